@@ -1,0 +1,75 @@
+"""Published packages, and the description of this API. Public."""
+
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+
+from playground import wiring
+from playground.domain.packages import PackageSummary
+from playground.http import Api, errors_of
+from playground.schemas import PackageList, PackageListed
+from playground.settings import CatalogSettings
+from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY, ListPackages, ReadPackage
+
+# Made from the code of all functions by `make openapi`; a test fails when it is out of date.
+OPENAPI = FilePath(__file__).with_name("openapi.json")
+
+settings = CatalogSettings.load()
+catalog = wiring.catalog(settings)
+list_packages = ListPackages(catalog)
+read_package = ReadPackage(catalog)
+handler = Api(settings)
+app = handler.app
+
+
+@app.get("/packages", tags=["packages"], responses=errors_of(400, 503))
+def packages(
+    q: Annotated[str, Query(max_length=MAX_QUERY, description="Part of the name, the description or a tag")] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> PackageList:
+    """Packages to try, by name. A page may be shorter than `limit`; the end is where next_cursor is null."""
+    page = list_packages(q, limit=limit, cursor=cursor)
+    return PackageList(packages=[_listed(summary) for summary in page.packages], next_cursor=page.next_cursor)
+
+
+@app.get("/packages/<package_id>", tags=["packages"], responses=errors_of(404, 503))
+def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageListed:
+    """One package by UUID, with the beginning of its prompt."""
+    return _listed(read_package(package_id))
+
+
+@app.get("/packages/<scope>/<name>", tags=["packages"], responses=errors_of(404, 503))
+def package_by_name(
+    scope: Annotated[str, Path(max_length=80)], name: Annotated[str, Path(max_length=120)]
+) -> PackageListed:
+    """One package by name: /packages/@scope/name."""
+    return _listed(read_package(f"{scope}/{name}"))
+
+
+@app.get("/openapi.json", tags=["about"])
+def openapi() -> Response[str]:
+    """This document."""
+    return Response(status_code=200, content_type=content_types.APPLICATION_JSON, body=_document())
+
+
+@cache
+def _document() -> str:
+    return OPENAPI.read_text(encoding="utf-8")
+
+
+def _listed(summary: PackageSummary) -> PackageListed:
+    return PackageListed(
+        id=summary.package_id,
+        name=summary.name,
+        description=summary.description,
+        format=summary.format,
+        subtype=summary.subtype,
+        latest_version=summary.latest_version,
+        versions=list(summary.versions),
+        preview=summary.preview,
+        tags=list(summary.tags),
+    )

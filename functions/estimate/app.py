@@ -1,0 +1,47 @@
+"""POST /playground/estimate: what a run would cost. Writes no credits."""
+
+from playground import wiring
+from playground.adapters.claude import ClaudeModel
+from playground.adapters.secrets import read_secret
+from playground.http import Api, authenticator, errors_of, utc_now
+from playground.schemas import PRICES, EstimateAnswer, EstimateBody
+from playground.settings import EstimateSettings
+from playground.usecases.estimate_run import EstimateRun
+
+settings = EstimateSettings.load()
+store = wiring.store(settings)
+catalog = wiring.catalog(settings)
+estimate_run = EstimateRun(
+    ledger=wiring.ledger(settings, store),
+    lookup=wiring.lookup(settings, store, catalog),
+    sessions=wiring.sessions(settings, store),
+    catalog=catalog,
+    model=ClaudeModel(
+        api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
+        base_url=settings.anthropic_base_url,
+    ),
+    prices=PRICES,
+    clock=utc_now,
+    count_timeout=settings.model_timeout_seconds,
+)
+handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+app = handler.app
+
+
+@app.post("/playground/estimate", tags=["runs"], responses=errors_of(400, 401, 404, 409, 413, 422, 503))
+def estimate(body: EstimateBody) -> EstimateAnswer:
+    """Say what a run would cost and whether the caller can pay for it."""
+    estimate = estimate_run(handler.user_id, body.request())
+    return EstimateAnswer(
+        estimated_credits=estimate.estimated_credits,
+        max_credits=estimate.max_credits,
+        estimated_tokens=estimate.estimated_tokens,
+        prompt_tokens=estimate.prompt_tokens,
+        model=estimate.model_id,
+        can_afford=estimate.can_afford,
+        current_balance=estimate.balance,
+        available=estimate.available,
+        max_tokens=estimate.max_tokens,
+        affordable_max_tokens=estimate.affordable_max_tokens,
+        price_version=estimate.price_version,
+    )

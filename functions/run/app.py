@@ -1,0 +1,68 @@
+"""POST /playground/run: spend credits on one prompt."""
+
+from playground import wiring
+from playground.adapters.claude import ClaudeModel
+from playground.adapters.ids import id_maker
+from playground.adapters.secrets import read_secret
+from playground.http import Api, authenticator, errors_of, utc_now
+from playground.observability import report_run
+from playground.schemas import PRICES, IdempotencyKey, Message, RunAnswer, RunBody
+from playground.settings import RunSettings
+from playground.usecases.run_prompt import PaidAnswer, RunPrompt
+
+settings = RunSettings.load()
+store = wiring.store(settings)
+catalog = wiring.catalog(settings)
+run_prompt = RunPrompt(
+    ledger=wiring.ledger(settings, store),
+    lookup=wiring.lookup(settings, store, catalog),
+    sessions=wiring.sessions(settings, store),
+    catalog=catalog,
+    model=ClaudeModel(
+        api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
+        base_url=settings.anthropic_base_url,
+    ),
+    prices=PRICES,
+    clock=utc_now,
+    new_id=id_maker(utc_now),
+    max_open_runs=settings.max_open_runs,
+    model_timeout_seconds=settings.model_timeout_seconds,
+    report=report_run,
+)
+handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+app = handler.app
+
+
+@app.post("/playground/run", tags=["runs"], responses=errors_of(400, 401, 402, 404, 409, 413, 422, 429, 502, 503, 504))
+def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
+    """Spend credits on one prompt."""
+    answer = run_prompt(
+        handler.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=handler.seconds_left
+    )
+    return _answer(answer)
+
+
+def _answer(answer: PaidAnswer) -> RunAnswer:
+    run, turn = answer.run, answer.turn
+    measured = run.measured
+    assert measured is not None, "a settled run was measured"
+    return RunAnswer(
+        run_id=run.run_id,
+        session_id=run.session_id,
+        response=turn.answer,
+        stop_reason=measured.stop_reason,
+        credits_spent=run.charged,
+        credits_remaining=run.balance_after or 0,
+        tokens_used=measured.usage.billed_tokens,
+        input_tokens=measured.usage.prompt_tokens,
+        output_tokens=measured.usage.output_tokens,
+        duration_ms=measured.duration_ms,
+        model=run.model_id or "",
+        price_version=run.price_version or "",
+        max_tokens=run.max_tokens or 0,
+        max_tokens_reduced=(run.max_tokens or 0) < (run.wanted_max_tokens or 0),
+        conversation=[
+            Message(role="user", content=turn.input, timestamp=turn.asked_at, tokens=turn.input_tokens),
+            Message(role="assistant", content=turn.answer, timestamp=turn.answered_at, tokens=turn.output_tokens),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""One vendor each. A vendor's types and errors stop here."""

@@ -1,0 +1,210 @@
+"""Claude through the `anthropic` SDK. Its errors and its types stop here.
+
+Answers are streamed even where nobody watches: an error or a cut in the middle shows itself, and the time that a call
+may take is checked at every piece that arrives. The SDK's own timeout is per read, its retries know no common deadline
+and pings never reach its caller; so the deadline is kept here, below the SDK, and retries are made here, within it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import anthropic
+import httpx2
+
+from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
+from playground.domain.pricing import Usage
+from playground.ports import Completion, Prompt
+
+CONNECT_TIMEOUT = 3.0  # s
+RETRIES = 2
+FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks for longer
+LEAST_USEFUL = 2.0  # s; with less than this left a retry is not begun
+LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
+
+_deadline: ContextVar[float] = ContextVar("deadline")
+
+_OVERLOADED = frozenset({"rate_limit_error", "overloaded_error"})
+
+
+class ClaudeModel:
+    """`ports.Model`. `monotonic` and `sleep` are the worker's; nothing outside of one call depends on them."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        base_url: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._client = anthropic.Anthropic(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [self._watch]}),
+        )
+
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+        token = _deadline.set(self._monotonic() + timeout)
+        try:
+            count = self._client.messages.count_tokens(
+                model=prompt.model.model_id, timeout=_limits(timeout), **_content(prompt)
+            )
+        except (anthropic.AnthropicError, httpx2.HTTPError):
+            return guess_tokens(prompt)
+        finally:
+            _deadline.reset(token)
+        return count.input_tokens
+
+    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+        deadline = self._monotonic() + timeout
+        pause = FIRST_PAUSE
+        for retries_left in reversed(range(RETRIES + 1)):
+            try:
+                return self._attempt(prompt, deadline)
+            except _RetryableError as failure:
+                wait = max(pause, failure.retry_after)
+                if not retries_left or self._monotonic() + wait + LEAST_USEFUL > deadline:
+                    raise failure.error from failure
+                self._sleep(wait)
+                pause *= 2
+        raise AssertionError("the last try returns or raises")
+
+    def _attempt(self, prompt: Prompt, deadline: float) -> Completion:
+        left = deadline - self._monotonic()
+        if left <= 0:
+            raise ModelTimedOutError
+        token = _deadline.set(deadline)
+        try:
+            with self._client.messages.stream(
+                model=prompt.model.model_id,
+                max_tokens=prompt.max_tokens,
+                timeout=_limits(left),
+                **_content(prompt),
+                **_settings(prompt),
+            ) as stream:
+                message = stream.get_final_message()
+        except anthropic.APIStatusError as error:
+            raise _meaning(error) from None
+        except (anthropic.APITimeoutError, httpx2.TimeoutException):
+            raise ModelTimedOutError from None
+        except anthropic.APIConnectionError:
+            raise _RetryableError(ModelError("unreachable")) from None
+        except (anthropic.AnthropicError, httpx2.HTTPError, AssertionError, ValueError):
+            # AssertionError is what the SDK has for a stream that ended before it began, ValueError for broken JSON.
+            raise ModelError("cut_off") from None
+        finally:
+            _deadline.reset(token)
+        return _completion(message)
+
+    def _watch(self, response: httpx2.Response) -> None:
+        """Have every piece of the body checked against the deadline of the call that it belongs to."""
+        deadline = _deadline.get(None)
+        if deadline is not None:
+            assert isinstance(response.stream, httpx2.SyncByteStream)
+            response.stream = _Watched(response.stream, deadline, self._monotonic)
+
+
+def guess_tokens(prompt: Prompt) -> int:
+    """Rather too high: one token per 3 bytes of UTF-8, and some for each message."""
+    texts = [prompt.system or "", *(text for _, text in prompt.messages)]
+    return sum(len(text.encode()) // 3 + 12 for text in texts)
+
+
+class _Watched(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, monotonic: Callable[[], float]) -> None:
+        self._stream = stream
+        self._deadline = deadline
+        self._monotonic = monotonic
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._stream:
+            if self._monotonic() > self._deadline:
+                raise httpx2.ReadTimeout("the call has taken too long")
+            yield piece
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _RetryableError(Exception):
+    """Nothing was produced yet: another attempt may succeed. `error` is what it means if there is none."""
+
+    def __init__(self, error: ModelError, *, retry_after: float = 0) -> None:
+        super().__init__(error.reason)
+        self.error = error
+        self.retry_after = retry_after
+
+
+def _limits(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds))
+
+
+def _content(prompt: Prompt) -> dict[str, Any]:
+    """What is counted and sent alike. The package's text is marked for the provider's cache."""
+    content: dict[str, Any] = {"messages": [{"role": role, "content": text} for role, text in prompt.messages]}
+    if prompt.system:
+        content["system"] = [{"type": "text", "text": prompt.system, "cache_control": {"type": "ephemeral"}}]
+    return content
+
+
+def _settings(prompt: Prompt) -> dict[str, Any]:
+    """Only what the model takes: RunPrompt has refused the rest."""
+    settings: dict[str, Any] = {}
+    if prompt.effort is not None:
+        settings["output_config"] = {"effort": prompt.effort}
+    if prompt.temperature is not None and prompt.model.accepts_temperature:
+        settings["extra_body"] = {"temperature": prompt.temperature}
+    return settings
+
+
+def _meaning(error: anthropic.APIStatusError) -> Exception:
+    """What an error answer means: told by the type in its body (a stream has one, too), then by status."""
+    body = error.body if isinstance(error.body, dict) else {}
+    details = body.get("error")
+    kind = details.get("type") if isinstance(details, dict) else None
+    status = error.status_code
+    if kind in _OVERLOADED or status in (429, 529, 503):
+        wait = _retry_after(error)
+        reason = "rate_limited" if kind == "rate_limit_error" or status == 429 else "overloaded"
+        meaning = ModelOverloadedError(reason, retry_after=min(max(int(wait), 1), LONGEST_RETRY_AFTER))
+        # Inside a stream (status 200) tokens may have been billed: no second attempt.
+        return meaning if status == 200 else _RetryableError(meaning, retry_after=wait)
+    if status >= 500:
+        return _RetryableError(ModelError("provider_error"))
+    return ModelError("provider_error" if status == 200 else "rejected")
+
+
+def _retry_after(error: anthropic.APIStatusError) -> float:
+    try:
+        return max(float(error.response.headers.get("retry-after", "")), 0)
+    except ValueError:
+        return 0
+
+
+def _completion(message: Any) -> Completion:
+    if message.stop_reason is None:
+        raise ModelError("cut_off")
+    text = "".join(block.text for block in message.content if block.type == "text")
+    if not text.strip():
+        if message.stop_reason == "refusal":
+            raise ModelError("refused")
+        if message.stop_reason == "max_tokens":
+            raise ModelError("no_text")
+        raise ModelError("empty")
+    usage = message.usage
+    return Completion(
+        text=text,
+        usage=Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_write_tokens=usage.cache_creation_input_tokens or 0,
+            cache_read_tokens=usage.cache_read_input_tokens or 0,
+        ),
+        stop_reason=message.stop_reason,
+        model_id=message.model,
+    )

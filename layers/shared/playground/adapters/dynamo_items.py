@@ -1,0 +1,534 @@
+"""How accounts, entries, runs, sessions and turns look as items, and back.
+
+The models are schemas and names for expressions; they never talk to DynamoDB themselves. Attribute names are words,
+except inside a hold, of which an account may have twenty.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from pynamodb.attributes import (
+    BinaryAttribute,
+    BooleanAttribute,
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.models import Model
+
+from playground.adapters.dynamo_store import Key, RawItem
+from playground.domain.account import Account, Hold, Plan
+from playground.domain.calendar import from_iso, iso
+from playground.domain.credits import Buckets, Deltas
+from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError
+from playground.domain.pricing import Price, Usage
+from playground.domain.runs import Failure, Measured, Run, RunStatus
+from playground.domain.sessions import Session, Turn
+
+SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
+LONGEST_SEQ = 12  # digits
+
+
+def user_pk(user_id: str) -> str:
+    return f"USER#{user_id}"
+
+
+def account_key(table: str, user_id: str) -> Key:
+    return Key(table, user_pk(user_id), "ACCOUNT")
+
+
+def run_key(table: str, user_id: str, run_id: str) -> Key:
+    return Key(table, user_pk(user_id), f"RUN#{run_id}")
+
+
+def entry_sk(seq: int) -> str:
+    return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
+
+
+def entry_key(table: str, user_id: str, seq: int) -> Key:
+    return Key(table, user_pk(user_id), entry_sk(seq))
+
+
+def business_key(table: str, user_id: str, name: str) -> Key:
+    return Key(table, user_pk(user_id), f"KEY#{name}")
+
+
+def session_key(table: str, session_id: str) -> Key:
+    return Key(table, f"SESSION#{session_id}", "SESSION")
+
+
+def turn_sk(number: int) -> str:
+    return f"TURN#{number:06d}"
+
+
+def turn_key(table: str, session_id: str, number: int) -> Key:
+    return Key(table, f"SESSION#{session_id}", turn_sk(number))
+
+
+def shard(user_id: str) -> str:
+    """The shard of the sparse indexes that an account is in; the same one always."""
+    return f"{zlib.crc32(user_id.encode()) % SHARDS:02d}"
+
+
+# --- Account ----------------------------------------------------------------------------------------------------------
+
+
+class AccountItem(Model):
+    """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
+
+    `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
+    `recent` remembers run ids that ended lately, one per slot: see `recent_slot`.
+    """
+
+    created_at = UnicodeAttribute()
+    monthly = NumberAttribute()
+    rollover = NumberAttribute()
+    purchased = NumberAttribute()
+    held = NumberAttribute()
+    available = NumberAttribute()
+    debt = NumberAttribute()
+    version = NumberAttribute()
+    last_hash = UnicodeAttribute()
+    holds: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    recent: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    plan = UnicodeAttribute()
+    allowance = NumberAttribute()
+    period = NumberAttribute()
+    anchor = UnicodeAttribute(null=True)
+    entitled_until = UnicodeAttribute(null=True)
+    due_at = UnicodeAttribute(null=True)
+    due_shard = UnicodeAttribute(null=True)
+    lease_at = UnicodeAttribute(null=True)
+    lease_shard = UnicodeAttribute(null=True)
+
+
+def recent_slot(run_id: str) -> tuple[str, str]:
+    """Where an account remembers that this run has ended, and as what: 16 slots of 8 characters.
+
+    A request whose run ended between its first look and its hold finds it here and reads the receipt, instead of asking
+    the model again. A slot that another run has taken since costs a call of the model, never a credit.
+    """
+    return run_id[-1:].translate(_SLOTS), run_id[4:12]
+
+
+_SLOTS = str.maketrans("ghjkmnpqrstvwxyz", "0123456789abcdef")
+
+
+def hold_map(hold: Hold) -> dict[str, Any]:
+    return {
+        "n": hold.nonce,
+        "c": hold.ceiling,
+        "l": iso(hold.lease_at),
+        "r": hold.request_hash,
+        "s": hold.session_id,
+        "m": hold.model,
+        "p": iso(hold.placed_at),
+    }
+
+
+def account_item(account: Account) -> RawItem:
+    """A whole account, for when it is opened."""
+    item: RawItem = AccountItem(
+        created_at=iso(account.created_at),
+        monthly=account.buckets.monthly,
+        rollover=account.buckets.rollover,
+        purchased=account.buckets.purchased,
+        held=account.held,
+        available=account.available,
+        debt=account.debt,
+        version=account.version,
+        last_hash=account.last_hash,
+        holds={run_id: hold_map(hold) for run_id, hold in account.holds.items()},
+        recent={},
+        plan=account.plan.value,
+        allowance=account.allowance,
+        period=account.period,
+        anchor=iso(account.anchor) if account.anchor else None,
+        entitled_until=iso(account.entitled_until) if account.entitled_until else None,
+        due_at=iso(account.due_at) if account.due_at else None,
+        due_shard=shard(account.user_id) if account.due_at else None,
+    ).serialize()
+    return item
+
+
+def account_of(user_id: str, raw: RawItem) -> Account:
+    """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
+    try:
+        item = AccountItem.from_raw_data(dict(raw))
+        account = Account(
+            user_id=user_id,
+            created_at=from_iso(item.created_at),
+            buckets=Buckets(monthly=_int(item.monthly), rollover=_int(item.rollover), purchased=_int(item.purchased)),
+            held=_int(item.held),
+            debt=_int(item.debt),
+            holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
+            version=_int(item.version),
+            last_hash=item.last_hash,
+            plan=Plan(item.plan),
+            allowance=_int(item.allowance),
+            anchor=from_iso(item.anchor) if item.anchor else None,
+            period=_int(item.period),
+            due_at=from_iso(item.due_at) if item.due_at else None,
+            entitled_until=from_iso(item.entitled_until) if item.entitled_until else None,
+        )
+        available = _int(item.available)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptLedgerError(f"account {user_id}: {error}") from error
+    if available != account.available:
+        raise CorruptLedgerError(f"account {user_id}: available is {available}, should be {account.available}")
+    return account
+
+
+def remembers(raw: RawItem, run_id: str) -> bool:
+    """Whether the account in `raw` remembers that a run of this id has ended."""
+    slot, mark = recent_slot(run_id)
+    recent: Mapping[str, Any] = raw.get("recent", {}).get("M", {})
+    return bool(recent.get(slot, {}).get("S") == mark)
+
+
+def _hold(run_id: str, values: Any) -> Hold:
+    return Hold(
+        run_id=run_id,
+        nonce=values["n"],
+        ceiling=_int(values["c"]),
+        lease_at=from_iso(values["l"]),
+        request_hash=values["r"],
+        session_id=values["s"],
+        model=values["m"],
+        placed_at=from_iso(values["p"]),
+    )
+
+
+def _int(value: Any) -> int:
+    if int(value) != value:
+        raise ValueError(f"{value} is not a whole number")
+    return int(value)
+
+
+# --- Entry ------------------------------------------------------------------------------------------------------------
+
+
+class EntryItem(Model):
+    seq = NumberAttribute()
+    type = UnicodeAttribute()
+    amount = NumberAttribute()
+    balance_after = NumberAttribute()
+    deltas: ListAttribute[Any] = ListAttribute()
+    business_key = UnicodeAttribute()
+    reason = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    previous_hash = UnicodeAttribute()
+    hash = UnicodeAttribute()
+    run_id = UnicodeAttribute(null=True)
+    session_id = UnicodeAttribute(null=True)
+    purchase_id = UnicodeAttribute(null=True)
+
+
+def entry_item(entry: Entry) -> RawItem:
+    item: RawItem = EntryItem(
+        seq=entry.seq,
+        type=entry.type.value,
+        amount=entry.amount,
+        balance_after=entry.balance_after,
+        deltas=_deltas_list(entry.deltas),
+        business_key=entry.business_key,
+        reason=entry.reason,
+        created_at=iso(entry.created_at),
+        previous_hash=entry.previous_hash,
+        hash=entry.hash,
+        run_id=entry.run_id,
+        session_id=entry.session_id,
+        purchase_id=entry.purchase_id,
+    ).serialize()
+    return item
+
+
+def entry_of(user_id: str, raw: RawItem) -> Entry:
+    """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
+    try:
+        item = EntryItem.from_raw_data(dict(raw))
+        entry = Entry(
+            user_id=user_id,
+            seq=_int(item.seq),
+            type=EntryType(item.type),
+            deltas=_deltas(item.deltas),
+            balance_after=_int(item.balance_after),
+            business_key=item.business_key,
+            reason=item.reason,
+            created_at=from_iso(item.created_at),
+            previous_hash=item.previous_hash,
+            run_id=item.run_id,
+            session_id=item.session_id,
+            purchase_id=item.purchase_id,
+        )
+    except (ValueError, TypeError) as error:
+        raise CorruptLedgerError(f"an entry of {user_id}: {error}") from error
+    if entry.hash != item.hash or entry.amount != _int(item.amount):
+        raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is not what its hash says")
+    return entry
+
+
+def _deltas_list(deltas: Deltas) -> list[int]:
+    return [deltas.monthly, deltas.rollover, deltas.purchased]
+
+
+def _deltas(values: Any) -> Deltas:
+    monthly, rollover, purchased = (_int(value) for value in values)
+    return Deltas(monthly=monthly, rollover=rollover, purchased=purchased)
+
+
+# --- Run --------------------------------------------------------------------------------------------------------------
+
+
+class RunItem(Model):
+    """`usage`: [input, output, cache write, cache read] tokens. `price`: [credits, tier, factor, floor, cost_nano]."""
+
+    run_id = UnicodeAttribute()
+    status = UnicodeAttribute()
+    nonce = UnicodeAttribute()
+    request_hash = UnicodeAttribute()
+    session_id = UnicodeAttribute()
+    package = UnicodeAttribute(null=True)
+    package_version = UnicodeAttribute(null=True)
+    model = UnicodeAttribute()
+    model_id = UnicodeAttribute(null=True)
+    price_version = UnicodeAttribute(null=True)
+    prompt_tokens = NumberAttribute(null=True)
+    max_tokens = NumberAttribute(null=True)
+    wanted_max_tokens = NumberAttribute(null=True)
+    ceiling = NumberAttribute()
+    started_at = UnicodeAttribute()
+    ended_at = UnicodeAttribute()
+    charged = NumberAttribute()
+    overrun = NumberAttribute()
+    deltas: ListAttribute[Any] = ListAttribute()
+    balance_after = NumberAttribute(null=True)
+    entry_seq = NumberAttribute(null=True)
+    entry_hash = UnicodeAttribute(null=True)
+    turn = NumberAttribute(null=True)
+    usage: ListAttribute[Any] = ListAttribute(null=True)
+    price: ListAttribute[Any] = ListAttribute(null=True)
+    stop_reason = UnicodeAttribute(null=True)
+    duration_ms = NumberAttribute(null=True)
+    failure: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+
+
+def run_item(run: Run) -> RawItem:
+    measured, failure = run.measured, run.failure
+    item: RawItem = RunItem(
+        run_id=run.run_id,
+        status=run.status.value,
+        nonce=run.nonce,
+        request_hash=run.request_hash,
+        session_id=run.session_id,
+        package=run.package,
+        package_version=run.package_version,
+        model=run.model,
+        model_id=run.model_id,
+        price_version=run.price_version,
+        prompt_tokens=run.prompt_tokens,
+        max_tokens=run.max_tokens,
+        wanted_max_tokens=run.wanted_max_tokens,
+        ceiling=run.ceiling,
+        started_at=iso(run.started_at),
+        ended_at=iso(run.ended_at),
+        charged=run.charged,
+        overrun=run.overrun,
+        deltas=_deltas_list(run.deltas),
+        balance_after=run.balance_after,
+        entry_seq=run.entry_seq,
+        entry_hash=run.entry_hash,
+        turn=run.turn,
+        usage=[
+            measured.usage.input_tokens,
+            measured.usage.output_tokens,
+            measured.usage.cache_write_tokens,
+            measured.usage.cache_read_tokens,
+        ]
+        if measured
+        else None,
+        price=[
+            measured.price.credits,
+            measured.price.tier,
+            measured.price.factor,
+            measured.price.floor,
+            measured.price.cost_nano,
+        ]
+        if measured
+        else None,
+        stop_reason=measured.stop_reason if measured else None,
+        duration_ms=measured.duration_ms if measured else None,
+        failure={"code": failure.code, "reason": failure.reason, "retry_after": failure.retry_after}
+        if failure
+        else None,
+    ).serialize()
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
+
+
+def run_of(user_id: str, raw: RawItem) -> Run:
+    item = RunItem.from_raw_data(dict(raw))
+    measured = failure = None
+    if item.usage is not None and item.price is not None:
+        read, written, cache_write, cache_read = (_int(value) for value in item.usage)
+        credits_, tier, factor, floor, cost = (_int(value) for value in item.price)
+        measured = Measured(
+            usage=Usage(
+                input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
+            ),
+            price=Price(credits=credits_, tier=tier, factor=factor, floor=floor, cost_nano=cost),
+            stop_reason=item.stop_reason or "",
+            duration_ms=_int(item.duration_ms or 0),
+        )
+    if item.failure is not None:
+        values = item.failure.attribute_values
+        retry_after = values.get("retry_after")
+        failure = Failure(
+            code=values["code"], reason=values["reason"], retry_after=_int(retry_after) if retry_after else None
+        )
+    return Run(
+        run_id=item.run_id,
+        user_id=user_id,
+        status=RunStatus(item.status),
+        nonce=item.nonce,
+        request_hash=item.request_hash,
+        session_id=item.session_id,
+        package=item.package,
+        package_version=item.package_version,
+        model=item.model,
+        model_id=item.model_id,
+        price_version=item.price_version,
+        prompt_tokens=_optional_int(item.prompt_tokens),
+        max_tokens=_optional_int(item.max_tokens),
+        wanted_max_tokens=_optional_int(item.wanted_max_tokens),
+        ceiling=_int(item.ceiling),
+        started_at=from_iso(item.started_at),
+        ended_at=from_iso(item.ended_at),
+        charged=_int(item.charged),
+        overrun=_int(item.overrun),
+        deltas=_deltas(item.deltas),
+        balance_after=_optional_int(item.balance_after),
+        entry_seq=_optional_int(item.entry_seq),
+        entry_hash=item.entry_hash,
+        turn=_optional_int(item.turn),
+        measured=measured,
+        failure=failure,
+    )
+
+
+def _optional_int(value: Any) -> int | None:
+    return None if value is None else _int(value)
+
+
+# --- Session and Turn -------------------------------------------------------------------------------------------------
+
+
+class SessionItem(Model):
+    session_id = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    package_id = UnicodeAttribute()
+    package = UnicodeAttribute()
+    package_version = UnicodeAttribute()
+    use_no_prompt = BooleanAttribute()
+    model = UnicodeAttribute()
+    title = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    updated_at = UnicodeAttribute()
+    turns = NumberAttribute()
+    credits = NumberAttribute()
+    tokens = NumberAttribute()
+    duration_ms = NumberAttribute()
+
+
+def session_item(session: Session) -> RawItem:
+    item: RawItem = SessionItem(
+        session_id=session.session_id,
+        user_id=session.user_id,
+        package_id=session.package_id,
+        package=session.package,
+        package_version=session.package_version,
+        use_no_prompt=session.use_no_prompt,
+        model=session.model,
+        title=session.title,
+        created_at=iso(session.created_at),
+        updated_at=iso(session.updated_at),
+        turns=session.turns,
+        credits=session.credits,
+        tokens=session.tokens,
+        duration_ms=session.duration_ms,
+    ).serialize()
+    return item
+
+
+def session_of(raw: RawItem) -> Session:
+    item = SessionItem.from_raw_data(dict(raw))
+    return Session(
+        session_id=item.session_id,
+        user_id=item.user_id,
+        package_id=item.package_id,
+        package=item.package,
+        package_version=item.package_version,
+        use_no_prompt=item.use_no_prompt,
+        model=item.model,
+        title=item.title,
+        created_at=from_iso(item.created_at),
+        updated_at=from_iso(item.updated_at),
+        turns=_int(item.turns),
+        credits=_int(item.credits),
+        tokens=_int(item.tokens),
+        duration_ms=_int(item.duration_ms),
+    )
+
+
+class TurnItem(Model):
+    """Texts are zlib-compressed when that makes them smaller; `packed` names those that are."""
+
+    number = NumberAttribute()
+    run_id = UnicodeAttribute()
+    input = BinaryAttribute(legacy_encoding=False)
+    answer = BinaryAttribute(legacy_encoding=False)
+    packed: ListAttribute[Any] = ListAttribute()
+    input_tokens = NumberAttribute()
+    output_tokens = NumberAttribute()
+    asked_at = UnicodeAttribute()
+    answered_at = UnicodeAttribute()
+
+
+def turn_item(turn: Turn) -> RawItem:
+    texts = {"input": turn.input.encode(), "answer": turn.answer.encode()}
+    small = {name: zlib.compress(text, 9) for name, text in texts.items()}
+    packed = [name for name, text in texts.items() if len(small[name]) < len(text)]
+    stored = {name: small[name] if name in packed else text for name, text in texts.items()}
+    item: RawItem = TurnItem(
+        number=turn.number,
+        run_id=turn.run_id,
+        packed=packed,
+        input_tokens=turn.input_tokens,
+        output_tokens=turn.output_tokens,
+        asked_at=iso(turn.asked_at),
+        answered_at=iso(turn.answered_at),
+        input=stored["input"],
+        answer=stored["answer"],
+    ).serialize()
+    return item
+
+
+def turn_of(raw: RawItem) -> Turn:
+    item = TurnItem.from_raw_data(dict(raw))
+
+    def text(name: str) -> str:
+        stored: bytes = getattr(item, name)
+        return (zlib.decompress(stored) if name in item.packed else stored).decode()
+
+    return Turn(
+        number=_int(item.number),
+        run_id=item.run_id,
+        input=text("input"),
+        answer=text("answer"),
+        input_tokens=_int(item.input_tokens),
+        output_tokens=_int(item.output_tokens),
+        asked_at=from_iso(item.asked_at),
+        answered_at=from_iso(item.answered_at),
+    )

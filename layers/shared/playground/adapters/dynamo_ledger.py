@@ -1,0 +1,378 @@
+"""The ledger on DynamoDB: four writes, and every rule in the condition of a write.
+
+    place hold    one conditional update of the account: no read before it, no version
+    end a run     one transaction: account, receipt and, if paid, entry, turn and session
+    change        one transaction: account, entries and the item that makes its business key unique for ever
+    open          one transaction: account and signup entry, if there is no account
+
+Holds change `held` and `available` by difference and leave `version` alone, so parallel runs of one user queue up
+inside DynamoDB. What writes entries compares `version`; if it was stale, the refusal brings the account as it is now,
+and the change is worked out again. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
+lost, the repeat recognises its own work.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from pynamodb.expressions.condition import Condition, size
+from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
+
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_items import AccountItem
+from playground.adapters.dynamo_store import ConditionFailed, DynamoStore, Put, RawItem, TransactionRefused, Update
+from playground.domain.account import Account, Change, Hold, cross_boundary, open_account
+from playground.domain.calendar import iso
+from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
+from playground.domain.runs import Run
+from playground.domain.sessions import Session
+from playground.ports import (
+    AlreadyHeld,
+    Amend,
+    CannotAfford,
+    Conclude,
+    Conversation,
+    Ended,
+    Held,
+    HoldOutcome,
+    TooManyHolds,
+)
+
+MOST_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
+LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
+
+
+class DynamoLedger:
+    """`ports.Ledger` over two tables: one for money, one for sessions."""
+
+    def __init__(self, store: DynamoStore, *, ledger_table: str, sessions_table: str) -> None:
+        self._store = store
+        self._ledger = ledger_table
+        self._sessions = sessions_table
+
+    # --- account ------------------------------------------------------------------------------------------------------
+
+    def account(self, user_id: str, now: datetime) -> Account:
+        raw = self._store.get(items.account_key(self._ledger, user_id))
+        account = self._open(user_id, now) if raw is None else items.account_of(user_id, raw)
+        return self._advance(account, now)
+
+    def _open(self, user_id: str, now: datetime) -> Account:
+        """Create the account with its signup credits, unless somebody else just did; the account either way."""
+        account, entries = open_account(user_id, now)
+        key = items.account_key(self._ledger, user_id)
+        try:
+            self._store.transact(Put(key, items.account_item(account)), *self._entry_puts(entries))
+        except TransactionRefused:
+            raw = self._store.get(key)
+            if raw is None:
+                raise CorruptLedgerError(f"{user_id} has entries and no account") from None
+            return items.account_of(user_id, raw)
+        return account
+
+    def _advance(self, account: Account, now: datetime) -> Account:
+        """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
+        for _ in range(MOST_BOUNDARIES):
+            if not account.is_due(now):
+                return account
+            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)
+        raise CorruptLedgerError(f"{account.user_id} has boundaries without end")
+
+    def _reread(self, user_id: str) -> Account:
+        raw = self._store.get(items.account_key(self._ledger, user_id))
+        if raw is None:
+            raise CorruptLedgerError(f"the account of {user_id} is gone")
+        return items.account_of(user_id, raw)
+
+    # --- place hold ---------------------------------------------------------------------------------------------------
+
+    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+        place = Path(AccountItem.holds)[hold.run_id]
+        write = Update(
+            items.account_key(self._ledger, user_id),
+            actions=[
+                AccountItem.available.set(AccountItem.available - hold.ceiling),
+                AccountItem.held.set(AccountItem.held + hold.ceiling),
+                place.set(items.hold_map(hold)),
+                AccountItem.lease_shard.set(items.shard(user_id)),
+                # The earliest lease stays: the sweeper corrects it when it comes by.
+                AccountItem.lease_at.set(Path(AccountItem.lease_at) | iso(hold.lease_at)),
+            ],
+            condition=(AccountItem.available >= hold.ceiling)
+            & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
+            & place.does_not_exist()
+            & (AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))),
+        )
+        for _ in self._store.backoff:
+            try:
+                raw = self._store.update(write)
+            except ConditionFailed as refusal:
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
+                if outcome is not None:
+                    return outcome
+            else:
+                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
+        raise StoreUnavailableError
+
+    def _why_not(self, user_id: str, hold: Hold, raw: RawItem | None, limit: int, now: datetime) -> HoldOutcome | None:
+        """Why the hold was refused, from the account that refused it; None if it can be tried again."""
+        if raw is None:
+            self._open(user_id, now)
+            return None
+        account = items.account_of(user_id, raw)
+        there = account.holds.get(hold.run_id)
+        if there is not None:
+            return Held(account) if there.nonce == hold.nonce else AlreadyHeld(account, there)
+        if account.is_due(now):
+            self._advance(account, now)
+            return None
+        if len(account.holds) >= limit:
+            return TooManyHolds(account)
+        return CannotAfford(account) if account.available < hold.ceiling else None
+
+    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+        with suppress(ConditionFailed):  # it is not there
+            self._store.update(self._drop(user_id, hold.run_id, hold.nonce, hold.ceiling))
+
+    # --- end a run ----------------------------------------------------------------------------------------------------
+
+    def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
+        user_id, run_id = account.user_id, hold.run_id
+        slot, mark = items.recent_slot(run_id)
+        for _ in self._store.backoff:
+            after, run, entry = conclude(account)
+            writes = [
+                Update(
+                    items.account_key(self._ledger, user_id),
+                    actions=[
+                        *_bucket_actions(after),
+                        AccountItem.held.set(AccountItem.held - hold.ceiling),
+                        AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged)),
+                        Path(AccountItem.holds)[run_id].remove(),
+                        Path(AccountItem.recent)[slot].set(mark),
+                    ],
+                    condition=(AccountItem.version == account.version)
+                    & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce),
+                ),
+                Put(items.run_key(self._ledger, user_id, run_id), items.run_item(run)),
+                *self._entry_puts([entry]),
+                Put(
+                    items.turn_key(self._sessions, run.session_id, conversation.turn.number),
+                    items.turn_item(conversation.turn),
+                ),
+                self._session_write(conversation.session),
+            ]
+            try:
+                self._store.transact(*writes)
+            except TransactionRefused as refusal:
+                if 1 in refusal.refused:
+                    return self._ended_already(user_id, run, refusal.refused[1])
+                if 0 in refusal.refused:
+                    account = self._moved(user_id, refusal.refused[0])
+                    if not _holds(account, hold):
+                        return self._ended_already(user_id, run, None)
+                elif 2 in refusal.refused:
+                    raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is there already") from None
+                else:
+                    raise SessionConflictError from None
+            else:
+                return Ended(run, by_us=True)
+        raise StoreUnavailableError
+
+    def release(self, user_id: str, run: Run) -> Ended:
+        try:
+            self._store.transact(
+                self._drop(user_id, run.run_id, run.nonce, run.ceiling),
+                Put(items.run_key(self._ledger, user_id, run.run_id), items.run_item(run)),
+            )
+        except TransactionRefused as refusal:
+            return self._ended_already(user_id, run, refusal.refused.get(1))
+        return Ended(run, by_us=True)
+
+    def _drop(self, user_id: str, run_id: str, nonce: str, ceiling: int) -> Update:
+        """Give a hold back, if it is the one that `nonce` placed."""
+        slot, mark = items.recent_slot(run_id)
+        return Update(
+            items.account_key(self._ledger, user_id),
+            actions=[
+                AccountItem.held.set(AccountItem.held - ceiling),
+                AccountItem.available.set(AccountItem.available + ceiling),
+                Path(AccountItem.holds)[run_id].remove(),
+                Path(AccountItem.recent)[slot].set(mark),
+            ],
+            condition=(Path(AccountItem.holds)[run_id]["n"] == nonce)
+            & (Path(AccountItem.holds)[run_id]["c"] == ceiling),
+        )
+
+    def _ended_already(self, user_id: str, ours: Run, raw: RawItem | None) -> Ended:
+        """The outcome that is on record in place of `ours`. If a hold of ours outlived it, it is given back."""
+        there = items.run_of(user_id, raw) if raw is not None else self.run(user_id, ours.run_id)
+        if there is None:
+            raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
+        if there.nonce == ours.nonce and there.status == ours.status:
+            return Ended(there, by_us=True)  # our own write; its reply was lost
+        with suppress(ConditionFailed):  # it is not there
+            self._store.update(self._drop(user_id, ours.run_id, ours.nonce, ours.ceiling))
+        return Ended(there, by_us=False)
+
+    def _moved(self, user_id: str, raw: RawItem | None) -> Account:
+        if raw is None:
+            raise CorruptLedgerError(f"the account of {user_id} is gone")
+        return items.account_of(user_id, raw)
+
+    def _session_write(self, session: Session) -> Put | Update:
+        key = items.session_key(self._sessions, session.session_id)
+        if session.turns == 1:
+            return Put(key, items.session_item(session))
+        item = items.SessionItem
+        return Update(
+            key,
+            actions=[
+                item.updated_at.set(iso(session.updated_at)),
+                item.turns.set(session.turns),
+                item.credits.set(session.credits),
+                item.tokens.set(session.tokens),
+                item.duration_ms.set(session.duration_ms),
+            ],
+            condition=(item.turns == session.turns - 1) & (item.user_id == session.user_id),
+        )
+
+    # --- change -------------------------------------------------------------------------------------------------------
+
+    def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
+        account = self.account(user_id, now)
+        key = Put(
+            items.business_key(self._ledger, user_id, business_key),
+            {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
+        )
+        for _ in self._store.backoff:
+            change = amend(account)
+            if change is None:
+                return account
+            try:
+                after = self._apply(account, change, key)
+            except _DoneBeforeError:
+                return self._reread(user_id)
+            if after is not None:
+                return after
+            account = self.account(user_id, now)
+        raise StoreUnavailableError
+
+    def _apply(self, account: Account, change: Change, key: Put | None = None) -> Account | None:
+        """Write a change of buckets and plan; None if the account moved meanwhile.
+
+        Raises _DoneBeforeError if `key` was there: this change was made before.
+        """
+        after, entries = change
+        gained = after.available - account.available
+        condition = (AccountItem.version == account.version) & _equal(AccountItem.due_at, account.due_at)
+        if gained < 0:
+            condition &= AccountItem.available >= -gained  # what a hold has taken meanwhile cannot leave
+        write = Update(
+            items.account_key(self._ledger, account.user_id),
+            actions=[
+                *_bucket_actions(after),
+                *_plan_actions(after),
+                AccountItem.debt.set(after.debt),
+                AccountItem.available.set(AccountItem.available + gained),
+            ],
+            condition=condition,
+        )
+        try:
+            self._store.transact(write, *self._entry_puts(entries), *([key] if key else []))
+        except TransactionRefused as refusal:
+            if key is not None and len(entries) + 1 in refusal.refused:
+                raise _DoneBeforeError from None
+            if 0 in refusal.refused:
+                return None
+            raise CorruptLedgerError(f"entries of {account.user_id} beyond version {account.version}") from None
+        return after
+
+    def _entry_puts(self, entries: Iterable[Entry]) -> list[Put]:
+        return [
+            Put(items.entry_key(self._ledger, entry.user_id, entry.seq), items.entry_item(entry)) for entry in entries
+        ]
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def run(self, user_id: str, run_id: str) -> Run | None:
+        raw = self._store.get(items.run_key(self._ledger, user_id, run_id))
+        return items.run_of(user_id, raw) if raw is not None else None
+
+    def entries(
+        self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
+    ) -> tuple[Sequence[Entry], int | None]:
+        found: list[Entry] = []
+        filter_: Mapping[str, Any] | None = None
+        if type_ is not None:
+            filter_ = {
+                "FilterExpression": "#type = :type",
+                "ExpressionAttributeNames": {"#type": "type"},
+                "ExpressionAttributeValues": {":type": {"S": type_.value}},
+            }
+        last = items.entry_sk(before - 1) if before is not None else items.entry_sk(10**items.LONGEST_SEQ - 1)
+        for _ in range(LARGEST_PAGES):
+            page, stopped = self._store.query(
+                self._ledger,
+                items.user_pk(user_id),
+                first=items.entry_sk(0),
+                last=last,
+                newest_first=True,
+                limit=limit - len(found) if type_ is None else max(limit, 100),
+                condition=filter_,
+            )
+            entries = [items.entry_of(user_id, raw) for raw in page]
+            room = limit - len(found)
+            found += entries[:room]
+            if len(entries) > room:
+                return found, found[-1].seq
+            if stopped is None:
+                return found, None
+            if len(found) == limit:
+                return found, found[-1].seq
+            last = items.entry_sk(int(stopped.rpartition("#")[2]) - 1)
+        return found, int(last.rpartition("#")[2]) + 1
+
+
+class _DoneBeforeError(Exception):
+    """The business key of a change is taken: the change was made before."""
+
+
+def _holds(account: Account, hold: Hold) -> bool:
+    there = account.holds.get(hold.run_id)
+    return there is not None and there.nonce == hold.nonce
+
+
+def _bucket_actions(after: Account) -> list[Action]:
+    """Buckets, version and chain by value: only ever under a condition on `version`."""
+    return [
+        AccountItem.monthly.set(after.buckets.monthly),
+        AccountItem.rollover.set(after.buckets.rollover),
+        AccountItem.purchased.set(after.buckets.purchased),
+        AccountItem.version.set(after.version),
+        AccountItem.last_hash.set(after.last_hash),
+    ]
+
+
+def _plan_actions(after: Account) -> list[Action]:
+    def optional(attribute: Any, value: datetime | None) -> Action:
+        action: Action = attribute.set(iso(value)) if value else attribute.remove()
+        return action
+
+    return [
+        AccountItem.plan.set(after.plan.value),
+        AccountItem.allowance.set(after.allowance),
+        AccountItem.period.set(after.period),
+        optional(AccountItem.anchor, after.anchor),
+        optional(AccountItem.entitled_until, after.entitled_until),
+        optional(AccountItem.due_at, after.due_at),
+        AccountItem.due_shard.set(items.shard(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
+    ]
+
+
+def _equal(attribute: Any, value: datetime | None) -> Condition:
+    condition: Condition = attribute == iso(value) if value else attribute.does_not_exist()
+    return condition

@@ -1,0 +1,271 @@
+"""DynamoDB as the ledger sees it: typed expressions from PynamoDB, and answers told apart by item, never by text.
+
+    ConditionFailed         one conditional write was refused; carries the item that refused it
+    TransactionRefused      a transaction was refused by conditions; says by which of its writes
+    StoreUnavailableError   anything else that kept the store from doing it: out of reach, throttled, endless conflicts
+
+What is merely in somebody else's way (a conflict with a transaction) is tried again here, with jitter, a bounded number
+of times; it never looks like a refusal.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.connection import Connection
+from pynamodb.connection.base import MetaTable
+from pynamodb.exceptions import VerboseClientError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+
+from playground.domain.errors import StoreUnavailableError
+
+RawItem = Mapping[str, Any]
+"""An item as DynamoDB spells it: attribute → {type: value}."""
+
+# Another transaction has the item, or the table is short of capacity for a moment: the same request may go through.
+PASSING = frozenset(
+    {
+        "TransactionConflict",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "ThrottlingError",
+        "ThrottlingException",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+    }
+)
+REFUSED = "ConditionalCheckFailed"
+
+
+class ConditionFailed(Exception):  # noqa: N818 - an answer, not an error
+    """A conditional write was refused. `item` is what was there, None if nothing was."""
+
+    def __init__(self, item: RawItem | None) -> None:
+        super().__init__("condition failed")
+        self.item = item
+
+
+class TransactionRefused(Exception):  # noqa: N818
+    """A transaction was refused. `refused` has, for every write whose condition failed, what was there."""
+
+    def __init__(self, refused: Mapping[int, RawItem | None]) -> None:
+        super().__init__(f"conditions failed at {sorted(refused)}")
+        self.refused = refused
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    table: str
+    pk: str
+    sk: str
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        return {"pk": {"S": self.pk}, "sk": {"S": self.sk}}
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A whole item, if none is there under its key."""
+
+    key: Key
+    item: RawItem
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    key: Key
+    actions: Sequence[Action]
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
+
+    64 tries are enough for as many settlements of one account at once: in every round one of them goes through.
+    """
+
+    tries: int = 64
+    base: float = 0.004
+    cap: float = 0.08
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = field(default=random.random)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields the number of the try, pausing before all but the first. Raises StoreUnavailableError at the end."""
+        for number in range(self.tries):
+            if number:
+                self.sleep(self.random() * min(self.cap, self.base * 2**number))
+            yield number
+        raise StoreUnavailableError
+
+
+class DynamoStore:
+    """Reads and conditional writes over one connection. Safe to share between threads."""
+
+    def __init__(self, connection: Connection, tables: Sequence[str], backoff: Backoff | None = None) -> None:
+        self.connection = connection
+        self.backoff = backoff or Backoff()
+        for table in tables:
+            connection.add_meta_table(_meta(table))
+
+    def get(self, key: Key) -> RawItem | None:
+        """The item under `key`, as last written."""
+        answer = self._call("GetItem", {"TableName": key.table, "Key": key.raw, "ConsistentRead": True})
+        item: RawItem | None = answer.get("Item")
+        return item
+
+    def get_all(self, keys: Sequence[Key], *, consistent: frozenset[str] = frozenset()) -> dict[Key, RawItem]:
+        """Those of `keys` (at most 100) that exist, in one round trip; of `consistent` tables as last written."""
+        found: dict[Key, RawItem] = {}
+        wanted: dict[str, Any] = {}
+        for key in keys:
+            table = wanted.setdefault(key.table, {"Keys": [], "ConsistentRead": key.table in consistent})
+            table["Keys"].append(key.raw)
+        for _ in self.backoff:
+            answer = self._call("BatchGetItem", {"RequestItems": wanted})
+            for table, items in answer["Responses"].items():
+                found.update({Key(table, item["pk"]["S"], item["sk"]["S"]): item for item in items})
+            wanted = answer.get("UnprocessedKeys") or {}
+            if not wanted:
+                break
+        return found
+
+    def query(
+        self,
+        table: str,
+        pk: str,
+        *,
+        first: str,
+        last: str,
+        newest_first: bool = False,
+        limit: int,
+        condition: Mapping[str, Any] | None = None,
+    ) -> tuple[Sequence[RawItem], str | None]:
+        """One page of the items of `pk` with `first` ≤ sort key ≤ `last`; and the sort key at which it stopped, if
+        there may be more. `condition` are extra query arguments (a filter)."""
+        arguments = {
+            "TableName": table,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+            "ScanIndexForward": not newest_first,
+            "ConsistentRead": True,
+            "Limit": limit,
+            **(condition or {}),
+        }
+        values = {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
+        arguments["ExpressionAttributeValues"] = {**arguments.get("ExpressionAttributeValues", {}), **values}
+        answer = self._call("Query", arguments)
+        stopped = answer.get("LastEvaluatedKey")
+        return answer["Items"], stopped["sk"]["S"] if stopped else None
+
+    def update(self, write: Update) -> RawItem:
+        """One conditional update of one item; the item afterwards. Raises ConditionFailed."""
+        arguments = self.connection.get_operation_kwargs(
+            write.key.table,
+            write.key.pk,
+            write.key.sk,
+            actions=write.actions,
+            condition=write.condition,
+            return_values="ALL_NEW",
+            return_values_on_condition_failure="ALL_OLD",
+        )
+        item: RawItem = self._write("UpdateItem", arguments)["Attributes"]
+        return item
+
+    def transact(self, *writes: Put | Update) -> None:
+        """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
+        self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
+
+    def _transact_item(self, write: Put | Update) -> dict[str, Any]:
+        if isinstance(write, Put):
+            return {
+                "Put": {
+                    "TableName": write.key.table,
+                    "Item": {**write.item, **write.key.raw},
+                    "ConditionExpression": "attribute_not_exists(pk)",
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            }
+        arguments = self.connection.get_operation_kwargs(
+            write.key.table,
+            write.key.pk,
+            write.key.sk,
+            actions=write.actions,
+            condition=write.condition,
+            return_values_on_condition_failure="ALL_OLD",
+        )
+        return {"Update": arguments}
+
+    def _write(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        """A write, tried again while something passing is in its way."""
+        for _ in self.backoff:
+            try:
+                return self._call(operation, arguments)
+            except _PassingError:
+                continue
+        raise AssertionError("a backoff ends by raising")
+
+    def _call(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = self.connection.dispatch(operation, arguments)
+        except ClientError as error:
+            raise _meaning(error) from error
+        except BotoCoreError as error:
+            raise StoreUnavailableError from error
+        return answer
+
+
+class _PassingError(StoreUnavailableError):
+    """The same request may go through in a moment."""
+
+
+def _meaning(error: ClientError) -> Exception:
+    """What a refusal of DynamoDB means. A refused condition decides before a conflict elsewhere in the transaction."""
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "ConditionalCheckFailedException":
+        original = error.__cause__ if isinstance(error.__cause__, ClientError) else error
+        return ConditionFailed(original.response.get("Item"))
+    if code == "TransactionCanceledException" and isinstance(error, VerboseClientError):
+        reasons = [(place, reason) for place, reason in enumerate(error.cancellation_reasons) if reason is not None]
+        refused = {place: reason.raw_item for place, reason in reasons if reason.code == REFUSED}
+        if refused:
+            return TransactionRefused(refused)
+        if reasons and all(reason.code in PASSING for _, reason in reasons):
+            return _PassingError()
+        return StoreUnavailableError()
+    return _PassingError() if code in PASSING else StoreUnavailableError()
+
+
+def _meta(table: str) -> MetaTable:
+    """What PynamoDB must know of a table to build requests, said here, so that it need not be asked for at start."""
+    return MetaTable(
+        {
+            "TableName": table,
+            "KeySchema": [
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            "AttributeDefinitions": [
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
+        }
+    )
+
+
+def connect(region: str | None = None, endpoint_url: str | None = None) -> Connection:
+    """A connection with short, explicit limits: an answer within 2 s, 3 attempts. No more than 64 requests at once."""
+    return Connection(
+        region=region,
+        host=endpoint_url,
+        connect_timeout_seconds=1,
+        read_timeout_seconds=2,
+        max_retry_attempts=2,
+        max_pool_connections=64,
+    )

@@ -1,0 +1,253 @@
+"""The account: what a user has, what is set aside for open runs, and every way in which that may change.
+
+Pure functions of an account: each returns the account afterwards and the entries that record the change. Whether such
+a change may be written is decided by the store's conditions, never here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from playground.domain.calendar import boundary, instant
+from playground.domain.credits import Buckets, Deltas
+from playground.domain.entries import GENESIS, Entry, EntryType
+
+SIGNUP_CREDITS = 5
+PLUS_ALLOWANCE = 200
+
+# A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
+# each be 10 min off, so both errors are added, and a minute.
+LEASE_MARGIN = timedelta(minutes=10 + 10 + 1)
+
+
+class Plan(StrEnum):
+    FREE = "free"
+    PLUS = "plus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Credits set aside for one run until `lease_at`. `nonce` names the attempt that placed it."""
+
+    run_id: str
+    nonce: str
+    ceiling: int
+    lease_at: datetime
+    request_hash: str
+    session_id: str
+    model: str
+    placed_at: datetime
+
+    def __post_init__(self) -> None:
+        if self.ceiling < 1:
+            raise ValueError(f"a hold of {self.ceiling} credits holds nothing")
+
+    def dead(self, now: datetime) -> bool:
+        """Whether the lease has run out: the attempt that placed it cannot be alive any more."""
+        return self.lease_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary."""
+
+    user_id: str
+    created_at: datetime
+    buckets: Buckets = Buckets()
+    held: int = 0
+    debt: int = 0
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    version: int = 0
+    last_hash: str = GENESIS
+    plan: Plan = Plan.FREE
+    allowance: int = 0
+    anchor: datetime | None = None
+    period: int = 0
+    due_at: datetime | None = None
+    entitled_until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.held < 0 or self.debt < 0 or self.available < 0:
+            raise ValueError(f"held {self.held}, debt {self.debt} and available {self.available} cannot be negative")
+        if self.held != sum(hold.ceiling for hold in self.holds.values()):
+            raise ValueError(f"held {self.held} is not the sum of the holds")
+
+    @property
+    def balance(self) -> int:
+        return self.buckets.total
+
+    @property
+    def available(self) -> int:
+        """What a new hold may take."""
+        return self.balance - self.held
+
+    def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
+        return tuple(hold for hold in self.holds.values() if hold.dead(now))
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether a monthly boundary has passed that this account has not seen yet."""
+        return self.due_at is not None and self.due_at <= now
+
+
+Change = tuple[Account, tuple[Entry, ...]]
+"""The account afterwards, and the entries that record how it came about."""
+
+
+def write_entry(
+    account: Account,
+    type_: EntryType,
+    deltas: Deltas,
+    *,
+    business_key: str,
+    reason: str,
+    now: datetime,
+    run_id: str | None = None,
+    session_id: str | None = None,
+    purchase_id: str | None = None,
+) -> tuple[Account, Entry]:
+    """Apply `deltas` and write the line that says so: the only way in which buckets change."""
+    buckets = account.buckets.plus(deltas)
+    entry = Entry(
+        user_id=account.user_id,
+        seq=account.version + 1,
+        type=type_,
+        deltas=deltas,
+        balance_after=buckets.total,
+        business_key=business_key,
+        reason=reason,
+        created_at=instant(now),
+        previous_hash=account.last_hash,
+        run_id=run_id,
+        session_id=session_id,
+        purchase_id=purchase_id,
+    )
+    return replace(account, buckets=buckets, version=entry.seq, last_hash=entry.hash), entry
+
+
+def open_account(user_id: str, now: datetime) -> Change:
+    """A new account with its signup credits."""
+    account = Account(user_id=user_id, created_at=instant(now))
+    account, entry = write_entry(
+        account,
+        EntryType.SIGNUP,
+        Deltas(purchased=SIGNUP_CREDITS),
+        business_key="signup",
+        reason="Welcome credits",
+        now=now,
+    )
+    return account, (entry,)
+
+
+def place_hold(account: Account, hold: Hold) -> Account:
+    """Set `hold.ceiling` aside. Raises ValueError if it is not available or the run is held already."""
+    if hold.run_id in account.holds:
+        raise ValueError(f"{hold.run_id} is held already")
+    return replace(account, held=account.held + hold.ceiling, holds={**account.holds, hold.run_id: hold})
+
+
+def drop_hold(account: Account, run_id: str) -> Account:
+    """Give the whole hold back: release and expire. Raises KeyError if the run is not held."""
+    holds = dict(account.holds)
+    hold = holds.pop(run_id)
+    return replace(account, held=account.held - hold.ceiling, holds=holds)
+
+
+def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> tuple[Account, Entry]:
+    """Spend `cost` credits of the hold of `run_id` and give the rest back.
+
+    The split over the buckets is made here, in priority order, from the buckets as they are now. Raises KeyError if the
+    run is not held, ValueError unless 1 ≤ cost ≤ ceiling: nobody pays more than was set aside, and no answer is free.
+    """
+    hold = account.holds[run_id]
+    if not 1 <= cost <= hold.ceiling:
+        raise ValueError(f"a run held for {hold.ceiling} cannot cost {cost}")
+    account = drop_hold(account, run_id)
+    return write_entry(
+        account,
+        EntryType.SPEND,
+        account.buckets.draw_down(cost),
+        business_key=f"run:{run_id}",
+        reason=reason,
+        now=now,
+        run_id=run_id,
+        session_id=hold.session_id,
+    )
+
+
+def grant(
+    account: Account, credits_: int, *, type_: EntryType, business_key: str, reason: str, now: datetime
+) -> tuple[Account, Entry]:
+    """Add credits to *purchased*. Raises ValueError unless at least 1."""
+    if credits_ < 1:
+        raise ValueError(f"a grant of {credits_} credits grants nothing")
+    return write_entry(account, type_, Deltas(purchased=credits_), business_key=business_key, reason=reason, now=now)
+
+
+def start_plus(account: Account, *, entitled_until: datetime | None, now: datetime) -> Change:
+    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended."""
+    anchor = instant(now)
+    account = replace(
+        account,
+        plan=Plan.PLUS,
+        allowance=PLUS_ALLOWANCE,
+        anchor=anchor,
+        period=0,
+        due_at=boundary(anchor, 1),
+        entitled_until=entitled_until,
+    )
+    account, entry = write_entry(
+        account,
+        EntryType.MONTHLY,
+        Deltas(monthly=PLUS_ALLOWANCE),
+        business_key=_period_key(account, "monthly"),
+        reason="PRPM+ credits of this month",
+        now=now,
+    )
+    return account, (entry,)
+
+
+def cross_boundary(account: Account) -> Change:
+    """Cross the next monthly boundary, at the boundary's own time. Raises ValueError if there is none.
+
+    Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
+    granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
+    `balance − held` leaves, the remainder goes at the next boundary. Purchased credits are not touched.
+    """
+    if account.due_at is None or account.anchor is None:
+        raise ValueError(f"{account.user_id} has no monthly boundary")
+    at, anchor = account.due_at, account.anchor
+    account = replace(account, period=account.period + 1)
+    entries: list[Entry] = []
+
+    def write(type_: EntryType, deltas: Deltas, name: str, reason: str) -> None:
+        nonlocal account
+        if deltas != Deltas():
+            account, entry = write_entry(
+                account, type_, deltas, business_key=_period_key(account, name), reason=reason, now=at
+            )
+            entries.append(entry)
+
+    old = min(account.buckets.rollover, account.available)
+    write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
+    unused = account.buckets.monthly
+    excess = min(max(unused - account.allowance, 0), account.available)
+    write(
+        EntryType.EXPIRE, Deltas(monthly=-excess), "expire-monthly", "Unused credits beyond the rollover limit expired"
+    )
+    kept = account.buckets.monthly
+    write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
+    entitled = account.entitled_until is None or account.entitled_until > at
+    if entitled:
+        write(EntryType.MONTHLY, Deltas(monthly=account.allowance), "monthly", "PRPM+ credits of this month")
+    # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
+    more = entitled or account.buckets.rollover > 0
+    account = replace(account, due_at=boundary(anchor, account.period + 1) if more else None)
+    if not entitled:
+        account = replace(account, plan=Plan.FREE, allowance=0)
+    return account, tuple(entries)
+
+
+def _period_key(account: Account, name: str) -> str:
+    assert account.anchor is not None
+    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{account.period}:{name}"

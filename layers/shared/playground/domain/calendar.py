@@ -1,0 +1,37 @@
+"""Time, as the ledger sees it: aware UTC with milliseconds, and months counted from an anchor."""
+
+from calendar import monthrange
+from datetime import UTC, datetime
+
+
+def instant(moment: datetime) -> datetime:
+    """`moment` in UTC, cut to milliseconds: what the store can hold. Raises ValueError for a naive one."""
+    if moment.utcoffset() is None:
+        raise ValueError("a naive datetime has no place here")
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 with milliseconds and `Z`. Strings of this form sort by time."""
+    moment = instant(moment)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def from_iso(text: str) -> datetime:
+    """The inverse of `iso`."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def boundary(anchor: datetime, number: int) -> datetime:
+    """The moment at which period `number` begins; period 0 begins at the anchor.
+
+    Always computed from the anchor, so it never drifts: an anchor on the 31st gives 28 or 29 February and then
+    31 March again. The time of day is the anchor's, in UTC.
+    """
+    if number < 0:
+        raise ValueError(f"period numbers start at 0, not {number}")
+    months = anchor.year * 12 + anchor.month - 1 + number
+    year, month = divmod(months, 12)
+    day = min(anchor.day, monthrange(year, month + 1)[1])
+    return anchor.replace(year=year, month=month + 1, day=day)

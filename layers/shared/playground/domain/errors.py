@@ -1,0 +1,226 @@
+"""What can be refused or fail, as types with facts.
+
+    PlaygroundError
+    ├── InvalidRequestError             a field is out of its bounds
+    ├── UnauthorizedError               no usable token, whatever the reason
+    ├── NotFoundError                   missing and foreign look alike
+    │   ├── PackageNotFoundError
+    │   ├── RunNotFoundError
+    │   └── SessionNotFoundError
+    ├── VersionExistsError              a published version is immutable
+    ├── InsufficientCreditsError
+    ├── TooManyRunsError                too many open holds
+    ├── RunInProgressError              this run is held by another attempt
+    ├── IdempotencyConflictError        same key, other request
+    ├── SessionConflictError            the session does not fit the request, or moved meanwhile
+    ├── ContextTooLongError
+    ├── UnsupportedParameterError       a setting that the model refuses
+    ├── ModelError                      the model gave nothing that can be charged
+    │   ├── ModelOverloadedError
+    │   └── ModelTimedOutError
+    ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
+    └── CorruptLedgerError              stored money does not add up; nothing is done with it
+
+A message is made from the facts; only `http.py` knows a status. None of them carries a prompt, an answer, a token or a
+provider's text.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import ClassVar
+
+from playground.domain.calendar import iso
+
+Fact = str | int | bool | None
+
+
+class PlaygroundError(Exception):
+    """Base of all refusals and failures that a caller is told about."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, **facts: Fact) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts: Mapping[str, Fact] = facts
+
+
+class InvalidRequestError(PlaygroundError):
+    """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right."""
+
+    code = "validation_error"
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}", field=field, expected=expected)
+
+
+class UnauthorizedError(PlaygroundError):
+    """Absent, malformed, expired and forged tokens are one answer; `reason` is for our log only."""
+
+    code = "unauthorized"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("A valid access token is required.")
+        self.reason = reason
+
+
+class NotFoundError(PlaygroundError):
+    """Base of the answers for what does not exist or is somebody else's."""
+
+
+class PackageNotFoundError(NotFoundError):
+    code = "package_not_found"
+
+    def __init__(self, package_id: str, version: str | None = None) -> None:
+        what = f"{package_id} in version {version}" if version else package_id
+        super().__init__(f"There is no package {what}.")
+
+
+class VersionExistsError(PlaygroundError):
+    """A version is immutable: this one is published with another content."""
+
+    code = "version_exists"
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(f"{name} {version} is published with another content; publish a new version.")
+
+
+class RunNotFoundError(NotFoundError):
+    code = "run_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such run.")
+
+
+class SessionNotFoundError(NotFoundError):
+    code = "session_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session.")
+
+
+class InsufficientCreditsError(PlaygroundError):
+    """The caller cannot pay for the run. Nothing is held."""
+
+    code = "insufficient_credits"
+
+    def __init__(
+        self,
+        *,
+        required_credits: int,
+        available_credits: int,
+        reset_at: datetime | None = None,
+    ) -> None:
+        super().__init__(
+            f"This run needs {required_credits} credits; {available_credits} are available.",
+            required_credits=required_credits,
+            available_credits=available_credits,
+            reset_at=iso(reset_at) if reset_at else None,
+        )
+
+
+class TooManyRunsError(PlaygroundError):
+    """The account has as many open runs as it may have."""
+
+    code = "too_many_runs"
+
+    def __init__(self, *, limit: int, retry_after: int) -> None:
+        super().__init__(f"{limit} runs are open; wait for one of them to end.", limit=limit, retry_after=retry_after)
+
+
+class RunInProgressError(PlaygroundError):
+    """Another attempt of the same run is at work. Ask again after `retry_after` seconds with the same key."""
+
+    code = "run_in_progress"
+
+    def __init__(self, *, run_id: str, retry_after: int) -> None:
+        super().__init__(
+            "This run is in progress. Repeat the request later to read its outcome.",
+            run_id=run_id,
+            retry_after=retry_after,
+        )
+
+
+class IdempotencyConflictError(PlaygroundError):
+    code = "idempotency_conflict"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request. Use a new key.")
+
+
+class SessionConflictError(PlaygroundError):
+    code = "session_conflict"
+
+    def __init__(self, why: str = "The session has moved on meanwhile. Please try again.") -> None:
+        super().__init__(why)
+
+
+class ContextTooLongError(PlaygroundError):
+    code = "context_too_long"
+
+    def __init__(self, *, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"Package, conversation and input have about {tokens} tokens; the model takes {limit}.",
+            tokens=tokens,
+            limit=limit,
+        )
+
+
+class UnsupportedParameterError(PlaygroundError):
+    code = "unsupported_parameter"
+
+    def __init__(self, *, parameter: str, model: str) -> None:
+        super().__init__(f"{model} does not take {parameter}; leave it out.", parameter=parameter, model=model)
+
+
+class ModelError(PlaygroundError):
+    """The model gave nothing that can be charged. `reason`: what happened, in our words."""
+
+    code = "model_failed"
+
+    MESSAGES: ClassVar[Mapping[str, str]] = {
+        "refused": "The model declined to answer this. Nothing was charged.",
+        "empty": "The model gave an empty answer. Nothing was charged.",
+        "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
+        "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
+        "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
+        "interrupted": "This run was interrupted. Nothing was charged; please try again with a new Idempotency-Key.",
+        "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
+        "rate_limited": "The model takes no more requests at the moment. Nothing was charged; please try again later.",
+    }
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(self.MESSAGES.get(reason, "The model gave no answer. Nothing was charged."), reason=reason)
+        self.reason = reason
+
+
+class ModelOverloadedError(ModelError):
+    code = "model_overloaded"
+
+    def __init__(self, reason: str, *, retry_after: int) -> None:
+        super().__init__(reason)
+        self.facts = {**self.facts, "retry_after": retry_after}
+
+
+class ModelTimedOutError(ModelError):
+    code = "model_timed_out"
+
+    def __init__(self, reason: str = "timed_out") -> None:
+        super().__init__(reason)
+
+
+class StoreUnavailableError(PlaygroundError):
+    """The store did not take or answer a request in the time there was. The request may be repeated."""
+
+    code = "store_unavailable"
+
+    def __init__(self, *, retry_after: int = 2) -> None:
+        super().__init__("The service is busy. Please try again in a moment.", retry_after=retry_after)
+
+
+class CorruptLedgerError(PlaygroundError):
+    """What is stored breaks an invariant. Fail closed: nothing is spent, granted or answered on top of it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("This account needs attention by an operator.")
+        self.what = what

@@ -1,0 +1,59 @@
+"""Packages: published prompts, by name and version."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid5
+
+# Names give ids, so that a package is found by either with one read, and an import that is repeated finds the same one.
+NAMESPACE = UUID("6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10")
+
+_NAME = re.compile(r"@[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def is_package_name(text: str) -> bool:
+    """Whether `text` is of the form `@scope/name`."""
+    return _NAME.fullmatch(text) is not None
+
+
+def package_uuid(package_id: str) -> str | None:
+    """The UUID behind a UUID or an `@scope/name`, in its canonical spelling; None for anything else."""
+    if is_package_name(package_id):
+        return str(uuid5(NAMESPACE, package_id))
+    try:
+        return str(UUID(package_id)) if len(package_id) == 36 else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageVersion:
+    """One immutable version. `prompt` is the text of its files, the main one first."""
+
+    package_id: str
+    name: str
+    version: str
+    description: str
+    format: str
+    subtype: str
+    prompt: str
+    files: tuple[str, ...]
+    published_at: datetime
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSummary:
+    """What a list shows: the newest version, and which others there are (newest first)."""
+
+    package_id: str
+    name: str
+    description: str
+    format: str
+    subtype: str
+    latest_version: str
+    versions: tuple[str, ...]
+    preview: str
+    tags: tuple[str, ...] = ()

@@ -1,0 +1,224 @@
+"""What a run costs, and what can be bought. One table, read by the API, the documentation and the tests.
+
+Money is integer nano-dollars ($1 = 10⁹), so that a provider price per million tokens is a whole number per token:
+$0.01 per million tokens is 10 nano-dollars a token. Nothing here is a float.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+NANO = 1_000_000_000
+NANO_PER_CENT = NANO // 100
+
+
+class PriceTableError(ValueError):
+    """The table could mint credits or sell them under cost; it is refused at load."""
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise PriceTableError(what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call, in the provider's four classes. They do not overlap."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.input_tokens, self.output_tokens, self.cache_write_tokens, self.cache_read_tokens) < 0:
+            raise ValueError(f"tokens cannot be negative: {self}")
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Everything that was sent, cached or not."""
+        return self.input_tokens + self.cache_write_tokens + self.cache_read_tokens
+
+    @property
+    def billed_tokens(self) -> int:
+        """What the size tiers count: input of every class, and output."""
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPrice:
+    """One model: what we charge for it (`factor`), what it costs us (nano-dollars a token), what it takes."""
+
+    name: str
+    model_id: str
+    factor: int
+    input_nano: int
+    output_nano: int
+    cache_write_nano: int
+    cache_read_nano: int
+    context_tokens: int
+    max_output_tokens: int
+    efforts: tuple[str, ...]
+    default_effort: str
+    accepts_temperature: bool
+    long_prompt_tokens: int | None = None
+    """Prompts over so many tokens cost `long_prompt_factor` times as much, all of them."""
+    long_prompt_factor: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.factor >= 1, f"{self.name}: factor must be at least 1, not {self.factor}")
+        prices = (self.input_nano, self.output_nano, self.cache_write_nano, self.cache_read_nano)
+        _require(min(prices) > 0, f"{self.name}: a provider price must be positive, not {prices}")
+        _require(self.long_prompt_factor >= 1, f"{self.name}: long_prompt_factor must be at least 1")
+        _require(
+            0 < self.max_output_tokens < self.context_tokens, f"{self.name}: max_output_tokens must fit the context"
+        )
+        _require(self.default_effort in self.efforts, f"{self.name}: default_effort must be one of its efforts")
+
+    def cost_nano(self, usage: Usage) -> int:
+        """What the provider bills for `usage`, in nano-dollars."""
+        cost = (
+            usage.input_tokens * self.input_nano
+            + usage.output_tokens * self.output_nano
+            + usage.cache_write_tokens * self.cache_write_nano
+            + usage.cache_read_tokens * self.cache_read_nano
+        )
+        long = self.long_prompt_tokens is not None and usage.prompt_tokens > self.long_prompt_tokens
+        return cost * self.long_prompt_factor if long else cost
+
+    def dearest(self, prompt_tokens: int, output_tokens: int) -> Usage:
+        """The most expensive way in which the provider can class `prompt_tokens`."""
+        if self.cache_write_nano > self.input_nano:
+            return Usage(cache_write_tokens=prompt_tokens, output_tokens=output_tokens)
+        return Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    id: str
+    name: str
+    credits: int
+    price_cents: int
+    description: str
+    popular: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.credits > 0, f"pack {self.id}: credits must be positive, not {self.credits}")
+        _require(self.price_cents > 0, f"pack {self.id}: price must be positive, not {self.price_cents} cents")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPrice:
+    name: str
+    price_cents: int
+    credits: int
+    interval: str
+
+    def __post_init__(self) -> None:
+        _require(self.credits > 0, f"plan {self.name}: credits must be positive, not {self.credits}")
+        _require(self.price_cents > 0, f"plan {self.name}: price must be positive, not {self.price_cents} cents")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiers:
+    """Base credits by billed tokens: the first `steps` (up to so many tokens → credits), then one more credit per
+    begun `further_tokens`."""
+
+    steps: tuple[tuple[int, int], ...]
+    further_tokens: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.steps), "tiers: at least one step is needed")
+        _require(self.steps[0][0] > 0 and self.steps[0][1] > 0, "tiers: the first step must be positive")
+        for (tokens, credits_), (more_tokens, more_credits) in pairwise(self.steps):
+            _require(more_tokens > tokens and more_credits > credits_, "tiers: steps must rise")
+        _require(self.further_tokens > 0, f"tiers: further_tokens must be positive, not {self.further_tokens}")
+
+    def credits(self, tokens: int) -> int:
+        for up_to, credits_ in self.steps:
+            if tokens <= up_to:
+                return credits_
+        last_tokens, last_credits = self.steps[-1]
+        return last_credits + ceil_div(tokens - last_tokens, self.further_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """A charge and everything needed to recompute it."""
+
+    credits: int
+    tier: int
+    factor: int
+    floor: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTable:
+    version: str
+    currency: str
+    margin_percent: int
+    tiers: Tiers
+    models: Mapping[str, ModelPrice]
+    default_model: str
+    packs: tuple[Pack, ...]
+    plan: PlanPrice
+    default_max_tokens: int
+    least_max_tokens: int
+    """`max_tokens` is never shrunk below this: a shorter answer is worth nothing."""
+    typical_output_tokens: int
+    """What an estimate takes for the length of an answer when `max_tokens` allows more."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.margin_percent < 100, f"margin_percent must be 0..99, not {self.margin_percent}")
+        _require(self.default_model in self.models, f"default_model {self.default_model} is not in the table")
+        _require(bool(self.packs), "at least one pack is needed")
+        _require(len({pack.id for pack in self.packs}) == len(self.packs), "pack ids must differ")
+        _require(all(name == model.name for name, model in self.models.items()), "a model is under another's name")
+        _require(
+            0 < self.least_max_tokens <= self.default_max_tokens, "least_max_tokens must not exceed default_max_tokens"
+        )
+        for model in self.models.values():
+            _require(self.default_max_tokens <= model.max_output_tokens, f"{model.name} cannot give default_max_tokens")
+        _require(self.typical_output_tokens > 0, "typical_output_tokens must be positive")
+
+    @property
+    def credit_value_nano(self) -> Fraction:
+        """What the cheapest credit on sale brings in, in nano-dollars (for large packs $20/600)."""
+        sold = [(pack.price_cents, pack.credits) for pack in self.packs]
+        sold.append((self.plan.price_cents, self.plan.credits))
+        return min(Fraction(cents * NANO_PER_CENT, credits_) for cents, credits_ in sold)
+
+    def price(self, model: ModelPrice, usage: Usage) -> Price:
+        """Credits for `usage`: max(tier × factor, floor), at least 1.
+
+        floor = ceil(provider cost ÷ ((1 − margin) × value of the cheapest credit)): what keeps the margin even when
+        every credit was bought at the lowest price. Never falls when any class of tokens grows.
+        """
+        cost = model.cost_nano(usage)
+        kept = self.credit_value_nano * (100 - self.margin_percent) / 100
+        floor = ceil_div(cost * kept.denominator, kept.numerator)
+        tier = self.tiers.credits(usage.billed_tokens)
+        return Price(
+            credits=max(tier * model.factor, floor), tier=tier, factor=model.factor, floor=floor, cost_nano=cost
+        )
+
+    def ceiling(self, model: ModelPrice, prompt_tokens: int, max_tokens: int) -> int:
+        """The most that a call with so many prompt tokens and this `max_tokens` can cost, in credits."""
+        return self.price(model, model.dearest(prompt_tokens, max_tokens)).credits
+
+    def affordable_max_tokens(self, model: ModelPrice, prompt_tokens: int, credits_: int, *, wanted: int) -> int:
+        """The largest `max_tokens` ≤ `wanted` whose ceiling is at most `credits_`; 0 if not even one token is."""
+        low, high = 0, wanted  # the ceiling never falls with max_tokens, so the largest can be searched for by halves
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.ceiling(model, prompt_tokens, middle) <= credits_:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

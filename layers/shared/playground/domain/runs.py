@@ -1,0 +1,137 @@
+"""A run: what was asked, what it came to, what was charged. Written once, when it ends."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+
+from playground.domain import errors
+from playground.domain.credits import Deltas
+from playground.domain.pricing import Price, Usage
+
+
+class RunStatus(StrEnum):
+    HELD = "held"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a person asks for, already checked against the bounds of the contract."""
+
+    package_id: str
+    input: str
+    package_version: str | None = None
+    session_id: str | None = None
+    model: str
+    max_tokens: int | None = None
+    effort: str | None = None
+    temperature: float | None = None
+    use_no_prompt: bool = False
+
+    @property
+    def hash(self) -> str:
+        """Names the request: two requests with one hash are the same one, however they were spelled."""
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run was not charged: an error code of the contract, and the reason in our words."""
+
+    code: str
+    reason: str
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the model reported, and the charge that follows from it."""
+
+    usage: Usage
+    price: Price
+    stop_reason: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The receipt. `overrun` is what the price exceeded the ceiling by: never charged, always recorded.
+
+    An expired run knows only what its hold says.
+    """
+
+    run_id: str
+    user_id: str
+    status: RunStatus
+    nonce: str
+    request_hash: str
+    session_id: str
+    model: str
+    ceiling: int
+    started_at: datetime
+    ended_at: datetime
+    package: str | None = None
+    package_version: str | None = None
+    model_id: str | None = None
+    price_version: str | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    wanted_max_tokens: int | None = None
+    charged: int = 0
+    overrun: int = 0
+    deltas: Deltas = Deltas()
+    balance_after: int | None = None
+    entry_seq: int | None = None
+    entry_hash: str | None = None
+    turn: int | None = None
+    measured: Measured | None = None
+    failure: Failure | None = None
+
+
+def run_id_of(user_id: str, idempotency_key: str) -> str:
+    """The id of a user's attempt: the same key always names the same run, and nobody else's.
+
+    130 bits of SHA-256 over both, in Crockford's base 32, so that it cannot be guessed from outside or collide.
+    """
+    digest = hashlib.sha256(f"{len(user_id)}:{user_id}:{idempotency_key}".encode()).digest()
+    number = int.from_bytes(digest[:17]) >> 6
+    return "run_" + base32(number, 26)
+
+
+def base32(number: int, length: int) -> str:
+    """`number` in Crockford's base 32 (lower case), which sorts like the number."""
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append("0123456789abcdefghjkmnpqrstvwxyz"[digit])
+    return "".join(reversed(digits))
+
+
+def failure_of(error: errors.PlaygroundError) -> Failure:
+    """What a receipt records of an error."""
+    reason, retry_after = error.facts.get("reason", ""), error.facts.get("retry_after")
+    return Failure(
+        code=error.code,
+        reason=reason if isinstance(reason, str) else "",
+        retry_after=retry_after if isinstance(retry_after, int) else None,
+    )
+
+
+def error_of(failure: Failure) -> errors.PlaygroundError:
+    """The error that a receipt records: whoever repeats the request is told the same again."""
+    match failure.code:
+        case errors.ModelOverloadedError.code:
+            return errors.ModelOverloadedError(failure.reason, retry_after=failure.retry_after or 1)
+        case errors.ModelTimedOutError.code:
+            return errors.ModelTimedOutError(failure.reason)
+        case errors.SessionConflictError.code:
+            return errors.SessionConflictError()
+        case errors.StoreUnavailableError.code:
+            return errors.StoreUnavailableError()
+    return errors.ModelError(failure.reason)

@@ -1,0 +1,256 @@
+"""HTTP in one place: the resolver, who is asking, and which error is which status."""
+
+import base64
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
+
+from playground.adapters.secrets import read_secret
+from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
+from playground.domain import errors
+from playground.observability import Metric, count, logger, metrics
+from playground.settings import ApiSettings, AuthSettings
+
+BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
+
+STATUS: Mapping[type[errors.PlaygroundError], int] = {
+    errors.InvalidRequestError: 400,
+    errors.UnauthorizedError: 401,
+    errors.InsufficientCreditsError: 402,
+    errors.PackageNotFoundError: 404,
+    errors.RunNotFoundError: 404,
+    errors.SessionNotFoundError: 404,
+    errors.RunInProgressError: 409,
+    errors.SessionConflictError: 409,
+    errors.ContextTooLongError: 413,
+    errors.IdempotencyConflictError: 422,
+    errors.UnsupportedParameterError: 422,
+    errors.TooManyRunsError: 429,
+    errors.ModelError: 502,
+    errors.ModelOverloadedError: 503,
+    errors.StoreUnavailableError: 503,
+    errors.ModelTimedOutError: 504,
+}
+"""Whatever is not here is our fault: 500, and the caller is told nothing about it."""
+
+Authenticate = Callable[[str | None], str]
+
+
+class Api:
+    """One function's HTTP side. `app` takes the routes; an instance is the Lambda handler.
+
+    Every route needs a token unless its path is in `public`. The token is looked at before anything else, so that
+    nobody without one learns more than that.
+    """
+
+    def __init__(
+        self, settings: ApiSettings, *, authenticate: Authenticate | None = None, public: frozenset[str] = frozenset()
+    ) -> None:
+        self._frontend_url = settings.frontend_url
+        self._authenticate = authenticate
+        self._public = public
+        self.app = APIGatewayRestResolver(
+            enable_validation=True,
+            strip_prefixes=[BASE_PATH],
+            cors=CORSConfig(
+                allow_origin=settings.frontend_url,
+                allow_headers=["authorization", "content-type", "idempotency-key"],
+                expose_headers=["retry-after"],
+                max_age=600,
+            ),
+        )
+        self.app.exception_handler(errors.PlaygroundError)(self._refused)
+        self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
+        self.app.exception_handler(Exception)(self._unhandled)
+        self.app.not_found(self._not_found)
+
+    def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        logger.set_correlation_id(event.get("requestContext", {}).get("requestId"))
+        self.app.append_context(deadline_in=_seconds_left(context))
+        try:
+            try:
+                self._admit(event)
+            except errors.PlaygroundError as error:
+                return self._early(event, error)
+            answer: dict[str, Any] = self.app.resolve(event, context)
+            return answer
+        finally:
+            metrics.flush_metrics()
+
+    @property
+    def user_id(self) -> str:
+        """Whom the request's token speaks for."""
+        user_id = self.app.context.get("user_id")
+        if not isinstance(user_id, str):
+            raise errors.UnauthorizedError("this route is public")
+        return user_id
+
+    @property
+    def seconds_left(self) -> float:
+        """Until Lambda ends this invocation."""
+        return float(self.app.context["deadline_in"])
+
+    def _admit(self, event: dict[str, Any]) -> None:
+        """Refuse what no route should see: a request without a good token, or with a body that is no JSON object."""
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        path = str(event.get("path") or "").removeprefix(BASE_PATH)
+        if path not in self._public:
+            if self._authenticate is None:
+                raise errors.UnauthorizedError("this function has public routes only")
+            self.app.append_context(user_id=self._authenticate(headers.get("authorization")))
+        if event.get("httpMethod") == "POST":
+            _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
+
+    def _early(self, event: dict[str, Any], error: errors.PlaygroundError) -> dict[str, Any]:
+        """An answer that is given before routing, with the same headers as any other."""
+        self.app.current_event = APIGatewayProxyEvent(event)
+        response = self._refused(error)
+        headers = {
+            **response.headers,
+            "Content-Type": content_types.APPLICATION_JSON,
+            "Access-Control-Allow-Origin": self._frontend_url,
+        }
+        self.app.clear_context()
+        return {
+            "statusCode": response.status_code,
+            "multiValueHeaders": {name: [str(value)] for name, value in headers.items()},
+            "body": response.body,
+            "isBase64Encoded": False,
+        }
+
+    def _error(self, status: int, code: str, message: str, facts: Mapping[str, errors.Fact]) -> Response[str]:
+        body = {"error": code, "message": message, "request_id": self._request_id(), **facts}
+        headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
+        if facts.get("retry_after") is not None:
+            headers["Retry-After"] = str(facts["retry_after"])
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(
+            status_code=status, content_type=content_types.APPLICATION_JSON, body=json.dumps(body), headers=headers
+        )
+
+    def _request_id(self) -> str | None:
+        context = self.app.current_event.raw_event.get("requestContext") or {}
+        request_id = context.get("requestId")
+        return request_id if isinstance(request_id, str) else None
+
+    def _refused(self, error: errors.PlaygroundError) -> Response[str]:
+        status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+        if status is None:
+            return self._unhandled(error)
+        facts = dict(error.facts)
+        if isinstance(error, errors.InsufficientCreditsError):
+            facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
+        logger.info("refused", error=error.code, status=status, facts=_loggable(error))
+        count(Metric.REFUSED)
+        return self._error(status, error.code, error.message, facts)
+
+    def _invalid(self, error: Exception) -> Response[str]:
+        return self._refused(_first_problem(error))
+
+    def _unhandled(self, error: Exception) -> Response[str]:
+        # The message of an unknown error may hold anything, a prompt or a key even; its type and place say enough.
+        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        what = error.what if isinstance(error, errors.CorruptLedgerError) else None
+        logger.error("unhandled error", error=type(error).__name__, what=what, where=where[-8:])
+        count(Metric.UNHANDLED_ERROR)
+        return self._error(500, "internal_error", "Something went wrong on our side. Please try again.", {})
+
+    def _not_found(self, _: Exception) -> Response[str]:
+        return self._error(404, "route_not_found", "There is no such path or method.", {})
+
+
+def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> Authenticate:
+    """The verifier that `settings` describe. Raises ValueError if a secret or an address is not good enough."""
+    keys = (
+        shared_secrets(
+            read_secret(secrets_client(), settings.auth_secret_arn).get("secrets") or [], settings.auth_algorithm
+        )
+        if settings.auth_algorithm.startswith("HS")
+        else key_set(settings.auth_jwks_url)
+    )
+    return TokenVerifier(
+        algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys
+    )
+
+
+class ErrorBody(BaseModel):
+    """Every error. Some have more fields, which say what the numbers were."""
+
+    error: str
+    message: str
+    request_id: str | None
+
+
+def errors_of(*statuses: int) -> dict[int, OpenAPIResponse]:
+    """The errors that a route may answer with, for the OpenAPI document."""
+    return {
+        status: {
+            "description": " · ".join(sorted({kind.code for kind, its in STATUS.items() if its == status})),
+            "content": {"application/json": {"model": ErrorBody}},
+        }
+        for status in statuses
+    }
+
+
+def to_cursor(before: int) -> str:
+    """An opaque place in a list."""
+    return base64.urlsafe_b64encode(str(before).encode()).decode().rstrip("=")
+
+
+def from_cursor(cursor: str | None) -> int | None:
+    """The place that `to_cursor` named. Raises InvalidRequestError for anything else."""
+    if cursor is None:
+        return None
+    try:
+        before = int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except ValueError:
+        before = 0
+    if not 0 < before < 10**12:
+        raise errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
+    return before
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _seconds_left(context: LambdaContext) -> float:
+    return context.get_remaining_time_in_millis() / 1000
+
+
+def _check_body(content_type: str | None, body: str) -> None:
+    if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
+        raise errors.InvalidRequestError("content-type", "must be application/json")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):  # numbers too long to read are a plain ValueError
+        raise errors.InvalidRequestError("body", "must be JSON") from None
+    if not isinstance(value, dict):
+        raise errors.InvalidRequestError("body", "must be a JSON object")
+
+
+def _first_problem(error: Exception) -> errors.InvalidRequestError:
+    """The first thing that is wrong with a request, by the name that the contract gives the field."""
+    problems = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
+    for problem in problems:
+        where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path", "header")]
+        return errors.InvalidRequestError(".".join(where) or "body", str(problem["msg"]).removeprefix("Value error, "))
+    return errors.InvalidRequestError("body", "must be as the contract says")
+
+
+def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
+    if isinstance(error, errors.UnauthorizedError):
+        return {"reason": error.reason}
+    return {
+        name: fact for name, fact in error.facts.items() if not isinstance(fact, str) or name in ("field", "reason")
+    }

@@ -1,0 +1,47 @@
+"""Logger, metrics and the names of metrics. One line per outcome, with ids and amounts; never what people wrote."""
+
+from enum import StrEnum
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from playground.domain.runs import Run, RunStatus
+
+logger = Logger()
+metrics = Metrics()
+
+
+class Metric(StrEnum):
+    """What is counted. docs/operations.md says what each is for."""
+
+    RUN_SETTLED = "RunSettled"
+    RUN_RELEASED = "RunReleased"
+    CREDITS_SPENT = "CreditsSpent"
+    OVERRUN_CREDITS = "OverrunCredits"
+    REFUSED = "Refused"
+    UNHANDLED_ERROR = "UnhandledError"
+
+
+def count(metric: Metric, value: int = 1) -> None:
+    metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
+
+
+def report_run(run: Run) -> None:
+    """One line and the counts for a run that has ended."""
+    count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    if run.charged:
+        count(Metric.CREDITS_SPENT, run.charged)
+    if run.overrun:
+        count(Metric.OVERRUN_CREDITS, run.overrun)
+    logger.info(
+        "run ended",
+        run_id=run.run_id,
+        user_id=run.user_id,
+        status=run.status.value,
+        model=run.model,
+        package=run.package,
+        ceiling=run.ceiling,
+        charged=run.charged,
+        overrun=run.overrun,
+        reason=run.failure.reason if run.failure else None,
+    )

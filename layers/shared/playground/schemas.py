@@ -1,0 +1,315 @@
+"""Bodies of the contract, as they are read and written. The OpenAPI document is made from them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler.openapi.params import Header
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer
+
+from playground.adapters.prices import load_prices
+from playground.domain.calendar import iso
+from playground.domain.packages import package_uuid
+from playground.domain.runs import RunRequest
+
+PRICES = load_prices()
+MODELS = tuple(PRICES.models)
+EFFORTS = tuple(sorted({effort for model in PRICES.models.values() for effort in model.efforts}))
+MOST_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
+
+Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+
+
+def _known_package(text: str) -> str:
+    uuid = package_uuid(text)
+    if uuid is None:
+        raise ValueError("must be a UUID or @scope/name")
+    return uuid
+
+
+def _plain(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _one_of(values: tuple[str, ...]) -> AfterValidator:
+    def check(text: str | None) -> str | None:
+        if text is not None and text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return AfterValidator(check)
+
+
+PackageId = Annotated[
+    str,
+    Field(
+        max_length=200,
+        validation_alias=AliasChoices("package_id", "packageId"),
+        description="UUID or @scope/name",
+        examples=["@playground/code-reviewer"],
+    ),
+    AfterValidator(_plain),
+    AfterValidator(_known_package),
+]
+Input = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=10_000,
+        validation_alias=AliasChoices("input", "userInput", "user_input"),
+        description="What to ask; 1 to 10,000 characters, not blank",
+    ),
+    AfterValidator(_plain),
+    AfterValidator(_not_blank),
+]
+PackageVersionText = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[0-9A-Za-z.+-]+$",
+        validation_alias=AliasChoices("package_version", "packageVersion"),
+        description="Run exactly this version; the newest if left out",
+    ),
+]
+SessionId = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[0-9A-Za-z_-]+$",
+        validation_alias=AliasChoices("session_id", "sessionId", "conversation_id", "conversationId"),
+        description="Continue this session; a new one is opened if left out",
+    ),
+]
+ModelName = Annotated[
+    str,
+    _one_of(MODELS),
+    Field(json_schema_extra={"enum": list(MODELS)}, description="Which Claude"),
+]
+MaxTokens = Annotated[
+    int | None,
+    Field(
+        strict=True,
+        ge=1,
+        le=MOST_MAX_TOKENS,
+        validation_alias=AliasChoices("max_tokens", "maxTokens"),
+        description=f"Longest answer in tokens, thinking included; {PRICES.default_max_tokens} if left out",
+    ),
+]
+UseNoPrompt = Annotated[
+    bool,
+    Field(
+        strict=True,
+        validation_alias=AliasChoices("use_no_prompt", "useNoPrompt"),
+        description="Leave the package's prompt out, to compare",
+    ),
+]
+
+
+class EstimateBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    package_id: PackageId
+    input: Input
+    package_version: PackageVersionText = None
+    session_id: SessionId = None
+    model: ModelName = PRICES.default_model
+    max_tokens: MaxTokens = None
+    use_no_prompt: UseNoPrompt = False
+
+    def request(self) -> RunRequest:
+        """What is asked for, in the words of the domain."""
+        return RunRequest(**self.model_dump())
+
+
+class RunBody(EstimateBody):
+    effort: Annotated[
+        str | None,
+        _one_of(EFFORTS),
+        Field(json_schema_extra={"enum": [*EFFORTS, None]}, description="How much the model should think"),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
+    ] = None
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Names this attempt: repeating the request with the same key gives the first outcome, for ever",
+    ),
+]
+
+
+class Message(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
+    timestamp: Moment
+    tokens: int
+
+
+class RunAnswer(BaseModel):
+    run_id: str
+    session_id: str
+    response: str
+    stop_reason: str
+    credits_spent: int
+    credits_remaining: Annotated[int, Field(description="Balance right after this run was charged")]
+    tokens_used: int
+    input_tokens: int
+    output_tokens: int
+    duration_ms: int
+    model: Annotated[str, Field(description="The provider's id of the model that answered")]
+    price_version: str
+    max_tokens: Annotated[int, Field(description="What the answer was limited to")]
+    max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
+    conversation: list[Message]
+
+
+class EstimateAnswer(BaseModel):
+    estimated_credits: Annotated[int, Field(description="For an answer of typical length")]
+    max_credits: Annotated[int, Field(description="The most that the run can cost; what is held while it runs")]
+    estimated_tokens: int
+    prompt_tokens: int
+    model: str
+    can_afford: bool
+    current_balance: int
+    available: int
+    max_tokens: int
+    affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
+    price_version: str
+
+
+class Breakdown(BaseModel):
+    monthly: int
+    rollover: int
+    purchased: int
+
+
+class Monthly(BaseModel):
+    allocated: int
+    used: int
+    remaining: int
+    reset_at: Moment | None
+
+
+class Rollover(BaseModel):
+    amount: int
+    expires_at: Moment | None
+
+
+class CreditsAnswer(BaseModel):
+    balance: Annotated[int, Field(description="monthly + rollover + purchased")]
+    available: Annotated[int, Field(description="balance − held")]
+    held: Annotated[int, Field(description="Set aside for runs that are at work")]
+    debt: int
+    monthly: Monthly
+    rollover: Rollover
+    purchased: int
+    breakdown: Breakdown
+    plan: str
+
+
+class Transaction(BaseModel):
+    id: str
+    seq: int
+    amount: int
+    balance_after: int
+    type: str
+    description: str
+    buckets: Breakdown
+    session_id: str | None
+    run_id: str | None
+    purchase_id: str | None
+    created_at: Moment
+    hash: str
+
+
+class HistoryAnswer(BaseModel):
+    transactions: list[Transaction]
+    next_cursor: str | None
+
+
+class PackAnswer(BaseModel):
+    id: str
+    name: str
+    credits: int
+    price: Annotated[int, Field(description="in cents")]
+    price_formatted: str
+    per_credit_cost: Annotated[float, Field(description="in cents")]
+    bonus: Annotated[int, Field(description="Percent more credits for the money than in the smallest pack")]
+    description: str
+    popular: bool
+
+
+class PacksAnswer(BaseModel):
+    packages: list[PackAnswer]
+
+
+class PricingAnswer(BaseModel):
+    name: str
+    price: Annotated[int, Field(description="in cents")]
+    price_formatted: str
+    currency: str
+    interval: str
+    credits: int
+    price_version: str
+
+
+class ReceiptAnswer(BaseModel):
+    run_id: str
+    status: Literal["held", "settled", "released", "expired"]
+    session_id: str
+    model: str
+    ceiling: int
+    started_at: Moment
+    ended_at: Moment | None = None
+    package: str | None = None
+    package_version: str | None = None
+    model_id: str | None = None
+    stop_reason: str | None = None
+    duration_ms: int | None = None
+    credits_spent: int = 0
+    overrun: Annotated[int, Field(description="Credits above the ceiling: never charged")] = 0
+    buckets: Breakdown | None = None
+    balance_after: int | None = None
+    usage: dict[str, int] | None = None
+    price: dict[str, int] | None = None
+    price_version: str | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    wanted_max_tokens: int | None = None
+    entry_seq: int | None = None
+    entry_hash: str | None = None
+    error: dict[str, Any] | None = None
+    response: Annotated[str | None, Field(description="The answer, while its session exists")] = None
+
+
+class PackageListed(BaseModel):
+    id: str
+    name: str
+    description: str
+    format: str
+    subtype: str
+    latest_version: str
+    versions: list[str]
+    preview: str
+    tags: list[str]
+
+
+class PackageList(BaseModel):
+    packages: list[PackageListed]
+    next_cursor: str | None

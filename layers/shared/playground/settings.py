@@ -1,0 +1,59 @@
+"""Settings of each function, checked at start. The only reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1)]
+Origin = Annotated[str, Field(pattern=r"^https?://[^/]+$")]
+
+
+class Settings(BaseModel):
+    """A field is the environment variable of the same name in upper case."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The settings. Raises pydantic.ValidationError, which names what is missing or wrong but shows no value."""
+        values = {name: environ[name.upper()] for name in cls.model_fields if name.upper() in environ}
+        return cls.model_validate(values)
+
+
+class ApiSettings(Settings):
+    """What every function behind the API needs."""
+
+    frontend_url: Origin
+    powertools_service_name: Name
+
+
+class AuthSettings(Settings):
+    """How tokens are verified."""
+
+    auth_algorithm: Annotated[str, Field(pattern=r"^(HS(256|384|512)|RS(256|384|512)|ES(256|384|512)|EdDSA)$")]
+    auth_issuer: Name
+    auth_audience: Name
+    auth_secret_arn: Name
+    auth_jwks_url: str = ""
+
+
+class CreditsSettings(ApiSettings, AuthSettings):
+    ledger_table: Name
+    sessions_table: Name
+
+
+class CatalogSettings(ApiSettings):
+    catalog_table: Name
+    content_bucket: Name
+
+
+class EstimateSettings(CreditsSettings, CatalogSettings):
+    anthropic_secret_arn: Name
+    anthropic_base_url: Annotated[str, Field(pattern=r"^https?://")]
+    model_timeout_seconds: Annotated[float, Field(gt=0, le=900)]
+
+
+class RunSettings(EstimateSettings):
+    max_open_runs: Annotated[int, Field(ge=1, le=20)]

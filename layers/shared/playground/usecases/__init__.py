@@ -1,0 +1,1 @@
+"""One callable class per verb. They know ports and the domain, no vendor."""

@@ -1,0 +1,86 @@
+"""EstimateRun: what a run would cost, by the same functions that price it. Writes no credits."""
+
+from dataclasses import dataclass
+
+from playground.domain.errors import SessionNotFoundError
+from playground.domain.pricing import PriceTable
+from playground.domain.runs import RunRequest
+from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
+from playground.usecases.prompts import build_prompt, fit_to_context, package_for, refuse_unsupported
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """`estimated_*` are for an answer of typical length, `max_credits` is the most that the run could cost."""
+
+    estimated_credits: int
+    max_credits: int
+    estimated_tokens: int
+    prompt_tokens: int
+    max_tokens: int
+    affordable_max_tokens: int
+    can_afford: bool
+    balance: int
+    available: int
+    model_id: str
+    price_version: str
+
+
+class EstimateRun:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        lookup: Lookup,
+        sessions: Sessions,
+        catalog: Catalog,
+        model: Model,
+        prices: PriceTable,
+        clock: Clock,
+        count_timeout: float,
+    ) -> None:
+        self._ledger = ledger
+        self._lookup = lookup
+        self._sessions = sessions
+        self._catalog = catalog
+        self._model = model
+        self._prices = prices
+        self._clock = clock
+        self._count_timeout = count_timeout
+
+    def __call__(self, user_id: str, request: RunRequest) -> Estimate:
+        """The estimate for `request`. Refuses what RunPrompt would refuse before it holds, other than for credits."""
+        model = self._prices.models[request.model]
+        refuse_unsupported(request, model)
+        found = self._lookup(
+            user_id=user_id,
+            run_id=None,
+            package_id=request.package_id,
+            version=request.package_version,
+            session_id=request.session_id,
+        )
+        if request.session_id is not None and found.session is None:
+            raise SessionNotFoundError
+        package = package_for(request, found.package, found.session, self._catalog)
+        history = self._sessions.turns(found.session.session_id) if found.session is not None else ()
+        prompt = build_prompt(request, model, package, history, self._prices.default_max_tokens)
+        tokens = self._model.count_tokens(prompt, timeout=self._count_timeout)
+        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
+
+        account = self._ledger.account(user_id, self._clock())
+        least = min(prompt.max_tokens, self._prices.least_max_tokens)
+        affordable = self._prices.affordable_max_tokens(model, tokens, account.available, wanted=prompt.max_tokens)
+        typical = min(self._prices.typical_output_tokens, prompt.max_tokens)
+        return Estimate(
+            estimated_credits=self._prices.ceiling(model, tokens, typical),
+            max_credits=self._prices.ceiling(model, tokens, prompt.max_tokens),
+            estimated_tokens=tokens + typical,
+            prompt_tokens=tokens,
+            max_tokens=prompt.max_tokens,
+            affordable_max_tokens=affordable if affordable >= least else 0,
+            can_afford=affordable >= least,
+            balance=account.balance,
+            available=account.available,
+            model_id=model.model_id,
+            price_version=self._prices.version,
+        )

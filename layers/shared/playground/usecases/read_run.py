@@ -1,0 +1,61 @@
+"""ReadRun: what became of a run."""
+
+from dataclasses import dataclass
+
+from playground.domain.account import Hold
+from playground.domain.errors import RunNotFoundError
+from playground.domain.runs import Run, RunStatus
+from playground.ports import Clock, Ledger, Sessions
+from playground.usecases.expire_holds import ExpireHolds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A run, and its answer if it is paid for and its session still exists. While it is held it has not `ended`."""
+
+    run: Run
+    ended: bool = True
+    answer: str | None = None
+
+
+class ReadRun:
+    def __init__(self, *, ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
+        self._ledger = ledger
+        self._sessions = sessions
+        self._clock = clock
+        self._expire = ExpireHolds(ledger)
+
+    def __call__(self, user_id: str, run_id: str) -> Receipt:
+        """The receipt of the caller's own run; a dead hold is given back on the way. Raises RunNotFoundError."""
+        run = self._ledger.run(user_id, run_id) or self._held(user_id, run_id) or self._ledger.run(user_id, run_id)
+        if run is None:
+            raise RunNotFoundError
+        if run.status is RunStatus.HELD:
+            return Receipt(run=run, ended=False)
+        if run.status is not RunStatus.SETTLED or run.turn is None:
+            return Receipt(run=run)
+        turn = self._sessions.turn(run.session_id, run.turn)
+        return Receipt(run=run, answer=turn.answer if turn is not None and turn.run_id == run_id else None)
+
+    def _held(self, user_id: str, run_id: str) -> Run | None:
+        """The open run, if there is one. Between the two looks at the receipt, for it may end in between."""
+        now = self._clock()
+        hold = self._ledger.account(user_id, now).holds.get(run_id)
+        if hold is None:
+            return None
+        return self._expire.one(user_id, hold, now=now).run if hold.dead(now) else _open(user_id, hold)
+
+
+def _open(user_id: str, hold: Hold) -> Run:
+    return Run(
+        run_id=hold.run_id,
+        user_id=user_id,
+        status=RunStatus.HELD,
+        nonce=hold.nonce,
+        request_hash=hold.request_hash,
+        session_id=hold.session_id,
+        model=hold.model,
+        ceiling=hold.ceiling,
+        started_at=hold.placed_at,
+        ended_at=hold.lease_at,
+    )

@@ -1,0 +1,354 @@
+"""RunPrompt: one prompt, paid for.
+
+    look up → count → hold → ask → settle, or release
+
+Nothing is asked of the model without a hold, no answer leaves without being paid for in the same transaction that
+stores it, and whatever goes wrong in between gives everything back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from playground.domain.account import LEASE_MARGIN, Account, Hold, settle
+from playground.domain.calendar import instant
+from playground.domain.entries import Entry
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    InsufficientCreditsError,
+    ModelError,
+    RunInProgressError,
+    SessionConflictError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+    TooManyRunsError,
+)
+from playground.domain.packages import PackageVersion
+from playground.domain.pricing import ModelPrice, PriceTable
+from playground.domain.runs import Failure, Measured, Run, RunRequest, RunStatus, error_of, failure_of, run_id_of
+from playground.domain.sessions import Session, Turn
+from playground.ports import (
+    AlreadyHeld,
+    CannotAfford,
+    Catalog,
+    Clock,
+    Completion,
+    Conversation,
+    Ended,
+    Held,
+    Ledger,
+    Lookup,
+    Model,
+    NewId,
+    Prompt,
+    Sessions,
+    TooManyHolds,
+)
+from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
+from playground.usecases.prompts import build_prompt, fit_to_context, package_for, refuse_unsupported
+
+COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
+LEDGER_RESERVE = 4.0  # s of an invocation that are kept for ending the run
+MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
+RETRY_AFTER = 2  # s, while a run is at work
+LONGEST_TITLE = 80  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidAnswer:
+    """A settled run with its turn. `replayed`: this is the outcome of an earlier request with the same key."""
+
+    run: Run
+    turn: Turn
+    replayed: bool
+
+
+class RunPrompt:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        lookup: Lookup,
+        sessions: Sessions,
+        catalog: Catalog,
+        model: Model,
+        prices: PriceTable,
+        clock: Clock,
+        new_id: NewId,
+        max_open_runs: int,
+        model_timeout_seconds: float,
+        report: Callable[[Run], None] = lambda run: None,
+    ) -> None:
+        self._ledger = ledger
+        self._lookup = lookup
+        self._sessions = sessions
+        self._catalog = catalog
+        self._model = model
+        self._prices = prices
+        self._clock = clock
+        self._new_id = new_id
+        self._max_open_runs = max_open_runs
+        self._model_timeout = model_timeout_seconds
+        self._report = report
+        self._expire = ExpireHolds(ledger)
+
+    def __call__(
+        self, user_id: str, request: RunRequest, *, idempotency_key: str | None, seconds_left: float
+    ) -> PaidAnswer:
+        """Run `request` for `user_id` and charge it, within `seconds_left`.
+
+        The same key and request again give the first outcome, for ever: the same answer, or the same failure of the
+        model. Raises what `domain.errors` has; whatever is raised, nothing has been charged by this call.
+        """
+        started = instant(self._clock())
+        ends = started + timedelta(seconds=seconds_left)
+        model = self._prices.models[request.model]
+        refuse_unsupported(request, model)
+        run_id = run_id_of(user_id, idempotency_key) if idempotency_key is not None else self._new_id("run")
+        found = self._lookup(
+            user_id=user_id,
+            run_id=run_id if idempotency_key is not None else None,
+            package_id=request.package_id,
+            version=request.package_version,
+            session_id=request.session_id,
+        )
+        if found.run is not None:
+            return self._replay(found.run, request)
+        if request.session_id is not None and found.session is None:
+            raise SessionNotFoundError
+        package = package_for(request, found.package, found.session, self._catalog)
+        history = self._sessions.turns(found.session.session_id) if found.session is not None else ()
+        prompt = build_prompt(request, model, package, history, self._prices.default_max_tokens)
+        tokens = self._model.count_tokens(prompt, timeout=COUNT_TIMEOUT)
+        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
+
+        hold = Hold(
+            run_id=run_id,
+            nonce=self._new_id("try"),
+            ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
+            lease_at=instant(ends + LEASE_MARGIN),
+            request_hash=request.hash,
+            session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
+            model=request.model,
+            placed_at=started,
+        )
+        attempt = _Attempt(user_id, request, package, found.session, model, tokens, prompt.max_tokens, started)
+        placed = self._place(attempt, hold, prompt)
+        if isinstance(placed, Run):
+            return self._replay(placed, request)
+        account, hold, prompt = placed
+        try:
+            completion = self._model.complete(prompt, timeout=self._time_for_model(ends))
+        except ModelError as error:
+            ended = self._release(attempt, hold, prompt, failure_of(error))
+            if ended.by_us:
+                raise
+            return self._replay(ended.run, request)
+        except Exception:
+            self._release(attempt, hold, prompt, Failure(code="model_failed", reason="internal"))
+            raise
+        return self._settle(attempt, account, hold, prompt, completion)
+
+    def _time_for_model(self, ends: datetime) -> float:
+        left = (ends - self._clock()).total_seconds() - LEDGER_RESERVE
+        return max(min(self._model_timeout, left), 0.0)
+
+    # --- hold ---------------------------------------------------------------------------------------------------------
+
+    def _place(self, attempt: "_Attempt", hold: Hold, prompt: Prompt) -> tuple[Account, Hold, Prompt] | Run:
+        """A hold, for as many tokens as can be afforded; or the run that another attempt has ended meanwhile."""
+        user_id, now, expired = attempt.user_id, attempt.started, False
+        for _ in range(MOST_TRIES):
+            try:
+                outcome = self._ledger.place_hold(user_id, hold, limit=self._max_open_runs, now=now)
+            except StoreUnavailableError:
+                self._take_back(user_id, hold)
+                raise
+            match outcome:
+                case Held(account, ended_before):
+                    ended = self._ledger.run(user_id, hold.run_id) if ended_before else None
+                    if ended is None:
+                        return account, hold, prompt
+                    self._ledger.cancel_hold(user_id, hold)
+                    return ended
+                case AlreadyHeld(_, there):
+                    if there.dead(now):
+                        return self._expire.one(user_id, there, now=now).run
+                    if there.request_hash != hold.request_hash:
+                        raise IdempotencyConflictError
+                    raise RunInProgressError(run_id=hold.run_id, retry_after=RETRY_AFTER)
+                case TooManyHolds(account) | CannotAfford(account) if account.dead_holds(now) and not expired:
+                    expired = True
+                    self._expire(account, now=now)
+                case TooManyHolds():
+                    raise TooManyRunsError(limit=self._max_open_runs, retry_after=RETRY_AFTER)
+                case CannotAfford(account):
+                    max_tokens = self._affordable(account, attempt)
+                    hold = replace(hold, ceiling=self._prices.ceiling(attempt.model, attempt.tokens, max_tokens))
+                    prompt = replace(prompt, max_tokens=max_tokens)
+        raise StoreUnavailableError
+
+    def _affordable(self, account: Account, attempt: "_Attempt") -> int:
+        """The `max_tokens` that this account can pay for now. Raises InsufficientCreditsError if it is too few."""
+        least = min(attempt.wanted_max_tokens, self._prices.least_max_tokens)
+        affordable = self._prices.affordable_max_tokens(
+            attempt.model, attempt.tokens, account.available, wanted=attempt.wanted_max_tokens
+        )
+        if affordable < least:
+            raise InsufficientCreditsError(
+                required_credits=self._prices.ceiling(attempt.model, attempt.tokens, least),
+                available_credits=account.available,
+                reset_at=account.due_at,
+            )
+        return affordable
+
+    def _take_back(self, user_id: str, hold: Hold) -> None:
+        """Whether the hold was placed is not known; if it was, it should not stay until its lease ends."""
+        try:
+            self._ledger.cancel_hold(user_id, hold)
+        except StoreUnavailableError:
+            return  # then the lease ends it
+
+    # --- end ----------------------------------------------------------------------------------------------------------
+
+    def _settle(
+        self, attempt: "_Attempt", account: Account, hold: Hold, prompt: Prompt, completion: Completion
+    ) -> PaidAnswer:
+        now = instant(self._clock())
+        price = self._prices.price(attempt.model, completion.usage)
+        charged = min(price.credits, hold.ceiling)
+        duration_ms = round((now - attempt.started) / timedelta(milliseconds=1))
+        session = attempt.session_after(hold.session_id, charged, completion.usage.billed_tokens, duration_ms, now)
+        turn = Turn(
+            number=session.turns,
+            run_id=hold.run_id,
+            input=attempt.request.input,
+            answer=completion.text,
+            input_tokens=completion.usage.prompt_tokens,
+            output_tokens=completion.usage.output_tokens,
+            asked_at=attempt.started,
+            answered_at=now,
+        )
+        measured = Measured(
+            usage=completion.usage, price=price, stop_reason=completion.stop_reason, duration_ms=duration_ms
+        )
+
+        def conclude(account: Account) -> tuple[Account, Run, Entry]:
+            after, entry = settle(account, hold.run_id, charged, reason=f"Run of {attempt.package.name}", now=now)
+            run = attempt.receipt(
+                hold,
+                prompt,
+                RunStatus.SETTLED,
+                now,
+                price_version=self._prices.version,
+                model_id=completion.model_id,
+                charged=charged,
+                overrun=price.credits - charged,
+                deltas=entry.deltas,
+                balance_after=entry.balance_after,
+                entry_seq=entry.seq,
+                entry_hash=entry.hash,
+                turn=turn.number,
+                measured=measured,
+            )
+            return after, run, entry
+
+        try:
+            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn))
+        except SessionConflictError as error:
+            ended = self._release(attempt, hold, prompt, failure_of(error))
+            if ended.by_us:
+                raise
+        except StoreUnavailableError as error:
+            # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
+            ended = self._release(attempt, hold, prompt, failure_of(error))
+            if ended.by_us:
+                raise
+        if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
+            return self._replay(ended.run, attempt.request)
+        self._report(ended.run)
+        return PaidAnswer(run=ended.run, turn=turn, replayed=False)
+
+    def _release(self, attempt: "_Attempt", hold: Hold, prompt: Prompt, failure: Failure) -> Ended:
+        run = attempt.receipt(
+            hold,
+            prompt,
+            RunStatus.RELEASED,
+            instant(self._clock()),
+            price_version=self._prices.version,
+            model_id=attempt.model.model_id,
+            failure=failure,
+        )
+        ended = self._ledger.release(attempt.user_id, run)
+        if ended.by_us:
+            self._report(ended.run)
+        return ended
+
+    def _replay(self, run: Run, request: RunRequest) -> PaidAnswer:
+        """The outcome that is on record. Raises the failure, if it was one."""
+        if run.request_hash != request.hash:
+            raise IdempotencyConflictError
+        if run.status is not RunStatus.SETTLED or run.turn is None:
+            raise error_of(run.failure or INTERRUPTED)
+        turn = self._sessions.turn(run.session_id, run.turn)
+        if turn is None or turn.run_id != run.run_id:
+            raise SessionNotFoundError  # deleted since: the charge stays on record, the answer is gone
+        return PaidAnswer(run=run, turn=turn, replayed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one call of RunPrompt knows from the beginning."""
+
+    user_id: str
+    request: RunRequest
+    package: PackageVersion
+    session: Session | None
+    model: ModelPrice
+    tokens: int
+    wanted_max_tokens: int
+    started: datetime
+
+    def receipt(self, hold: Hold, prompt: Prompt, status: RunStatus, ended: datetime, **outcome: Any) -> Run:
+        return Run(
+            run_id=hold.run_id,
+            user_id=self.user_id,
+            status=status,
+            nonce=hold.nonce,
+            request_hash=hold.request_hash,
+            session_id=hold.session_id,
+            model=hold.model,
+            ceiling=hold.ceiling,
+            started_at=self.started,
+            ended_at=ended,
+            package=self.package.name,
+            package_version=self.package.version,
+            prompt_tokens=self.tokens,
+            max_tokens=prompt.max_tokens,
+            wanted_max_tokens=self.wanted_max_tokens,
+            **outcome,
+        )
+
+    def session_after(self, session_id: str, charged: int, tokens: int, duration_ms: int, now: datetime) -> Session:
+        """The summary of the session with this turn: a new one, or the one that goes on."""
+        session = self.session or Session(
+            session_id=session_id,
+            user_id=self.user_id,
+            package_id=self.package.package_id,
+            package=self.package.name,
+            package_version=self.package.version,
+            use_no_prompt=self.request.use_no_prompt,
+            model=self.request.model,
+            title=" ".join(self.request.input.split())[:LONGEST_TITLE],
+            created_at=now,
+            updated_at=now,
+        )
+        return replace(
+            session,
+            updated_at=now,
+            turns=session.turns + 1,
+            credits=session.credits + charged,
+            tokens=session.tokens + tokens,
+            duration_ms=session.duration_ms + duration_ms,
+        )

@@ -1,0 +1,57 @@
+"""Composition: which adapter a function gets from its settings. Clients are made once per process."""
+
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_lookup import DynamoLookup
+from playground.adapters.dynamo_sessions import DynamoSessions
+from playground.adapters.dynamo_store import DynamoStore, connect
+from playground.settings import CatalogSettings, CreditsSettings, EstimateSettings
+
+# An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
+_LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
+
+
+@cache
+def client(service: str) -> Any:
+    return boto3.client(service, config=_LIMITS)
+
+
+def secrets_client() -> Any:
+    return client("secretsmanager")
+
+
+def store(settings: CreditsSettings) -> DynamoStore:
+    return DynamoStore(connect(), [settings.ledger_table, settings.sessions_table])
+
+
+def ledger(settings: CreditsSettings, store: DynamoStore) -> DynamoLedger:
+    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
+
+
+def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
+    return DynamoSessions(store, settings.sessions_table)
+
+
+def catalog(settings: CatalogSettings) -> DynamoCatalog:
+    return DynamoCatalog(
+        table_name=settings.catalog_table,
+        bucket=settings.content_bucket,
+        dynamodb=client("dynamodb"),
+        s3=lambda: client("s3"),
+    )
+
+
+def lookup(settings: EstimateSettings, store: DynamoStore, catalog: DynamoCatalog) -> DynamoLookup:
+    return DynamoLookup(
+        store,
+        catalog,
+        ledger_table=settings.ledger_table,
+        sessions_table=settings.sessions_table,
+        catalog_table=settings.catalog_table,
+    )

@@ -1,0 +1,59 @@
+"""Building blocks for tests: the ledger on the engine, and what every account must fulfil at any time."""
+
+from collections.abc import Sequence
+
+from local.engine import Engine
+from local.template import REGION
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
+from playground.domain.account import Account
+from playground.domain.entries import GENESIS, Entry, EntryType
+from playground.ports import Ledger
+
+LEDGER_TABLE = "playground-LedgerTable"
+SESSIONS_TABLE = "playground-SessionsTable"
+CATALOG_TABLE = "playground-CatalogTable"
+
+
+def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:
+    """A store over a connection of its own."""
+    return DynamoStore(connect(REGION, engine.endpoint_url), [LEDGER_TABLE, SESSIONS_TABLE, CATALOG_TABLE], backoff)
+
+
+def new_ledger(store: DynamoStore) -> DynamoLedger:
+    return DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+
+
+def all_entries(ledger: Ledger, user_id: str) -> list[Entry]:
+    """Every entry of an account, oldest first."""
+    entries: list[Entry] = []
+    before: int | None = None
+    for _ in range(10_000):
+        page, before = ledger.entries(user_id, before=before, limit=100, type_=None)
+        entries += page
+        if before is None:
+            return entries[::-1]
+    raise AssertionError("a history without end")
+
+
+def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
+    """I1 to I4 and I6 of docs/ledger.md, for an account and its entries, oldest first."""
+    buckets = account.buckets
+    assert min(buckets.monthly, buckets.rollover, buckets.purchased, account.held, account.debt) >= 0  # I1
+    assert account.available == account.balance - account.held >= 0
+    assert account.balance == sum(entry.amount for entry in entries)  # I2
+    for bucket in ("monthly", "rollover", "purchased"):
+        assert getattr(buckets, bucket) == sum(getattr(entry.deltas, bucket) for entry in entries)
+    assert account.held == sum(hold.ceiling for hold in account.holds.values())
+    assert [entry.seq for entry in entries] == list(range(1, account.version + 1))  # I3
+    balance, previous = 0, GENESIS
+    for entry in entries:
+        balance += entry.amount
+        assert (entry.balance_after, entry.previous_hash) == (balance, previous)
+        previous = entry.hash
+    assert account.last_hash == previous
+    spends = [entry.run_id for entry in entries if entry.type is EntryType.SPEND]
+    assert len(spends) == len(set(spends))  # I4
+    assert not set(spends) & set(account.holds)
+    keys = [entry.business_key for entry in entries]
+    assert len(keys) == len(set(keys))  # I6
