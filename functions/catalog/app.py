@@ -3,13 +3,14 @@
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.domain.packages import PackageSummary
-from playground.http import Api, errors_of
+from playground.http import Api, answers
 from playground.schemas import PackageList, PackageListed
 from playground.settings import CatalogSettings
 from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY, ListPackages, ReadPackage
@@ -25,7 +26,7 @@ handler = Api(settings)
 app = handler.app
 
 
-@app.get("/packages", tags=["packages"], responses=errors_of(400, 503))
+@app.get("/packages", tags=["packages"], responses=answers(PackageList, 400, 503))
 def packages(
     q: Annotated[str, Query(max_length=MAX_QUERY, description="Part of the name, the description or a tag")] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
@@ -36,18 +37,19 @@ def packages(
     return PackageList(packages=[_listed(summary) for summary in page.packages], next_cursor=page.next_cursor)
 
 
-@app.get("/packages/<package_id>", tags=["packages"], responses=errors_of(404, 503))
+@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageListed, 404, 503))
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageListed:
-    """One package by UUID, with the beginning of its prompt."""
-    return _listed(read_package(package_id))
+    """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
+    return _listed(read_package(unquote(package_id)))
 
 
-@app.get("/packages/<scope>/<name>", tags=["packages"], responses=errors_of(404, 503))
+@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageListed, 404, 503))
 def package_by_name(
-    scope: Annotated[str, Path(max_length=80)], name: Annotated[str, Path(max_length=120)]
+    package_id: Annotated[str, Path(max_length=80, description="@scope")],
+    name: Annotated[str, Path(max_length=120)],
 ) -> PackageListed:
     """One package by name: /packages/@scope/name."""
-    return _listed(read_package(f"{scope}/{name}"))
+    return _listed(read_package(f"{package_id}/{name}"))
 
 
 @app.get("/openapi.json", tags=["about"])

@@ -9,7 +9,7 @@ from playground.domain.account import Account
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError
-from playground.http import Api, authenticator, errors_of, from_cursor, to_cursor, utc_now
+from playground.http import Api, answers, authenticator, from_cursor, to_cursor, utc_now
 from playground.schemas import (
     PRICES,
     Breakdown,
@@ -38,13 +38,13 @@ handler = Api(
 app = handler.app
 
 
-@app.get("/playground/credits", tags=["credits"], responses=errors_of(401, 503))
+@app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
 def credits_() -> CreditsAnswer:
     """The caller's balance, as of now."""
     return _credits(ledger.account(handler.user_id, utc_now()))
 
 
-@app.get("/playground/credits/history", tags=["credits"], responses=errors_of(400, 401, 503))
+@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503))
 def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
@@ -64,13 +64,13 @@ def history(
     )
 
 
-@app.get("/playground/runs/<run_id>", tags=["runs"], responses=errors_of(401, 404, 503))
+@app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 401, 404, 503))
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """What became of a run, and everything that its charge was worked out from."""
     return _receipt(read_run(handler.user_id, run_id))
 
 
-@app.get("/playground/credits/packages", tags=["credits"])
+@app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))
 def packs() -> PacksAnswer:
     """Packs of credits on sale. Public."""
     smallest = PRICES.packs[0]
@@ -92,7 +92,7 @@ def packs() -> PacksAnswer:
     )
 
 
-@app.get("/playground/pricing", tags=["credits"], responses=errors_of(401))
+@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer, 401))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives."""
     plan = PRICES.plan

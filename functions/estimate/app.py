@@ -3,7 +3,7 @@
 from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.secrets import read_secret
-from playground.http import Api, authenticator, errors_of, utc_now
+from playground.http import Api, answers, authenticator, utc_now
 from playground.schemas import PRICES, EstimateAnswer, EstimateBody
 from playground.settings import EstimateSettings
 from playground.usecases.estimate_run import EstimateRun
@@ -28,7 +28,7 @@ handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_clie
 app = handler.app
 
 
-@app.post("/playground/estimate", tags=["runs"], responses=errors_of(400, 401, 404, 409, 413, 422, 503))
+@app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
 def estimate(body: EstimateBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
     estimate = estimate_run(handler.user_id, body.request())

@@ -4,7 +4,7 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.ids import id_maker
 from playground.adapters.secrets import read_secret
-from playground.http import Api, authenticator, errors_of, utc_now
+from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.schemas import PRICES, IdempotencyKey, Message, RunAnswer, RunBody
 from playground.settings import RunSettings
@@ -33,7 +33,11 @@ handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_clie
 app = handler.app
 
 
-@app.post("/playground/run", tags=["runs"], responses=errors_of(400, 401, 402, 404, 409, 413, 422, 429, 502, 503, 504))
+@app.post(
+    "/playground/run",
+    tags=["runs"],
+    responses=answers(RunAnswer, 400, 401, 402, 404, 409, 413, 422, 429, 502, 503, 504),
+)
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt."""
     answer = run_prompt(

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, logger, metrics
+from playground.observability import Metric, count, flush_metrics, logger
 from playground.settings import ApiSettings, AuthSettings
 
 BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
@@ -48,8 +48,8 @@ Authenticate = Callable[[str | None], str]
 class Api:
     """One function's HTTP side. `app` takes the routes; an instance is the Lambda handler.
 
-    Every route needs a token unless its path is in `public`. The token is looked at before anything else, so that
-    nobody without one learns more than that.
+    Every route needs a token unless its path is in `public`, or nobody is there to `authenticate`. The token is looked
+    at before anything else, so that nobody without one learns more than that.
     """
 
     def __init__(
@@ -82,9 +82,10 @@ class Api:
             except errors.PlaygroundError as error:
                 return self._early(event, error)
             answer: dict[str, Any] = self.app.resolve(event, context)
+            answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             return answer
         finally:
-            metrics.flush_metrics()
+            flush_metrics()
 
     @property
     def user_id(self) -> str:
@@ -99,13 +100,15 @@ class Api:
         """Until Lambda ends this invocation."""
         return float(self.app.context["deadline_in"])
 
+    def is_public(self, path: str) -> bool:
+        """Whether the route at `path` (without the base path) needs no token."""
+        return self._authenticate is None or path in self._public
+
     def _admit(self, event: dict[str, Any]) -> None:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object."""
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         path = str(event.get("path") or "").removeprefix(BASE_PATH)
-        if path not in self._public:
-            if self._authenticate is None:
-                raise errors.UnauthorizedError("this function has public routes only")
+        if self._authenticate is not None and path not in self._public:
             self.app.append_context(user_id=self._authenticate(headers.get("authorization")))
         if event.get("httpMethod") == "POST":
             _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
@@ -191,15 +194,18 @@ class ErrorBody(BaseModel):
     request_id: str | None
 
 
-def errors_of(*statuses: int) -> dict[int, OpenAPIResponse]:
-    """The errors that a route may answer with, for the OpenAPI document."""
-    return {
-        status: {
-            "description": " · ".join(sorted({kind.code for kind, its in STATUS.items() if its == status})),
+def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]:
+    """What a route may answer: `body`, or the errors of these statuses. For the OpenAPI document."""
+    responses: dict[int, OpenAPIResponse] = {
+        200: {"description": "OK", "content": {"application/json": {"model": body}}}
+    }
+    for status in (*statuses, 500):
+        codes = sorted({kind.code for kind, its in STATUS.items() if its == status}) or ["internal_error"]
+        responses[status] = {
+            "description": " · ".join(codes),
             "content": {"application/json": {"model": ErrorBody}},
         }
-        for status in statuses
-    }
+    return responses
 
 
 def to_cursor(before: int) -> str:

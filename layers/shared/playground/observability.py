@@ -26,6 +26,12 @@ def count(metric: Metric, value: int = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
+def flush_metrics() -> None:
+    """Write what was counted, if anything was."""
+    if metrics.metric_set:
+        metrics.flush_metrics()
+
+
 def report_run(run: Run) -> None:
     """One line and the counts for a run that has ended."""
     count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)

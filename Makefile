@@ -1,0 +1,71 @@
+# Thin on purpose: what happens is in local/, and .ci/run calls nothing but these targets.
+# Needs make and any python3; the virtual environments are made on first use (local/bootstrap.py).
+
+PYTHON := .venv/bin/python
+SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+export PYTHONPATH := layers/shared
+
+# A python3 may be missing or, with pyenv, be there and refuse.
+define bootstrap
+@for python in python3 python3.13 python3.12 python3.11 python /usr/bin/python3; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then exec $$python local/bootstrap.py $(1); fi; \
+done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check build deploy token invoke demo import openapi clean clean-state
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start the whole backend on this machine, in the foreground (PORT=3000 STATE_DIR=.local)
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m local.stack
+
+test: ## run the tests (ARGS="-k ledger")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+check: ## lint, format, types, import rules, template
+	$(call bootstrap,dev sam)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	@set -e; for app in functions/*/app.py; do echo "$(PYTHON) -m mypy $$app"; $(PYTHON) -m mypy "$$app"; done
+	.venv/bin/lint-imports
+	.venv/bin/cfn-lint template.yaml
+	@echo 'sam validate --lint'; AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+
+build: ## build what is deployed (needs Python 3.13)
+	$(call bootstrap,sam)
+	@$(SAM) build
+
+deploy: build ## deploy it to AWS (STACK=playground)
+	@$(SAM) deploy $(if $(STACK),--stack-name '$(STACK)')
+
+token: ## print a token for a user (USER=alice DAYS=30)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.make_token $(if $(DAYS),--days '$(DAYS)') '$(USER)'
+
+invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.json)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.invoke '$(FN)' '$(EVENT)'
+
+demo: ## show the main job from end to end against the running stack
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m local.demo
+
+import: ## put a package into the catalogue of the running stack (PACKAGE=file)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.import_package '$(PACKAGE)'
+
+openapi: ## write the description of the API
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.openapi
+
+clean: ## remove environments, builds and caches, but no data
+	rm -rf .venv .venv-engine .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-state: ## remove the data of the laptop stack (.local)
+	rm -rf .local

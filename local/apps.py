@@ -1,0 +1,47 @@
+"""The functions' own modules, loaded into this process: for the API's description and for tests of handlers.
+
+Each is loaded as Lambda loads it, with the environment that the template gives it, and under a name of its own.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+
+from local.engine import CREDENTIALS
+from local.template import Description, Function
+
+
+def load_apps(description: Description, endpoint_url: str) -> Mapping[str, ModuleType]:
+    """Modules by the short name of their function. Their clients talk to `endpoint_url`, where the resources must be.
+
+    The credentials and the address stay in this process's environment: clients are made on first use.
+    """
+    os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint_url})
+    return {function.short_name: _load(function) for function in description.functions.values()}
+
+
+def _load(function: Function) -> ModuleType:
+    file, _, _ = function.handler.partition(".")
+    spec = importlib.util.spec_from_file_location(f"{function.short_name}_app", function.code / f"{file}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _environment(function.environment):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    former = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,119 @@
+"""Functions and gateway of a template, running in a thread of their own.
+
+with Backend(read_template(path)) as backend:
+    urlopen(f"{backend.url}/api/...")
+
+For the stack and for tests; the store is separate (local/engine.py).
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from local.gateway import Gateway
+from local.process import ShowLine, quiet
+from local.runtime import DEFAULT_CONCURRENCY, Outcome, Runtime
+from local.template import Description
+
+
+class Backend:
+    def __init__(
+        self,
+        description: Description,
+        *,
+        port: int = 0,
+        runtime_port: int = 0,
+        extra_environment: Mapping[str, str] | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        warm: bool = False,
+        show: ShowLine = quiet,
+    ) -> None:
+        self.description = description
+        self._port = port
+        self._runtime_port = runtime_port
+        self._extra_environment = extra_environment
+        self._concurrency = concurrency
+        self._warm = warm
+        self._show = show
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._error: BaseException | None = None
+        self._runtime: Runtime | None = None
+        self._gateway: Gateway | None = None
+        self._thread = threading.Thread(target=self._run, name="backend")
+
+    def start(self) -> None:
+        """Serve. Raises BusyPortError."""
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+
+    def stop(self) -> None:
+        """Cut all connections and end all instances."""
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        assert self._gateway is not None
+        return self._gateway.url
+
+    @property
+    def runtime_url(self) -> str:
+        assert self._runtime is not None
+        return self._runtime.url
+
+    def invoke(self, function: str, payload: bytes) -> Outcome:
+        """Call a function by its logical id, from any thread."""
+        assert self._runtime is not None
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload), self._loop).result()
+
+    def instance_count(self, function: str) -> int:
+        assert self._runtime is not None
+        return self._runtime.instance_count(function)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # for the thread that started us
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        runtime = self._runtime = Runtime(
+            self.description.functions,
+            port=self._runtime_port,
+            extra_environment=self._extra_environment,
+            concurrency=self._concurrency,
+            show=self._show,
+        )
+        try:
+            if self.description.apis:
+                self._gateway = Gateway(self.description.apis[0], runtime, port=self._port, show=self._show)
+                await self._gateway.start()
+            await runtime.start(warm=self._warm)
+            self._started.set()
+            await self._stopping.wait()
+        finally:
+            if self._gateway is not None:
+                await self._gateway.stop()
+            await runtime.stop()

@@ -1,0 +1,235 @@
+"""`make demo`: the story of one user, told against the running stack, or against one of its own if none is running.
+
+Every step says what was promised and is checked; the first that is not as promised ends the demo with exit status 1.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from local.process import ROOT
+from local.settings import TEMPLATE, state_dir
+from local.state_file import read_state
+from local.tokens import issuer
+
+PACKAGE = "@playground/code-reviewer"
+INPUT = "def mean(numbers):\n    return sum(numbers) / len(numbers)"
+START_SECONDS = 120
+
+
+class BrokenPromiseError(Exception):
+    """A step did not end as promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One user of the API at `url`."""
+
+    url: str
+    token: str
+
+    def get(self, path: str) -> Answer:
+        return self._send("GET", path, None, {})
+
+    def post(self, path: str, body: Mapping[str, object], *, key: str | None = None) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return self._send("POST", path, json.dumps(body), headers)
+
+    def _send(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        try:
+            connection.request(method, f"/api/v1{path}", body, {**headers, "Authorization": f"Bearer {self.token}"})
+            response = connection.getresponse()
+            return Answer(response.status, json.loads(response.read()))
+        finally:
+            connection.close()
+
+
+def tell(client: Client) -> None:
+    """The story. Raises BrokenPromiseError."""
+    step("A new account has 5 credits")
+    credits_ = client.get("/playground/credits")
+    promise(credits_, 200, balance=5, available=5, held=0)
+
+    step("There are packages to try")
+    packages = client.get("/packages?q=review")
+    promise(packages, 200)
+    if PACKAGE not in [package["name"] for package in packages.body["packages"]]:
+        raise BrokenPromiseError(f"{PACKAGE} is not among the packages")
+    show(PACKAGE)
+
+    step("An estimate says what a run would cost, and costs nothing")
+    request = {"package_id": PACKAGE, "input": INPUT}
+    estimate = client.post("/playground/estimate", request)
+    promise(estimate, 200, can_afford=True, current_balance=5)
+
+    step("A run answers and charges no more than the estimate's maximum")
+    key = f"demo-{secrets.token_hex(8)}"
+    run = client.post("/playground/run", request, key=key)
+    promise(run, 200, stop_reason="end_turn")
+    spent = run.body["credits_spent"]
+    if not 1 <= spent <= estimate.body["max_credits"]:
+        raise BrokenPromiseError(f"{spent} credits were charged, at most {estimate.body['max_credits']} were announced")
+    show(
+        "",
+        *run.body["response"].splitlines()[:6],
+        "...",
+        "",
+        f"credits_spent {spent}, {run.body['tokens_used']} tokens",
+    )
+
+    step("The balance went down by exactly that")
+    promise(client.get("/playground/credits"), 200, balance=5 - spent, available=5 - spent, held=0)
+
+    step("The history says why, and adds up")
+    history = client.get("/playground/credits/history")
+    promise(history, 200)
+    lines = history.body["transactions"]
+    for line in reversed(lines):
+        show(f"{line['seq']}. {line['type']:<7} {line['amount']:+d} -> {line['balance_after']}   {line['description']}")
+    if sum(line["amount"] for line in lines) != 5 - spent:
+        raise BrokenPromiseError("the entries do not add up to the balance")
+
+    step("The receipt recomputes the charge")
+    receipt = client.get(f"/playground/runs/{run.body['run_id']}")
+    promise(receipt, 200, status="settled", credits_spent=spent)
+    show(json.dumps({name: receipt.body[name] for name in ("usage", "price", "price_version", "ceiling")}))
+
+    step("The same request with the same Idempotency-Key: the same answer, no second charge")
+    again = client.post("/playground/run", request, key=key)
+    promise(again, 200, run_id=run.body["run_id"], response=run.body["response"])
+    promise(client.get("/playground/credits"), 200, balance=5 - spent)
+
+    step("The same key with another request is refused")
+    promise(client.post("/playground/run", {**request, "input": "another"}, key=key), 422, error="idempotency_conflict")
+
+    step("A model that fails costs nothing")
+    failing = {**request, "input": "Hello [[claude: status=500]]"}
+    if client.get("/playground/credits").status == 200 and not os.environ.get("ANTHROPIC_API_KEY"):
+        promise(client.post("/playground/run", failing), 502, error="model_failed")
+        promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
+
+    step("A run that cannot be afforded is refused, and says what it needs")
+    dear = {"package_id": PACKAGE, "input": "All of this, please. " * 450, "model": "opus"}
+    refused = client.post("/playground/run", dear)
+    promise(refused, 402, error="insufficient_credits", available_credits=5 - spent)
+    show(refused.body["message"])
+    promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
+
+
+def step(what: str) -> None:
+    print(f"\n* {what}", flush=True)
+
+
+def show(*lines: str) -> None:
+    for line in lines:
+        print(f"    {line}", flush=True)
+
+
+def promise(answer: Answer, status: int, /, **fields: object) -> None:
+    """Raises BrokenPromiseError unless the answer has this status and these fields."""
+    if answer.status != status:
+        raise BrokenPromiseError(f"status {answer.status} instead of {status}: {json.dumps(answer.body)[:500]}")
+    for name, value in fields.items():
+        if answer.body.get(name) != value:
+            raise BrokenPromiseError(f"{name} is {answer.body.get(name)!r} instead of {value!r}")
+    known = {name: value for name, value in answer.body.items() if name in fields}
+    show(f"{status} {json.dumps(known) if known and len(json.dumps(known)) < 200 else ''}".rstrip())
+
+
+@contextlib.contextmanager
+def running_stack() -> Iterator[tuple[str, Path]]:
+    """Address and state folder of the stack that runs, or of one that is started for the demo and ended with it."""
+    folder = state_dir()
+    state = read_state(folder)
+    if state is not None:
+        yield str(state["url"]), folder
+        return
+    print("no stack is running; starting one for this demo", flush=True)
+    with tempfile.TemporaryDirectory(prefix="playground-demo-") as name:
+        port = free_ports()
+        environment = {**os.environ, "PORT": str(port), "STATE_DIR": name}
+        log = Path(name) / "stack.log"
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "local.stack"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            )
+        try:
+            yield wait_until_ready(process, log), Path(name)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """The address of a stack that has just been started. Raises BrokenPromiseError with the end of its log."""
+    for _ in range(START_SECONDS * 10):
+        ready = re.search(r"^ready (\S+)$", log.read_text(encoding="utf-8"), re.MULTILINE)
+        if ready:
+            return ready[1]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+            break
+    raise BrokenPromiseError("the stack did not start:\n" + log.read_text(encoding="utf-8")[-2000:])
+
+
+def free_ports(count: int = 4) -> int:
+    """The first of `count` neighbouring ports on loopback that are free now."""
+    for _ in range(100):
+        first = 20_000 + secrets.randbelow(20_000)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
+            except OSError:
+                continue
+            return first
+    raise BrokenPromiseError("no free ports were found")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.demo", description="Show the main job from end to end, and check every step of it."
+    )
+    parser.parse_args()
+    try:
+        with running_stack() as (url, folder):
+            user = f"demo-{secrets.token_hex(4)}"
+            print(f"user {user} at {url}", flush=True)
+            tell(Client(url, issuer(TEMPLATE, folder).token(user, timedelta(hours=1))))
+    except (BrokenPromiseError, OSError) as error:
+        print(f"\nnot as promised: {error}", file=sys.stderr)
+        return 1
+    print("\nall as promised")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,371 @@
+"""API Gateway on a laptop: the stage of a REST API, made of what the template says and nothing else.
+
+A request becomes a proxy event (payload format 1.0), goes to the function of its route, and the function's answer
+becomes the response. What the gateway says by itself (unknown path, body too large, function crashed, too slow) is
+worded by the template's GatewayResponses, and CORS preflight requests are answered from the template's mocks.
+
+Where API Gateway's behaviour is worth knowing:
+- a literal path segment wins over a variable one, and every variable over a greedy one;
+- the response to a path or method that does not exist is of the type MISSING_AUTHENTICATION_TOKEN;
+- a repeated header or query parameter is its last value in `headers`, all values in `multiValueHeaders`;
+- `path` and path parameters are decoded, but an encoded slash stays as it is, since decoding makes another path;
+- after the integration's timeout the client gets 504 while the function goes on working.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, unquote
+
+from local.http_server import Headers, HttpServer, Request, Response, listen
+from local.process import ShowLine, quiet
+from local.runtime import PayloadTooLargeError, Runtime
+from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
+
+BODY_LIMIT = 10 * 1024 * 1024  # bytes
+JSON = "application/json"
+
+# What the client and the gateway say to each other only.
+_HOP_BY_HOP = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
+    | {"upgrade"}
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # a line break would start a header of its own
+_CONTEXT_VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of gateway response, with what API Gateway says unless the template says something else."""
+
+    name: str
+    status: int
+    message: str
+    exception: str  # x-amzn-ErrorType
+
+
+MISSING_AUTHENTICATION_TOKEN = Kind(
+    "MISSING_AUTHENTICATION_TOKEN", 403, "Missing Authentication Token", "MissingAuthenticationTokenException"
+)
+REQUEST_TOO_LARGE = Kind("REQUEST_TOO_LARGE", 413, "Request Entity Too Large", "RequestTooLargeException")
+INTEGRATION_TIMEOUT = Kind("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out", "InternalServerErrorException")
+API_CONFIGURATION_ERROR = Kind("API_CONFIGURATION_ERROR", 502, "Internal server error", "InternalServerErrorException")
+
+
+class MalformedAnswerError(Exception):
+    """The function's answer is not of the shape that a proxy integration must have."""
+
+
+class Router:
+    """Finds the route of a path; the most specific one wins."""
+
+    def __init__(self, api: Api) -> None:
+        self._routes: dict[tuple[str, ...], dict[str, Route | MockRoute]] = {}
+        every: list[Route | MockRoute] = [*api.routes, *api.mocks]
+        for route in every:
+            self._routes.setdefault(_segments(route.path), {})[route.method] = route
+        # Segment by segment, literals before variables before {greedy+}.
+        self._patterns = sorted(self._routes, key=lambda pattern: [_rank(segment) for segment in pattern])
+
+    def find(self, method: str, path: str) -> tuple[Route | MockRoute, dict[str, str]] | None:
+        """The route and its path parameters. As in API Gateway the best path is chosen first, then the method."""
+        segments = _segments(path)
+        for pattern in self._patterns:
+            parameters = _match(pattern, segments)
+            if parameters is not None:
+                methods = self._routes[pattern]
+                route = methods.get(method) or methods.get("ANY")
+                return None if route is None else (route, parameters)
+        return None
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    return tuple(path.removesuffix("/").split("/")[1:])
+
+
+def _rank(segment: str) -> int:
+    if not segment.startswith("{"):
+        return 0
+    return 2 if segment.endswith("+}") else 1
+
+
+def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
+    parameters: dict[str, str] = {}
+    for position, expected in enumerate(pattern):
+        if position >= len(segments):
+            return None
+        match _rank(expected):
+            case 0 if expected != segments[position]:
+                return None
+            case 1 if not segments[position]:
+                return None
+            case 1:
+                parameters[expected[1:-1]] = segments[position]
+            case 2:
+                parameters[expected[1:-2]] = "/".join(segments[position:])
+                return parameters
+    return parameters if len(pattern) == len(segments) else None
+
+
+class Gateway:
+    """Serves one API of the template on its own port."""
+
+    def __init__(self, api: Api, runtime: Runtime, *, port: int = 0, show: ShowLine = quiet) -> None:
+        self.api = api
+        self.runtime = runtime
+        self._show = show
+        self._router = Router(api)
+        self._server = HttpServer(self._serve, listen(port), body_limit=BODY_LIMIT, refusal=self._refusal)
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    async def _serve(self, request: Request) -> Response:
+        begun = time.monotonic()
+        request_id = str(uuid.uuid4())
+        response = await self._answer(request, request_id)
+        milliseconds = (time.monotonic() - begun) * 1000
+        path = request.target.partition("?")[0]
+        self._show("api", f"{request.method} {path} {response.status} {milliseconds:.0f} ms")
+        return Response(response.status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        raw_path, _, query = request.target.partition("?")
+        stage, path = self._split_stage(_decoded_path(raw_path))
+        found = self._router.find(request.method, path) if stage else None
+        if found is None:
+            return self._say(MISSING_AUTHENTICATION_TOKEN, request_id)
+        route, parameters = found
+        if request.too_large:
+            return self._say(REQUEST_TOO_LARGE, request_id)
+        if isinstance(route, MockRoute):
+            return Response(route.status, (("Content-Type", JSON), *route.headers.items()), route.body.encode())
+        event = proxy_event(self.api, route, request, request_id, path=path, query=query, parameters=parameters)
+        try:
+            async with asyncio.timeout(route.timeout):
+                outcome = await self.runtime.invoke(route.function, json.dumps(event).encode())
+            if outcome.error is not None:
+                raise MalformedAnswerError(outcome.payload.decode("utf-8", errors="replace"))
+            return self._response(outcome.payload, request)
+        except TimeoutError:
+            return self._say(INTEGRATION_TIMEOUT, request_id)
+        except PayloadTooLargeError:
+            return self._say(REQUEST_TOO_LARGE, request_id)
+        except MalformedAnswerError as error:
+            self._show("api", f"{route.function} gave no usable answer: {str(error)[:500]}")
+            return self._say(API_CONFIGURATION_ERROR, request_id)
+
+    def _split_stage(self, path: str) -> tuple[str, str]:
+        """Stage and path inside of it; no stage when the path is outside."""
+        prefix = f"/{self.api.stage}"
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return self.api.stage, path.removeprefix(prefix) or "/"
+        return "", path
+
+    def _response(self, payload: bytes, request: Request) -> Response:
+        """The function's answer as a response. Raises MalformedAnswerError."""
+        try:
+            answer = json.loads(payload)
+        except ValueError as error:
+            raise MalformedAnswerError("not JSON") from error
+        if not isinstance(answer, dict):
+            raise MalformedAnswerError("not an object with statusCode")
+        status, body = _status(answer.get("statusCode")), answer.get("body")
+        if body is not None and not isinstance(body, str):
+            raise MalformedAnswerError("body is not a string")
+        headers = _answer_headers(answer)
+        if not any(name.lower() == "content-type" for name, _ in headers):
+            headers = (("Content-Type", JSON), *headers)
+        return Response(status, headers, self._body(body or "", answer.get("isBase64Encoded", False), request))
+
+    def _body(self, body: str, encoded: object, request: Request) -> bytes:
+        accepted = (request.header("accept") or "").split(",")[0].split(";")[0].strip()
+        if encoded is True and _matches(self.api.binary_types, accepted):
+            try:
+                return base64.b64decode(body, validate=True)
+            except binascii.Error as error:
+                raise MalformedAnswerError("body is not base64") from error
+        return body.encode("utf-8", errors="replace")
+
+    def _say(self, kind: Kind, request_id: str) -> Response:
+        """The gateway's own words, in the template's form."""
+        own = self.api.responses.get(kind.name)
+        default = self.api.responses.get("DEFAULT_4XX" if kind.status < 500 else "DEFAULT_5XX")
+        chosen = own or default or GatewayResponse(None, {}, {})
+        status = chosen.status or kind.status
+        content_type, template = next(
+            iter(chosen.templates.items()), (JSON, '{"message":$context.error.messageString}')
+        )
+        values = {
+            "requestId": request_id,
+            "error.message": kind.message,
+            "error.messageString": json.dumps(kind.message),
+            "error.responseType": kind.name,
+            "stage": self.api.stage,
+        }
+        text = _CONTEXT_VARIABLE.sub(lambda match: values.get(match[1], ""), template)
+        headers = (("Content-Type", content_type), ("x-amzn-ErrorType", kind.exception), *chosen.headers.items())
+        return Response(status, headers, text.encode())
+
+    def _refusal(self, status: int) -> Response:
+        """The answer to what is not HTTP."""
+        request_id = str(uuid.uuid4())
+        response = self._say(Kind("BAD_REQUEST", status, "Bad Request", "BadRequestException"), request_id)
+        return Response(status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
+
+
+def proxy_event(
+    api: Api,
+    route: Route,
+    request: Request,
+    request_id: str,
+    *,
+    path: str,
+    query: str,
+    parameters: Mapping[str, str],
+) -> dict[str, object]:
+    """The event of a REST proxy integration, payload format 1.0."""
+    headers = _forwarded(request)
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace", separator="&")
+    now = datetime.now(UTC)
+    body, encoded = _event_body(request, api.binary_types)
+    return {
+        "resource": route.path,
+        "path": path,
+        "httpMethod": request.method,
+        "headers": dict(headers),
+        "multiValueHeaders": _grouped(headers),
+        "queryStringParameters": dict(pairs) or None,
+        "multiValueQueryStringParameters": _grouped(pairs) or None,
+        "pathParameters": dict(parameters) or None,
+        "stageVariables": None,
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "apiId": api.logical_id.lower(),
+            "domainName": request.header("host") or "",
+            "domainPrefix": api.logical_id.lower(),
+            "extendedRequestId": request_id,
+            "httpMethod": request.method,
+            "identity": {
+                "accessKey": None,
+                "accountId": None,
+                "apiKey": None,
+                "caller": None,
+                "cognitoIdentityId": None,
+                "principalOrgId": None,
+                "sourceIp": request.client,
+                "user": None,
+                "userAgent": request.header("user-agent"),
+                "userArn": None,
+            },
+            "path": request.target.partition("?")[0],
+            "protocol": request.protocol,
+            "requestId": request_id,
+            "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "requestTimeEpoch": int(now.timestamp() * 1000),
+            "resourceId": "local",
+            "resourcePath": route.path,
+            "stage": api.stage,
+        },
+        "body": body,
+        "isBase64Encoded": encoded,
+    }
+
+
+def _forwarded(request: Request) -> list[tuple[str, str]]:
+    """The client's headers, one spelling per name (the first one), with those that the gateway adds."""
+    port = (request.header("host") or "").rpartition(":")[2]
+    added = (
+        ("X-Forwarded-For", ", ".join(filter(None, (request.header("x-forwarded-for"), request.client)))),
+        ("X-Forwarded-Port", port if port.isdigit() else "80"),
+        ("X-Forwarded-Proto", "http"),
+    )
+    replaced = {name.lower() for name, _ in added}
+    spelling: dict[str, str] = {}
+    headers = []
+    for name, value in request.headers:
+        if name.lower() not in _HOP_BY_HOP and name.lower() not in replaced:
+            headers.append((spelling.setdefault(name.lower(), name), value))
+    return [*headers, *added]
+
+
+def _grouped(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name, value in pairs:
+        groups.setdefault(name, []).append(value)
+    return groups
+
+
+def _event_body(request: Request, binary_types: tuple[str, ...]) -> tuple[str | None, bool]:
+    if not request.body:
+        return None, False
+    content_type = (request.header("content-type") or "").split(";")[0].strip()
+    if _matches(binary_types, content_type):
+        return base64.b64encode(request.body).decode("ascii"), True
+    return request.body.decode("utf-8", errors="replace"), False
+
+
+def _matches(binary_types: tuple[str, ...], content_type: str) -> bool:
+    kind = content_type.lower().partition("/")[0]
+    return any(each in ("*/*", content_type.lower(), f"{kind}/*") for each in binary_types)
+
+
+def _decoded_path(raw_path: str) -> str:
+    return "/".join(unquote(segment).replace("/", "%2F") for segment in raw_path.split("/"))
+
+
+def _status(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 599:
+        raise MalformedAnswerError(f"statusCode is {value!r}")
+    return value
+
+
+def _answer_headers(answer: Mapping[str, object]) -> Headers:
+    """`headers` and `multiValueHeaders` of an answer; for a name in both, the values of the latter."""
+    single, multiple = answer.get("headers") or {}, answer.get("multiValueHeaders") or {}
+    if not isinstance(single, dict) or not isinstance(multiple, dict):
+        raise MalformedAnswerError("headers is not an object")
+    pairs: list[tuple[str, object]] = []
+    for name, values in multiple.items():
+        if not isinstance(values, list):
+            raise MalformedAnswerError(f"multiValueHeaders: {name} is not a list")
+        pairs.extend((name, value) for value in values)
+    given = {name.lower() for name, _ in pairs}
+    pairs.extend((name, value) for name, value in single.items() if name.lower() not in given)
+    return tuple((_header_name(name), _header_value(name, value)) for name, value in pairs if value is not None)
+
+
+def _header_name(name: str) -> str:
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise MalformedAnswerError(f"{name!r} is no header name")
+    return name
+
+
+def _header_value(name: str, value: object) -> str:
+    if isinstance(value, dict | list):
+        raise MalformedAnswerError(f"header {name} is not a string")
+    text = value if isinstance(value, str) else json.dumps(value)
+    if _HEADER_VALUE.fullmatch(text) is None:
+        raise MalformedAnswerError(f"header {name} has control characters")
+    return text.strip(" \t")

@@ -1,0 +1,446 @@
+"""Lambda on a laptop: instances of the functions, and the two HTTP APIs around them on one port.
+
+- The Runtime API, which an instance polls for its next event: /<instance>/2018-06-01/runtime/...
+- The Invoke API of Lambda itself: POST /2015-03-31/functions/<name>/invocations, so `make invoke` and any SDK with
+  this endpoint can call a function.
+
+As on Lambda, an instance is a process that handles one event at a time and stays for the next one. Instances are
+started on demand up to a limit per function; further events wait. A function that runs longer than its timeout is
+killed; one that crashes, or that cannot be started, fails the event that needed it, and nothing is started again
+until the next event comes.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local.engine import CREDENTIALS
+from local.http_server import Headers, HttpServer, Request, Response, listen
+from local.process import LEASH, LINE_LIMIT, ShowLine, leashed, necessities, quiet
+from local.template import Function
+
+PAYLOAD_LIMIT = 6_291_556  # bytes, both ways: Lambda's 6 MB
+INIT_SECONDS = 60.0  # Lambda allows 10 s; a laptop may be starting several instances at once
+DEFAULT_CONCURRENCY = 8  # instances per function
+INSTANCE = Path(__file__).with_name("instance.py")
+
+_NEXT = "/2018-06-01/runtime/invocation/next"
+_INVOCATION = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
+_INIT_ERROR = "/2018-06-01/runtime/init/error"
+_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event. `error` is Lambda's word for how it failed, None when it did not."""
+
+    request_id: str
+    payload: bytes
+    error: str | None = None
+
+
+class PayloadTooLargeError(Exception):
+    """The event is larger than Lambda accepts."""
+
+
+@dataclass(slots=True, eq=False)
+class _Invocation:
+    request_id: str
+    payload: bytes
+    outcome: asyncio.Future[Outcome]
+
+    def settle(self, payload: bytes, error: str | None = None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(Outcome(self.request_id, payload, error))
+
+    def fail(self, kind: str, message: str) -> None:
+        """Fail as Lambda words what happened outside of the function's own code."""
+        text = f"RequestId: {self.request_id} Error: {message}"
+        self.settle(json.dumps({"errorType": kind, "errorMessage": text}).encode(), "Unhandled")
+
+
+@dataclass(slots=True, eq=False)
+class _Instance:
+    id: str
+    process: asyncio.subprocess.Process
+    ready: bool = False
+    poll: asyncio.Future[_Invocation] | None = None  # set while it waits for an event
+    current: _Invocation | None = None
+    timer: asyncio.TimerHandle | None = None
+    init_error: bytes | None = None
+    reason: tuple[str, str] | None = None  # why we killed it: error type and message
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class _Pool:
+    """The instances of one function."""
+
+    def __init__(self, function: Function, runtime: "Runtime") -> None:
+        self.function = function
+        self.runtime = runtime
+        self.instances: dict[str, _Instance] = {}
+        self.launching = 0  # processes that are being created
+        self.waiting: deque[_Invocation] = deque()
+        self.tried = asyncio.Event()  # an instance has become ready, or failed to
+
+    def accept(self, invocation: _Invocation) -> None:
+        self.waiting.append(invocation)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Give waiting events to idle instances; start as many instances as the rest needs."""
+        for instance in self.instances.values():
+            while self.waiting and self.waiting[0].outcome.done():
+                self.waiting.popleft()  # given up by its caller
+            if not self.waiting:
+                return
+            if instance.poll is not None and not instance.poll.done():
+                self.hand_over(instance, self.waiting.popleft())
+        starting = self.launching + sum(not instance.ready for instance in self.instances.values())
+        room = self.runtime.concurrency - self.launching - len(self.instances)
+        for _ in range(min(len(self.waiting) - starting, room)):
+            self.launch()
+
+    def launch(self) -> None:
+        self.launching += 1
+        self.runtime.spawn(self._launch())
+
+    async def _launch(self) -> None:
+        instance_id = uuid.uuid4().hex
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *leashed(str(INSTANCE), self.function.handler),
+                cwd=self.function.code,
+                env=self.runtime.environment_of(self.function, instance_id),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.launching -= 1
+            self._start_failed(_error_body("Runtime.InvalidEntrypoint", str(error)))
+            return
+        self.launching -= 1
+        instance = _Instance(instance_id, process)
+        self.instances[instance_id] = instance
+        instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)
+        output = asyncio.create_task(self._show_output(process))
+        instance.tasks.append(output)
+        try:
+            await process.wait()
+        finally:
+            instance.kill()  # what it started itself, and itself when we are stopping
+            assert process.stdin is not None
+            process.stdin.close()
+            with contextlib.suppress(OSError):
+                await process.stdin.wait_closed()
+        await output
+        self._ended(instance)
+
+    async def _show_output(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        rest = b""
+        while chunk := await process.stdout.read(65_536):
+            # The runtime separates the lines of a traceback with carriage returns, to keep them in one log event.
+            *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+            if len(rest) > LINE_LIMIT:
+                lines, rest = [*lines, rest], b""
+            for line in filter(None, lines):
+                self._show(line)
+        if rest:
+            self._show(rest)
+
+    def _show(self, line: bytes) -> None:
+        if b"LAMBDA_WARNING: Unhandled exception." in line:
+            return  # a paragraph about updates of the managed runtime, before every error in an import
+        self.runtime.show(self.function.short_name, line.decode("utf-8", errors="replace")[:LINE_LIMIT])
+
+    def poll(self, instance: _Instance) -> asyncio.Future[_Invocation]:
+        """The instance asks for its next event."""
+        if not instance.ready:
+            instance.ready = True
+            self.tried.set()
+            self._stop_timer(instance)
+        instance.poll = asyncio.get_running_loop().create_future()
+        self.dispatch()
+        return instance.poll
+
+    def hand_over(self, instance: _Instance, invocation: _Invocation) -> None:
+        assert instance.poll is not None
+        instance.current = invocation
+        instance.timer = asyncio.get_running_loop().call_later(self.function.timeout, self._timed_out, instance)
+        instance.poll.set_result(invocation)
+
+    def answered(self, instance: _Instance, request_id: str, payload: bytes, error: str | None) -> bool:
+        """The instance is done with its event. False when it was not working on that one."""
+        invocation = instance.current
+        if invocation is None or invocation.request_id != request_id:
+            return False
+        self._stop_timer(instance)
+        instance.current = instance.poll = None
+        invocation.settle(payload, error)
+        return True
+
+    def _timed_out(self, instance: _Instance) -> None:
+        instance.reason = ("Sandbox.Timedout", f"Task timed out after {self.function.timeout:.2f} seconds")
+        self._show(f"Task timed out after {self.function.timeout:.2f} seconds".encode())
+        instance.kill()
+
+    def _init_timed_out(self, instance: _Instance) -> None:
+        instance.init_error = _error_body("Sandbox.Timedout", f"Init timed out after {INIT_SECONDS:.2f} seconds")
+        instance.kill()
+
+    def _stop_timer(self, instance: _Instance) -> None:
+        if instance.timer is not None:
+            instance.timer.cancel()
+            instance.timer = None
+
+    def _ended(self, instance: _Instance) -> None:
+        """The process is gone: fail what it was working on, or what it was started for."""
+        self._stop_timer(instance)
+        del self.instances[instance.id]
+        if instance.poll is not None and not instance.poll.done():
+            instance.poll.cancel()
+        exit_text = _exit_text(instance.process.returncode)
+        if instance.current is not None:
+            instance.current.fail(*(instance.reason or ("Runtime.ExitError", f"Runtime exited with {exit_text}")))
+            self.dispatch()
+        elif not instance.ready:
+            self._start_failed(
+                instance.init_error or _error_body("Runtime.ExitError", f"Runtime exited with {exit_text}")
+            )
+        else:
+            self.dispatch()
+
+    def _start_failed(self, error: bytes) -> None:
+        self.tried.set()
+        while self.waiting:
+            invocation = self.waiting.popleft()
+            if not invocation.outcome.done():
+                invocation.settle(error, "Unhandled")
+                break
+        self.dispatch()
+
+
+class Runtime:
+    """All functions of a template, and the server that their instances talk to."""
+
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        *,
+        port: int = 0,
+        extra_environment: Mapping[str, str] | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        show: ShowLine = quiet,
+    ) -> None:
+        self.concurrency = concurrency
+        self.show = show
+        self._extra = dict(extra_environment or {})
+        self._pools = {name: _Pool(function, self) for name, function in functions.items()}
+        self._server = HttpServer(self._serve, listen(port), body_limit=PAYLOAD_LIMIT * 2)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    async def start(self, *, warm: bool = False) -> None:
+        """Serve. `warm` starts one instance of every function and waits for it, so that the first events need not.
+        One that cannot be started says so in the log, and again to whoever calls it."""
+        await self._server.start()
+        if warm:
+            for pool in self._pools.values():
+                pool.launch()
+            await asyncio.gather(*(pool.tried.wait() for pool in self._pools.values()))
+
+    async def stop(self) -> None:
+        """End all instances at once; events under way fail."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for pool in self._pools.values():
+            for instance in pool.instances.values():
+                instance.kill()
+                pool._stop_timer(instance)
+                await asyncio.gather(*instance.tasks, return_exceptions=True)
+                await instance.process.wait()
+                if instance.current is not None:
+                    instance.current.fail("Runtime.ExitError", "the stack was stopped")
+            for invocation in pool.waiting:
+                invocation.fail("Runtime.ExitError", "the stack was stopped")
+        await self._server.stop()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def invoke(self, logical_id: str, payload: bytes) -> Outcome:
+        """Call a function and wait for what becomes of it. Raises PayloadTooLargeError."""
+        if len(payload) > PAYLOAD_LIMIT:
+            raise PayloadTooLargeError
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._pools[logical_id].accept(_Invocation(str(uuid.uuid4()), payload, outcome))
+        return await outcome
+
+    def instance_count(self, logical_id: str) -> int:
+        pool = self._pools[logical_id]
+        return pool.launching + len(pool.instances)
+
+    def environment_of(self, function: Function, instance_id: str) -> dict[str, str]:
+        """What a function sees: the machine's necessities, what Lambda sets, and the template's variables."""
+        stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{instance_id}"
+        return {
+            **necessities(),
+            "PYTHONPATH": os.pathsep.join(str(layer) for layer in function.layers),
+            "TZ": ":UTC",
+            "LANG": "en_US.UTF-8",
+            # An SDK must not find the developer's profiles.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            **CREDENTIALS,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.port}/{instance_id}",
+            "LAMBDA_TASK_ROOT": str(function.code),
+            "LAMBDA_RUNTIME_DIR": str(LEASH.parent),
+            "_HANDLER": function.handler,
+            **self._extra,
+            **function.environment,
+        }
+
+    # --- the two APIs ---
+
+    async def _serve(self, request: Request) -> Response:
+        path = request.target.partition("?")[0]
+        if request.too_large:
+            return _api_error(413, "RequestTooLargeException", "Request must be smaller than 6291556 bytes")
+        invoke = _INVOKE.fullmatch(path)
+        if invoke is not None and request.method == "POST":
+            return await self._serve_invoke(invoke[1], request)
+        _, instance_id, rest = [*path.split("/", 2), "", ""][:3]
+        for pool in self._pools.values():
+            instance = pool.instances.get(instance_id)
+            if instance is not None:
+                return await self._serve_instance(pool, instance, f"/{rest}", request)
+        return _api_error(404, "InvalidPath", "there is nothing here")
+
+    async def _serve_instance(self, pool: _Pool, instance: _Instance, path: str, request: Request) -> Response:
+        if path == _NEXT and request.method == "GET":
+            try:
+                invocation = await pool.poll(instance)
+            except asyncio.CancelledError:
+                if instance.poll is None or not instance.poll.cancelled():
+                    raise  # it is the connection that is being ended
+                return _api_error(410, "Gone", "the instance has ended")
+            return Response(200, self._event_headers(pool.function, invocation), invocation.payload)
+        if path == _INIT_ERROR and request.method == "POST":
+            instance.init_error = request.body
+            return _ACCEPTED
+        answer = _INVOCATION.fullmatch(path)
+        if answer is None or request.method != "POST":
+            return _api_error(404, "InvalidPath", "there is nothing here")
+        body, error = request.body, "Unhandled" if answer[2] == "error" else None
+        if len(body) > PAYLOAD_LIMIT:
+            size = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes)."
+            body, error = _error_body("Function.ResponseSizeTooLarge", size), "Unhandled"
+        if not pool.answered(instance, answer[1], body, error):
+            return _api_error(400, "InvalidRequestID", "that event is not being worked on")
+        return _ACCEPTED
+
+    def _event_headers(self, function: Function, invocation: _Invocation) -> Headers:
+        deadline = int(time.time() * 1000) + function.timeout * 1000
+        trace = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"
+        return (
+            ("Content-Type", "application/json"),
+            ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
+            ("Lambda-Runtime-Deadline-Ms", str(deadline)),
+            ("Lambda-Runtime-Invoked-Function-Arn", function.arn),
+            ("Lambda-Runtime-Trace-Id", trace),
+        )
+
+    async def _serve_invoke(self, name: str, request: Request) -> Response:
+        pool = next(
+            (
+                pool
+                for pool in self._pools.values()
+                if name in (pool.function.logical_id, pool.function.name, pool.function.short_name)
+            ),
+            None,
+        )
+        if pool is None:
+            return _api_error(404, "ResourceNotFoundException", f"Function not found: {name}")
+        try:
+            json.loads(request.body or b"{}")
+        except ValueError as error:
+            message = f"Could not parse request body into json: {error}"
+            return _api_error(400, "InvalidRequestContentException", message)
+        payload = request.body or b"{}"
+        if request.header("x-amz-invocation-type") == "Event":
+            if len(payload) > PAYLOAD_LIMIT:
+                return _too_large()
+            self.spawn(self._forget(pool.function.logical_id, payload))
+            return Response(202)
+        try:
+            outcome = await self.invoke(pool.function.logical_id, payload)
+        except PayloadTooLargeError:
+            return _too_large()
+        headers: Headers = (
+            ("Content-Type", "application/json"),
+            ("X-Amz-Executed-Version", "$LATEST"),
+            ("x-amzn-RequestId", outcome.request_id),
+        )
+        if outcome.error is not None:
+            headers = (*headers, ("X-Amz-Function-Error", outcome.error))
+        return Response(200, headers, outcome.payload)
+
+    async def _forget(self, logical_id: str, payload: bytes) -> None:
+        await self.invoke(logical_id, payload)
+
+
+_ACCEPTED = Response(202, (("Content-Type", "application/json"),), b'{"status":"OK"}\n')
+
+
+def _too_large() -> Response:
+    return _api_error(413, "RequestTooLargeException", f"Request must be smaller than {PAYLOAD_LIMIT} bytes")
+
+
+def _api_error(status: int, kind: str, message: str) -> Response:
+    headers = (("Content-Type", "application/json"), ("X-Amzn-ErrorType", kind))
+    return Response(status, headers, json.dumps({"errorType": kind, "errorMessage": message}).encode())
+
+
+def _error_body(kind: str, message: str) -> bytes:
+    return json.dumps({"errorType": kind, "errorMessage": message}).encode()
+
+
+def _exit_text(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"error: signal: {signal.Signals(-code).name}"
+    return f"error: exit status {code}"

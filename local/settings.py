@@ -1,0 +1,67 @@
+"""What the environment may say about the laptop stack; the only reader of it besides process.py."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.process import ROOT
+from local.runtime import DEFAULT_CONCURRENCY
+
+TEMPLATE = ROOT / "template.yaml"
+DEFAULT_PORT = 3000
+DEFAULT_STATE_DIR = ROOT / ".local"
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    port: int
+    state_dir: Path
+    frontend_url: str
+    concurrency: int
+    anthropic_api_key: str | None
+    anthropic_base_url: str | None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def engine_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def claude_port(self) -> int:
+        return self.port + 2
+
+    @property
+    def runtime_port(self) -> int:
+        return self.port + 3
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises SettingsError."""
+    port = _integer(environment, "PORT", DEFAULT_PORT, 1, 65_532)
+    return Settings(
+        port=port,
+        state_dir=state_dir(environment),
+        frontend_url=(environment.get("FRONTEND_URL") or f"http://127.0.0.1:{port}").rstrip("/"),
+        concurrency=_integer(environment, "LOCAL_CONCURRENCY", DEFAULT_CONCURRENCY, 1, 1_000),
+        anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
+        anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
+    )
+
+
+def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    return Path(environment.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+        raise SettingsError(f"{name} must be a number from {lowest} to {highest}, not {text!r}")
+    return int(text)

@@ -1,0 +1,298 @@
+"""The whole backend on this machine, in the foreground: `make run`, or `python -m local.stack`.
+
+| port   | what                                                                       |
+| ------ | -------------------------------------------------------------------------- |
+| PORT   | the API, as template.yaml describes it (default 3000)                       |
+| PORT+1 | the store: DynamoDB, S3, Secrets Manager                                    |
+| PORT+2 | a stand-in for Claude, unless ANTHROPIC_API_KEY is set                      |
+| PORT+3 | the functions: Lambda's Runtime API and Invoke API                          |
+
+All of it listens on 127.0.0.1 only. Data is kept in STATE_DIR (default .local). Ctrl-C or SIGTERM ends everything,
+the store last. If one part ends by itself the rest is ended too, with what that part said last.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import queue
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from local.backend import Backend
+from local.engine import CREDENTIALS, Engine
+from local.http_server import BusyPortError, listen
+from local.process import ROOT, Program, ProgramError, leashed, show_line
+from local.resources import TableChangedError, create_resources
+from local.settings import TEMPLATE, Settings, SettingsError, read_settings
+from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
+from local.template import Description, TemplateError, read_template
+from local.tokens import TokenError, auth_secrets, issuer, prepare_state_dir
+
+DEMO_USER = "demo"
+DEMO_DAYS = 30
+CATALOG_TABLE = "CatalogTable"
+DEMO_PACKAGE = "@playground/code-reviewer"
+CLAUDE_SECONDS = 30.0
+PORT_SECONDS = 3.0  # how long the ports of a stack that has just been killed may take to become free
+
+# To reach the real Claude from behind a company's proxy.
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class _StoppedError(BaseException):
+    """Somebody wants the stack to end."""
+
+
+class Signals:
+    """While starting, a signal interrupts; afterwards it is an event among others."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[ProgramError | None] = queue.SimpleQueue()
+        self.interrupting = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        former = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        self.interrupting = True
+        try:
+            yield
+        finally:
+            self.interrupting = False
+
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+        if self.interrupting:
+            self.interrupting = False  # once: what is being ended must not be interrupted
+            raise _StoppedError
+        self.events.put(None)
+
+    def program_ended(self, program: Program) -> None:
+        self.events.put(program.failure(f"{program.exit_text()} by itself"))
+
+
+def run(settings: Settings, template: Path = TEMPLATE) -> None:
+    """Run until a signal. Raises one of REASONS when the stack cannot start, or a part of it ends."""
+    signals = Signals()
+    with signals.handled(), ExitStack() as parts, contextlib.suppress(_StoppedError):
+        with signals.interruptible():
+            start(settings, template, signals, parts)
+        failure = signals.events.get()
+        if failure is not None:
+            raise failure
+        say("stopping")
+
+
+def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack) -> None:
+    prepare_state_dir(settings.state_dir)
+    parts.callback(os.close, lock_folder(settings.state_dir))
+    check_ports(settings)
+    real_claude = settings.anthropic_api_key is not None
+    description = read_template(template, parameters(settings))
+    tokens = issuer(template, settings.state_dir)
+    secrets = {
+        "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
+        "AnthropicSecret": json.dumps({"api_key": settings.anthropic_api_key or "local"}),
+    }
+
+    say("starting the store")
+    store = settings.state_dir / "store"
+    store.mkdir(exist_ok=True, mode=0o700)  # it holds the API key
+    engine = Engine(store, settings.engine_port, show=_errors_only, on_exit=signals.program_ended)
+    parts.callback(engine.stop)
+    engine.start()
+    create_resources(description, engine.endpoint_url, secrets)
+    if not real_claude:
+        say("starting the stand-in for Claude")
+        parts.enter_context(claude_double(settings, signals))
+    import_packages(description, engine.endpoint_url)
+
+    say("starting the functions")
+    extra = {"AWS_ENDPOINT_URL": engine.endpoint_url}
+    if real_claude:
+        extra |= {name: os.environ[name] for name in PROXY_VARIABLES if name in os.environ}
+    backend = Backend(
+        description,
+        port=settings.port,
+        runtime_port=settings.runtime_port,
+        extra_environment=extra,
+        concurrency=settings.concurrency,
+        warm=True,
+        show=show_line,
+    )
+    parts.callback(backend.stop)
+    backend.start()
+    parts.callback(remove_state, settings.state_dir)
+    write_state(settings.state_dir, state(settings, description, backend, engine))
+    token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
+    announce(settings, description, token)
+
+
+def parameters(settings: Settings) -> dict[str, str]:
+    """What this machine says to the template's parameters; the rest keeps its defaults."""
+    values = {"FrontendUrl": settings.frontend_url}
+    if settings.anthropic_api_key is None:
+        values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
+    elif settings.anthropic_base_url is not None:
+        values["AnthropicBaseUrl"] = settings.anthropic_base_url
+    return values
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises BusyPortError. Afterwards somebody may still take one, which then ends the stack with the same words."""
+    ports = [settings.port, settings.engine_port, settings.runtime_port]
+    if settings.anthropic_api_key is None:
+        ports.append(settings.claude_port)
+    deadline = time.monotonic() + PORT_SECONDS
+    for port in sorted(ports):
+        while True:
+            try:
+                listen(port).close()
+                break
+            except BusyPortError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+@contextmanager
+def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
+    program = Program(
+        "claude",
+        leashed("local.claude_double", "--port", str(settings.claude_port)),
+        environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        show=_errors_only,
+        on_exit=signals.program_ended,
+    )
+    try:
+        program.wait_for_line(lambda line: line.startswith("listening on "), CLAUDE_SECONDS)
+        yield
+    finally:
+        program.stop()
+
+
+def import_packages(description: Description, endpoint_url: str) -> None:
+    """Put the sample packages into the catalogue."""
+    if CATALOG_TABLE not in description.tables or importlib.util.find_spec("local.seed") is None:
+        return
+    say("importing the sample packages")
+    from local.seed import seed  # type: ignore[import-not-found,unused-ignore]
+
+    environment = {
+        name: value for function in description.functions.values() for name, value in function.environment.items()
+    }
+    seed({**CREDENTIALS, **environment}, endpoint_url)
+
+
+def state(settings: Settings, description: Description, backend: Backend, engine: Engine) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "url": backend.url,
+        "api_url": f"{backend.url}/{description.apis[0].stage}",
+        "engine_url": engine.endpoint_url,
+        "engine_pid": engine.pid,
+        "runtime_url": backend.runtime_url,
+        "claude_url": description.parameters.get("AnthropicBaseUrl"),
+        "ports": {
+            "api": settings.port,
+            "engine": settings.engine_port,
+            "claude": settings.claude_port if settings.anthropic_api_key is None else None,
+            "runtime": settings.runtime_port,
+        },
+        "tables": {table.logical_id: table.name for table in description.tables.values()},
+        "buckets": {bucket.logical_id: bucket.name for bucket in description.buckets.values()},
+        "secrets": {secret.logical_id: secret.name for secret in description.secrets.values()},
+        "functions": {
+            function.logical_id: {"short_name": function.short_name, "environment": dict(function.environment)}
+            for function in description.functions.values()
+        },
+    }
+
+
+def announce(settings: Settings, description: Description, token: str) -> None:
+    claude = description.parameters["AnthropicBaseUrl"] if settings.anthropic_api_key else "a local stand-in"
+    body = json.dumps({"package_id": DEMO_PACKAGE, "input": "Review this: def add(a, b): return a - b"})
+    address = f"{settings.url}/{description.apis[0].stage}/v1/playground/run"
+    headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+    lines = (
+        f"ready {settings.url}",
+        f"token (demo, valid {DEMO_DAYS} days): {token}",
+        f"curl -sS -X POST {address} {headers} -d '{body}'",
+        f"claude: {claude} · store: {settings.state_dir} · ports {settings.port} to {settings.port + 3}",
+        "Ctrl-C stops it",
+    )
+    print("\n".join(lines), flush=True)
+
+
+def say(what: str) -> None:
+    show_line("stack", what)
+
+
+def _errors_only(name: str, line: str) -> None:
+    if not line.startswith("listening on "):
+        show_line(name, line)
+
+
+REASONS = (
+    BusyPortError,
+    FolderInUseError,
+    ProgramError,
+    SettingsError,
+    TableChangedError,
+    TemplateError,
+    TokenError,
+)
+
+
+def advice(error: Exception, environment: Mapping[str, str] = os.environ) -> str:
+    if isinstance(error, BusyPortError):
+        base = int(environment.get("PORT") or 3000)
+        part = {0: "the API", 1: "the store", 2: "the stand-in for Claude", 3: "the functions"}[error.port - base]
+        return (
+            f"port {error.port} ({part}) is in use by another program: end that one, "
+            f"or choose another group of four ports, for example `make run PORT={base + 1000}`"
+        )
+    return str(error)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.stack",
+        description="Run the whole backend on this machine, in the foreground.",
+        epilog="From the environment: PORT (3000; the three ports after it are used too), STATE_DIR (.local), "
+        "FRONTEND_URL, LOCAL_CONCURRENCY (8 instances per function), AUTH_SECRETS, ANTHROPIC_API_KEY and "
+        "ANTHROPIC_BASE_URL (the real Claude instead of the stand-in).",
+    )
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template than the project's")
+    arguments = parser.parse_args()
+    try:
+        run(read_settings(), arguments.template)
+    except REASONS as error:
+        print(advice(error), file=sys.stderr, flush=True)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        print("the stack ended because of the error above", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

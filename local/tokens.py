@@ -1,0 +1,91 @@
+"""Tokens for the laptop stack, as the registry would issue them, and the secrets that sign them.
+
+The secrets are made once and kept in the state folder, readable by their owner only. AUTH_SECRETS (separated by
+commas, the newest first) replaces them.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jwt
+
+from local.template import read_parameters
+
+SECRET_BYTES = 32  # the least that HS256 asks for
+FILE_NAME = "auth-secrets.json"
+
+
+class TokenError(Exception):
+    """No token can be made; the message says why."""
+
+
+def auth_secrets(state_dir: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The secrets of this stack, the newest first; made if there are none yet. Raises TokenError."""
+    given = environment.get("AUTH_SECRETS", "")
+    if given:
+        found = tuple(part.strip() for part in given.split(",") if part.strip())
+        source = "AUTH_SECRETS"
+    else:
+        path = state_dir / FILE_NAME
+        found, source = _kept(path), str(path)
+    if not found or any(len(secret.encode()) < SECRET_BYTES for secret in found):
+        raise TokenError(f"{source}: every secret must have at least {SECRET_BYTES} bytes")
+    return found
+
+
+def _kept(path: Path) -> tuple[str, ...]:
+    prepare_state_dir(path.parent)
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        draft.touch(mode=0o600, exist_ok=False)
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump({"secrets": [secrets.token_urlsafe(48)]}, file)
+        # Two commands may come here at once: a link, unlike a rename, does not replace what the other one made.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))["secrets"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TokenError(f"{path} is damaged; remove it to get new secrets (old tokens end)") from error
+    return tuple(str(secret) for secret in content)
+
+
+def prepare_state_dir(folder: Path) -> None:
+    """The folder holds secrets and, in the store, an API key: nobody else may look."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Signs tokens that the functions of this stack accept."""
+
+    secret: str
+    algorithm: str
+    issuer: str
+    audience: str
+
+    def token(self, user: str, lifetime: timedelta) -> str:
+        now = datetime.now(UTC)
+        claims = {"iss": self.issuer, "aud": self.audience, "sub": user, "iat": now, "exp": now + lifetime}
+        return jwt.encode(claims, self.secret, algorithm=self.algorithm)
+
+
+def issuer(template: Path, state_dir: Path, environment: Mapping[str, str] = os.environ) -> Issuer:
+    """The issuer that the template's parameters and the kept secrets make. Raises TokenError."""
+    parameters = read_parameters(template)
+    algorithm = parameters["AuthAlgorithm"]
+    if not algorithm.startswith("HS"):
+        raise TokenError(f"the laptop stack signs with HS256, HS384 or HS512, the template says {algorithm}")
+    return Issuer(
+        secret=auth_secrets(state_dir, environment)[0],
+        algorithm=algorithm,
+        issuer=parameters["AuthIssuer"],
+        audience=parameters["AuthAudience"],
+    )

@@ -1,0 +1,284 @@
+"""The store: what a kill leaves, and what is made in it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.engine import Engine
+from local.engine_server import Checkpoints
+from local.process import ProgramError
+from local.resources import TableChangedError, client, create_resources
+from local.template import Description, read_template
+
+Eventually = Callable[[Callable[[], object]], None]
+TABLE, BUCKET, SECRET = "playground-ThingsTable", "playground-filesbucket", "playground-PlainSecret"
+
+
+class Store:
+    """Clients of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.dynamodb = client("dynamodb", engine.endpoint_url)
+        self.s3 = client("s3", engine.endpoint_url)
+        self.secrets = client("secretsmanager", engine.endpoint_url)
+
+    def close(self) -> None:
+        for each in (self.dynamodb, self.s3, self.secrets):
+            each.close()
+
+    def put_item(self, key: str, value: str) -> None:
+        self.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": key}, "value": {"S": value}})
+
+    def item(self, key: str) -> str | None:
+        item = self.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": key}}).get("Item")
+        return None if item is None else str(item["value"]["S"])
+
+    def put_object(self, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    def object(self, key: str) -> bytes:
+        return bytes(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def put_secret(self, value: str) -> None:
+        self.secrets.put_secret_value(SecretId=SECRET, SecretString=value)
+
+    def secret(self, name: str = SECRET) -> str:
+        return str(self.secrets.get_secret_value(SecretId=name)["SecretString"])
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Engine]:
+    with Engine() as engine:
+        yield engine
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def test_data_survives_a_kill_after_the_checkpoint(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> None:
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        store.put_item("key", "value")
+        store.put_object("folder/a file", b"\x00body")
+        store.put_secret("changed")
+        before = checkpoints(tmp_path)
+        eventually(lambda: checkpoints(tmp_path) > before)
+        engine.kill()
+
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "value"
+        assert store.object("folder/a file") == b"\x00body"
+        assert store.secret() == "changed"
+        assert store.s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+
+
+def test_a_clean_stop_saves_at_once(tmp_path: Path, description: Description) -> None:
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        store.put_item("key", "the last moment")
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "the last moment"
+
+
+def test_kills_at_any_moment_leave_one_moment_of_all_services(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> None:
+    """A writer counts in a secret, then in the table. Whenever it is killed, both counts are of the same moment, and
+    neither is older than the last one that a checkpoint was known to have."""
+    with Engine(tmp_path) as engine:
+        create_resources(description, engine.endpoint_url)
+    floor = 0
+    for round_ in range(3):
+        with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+            if round_:
+                kept_secret, kept_item = int(store.secret()), int(store.item("count") or 0)
+                assert 0 <= kept_secret - kept_item <= 1
+                assert kept_item >= floor
+            written = [floor]
+
+            def count(store: Store = store, written: list[int] = written) -> None:
+                try:
+                    while True:
+                        store.put_secret(str(written[0] + 1))
+                        store.put_item("count", str(written[0] + 1))
+                        written[0] += 1
+                except (BotoCoreError, ClientError):
+                    return  # killed
+
+            writer = threading.Thread(target=count)
+            store.put_secret(str(floor))
+            store.put_item("count", str(floor))
+            before = checkpoints(tmp_path)
+            writer.start()
+            eventually(lambda before=before: checkpoints(tmp_path) > before)
+            known = written[0]
+            before = checkpoints(tmp_path)
+            # A second checkpoint after that has at least what was known; then kill while the writer is busy.
+            eventually(lambda before=before: checkpoints(tmp_path) > before)
+            engine.kill()
+            writer.join()
+            floor = known
+
+
+def test_a_checkpoint_that_was_not_finished_does_not_count(tmp_path: Path, description: Description) -> None:
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        store.put_item("key", "complete")
+    (complete,) = checkpoints(tmp_path)
+    unfinished = tmp_path / "checkpoints" / "unfinished"
+    shutil.copytree(tmp_path / "checkpoints" / complete, unfinished)
+    (unfinished / "dynamodb.json").write_text('{"half', encoding="utf-8")
+
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "complete"
+    assert not unfinished.exists()
+
+
+def test_a_checkpoint_replaces_the_former_one(tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path)
+
+    def write(folder: Path) -> set[str]:
+        (folder / "a.json").write_text("1", encoding="utf-8")
+        return {"a.json"}
+
+    saved.save(write)
+    saved.save(write)
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000002"]
+    os.close(saved._lock)
+
+
+def test_a_service_that_could_not_be_saved_keeps_the_former_checkpoint(tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path)
+
+    def write_both(folder: Path) -> set[str]:
+        for name in ("a.json", "b.json"):
+            (folder / name).write_text("1", encoding="utf-8")
+        return {"a.json", "b.json"}
+
+    def write_one_of_two(folder: Path) -> set[str]:
+        (folder / "a.json").write_text("2", encoding="utf-8")
+        return {"a.json", "b.json"}
+
+    saved.save(write_both)
+    with pytest.raises(OSError, match=r"lacks b\.json"):
+        saved.save(write_one_of_two)
+    assert saved.current.name == "0000000001"
+    assert (saved.current / "a.json").read_text(encoding="utf-8") == "1"
+    os.close(saved._lock)
+
+
+def test_a_service_that_was_not_used_is_carried_over(tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path)
+
+    def write(names: set[str]) -> Callable[[Path], set[str]]:
+        def into(folder: Path) -> set[str]:
+            for name in names:
+                (folder / name).write_text(name, encoding="utf-8")
+            return names
+
+        return into
+
+    saved.save(write({"a.json", "b.json"}))
+    saved.save(write({"a.json"}))
+    assert {path.name for path in saved.current.iterdir()} == {"a.json", "b.json"}
+    os.close(saved._lock)
+
+
+def test_two_stores_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(tmp_path), pytest.raises(ProgramError, match="another store uses"):
+        Engine(tmp_path).start()
+
+
+def test_resources_may_be_created_again(memory: Engine, description: Description) -> None:
+    with closing(Store(memory)) as store:
+        create_resources(description, memory.endpoint_url)
+        made = store.secret("playground-MadeSecret")
+        store.put_item("kept", "yes")
+        create_resources(description, memory.endpoint_url)
+
+        assert store.item("kept") == "yes"
+        assert store.secret("playground-MadeSecret") == made
+        assert set(json.loads(made)) == {"user", "made"}
+        assert len(json.loads(made)["made"]) == 40
+        assert json.loads(made)["made"].isalnum()
+        expiry = store.dynamodb.describe_time_to_live(TableName=TABLE)["TimeToLiveDescription"]
+        assert (expiry["AttributeName"], expiry["TimeToLiveStatus"]) == ("expires_at", "ENABLED")
+
+        create_resources(description, memory.endpoint_url, {"MadeSecret": "given"})
+        assert store.secret("playground-MadeSecret") == "given"
+        arn = description.functions["EchoFunction"].environment["SECRET"]
+        assert store.secret(arn) == "given"
+
+
+def test_a_table_with_other_keys_is_not_used(memory: Engine, fixtures: Path, tmp_path: Path) -> None:
+    text = (fixtures / "template.yaml").read_text(encoding="utf-8")
+    changed = tmp_path / "template.yaml"
+    changed.write_text(text.replace("AttributeName: pk,", "AttributeName: other,"), encoding="utf-8")
+    create_resources(read_template(fixtures / "template.yaml"), memory.endpoint_url)
+    with pytest.raises(TableChangedError, match="make clean-state"):
+        create_resources(read_template(changed), memory.endpoint_url)
+
+
+ORPHAN = """
+import sys
+from local.engine import Engine
+with Engine() as engine:
+    print(engine.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_store_does_not_outlive_who_started_it(
+    script_environment: dict[str, str], alive: Callable[[int], bool], eventually: Eventually
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], env=script_environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert alive(pid)
+        process.kill()
+    eventually(lambda: not alive(pid))
+
+
+def test_says_when_its_interpreter_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_PYTHON", "/nonexistent/python")
+    with pytest.raises(ProgramError, match=r"bootstrap\.py engine"):
+        Engine().start()
+
+
+def test_says_when_its_port_is_taken(memory: Engine) -> None:
+    with pytest.raises(ProgramError, match="in use") as raised:
+        Engine(port=memory.port).start()
+    assert raised.value.name == "engine"
+
+
+def test_listens_on_loopback_only(memory: Engine, alive: Any) -> None:
+    """Every listening socket of the store's process is bound to 127.0.0.1."""
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("needs /proc")
+    sockets = {
+        link[8:-1]
+        for entry in Path(f"/proc/{memory.pid}/fd").iterdir()
+        if (link := os.readlink(entry)).startswith("socket:[")  # noqa: PTH115 - not a path
+    }
+    listening = [
+        fields[1]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text(encoding="utf-8").splitlines()[1:]
+        if (fields := line.split())[3] == "0A" and fields[9] in sockets
+    ]
+    assert listening == [f"0100007F:{memory.port:04X}"]
