@@ -3,8 +3,8 @@
     python -P local/leash.py <module | path/to/script.py> [argument ...]
 
 The parent keeps the other end of our standard input open and never writes to it. When the parent ends, also by
-`kill -9`, the kernel closes that end; we read end-of-file and kill our whole process group (the parent starts us in
-a session of our own). Unlike a parent-death signal this works on macOS too, and does not depend on which thread of
+`kill -9`, the kernel closes that end; we read end-of-file and end our whole process group (the parent starts us in
+a session of our own): first with SIGTERM, so that the store can save what it has, then with SIGKILL. Unlike a parent-death signal this works on macOS too, and does not depend on which thread of
 the parent started us. The program itself sees an empty standard input.
 """
 
@@ -13,6 +13,10 @@ import runpy
 import signal
 import sys
 import threading
+import time
+
+
+GRACE_SECONDS = 10
 
 
 def hold(leash: int) -> None:
@@ -20,6 +24,8 @@ def hold(leash: int) -> None:
     while os.read(leash, 1):
         pass
     if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
 

@@ -24,6 +24,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
@@ -316,7 +317,8 @@ class Runtime:
             "PYTHONPATH": os.pathsep.join(str(layer) for layer in function.layers),
             "TZ": ":UTC",
             "LANG": "en_US.UTF-8",
-            # An SDK must not find the developer's profiles.
+            # An SDK must not find the developer's profiles. On Lambda the home does not exist either.
+            "HOME": "/nonexistent",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             **CREDENTIALS,
@@ -341,7 +343,7 @@ class Runtime:
         path = request.target.partition("?")[0]
         if request.too_large:
             return _api_error(413, "RequestTooLargeException", "Request must be smaller than 6291556 bytes")
-        invoke = _INVOKE.fullmatch(path)
+        invoke = _INVOKE.fullmatch(unquote(path))
         if invoke is not None and request.method == "POST":
             return await self._serve_invoke(invoke[1], request)
         _, instance_id, rest = [*path.split("/", 2), "", ""][:3]
@@ -386,14 +388,7 @@ class Runtime:
         )
 
     async def _serve_invoke(self, name: str, request: Request) -> Response:
-        pool = next(
-            (
-                pool
-                for pool in self._pools.values()
-                if name in (pool.function.logical_id, pool.function.name, pool.function.short_name)
-            ),
-            None,
-        )
+        pool = next((pool for pool in self._pools.values() if pool.function.is_called(name)), None)
         if pool is None:
             return _api_error(404, "ResourceNotFoundException", f"Function not found: {name}")
         try:

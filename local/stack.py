@@ -43,7 +43,7 @@ DEMO_DAYS = 30
 CATALOG_TABLE = "CatalogTable"
 DEMO_PACKAGE = "@playground/code-reviewer"
 CLAUDE_SECONDS = 30.0
-PORT_SECONDS = 3.0  # how long the ports of a stack that has just been killed may take to become free
+PORT_SECONDS = 2.0  # how long the ports of a stack that has just been killed may take to become free
 
 # To reach the real Claude from behind a company's proxy.
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")

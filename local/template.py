@@ -57,6 +57,10 @@ class Function:
     def arn(self) -> str:
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}"
 
+    def is_called(self, name: str) -> bool:
+        """Whether `name` is its logical id, physical name, ARN or short name."""
+        return name in (self.logical_id, self.name, self.arn, self.short_name)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -128,11 +132,8 @@ class Description:
     secrets: Mapping[str, Secret]
 
     def function(self, name: str) -> Function | None:
-        """A function by its logical id, physical name, ARN or short name."""
-        for function in self.functions.values():
-            if name in (function.logical_id, function.name, function.arn, function.short_name):
-                return function
-        return None
+        """A function by any of its names."""
+        return next((function for function in self.functions.values() if function.is_called(name)), None)
 
 
 def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> Description:

@@ -1,6 +1,7 @@
-"""What tests share: one real engine per run, with the tables that template.yaml describes; every test has its own users."""
+"""What tests share: one real engine, with the tables that template.yaml describes; every test has its own users."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from local.apps import load_apps
+from local.claude_double import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
+from local.seed import seed
 from local.template import Description, read_template
+from local.tokens import Issuer
+from playground import wiring
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
+from tests.handlers import Handlers
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
@@ -21,10 +28,15 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def credentials() -> None:
+    """What SDKs sign with: made up, and never the developer's own."""
+    os.environ.update(CREDENTIALS)
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The real store, in memory, on a free port."""
-    os.environ.update(CREDENTIALS)
     with Engine() as engine:
         yield engine
 
@@ -44,10 +56,44 @@ def description(engine: Engine) -> Description:
 
 
 @pytest.fixture(scope="session")
-def store(engine: Engine, description: Description) -> DynamoStore:
-    return new_store(engine)
+def store(engine: Engine, description: Description) -> Iterator[DynamoStore]:
+    store = new_store(engine)
+    yield store
+    store.connection.client.close()
 
 
 @pytest.fixture(scope="session")
 def ledger(store: DynamoStore) -> DynamoLedger:
     return new_ledger(store)
+
+
+@pytest.fixture(scope="session")
+def claude() -> Iterator[ClaudeDouble]:
+    """A Claude-compatible server of its own for this run."""
+    with ClaudeDouble() as double:
+        yield double
+
+
+@pytest.fixture(scope="session")
+def handlers(engine: Engine, claude: ClaudeDouble, description: Description) -> Iterator[Handlers]:
+    """All functions, loaded into this process, over the engine and the double. For one thread at a time."""
+    secret = "a secret of the tests, 32 bytes at least"
+    values = {"AuthSecret": json.dumps({"secrets": [secret]}), "AnthropicSecret": json.dumps({"api_key": "test"})}
+    create_resources(description, engine.endpoint_url, values)
+    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url})
+    seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
+    issuer = Issuer(
+        secret=secret,
+        algorithm=local.parameters["AuthAlgorithm"],
+        issuer=local.parameters["AuthIssuer"],
+        audience=local.parameters["AuthAudience"],
+    )
+    apps = load_apps(local, engine.endpoint_url)
+    yield Handlers(apps, issuer)
+    for app in apps.values():
+        if hasattr(app, "store"):
+            app.store.connection.client.close()
+        if hasattr(app, "model"):
+            app.model.close()
+    for service in ("dynamodb", "s3", "secretsmanager"):
+        wiring.client(service).close()

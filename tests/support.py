@@ -1,6 +1,10 @@
 """Building blocks for tests: the ledger on the engine, and what every account must fulfil at any time."""
 
+import http.client
+import json
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 from local.engine import Engine
 from local.template import REGION
@@ -57,3 +61,14 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
     assert not set(spends) & set(account.holds)
     keys = [entry.business_key for entry in entries]
     assert len(keys) == len(set(keys))  # I6
+
+
+def claude_calls(url: str) -> dict[str, Any]:
+    """What the Claude double at `url` has been asked so far."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        connection.request("GET", "/_calls")
+        calls: dict[str, Any] = json.loads(connection.getresponse().read())
+        return calls
+    finally:
+        connection.close()

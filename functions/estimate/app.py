@@ -11,15 +11,16 @@ from playground.usecases.estimate_run import EstimateRun
 settings = EstimateSettings.load()
 store = wiring.store(settings)
 catalog = wiring.catalog(settings)
+model = ClaudeModel(
+    api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
+    base_url=settings.anthropic_base_url,
+)
 estimate_run = EstimateRun(
     ledger=wiring.ledger(settings, store),
     lookup=wiring.lookup(settings, store, catalog),
     sessions=wiring.sessions(settings, store),
     catalog=catalog,
-    model=ClaudeModel(
-        api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
-        base_url=settings.anthropic_base_url,
-    ),
+    model=model,
     prices=PRICES,
     clock=utc_now,
     count_timeout=settings.model_timeout_seconds,

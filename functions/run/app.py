@@ -13,15 +13,16 @@ from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 settings = RunSettings.load()
 store = wiring.store(settings)
 catalog = wiring.catalog(settings)
+model = ClaudeModel(
+    api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
+    base_url=settings.anthropic_base_url,
+)
 run_prompt = RunPrompt(
     ledger=wiring.ledger(settings, store),
     lookup=wiring.lookup(settings, store, catalog),
     sessions=wiring.sessions(settings, store),
     catalog=catalog,
-    model=ClaudeModel(
-        api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
-        base_url=settings.anthropic_base_url,
-    ),
+    model=model,
     prices=PRICES,
     clock=utc_now,
     new_id=id_maker(utc_now),

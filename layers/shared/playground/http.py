@@ -74,17 +74,19 @@ class Api:
         self.app.not_found(self._not_found)
 
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        logger.set_correlation_id(event.get("requestContext", {}).get("requestId"))
-        self.app.append_context(deadline_in=_seconds_left(context))
+        request_id = (event.get("requestContext") or {}).get("requestId")
+        logger.set_correlation_id(request_id)
+        self.app.append_context(request_id=request_id, seconds_left=context.get_remaining_time_in_millis() / 1000)
         try:
             try:
                 self._admit(event)
             except errors.PlaygroundError as error:
-                return self._early(event, error)
+                return self._early(error)
             answer: dict[str, Any] = self.app.resolve(event, context)
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             return answer
         finally:
+            self.app.clear_context()  # nothing of this request may be there for the next one
             flush_metrics()
 
     @property
@@ -98,7 +100,7 @@ class Api:
     @property
     def seconds_left(self) -> float:
         """Until Lambda ends this invocation."""
-        return float(self.app.context["deadline_in"])
+        return float(self.app.context["seconds_left"])
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
@@ -113,16 +115,14 @@ class Api:
         if event.get("httpMethod") == "POST":
             _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
 
-    def _early(self, event: dict[str, Any], error: errors.PlaygroundError) -> dict[str, Any]:
+    def _early(self, error: errors.PlaygroundError) -> dict[str, Any]:
         """An answer that is given before routing, with the same headers as any other."""
-        self.app.current_event = APIGatewayProxyEvent(event)
         response = self._refused(error)
         headers = {
             **response.headers,
             "Content-Type": content_types.APPLICATION_JSON,
             "Access-Control-Allow-Origin": self._frontend_url,
         }
-        self.app.clear_context()
         return {
             "statusCode": response.status_code,
             "multiValueHeaders": {name: [str(value)] for name, value in headers.items()},
@@ -131,7 +131,7 @@ class Api:
         }
 
     def _error(self, status: int, code: str, message: str, facts: Mapping[str, errors.Fact]) -> Response[str]:
-        body = {"error": code, "message": message, "request_id": self._request_id(), **facts}
+        body = {"error": code, "message": message, "request_id": self.app.context.get("request_id"), **facts}
         headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
         if facts.get("retry_after") is not None:
             headers["Retry-After"] = str(facts["retry_after"])
@@ -140,11 +140,6 @@ class Api:
         return Response(
             status_code=status, content_type=content_types.APPLICATION_JSON, body=json.dumps(body), headers=headers
         )
-
-    def _request_id(self) -> str | None:
-        context = self.app.current_event.raw_event.get("requestContext") or {}
-        request_id = context.get("requestId")
-        return request_id if isinstance(request_id, str) else None
 
     def _refused(self, error: errors.PlaygroundError) -> Response[str]:
         status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
@@ -163,7 +158,7 @@ class Api:
     def _unhandled(self, error: Exception) -> Response[str]:
         # The message of an unknown error may hold anything, a prompt or a key even; its type and place say enough.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-        what = error.what if isinstance(error, errors.CorruptLedgerError) else None
+        what = getattr(error, "what", None)  # of what is corrupt: made of ids only
         logger.error("unhandled error", error=type(error).__name__, what=what, where=where[-8:])
         count(Metric.UNHANDLED_ERROR)
         return self._error(500, "internal_error", "Something went wrong on our side. Please try again.", {})
@@ -228,10 +223,6 @@ def from_cursor(cursor: str | None) -> int | None:
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _seconds_left(context: LambdaContext) -> float:
-    return context.get_remaining_time_in_millis() / 1000
 
 
 def _check_body(content_type: str | None, body: str) -> None:

@@ -48,6 +48,10 @@ class ClaudeModel:
             http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [self._watch]}),
         )
 
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
         token = _deadline.set(self._monotonic() + timeout)
         try:

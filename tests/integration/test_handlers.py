@@ -1,0 +1,289 @@
+"""The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from local.claude_double import ClaudeDouble
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.domain.entries import EntryType
+from playground.domain.runs import RunStatus
+from tests.conftest import NOW
+from tests.handlers import EVENTS, Answer, Handlers
+from tests.support import all_entries, check_invariants, claude_calls
+
+HOUR = timedelta(hours=1)
+
+OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
+    "run/ok": (
+        200,
+        {"credits_spent": 1, "credits_remaining": 4, "stop_reason": "end_turn", "max_tokens_reduced": False},
+    ),
+    "run/camel_case": (200, {"credits_spent": 1, "max_tokens": 600}),
+    "run/idempotent": (200, {"credits_spent": 1}),
+    "run/pinned_version": (200, {"credits_spent": 1, "model": "claude-haiku-5-5"}),
+    "run/no_token": (401, {"error": "unauthorized"}),
+    "run/bad_token": (401, {"error": "unauthorized"}),
+    "run/blank_input": (400, {"error": "validation_error", "field": "input"}),
+    "run/unknown_model": (400, {"error": "validation_error", "field": "model"}),
+    "run/not_json": (400, {"error": "validation_error", "field": "body"}),
+    "run/wrong_content_type": (400, {"error": "validation_error", "field": "content-type"}),
+    "run/unknown_package": (404, {"error": "package_not_found"}),
+    "run/unknown_version": (404, {"error": "package_not_found"}),
+    "run/foreign_session": (404, {"error": "session_not_found"}),
+    "run/temperature": (422, {"error": "unsupported_parameter", "parameter": "temperature"}),
+    "run/overloaded": (503, {"error": "model_overloaded", "reason": "overloaded", "retry_after": 30}),
+    "run/refused": (502, {"error": "model_failed", "reason": "refused"}),
+    "run/too_expensive": (402, {"error": "insufficient_credits", "available_credits": 5}),
+    "estimate/ok": (200, {"can_afford": True, "current_balance": 5}),
+    "estimate/opus": (200, {"can_afford": True, "model": "claude-opus-5-5"}),
+    "credits/balance": (200, {"balance": 5, "available": 5, "held": 0, "debt": 0, "plan": "free"}),
+    "credits/history": (200, {"transactions": [], "next_cursor": None}),
+    "credits/history_bad_limit": (400, {"error": "validation_error", "field": "limit"}),
+    "credits/packs": (200, {}),
+    "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
+    "credits/unknown_run": (404, {"error": "run_not_found"}),
+    "catalog/list": (200, {"next_cursor": None}),
+    "catalog/by_name": (200, {"name": "@playground/code-reviewer", "format": "claude"}),
+    "catalog/unknown": (404, {"error": "package_not_found"}),
+    "catalog/openapi": (200, {"openapi": "3.1.0"}),
+}
+
+
+def test_every_event_file_has_an_outcome() -> None:
+    assert {str(path.relative_to(EVENTS).with_suffix("")) for path in EVENTS.rglob("*.json")} == set(OUTCOMES)
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_outcome(name: str, handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+    status, fields = OUTCOMES[name]
+    answer = handlers.file(name, user_id=user_id)
+    assert (answer.status, {key: answer.body.get(key) for key in fields}) == (status, fields)
+    account = ledger.account(user_id, NOW)
+    check_invariants(account, all_entries(ledger, user_id))
+    charged = answer.body["credits_spent"] if status == 200 and name.startswith("run/") else 0
+    assert (account.balance, account.held) == (5 - charged, 0)
+
+
+def error_of(answer: Answer) -> tuple[int, str, str | None]:
+    return answer.status, answer.body["error"], answer.body.get("field")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("package_id", 7),
+        ("package_id", "code-reviewer"),
+        ("package_id", "@playground/code-reviewer\0"),
+        ("package_id", "@playground/" + "x" * 200),
+        ("package_version", ""),
+        ("package_version", "../../etc"),
+        ("input", ""),
+        ("input", "\n \t\u2003"),
+        ("input", "x" * 10_001),
+        ("input", "nul \0 byte"),
+        ("input", ["list"]),
+        ("session_id", "a/b"),
+        ("session_id", "x" * 65),
+        ("model", "claude-sonnet-5-5"),
+        ("model", None),
+        ("max_tokens", 0),
+        ("max_tokens", -1),
+        ("max_tokens", 32_001),
+        ("max_tokens", "100"),
+        ("max_tokens", 10.5),
+        ("max_tokens", True),
+        ("effort", "extreme"),
+        ("temperature", 2),
+        ("temperature", "hot"),
+        ("use_no_prompt", "yes"),
+    ],
+)
+def test_field_out_of_bounds_is_named(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str, field: str, value: Any
+) -> None:
+    answer = handlers.file("run/ok", user_id=user_id, changes={field: value})
+    assert error_of(answer) == (400, "validation_error", field)
+    assert len(all_entries(ledger, user_id)) == 0  # nothing was touched
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "null", "[]", '"text"', "[" * 200_000, '{"package_id": ' + "1" * 5000 + "}", '{"input": "\\ud800"}', "{}"],
+)
+def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str) -> None:
+    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+    token = handlers.tokens.token(user_id, HOUR)
+    event["headers"]["Authorization"] = f"Bearer {token}"
+    event["body"] = raw
+    answer = handlers.event("run", event)
+    assert (answer.status, answer.body["error"]) == (400, "validation_error")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, " ", "tab\tinside", "ümlaut"])
+def test_idempotency_key_out_of_bounds_is_named(handlers: Handlers, user_id: str, key: str) -> None:
+    answer = handlers.file("run/ok", user_id=user_id, changes={"header:Idempotency-Key": key})
+    assert (answer.status, answer.body["field"]) == (400, "idempotency-key")
+
+
+def test_10_000_characters_of_any_script_are_answered(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+    text = ("naïve 日本語 🙂 \u202e ﷽ " * 700)[:10_000]
+    answer = handlers.file("run/ok", user_id=user_id, changes={"input": text})
+    assert answer.status == 200
+    assert answer.body["conversation"][0]["content"] == text
+
+
+@pytest.mark.parametrize(
+    ("directive", "status", "code", "reason"),
+    [
+        ("status=429 retry_after=40", 503, "model_overloaded", "rate_limited"),
+        ("status=529 retry_after=40", 503, "model_overloaded", "overloaded"),
+        ("status=500", 502, "model_failed", "provider_error"),
+        ("status=400", 502, "model_failed", "rejected"),
+        ("status=401", 502, "model_failed", "rejected"),
+        ("cut_after=10", 502, "model_failed", "cut_off"),
+        ("error_in_stream=api_error", 502, "model_failed", "provider_error"),
+        ("error_in_stream=overloaded_error", 503, "model_overloaded", "overloaded"),
+        ("empty", 502, "model_failed", "empty"),
+        ("thinking_only", 502, "model_failed", "no_text"),
+        ("stop_reason=refusal", 502, "model_failed", "refused"),
+    ],
+)
+def test_failing_model_costs_nothing_and_is_remembered(
+    handlers: Handlers,
+    ledger: DynamoLedger,
+    claude: ClaudeDouble,
+    user_id: str,
+    directive: str,
+    status: int,
+    code: str,
+    reason: str,
+) -> None:
+    changes = {"input": f"Hello {user_id} [[claude: {directive}]]", "header:Idempotency-Key": "one"}
+    answer = handlers.file("run/ok", user_id=user_id, changes=changes)
+    assert (answer.status, answer.body["error"], answer.body["reason"]) == (status, code, reason)
+    account = ledger.account(user_id, NOW)
+    assert (account.balance, account.held, len(account.holds)) == (5, 0, 0)
+    check_invariants(account, all_entries(ledger, user_id))
+
+    before = claude_calls(claude.url)["messages"]
+    again = handlers.file("run/ok", user_id=user_id, changes=changes)
+    assert {**again.body, "request_id": None} == {**answer.body, "request_id": None}
+    assert claude_calls(claude.url)["messages"] == before  # the outcome is on record, nobody asks again
+
+
+def test_model_that_takes_too_long_costs_nothing(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+    token = handlers.tokens.token(user_id, HOUR)
+    event["headers"]["Authorization"] = f"Bearer {token}"
+    event["body"] = json.dumps({"package_id": "@playground/code-reviewer", "input": "Hi [[claude: delay=20]]"})
+    answer = handlers.event("run", event, seconds_left=5.5)  # of which 4 s are kept for the ledger
+    assert (answer.status, answer.body["error"]) == (504, "model_timed_out")
+    account = ledger.account(user_id, NOW)
+    assert (account.balance, account.held) == (5, 0)
+
+
+def test_answer_longer_than_affordable_is_shortened_and_says_so(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    ask = {"input": "A long answer, please. [[claude: output_tokens=4000]]", "model": "opus"}
+    answer = handlers.file("run/ok", user_id=user_id, changes=ask)
+    assert answer.status == 200
+    assert answer.body["max_tokens_reduced"] is True
+    assert 512 <= answer.body["max_tokens"] < 4096
+    assert answer.body["stop_reason"] == "max_tokens"
+    assert answer.body["output_tokens"] == answer.body["max_tokens"]
+    assert answer.body["credits_spent"] <= 5
+
+
+def test_provider_that_bills_more_than_the_ceiling_is_not_the_users_problem(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    ask = {"input": "Hi [[claude: output_tokens=600 usage_factor=10]]", "max_tokens": 600}
+    answer = handlers.file("run/ok", user_id=user_id, changes=ask)
+    assert answer.status == 200
+    run = ledger.run(user_id, answer.body["run_id"])
+    assert run is not None
+    assert (run.status, run.charged, run.ceiling) == (RunStatus.SETTLED, 1, 1)
+    assert run.overrun > 0
+    check_invariants(ledger.account(user_id, NOW), all_entries(ledger, user_id))
+
+
+def test_second_run_reads_the_cached_prompt_and_says_so_in_the_receipt(handlers: Handlers, user_id: str) -> None:
+    first = handlers.file("run/ok", user_id=user_id)
+    second = handlers.file("run/ok", user_id=user_id)
+    receipt = _get(handlers, user_id, "credits/unknown_run", second.body["run_id"])
+    assert first.body["input_tokens"] == second.body["input_tokens"]
+    assert receipt.body["usage"]["cache_read_tokens"] > 1000
+    assert sum(receipt.body["usage"].values()) == second.body["tokens_used"]
+
+
+def test_receipt_and_history_name_the_run(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+    run = handlers.file("run/ok", user_id=user_id)
+    receipt = _get(handlers, user_id, "credits/unknown_run", run.body["run_id"])
+    assert (receipt.body["status"], receipt.body["credits_spent"]) == ("settled", 1)
+    assert receipt.body["response"] == run.body["response"]
+    history = handlers.file("credits/history", user_id=user_id)
+    assert [line["run_id"] for line in history.body["transactions"]] == [run.body["run_id"]]
+    spend = next(entry for entry in all_entries(ledger, user_id) if entry.type is EntryType.SPEND)
+    assert (receipt.body["entry_seq"], receipt.body["entry_hash"]) == (spend.seq, spend.hash)
+
+
+def test_receipt_of_somebody_else_looks_like_none(handlers: Handlers, user_id: str) -> None:
+    run = handlers.file("run/ok", user_id=user_id)
+    foreign = _get(handlers, f"{user_id}-other", "credits/unknown_run", run.body["run_id"])
+    missing = _get(handlers, f"{user_id}-other", "credits/unknown_run", "run_00000000000000000000000000")
+    assert (foreign.status, {**foreign.body, "request_id": 0}) == (404, {**missing.body, "request_id": 0})
+
+
+def test_session_of_somebody_else_looks_like_none(handlers: Handlers, claude: ClaudeDouble, user_id: str) -> None:
+    run = handlers.file("run/ok", user_id=user_id)
+    before = claude_calls(claude.url)["messages"]
+    foreign = handlers.file("run/ok", user_id=f"{user_id}-other", changes={"session_id": run.body["session_id"]})
+    assert error_of(foreign) == (404, "session_not_found", None)
+    assert claude_calls(claude.url)["messages"] == before
+
+
+def test_conversation_goes_on_in_its_session(handlers: Handlers, claude: ClaudeDouble, user_id: str) -> None:
+    first = handlers.file("run/ok", user_id=user_id)
+    second = handlers.file("run/ok", user_id=user_id, changes={"session_id": first.body["session_id"], "input": "And?"})
+    assert (second.status, second.body["session_id"]) == (200, first.body["session_id"])
+    sent = claude_calls(claude.url)["last_request"]["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "user"]
+
+
+def test_history_pages_from_newest_to_oldest(handlers: Handlers, user_id: str) -> None:
+    for _ in range(3):
+        assert handlers.file("run/ok", user_id=user_id).status == 200
+    event = json.loads((EVENTS / "credits/history.json").read_text(encoding="utf-8"))
+    token = handlers.tokens.token(user_id, HOUR)
+    event["headers"]["Authorization"] = f"Bearer {token}"
+    numbers, query = [], {"limit": "3"}
+    for _ in range(5):
+        event["queryStringParameters"] = query
+        event["multiValueQueryStringParameters"] = {name: [value] for name, value in query.items()}
+        page = handlers.event("credits", event).body
+        numbers += [line["seq"] for line in page["transactions"]]
+        if page["next_cursor"] is None:
+            break
+        query = {"limit": "3", "cursor": page["next_cursor"]}
+    assert numbers == [4, 3, 2, 1]
+
+
+def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers: Handlers, user_id: str) -> None:
+    changes = {"header:Origin": "https://prpm.dev"}
+    for name in ("credits/balance", "run/no_token", "credits/history_bad_limit"):
+        answer = handlers.file(name, user_id=user_id, changes=changes)
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
+
+
+def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:
+    event = json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+    token = handlers.tokens.token(user_id, HOUR)
+    event["headers"]["Authorization"] = f"Bearer {token}"
+    event["pathParameters"]["run_id"] = run_id
+    event["path"] = f"/v1/playground/runs/{run_id}"
+    return handlers.event("credits", event)
