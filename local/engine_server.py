@@ -3,13 +3,15 @@
     .venv-engine/bin/python -P local/leash.py local/engine_server.py [--port N] [--state-dir FOLDER]
 
 ministack keeps everything in memory and saves it only when it is stopped cleanly. Here its ASGI application runs
-under a loop that saves a quarter of a second after a change. A checkpoint is a folder of its own, complete before it gets its name,
-so that a kill at any moment, also in the middle of one, leaves the last complete checkpoint of all services together:
+under a loop that saves a quarter of a second after a change. A checkpoint is a folder of its own, complete before it
+gets its name, so that a kill at any moment, also in the middle of one, leaves the last complete checkpoint of all
+services together:
 
     FOLDER/checkpoints/0000000042/{dynamodb,s3,secretsmanager,...}.json
     FOLDER/objects/...            bodies of S3 objects, each written (atomically) before its PUT is answered
 
-What a kill of the store itself can lose is the last quarter of a second, under load the last second. A body in S3 may be newer than the checkpoint of the tables, never older.
+What a kill of the store itself can lose is the last quarter of a second, or more under load. A body in S3 may be newer
+than the checkpoint of the tables, never older.
 Nothing is forced through the disk's cache: this survives killed processes, not a power cut.
 
 Without a state folder nothing is kept. Leans on two private names of ministack, so its version is pinned.

@@ -4,8 +4,9 @@
 
 The parent keeps the other end of our standard input open and never writes to it. When the parent ends, also by
 `kill -9`, the kernel closes that end; we read end-of-file and end our whole process group (the parent starts us in
-a session of our own): first with SIGTERM, so that the store can save what it has, then with SIGKILL. Unlike a parent-death signal this works on macOS too, and does not depend on which thread of
-the parent started us. The program itself sees an empty standard input.
+a session of our own): first with SIGTERM, so that the store can save what it has, then with SIGKILL. Unlike a
+parent-death signal this works on macOS too, and does not depend on which thread of the parent started us. The program
+itself sees an empty standard input.
 """
 
 import os
@@ -14,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-
 
 GRACE_SECONDS = 10
 

@@ -35,7 +35,8 @@ def document(apps: Mapping[str, ModuleType]) -> str:
         on_conflict="error",
     )
     for name in sorted(apps):
-        merge.add_schema(_schema(apps[name]))
+        if hasattr(apps[name], "app"):  # not of what only schedules start
+            merge.add_schema(_schema(apps[name]))
     merged = json.loads(merge.get_openapi_json_schema())
     return json.dumps(merged, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 

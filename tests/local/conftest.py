@@ -110,7 +110,8 @@ def alive() -> Callable[[int], bool]:
     """Whether a process runs; one that has ended and was not waited for does not."""
 
     def check(pid: int) -> bool:
-        result = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        command = ["ps", "-o", "stat=", "-p", str(pid)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         return result.returncode == 0 and not result.stdout.strip().startswith("Z")
 
     return check

@@ -4,14 +4,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from local import bootstrap
 from local.bootstrap import BootstrapError, Environment
-
-MINOR = sys.version_info.minor
 
 
 def fake_interpreter(path: Path, says: str, status: int = 0) -> Path:
@@ -98,6 +97,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments are real but have no pip, which takes seconds to install; installing does nothing."""
+    real = bootstrap.run
+
+    def run(command: Sequence[str], environment: dict[str, str], log: Path | None) -> None:
+        if "venv" in command:
+            real([*command, "--without-pip"], environment, log)
+
+    monkeypatch.setattr(bootstrap, "run", run)
+
+
+@pytest.mark.usefixtures("without_pip")
 def test_the_life_of_an_environment(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Made once; left alone while nothing changes; brought up to date when a requirement changes; made anew when an
     installation was interrupted or the interpreter is gone."""

@@ -66,6 +66,13 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
 
 
+def wait_for_checkpoint(folder: Path, eventually: Eventually, store: Store) -> None:
+    """Returns when a checkpoint was made that has everything written before the call."""
+    before = checkpoints(folder)
+    store.put_item("something else", "so that there is a reason for one")
+    eventually(lambda: checkpoints(folder) > before)
+
+
 def test_data_survives_a_kill_after_the_checkpoint(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
@@ -74,8 +81,7 @@ def test_data_survives_a_kill_after_the_checkpoint(
         store.put_item("key", "value")
         store.put_object("folder/a file", b"\x00body")
         store.put_secret("changed")
-        before = checkpoints(tmp_path)
-        eventually(lambda: checkpoints(tmp_path) > before)
+        wait_for_checkpoint(tmp_path, eventually, store)
         engine.kill()
 
     with Engine(tmp_path) as engine, closing(Store(engine)) as store:
@@ -121,13 +127,11 @@ def test_kills_at_any_moment_leave_one_moment_of_all_services(
             writer = threading.Thread(target=count)
             store.put_secret(str(floor))
             store.put_item("count", str(floor))
-            before = checkpoints(tmp_path)
             writer.start()
-            eventually(lambda before=before: checkpoints(tmp_path) > before)
+            wait_for_checkpoint(tmp_path, eventually, store)
             known = written[0]
-            before = checkpoints(tmp_path)
-            # A second checkpoint after that has at least what was known; then kill while the writer is busy.
-            eventually(lambda before=before: checkpoints(tmp_path) > before)
+            # The next checkpoint has at least what was known before it; then kill while the writer is busy.
+            wait_for_checkpoint(tmp_path, eventually, store)
             engine.kill()
             writer.join()
             floor = known

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -358,6 +359,7 @@ def test_a_function_sees_its_own_environment_only(
 
     seen = echo["environment"]
     assert "of the developer" not in seen.values()
+    assert seen["HOME"] != os.environ.get("HOME")
     assert seen["COMMON"] == "everywhere"
     assert seen["ONLY_ECHO"] == "1"
     assert "ONLY_OTHER" not in seen
@@ -521,6 +523,8 @@ def test_invokes_as_lambda_does(backend: Backend, client_of: Callable[[str], Any
     fine = invoke("answer", b'{"body": "[1]"}')
     assert (fine.status, fine.json(), fine.headers["X-Amz-Function-Error"]) == (200, [1], None)
     assert invoke("AnswerFunction", b'{"body": "2"}').json() == 2
+    arn = backend.description.functions["AnswerFunction"].arn
+    assert invoke(quote(arn, safe=""), b'{"body": "3"}').json() == 3
     failed = invoke("playground-CrashFunction", b'{"body": "raise"}')
     assert (failed.status, failed.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
     assert failed.json()["errorType"] == "RuntimeError"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from playground.domain.errors import CorruptLedgerError, PlaygroundError
 from playground.domain.runs import Run, RunStatus
 
 logger = Logger()
@@ -20,10 +21,18 @@ class Metric(StrEnum):
     OVERRUN_CREDITS = "OverrunCredits"
     REFUSED = "Refused"
     UNHANDLED_ERROR = "UnhandledError"
+    HOLDS_EXPIRED = "HoldsExpired"
+    SWEEP_FAILED = "SweepFailed"
 
 
 def count(metric: Metric, value: int = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
+
+
+def report_failure(user_id: str, error: PlaygroundError) -> None:
+    """One line for an account that scheduled work could not deal with."""
+    what = error.what if isinstance(error, CorruptLedgerError) else None
+    logger.error("account failed", user_id=user_id, error=error.code, kind=type(error).__name__, what=what)
 
 
 def flush_metrics() -> None:

@@ -110,6 +110,11 @@ class Ledger(Protocol):
         """Give a hold back as if it had never been placed: no receipt. Does nothing if it is not there."""
         ...
 
+    def correct_lease(self, account: Account) -> bool:
+        """Have the index of leases say what `account`, as it was just seen, says: its earliest lease, or nothing.
+        False, and no change, if a hold was placed or ended meanwhile: then somebody comes by again."""
+        ...
+
     def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
         """Apply a change of credits once per `business_key`, for ever. Repeating it changes nothing."""
         ...
@@ -123,6 +128,17 @@ class Ledger(Protocol):
     ) -> tuple[Sequence[Entry], int | None]:
         """At most `limit` entries, newest first, numbered below `before`; and the `before` of the next page, if any.
         With `type_`, a page may hold fewer than `limit` although there are more."""
+        ...
+
+
+class Leases(Protocol):
+    """The sparse index of accounts that had a hold when they were last looked at."""
+
+    shards: int
+
+    def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+        """At most `limit` users whose earliest lease may have ended by `now`, the earliest first, after the place
+        `after`; and the `after` of the next page, if there may be more. May be a moment behind."""
         ...
 
 

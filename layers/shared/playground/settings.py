@@ -29,6 +29,13 @@ class ApiSettings(Settings):
     powertools_service_name: Name
 
 
+class LedgerSettings(Settings):
+    """Where money and conversations are."""
+
+    ledger_table: Name
+    sessions_table: Name
+
+
 class AuthSettings(Settings):
     """How tokens are verified."""
 
@@ -39,9 +46,8 @@ class AuthSettings(Settings):
     auth_jwks_url: str = ""
 
 
-class CreditsSettings(ApiSettings, AuthSettings):
-    ledger_table: Name
-    sessions_table: Name
+class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings):
+    pass
 
 
 class CatalogSettings(ApiSettings):
@@ -57,3 +63,8 @@ class EstimateSettings(CreditsSettings, CatalogSettings):
 
 class RunSettings(EstimateSettings):
     max_open_runs: Annotated[int, Field(ge=1, le=20)]
+
+
+class ResetSettings(LedgerSettings):
+    powertools_service_name: Name
+    most_accounts: Annotated[int, Field(ge=1, le=100_000)]

@@ -11,7 +11,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
-from playground.settings import CatalogSettings, CreditsSettings, EstimateSettings
+from playground.settings import CatalogSettings, EstimateSettings, LedgerSettings
 
 # An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -26,15 +26,15 @@ def secrets_client() -> Any:
     return client("secretsmanager")
 
 
-def store(settings: CreditsSettings) -> DynamoStore:
+def store(settings: LedgerSettings) -> DynamoStore:
     return DynamoStore(connect(), [settings.ledger_table, settings.sessions_table])
 
 
-def ledger(settings: CreditsSettings, store: DynamoStore) -> DynamoLedger:
+def ledger(settings: LedgerSettings, store: DynamoStore) -> DynamoLedger:
     return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
 
 
-def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
+def sessions(settings: LedgerSettings, store: DynamoStore) -> DynamoSessions:
     return DynamoSessions(store, settings.sessions_table)
 
 

@@ -70,7 +70,11 @@ def turn_key(table: str, session_id: str, number: int) -> Key:
 
 def shard(user_id: str) -> str:
     """The shard of the sparse indexes that an account is in; the same one always."""
-    return f"{zlib.crc32(user_id.encode()) % SHARDS:02d}"
+    return shard_name(zlib.crc32(user_id.encode()) % SHARDS)
+
+
+def shard_name(number: int) -> str:
+    return f"{number:02d}"
 
 
 # --- Account ----------------------------------------------------------------------------------------------------------

@@ -137,6 +137,22 @@ class DynamoLedger:
         with suppress(ConditionFailed):  # it is not there
             self._store.update(self._drop(user_id, hold.run_id, hold.nonce, hold.ceiling))
 
+    def correct_lease(self, account: Account) -> bool:
+        condition = size(AccountItem.holds) == len(account.holds)  # type: ignore[no-untyped-call]
+        for run_id in account.holds:
+            condition &= Path(AccountItem.holds)[run_id].exists()
+        if account.holds:
+            earliest = min(hold.lease_at for hold in account.holds.values())
+            actions = [AccountItem.lease_at.set(iso(earliest))]
+        else:
+            actions = [AccountItem.lease_at.remove(), AccountItem.lease_shard.remove()]
+        key = items.account_key(self._ledger, account.user_id)
+        try:
+            self._store.update(Update(key, actions=actions, condition=condition))
+        except ConditionFailed:
+            return False
+        return True
+
     # --- end a run ----------------------------------------------------------------------------------------------------
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:

@@ -164,6 +164,33 @@ class DynamoStore:
         stopped = answer.get("LastEvaluatedKey")
         return answer["Items"], stopped["sk"]["S"] if stopped else None
 
+    def query_index(
+        self,
+        table: str,
+        index: str,
+        *,
+        hash_name: str,
+        hash_value: str,
+        range_name: str,
+        last: str,
+        after: Mapping[str, Any] | None,
+        limit: int,
+    ) -> tuple[Sequence[RawItem], Mapping[str, Any] | None]:
+        """One page of an index under `hash_value`, up to the sort key `last`; and where it stopped, if there may be
+        more. An index may be a moment behind its table."""
+        arguments: dict[str, Any] = {
+            "TableName": table,
+            "IndexName": index,
+            "KeyConditionExpression": "#hash = :hash AND #range <= :last",
+            "ExpressionAttributeNames": {"#hash": hash_name, "#range": range_name},
+            "ExpressionAttributeValues": {":hash": {"S": hash_value}, ":last": {"S": last}},
+            "Limit": limit,
+        }
+        if after is not None:
+            arguments["ExclusiveStartKey"] = after
+        answer = self._call("Query", arguments)
+        return answer["Items"], answer.get("LastEvaluatedKey")
+
     def update(self, write: Update) -> RawItem:
         """One conditional update of one item; the item afterwards. Raises ConditionFailed."""
         arguments = self.connection.get_operation_kwargs(

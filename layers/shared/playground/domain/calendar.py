@@ -23,6 +23,13 @@ def from_iso(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def scheduled_time(text: object) -> datetime:
+    """The time in a scheduler's event: ISO 8601 with an offset or `Z`. Raises ValueError for anything else."""
+    if not isinstance(text, str):
+        raise ValueError(f"a time such as 2027-01-31T00:00:00Z is needed, not {text!r}")
+    return instant(datetime.fromisoformat(text))
+
+
 def boundary(anchor: datetime, number: int) -> datetime:
     """The moment at which period `number` begins; period 0 begins at the anchor.
 

@@ -1,0 +1,65 @@
+"""SweepHolds: give back the holds of attempts that died and that nobody met on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from playground.domain.errors import PlaygroundError
+from playground.ports import Leases, Ledger
+from playground.usecases.expire_holds import ExpireHolds
+
+PAGE = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep did. `failed` accounts stay where they are and hold nobody back."""
+
+    accounts: int = 0
+    expired: int = 0
+    failed: int = 0
+    finished: bool = True
+
+
+class SweepHolds:
+    def __init__(
+        self, *, ledger: Ledger, leases: Leases, report_failure: Callable[[str, PlaygroundError], None]
+    ) -> None:
+        self._ledger = ledger
+        self._leases = leases
+        self._report_failure = report_failure
+        self._expire = ExpireHolds(ledger)
+
+    def __call__(self, *, now: datetime, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> Swept:
+        """Expire what has ended by `now`, on at most `limit` accounts and until `time_is_up`.
+
+        An account that was dealt with leaves the index, so that the next sweep begins where this one stopped. `now` may
+        be late, early or the same as before: a lease decides, and a run ends once.
+        """
+        swept = Swept()
+        first = int(now.timestamp()) // 60 % self._leases.shards  # so that no shard is always the last one
+        for offset in range(self._leases.shards):
+            shard, after = (first + offset) % self._leases.shards, None
+            while True:
+                room = min(PAGE, limit - swept.accounts)
+                if room <= 0 or time_is_up():
+                    return replace(swept, finished=False)
+                users, after = self._leases.due(shard, now=now, after=after, limit=room)
+                for user_id in users:
+                    swept = self._sweep(user_id, now, swept)
+                if after is None:
+                    break
+        return swept
+
+    def _sweep(self, user_id: str, now: datetime, swept: Swept) -> Swept:
+        swept = replace(swept, accounts=swept.accounts + 1)
+        try:
+            account = self._ledger.account(user_id, now)
+            expired = self._expire(account, now=now)
+            if expired:
+                account = self._ledger.account(user_id, now)
+            self._ledger.correct_lease(account)
+        except PlaygroundError as error:
+            self._report_failure(user_id, error)
+            return replace(swept, failed=swept.failed + 1)
+        return replace(swept, expired=swept.expired + expired)
