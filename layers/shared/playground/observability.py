@@ -9,7 +9,7 @@ from playground.domain.errors import CorruptLedgerError, PlaygroundError
 from playground.domain.runs import Run, RunStatus
 
 logger = Logger()
-metrics = Metrics()
+metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
 
 
 class Metric(StrEnum):
