@@ -380,10 +380,11 @@ def _outline(system: str, words: set[str]) -> tuple[str, tuple[str, ...]]:
     """The first heading, and the four lines (headings, points, then prose) that share most with the user's words."""
     title = ""
     ranked: dict[str, int] = {}
-    for line in system.splitlines():
+    front_matter = re.match(r"---\n.*?\n---\n", system, re.DOTALL)
+    for line in system[front_matter.end() if front_matter else 0 :].splitlines():
         heading, point = re.match(r"\s*#{1,6}\s+", line), re.match(r"\s*(?:[-*+]|[0-9]+[.)])\s+", line)
         mark = heading or point
-        name = _short(re.sub(r"[*_`>#|]", "", line[mark.end() :] if mark else line), 48).rstrip(" .:,;-")
+        name = _short(_gist(line[mark.end() :] if mark else line), 60).rstrip(" .:,;-")
         if heading and not title:
             title = name
         elif len(name) > 3:
@@ -393,12 +394,21 @@ def _outline(system: str, words: set[str]) -> tuple[str, tuple[str, ...]]:
     return title, tuple(name for name in ranked if name in best) or _RULES
 
 
+def _gist(line: str) -> str:
+    """What a line is about: its bold beginning, or else its first sentence; without marks."""
+    bold = re.match(r"\s*\*\*(.+?)\*\*", line)
+    text = re.sub(r"[*_`>#|]", "", bold[1] if bold else line)
+    return re.split(r"(?<=\w)[.:;?!](?:\s|$)", text, maxsplit=1)[0]
+
+
 def _short(text: str, limit: int) -> str:
     """The text on one line of at most so many bytes, without characters that cannot be printed."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text[: 4 * limit]).split())
     if len(line.encode()) <= limit:
         return line
-    return line.encode()[: limit - 3].decode(errors="ignore").rstrip() + "..."
+    cut = line.encode()[: limit - 3].decode(errors="ignore")
+    words, _, rest = cut.rpartition(" ")
+    return (words if words and len(rest) < 20 else cut).rstrip(" .,:;-") + "..."
 
 
 def _excerpt(text: str) -> str:

@@ -75,7 +75,7 @@ class TokenVerifier:
             raise UnauthorizedError("no bearer token")
         try:
             claims = self._claims(token)
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnauthorizedError(type(error).__name__) from None
         subject = claims.get("sub") or claims.get("user_id")
         if not isinstance(subject, str) or not subject.isprintable() or not 0 < len(subject) <= LONGEST_SUBJECT:
