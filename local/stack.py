@@ -13,7 +13,6 @@ the store last. If one part ends by itself the rest is ended too, with what that
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import queue
@@ -33,6 +32,7 @@ from local.engine import CREDENTIALS, Engine
 from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
+from local.seed import seed
 from local.settings import TEMPLATE, Settings, SettingsError, read_settings
 from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
 from local.template import Description, TemplateError, read_template
@@ -190,11 +190,9 @@ def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
 
 def import_packages(description: Description, endpoint_url: str) -> None:
     """Put the sample packages into the catalogue."""
-    if CATALOG_TABLE not in description.tables or importlib.util.find_spec("local.seed") is None:
+    if CATALOG_TABLE not in description.tables:
         return
     say("importing the sample packages")
-    from local.seed import seed  # type: ignore[import-not-found,unused-ignore]
-
     environment = {
         name: value for function in description.functions.values() for name, value in function.environment.items()
     }
