@@ -219,5 +219,5 @@ class Model(Protocol):
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
-        there is none, ContextTooLongError if the model does not take so much."""
+        there is none."""
         ...

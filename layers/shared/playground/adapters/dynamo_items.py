@@ -5,8 +5,9 @@ except inside a hold, of which an account may have twenty.
 """
 
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from pynamodb.attributes import (
     BinaryAttribute,
@@ -27,6 +28,8 @@ from playground.domain.errors import CorruptLedgerError
 from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Session, Turn
+
+_Item = TypeVar("_Item", bound=Model)
 
 SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
 LONGEST_SEQ = 12  # digits
@@ -77,6 +80,24 @@ def shard_name(number: int) -> str:
     return f"{number:02d}"
 
 
+@contextmanager
+def _intact(what: str) -> Iterator[None]:
+    """Whatever shows that an item is damaged is a CorruptLedgerError."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+        raise CorruptLedgerError(f"{what}: {error}") from error
+
+
+def _read(kind: type[_Item], raw: RawItem) -> _Item:
+    """The item as its model. Raises ValueError if something is missing: PynamoDB would read it as None."""
+    item = kind.from_raw_data(dict(raw))
+    missing = [name for name, attribute in kind.get_attributes().items() if not attribute.null and name not in raw]
+    if missing:
+        raise ValueError(f"without {', '.join(missing)}")
+    return item
+
+
 # --- Account ----------------------------------------------------------------------------------------------------------
 
 
@@ -95,6 +116,7 @@ class AccountItem(Model):
     available = NumberAttribute()
     debt = NumberAttribute()
     version = NumberAttribute()
+    revision = NumberAttribute()
     last_hash = UnicodeAttribute()
     holds: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
     recent: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
@@ -144,6 +166,7 @@ def account_item(account: Account) -> RawItem:
         available=account.available,
         debt=account.debt,
         version=account.version,
+        revision=account.revision,
         last_hash=account.last_hash,
         holds={run_id: hold_map(hold) for run_id, hold in account.holds.items()},
         recent={},
@@ -160,8 +183,8 @@ def account_item(account: Account) -> RawItem:
 
 def account_of(user_id: str, raw: RawItem) -> Account:
     """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
-    try:
-        item = AccountItem.from_raw_data(dict(raw))
+    with _intact(f"account {user_id}"):
+        item = _read(AccountItem, raw)
         account = Account(
             user_id=user_id,
             created_at=from_iso(item.created_at),
@@ -170,6 +193,7 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             debt=_int(item.debt),
             holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
             version=_int(item.version),
+            revision=_int(item.revision),
             last_hash=item.last_hash,
             plan=Plan(item.plan),
             allowance=_int(item.allowance),
@@ -179,8 +203,6 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             entitled_until=from_iso(item.entitled_until) if item.entitled_until else None,
         )
         available = _int(item.available)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptLedgerError(f"account {user_id}: {error}") from error
     if available != account.available:
         raise CorruptLedgerError(f"account {user_id}: available is {available}, should be {account.available}")
     return account
@@ -252,8 +274,8 @@ def entry_item(entry: Entry) -> RawItem:
 
 def entry_of(user_id: str, raw: RawItem) -> Entry:
     """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
-    try:
-        item = EntryItem.from_raw_data(dict(raw))
+    with _intact(f"an entry of {user_id}"):
+        item = _read(EntryItem, raw)
         entry = Entry(
             user_id=user_id,
             seq=_int(item.seq),
@@ -268,9 +290,8 @@ def entry_of(user_id: str, raw: RawItem) -> Entry:
             session_id=item.session_id,
             purchase_id=item.purchase_id,
         )
-    except (ValueError, TypeError) as error:
-        raise CorruptLedgerError(f"an entry of {user_id}: {error}") from error
-    if entry.hash != item.hash or entry.amount != _int(item.amount):
+        intact = entry.hash == item.hash and entry.amount == _int(item.amount)
+    if not intact:
         raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is not what its hash says")
     return entry
 
@@ -373,7 +394,12 @@ def run_item(run: Run) -> RawItem:
 
 
 def run_of(user_id: str, raw: RawItem) -> Run:
-    item = RunItem.from_raw_data(dict(raw))
+    """The receipt in an item. Raises CorruptLedgerError if it is damaged."""
+    with _intact(f"a receipt of {user_id}"):
+        return _run_of(user_id, _read(RunItem, raw))
+
+
+def _run_of(user_id: str, item: RunItem) -> Run:
     measured = failure = None
     if item.usage is not None and item.price is not None:
         read, written, cache_write, cache_read = (_int(value) for value in item.usage)
@@ -389,9 +415,7 @@ def run_of(user_id: str, raw: RawItem) -> Run:
     if item.failure is not None:
         values = item.failure.attribute_values
         retry_after = values.get("retry_after")
-        failure = Failure(
-            code=values["code"], reason=values["reason"], retry_after=_int(retry_after) if retry_after else None
-        )
+        failure = Failure(code=values["code"], reason=values["reason"], retry_after=_optional_int(retry_after))
     return Run(
         run_id=item.run_id,
         user_id=user_id,
@@ -467,7 +491,12 @@ def session_item(session: Session) -> RawItem:
 
 
 def session_of(raw: RawItem) -> Session:
-    item = SessionItem.from_raw_data(dict(raw))
+    """The session in an item. Raises CorruptLedgerError if it is damaged."""
+    with _intact("a session"):
+        return _session_of(_read(SessionItem, raw))
+
+
+def _session_of(item: SessionItem) -> Session:
     return Session(
         session_id=item.session_id,
         user_id=item.user_id,
@@ -520,8 +549,12 @@ def turn_item(turn: Turn) -> RawItem:
 
 
 def turn_of(raw: RawItem) -> Turn:
-    item = TurnItem.from_raw_data(dict(raw))
+    """The turn in an item. Raises CorruptLedgerError if it is damaged."""
+    with _intact("a turn"):
+        return _turn_of(_read(TurnItem, raw))
 
+
+def _turn_of(item: TurnItem) -> Turn:
     def text(name: str) -> str:
         stored: bytes = getattr(item, name)
         return (zlib.decompress(stored) if name in item.packed else stored).decode()

@@ -13,6 +13,7 @@ lost, the repeat recognises its own work.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ from playground.domain.account import Account, Change, Hold, cross_boundary, ope
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
-from playground.domain.runs import Run
+from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
     AlreadyHeld,
@@ -48,7 +49,13 @@ LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with 
 class DynamoLedger:
     """`ports.Ledger` over two tables: one for money, one for sessions."""
 
-    def __init__(self, store: DynamoStore, *, ledger_table: str, sessions_table: str) -> None:
+    def __init__(
+        self,
+        store: DynamoStore,
+        *,
+        ledger_table: str,
+        sessions_table: str,
+    ) -> None:
         self._store = store
         self._ledger = ledger_table
         self._sessions = sessions_table
@@ -64,14 +71,18 @@ class DynamoLedger:
         """Create the account with its signup credits, unless somebody else just did; the account either way."""
         account, entries = open_account(user_id, now)
         key = items.account_key(self._ledger, user_id)
-        try:
-            self._store.transact(Put(key, items.account_item(account)), *self._entry_puts(entries))
-        except TransactionRefused:
-            raw = self._store.get(key)
-            if raw is None:
-                raise CorruptLedgerError(f"{user_id} has entries and no account") from None
-            return items.account_of(user_id, raw)
-        return account
+        for _ in self._store.backoff:
+            try:
+                self._store.transact(Put(key, items.account_item(account)), *self._entry_puts(entries))
+            except TransactionRefused as refusal:
+                raw = self._store.get(key)
+                if raw is not None:
+                    return items.account_of(user_id, raw)
+                if not refusal.in_the_way:
+                    raise CorruptLedgerError(f"{user_id} has entries and no account") from None
+            else:
+                return account
+        raise StoreUnavailableError
 
     def _advance(self, account: Account, now: datetime) -> Account:
         """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
@@ -104,7 +115,7 @@ class DynamoLedger:
             condition=(AccountItem.available >= hold.ceiling)
             & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
             & place.does_not_exist()
-            & (AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))),
+            & _not_due(now),
         )
         for _ in self._store.backoff:
             try:
@@ -125,7 +136,8 @@ class DynamoLedger:
         account = items.account_of(user_id, raw)
         there = account.holds.get(hold.run_id)
         if there is not None:
-            return Held(account) if there.nonce == hold.nonce else AlreadyHeld(account, there)
+            ours = there.nonce == hold.nonce  # the reply to our own write was lost
+            return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
         if account.is_due(now):
             self._advance(account, now)
             return None
@@ -133,9 +145,9 @@ class DynamoLedger:
             return TooManyHolds(account)
         return CannotAfford(account) if account.available < hold.ceiling else None
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold | Run) -> None:
         with suppress(ConditionFailed):  # it is not there
-            self._store.update(self._drop(user_id, hold.run_id, hold.nonce, hold.ceiling))
+            self._store.update(self._drop(user_id, hold))
 
     def correct_lease(self, account: Account) -> bool:
         condition = size(AccountItem.holds) == len(account.holds)  # type: ignore[no-untyped-call]
@@ -158,7 +170,11 @@ class DynamoLedger:
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         user_id, run_id = account.user_id, hold.run_id
         slot, mark = items.recent_slot(run_id)
+        now = conversation.turn.answered_at
         for _ in self._store.backoff:
+            account = self._advance(account, now)
+            if not _holds(account, hold):
+                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id))
             after, run, entry = conclude(account)
             writes = [
                 Update(
@@ -171,9 +187,10 @@ class DynamoLedger:
                         Path(AccountItem.recent)[slot].set(mark),
                     ],
                     condition=(AccountItem.version == account.version)
-                    & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce),
+                    & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)
+                    & _not_due(now),
                 ),
-                Put(items.run_key(self._ledger, user_id, run_id), items.run_item(run)),
+                self._receipt_put(run),
                 *self._entry_puts([entry]),
                 Put(
                     items.turn_key(self._sessions, run.session_id, conversation.turn.number),
@@ -185,11 +202,11 @@ class DynamoLedger:
                 self._store.transact(*writes)
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
-                    return self._ended_already(user_id, run, refusal.refused[1])
+                    return self._settled_or_ended(user_id, hold, refusal.refused[1])
                 if 0 in refusal.refused:
                     account = self._moved(user_id, refusal.refused[0])
-                    if not _holds(account, hold):
-                        return self._ended_already(user_id, run, None)
+                elif refusal.in_the_way:
+                    account = self._reread(user_id)
                 elif 2 in refusal.refused:
                     raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is there already") from None
                 else:
@@ -199,40 +216,66 @@ class DynamoLedger:
         raise StoreUnavailableError
 
     def release(self, user_id: str, run: Run) -> Ended:
-        try:
-            self._store.transact(
-                self._drop(user_id, run.run_id, run.nonce, run.ceiling),
-                Put(items.run_key(self._ledger, user_id, run.run_id), items.run_item(run)),
-            )
-        except TransactionRefused as refusal:
-            return self._ended_already(user_id, run, refusal.refused.get(1))
-        return Ended(run, by_us=True)
+        for _ in self._store.backoff:
+            try:
+                self._store.transact(
+                    # Before a boundary that has passed, what is held would still count as held.
+                    self._drop(user_id, run, _not_due(run.ended_at)),
+                    self._receipt_put(run),
+                )
+            except TransactionRefused as refusal:
+                if 1 in refusal.refused:
+                    return self._released_or_ended(user_id, run, refusal.refused[1])
+                account = self._moved(user_id, refusal.refused[0])
+                if not _holds(account, run):
+                    return self._released_or_ended(user_id, run, self._receipt(user_id, run.run_id))
+                self._advance(account, run.ended_at)
+            else:
+                return Ended(run, by_us=True)
+        raise StoreUnavailableError
 
-    def _drop(self, user_id: str, run_id: str, nonce: str, ceiling: int) -> Update:
-        """Give a hold back, if it is the one that `nonce` placed."""
-        slot, mark = items.recent_slot(run_id)
+    def _receipt_put(self, run: Run) -> Put:
+        return Put(items.run_key(self._ledger, run.user_id, run.run_id), items.run_item(run))
+
+    def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
+        return self._store.get(items.run_key(self._ledger, user_id, run_id))
+
+    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition | None = None) -> Update:
+        """Give a hold back, if it is the one that was `placed`."""
+        slot, mark = items.recent_slot(placed.run_id)
+        there = Path(AccountItem.holds)[placed.run_id]
+        ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)
         return Update(
             items.account_key(self._ledger, user_id),
             actions=[
-                AccountItem.held.set(AccountItem.held - ceiling),
-                AccountItem.available.set(AccountItem.available + ceiling),
-                Path(AccountItem.holds)[run_id].remove(),
+                AccountItem.held.set(AccountItem.held - placed.ceiling),
+                AccountItem.available.set(AccountItem.available + placed.ceiling),
+                there.remove(),
                 Path(AccountItem.recent)[slot].set(mark),
             ],
-            condition=(Path(AccountItem.holds)[run_id]["n"] == nonce)
-            & (Path(AccountItem.holds)[run_id]["c"] == ceiling),
+            condition=ours if condition is None else ours & condition,
         )
 
-    def _ended_already(self, user_id: str, ours: Run, raw: RawItem | None) -> Ended:
-        """The outcome that is on record in place of `ours`. If a hold of ours outlived it, it is given back."""
-        there = items.run_of(user_id, raw) if raw is not None else self.run(user_id, ours.run_id)
-        if there is None:
-            raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
-        if there.nonce == ours.nonce and there.status == ours.status:
-            return Ended(there, by_us=True)  # our own write; its reply was lost
-        with suppress(ConditionFailed):  # it is not there
-            self._store.update(self._drop(user_id, ours.run_id, ours.nonce, ours.ceiling))
+    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None) -> Ended:
+        """The outcome on record. Only the attempt that holds settles, so a settlement with its nonce is its own."""
+        there = self._on_record(user_id, hold, raw)
+        ours = there.nonce == hold.nonce and there.status is RunStatus.SETTLED
+        return Ended(there, by_us=True) if ours else self._ended_otherwise(user_id, hold, there)
+
+    def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
+        """The outcome on record. It is our own write, its reply lost, if it is the very receipt that we meant."""
+        there = self._on_record(user_id, run, raw)
+        return Ended(there, by_us=True) if there == run else self._ended_otherwise(user_id, run, there)
+
+    def _ended_otherwise(self, user_id: str, ours: Hold | Run, there: Run) -> Ended:
+        """Somebody else ended the run. If a hold of ours outlived it, it is given back."""
+        self.cancel_hold(user_id, ours)
         return Ended(there, by_us=False)
+
+    def _on_record(self, user_id: str, ours: Hold | Run, raw: RawItem | None) -> Run:
+        if raw is None:
+            raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
+        return items.run_of(user_id, raw)
 
     def _moved(self, user_id: str, raw: RawItem | None) -> Account:
         if raw is None:
@@ -283,8 +326,9 @@ class DynamoLedger:
         Raises _DoneBeforeError if `key` was there: this change was made before.
         """
         after, entries = change
+        after = replace(after, revision=account.revision + 1)
         gained = after.available - account.available
-        condition = (AccountItem.version == account.version) & _equal(AccountItem.due_at, account.due_at)
+        condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)
         if gained < 0:
             condition &= AccountItem.available >= -gained  # what a hold has taken meanwhile cannot leave
         write = Update(
@@ -302,7 +346,7 @@ class DynamoLedger:
         except TransactionRefused as refusal:
             if key is not None and len(entries) + 1 in refusal.refused:
                 raise _DoneBeforeError from None
-            if 0 in refusal.refused:
+            if 0 in refusal.refused or refusal.in_the_way:
                 return None
             raise CorruptLedgerError(f"entries of {account.user_id} beyond version {account.version}") from None
         return after
@@ -345,11 +389,12 @@ class DynamoLedger:
             found += entries[:room]
             if len(entries) > room:
                 return found, found[-1].seq
-            if stopped is None:
-                return found, None
+            seen_down_to = int(stopped.rpartition("#")[2]) if stopped is not None else 1
+            if seen_down_to == 1:
+                return found, None  # entries are numbered from 1
             if len(found) == limit:
-                return found, found[-1].seq
-            last = items.entry_sk(int(stopped.rpartition("#")[2]) - 1)
+                return found, seen_down_to
+            last = items.entry_sk(seen_down_to - 1)
         return found, int(last.rpartition("#")[2]) + 1
 
 
@@ -357,7 +402,7 @@ class _DoneBeforeError(Exception):
     """The business key of a change is taken: the change was made before."""
 
 
-def _holds(account: Account, hold: Hold) -> bool:
+def _holds(account: Account, hold: Hold | Run) -> bool:
     there = account.holds.get(hold.run_id)
     return there is not None and there.nonce == hold.nonce
 
@@ -379,6 +424,7 @@ def _plan_actions(after: Account) -> list[Action]:
         return action
 
     return [
+        AccountItem.revision.set(after.revision),
         AccountItem.plan.set(after.plan.value),
         AccountItem.allowance.set(after.allowance),
         AccountItem.period.set(after.period),
@@ -389,6 +435,7 @@ def _plan_actions(after: Account) -> list[Action]:
     ]
 
 
-def _equal(attribute: Any, value: datetime | None) -> Condition:
-    condition: Condition = attribute == iso(value) if value else attribute.does_not_exist()
+def _not_due(now: datetime) -> Condition:
+    """No monthly boundary has passed by `now` that the account has not seen."""
+    condition: Condition = AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))
     return condition

@@ -51,11 +51,16 @@ class ConditionFailed(Exception):  # noqa: N818 - an answer, not an error
 
 
 class TransactionRefused(Exception):  # noqa: N818
-    """A transaction was refused. `refused` has, for every write whose condition failed, what was there."""
+    """A transaction was refused. `refused` has, for every write whose condition failed, what was there.
 
-    def __init__(self, refused: Mapping[int, RawItem | None]) -> None:
+    `in_the_way`: others had some of the items at that moment, so that a condition may have failed for what they were
+    just writing, while the item that says so is not among the refused ones.
+    """
+
+    def __init__(self, refused: Mapping[int, RawItem | None], *, in_the_way: bool = False) -> None:
         super().__init__(f"conditions failed at {sorted(refused)}")
         self.refused = refused
+        self.in_the_way = in_the_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +93,26 @@ class Update:
 class Backoff:
     """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
 
-    64 tries are enough for as many settlements of one account at once: in every round one of them goes through.
+    64 tries are enough for as many settlements of one account at once: in every round one of them goes through. After
+    `most_seconds` no new try is begun, for somebody is waiting.
     """
 
     tries: int = 64
     base: float = 0.004
     cap: float = 0.08
+    most_seconds: float = 4.0
     sleep: Callable[[float], None] = time.sleep
     random: Callable[[], float] = field(default=random.random)
+    monotonic: Callable[[], float] = time.monotonic
 
     def __iter__(self) -> Iterator[int]:
         """Yields the number of the try, pausing before all but the first. Raises StoreUnavailableError at the end."""
+        ends = self.monotonic() + self.most_seconds
         for number in range(self.tries):
             if number:
                 self.sleep(self.random() * min(self.cap, self.base * 2**number))
+                if self.monotonic() > ends:
+                    break
             yield number
         raise StoreUnavailableError
 
@@ -261,9 +272,10 @@ def _meaning(error: ClientError) -> Exception:
     if code == "TransactionCanceledException" and isinstance(error, VerboseClientError):
         reasons = [(place, reason) for place, reason in enumerate(error.cancellation_reasons) if reason is not None]
         refused = {place: reason.raw_item for place, reason in reasons if reason.code == REFUSED}
+        others = [reason.code in PASSING for place, reason in reasons if place not in refused]
         if refused:
-            return TransactionRefused(refused)
-        if reasons and all(reason.code in PASSING for _, reason in reasons):
+            return TransactionRefused(refused, in_the_way=any(others))
+        if others and all(others):
             return _PassingError()
         return StoreUnavailableError()
     return _PassingError() if code in PASSING else StoreUnavailableError()

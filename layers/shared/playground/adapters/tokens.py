@@ -1,6 +1,7 @@
 """Access tokens: JWTs of the registry, verified with PyJWT."""
 
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from playground.domain.errors import StoreUnavailableError, UnauthorizedError
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
 LONGEST_SUBJECT = 128  # characters; it becomes part of a key
+
+_UNUSABLE_SET = (jwt.PyJWTError, OSError, ValueError, HTTPException, RecursionError)
 
 Keys = Callable[[str], Sequence[Any]]
 """The keys that may have signed a token. Raises jwt.PyJWTError if there are none for it."""
@@ -48,8 +51,16 @@ def key_set(url: str) -> Keys:
         if not isinstance(kid, str):
             raise jwt.InvalidTokenError("no kid")
         try:
+            client.get_signing_keys()  # cached; whatever is wrong with the set is not the caller's fault
+        except _UNUSABLE_SET as error:
+            raise StoreUnavailableError from error
+        try:
             return [client.get_signing_key(kid).key]
         except jwt.PyJWKClientConnectionError as error:
+            raise StoreUnavailableError from error
+        except jwt.PyJWKClientError as error:
+            raise jwt.InvalidTokenError("unknown kid") from error
+        except (OSError, ValueError) as error:
             raise StoreUnavailableError from error
 
     return keys

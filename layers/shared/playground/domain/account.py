@@ -50,7 +50,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary."""
+    """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
+    `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it."""
 
     user_id: str
     created_at: datetime
@@ -66,6 +67,7 @@ class Account:
     period: int = 0
     due_at: datetime | None = None
     entitled_until: datetime | None = None
+    revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if self.held < 0 or self.debt < 0 or self.available < 0:
