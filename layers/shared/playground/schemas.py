@@ -235,7 +235,9 @@ class Transaction(BaseModel):
     run_id: str | None
     purchase_id: str | None
     created_at: Moment
-    hash: str
+    business_key: Annotated[str, Field(description="Names what caused this line; there is one line for it, for ever")]
+    previous_hash: Annotated[str, Field(description="Hash of the line before")]
+    hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before")]
 
 
 class HistoryAnswer(BaseModel):

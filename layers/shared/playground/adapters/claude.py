@@ -1,14 +1,17 @@
 """Claude through the `anthropic` SDK. Its errors and its types stop here.
 
-Answers are streamed even where nobody watches: an error or a cut in the middle shows itself, and the time that a call
-may take is checked at every piece that arrives. The SDK's own timeout is per read, its retries know no common deadline
-and pings never reach its caller; so the deadline is kept here, below the SDK, and retries are made here, within it.
+Answers are streamed even where nobody watches: an error or a cut in the middle shows itself. The SDK's own timeout is
+per read, its retries know no common deadline and pings never reach its caller; so every call runs in a thread of its
+own that is waited for until the deadline and no longer, and retries are made here, within it.
 """
 
+import math
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import anthropic
 import httpx2
@@ -23,9 +26,12 @@ FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks f
 LEAST_USEFUL = 2.0  # s; with less than this left a retry is not begun
 LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
 
-_deadline: ContextVar[float] = ContextVar("deadline")
-
 _OVERLOADED = frozenset({"rate_limit_error", "overloaded_error"})
+
+# What the SDK and the standard library raise at answers that are incomplete or make no sense.
+_NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+_T = TypeVar("_T")
 
 
 class ClaudeModel:
@@ -45,7 +51,7 @@ class ClaudeModel:
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [self._watch]}),
+            http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [_note]}),
         )
 
     def close(self) -> None:
@@ -53,16 +59,17 @@ class ClaudeModel:
         self._client.close()
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
-        token = _deadline.set(self._monotonic() + timeout)
-        try:
-            count = self._client.messages.count_tokens(
+        def count() -> int:
+            counted = self._client.messages.count_tokens(
                 model=prompt.model.model_id, timeout=_limits(timeout), **_content(prompt)
             )
-        except (anthropic.AnthropicError, httpx2.HTTPError):
+            return counted.input_tokens
+
+        try:
+            tokens = _within(timeout, count)
+        except (anthropic.AnthropicError, httpx2.HTTPError, _TooLateError, *_NONSENSE):
             return guess_tokens(prompt)
-        finally:
-            _deadline.reset(token)
-        return count.input_tokens
+        return tokens if isinstance(tokens, int) and tokens > 0 else guess_tokens(prompt)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         deadline = self._monotonic() + timeout
@@ -82,8 +89,8 @@ class ClaudeModel:
         left = deadline - self._monotonic()
         if left <= 0:
             raise ModelTimedOutError
-        token = _deadline.set(deadline)
-        try:
+
+        def ask() -> Completion:
             with self._client.messages.stream(
                 model=prompt.model.model_id,
                 max_tokens=prompt.max_tokens,
@@ -91,48 +98,71 @@ class ClaudeModel:
                 **_content(prompt),
                 **_settings(prompt),
             ) as stream:
-                message = stream.get_final_message()
+                return _completion(stream.get_final_message())
+
+        try:
+            return _within(left, ask)
         except anthropic.APIStatusError as error:
             raise _meaning(error) from None
-        except (anthropic.APITimeoutError, httpx2.TimeoutException):
+        except (anthropic.APITimeoutError, httpx2.TimeoutException, _TooLateError):
             raise ModelTimedOutError from None
         except anthropic.APIConnectionError:
             raise _RetryableError(ModelError("unreachable")) from None
-        except (anthropic.AnthropicError, httpx2.HTTPError, AssertionError, ValueError):
-            # AssertionError is what the SDK has for a stream that ended before it began, ValueError for broken JSON.
+        except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
             raise ModelError("cut_off") from None
-        finally:
-            _deadline.reset(token)
-        return _completion(message)
 
-    def _watch(self, response: httpx2.Response) -> None:
-        """Have every piece of the body checked against the deadline of the call that it belongs to."""
-        deadline = _deadline.get(None)
-        if deadline is not None:
-            assert isinstance(response.stream, httpx2.SyncByteStream)
-            response.stream = _Watched(response.stream, deadline, self._monotonic)
+
+class _TooLateError(Exception):
+    """A call was not over when its time was."""
+
+
+_here = threading.local()
+
+
+def _note(response: httpx2.Response) -> None:
+    """Remember the answer that this thread is about to read, so that it can be hung up on."""
+    _here.responses.append(response)
+
+
+def _within(seconds: float, call: Callable[[], _T]) -> _T:
+    """What `call` returns or raises, or _TooLateError after `seconds`, however the other side keeps it waiting.
+
+    The call runs in a thread of its own. If it is too late its connection is closed, and nobody listens any more.
+    """
+    outcomes: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
+    responses: list[httpx2.Response] = []
+
+    def run() -> None:
+        _here.responses = responses
+        try:
+            result = call()
+        except Exception as error:  # whatever it is, it is the waiting thread's
+            outcomes.put(_raiser(error))
+        else:
+            outcomes.put(lambda: result)
+
+    threading.Thread(target=run, name="claude", daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=max(seconds, 0))
+    except queue.Empty:
+        for response in responses:
+            with suppress(Exception):  # it is being read at this moment
+                response.close()
+        raise _TooLateError from None
+    return outcome()
+
+
+def _raiser(error: Exception) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise error
+
+    return fail
 
 
 def guess_tokens(prompt: Prompt) -> int:
     """Rather too high: one token per 3 bytes of UTF-8, and some for each message."""
     texts = [prompt.system or "", *(text for _, text in prompt.messages)]
     return sum(len(text.encode()) // 3 + 12 for text in texts)
-
-
-class _Watched(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, monotonic: Callable[[], float]) -> None:
-        self._stream = stream
-        self._deadline = deadline
-        self._monotonic = monotonic
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._stream:
-            if self._monotonic() > self._deadline:
-                raise httpx2.ReadTimeout("the call has taken too long")
-            yield piece
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 class _RetryableError(Exception):
@@ -185,9 +215,10 @@ def _meaning(error: anthropic.APIStatusError) -> Exception:
 
 def _retry_after(error: anthropic.APIStatusError) -> float:
     try:
-        return max(float(error.response.headers.get("retry-after", "")), 0)
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return 0
+    return max(seconds, 0) if math.isfinite(seconds) else LONGEST_RETRY_AFTER
 
 
 def _completion(message: Any) -> Completion:

@@ -3,11 +3,71 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from playground.domain.pricing import ModelPrice, Pack, PlanPrice, PriceTable, PriceTableError, Tiers
 
 PATH = Path(__file__).parent.parent / "data" / "prices.json"
+
+
+class _Strict(BaseModel):
+    """Whole numbers are integers, flags are booleans, and there is no field more or less."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Tiers(_Strict):
+    steps: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
+    further_tokens: int
+
+
+class _Model(_Strict):
+    name: str
+    model_id: str
+    factor: int
+    input_nano: int
+    output_nano: int
+    cache_write_nano: int
+    cache_read_nano: int
+    context_tokens: int
+    max_output_tokens: int
+    efforts: list[str]
+    default_effort: str
+    accepts_temperature: bool
+    long_prompt_tokens: int | None = None
+    long_prompt_factor: int = 1
+
+
+class _Pack(_Strict):
+    id: str
+    name: str
+    credits: int
+    price_cents: int
+    description: str
+    popular: bool = False
+
+
+class _Plan(_Strict):
+    name: str
+    price_cents: int
+    credits: int
+    interval: str
+
+
+class _File(_Strict):
+    version: str
+    currency: str
+    margin_percent: int
+    tiers: _Tiers
+    default_model: str
+    default_max_tokens: int
+    least_max_tokens: int
+    typical_output_tokens: int
+    models: list[_Model]
+    packs: list[_Pack]
+    plan: _Plan
 
 
 @cache
@@ -16,34 +76,33 @@ def load_prices(path: Path = PATH) -> PriceTable:
     return parse_prices(json.loads(path.read_text(encoding="utf-8")))
 
 
-def parse_prices(data: dict[str, Any]) -> PriceTable:
-    """The table that `data` describes. Whole numbers only, no field more or less. Raises PriceTableError."""
-    _only_whole_numbers(data, "prices")
+def parse_prices(data: Any) -> PriceTable:
+    """The table that `data` describes. Raises PriceTableError."""
     try:
-        models = [ModelPrice(**{**row, "efforts": tuple(row["efforts"])}) for row in data["models"]]
-        tiers = Tiers(
-            steps=tuple((up_to, credits_) for up_to, credits_ in data["tiers"]["steps"]),
-            further_tokens=data["tiers"]["further_tokens"],
-        )
-        return PriceTable(
-            **{
-                **data,
-                "tiers": tiers,
-                "models": {model.name: model for model in models},
-                "packs": tuple(Pack(**row) for row in data["packs"]),
-                "plan": PlanPrice(**data["plan"]),
-            }
-        )
-    except (TypeError, KeyError) as error:
-        raise PriceTableError(f"the price table is incomplete or has an unknown field: {error}") from error
-
-
-def _only_whole_numbers(value: Any, where: str) -> None:
-    if isinstance(value, float):
-        raise PriceTableError(f"{where}: whole numbers only, not {value}")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _only_whole_numbers(item, f"{where}.{key}")
-    if isinstance(value, list):
-        for number, item in enumerate(value):
-            _only_whole_numbers(item, f"{where}[{number}]")
+        file = _File.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        fraction = isinstance(problem["input"], float)
+        what = f"whole numbers only, not {problem['input']}" if fraction else problem["msg"]
+        raise PriceTableError(f"price table: {where}: {what}") from error
+    names = [model.name for model in file.models]
+    if len(set(names)) != len(names):
+        raise PriceTableError(f"price table: models: names must differ, not {', '.join(names)}")
+    models = [ModelPrice(**{**model.model_dump(), "efforts": tuple(model.efforts)}) for model in file.models]
+    return PriceTable(
+        version=file.version,
+        currency=file.currency,
+        margin_percent=file.margin_percent,
+        tiers=Tiers(
+            steps=tuple((up_to, credits_) for up_to, credits_ in file.tiers.steps),
+            further_tokens=file.tiers.further_tokens,
+        ),
+        models={model.name: model for model in models},
+        default_model=file.default_model,
+        packs=tuple(Pack(**pack.model_dump()) for pack in file.packs),
+        plan=PlanPrice(**file.plan.model_dump()),
+        default_max_tokens=file.default_max_tokens,
+        least_max_tokens=file.least_max_tokens,
+        typical_output_tokens=file.typical_output_tokens,
+    )

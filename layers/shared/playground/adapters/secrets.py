@@ -15,9 +15,11 @@ class SecretError(ValueError):
 def read_secret(client: Any, arn: str) -> dict[str, Any]:
     """The JSON object in the secret `arn`. Raises SecretError if it is none, StoreUnavailableError if unreachable."""
     try:
-        text = client.get_secret_value(SecretId=arn)["SecretString"]
+        text = client.get_secret_value(SecretId=arn).get("SecretString")
     except (BotoCoreError, ClientError) as error:
         raise StoreUnavailableError from error
+    if text is None:
+        raise SecretError(f"the secret {arn} holds bytes, not text")
     try:
         value = json.loads(text)
     except ValueError:

@@ -89,7 +89,12 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnauthorizedError(type(error).__name__) from None
         subject = claims.get("sub") or claims.get("user_id")
-        if not isinstance(subject, str) or not subject.isprintable() or not 0 < len(subject) <= LONGEST_SUBJECT:
+        if (
+            not isinstance(subject, str)
+            or not subject.strip()
+            or not subject.isprintable()
+            or len(subject) > LONGEST_SUBJECT
+        ):
             raise UnauthorizedError("no usable subject")
         return subject
 

@@ -72,6 +72,11 @@ class ModelPrice:
         _require(min(prices) > 0, f"{self.name}: a provider price must be positive, not {prices}")
         _require(self.long_prompt_factor >= 1, f"{self.name}: long_prompt_factor must be at least 1")
         _require(
+            self.long_prompt_factor == 1 or self.long_prompt_tokens is not None,
+            f"{self.name}: long_prompt_factor needs long_prompt_tokens",
+        )
+        _require(self.long_prompt_tokens is None or self.long_prompt_tokens > 0, f"{self.name}: long_prompt_tokens")
+        _require(
             0 < self.max_output_tokens < self.context_tokens, f"{self.name}: max_output_tokens must fit the context"
         )
         _require(self.default_effort in self.efforts, f"{self.name}: default_effort must be one of its efforts")
@@ -89,9 +94,12 @@ class ModelPrice:
 
     def dearest(self, prompt_tokens: int, output_tokens: int) -> Usage:
         """The most expensive way in which the provider can class `prompt_tokens`."""
-        if self.cache_write_nano > self.input_nano:
-            return Usage(cache_write_tokens=prompt_tokens, output_tokens=output_tokens)
-        return Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
+        classes = (
+            Usage(input_tokens=prompt_tokens, output_tokens=output_tokens),
+            Usage(cache_write_tokens=prompt_tokens, output_tokens=output_tokens),
+            Usage(cache_read_tokens=prompt_tokens, output_tokens=output_tokens),
+        )
+        return max(classes, key=self.cost_nano)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,103 @@
+"""AuditAccount, AuditAccounts: does what is stored add up? They read only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from playground.domain.audit import Audited, Fields, Finding, Stored, audit
+from playground.domain.errors import PlaygroundError
+from playground.domain.pricing import PriceTable
+
+MOST_LOOKS = 5  # at an account that moves while it is looked at
+MOST_FINDINGS = 5_000  # in one page, so that it fits into the answer of a function
+
+
+class Archive(Protocol):
+    """Everything that is stored, as it is."""
+
+    def account(self, user_id: str) -> Fields | None:
+        """The account's own item."""
+        ...
+
+    def read(self, user_id: str) -> Stored:
+        """All that is stored of a user; the account at once, the rest while it is gone through."""
+        ...
+
+    def users(self, *, after: str | None) -> tuple[Sequence[str], str | None]:
+        """A page of users after a place, and the place of the next page, if any. Not for a request's path."""
+        ...
+
+    def after(self, user_id: str) -> str:
+        """The place right after this user."""
+        ...
+
+
+class AuditAccount:
+    def __init__(self, archive: Archive, prices: PriceTable) -> None:
+        self._archive = archive
+        self._prices = prices
+
+    def __call__(self, user_id: str) -> Audited:
+        """What does not add up in the account of `user_id`. Nobody is kept from using it meanwhile.
+
+        Entries and receipts are read one page after the other. If something was found and the account has changed
+        while it was read, it is read again; on one that never rests, what counts is what was found every time.
+        """
+        always: set[Finding] | None = None
+        for _ in range(MOST_LOOKS):
+            stored = self._archive.read(user_id)
+            audited = audit(stored, self._prices)
+            if audited.fine or self._archive.account(user_id) == stored.account:
+                return audited
+            always = set(audited.findings) if always is None else always & set(audited.findings)
+        return replace(audited, findings=tuple(finding for finding in audited.findings if finding in (always or ())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """What became of some accounts. `failed` could not be read. `after` leads on; None at the end."""
+
+    accounts: int
+    damaged: tuple[Audited, ...]
+    failed: tuple[str, ...]
+    after: str | None
+
+
+class AuditAccounts:
+    def __init__(
+        self, archive: Archive, audit_account: AuditAccount, report_failure: Callable[[str, PlaygroundError], None]
+    ) -> None:
+        self._archive = archive
+        self._audit_account = audit_account
+        self._report_failure = report_failure
+
+    def __call__(self, *, after: str | None, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> AuditPage:
+        """Audit accounts after the place `after`: `limit` of them at most, until `time_is_up` or too much was found."""
+        accounts, findings, damaged, failed = 0, 0, list[Audited](), list[str]()
+
+        def page(place: str | None) -> AuditPage:
+            return AuditPage(accounts=accounts, damaged=tuple(damaged), failed=tuple(failed), after=place)
+
+        def enough() -> bool:
+            return accounts >= limit or findings >= MOST_FINDINGS or time_is_up()
+
+        while not enough():
+            users, following = self._archive.users(after=after)
+            for user_id in users:
+                if enough():
+                    return page(after)
+                accounts += 1
+                try:
+                    audited = self._audit_account(user_id)
+                except PlaygroundError as error:
+                    failed.append(user_id)
+                    self._report_failure(user_id, error)
+                else:
+                    if not audited.fine:
+                        damaged.append(audited)
+                        findings += len(audited.findings)
+                after = self._archive.after(user_id)
+            after = following
+            if after is None:
+                break
+        return page(after)

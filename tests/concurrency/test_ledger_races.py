@@ -1,0 +1,419 @@
+"""Many threads on one account of a real engine: whatever the order, it is some order.
+
+Every thread waits at a barrier until all are there. Threads share sixteen connections, each with its own pool of
+sockets, so that requests really are under way at the same time.
+"""
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import pytest
+
+from local.engine import Engine
+from local.template import Description
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_sessions import DynamoSessions
+from playground.adapters.dynamo_store import Backoff, DynamoStore
+from playground.domain.account import Account, Change, Hold, grant, start_plus
+from playground.domain.calendar import boundary
+from playground.domain.credits import Buckets
+from playground.domain.entries import EntryType
+from playground.domain.runs import RunStatus
+from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
+from playground.usecases.expire_holds import ExpireHolds
+from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
+from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+CONNECTIONS = 16
+MOST_THREADS = 64
+ROUNDS = 30
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def ledgers(engine: Engine, description: Description) -> Iterator[Sequence[DynamoLedger]]:
+    patient = Backoff(most_seconds=60)  # here is one small machine for all of it
+    stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
+    with ThreadPoolExecutor(4) as pool:  # making a client takes a while
+        clients = list(pool.map(lambda store: store.connection.client, stores))
+    yield [new_ledger(store) for store in stores]
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(MOST_THREADS) as pool:
+        yield pool
+
+
+class Race:
+    """Starts functions of a ledger at the same moment, each in a thread of its own."""
+
+    def __init__(self, ledgers: Sequence[DynamoLedger], pool: ThreadPoolExecutor) -> None:
+        self._ledgers = itertools.cycle(ledgers)
+        self._pool = pool
+
+    def __call__(self, *runners: Callable[[DynamoLedger], T]) -> list[T]:
+        assert len(runners) <= MOST_THREADS
+        barrier = threading.Barrier(len(runners), timeout=30)
+
+        def start(runner: Callable[[DynamoLedger], T], ledger: DynamoLedger) -> T:
+            barrier.wait()
+            return runner(ledger)
+
+        futures = [self._pool.submit(start, runner, next(self._ledgers)) for runner in runners]
+        return [future.result(timeout=60) for future in futures]
+
+
+@pytest.fixture
+def race(ledgers: Sequence[DynamoLedger], pool: ThreadPoolExecutor) -> Race:
+    return Race(ledgers, pool)
+
+
+def holding(user_id: str, hold: Hold, *, limit: int = MOST_THREADS) -> Callable[[DynamoLedger], HoldOutcome]:
+    return lambda ledger: ledger.place_hold(user_id, hold, limit=limit, now=hold.placed_at)
+
+
+def settling(account: Account, hold: Hold, cost: int, at: datetime = NOW) -> Callable[[DynamoLedger], Ended]:
+    user_id = account.user_id
+    return lambda ledger: ledger.settle(account, hold, charging(hold, cost, at), conversation(user_id, hold, at))
+
+
+def ending(user_id: str, hold: Hold, status: RunStatus, at: datetime = NOW) -> Callable[[DynamoLedger], Ended]:
+    return lambda ledger: ledger.release(user_id, receipt(user_id, hold, status, at))
+
+
+def giving(user_id: str, credits_: int, key: str, at: datetime = NOW) -> Callable[[DynamoLedger], Account]:
+    def amend(account: Account) -> Change | None:
+        after, entry = grant(account, credits_, type_=EntryType.BONUS, business_key=key, reason="For you", now=at)
+        return after, (entry,)
+
+    return lambda ledger: ledger.change(user_id, amend, business_key=key, now=at)
+
+
+def held(ledger: DynamoLedger, user_id: str, hold: Hold) -> Account:
+    outcome = ledger.place_hold(user_id, hold, limit=MOST_THREADS, now=hold.placed_at)
+    assert isinstance(outcome, Held)
+    return outcome.account
+
+
+def checked(ledger: DynamoLedger, user_id: str, now: datetime = NOW) -> Account:
+    account = ledger.account(user_id, now)
+    check_invariants(account, all_entries(ledger, user_id))
+    return account
+
+
+def kinds(outcomes: Sequence[object]) -> Counter[str]:
+    return Counter(type(outcome).__name__ for outcome in outcomes)
+
+
+# --- holds ------------------------------------------------------------------------------------------------------------
+
+
+def test_sixty_four_runs_on_seven_credits_get_seven_holds(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    giving(user_id, 2, "two more")(ledger)
+
+    outcomes = race(*(holding(user_id, a_hold(f"run_{number}", 1, NOW)) for number in range(64)))
+
+    assert kinds(outcomes) == {"Held": 7, "CannotAfford": 57}
+    account = checked(ledger, user_id)
+    placed = {f"run_{number}" for number, outcome in enumerate(outcomes) if isinstance(outcome, Held)}
+    assert set(account.holds) == placed
+    assert (account.balance, account.held, account.available) == (7, 7, 0)
+    assert all(outcome.account.available == 0 for outcome in outcomes if isinstance(outcome, CannotAfford))
+
+
+def test_no_race_gets_past_the_limit(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    giving(user_id, 100, "plenty")(ledger)
+
+    outcomes = race(*(holding(user_id, a_hold(f"run_{number}", 1, NOW), limit=20) for number in range(64)))
+
+    assert kinds(outcomes) == {"Held": 20, "TooManyHolds": 44}
+    assert checked(ledger, user_id).held == 20
+    assert all(len(outcome.account.holds) == 20 for outcome in outcomes if isinstance(outcome, TooManyHolds))
+
+
+def test_fifty_attempts_of_one_run_get_one_hold(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Also while the account is being opened."""
+    holds = [a_hold("run_1", 1, NOW, nonce=f"try_{number}") for number in range(50)]
+
+    outcomes = race(*(holding(user_id, hold) for hold in holds))
+
+    assert kinds(outcomes) == {"Held": 1, "AlreadyHeld": 49}
+    account = checked(ledger, user_id)
+    (won,) = (hold for hold, outcome in zip(holds, outcomes, strict=True) if isinstance(outcome, Held))
+    assert account.holds == {"run_1": won}
+    assert {outcome.hold for outcome in outcomes if isinstance(outcome, AlreadyHeld)} == {won}
+    assert account.held == 1
+
+
+def test_one_attempt_repeated_in_parallel_holds_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    hold = a_hold("run_1", 5, NOW)
+
+    outcomes = race(*[holding(user_id, hold)] * 16)
+
+    assert kinds(outcomes) == {"Held": 16}
+    assert checked(ledger, user_id).held == 5
+
+
+def test_an_account_is_opened_once_whoever_comes_first(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    def read(ledger: DynamoLedger) -> Account:
+        return ledger.account(user_id, NOW)
+
+    runners: list[Callable[[DynamoLedger], object]] = []
+    for number in range(8):
+        runners += [
+            read,
+            holding(user_id, a_hold(f"run_{number}", 1, NOW)),
+            holding(user_id, a_hold(f"dear_{number}", 99, NOW)),
+            giving(user_id, 10, f"bonus {number}"),
+        ]
+
+    race(*runners)
+
+    account = checked(ledger, user_id)
+    types = Counter(entry.type for entry in all_entries(ledger, user_id))
+    assert types == {EntryType.SIGNUP: 1, EntryType.BONUS: 8}
+    assert (account.balance, account.held) == (85, len(account.holds))
+    assert len(account.holds) >= 5
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def test_twenty_settlements_of_one_account_all_go_through(
+    race: Race, store: DynamoStore, ledger: DynamoLedger, user_id: str
+) -> None:
+    """Each has seen the account before any of the others."""
+    giving(user_id, 55, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 3, NOW) for number in range(20)]
+    for hold in holds:
+        account = held(ledger, user_id, hold)
+
+    ended = race(*(settling(account, hold, 1 + number % 3) for number, hold in enumerate(holds)))
+
+    assert all(end.by_us and end.run.status is RunStatus.SETTLED for end in ended)
+    account = checked(ledger, user_id)
+    assert (account.balance, account.held, account.available) == (60 - 39, 0, 21)
+    entries = all_entries(ledger, user_id)
+    spends = {entry.run_id: entry for entry in entries if entry.type is EntryType.SPEND}
+    assert len(entries) == 22
+    for end in ended:
+        entry = spends[end.run.run_id]
+        assert ledger.run(user_id, end.run.run_id) == end.run
+        assert (end.run.entry_seq, end.run.entry_hash, end.run.charged) == (entry.seq, entry.hash, -entry.amount)
+        assert len(DynamoSessions(store, SESSIONS_TABLE).turns(end.run.session_id)) == 1
+
+
+def test_settlements_grants_and_holds_at_once_lose_nothing(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    giving(user_id, 95, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 4, NOW) for number in range(12)]
+    for hold in holds:
+        account = held(ledger, user_id, hold)
+    runners: list[Callable[[DynamoLedger], object]] = [settling(account, hold, 2) for hold in holds]
+    runners += [giving(user_id, 1, f"bonus {number}") for number in range(12)]
+    runners += [holding(user_id, a_hold(f"new_{number}", 1, NOW)) for number in range(12)]
+
+    race(*runners)
+
+    account = checked(ledger, user_id)
+    assert (account.balance, account.held) == (100 - 24 + 12, 12)
+    assert account.version == 2 + 24
+
+
+@pytest.mark.parametrize("winner", ["settle and expire", "release and expire", "settle and release"])
+def test_a_run_ends_once_and_its_hold_comes_back_once(
+    race: Race, store: DynamoStore, ledger: DynamoLedger, user_id: str, winner: str
+) -> None:
+    giving(user_id, 1000, "plenty")(ledger)
+    won: Counter[RunStatus] = Counter()
+    charged = 0
+    for number in range(ROUNDS):
+        hold = a_hold(f"run_{number}", 5, NOW)
+        account = held(ledger, user_id, hold)
+        ways = {
+            "settle": settling(account, hold, 3),
+            "release": ending(user_id, hold, RunStatus.RELEASED),
+            "expire": ending(user_id, hold, RunStatus.EXPIRED),
+        }
+        ended = race(*(ways[name] for name in winner.split(" and ")))
+
+        run = ledger.run(user_id, hold.run_id)
+        assert run is not None
+        assert [end.run for end in ended] == [run, run]
+        assert sorted(end.by_us for end in ended) == [False, True]
+        turns = DynamoSessions(store, SESSIONS_TABLE).turns(hold.session_id)
+        assert len(turns) == (run.status is RunStatus.SETTLED)
+        won[run.status] += 1
+        charged += run.charged
+        account = ledger.account(user_id, NOW)
+        assert (account.held, account.available, account.balance) == (0, 1005 - charged, 1005 - charged)
+    checked(ledger, user_id)
+    assert charged == 3 * won[RunStatus.SETTLED]
+
+
+def test_many_sweeps_give_a_dead_hold_back_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    for number in range(5):
+        account = held(ledger, user_id, a_hold(f"run_{number}", 1, NOW))
+    later = NOW + timedelta(hours=2)
+
+    def sweeping(number: int) -> Callable[[DynamoLedger], int]:
+        return lambda ledger: ExpireHolds(ledger)(account, now=later + timedelta(seconds=number))
+
+    given_back = race(*map(sweeping, range(8)))
+
+    account = checked(ledger, user_id)
+    assert (account.held, account.available, account.version) == (0, 5, 1)
+    assert sum(given_back) == 5
+
+
+def test_a_hold_and_the_end_of_the_attempt_before_it(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """A second attempt holds while the first one ends: told of the hold, or told that the run may have ended."""
+    for number in range(ROUNDS):
+        first = a_hold(f"run_{number}", 2, NOW)
+        second = replace(first, nonce="try_2")
+        held(ledger, user_id, first)
+
+        _, outcome = race(ending(user_id, first, RunStatus.RELEASED), holding(user_id, second))
+
+        if isinstance(outcome, Held):
+            assert outcome.ended_before
+            assert not ledger.release(user_id, receipt(user_id, second, RunStatus.EXPIRED, NOW)).by_us
+        else:
+            assert isinstance(outcome, AlreadyHeld)
+        run = ledger.run(user_id, first.run_id)
+        assert run is not None
+        assert run.status is RunStatus.RELEASED
+    account = checked(ledger, user_id)
+    assert (account.held, account.available) == (0, 5)
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_business_key_has_one_effect(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    after = race(*[giving(user_id, 100, "payment 1")] * 24)
+
+    assert {account.balance for account in after} == {105}
+    assert checked(ledger, user_id).version == 2
+
+
+def test_different_amounts_under_one_key_have_one_effect(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    race(*(giving(user_id, amount, "payment 1") for amount in range(1, 25)))
+
+    account = checked(ledger, user_id)
+    assert account.version == 2
+    assert 5 < account.balance < 30
+
+
+def test_changes_with_keys_of_their_own_all_go_through(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    race(*(giving(user_id, 2**number, f"payment {number}") for number in range(24)))
+
+    account = checked(ledger, user_id)
+    assert account.version == 25
+    assert account.balance == 5 + 2**24 - 1
+
+
+# --- boundaries -------------------------------------------------------------------------------------------------------
+
+
+def on_plus(ledger: DynamoLedger, user_id: str, entitled_until: datetime | None = None) -> Account:
+    return ledger.change(
+        user_id,
+        lambda account: start_plus(account, entitled_until=entitled_until, now=NOW),
+        business_key="plus",
+        now=NOW,
+    )
+
+
+def test_every_boundary_is_crossed_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    on_plus(ledger, user_id)
+    late = boundary(NOW, 4)
+
+    accounts = race(*[lambda ledger: ledger.account(user_id, late)] * 16)
+
+    account = checked(ledger, user_id, late)
+    assert set(map(repr, accounts)) == {repr(account)}
+    assert (account.period, account.buckets) == (4, Buckets(monthly=200, rollover=200, purchased=5))
+    types = Counter(entry.type for entry in all_entries(ledger, user_id))
+    assert types == {EntryType.SIGNUP: 1, EntryType.MONTHLY: 5, EntryType.ROLLOVER: 4, EntryType.EXPIRE: 3}
+
+
+@pytest.mark.parametrize("entitled", [True, False], ids=["goes on", "ends"])
+def test_holds_that_race_with_a_boundary(race: Race, ledger: DynamoLedger, user_id: str, entitled: bool) -> None:
+    """Some workers' clocks say that it has passed, some not. Nothing that was held has expired, whoever was first."""
+    on_plus(ledger, user_id, None if entitled else boundary(NOW, 1))
+    ledger.account(user_id, boundary(NOW, 1))  # rollover of 200, and 200 for the month if the plan goes on
+    due = boundary(NOW, 2)
+    before, after = due - timedelta(seconds=1), due + timedelta(seconds=1)
+    runners: list[Callable[[DynamoLedger], object]] = []
+    for number in range(12):
+        runners += [
+            holding(user_id, a_hold(f"early_{number}", 20, before)),
+            holding(user_id, a_hold(f"late_{number}", 20, after)),
+            lambda ledger: ledger.account(user_id, after),
+        ]
+
+    outcomes = race(*runners)
+
+    account = checked(ledger, user_id, after)
+    assert account.period == 2
+    placed = [outcome for outcome in outcomes if isinstance(outcome, Held)]
+    assert account.held == 20 * len(placed) == 20 * len(account.holds)
+    kept = account.buckets.rollover - (200 if entitled else 0)
+    expired = sum(-entry.amount for entry in all_entries(ledger, user_id) if entry.type is EntryType.EXPIRE)
+    assert account.balance == (605 if entitled else 205) - expired
+    assert account.buckets.monthly == (200 if entitled else 0)
+    if entitled:
+        assert 0 <= kept <= 200
+        assert len(placed) >= 20
+    else:
+        assert account.available <= 5
+
+
+def test_settlements_that_race_with_a_boundary(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    on_plus(ledger, user_id)
+    holds = [a_hold(f"run_{number}", 10, NOW) for number in range(12)]
+    for hold in holds:
+        account = held(ledger, user_id, hold)
+    late = boundary(NOW, 1)
+    runners: list[Callable[[DynamoLedger], object]] = [settling(account, hold, 10, late) for hold in holds]
+    runners += [lambda ledger: ledger.account(user_id, late)] * 12
+
+    race(*runners)
+
+    account = checked(ledger, user_id, late)
+    assert (account.balance, account.held) == (405 - 120, 0)
+    types = Counter(entry.type for entry in all_entries(ledger, user_id))
+    assert types == {EntryType.SIGNUP: 1, EntryType.MONTHLY: 2, EntryType.ROLLOVER: 1, EntryType.SPEND: 12}
+
+
+# --- the fake ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_in_memory_is_right_under_threads_too(pool: ThreadPoolExecutor) -> None:
+    ledger = InMemoryLedger()
+    barrier = threading.Barrier(32, timeout=30)
+
+    def one(number: int) -> bool:
+        hold = a_hold(f"run_{number}", 1, NOW)
+        barrier.wait()
+        outcome = ledger.place_hold("u", hold, limit=64, now=NOW)
+        if not isinstance(outcome, Held):
+            return False
+        return ledger.settle(outcome.account, hold, charging(hold, 1, NOW), conversation("u", hold, NOW)).by_us
+
+    assert sum(pool.map(one, range(32))) == 5
+
+    account = ledger.account("u", NOW)
+    check_invariants(account, all_entries(ledger, "u"))
+    assert account.balance == 0

@@ -1,0 +1,471 @@
+"""Fakes that fulfil the ports without I/O, and builders for what the tests of the ledger hold, charge and release.
+
+`InMemoryLedger` passes the same contract tests as the ledger on DynamoDB (tests/contract).
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from playground.domain.account import (
+    Account,
+    Change,
+    Hold,
+    cross_boundary,
+    drop_hold,
+    open_account,
+    place_hold,
+    settle,
+)
+from playground.domain.calendar import iso
+from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
+from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.runs import Failure, Run, RunStatus
+from playground.domain.sessions import Session, Turn
+from playground.domain.versions import newest_first
+from playground.ports import (
+    AlreadyHeld,
+    Amend,
+    CannotAfford,
+    Completion,
+    Conclude,
+    Conversation,
+    Ended,
+    Found,
+    Held,
+    HoldOutcome,
+    Prompt,
+    TooManyHolds,
+)
+
+LEASE = timedelta(minutes=45)
+
+
+# --- time and ids -----------------------------------------------------------------------------------------------------
+
+
+class FrozenClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, by: timedelta) -> None:
+        self.now += by
+
+
+class CountingNewId:
+    """Ids that count up, over all kinds: `ses_0…01`, `try_0…02`."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def __call__(self, kind: str) -> str:
+        return f"{kind}_{next(self._numbers):026d}"
+
+
+# --- ledger and sessions ----------------------------------------------------------------------------------------------
+
+
+class InMemorySessions:
+    """`ports.Sessions`, and what a ledger needs to add a turn to a session."""
+
+    def __init__(self) -> None:
+        self.summaries: dict[str, Session] = {}
+        self._turns: dict[tuple[str, int], Turn] = {}
+
+    def turn(self, session_id: str, number: int) -> Turn | None:
+        return self._turns.get((session_id, number))
+
+    def turns(self, session_id: str) -> Sequence[Turn]:
+        return [self._turns[key] for key in sorted(self._turns) if key[0] == session_id]
+
+    def delete(self, session_id: str) -> None:
+        del self.summaries[session_id]
+        for key in [key for key in self._turns if key[0] == session_id]:
+            del self._turns[key]
+
+    def add(self, conversation: Conversation) -> None:
+        """Raises SessionConflictError if the turn is not the next one of the user's session."""
+        session, turn = conversation.session, conversation.turn
+        before = self.summaries.get(session.session_id)
+        if session.turns == 1:
+            fits = before is None
+        else:
+            fits = before is not None and before.turns == session.turns - 1 and before.user_id == session.user_id
+        if not fits or (session.session_id, turn.number) in self._turns:
+            raise SessionConflictError
+        self.summaries[session.session_id] = session
+        self._turns[session.session_id, turn.number] = turn
+
+
+class InMemoryLedger:
+    """`ports.Ledger`. One lock; `conclude` and `amend` are called outside of it, and again if the account has moved."""
+
+    def __init__(self, sessions: InMemorySessions | None = None) -> None:
+        self.sessions = sessions or InMemorySessions()
+        self._lock = threading.RLock()
+        self._accounts: dict[str, Account] = {}
+        self._entries: dict[str, list[Entry]] = {}
+        self._runs: dict[tuple[str, str], Run] = {}
+        self._keys: set[tuple[str, str]] = set()
+        self._ended: set[tuple[str, str]] = set()
+        self.leases: dict[str, datetime] = {}
+
+    def account(self, user_id: str, now: datetime) -> Account:
+        with self._lock:
+            if user_id not in self._accounts:
+                opened, entries = open_account(user_id, now)
+                self._write(opened, *entries)
+            while self._accounts[user_id].is_due(now):
+                self._apply(cross_boundary(self._accounts[user_id]))
+            return self._accounts[user_id]
+
+    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+        with self._lock:
+            account = self.account(user_id, now)
+            ended_before = (user_id, hold.run_id) in self._ended
+            there = account.holds.get(hold.run_id)
+            if there is not None:
+                return Held(account, ended_before) if there.nonce == hold.nonce else AlreadyHeld(account, there)
+            if len(account.holds) >= limit:
+                return TooManyHolds(account)
+            if account.available < hold.ceiling:
+                return CannotAfford(account)
+            self._accounts[user_id] = place_hold(account, hold)
+            self.leases.setdefault(user_id, hold.lease_at)
+            return Held(self._accounts[user_id], ended_before)
+
+    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+        with self._lock:
+            self._drop(user_id, hold.run_id, hold.nonce)
+
+    def correct_lease(self, account: Account) -> bool:
+        with self._lock:
+            there = self._accounts.get(account.user_id)
+            if there is None or set(there.holds) != set(account.holds):
+                return False
+            self.leases.pop(account.user_id, None)
+            if account.holds:
+                self.leases[account.user_id] = min(hold.lease_at for hold in account.holds.values())
+            return True
+
+    def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
+        user_id = account.user_id
+        while True:
+            after, run, entry = conclude(account)
+            with self._lock:
+                current = self.account(user_id, entry.created_at)
+                if self._is_over(user_id, hold.run_id, hold.nonce):
+                    return self._ended_already(user_id, run)
+                if current.version == account.version:
+                    self.sessions.add(conversation)
+                    self._drop(user_id, hold.run_id, hold.nonce)
+                    paid = replace(
+                        self._accounts[user_id],
+                        buckets=after.buckets,
+                        version=after.version,
+                        last_hash=after.last_hash,
+                    )
+                    self._write(paid, entry)
+                    self._runs[user_id, hold.run_id] = run
+                    return Ended(run, by_us=True)
+            account = current
+
+    def release(self, user_id: str, run: Run) -> Ended:
+        with self._lock:
+            self.account(user_id, run.ended_at)
+            if self._is_over(user_id, run.run_id, run.nonce):
+                return self._ended_already(user_id, run)
+            self._drop(user_id, run.run_id, run.nonce)
+            self._runs[user_id, run.run_id] = run
+            return Ended(run, by_us=True)
+
+    def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
+        while True:
+            account = self.account(user_id, now)
+            change = amend(account)
+            if change is None:
+                return account
+            with self._lock:
+                current = self.account(user_id, now)
+                if (user_id, business_key) in self._keys:
+                    return current
+                if current is account:
+                    self._keys.add((user_id, business_key))
+                    return self._apply(change)
+
+    def run(self, user_id: str, run_id: str) -> Run | None:
+        with self._lock:
+            return self._runs.get((user_id, run_id))
+
+    def entries(
+        self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
+    ) -> tuple[Sequence[Entry], int | None]:
+        with self._lock:
+            found = [
+                entry
+                for entry in reversed(self._entries.get(user_id, []))
+                if (before is None or entry.seq < before) and (type_ is None or entry.type is type_)
+            ]
+        return found[:limit], found[limit - 1].seq if len(found) > limit else None
+
+    def _write(self, account: Account, *entries: Entry) -> Account:
+        self._accounts[account.user_id] = account
+        self._entries.setdefault(account.user_id, []).extend(entries)
+        return account
+
+    def _apply(self, change: Change) -> Account:
+        """Write a change of buckets and plan: the account afterwards."""
+        after, entries = change
+        return self._write(replace(after, revision=after.revision + 1), *entries)
+
+    def _drop(self, user_id: str, run_id: str, nonce: str) -> None:
+        """Give a hold back, if it is the one that `nonce` placed."""
+        account = self._accounts.get(user_id)
+        if account is not None and run_id in account.holds and account.holds[run_id].nonce == nonce:
+            self._accounts[user_id] = drop_hold(account, run_id)
+            self._ended.add((user_id, run_id))
+
+    def _is_over(self, user_id: str, run_id: str, nonce: str) -> bool:
+        hold = self._accounts[user_id].holds.get(run_id)
+        return (user_id, run_id) in self._runs or hold is None or hold.nonce != nonce
+
+    def _ended_already(self, user_id: str, ours: Run) -> Ended:
+        there = self._runs.get((user_id, ours.run_id))
+        if there is None:
+            raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
+        self._drop(user_id, ours.run_id, ours.nonce)
+        settled = RunStatus.SETTLED
+        by_us = there.nonce == ours.nonce and there.status is settled if ours.status is settled else there == ours
+        return Ended(there, by_us=by_us)
+
+
+class InMemoryLeases:
+    """`ports.Leases` over `InMemoryLedger`. A place in the index is the time of the lease and the user."""
+
+    shards = 2
+
+    def __init__(self, ledger: InMemoryLedger) -> None:
+        self._ledger = ledger
+
+    def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+        places = sorted(
+            f"{iso(lease_at)}|{user_id}"
+            for user_id, lease_at in dict(self._ledger.leases).items()
+            if lease_at <= now and len(user_id) % self.shards == shard
+        )
+        found = [place for place in places if after is None or place > after]
+        users = [place.partition("|")[2] for place in found[:limit]]
+        return users, found[limit - 1] if len(found) > limit else None
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+
+class InMemoryCatalog:
+    """`ports.Catalog`."""
+
+    def __init__(self, *packages: PackageVersion) -> None:
+        self._versions: dict[str, dict[str, PackageVersion]] = {}
+        for package in packages:
+            self.publish(package)
+
+    def publish(self, package: PackageVersion) -> bool:
+        versions = self._versions.setdefault(package.package_id, {})
+        there = versions.setdefault(package.version, package)
+        if replace(there, published_at=package.published_at) != package:
+            raise VersionExistsError(package.name, package.version)
+        return there is package
+
+    def version(self, package_id: str, version: str | None) -> PackageVersion | None:
+        versions = self._versions.get(package_uuid(package_id) or "", {})
+        return versions.get(version or next(iter(newest_first(versions)), ""))
+
+    def summary(self, package_id: str) -> PackageSummary | None:
+        newest = self.version(package_id, None)
+        if newest is None:
+            return None
+        return PackageSummary(
+            package_id=newest.package_id,
+            name=newest.name,
+            description=newest.description,
+            format=newest.format,
+            subtype=newest.subtype,
+            latest_version=newest.version,
+            versions=newest_first(self._versions[newest.package_id]),
+            preview=newest.prompt[:300],
+            tags=newest.tags,
+        )
+
+    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+        summaries = [summary for package_id in self._versions if (summary := self.summary(package_id)) is not None]
+        wanted = text.strip().casefold()
+        found = [
+            summary
+            for summary in sorted(summaries, key=lambda summary: summary.name)
+            if any(wanted in field.casefold() for field in (summary.name, summary.description, *summary.tags))
+            and (after is None or summary.name > after)
+        ]
+        return found[:limit], found[limit - 1].name if len(found) > limit else None
+
+
+class InMemoryLookup:
+    """`ports.Lookup` over the other fakes."""
+
+    def __init__(self, ledger: InMemoryLedger, catalog: InMemoryCatalog) -> None:
+        self._ledger = ledger
+        self._catalog = catalog
+
+    def __call__(
+        self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
+    ) -> Found:
+        session = self._ledger.sessions.summaries.get(session_id or "")
+        return Found(
+            run=self._ledger.run(user_id, run_id) if run_id is not None else None,
+            package=self._catalog.version(package_id, version),
+            session=session if session is not None and session.user_id == user_id else None,
+        )
+
+
+# --- model ------------------------------------------------------------------------------------------------------------
+
+Reply = Completion | Exception
+
+
+class ScriptedModel:
+    """`ports.Model` that answers from a list, or by a function. Records what it was asked, and how much time it had."""
+
+    def __init__(
+        self,
+        replies: Sequence[Reply] | Callable[[Prompt], Reply],
+        *,
+        count: Callable[[Prompt], int] = lambda prompt: 100,
+    ) -> None:
+        self._reply = replies if callable(replies) else _in_turn(iter(replies))
+        self._count = count
+        self.counted: list[Prompt] = []
+        self.prompts: list[Prompt] = []
+        self.timeouts: list[float] = []
+
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+        self.counted.append(prompt)
+        return self._count(prompt)
+
+    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+        self.prompts.append(prompt)
+        self.timeouts.append(timeout)
+        reply = self._reply(prompt)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+def _in_turn(replies: Iterator[Reply]) -> Callable[[Prompt], Reply]:
+    def reply(prompt: Prompt) -> Reply:
+        following = next(replies, None)
+        assert following is not None, "the model was asked more often than the script has replies"
+        return following
+
+    return reply
+
+
+# --- builders ---------------------------------------------------------------------------------------------------------
+
+
+def a_hold(
+    run_id: str,
+    ceiling: int,
+    now: datetime,
+    *,
+    nonce: str = "try_1",
+    lease: timedelta = LEASE,
+    session_id: str | None = None,
+) -> Hold:
+    """Of a new session, if no other is named."""
+    return Hold(
+        run_id=run_id,
+        nonce=nonce,
+        ceiling=ceiling,
+        lease_at=now + lease,
+        request_hash="a" * 32,
+        session_id=session_id or f"ses_{uuid4().hex}",
+        model="sonnet",
+        placed_at=now,
+    )
+
+
+def receipt(user_id: str, hold: Hold, status: RunStatus, at: datetime) -> Run:
+    """How `hold` ends without a charge."""
+    return Run(
+        run_id=hold.run_id,
+        user_id=user_id,
+        status=status,
+        nonce=hold.nonce,
+        request_hash=hold.request_hash,
+        session_id=hold.session_id,
+        model=hold.model,
+        ceiling=hold.ceiling,
+        started_at=hold.placed_at,
+        ended_at=at,
+        failure=Failure(code="model_failed", reason="empty"),
+    )
+
+
+def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:
+    """Charges `cost` for the run of `hold`."""
+
+    def conclude(account: Account) -> tuple[Account, Run, Entry]:
+        after, entry = settle(account, hold.run_id, cost, reason="A run", now=at)
+        run = replace(
+            receipt(account.user_id, hold, RunStatus.SETTLED, at),
+            failure=None,
+            charged=cost,
+            deltas=entry.deltas,
+            balance_after=entry.balance_after,
+            entry_seq=entry.seq,
+            entry_hash=entry.hash,
+            turn=turn,
+        )
+        return after, run, entry
+
+    return conclude
+
+
+def conversation(user_id: str, hold: Hold, at: datetime, *, turns: int = 1) -> Conversation:
+    """Turn number `turns` of the session of `hold`."""
+    return Conversation(
+        Session(
+            session_id=hold.session_id,
+            user_id=user_id,
+            package_id="00000000-0000-5000-8000-000000000000",
+            package="@acme/tidy",
+            package_version="1.0.0",
+            use_no_prompt=False,
+            model="sonnet",
+            title="Hello",
+            created_at=at,
+            updated_at=at,
+            turns=turns,
+            credits=turns,
+            tokens=100 * turns,
+            duration_ms=1000 * turns,
+        ),
+        Turn(
+            number=turns,
+            run_id=hold.run_id,
+            input=f"question {turns}",
+            answer=f"answer {turns}",
+            input_tokens=40,
+            output_tokens=60,
+            asked_at=hold.placed_at,
+            answered_at=at,
+        ),
+    )

@@ -1,0 +1,435 @@
+"""template.yaml against the code: what is described is what the functions need, and no more."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.template import Description, Function, load_yaml, read_template
+from playground import settings as settings_module
+from playground.http import BASE_PATH
+from playground.observability import Metric, metrics
+from playground.settings import Settings
+from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE
+
+ROOT = Path(__file__).parents[2]
+SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
+RESOURCES: dict[str, dict[str, Any]] = SOURCE["Resources"]
+DESCRIPTION: Description = read_template(ROOT / "template.yaml")
+FUNCTIONS = sorted(DESCRIPTION.functions.values(), key=lambda function: function.logical_id)
+TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
+LONGEST_REST_INTEGRATION = 29  # s, for a buffered answer
+
+POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
+COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
+# Services that a function may be allowed to use, and what in them.
+ACTIONS = {
+    "AWS::DynamoDB::Table": {
+        "dynamodb:GetItem",
+        "dynamodb:BatchGetItem",
+        "dynamodb:Query",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "dynamodb:DeleteItem",
+        "dynamodb:ConditionCheckItem",
+        "dynamodb:Scan",
+    },
+    "AWS::S3::Bucket": {"s3:GetObject"},
+    "AWS::SecretsManager::Secret": {"secretsmanager:GetSecretValue"},
+}
+
+each_function = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.short_name)
+each_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.logical_id)
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def app_of(function: Function) -> ast.Module:
+    return ast.parse((function.code / "app.py").read_text(encoding="utf-8"))
+
+
+def settings_of(function: Function) -> type[Settings]:
+    """The class whose `load` the function calls."""
+    [name] = {
+        node.func.value.id
+        for node in ast.walk(app_of(function))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "load"
+        and isinstance(node.func.value, ast.Name)
+    }
+    found = getattr(settings_module, name)
+    assert issubclass(found, Settings)
+    return found  # type: ignore[no-any-return]
+
+
+def variables_of(kind: type[Settings]) -> set[str]:
+    return {name.upper() for name in kind.model_fields}
+
+
+# --- functions and their code -----------------------------------------------------------------------------------------
+
+
+def test_every_folder_is_a_function_and_every_function_has_a_folder() -> None:
+    folders = {path.parent for path in (ROOT / "functions").glob("*/app.py")}
+
+    assert {function.code for function in FUNCTIONS} == folders
+    assert {function.short_name for function in FUNCTIONS} == {folder.name for folder in folders}
+
+
+@each_function
+def test_the_handler_is_in_the_app(function: Function) -> None:
+    assert function.handler == "app.handler"
+    body = app_of(function).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    assert "handler" in names | {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    assert function.layers == ((ROOT / "layers/shared").resolve(),)
+
+
+@each_function
+def test_runtime_and_layer_are_of_one_python(function: Function) -> None:
+    common = SOURCE["Globals"]["Function"]
+    layer = RESOURCES["SharedLayer"]
+
+    assert "Runtime" not in RESOURCES[function.logical_id]["Properties"]
+    assert [common["Runtime"]] == layer["Properties"]["CompatibleRuntimes"] == [layer["Metadata"]["BuildMethod"]]
+    assert common["Architectures"] == layer["Properties"]["CompatibleArchitectures"]
+
+
+@each_function
+def test_its_settings_accept_its_environment(function: Function) -> None:
+    settings_of(function).load(function.environment)
+
+
+def test_what_all_functions_have_is_read_by_somebody() -> None:
+    assert set().union(*(variables_of(settings_of(function)) for function in FUNCTIONS)) >= COMMON - POWERTOOLS
+
+
+@each_function
+def test_it_has_the_variables_that_it_reads_and_no_others(function: Function) -> None:
+    own = set(RESOURCES[function.logical_id]["Properties"]["Environment"]["Variables"])
+    read = variables_of(settings_of(function))
+
+    assert set(function.environment) == own | COMMON
+    assert own <= read <= own | COMMON
+
+
+@each_function
+def test_its_service_name_is_its_own(function: Function) -> None:
+    """Metrics and alarms are told apart by it."""
+    assert function.environment["POWERTOOLS_SERVICE_NAME"] == function.short_name
+
+
+@each_function
+def test_no_variable_holds_a_secret(function: Function) -> None:
+    text = "\n".join(function.environment.values())
+
+    assert "resolve:secretsmanager" not in text
+    for name in function.environment:
+        assert not re.search(r"(API_KEY|PASSWORD|TOKEN|SECRET)$", name), name
+
+
+@pytest.mark.parametrize("algorithm", SOURCE["Parameters"]["AuthAlgorithm"]["AllowedValues"])
+def test_settings_accept_every_algorithm_that_can_be_deployed(algorithm: str) -> None:
+    description = read_template(ROOT / "template.yaml", {"AuthAlgorithm": algorithm})
+    run = description.functions["RunFunction"]
+
+    assert settings_of(run).load(run.environment).model_dump()["auth_algorithm"] == algorithm
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_behind_the_api_ends_before_the_gateway_gives_up() -> None:
+    [api] = DESCRIPTION.apis
+
+    for route in api.routes:
+        assert 0 < DESCRIPTION.functions[route.function].timeout <= LONGEST_REST_INTEGRATION
+
+
+def test_a_run_has_time_for_the_model_and_for_the_ledger() -> None:
+    run = DESCRIPTION.functions["RunFunction"]
+    model = float(run.environment["MODEL_TIMEOUT_SECONDS"])
+
+    assert model + LEDGER_RESERVE < run.timeout <= LONGEST_REST_INTEGRATION
+
+
+def test_an_estimate_has_time_to_guess_when_the_count_does_not_come() -> None:
+    estimate = DESCRIPTION.functions["EstimateFunction"]
+
+    assert float(estimate.environment["MODEL_TIMEOUT_SECONDS"]) + LEDGER_RESERVE < estimate.timeout
+
+
+def test_a_count_leaves_most_of_a_run_to_the_answer() -> None:
+    run = DESCRIPTION.functions["RunFunction"]
+
+    assert float(run.environment["MODEL_TIMEOUT_SECONDS"]) > 4 * COUNT_TIMEOUT
+
+
+# --- permissions ------------------------------------------------------------------------------------------------------
+
+
+def statements(function: Function) -> Iterator[dict[str, Any]]:
+    for policy in RESOURCES[function.logical_id]["Properties"]["Policies"]:
+        assert set(policy) == {"Version", "Statement"}  # no managed policy, no SAM template
+        yield from policy["Statement"]
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def target_of(resource: Any) -> tuple[str, str]:
+    """Which resource of this template an ARN is of, and what follows it."""
+    match resource:
+        case {"Fn::GetAtt": [name, "Arn"]} | {"Ref": name}:
+            return name, ""
+        case {"Fn::Sub": str(text)}:
+            found = re.fullmatch(r"\$\{(\w+)\.Arn\}(/.*)", text)
+            assert found is not None, text
+            return found[1], found[2]
+    raise AssertionError(f"not an ARN of this template: {resource}")
+
+
+@each_function
+def test_it_may_do_named_things_with_named_resources(function: Function) -> None:
+    for statement in statements(function):
+        assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        for resource in listed(statement["Resource"]):
+            name, suffix = target_of(resource)
+            kind = RESOURCES[name]["Type"]
+            assert set(listed(statement["Action"])) <= ACTIONS[kind]
+            if kind == "AWS::S3::Bucket":
+                assert suffix == "/packages/*"
+            elif kind == "AWS::DynamoDB::Table":
+                assert suffix == "" or re.fullmatch(r"/index/[a-z_]+", suffix)
+            else:
+                assert suffix == ""
+
+
+@each_function
+def test_it_may_use_what_its_variables_name_and_nothing_else(function: Function) -> None:
+    variables = RESOURCES[function.logical_id]["Properties"]["Environment"]["Variables"]
+    named = {value["Ref"] for value in variables.values() if isinstance(value, dict)} - SOURCE["Parameters"].keys()
+    allowed = {target_of(item)[0] for statement in statements(function) for item in listed(statement["Resource"])}
+
+    assert allowed == named
+
+
+def test_no_request_can_scan_a_table() -> None:
+    [api] = DESCRIPTION.apis
+    for name in {route.function for route in api.routes}:
+        for statement in statements(DESCRIPTION.functions[name]):
+            assert "dynamodb:Scan" not in listed(statement["Action"])
+
+
+@each_function
+def test_a_role_is_not_brought_along(function: Function) -> None:
+    assert "Role" not in RESOURCES[function.logical_id]["Properties"]
+
+
+@pytest.mark.parametrize("name", ["EstimateFunction", "CatalogFunction", "CreditsFunction"])
+def test_who_only_reads_conversations_and_packages_may_only_read_them(name: str) -> None:
+    for statement in statements(DESCRIPTION.functions[name]):
+        if statement["Sid"] in ("Sessions", "Catalog"):
+            assert set(listed(statement["Action"])) <= {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"}
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+@each_function
+def test_its_log_has_an_end(function: Function) -> None:
+    groups = of_type("AWS::Logs::LogGroup").values()
+    [group] = [
+        group for group in groups if group["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{{function.logical_id}}}"}
+    ]
+
+    assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert 1 <= int(DESCRIPTION.parameters["LogRetentionDays"]) <= 400
+
+
+@each_table
+def test_a_table_survives_mistakes(table: Any) -> None:
+    assert table.properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table.properties["DeletionProtectionEnabled"] is True
+    assert table.properties["SSESpecification"] == {"SSEEnabled": True}
+    assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
+    resource = RESOURCES[table.logical_id]
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+@each_table
+def test_a_table_defines_the_attributes_of_its_keys_and_no_others(table: Any) -> None:
+    schemas = [table.properties, *table.properties.get("GlobalSecondaryIndexes", [])]
+    keys = {key["AttributeName"] for schema in schemas for key in schema["KeySchema"]}
+
+    assert {attribute["AttributeName"] for attribute in table.properties["AttributeDefinitions"]} == keys
+
+
+def test_nothing_in_the_bucket_is_public() -> None:
+    for properties in of_type("AWS::S3::Bucket").values():
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        assert len(properties["PublicAccessBlockConfiguration"]) == 4
+        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert "BucketEncryption" in properties
+
+
+# --- routes -----------------------------------------------------------------------------------------------------------
+
+
+def routes_in_code(function: Function) -> set[tuple[str, str]]:
+    """(method, path) of every `@app.get("…")` and the like."""
+    return {
+        (decorator.func.attr.upper(), BASE_PATH + str(decorator.args[0].value))
+        for node in ast.walk(app_of(function))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Attribute)
+        and isinstance(decorator.func.value, ast.Name)
+        and decorator.func.value.id == "app"
+        and isinstance(decorator.args[0], ast.Constant)
+    }
+
+
+@each_function
+def test_every_route_of_the_template_is_one_of_the_code_and_the_other_way_round(function: Function) -> None:
+    [api] = DESCRIPTION.apis
+    described = {(route.method, route.path) for route in api.routes if route.function == function.logical_id}
+    in_code = {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in routes_in_code(function)}
+
+    assert described == in_code
+    assert described or function.logical_id in SCHEDULED
+
+
+def test_the_stage_and_the_base_path_make_that_of_the_contract() -> None:
+    [api] = DESCRIPTION.apis
+
+    assert f"/{api.stage}{BASE_PATH}" == "/api/v1"
+    assert SOURCE["Outputs"]["ApiUrl"]["Value"]["Fn::Sub"].endswith("/api/v1")
+
+
+def test_a_route_is_waited_for_as_long_as_its_function_runs() -> None:
+    [api] = DESCRIPTION.apis
+
+    for route in api.routes:
+        assert route.timeout >= DESCRIPTION.functions[route.function].timeout
+
+
+def test_browsers_may_send_what_the_functions_take() -> None:
+    """The gateway answers preflight requests, the functions everything else: both have to allow the same."""
+    [api] = DESCRIPTION.apis
+    for mock in api.mocks:
+        headers = {name.lower(): value for name, value in mock.headers.items()}
+        assert headers["access-control-allow-origin"] == DESCRIPTION.parameters["FrontendUrl"]
+        assert set(headers["access-control-allow-headers"].split(",")) == {
+            "authorization",
+            "content-type",
+            "idempotency-key",
+        }
+    assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+SCHEDULES = [
+    (name, event["Properties"])
+    for name, properties in of_type("AWS::Serverless::Function").items()
+    for event in properties["Events"].values()
+    if event["Type"] != "Api"
+]
+SCHEDULED = {name for name, _ in SCHEDULES}
+
+
+@pytest.mark.parametrize(("name", "schedule"), SCHEDULES, ids=[str(name) for name, _ in SCHEDULES])
+def test_scheduled_work_knows_its_task_and_time_and_is_not_lost(name: str, schedule: dict[str, Any]) -> None:
+    """The time is that of the schedule, not of the call, so that a late or repeated one does the same."""
+    event = json.loads(schedule["Input"])
+    texts = {node.value for node in ast.walk(app_of(DESCRIPTION.functions[name])) if isinstance(node, ast.Constant)}
+
+    assert event["task"] in texts
+    assert event["at"] == "<aws.scheduler.scheduled-time>"
+    assert schedule["RetryPolicy"]["MaximumRetryAttempts"] >= 1
+    queue, attribute = schedule["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
+    assert (RESOURCES[queue]["Type"], attribute) == ("AWS::SQS::Queue", "Arn")
+
+
+def test_a_queue_of_failures_is_watched() -> None:
+    dimensions = [
+        dimension for alarm in ALARMS.values() for metric in watched(alarm) for dimension in metric["Dimensions"]
+    ]
+    queues = {item["Value"]["Fn::GetAtt"][0] for item in dimensions if item["Name"] == "QueueName"}
+
+    assert queues == set(of_type("AWS::SQS::Queue"))
+
+
+# --- alarms -----------------------------------------------------------------------------------------------------------
+
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+
+
+def watched(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics of an alarm: one, or those that its expression is made of."""
+    return [item["MetricStat"]["Metric"] for item in alarm.get("Metrics", []) if "MetricStat" in item] or [alarm]
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_watches_metrics_that_exist(name: str) -> None:
+    for metric in watched(ALARMS[name]):
+        [dimension] = metric["Dimensions"]
+        if metric["Namespace"] == "AWS/Lambda":
+            assert dimension["Name"] == "FunctionName"
+            assert dimension["Value"]["Ref"] in DESCRIPTION.functions
+        elif not metric["Namespace"].startswith("AWS/"):
+            assert metric["Namespace"] == metrics.namespace
+            assert metric["MetricName"] in {item.value for item in Metric}
+            assert dimension["Name"] == "service"
+            assert dimension["Value"] in {function.short_name for function in FUNCTIONS}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_reaches_somebody(name: str) -> None:
+    assert ALARMS[name]["AlarmActions"] == {
+        "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
+    }
+    assert ALARMS[name]["TreatMissingData"] == "notBreaching"
+
+
+def test_errors_of_every_function_behind_the_api_raise_an_alarm() -> None:
+    [api] = DESCRIPTION.apis
+    services = {
+        metric["Dimensions"][0]["Value"]
+        for alarm in ALARMS.values()
+        for metric in watched(alarm)
+        if metric["MetricName"] == Metric.UNHANDLED_ERROR.value
+    }
+
+    assert services == {DESCRIPTION.functions[route.function].short_name for route in api.routes}
+
+
+def test_an_expression_adds_up_all_of_its_metrics() -> None:
+    for alarm in ALARMS.values():
+        parts = {item["Id"]: item for item in alarm.get("Metrics", [])}
+        for item in parts.values():
+            if "Expression" in item:
+                used = set(re.findall(r"FILL\((\w+), 0\)", item["Expression"]))
+                assert used == {id_ for id_, part in parts.items() if "MetricStat" in part}
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_outputs_name_what_an_operator_needs() -> None:
+    kinds = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret")
+    named = {value["Value"]["Ref"] for value in SOURCE["Outputs"].values() if "Ref" in value["Value"]}
+
+    assert named == {name for name, resource in RESOURCES.items() if resource["Type"] in kinds}

@@ -1,0 +1,601 @@
+"""Who a token speaks for: every good one is understood, every other one gets the same answer."""
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import example, given
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from playground.adapters.tokens import LONGEST_SUBJECT, LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
+from playground.domain.errors import StoreUnavailableError, UnauthorizedError
+from playground.http import authenticator
+from playground.settings import AuthSettings
+
+ISSUER, AUDIENCE = "https://issuer.test", "playground-test"
+OLD, NEW = "an older secret of exactly enough bytes!", "the newest secret with enough bytes in it"
+
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+ED_KEY = ed25519.Ed25519PrivateKey.generate()
+OTHER_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ASYMMETRIC = [("RS256", "rsa-1", RSA_KEY), ("ES256", "ec-1", EC_KEY), ("EdDSA", "ed-1", ED_KEY)]
+KEY_SET = {
+    "keys": [
+        {**RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True), "kid": "rsa-1", "use": "sig"},
+        {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": "ec-1", "use": "sig"},
+        {**OKPAlgorithm.to_jwk(ED_KEY.public_key(), as_dict=True), "kid": "ed-1"},
+    ]
+}
+
+
+def verifier(*secrets: str, algorithm: str = "HS256") -> TokenVerifier:
+    keys = shared_secrets(secrets or (NEW,), algorithm)
+    return TokenVerifier(algorithm=algorithm, issuer=ISSUER, audience=AUDIENCE, keys=keys)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Good claims; a change to None leaves one out."""
+    good = {"sub": "alice", "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 600}
+    return {name: value for name, value in {**good, **changes}.items() if value is not None}
+
+
+def signed(key: Any = NEW, algorithm: str = "HS256", headers: dict[str, Any] | None = None, **changes: Any) -> str:
+    return "Bearer " + jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
+
+
+def segment(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def hand_signed(payload: bytes, header: bytes = b'{"alg":"HS256","typ":"JWT"}', secret: bytes = NEW.encode()) -> str:
+    """For what PyJWT refuses to sign."""
+    content = f"{segment(header)}.{segment(payload)}"
+    return f"Bearer {content}.{segment(hmac.new(secret, content.encode(), hashlib.sha256).digest())}"
+
+
+def assert_refused(verify: TokenVerifier, authorization: str | None) -> None:
+    with pytest.raises(UnauthorizedError) as caught:
+        verify(authorization)
+    assert (caught.value.message, caught.value.facts) == ("A valid access token is required.", {})
+    assert caught.value.reason
+
+
+# --- shared secrets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_token_speaks_for_its_subject(algorithm: str) -> None:
+    secret = "x" * 64
+
+    assert verifier(secret, algorithm=algorithm)(signed(secret, algorithm)) == "alice"
+
+
+def test_every_listed_secret_is_accepted() -> None:
+    """So that one can be replaced without an outage: tokens of the old one live until they expire."""
+    verify = verifier(NEW, OLD)
+
+    assert [verify(signed(NEW)), verify(signed(OLD, sub="bob"))] == ["alice", "bob"]
+
+
+def test_a_secret_that_is_not_listed_any_more_is_refused() -> None:
+    assert_refused(verifier(NEW), signed(OLD))
+
+
+def test_an_expired_token_of_the_older_secret_stays_expired() -> None:
+    assert_refused(verifier(NEW, OLD), signed(OLD, exp=int(time.time()) - 3600))
+
+
+def test_without_a_secret_nothing_starts() -> None:
+    with pytest.raises(ValueError, match="AuthSecret"):
+        shared_secrets([], "HS256")
+
+
+@pytest.mark.parametrize(("algorithm", "least"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_a_secret_shorter_than_the_hash_is_refused_and_not_shown(algorithm: str, least: int) -> None:
+    shared_secrets(["s" * least], algorithm)
+    with pytest.raises(ValueError, match=f"secret 2 for {algorithm} is {least - 1} bytes") as caught:
+        shared_secrets(["s" * least, "q" * (least - 1)], algorithm)
+    assert "qq" not in str(caught.value)
+
+
+def test_the_length_of_a_secret_is_in_bytes() -> None:
+    shared_secrets(["ü" * 16], "HS256")
+    with pytest.raises(ValueError, match="is 30 bytes"):
+        shared_secrets(["ü" * 15], "HS256")
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "  Bearer ", "Bearer  "])
+def test_the_scheme_may_be_spelled_in_any_case(scheme: str) -> None:
+    assert verifier()(signed().replace("Bearer", scheme)) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "changes"),
+    [
+        ({"exp": -30}, {}),
+        ({"nbf": 30}, {}),
+        ({}, {"aud": ["somebody-else", AUDIENCE]}),
+        ({"iat": 0, "nbf": 0}, {"jti": "id", "scope": "anything"}),
+    ],
+    ids=["expired within the leeway", "not yet valid within the leeway", "several audiences", "more claims"],
+)
+def test_good_tokens(seconds: dict[str, int], changes: dict[str, Any]) -> None:
+    assert verifier()(signed(**from_now(seconds), **changes)) == "alice"
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [{"exp": -3600}, {"exp": -61}, {"exp": -1_000_000_000}, {"nbf": 3600}, {"nbf": 90}, {"iat": 3600}],
+    ids=str,
+)
+def test_bad_times(seconds: dict[str, int]) -> None:
+    assert_refused(verifier(), signed(**from_now(seconds)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": None},
+        {"iss": "https://somebody.else"},
+        {"iss": ISSUER + "/"},
+        {"iss": None},
+        {"aud": "somebody-else"},
+        {"aud": ["one", "two"]},
+        {"aud": []},
+        {"aud": None},
+    ],
+    ids=str,
+)
+def test_bad_claims(changes: dict[str, Any]) -> None:
+    assert_refused(verifier(), signed(**changes))
+
+
+def from_now(seconds: dict[str, int]) -> dict[str, Any]:
+    return {name: int(time.time()) + offset for name, offset in seconds.items()}
+
+
+def test_the_subject_comes_before_the_user_id() -> None:
+    verify = verifier()
+
+    assert verify(signed(sub="alice", user_id="bob")) == "alice"
+    assert verify(signed(sub=None, user_id="bob")) == "bob"
+    assert_refused(verify, signed(sub=None))
+
+
+@pytest.mark.parametrize(
+    "subject", [5, 1.5, True, ["alice"], {"id": "alice"}, "", "a\nb", "a\0", "\u202ealice", "a" * 129], ids=repr
+)
+def test_subjects_that_no_key_can_be_made_of(subject: Any) -> None:
+    verify = verifier()
+
+    assert_refused(verify, hand_signed(json.dumps(claims(sub=subject)).encode()))
+    assert_refused(verify, hand_signed(json.dumps(claims(sub=None, user_id=subject)).encode()))
+
+
+@pytest.mark.parametrize("subject", [" ", "   "], ids=repr)
+def test_a_blank_subject_is_nobody(subject: str) -> None:
+    assert_refused(verifier(), signed(sub=subject))
+
+
+@pytest.mark.parametrize("subject", ["a", "user@example.com", "auth0|5f7c8ec7c33c6c004bbafe82", "Zoë", "a" * 128])
+def test_ordinary_subjects(subject: str) -> None:
+    assert verifier()(signed(sub=subject)) == subject
+    assert LONGEST_SUBJECT == 128
+
+
+# --- no token, or none that we signed ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic YWxpY2U6c2VjcmV0",
+        "Token abc",
+        "Bearer abc",
+        "Bearer a.b.c",
+        "Bearer ..",
+        "Bearer null",
+        "Bearer \ud800",
+        signed().removeprefix("Bearer "),
+        signed().replace("Bearer ", "Bearer"),
+        signed().replace("Bearer ", "Bearer Bearer "),
+        signed() + "x",
+        signed().rsplit(".", 1)[0] + ".",
+        signed() + ", " + signed(),
+        "Bearer " + "a" * 9 * 1024,
+    ],
+    ids=range(18),
+)
+def test_garbage(authorization: str | None) -> None:
+    assert_refused(verifier(), authorization)
+
+
+def test_a_token_is_read_up_to_its_limit() -> None:
+    lengths = set()
+    for padding in range(5_700, 6_000, 3):
+        authorization = signed(more="p" * padding)
+        short = len(authorization) - len("Bearer ") <= LONGEST_TOKEN
+        lengths.add(short)
+        if short:
+            assert verifier()(authorization) == "alice"
+        else:
+            assert_refused(verifier(), authorization)
+    assert lengths == {True, False}
+    assert LONGEST_TOKEN == 8 * 1024
+
+
+def test_an_unsigned_token_is_refused() -> None:
+    header = b'{"alg":"none","typ":"JWT"}'
+    content = f"{segment(header)}.{segment(json.dumps(claims()).encode())}"
+
+    assert_refused(verifier(), f"Bearer {content}.")
+    assert_refused(verifier(), f"Bearer {content}.{segment(b'signature')}")
+    assert_refused(verifier(), signed("", "none"))
+
+
+def test_another_algorithm_with_the_right_secret_is_refused() -> None:
+    secret = "x" * 64
+
+    assert_refused(verifier(secret, algorithm="HS256"), signed(secret, "HS512"))
+    assert_refused(verifier(secret, algorithm="HS512"), signed(secret, "HS256"))
+
+
+def test_a_changed_payload_is_refused() -> None:
+    header, payload, signature = signed().removeprefix("Bearer ").split(".")
+    forged = json.dumps({**json.loads(base64.urlsafe_b64decode(payload + "==")), "sub": "bob"}).encode()
+
+    assert_refused(verifier(), f"Bearer {header}.{segment(forged)}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"null", b"[]", b"5", b"{", b"\xff", b"[" * 5000, b'{"exp":1e999}', b'{"exp":NaN}'], ids=range(9)
+)
+def test_a_payload_that_is_no_object_is_refused(payload: bytes) -> None:
+    assert_refused(verifier(), hand_signed(payload))
+
+
+# Words of the format itself get further into the code than random text.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c", "zip"]),
+    st.sampled_from(["HS256", "none", "RS256", "JWT", ["b64"], "rsa-1", ""]) | JSON,
+) | st.just({"alg": "HS256"})
+CLAIMS = st.dictionaries(
+    st.sampled_from(["sub", "user_id", "iss", "aud", "exp", "nbf", "iat", "jti"]),
+    st.sampled_from([ISSUER, AUDIENCE, [AUDIENCE], "alice", 4_000_000_000, 0, 10**30]) | JSON,
+)
+
+
+def answers_properly(verify: TokenVerifier, authorization: str) -> None:
+    try:
+        subject = verify(authorization)
+    except UnauthorizedError as error:
+        assert error.message == "A valid access token is required."  # noqa: PT017 - an answer is fine, too
+    else:
+        assert 0 < len(subject) <= LONGEST_SUBJECT
+
+
+@given(st.text())
+@example("Bearer \ud800.\udfff.\x00")
+@example("Bearer " + segment(b"[" * 5000) + ".e30.AAAA")
+def test_no_header_makes_it_fail_otherwise(text: str) -> None:
+    for authorization in (text, f"Bearer {text}", f"Bearer {text}.{text}.{text}"):
+        answers_properly(verifier(), authorization)
+
+
+@given(HEADERS, CLAIMS)
+def test_no_token_makes_it_fail_otherwise(header: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Also with a good signature: an issuer may have bugs, too."""
+    answers_properly(verifier(), hand_signed(json.dumps(payload).encode(), json.dumps(header).encode()))
+    good = {"iss": ISSUER, "aud": AUDIENCE, "exp": 4_000_000_000, **payload}
+    answers_properly(verifier(), hand_signed(json.dumps(good).encode()))
+
+
+# --- a key set --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class KeyServer:
+    """A key set over HTTP on loopback. `status`, `body` and `location` may be changed at any time."""
+
+    body: bytes = json.dumps(KEY_SET).encode()
+    status: int = 200
+    location: str | None = None
+    requests: int = 0
+    url: str = ""
+
+
+@contextmanager
+def serving() -> Iterator[KeyServer]:
+    state = KeyServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.requests += 1
+            self.send_response(state.status)
+            if state.location is not None:
+                self.send_header("location", state.location)
+            self.send_header("content-length", str(len(state.body)))
+            self.end_headers()
+            self.wfile.write(state.body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[KeyServer]:
+    with serving() as state:
+        yield state
+
+
+def by_key_set(url: str, algorithm: str = "RS256") -> TokenVerifier:
+    return TokenVerifier(algorithm=algorithm, issuer=ISSUER, audience=AUDIENCE, keys=key_set(url))
+
+
+def rsa_signed(kid: Any = "rsa-1", key: Any = RSA_KEY, headers: dict[str, Any] | None = None) -> str:
+    return signed(key, "RS256", {**({} if kid is None else {"kid": kid}), **(headers or {})})
+
+
+@pytest.mark.parametrize(("algorithm", "kid", "key"), ASYMMETRIC, ids=[name for name, _, _ in ASYMMETRIC])
+def test_the_key_that_the_token_names_verifies_it(server: KeyServer, algorithm: str, kid: str, key: Any) -> None:
+    assert by_key_set(server.url, algorithm)(signed(key, algorithm, {"kid": kid})) == "alice"
+
+
+def test_the_key_set_is_fetched_once_for_many_tokens(server: KeyServer) -> None:
+    verify = by_key_set(server.url)
+    assert server.requests == 0  # not at start: a key set that is down must not keep a function from starting
+
+    assert [verify(rsa_signed()) for _ in range(20)] == ["alice"] * 20
+    assert server.requests == 1
+
+
+def test_unknown_keys_do_not_have_the_set_fetched_again_and_again(server: KeyServer) -> None:
+    """Anybody can invent key ids; the issuer must not get a request for each."""
+    verify = by_key_set(server.url)
+    for number in range(30):
+        assert_refused(verify, rsa_signed(f"invented-{number}"))
+
+    assert server.requests <= 2
+    assert verify(rsa_signed()) == "alice"
+
+
+@pytest.mark.parametrize("kid", [None, "", "ec-1", "nobody"], ids=repr)
+def test_a_token_without_a_fitting_key_is_refused(server: KeyServer, kid: str | None) -> None:
+    assert_refused(by_key_set(server.url), rsa_signed(kid))
+
+
+@pytest.mark.parametrize("kid", [5, None, ["rsa-1"], {"kid": "rsa-1"}, True], ids=repr)
+def test_a_key_id_that_is_no_text_is_refused(server: KeyServer, kid: Any) -> None:
+    header = json.dumps({"alg": "RS256", "kid": kid}).encode()
+
+    assert_refused(by_key_set(server.url), hand_signed(json.dumps(claims()).encode(), header))
+    assert server.requests == 0
+
+
+def test_a_token_of_another_key_under_a_known_id_is_refused(server: KeyServer) -> None:
+    assert_refused(by_key_set(server.url), rsa_signed(key=OTHER_RSA_KEY))
+
+
+def test_a_public_key_is_no_shared_secret(server: KeyServer) -> None:
+    """An HS256 token that is signed with the published key, which everybody has."""
+    public = RSA_KEY.public_key()
+    spellings = [
+        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+        public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
+        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1),
+        json.dumps(KEY_SET["keys"][0]).encode(),
+    ]
+    verify = by_key_set(server.url)
+    for secret in spellings:
+        for algorithm in ("HS256", "RS256"):
+            header = json.dumps({"alg": algorithm, "kid": "rsa-1"}).encode()
+            assert_refused(verify, hand_signed(json.dumps(claims()).encode(), header, secret))
+
+
+def test_keys_that_a_token_brings_along_are_not_looked_at(server: KeyServer) -> None:
+    own = {**RSAAlgorithm.to_jwk(OTHER_RSA_KEY.public_key(), as_dict=True), "kid": "rsa-1"}
+    with serving() as elsewhere:
+        elsewhere.body = json.dumps({"keys": [own]}).encode()
+        for headers in (
+            {"jwk": own},
+            {"jku": elsewhere.url},
+            {"x5u": elsewhere.url},
+            {"jku": elsewhere.url, "jwk": own},
+        ):
+            assert_refused(by_key_set(server.url), rsa_signed(key=OTHER_RSA_KEY, headers=headers))
+            assert by_key_set(server.url)(rsa_signed(headers=headers)) == "alice"
+        assert elsewhere.requests == 0
+
+
+def test_a_redirect_is_not_followed(server: KeyServer) -> None:
+    with serving() as elsewhere:
+        server.status, server.location = 302, elsewhere.url
+        with pytest.raises(StoreUnavailableError):
+            by_key_set(server.url)(rsa_signed())
+        assert (server.requests, elsewhere.requests) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_key_set_that_is_down_is_not_the_callers_fault(server: KeyServer, status: int) -> None:
+    verify = by_key_set(server.url)
+    server.status = status
+    with pytest.raises(StoreUnavailableError):
+        verify(rsa_signed())
+
+    server.status = 200
+    assert verify(rsa_signed()) == "alice"
+
+
+def test_nobody_at_the_address_is_not_the_callers_fault() -> None:
+    with serving() as state:
+        url = state.url
+    with pytest.raises(StoreUnavailableError):
+        by_key_set(url)(rsa_signed())
+
+
+def test_known_keys_outlive_an_outage_of_the_key_set(server: KeyServer) -> None:
+    verify = by_key_set(server.url)
+    verify(rsa_signed())
+    server.status = 503
+
+    assert verify(rsa_signed()) == "alice"
+    assert_refused(verify, rsa_signed("invented"))
+
+
+def test_a_malformed_token_has_nothing_fetched(server: KeyServer) -> None:
+    for authorization in ("Bearer abc", "Bearer a.b.c", "Basic abc", rsa_signed(None), None):
+        assert_refused(by_key_set(server.url), authorization)
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "?"}]}', b"\xff"])
+def test_a_key_set_that_says_nothing_useful_is_not_the_callers_fault(server: KeyServer, body: bytes) -> None:
+    """As when a proxy answers in place of the issuer: signing everybody out would be the wrong answer."""
+    server.body = body
+    with pytest.raises(StoreUnavailableError):
+        by_key_set(server.url)(rsa_signed())
+
+
+@contextmanager
+def resetting(before: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server whose connections are reset, after `before`."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            before(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/keys"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [lambda connection: None, lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n")],
+    ids=["before the answer", "in the middle of it"],
+)
+def test_a_connection_that_breaks_is_not_the_callers_fault(before: Callable[[socket.socket], None]) -> None:
+    with resetting(before) as url, pytest.raises(StoreUnavailableError):
+        by_key_set(url)(rsa_signed())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "keys.json",
+        "http://registry.example/keys",
+        "http://127.0.0.1.example/keys",
+        "http://localhost@registry.example/keys",
+        "http://0.0.0.0/keys",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/keys",
+    ],
+)
+def test_keys_come_over_https_or_from_this_machine(url: str) -> None:
+    with pytest.raises(ValueError, match="https://"):
+        key_set(url)
+
+
+@pytest.mark.parametrize("url", ["https://registry.example/keys", "http://127.0.0.1:1/keys", "http://localhost:1/keys"])
+def test_addresses_that_keys_may_come_from(url: str) -> None:
+    assert callable(key_set(url))
+
+
+# --- as a function builds it ------------------------------------------------------------------------------------------
+
+
+class Vault:
+    """As much of a Secrets Manager client as is used."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.asked: list[str] = []
+
+    def get_secret_value(self, *, SecretId: str) -> dict[str, Any]:  # noqa: N803 - the vendor's name
+        self.asked.append(SecretId)
+        return {"SecretString": json.dumps(self.value)}
+
+
+def auth_settings(algorithm: str = "HS256", url: str = "") -> AuthSettings:
+    return AuthSettings(
+        auth_algorithm=algorithm,
+        auth_issuer=ISSUER,
+        auth_audience=AUDIENCE,
+        auth_secret_arn="arn:secret",
+        auth_jwks_url=url,
+    )
+
+
+def test_an_authenticator_takes_its_secrets_from_the_vault() -> None:
+    vault = Vault({"secrets": [NEW, OLD]})
+    authenticate = authenticator(auth_settings(), lambda: vault)
+
+    assert [authenticate(signed(NEW)), authenticate(signed(OLD))] == ["alice", "alice"]
+    assert vault.asked == ["arn:secret"]
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"secrets": []}, {"secrets": None}, {"secrets": ["short"]}, {"secrets": NEW}], ids=str
+)
+def test_an_authenticator_without_a_good_secret_does_not_start(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"secret|AuthSecret") as caught:
+        authenticator(auth_settings(), lambda: Vault(value))
+    assert "short" not in str(caught.value)
+
+
+def test_an_authenticator_with_a_key_set_needs_no_vault(server: KeyServer) -> None:
+    vault = Vault({})
+    authenticate = authenticator(auth_settings("RS256", server.url), lambda: vault)
+
+    assert (authenticate(rsa_signed()), vault.asked) == ("alice", [])
+
+
+def test_an_authenticator_without_an_address_does_not_start() -> None:
+    with pytest.raises(ValueError, match="https://"):
+        authenticator(auth_settings("RS256"), lambda: Vault({}))
