@@ -140,6 +140,8 @@ def _transaction(entry: Entry) -> Transaction:
         run_id=entry.run_id,
         purchase_id=entry.purchase_id,
         created_at=entry.created_at,
+        business_key=entry.business_key,
+        previous_hash=entry.previous_hash,
         hash=entry.hash,
     )
 

@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""Check a receipt of the playground without trusting the playground: standard library only, nothing of the service.
+
+python3 tools/verify_receipt.py receipt.json
+python3 tools/verify_receipt.py --entry line.json --user alice receipt.json
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+PRICES = Path(__file__).resolve().parent.parent / "layers" / "shared" / "playground" / "data" / "prices.json"
+NANO_PER_CENT = 10_000_000
+BUCKETS = ("monthly", "rollover", "purchased")
+CLASSES = {
+    "input_tokens": "input_nano",
+    "output_tokens": "output_nano",
+    "cache_write_tokens": "cache_write_nano",
+    "cache_read_tokens": "cache_read_nano",
+}
+
+DESCRIPTION = """\
+Work the charge of a run out again, from the tokens that were measured and the published prices, and compare it with
+the receipt, step by step. With the ledger's line, work out its hash, too: then the receipt also says what the ledger
+says, and the line is the one that its hash names.
+"""
+EPILOG = """\
+where the files come from:
+  RECEIPT   GET /playground/runs/{run_id}: the whole answer; - or nothing reads it from stdin
+  --entry   one of the transactions of GET /playground/credits/history?type=spend, or the whole answer: then the line
+            that the receipt names is taken
+  --user    whose account it is: the "sub" of the token; it is part of the hash
+  --prices  the price table; a receipt names its version, and only that one will do
+
+what it cannot see:
+  Whether the model really used so many tokens; and of prompt_tokens, max_tokens and wanted_max_tokens, changes that
+  leave the ceiling where it is.
+
+exit status:
+  0  everything is as it should be
+  1  something is not, or could not be read
+"""
+
+
+class ReceiptError(Exception):
+    """What was given cannot be checked."""
+
+
+class Check:
+    """Prints one equation after the other and remembers whether all of them were right."""
+
+    def __init__(self) -> None:
+        self.wrong = 0
+
+    def equals(self, what: str, equation: str, result: object, claimed: object) -> None:
+        """`what = equation = result`, and the receipt claims the same."""
+        right = type(result) is type(claimed) and result == claimed
+        self.wrong += not right
+        middle = f"{equation} = " if equation else ""
+        print(f"{what:<14} = {middle}{_shown(result)}   {'ok' if right else f'WRONG: it says {_shown(claimed)}'}")
+
+    def holds(self, what: str, right: bool) -> None:
+        self.wrong += not right
+        print(f"{what}   {'ok' if right else 'WRONG'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="verify_receipt.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("receipt", metavar="RECEIPT", nargs="?", default="-", help="JSON of the receipt")
+    parser.add_argument("--prices", type=Path, default=PRICES, help="price table (default: the one of this repository)")
+    parser.add_argument("--entry", help="JSON of the ledger's line")
+    parser.add_argument("--user", help="user id, with --entry")
+    options = parser.parse_args(arguments)
+    if (options.entry is None) != (options.user is None):
+        parser.error("--entry and --user belong together")
+    check = Check()
+    try:
+        receipt = read(options.receipt)
+        verify(receipt, read(str(options.prices)), check)
+        if options.entry is not None:
+            verify_entry(receipt, read(options.entry), options.user, check)
+    except ReceiptError as error:
+        print(f"cannot be checked: {error}", file=sys.stderr)
+        return 1
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        print(
+            f"cannot be checked: a field is missing or of another type ({type(error).__name__}: {error})",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{check.wrong} wrong" if check.wrong else "the receipt is right")
+    return 1 if check.wrong else 0
+
+
+def read(name: str) -> dict[str, Any]:
+    """The JSON object in a file, or on stdin. Raises ReceiptError."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ReceiptError(f"{name}: {error}") from None
+    if not isinstance(value, dict):
+        raise ReceiptError(f"{name} is not a JSON object")
+    return value
+
+
+def verify(receipt: dict[str, Any], prices: dict[str, Any], check: Check) -> None:
+    """The receipt by itself, and by the price table. Raises ReceiptError for a table of another version."""
+    print(f"{receipt['run_id']} · {receipt['status']} · {receipt['model']} · prices of {receipt['price_version']}")
+    if receipt["status"] != "settled":
+        verify_unpaid(receipt, check)
+        return
+    if receipt["price_version"] != prices["version"]:
+        raise ReceiptError(
+            f"it was priced by the table of {receipt['price_version']}, this one is of {prices['version']}: name that "
+            "one with --prices"
+        )
+    model = next((row for row in prices["models"] if row["name"] == receipt["model"]), None)
+    if model is None:
+        raise ReceiptError(f"the table has no model {receipt['model']}")
+    usage, price = receipt["usage"], receipt["price"]
+    for name in CLASSES:
+        if whole(usage[name]) < 0:
+            raise ReceiptError(f"{name} is negative")
+
+    cost = verify_cost(usage, price, model, check)
+    credits_ = verify_credits(cost, usage, price, model, prices, check)
+    ceiling = ceiling_of(whole(receipt["prompt_tokens"]), whole(receipt["max_tokens"]), model, prices)
+    how = (
+        f"the same for {receipt['prompt_tokens']:,} tokens, all written to the cache, and {receipt['max_tokens']:,} out"
+    )
+    check.equals("ceiling", how, ceiling, receipt["ceiling"])
+    charge = min(credits_, ceiling)
+    check.equals("charge", f"min({credits_}, {ceiling})", charge, receipt["credits_spent"])
+    check.equals("overrun", f"{credits_} − {charge}", credits_ - charge, receipt["overrun"])
+    taken = [whole(receipt["buckets"][name]) for name in BUCKETS]
+    check.equals("buckets", " + ".join(map(str, taken)), sum(taken), -charge)
+    check.holds("every bucket gives or stays", max(taken) <= 0)
+    check.holds("balance_after is not negative", whole(receipt["balance_after"]) >= 0)
+    check.holds("max_tokens is at most wanted_max_tokens", receipt["max_tokens"] <= whole(receipt["wanted_max_tokens"]))
+    milliseconds = (moment(receipt["ended_at"]) - moment(receipt["started_at"])).total_seconds() * 1000
+    check.equals("duration_ms", "ended_at − started_at", round(milliseconds), receipt["duration_ms"])
+
+
+def verify_unpaid(receipt: dict[str, Any], check: Check) -> None:
+    for name in ("credits_spent", "overrun"):
+        check.equals(name, "", 0, receipt[name])
+    for name in ("usage", "price", "buckets", "balance_after", "entry_seq", "entry_hash", "response"):
+        check.holds(f"no {name}", receipt[name] is None)
+
+
+def verify_cost(usage: dict[str, int], price: dict[str, int], model: dict[str, Any], check: Check) -> int:
+    """What the provider bills, in nano-dollars ($0.000000001)."""
+    terms = [(usage[tokens], model[nano]) for tokens, nano in CLASSES.items()]
+    equation = " + ".join(f"{tokens:,} × {nano:,}" for tokens, nano in terms)
+    cost: int = sum(tokens * nano for tokens, nano in terms)
+    if is_long(usage["input_tokens"] + usage["cache_write_tokens"] + usage["cache_read_tokens"], model):
+        equation, cost = f"({equation}) × {model['long_prompt_factor']}", cost * int(model["long_prompt_factor"])
+    check.equals("provider cost", equation, cost, price["cost_nano_dollars"])
+    return cost
+
+
+def verify_credits(
+    cost: int,
+    usage: dict[str, int],
+    price: dict[str, int],
+    model: dict[str, Any],
+    prices: dict[str, Any],
+    check: Check,
+) -> int:
+    kept, cheapest = kept_of_a_credit(prices)
+    floor = ceil(cost / kept)
+    equation = f"ceil({cost:,} ÷ ({cheapest} × {100 - prices['margin_percent']} %))"
+    check.equals("floor", equation, floor, price["floor"])
+    tokens = sum(usage[name] for name in CLASSES)
+    tier = tier_of(tokens, prices)
+    check.equals(
+        "tier", f"tier of {' + '.join(f'{usage[name]:,}' for name in CLASSES)} = {tokens:,} tokens", tier, price["tier"]
+    )
+    check.equals("factor", "", model["factor"], price["factor"])
+    credits_ = max(tier * int(model["factor"]), floor)
+    check.equals("credits", f"max({tier} × {model['factor']}, {floor})", credits_, price["credits"])
+    return credits_
+
+
+def kept_of_a_credit(prices: dict[str, Any]) -> tuple[Fraction, str]:
+    """What may be spent on the provider for one credit, in nano-dollars; and the cheapest credit on sale, in words."""
+    sold: list[tuple[int, int]] = [
+        (pack["price_cents"], pack["credits"]) for pack in [*prices["packs"], prices["plan"]]
+    ]
+    cents, credits_ = min(sold, key=lambda offer: Fraction(*offer))
+    value = Fraction(cents * NANO_PER_CENT, credits_)
+    return value * (100 - prices["margin_percent"]) / 100, f"{cents * NANO_PER_CENT:,} ÷ {credits_}"
+
+
+def tier_of(tokens: int, prices: dict[str, Any]) -> int:
+    steps = prices["tiers"]["steps"]
+    for up_to, credits_ in steps:
+        if tokens <= up_to:
+            return int(credits_)
+    last, credits_ = steps[-1]
+    return int(credits_) + ceil(Fraction(tokens - last, prices["tiers"]["further_tokens"]))
+
+
+def ceiling_of(prompt_tokens: int, max_tokens: int, model: dict[str, Any], prices: dict[str, Any]) -> int:
+    """The most that the run could cost: every token of the prompt in the dearest class, as many out as allowed."""
+    cost: int = prompt_tokens * max(model["input_nano"], model["cache_write_nano"]) + max_tokens * model["output_nano"]
+    if is_long(prompt_tokens, model):
+        cost *= model["long_prompt_factor"]
+    kept, _ = kept_of_a_credit(prices)
+    return max(tier_of(prompt_tokens + max_tokens, prices) * int(model["factor"]), ceil(cost / kept))
+
+
+def is_long(prompt_tokens: int, model: dict[str, Any]) -> bool:
+    threshold: float = model.get("long_prompt_tokens", float("inf"))
+    return prompt_tokens > threshold
+
+
+def verify_entry(receipt: dict[str, Any], given: dict[str, Any], user_id: str, check: Check) -> None:
+    """The ledger's line: its own hash, and that the receipt says the same."""
+    if receipt["status"] != "settled":
+        raise ReceiptError(f"a run that is {receipt['status']} has no line in the ledger")
+    entry = given
+    if "transactions" in given:
+        lines = [line for line in given["transactions"] if line["run_id"] == receipt["run_id"]]
+        if not lines:
+            raise ReceiptError("no line of this run is among the transactions")
+        entry = lines[0]
+    deltas = [whole(entry["buckets"][name]) for name in BUCKETS]
+    content = {
+        "user_id": user_id,
+        "seq": entry["seq"],
+        "type": entry["type"],
+        "amount": entry["amount"],
+        "balance_after": entry["balance_after"],
+        "deltas": deltas,
+        "business_key": entry["business_key"],
+        "reason": entry["description"],
+        "created_at": entry["created_at"],
+        "previous_hash": entry["previous_hash"],
+        "run_id": entry["run_id"],
+        "session_id": entry["session_id"],
+        "purchase_id": entry["purchase_id"],
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    hash_ = hashlib.sha256(canonical.encode()).hexdigest()
+    print(f"line {entry['seq']} of {user_id}")
+    check.equals("hash", "SHA-256 of the line", hash_, entry["hash"])
+    check.equals("id", "number and hash", f"ent_{entry['seq']:010d}{hash_[:12]}", entry["id"])
+    same: list[tuple[str, object, object]] = [
+        ("entry_hash", hash_, receipt["entry_hash"]),
+        ("entry_seq", entry["seq"], receipt["entry_seq"]),
+        ("type", "spend", entry["type"]),
+        ("run_id", receipt["run_id"], entry["run_id"]),
+        ("business_key", f"run:{receipt['run_id']}", entry["business_key"]),
+        ("session_id", receipt["session_id"], entry["session_id"]),
+        ("amount", -receipt["credits_spent"], entry["amount"]),
+        ("buckets", [whole(receipt["buckets"][name]) for name in BUCKETS], deltas),
+        ("balance_after", receipt["balance_after"], entry["balance_after"]),
+        ("created_at", receipt["ended_at"], entry["created_at"]),
+    ]
+    for what, of_receipt, of_entry in same:
+        check.equals(what, "", of_receipt, of_entry)
+
+
+def whole(value: object) -> int:
+    """Raises ReceiptError for anything but a whole number."""
+    if type(value) is not int:
+        raise ReceiptError(f"{value!r} is not a whole number")
+    return value
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
