@@ -64,3 +64,11 @@ def test_prices_of_the_readme_are_those_of_the_table() -> None:
         assert f"{pack.credits}" in README
         assert f"${pack.price_cents // 100}" in README
     assert f"{PRICES.default_max_tokens:,} tokens" in README
+
+
+def test_every_test_that_the_ledger_page_names_exists() -> None:
+    page = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named <= set(re.findall(r"def (test_\w+)", sources))
+    assert len(named) > 20
