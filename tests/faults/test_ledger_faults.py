@@ -492,6 +492,22 @@ def test_an_account_that_cannot_be_read_is_unavailable(plain: Faulty, user_id: s
     assert "TransactWriteItems" not in plain.wire.sent
 
 
+def test_money_is_read_as_it_was_last_written(plain: Faulty, ledger: DynamoLedger, user_id: str) -> None:
+    """The engine always does that; the real store only does it when it is asked to."""
+    asked: list[bool] = []
+
+    def reads(wire: Wire, request: AWSPreparedRequest) -> None:
+        asked.append(json.loads(request.body).get("ConsistentRead", False))
+
+    plain.wire.always |= {"GetItem": reads, "Query": reads}
+
+    plain.ledger.account(user_id, NOW)
+    plain.ledger.run(user_id, "run_1")
+    plain.ledger.entries(user_id, before=None, limit=1, type_=None)
+
+    assert asked == [True, True, True]
+
+
 # --- conflicts and refusals together ----------------------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ class SweepHolds:
         try:
             account = self._ledger.account(user_id, now)
             expired = self._expire(account, now=now)
-            if expired:
+            if account.dead_holds(now):
                 account = self._ledger.account(user_id, now)
             self._ledger.correct_lease(account)
         except PlaygroundError as error:
