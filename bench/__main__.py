@@ -1,0 +1,190 @@
+"""`make bench`: measures what the ledger's design promises, in one run, and prints it."""
+
+import argparse
+import json
+import os
+import random
+import string
+import sys
+import time
+from collections.abc import Sequence
+
+from bench.functions import invocations
+from bench.latency import CONFLICTS, LATENCY, Crowd, Plan, a_hold, crowd, percentile, two_ways_to_hold
+from bench.units import Written
+from bench.world import SECONDS_LEFT, FixedModel, RoundTrips, World, a_request, utc_now, world
+from local.claude_double import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
+from local.process import ROOT
+from local.resources import create_resources
+from local.seed import seed as seed_packages
+from local.template import Description, read_template
+
+MOST_UNITS = 18
+MOST_ADDED = 0.5  # s
+MOST_OPEN = 20  # runs of an account, as in template.yaml
+ANSWER = 2048  # bytes
+
+DESCRIPTION = """\
+Start a store in memory and a stand-in for Claude, measure, and end both again. Every number that is printed was
+measured in this very run; ratios and counts say something on any machine, times only about this one, as busy as it is.
+
+  round trips   calls to the store that a run waits for, counted at the botocore client: before the model is asked and
+                after it; for first contact, for an account that exists, and for a request that is repeated
+  write units   what one run with an answer of 2 KB costs by DynamoDB's documented rules, each item by itself, worked
+                out from the requests that were sent and the items before and after them
+  parallel      runs of one user at the same time, with latency and conflicts put between us and the store: refusals
+                that are none of the user's fault, holds that are left, and what waiting for each other adds to the
+                ledger's steps against the same runs one after the other. They share one process and its interpreter,
+                which functions do not
+  two ways      a hold as one conditional update, as it is, against a hold as a transaction; and a warm function under
+                Lambda's runtime loop against a call of its handler
+"""
+EPILOG = "It takes less than a minute and a half. Exit status: 0, whatever the numbers are; 1 if it could not measure."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="of conflicts, texts and times (default: new)"
+    )
+    parser.add_argument("--runs", type=int, default=50, help="parallel runs (default: 50)")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.runs <= 60:
+        parser.error("--runs must be 1 to 60: no more than the store's connections")
+    started = time.monotonic()
+    os.environ.update(CREDENTIALS)
+    print(f"seed {options.seed} · python {sys.version.split()[0]} · {os.cpu_count()} CPUs")
+    with Engine() as engine, ClaudeDouble() as claude:
+        description = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url})
+        secrets = {"AuthSecret": json.dumps({"secrets": ["-" * 32]}), "AnthropicSecret": json.dumps({"api_key": "-"})}
+        create_resources(description, engine.endpoint_url, secrets)
+        seed_packages({**CREDENTIALS, **description.functions["CatalogFunction"].environment}, engine.endpoint_url)
+        with world(engine.endpoint_url, description, claude.url) as measured:
+            print_round_trips(measured)
+            print_write_units(measured, options.seed)
+            print_crowds(measured, options.runs, options.seed)
+            print_two_ways(measured, description, engine.endpoint_url)
+    print(f"\ntook {time.monotonic() - started:.0f} s")
+    return 0
+
+
+# --- round trips ------------------------------------------------------------------------------------------------------
+
+
+def print_round_trips(measured: World) -> None:
+    heading("round trips", "sequential calls to the store", "before the model", "after it")
+    first = measured.round_trips("first", key="one")
+    trips_line("first contact", first)
+    again = measured.round_trips("first", key="one")
+    existing = measured.round_trips("first", key="two")
+    good = len(existing.before) <= 2 and existing.after is not None and len(existing.after) <= 1
+    trips_line("existing account", existing, f"target ≤ 2 and ≤ 1: {reached(good)}")
+    trips_line("repeated request", again, "the model is not asked")
+
+
+def trips_line(what: str, trips: RoundTrips, remark: str = "") -> None:
+    after = "-" if trips.after is None else str(len(trips.after))
+    print(f"  {what:<30}{len(trips.before):>16}{after:>10}   {remark}")
+    print(f"    {' → '.join(trips.before)}{' → model → ' + ' → '.join(trips.after) if trips.after is not None else ''}")
+
+
+# --- write units ------------------------------------------------------------------------------------------------------
+
+
+def print_write_units(measured: World, seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    words = ["answer", "because", "function", "list", "number", "of", "the", "returns", "sum", "that", "when", "which"]
+    prose = " ".join(rng.choices(words, k=ANSWER))[:ANSWER]
+    noise = "".join(rng.choices(string.ascii_letters + string.digits + "+/", k=ANSWER))
+    measured.give("units", 1000)
+    heading("write units", f"a run with an answer of {ANSWER:,} bytes", "bytes", "units")
+    costs = run_costs(measured, "units", noise)
+    for cost in costs:
+        print(f"  {cost.what + ', ' + cost.operation:<44}{cost.size:>8,}{cost.units:>8}")
+    total = sum(cost.units for cost in costs)
+    print(f"  {'all of it':<44}{'':>8}{total:>8}   target ≤ {MOST_UNITS}: {reached(total <= MOST_UNITS)}")
+    later = sum(cost.units for cost in run_costs(measured, "units", noise))
+    print(f"  {'the next one, while by_lease has the account':<52}{later:>8}")
+    compressible = sum(cost.units for cost in run_costs(measured, "units", prose))
+    print(f"  {'the same with an answer that can be compressed':<52}{compressible:>8}")
+    swept = measured.writes_of(lambda: sweep(measured, "units"))
+    print(f"  {'the sweeper afterwards, once for all of them':<52}{sum(cost.units for cost in swept):>8}")
+    for number in range(MOST_OPEN - 1):
+        measured.ledger.place_hold("units", a_hold(number), limit=MOST_OPEN, now=utc_now())
+    crowded = sum(cost.units for cost in run_costs(measured, "units", noise))
+    print(f"  {f'while {MOST_OPEN - 1} others of the account are at work':<52}{crowded:>8}")
+
+
+def run_costs(measured: World, user_id: str, answer: str) -> list[Written]:
+    run_prompt = measured.run_prompt(FixedModel(answer))
+    return measured.writes_of(lambda: run_prompt(user_id, a_request(), idempotency_key=None, seconds_left=SECONDS_LEFT))
+
+
+def sweep(measured: World, user_id: str) -> None:
+    """What the sweeper does with an account whose runs have all ended."""
+    measured.ledger.correct_lease(measured.ledger.account(user_id, utc_now()))
+
+
+# --- parallel ---------------------------------------------------------------------------------------------------------
+
+
+def print_crowds(measured: World, runs: int, seed: int) -> None:
+    heading("parallel", f"runs of one user, store {LATENCY * 1000:.0f} ms slower, {CONFLICTS:.0%} of writes disturbed")
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    alone = crowd(measured, "alone", [Plan(0, 0)] * runs, at_once=False, seed=seed)
+    print_crowd(f"{runs}, one after the other", alone)
+    crowds = {
+        f"{runs}, begun within 1 s, answered after 1 to 3 s": [
+            Plan(rng.uniform(0, 1), rng.uniform(1, 3)) for _ in range(runs)
+        ],
+        f"{runs}, begun and answered at the same moment": [Plan(0, 1)] * runs,
+        f"{MOST_OPEN}, the most that one account may have, at the same moment": [Plan(0, 1)] * MOST_OPEN,
+    }
+    for what, plans in crowds.items():
+        print_crowd(what, crowd(measured, what, plans, at_once=True, seed=seed), alone)
+
+
+def print_crowd(what: str, seen: Crowd, alone: Crowd | None = None) -> None:
+    failed = ", ".join(f"{number} × {code}" for code, number in sorted(seen.failed.items())) or "none"
+    print(f"  {what}: at most {seen.most_open} at work")
+    print(f"    false 402: {seen.refused} · lost holds: {seen.lost_holds} · findings of the audit: {seen.findings}")
+    print(f"    other failures: {failed}")
+    print(f"    {seen.writes} writes, {seen.disturbed} of them disturbed, {seen.outrun} outrun by others")
+    if alone is None:
+        return
+    added = [late - early for late, early in zip(seen.ledger_seconds, alone.ledger_seconds, strict=False)]
+    base = percentile(alone.ledger_seconds, 50)
+    p50, p99 = percentile(added, 50), percentile(added, 99)
+    print(
+        f"    added to the ledger's steps: median {p50 / base:.1f}, p99 {p99 / base:.1f} times what they take alone; "
+        f"target p99 < {MOST_ADDED * 1000:.0f} ms: {reached(p99 < MOST_ADDED)} ({p99 * 1000:.0f} ms)"
+    )
+
+
+# --- two ways ---------------------------------------------------------------------------------------------------------
+
+
+def print_two_ways(measured: World, description: Description, endpoint_url: str) -> None:
+    heading("two ways", "medians, on this machine")
+    ways = two_ways_to_hold(measured, "ways", 300)
+    print(f"  hold as a transaction ÷ hold as a conditional update: {ways.transaction / ways.update:.2f}")
+    calls = invocations(description, endpoint_url, 200)
+    print(f"  warm function ÷ its handler called directly: {calls.function / calls.handler:.2f}")
+
+
+def heading(name: str, title: str, *columns: str) -> None:
+    print(f"\n{name}: {title}{'   ' + ' · '.join(columns) if columns else ''}")
+
+
+def reached(yes: bool) -> str:
+    return "reached" if yes else "NOT REACHED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What goes over the wire between an adapter and the store: watched, slowed down and disturbed, at the botocore client.
+
+botocore tells of each call before it is sent and after it was answered, and takes an answer from whoever listens
+instead of sending it. So adapters run as they are.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+WRITES = frozenset({"UpdateItem", "TransactWriteItems"})
+BEFORE, SEND, AFTER = "before-parameter-build.dynamodb", "before-call.dynamodb", "after-call.dynamodb"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to the store. `error` is DynamoDB's code, None if it was done. `injected`: it was never sent."""
+
+    operation: str
+    params: Mapping[str, Any]
+    thread: int
+    error: str | None = None
+    injected: bool = False
+
+
+@dataclass
+class Transport:
+    """Listens at one client. Safe to share between threads.
+
+    `latency` seconds are added to each call, half of them on the way there; `conflicts` of the writes (0..1) are
+    answered as if another transaction had the item.
+    """
+
+    latency: float = 0.0
+    conflicts: float = 0.0
+    rng: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - must be repeatable
+    calls: list[Call] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def at(self, client: Any) -> Iterator["Transport"]:
+        """Listen while the context lasts."""
+        events = client.meta.events
+        handlers = ((BEFORE, self._built), (SEND, self._sending), (AFTER, self._answered))
+        for name, handler in handlers:
+            events.register(name, handler, unique_id=f"{id(self)}{name}")
+        try:
+            yield self
+        finally:
+            for name, _ in handlers:
+                events.unregister(name, unique_id=f"{id(self)}{name}")
+
+    def of_this_thread(self) -> list[Call]:
+        with self._lock:
+            return [call for call in self.calls if call.thread == threading.get_ident()]
+
+    def _built(self, params: Mapping[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        call = Call(model.name, params, threading.get_ident())
+        context["bench_call"] = call
+        with self._lock:
+            self.calls.append(call)
+
+    def _sending(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]] | None:
+        time.sleep(self.latency / 2)
+        if model.name not in WRITES:
+            return None
+        with self._lock:
+            disturbed = self.rng.random() < self.conflicts
+        if not disturbed:
+            return None
+        call: Call = context["bench_call"]
+        call.injected = True
+        return _Refused(), conflict(call)
+
+    def _answered(self, parsed: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        time.sleep(self.latency / 2)
+        context["bench_call"].error = parsed.get("Error", {}).get("Code")
+
+
+class _Refused:
+    """As much of an HTTP response as botocore looks at."""
+
+    status_code = 400
+
+
+def conflict(call: Call) -> dict[str, Any]:
+    """What DynamoDB says when another transaction has (one of) the item(s)."""
+    metadata = {"HTTPStatusCode": 400, "HTTPHeaders": {}}
+    if call.operation == "UpdateItem":
+        code = "TransactionConflictException"
+        return {"Error": {"Code": code, "Message": "Transaction is ongoing for the item"}, "ResponseMetadata": metadata}
+    others = [{"Code": "None"}] * (len(call.params["TransactItems"]) - 1)
+    return {
+        "Error": {"Code": "TransactionCanceledException", "Message": "Transaction cancelled"},
+        "CancellationReasons": [{"Code": "TransactionConflict", "Message": "Transaction is ongoing"}, *others],
+        "ResponseMetadata": metadata,
+    }

@@ -1,0 +1,119 @@
+"""Write units, counted by DynamoDB's rules from the requests that were sent and the items before and after them.
+
+Sources, all of them in the Amazon DynamoDB Developer Guide:
+
+    "DynamoDB item sizes and formats"                    how many bytes names and values have
+    "DynamoDB read and write operations"                 a unit per begun KB of the item before or after, whichever is
+                                                         larger, also if a single attribute changes
+    "Amazon DynamoDB transactions: how it works"         twice that in a transaction
+    "Using global secondary indexes in DynamoDB"         an index is written when an attribute changes that it projects;
+                                                         another key is a deletion and a put
+
+The local engines count otherwise or not at all, so this is worked out and not asked for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+UNIT = 1024  # bytes
+CONTAINER = 3  # bytes that a list or a map takes besides what is in it
+ELEMENT = 1  # byte more for each element of a list or a map
+
+Item = Mapping[str, Any]
+"""As DynamoDB spells it: attribute → {type: value}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A global secondary index that projects its keys and those of the table."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One item that was written, or one entry of an index: what it costs. `size` in bytes."""
+
+    what: str
+    operation: str
+    size: int
+    units: int
+
+
+def item_size(item: Item) -> int:
+    return sum(len(name.encode()) + value_size(value) for name, value in item.items())
+
+
+def value_size(value: Mapping[str, Any]) -> int:
+    [(kind, content)] = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return number_size(content)
+        case "B":
+            return len(content)
+        case "BOOL" | "NULL":
+            return 1
+        case "L":
+            return CONTAINER + sum(ELEMENT + value_size(element) for element in content)
+        case "M":
+            return CONTAINER + sum(ELEMENT + len(key.encode()) + value_size(each) for key, each in content.items())
+        case "SS":
+            return sum(len(element.encode()) for element in content)
+        case "NS":
+            return sum(number_size(element) for element in content)
+        case "BS":
+            return sum(len(element) for element in content)
+    raise ValueError(f"an unknown type {kind}")
+
+
+def number_size(text: str) -> int:
+    """One byte per two significant digits, and one; zeroes at both ends are trimmed. One more for a sign."""
+    sign, digits, _ = Decimal(text).as_tuple()
+    significant = "".join(map(str, digits)).strip("0")
+    return -(-len(significant) // 2) + 1 + sign
+
+
+def write_units(size: int, *, in_transaction: bool) -> int:
+    """For an item of so many bytes: the larger of before and after."""
+    return max(-(-size // UNIT), 1) * (2 if in_transaction else 1)
+
+
+def index_writes(index: Index, before: Item | None, after: Item | None, *, in_transaction: bool) -> Iterator[Written]:
+    """What a change of an item costs in an index. That a transaction doubles that, too, is assumed, to be safe."""
+    entry_before, entry_after = _entry(index, before), _entry(index, after)
+    if entry_before == entry_after:
+        return
+    for entry, operation in ((entry_before, "delete"), (entry_after, "put")):
+        if entry is not None:
+            size = item_size(entry)
+            yield Written(index.name, operation, size, write_units(size, in_transaction=in_transaction))
+
+
+def _entry(index: Index, item: Item | None) -> Item | None:
+    """The item's place in the index, if it has all of its keys."""
+    if item is None or not all(key in item for key in index.keys):
+        return None
+    return {key: item[key] for key in ("pk", "sk", *index.keys)}
+
+
+def written(
+    what: str,
+    operation: str,
+    before: Item | None,
+    after: Item | None,
+    *,
+    in_transaction: bool,
+    indexes: Sequence[Index] = (),
+) -> list[Written]:
+    """What one write of one item costs, with its indexes."""
+    size = max(item_size(item) if item is not None else 0 for item in (before, after))
+    units = write_units(size, in_transaction=in_transaction)
+    costs = [Written(what, operation, size, units)]
+    for index in indexes:
+        costs += index_writes(index, before, after, in_transaction=in_transaction)
+    return costs

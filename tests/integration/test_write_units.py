@@ -1,0 +1,162 @@
+"""What a run costs to write, by DynamoDB's rules; and those rules, on sizes that the documentation gives or implies."""
+
+import random
+import string
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.units import Index, index_writes, item_size, number_size, value_size, write_units, written
+from bench.world import FixedModel, World, a_request, world
+from local.claude_double import ClaudeDouble
+from local.engine import Engine
+from local.template import Description
+from playground.domain.errors import ModelError
+from tests.handlers import Handlers
+
+MOST_UNITS = 18
+INDEX = Index("by_lease", ("lease_shard", "lease_at"))
+
+
+@pytest.fixture(scope="module")
+def measured(engine: Engine, description: Description, claude: ClaudeDouble, handlers: Handlers) -> Iterator[World]:
+    """`handlers`, because with them come the sample packages."""
+    with world(engine.endpoint_url, description, claude.url) as measured:
+        yield measured
+
+
+def noise(length: int) -> str:
+    """Text that can hardly be compressed."""
+    return "".join(random.Random(1).choices(string.ascii_letters + string.digits + "+/", k=length))
+
+
+def run(measured: World, user_id: str, answer: str) -> Counter[tuple[str, str]]:
+    """Units of one run by item and operation."""
+    costs = measured.writes_of(
+        lambda: measured.run_prompt(FixedModel(answer))(user_id, a_request(), idempotency_key=None, seconds_left=29)
+    )
+    units: Counter[tuple[str, str]] = Counter()
+    for cost in costs:
+        units[cost.what, cost.operation] += cost.units
+    return units
+
+
+def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user_id: str) -> None:
+    measured.give(user_id, 100)
+    units = run(measured, user_id, noise(2048))
+    assert units.total() <= MOST_UNITS, units
+    assert set(units) == {
+        ("account", "update"),  # the hold, and the charge
+        ("by_lease", "put"),  # the first run since the sweeper came by
+        ("run", "put"),
+        ("entry", "put"),
+        ("turn", "put"),
+        ("session", "put"),
+    }
+
+
+def test_run_while_another_is_at_work_writes_no_index(measured: World, user_id: str) -> None:
+    measured.give(user_id, 100)
+    run(measured, user_id, "Yes.")
+    assert all(what != "by_lease" for what, _ in run(measured, user_id, "Yes."))
+
+
+def test_hold_is_one_unit_and_one_for_the_index(measured: World, user_id: str) -> None:
+    measured.give(user_id, 100)
+    costs = measured.writes_of(
+        lambda: measured.run_prompt(FixedModel())(user_id, a_request(), idempotency_key=None, seconds_left=29)
+    )
+    assert [(cost.what, cost.operation, cost.units) for cost in costs[:2]] == [
+        ("account", "update", 1),
+        ("by_lease", "put", 1),
+    ]
+
+
+def test_run_that_fails_costs_less_than_one_that_is_paid(measured: World, user_id: str) -> None:
+    measured.give(user_id, 100)
+
+    def fail() -> None:
+        with pytest.raises(ModelError):
+            measured.run_prompt()(user_id, a_request("Hello [[claude: empty]]"), idempotency_key=None, seconds_left=29)
+
+    costs = measured.writes_of(fail)
+    assert sum(cost.units for cost in costs) <= 6
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ({"S": ""}, 0),
+        ({"S": "abc"}, 3),
+        ({"S": "é"}, 2),
+        ({"S": "🙂"}, 4),
+        ({"B": b"\0\1"}, 2),
+        ({"BOOL": True}, 1),
+        ({"NULL": True}, 1),
+        ({"L": []}, 3),
+        ({"M": {}}, 3),
+        ({"L": [{"S": "ab"}, {"S": ""}]}, 3 + 1 + 2 + 1),
+        ({"M": {"k": {"S": "ab"}}}, 3 + 1 + 1 + 2),
+        ({"M": {"k": {"L": [{"BOOL": False}]}}}, 3 + 1 + 1 + (3 + 1 + 1)),
+        ({"SS": ["a", "bc"]}, 3),
+        ({"NS": ["1", "22"]}, 4),
+        ({"BS": [b"a"]}, 1),
+    ],
+)
+def test_size_of_a_value(value: dict[str, Any], size: int) -> None:
+    assert value_size(value) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 1), ("1", 2), ("12", 2), ("123", 3), ("1000", 2), ("0.001", 2), ("1.50", 2), ("-12", 3), ("9" * 38, 20)],
+)
+def test_size_of_a_number(text: str, size: int) -> None:
+    """One byte for two significant digits, and one."""
+    assert number_size(text) == size
+
+
+def test_size_of_an_item_counts_names() -> None:
+    assert item_size({"pk": {"S": "USER#a"}, "größe": {"N": "12"}}) == 2 + 6 + 7 + 2
+
+
+@pytest.mark.parametrize(
+    ("size", "plain", "in_transaction"), [(0, 1, 2), (1, 1, 2), (1024, 1, 2), (1025, 2, 4), (409_600, 400, 800)]
+)
+def test_units_are_begun_kilobytes_doubled_in_a_transaction(size: int, plain: int, in_transaction: int) -> None:
+    assert write_units(size, in_transaction=False) == plain
+    assert write_units(size, in_transaction=True) == in_transaction
+
+
+def test_larger_one_of_before_and_after_counts() -> None:
+    small, large = {"pk": {"S": "a"}}, {"pk": {"S": "a" * 3000}}
+    for before, after in ((small, large), (large, small)):
+        assert written("item", "update", before, after, in_transaction=False)[0].units == 3
+
+
+KEYS = {"pk": {"S": "USER#a"}, "sk": {"S": "ACCOUNT"}}
+PLACE = {"lease_shard": {"S": "07"}, "lease_at": {"S": "2026-11-01"}}
+LATER = {**PLACE, "lease_at": {"S": "2026-11-02"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "operations"),
+    [
+        (None, KEYS, []),
+        (KEYS, {**KEYS, **PLACE}, ["put"]),
+        ({**KEYS, **PLACE}, {**KEYS, **PLACE, "held": {"N": "1"}}, []),  # what is not projected does not count
+        ({**KEYS, **PLACE}, {**KEYS, **LATER}, ["delete", "put"]),
+        ({**KEYS, **PLACE}, KEYS, ["delete"]),
+        ({**KEYS, **PLACE}, {**KEYS, "lease_at": {"S": "2026-11-01"}}, ["delete"]),  # one key alone is no place
+        (KEYS, {**KEYS, "lease_at": {"S": "2026-11-01"}}, []),
+    ],
+)
+def test_index_is_written_when_its_keys_change(before: Any, after: Any, operations: list[str]) -> None:
+    found = list(index_writes(INDEX, before, after, in_transaction=False))
+    assert [cost.operation for cost in found] == operations
+    assert all(cost.units == 1 for cost in found)
