@@ -19,6 +19,7 @@ from local import demo
 from local.demo import Answer, free_ports
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
+from playground.domain.runs import run_id_of
 from tests.conftest import NOW, ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
 from tests.support import all_entries, check_invariants, claude_calls
@@ -96,18 +97,19 @@ def test_same_key_50_times_in_parallel_is_one_charge_and_one_answer(stack: Stack
 
 def test_run_in_progress_says_when_to_come_back(stack: Stack, user_id: str) -> None:
     client = stack.client(user_id)
-    slow = {**REVIEW, "input": "Slowly. [[claude: delay=3]]"}
+    slow = {**REVIEW, "input": "Slowly. [[claude: delay=12]]"}
+    run_id = run_id_of(user_id, "slow")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/playground/run", slow, key="slow")
-        for _ in range(1000):  # until the first one holds; each look is a round trip
-            second = client.post("/playground/run", slow, key="slow")
-            if second.status == 409 or first.done():
-                break
-        if not first.done():
-            run = client.get(f"/playground/runs/{second.body['run_id']}")
-            assert (run.body["status"], run.body["response"]) == ("held", None)
+        receipt = client.get(f"/playground/runs/{run_id}")
+        while receipt.status == 404 and not first.done():
+            receipt = client.get(f"/playground/runs/{run_id}")
+        assert (receipt.status, receipt.body["status"], receipt.body["response"]) == (200, "held", None)
+        second = client.post("/playground/run", slow, key="slow")
+        assert (second.status, second.body["error"], second.body["run_id"]) == (409, "run_in_progress", run_id)
+        assert second.body["retry_after"] > 0
         assert first.result().status == 200
-    # Whichever of the two came first is the one that ran.
+    assert client.post("/playground/run", slow, key="slow").body == first.result().body
     assert client.get("/playground/credits").body["balance"] == 4
 
 
