@@ -54,10 +54,10 @@ def test_repeated_request_reads_and_asks_nobody(measured: World, claude: ClaudeD
 
 def test_run_of_a_session_reads_its_turns_as_well(measured: World, user_id: str) -> None:
     measured.give(user_id, 10)
-    first = measured.run_prompt()(user_id, a_request(), idempotency_key=None, seconds_left=29)
+    first = measured.run_prompt()(user_id, a_request(), idempotency_key="one", seconds_left=29)
     with Transport().at(measured.store.connection.client) as transport:
         measured.run_prompt()(
-            user_id, a_request(session_id=first.run.session_id), idempotency_key=None, seconds_left=29
+            user_id, a_request(session_id=first.run.session_id), idempotency_key="two", seconds_left=29
         )
     assert [call.operation for call in transport.calls] == ["BatchGetItem", "Query", HOLD, SETTLE]
 

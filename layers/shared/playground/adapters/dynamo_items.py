@@ -137,7 +137,7 @@ def recent_slot(run_id: str) -> tuple[str, str]:
     A request whose run ended between its first look and its hold finds it here and reads the receipt, instead of asking
     the model again. A slot that another run has taken since costs a call of the model, never a credit.
     """
-    return run_id[-1:].translate(_SLOTS), run_id[4:12]
+    return run_id[-1:].translate(_SLOTS), run_id[-9:-1]  # an id begins with the time, which many share
 
 
 _SLOTS = str.maketrans("ghjkmnpqrstvwxyz", "0123456789abcdef")

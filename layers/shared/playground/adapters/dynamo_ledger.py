@@ -303,14 +303,14 @@ class DynamoLedger:
 
     def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
         account = self.account(user_id, now)
-        key = Put(
-            items.business_key(self._ledger, user_id, business_key),
-            {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
-        )
         for _ in self._store.backoff:
             change = amend(account)
             if change is None:
                 return account
+            key = Put(
+                items.business_key(self._ledger, user_id, business_key),
+                {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
+            )
             try:
                 after = self._apply(account, change, key)
             except _DoneBeforeError:
