@@ -181,7 +181,7 @@ def test_model_that_takes_too_long_costs_nothing(handlers: Handlers, ledger: Dyn
     token = handlers.tokens.token(user_id, HOUR)
     event["headers"]["Authorization"] = f"Bearer {token}"
     event["body"] = json.dumps({"package_id": "@playground/code-reviewer", "input": "Hi [[claude: delay=20]]"})
-    answer = handlers.event("run", event, seconds_left=5.5)  # of which 4 s are kept for the ledger
+    answer = handlers.event("run", event, seconds_left=8.5)  # of which 7 s are kept for the ledger
     assert (answer.status, answer.body["error"]) == (504, "model_timed_out")
     account = ledger.account(user_id, NOW)
     assert (account.balance, account.held) == (5, 0)

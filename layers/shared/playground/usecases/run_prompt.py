@@ -49,7 +49,7 @@ from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
 from playground.usecases.prompts import build_prompt, fit_to_context, package_for, refuse_unsupported
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
-LEDGER_RESERVE = 4.0  # s of an invocation that are kept for ending the run
+LEDGER_RESERVE = 7.0  # s of an invocation that are kept for ending the run: 4 s to settle, the rest to release
 MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
 LONGEST_TITLE = 80  # characters
