@@ -1,0 +1,304 @@
+"""What becomes of a user's credits when a worker dies, or loses the store, at any request of any path that moves them.
+
+    PYTHONPATH=layers/shared python -m tests.kit.crash_matrix [path]
+
+prints it: path × request × what goes wrong × when the sweeper comes → what was left behind → what it comes to.
+
+The requests of a path are learned by playing it once, so a new one is in the matrix by itself.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from local.claude_double import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
+from local.process import ROOT
+from local.resources import create_resources
+from local.template import read_template
+from playground.domain.errors import ModelError, PlaygroundError
+from playground.domain.runs import RunStatus
+from playground.usecases.run_prompt import PaidAnswer
+from tests.kit.books import Books
+from tests.kit.money_paths import PATHS, START, Outcome, Path, Scene, Stage
+from tests.kit.transport import MODEL, Fault, Life, Meanwhile, Plan, Step, at, gone_from, nothing_fails
+
+MILLISECOND = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
+
+
+class Sweeper(StrEnum):
+    """When the sweeper comes by. It does something when it comes on time, and nothing before that or a second time."""
+
+    ON_TIME = "early, on time, twice"  # the client's next attempt comes after that
+    LATE = "late"  # after the client has asked until it knew
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """What befalls the worker at one request. `stands_still`: until its lease is over and everybody else is done.
+    `may_end`: how the run may end by it other than if nothing had happened. `gives_back`: the worker lives, and the
+    store does again, so that it leaves no hold of its own behind."""
+
+    name: str
+    plan: Callable[[int], Plan]
+    concerns: Callable[[Step], bool]
+    may_end: tuple[str, ...] = ()
+    gives_back: bool = False
+    stands_still: bool = False
+
+
+def _any(_step: Step) -> bool:
+    return True
+
+
+def _writes(step: Step) -> bool:
+    return step.writes
+
+
+def _has_no_token(step: Step) -> bool:
+    """Where the store cannot know a repeat; where it can, a repeat whose token is forgotten is the harder case."""
+    return step.writes and not Fault.FORGOTTEN.concerns(step)
+
+
+def _slow(step: Step) -> bool:
+    return step.writes or step.operation == MODEL
+
+
+def _lost_and_gone(number: int) -> Plan:
+    lost, gone = at(number, Fault.LOST), gone_from(number + 1)
+    return lambda step: lost(step) or gone(step)
+
+
+GIVEN_UP = "released: store_unavailable"
+
+MISHAPS = (
+    Mishap("killed before", lambda n: at(n, Fault.KILLED_BEFORE), _any),
+    Mishap("killed after", lambda n: at(n, Fault.KILLED_AFTER), _slow),
+    Mishap("reply lost", lambda n: at(n, Fault.LOST), _has_no_token, gives_back=True),
+    Mishap("reply, token lost", lambda n: at(n, Fault.FORGOTTEN), Fault.FORGOTTEN.concerns, gives_back=True),
+    Mishap(
+        "3 replies lost", lambda n: at(n, Fault.LOST, Fault.LOST, Fault.LOST), _writes, (GIVEN_UP,), gives_back=True
+    ),
+    Mishap("repeat overtakes it", lambda n: at(n, Fault.LATE), _writes),
+    Mishap(
+        "given up, arrives", lambda n: at(n, Fault.LATE, Fault.UNREACHABLE, Fault.UNREACHABLE), _writes, (GIVEN_UP,)
+    ),
+    Mishap("store gone", gone_from, _writes),
+    Mishap("done, store gone", _lost_and_gone, _writes),
+    Mishap("stands still", lambda n: nothing_fails, _slow, ("expired",), stands_still=True),
+)
+ALWAYS = "killed before"  # … and dead after a request is dead before the next one
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One line of the matrix. `left` is what the worker left behind, `came_to` what it is in the end; `wrong`: an
+    invariant that did not hold."""
+
+    path: str
+    step: Step
+    mishap: str
+    sweeper: Sweeper
+    left: str = ""
+    came_to: str = ""
+    wrong: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path:<32}{self.step.number:>3} {self.step!s:<38}{self.mishap:<21}{self.sweeper:<23}"
+            f"{self.left:<22}{f'WRONG: {self.wrong}' if self.wrong else self.came_to}"
+        )
+
+
+class Matrix:
+    """The cells of one path. How a user comes through from books of one shape is played once and then known."""
+
+    def __init__(self, stage: Stage, path: Path) -> None:
+        self._stage = stage
+        self._path = path
+        self._known: dict[object, str] = {}
+        self.steps: Sequence[Step] = ()
+        """The requests of the path, once it was played."""
+
+    def __iter__(self) -> Iterator[Cell]:
+        """Every request of the path × what may befall it × when the sweeper comes, if there is anything for it."""
+        life, self._expected = rehearse(self._stage, self._path)
+        self._undisturbed = rehearse(self._stage, self._path, alone=True)[1]
+        self.steps = life.steps
+        for step in self.steps:
+            for mishap in MISHAPS:
+                if not mishap.concerns(step) or (mishap.name != ALWAYS and not is_telling(step, self.steps)):
+                    continue
+                for sweeper in Sweeper:
+                    cell = self._play(step, mishap, sweeper)
+                    yield cell
+                    if not cell.left.startswith("held"):
+                        break  # nothing is held: the sweeper has nothing to do, whenever it comes
+
+    def _play(self, step: Step, mishap: Mishap, sweeper: Sweeper) -> Cell:
+        """One cell; whatever is wrong with it is in it."""
+        left, came_to, wrong = "", "", ""
+        scene = Scene(self._stage, self._path)
+        try:
+            began = scene.now
+            outcome = _befall(scene, step, mishap)
+            then = scene.books()
+            left = _left(then)
+            then.check()
+            if isinstance(outcome, PaidAnswer | ModelError):
+                scene.check_told(outcome, then)
+            gave_back = not any(hold.placed_at >= began for hold in then.holds)
+            assert gave_back or not mishap.gives_back, "the worker lives and has not given back what it held"
+            came_to = self._recovered(scene, sweeper, then)
+            wanted = {self._expected, *mishap.may_end} | ({self._undisturbed} if mishap.stands_still else set())
+            if self._path.is_run and then.receipt is None:
+                wanted = {"expired" if then.is_held else self._undisturbed}
+            assert came_to in wanted, f"came to {came_to}, should be {' or '.join(sorted(wanted))}"
+        except AssertionError as error:
+            wrong = str(error).partition("\n")[0] or f"line {_line(error)}"
+        scene.forget()
+        return Cell(self._path.name, step, mishap.name, sweeper, left, came_to, wrong)
+
+    def _recovered(self, scene: Scene, sweeper: Sweeper, then: Books) -> str:
+        known = (then.shape(START), scene.now, sweeper)
+        if known not in self._known:
+            final = _recover(scene, sweeper, then)
+            books = scene.books()
+            _check_last_word(scene, books, final, then)
+            self._known[known] = _came_to(books, self._path)
+        return self._known[known]
+
+
+def rehearse(stage: Stage, path: Path, *, alone: bool = False) -> tuple[Life, str]:
+    """The requests of `path` and what it comes to if nothing is wrong; `alone`: and nobody else does anything."""
+    scene = Scene(stage, path)
+    life, outcome = scene.act(stage.worker) if alone else scene.first_act()
+    books = scene.books()
+    books.check()
+    books.check_rest()
+    scene.check_told(outcome, books)
+    scene.forget()
+    return life, _came_to(books, path)
+
+
+def is_telling(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether `step` is the first or the last of those that look alike: sixteen shards, fourteen months."""
+    alike = [other.number for other in steps if str(other) == str(step)]
+    return step.number in (alike[0], alike[-1])
+
+
+def _befall(scene: Scene, step: Step, mishap: Mishap) -> Outcome:
+    """The act, with `mishap` at `step`."""
+    others: Meanwhile = scene.path.meanwhile(scene)
+    stood_still = False
+
+    def meanwhile(now: Step) -> None:
+        nonlocal stood_still
+        others(now)
+        if mishap.stands_still and now.number == step.number:
+            stood_still = True
+            scene.pass_leases()
+            scene.by_other(scene.sweep)
+            scene.insist()
+
+    life, outcome = scene.act(scene.stage.worker, mishap.plan(step.number), meanwhile)
+    assert stood_still or life.befallen, f"nothing happened at request {step.number}"
+    assert life.steps[step.number - 1] == step, f"request {step.number} was {life.steps[step.number - 1]}"
+    return outcome
+
+
+def _recover(scene: Scene, sweeper: Sweeper, then: Books) -> Outcome:
+    """The sweeper comes, and the client asks again until it knows; in the order that `sweeper` says."""
+    if then.holds and sweeper is Sweeper.ON_TIME:
+        ends = min(hold.lease_at for hold in then.holds)
+        if scene.now < ends:
+            scene.now = ends - MILLISECOND
+            scene.by_other(scene.sweep)
+            assert scene.books().content == then.content, "the sweeper came early and did something"
+        scene.pass_leases()
+        scene.move(SECOND)
+        scene.by_other(scene.sweep)
+        swept = scene.books()
+        assert not swept.holds, "the sweeper came on time, and something is still held"
+        scene.by_other(scene.sweep)
+        assert scene.books() == swept, "the sweeper came twice and did something"
+    final = scene.insist()
+    if sweeper is Sweeper.LATE:
+        scene.pass_leases()
+        scene.move(SECOND)
+        scene.by_other(scene.sweep)
+    return final
+
+
+def _check_last_word(scene: Scene, books: Books, final: Outcome, then: Books) -> None:
+    """The books are right, one outcome is the last word, and the client was told it."""
+    books.check()
+    books.check_rest()
+    scene.check_told(final, books)
+    assert then.receipt in (None, books.receipt), "the receipt changed"
+    asked = scene.asked
+    again = scene.insist()
+    assert _told(again) == _told(final), f"the client was told {_told(final)} first and {_told(again)} later"
+    assert (scene.asked, scene.books()) == (asked, books), "asking again did something"
+
+
+def _told(outcome: Outcome) -> object:
+    if isinstance(outcome, PaidAnswer):
+        return outcome.run, outcome.turn
+    return (outcome.code, outcome.message) if isinstance(outcome, PlaygroundError) else type(outcome)
+
+
+def _left(books: Books) -> str:
+    """What the worker left behind."""
+    if books.account is None:
+        return "no account"
+    held, receipt = books.account.held, books.receipt
+    words = ([f"held {held}"] if held else []) + ([receipt.status.value] if receipt is not None else [])
+    return ", ".join(words) or "nothing"
+
+
+def _came_to(books: Books, path: Path) -> str:
+    """How the run ended, for what; or what the account is."""
+    run, account = books.receipt, books.account
+    ended = ""
+    if run is not None:
+        ended = run.status.value + (f" for {run.charged}" if run.charged else "")
+        ended += f": {run.failure.code}" if run.failure is not None and run.status is not RunStatus.EXPIRED else ""
+    if path.is_run or account is None:
+        return ended or "nothing"
+    buckets = account.buckets
+    became = f"{buckets.monthly} + {buckets.rollover} + {buckets.purchased} credits, {account.version} entries"
+    return f"{became}, {ended}" if ended else became
+
+
+def _line(error: BaseException) -> int:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_lineno if trace is not None else 0
+
+
+def main(wanted: Sequence[str]) -> int:
+    """Print the matrix on an engine of its own: of the paths whose names begin with `wanted`, or of all."""
+    os.environ.update(CREDENTIALS)
+    number = wrong = 0
+    with Engine() as engine, ClaudeDouble() as claude:
+        create_resources(read_template(ROOT / "template.yaml"), engine.endpoint_url)
+        with closing(Stage(engine, claude.url)) as stage:
+            for path in PATHS:
+                if wanted and not path.name.startswith(tuple(wanted)):
+                    continue
+                for cell in Matrix(stage, path):
+                    print(cell, flush=True)
+                    number, wrong = number + 1, wrong + bool(cell.wrong)
+    print(f"{number} cells, {wrong} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,521 @@
+"""Every way in which credits move, as a scene that can be played again: with nothing wrong, or with a fault at any
+request. Shared by the crash matrix and the exhaustive faults.
+
+A scene has a user of its own, a clock that only the scene moves, and two workers over one engine: the one whose wire is
+tampered with, and the other one, which is whoever comes later or in between (the client's next attempt, the sweeper).
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from local.engine import Engine
+from playground.adapters import dynamo_items as items
+from playground.adapters.claude import ClaudeModel
+from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_leases import DynamoLeases
+from playground.adapters.dynamo_lookup import DynamoLookup
+from playground.adapters.dynamo_sessions import DynamoSessions
+from playground.adapters.dynamo_store import Backoff
+from playground.adapters.ids import id_maker
+from playground.domain.account import Account, Change, grant, start_plus
+from playground.domain.calendar import boundary
+from playground.domain.entries import EntryType
+from playground.domain.errors import (
+    CorruptLedgerError,
+    PlaygroundError,
+    RunInProgressError,
+    StoreUnavailableError,
+)
+from playground.domain.packages import PackageVersion, package_uuid
+from playground.domain.runs import RunRequest, run_id_of
+from playground.ports import Leases
+from playground.usecases.run_prompt import PaidAnswer, RunPrompt
+from playground.usecases.sweep_holds import SweepHolds, Swept
+from tests.kit.books import PRICES, Books, Onlooker
+from tests.kit.transport import (
+    Fault,
+    Killed,
+    Life,
+    Meanwhile,
+    Plan,
+    Step,
+    Wire,
+    at_first,
+    nobody_else,
+    nothing_fails,
+)
+from tests.support import (
+    CATALOG_TABLE,
+    LEDGER_TABLE,
+    SESSIONS_TABLE,
+    new_ledger,
+    new_store,
+)
+
+# Before whatever other tests of the same engine do: a sweep of all accounts meets only what the scenes have left.
+START = datetime(2021, 3, 10, 9, 0, tzinfo=UTC)
+SHARD = "07"
+SECONDS_LEFT = 29.0
+MAX_OPEN_RUNS = 20
+ASKED = "/v1/messages"
+
+
+def no_pause(_seconds: float) -> None:
+    return None
+
+
+# --- who acts ---------------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """The adapters of one process, all of them over one wire."""
+
+    def __init__(self, engine: Engine, claude_url: str) -> None:
+        self.store = new_store(engine, Backoff(sleep=no_pause))
+        self._claude = ClaudeModel(api_key="test", base_url=claude_url, sleep=no_pause)
+        self.wire = Wire(self.store.connection.client, self._claude)
+        self.ledger = new_ledger(self.store)
+        self.sessions = DynamoSessions(self.store, SESSIONS_TABLE)
+        self.leases = DynamoLeases(self.store, LEDGER_TABLE)
+        self.catalog = _catalog(self.store.connection.client)
+        self.lookup = DynamoLookup(
+            self.store,
+            self.catalog,
+            ledger_table=LEDGER_TABLE,
+            sessions_table=SESSIONS_TABLE,
+            catalog_table=CATALOG_TABLE,
+        )
+
+    def close(self) -> None:
+        self.wire.close()
+        self._claude.close()
+        self.store.connection.client.close()
+
+
+def _catalog(dynamodb: Any) -> DynamoCatalog:
+    def no_s3() -> Any:
+        raise AssertionError("the prompts of these packages are in their items")
+
+    return DynamoCatalog(table_name=CATALOG_TABLE, bucket="none", dynamodb=dynamodb, s3=no_s3, sleep=no_pause)
+
+
+class Stage:
+    """What all scenes share: the packages, and connections that take a while to make."""
+
+    def __init__(self, engine: Engine, claude_url: str) -> None:
+        self.onlooker = Onlooker(engine.endpoint_url)
+        self.worker = Worker(engine, claude_url)
+        self.other = Worker(engine, claude_url)
+        with self.other.wire.life():
+            for name, version in (("@crash/tidy", "1.0.0"), ("@crash/moved", "1.0.0"), ("@crash/moved", "2.0.0")):
+                self.other.catalog.publish(_package(name, version))
+
+    def close(self) -> None:
+        self.worker.close()
+        self.other.close()
+        self.onlooker.close()
+
+
+def _package(name: str, version: str) -> PackageVersion:
+    return PackageVersion(
+        package_id=package_uuid(name) or "",
+        name=name,
+        version=version,
+        description="For the tests.",
+        format="claude",
+        subtype="skill",
+        prompt="Tidy up.",
+        files=("SKILL.md",),
+        published_at=START,
+    )
+
+
+class _OurShard:
+    """`ports.Leases`: only the shard of our users, for a sweep that is not what is being looked at."""
+
+    shards = 1
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+        return self._leases.due(int(SHARD), now=now, after=after, limit=limit)
+
+
+def _new_user() -> str:
+    """All of them in one shard, so that a sweep takes the same requests for each."""
+    return next(user_id for _ in itertools.count() if items.shard(user_id := f"crash-{uuid4().hex}") == SHARD)
+
+
+# --- a scene ----------------------------------------------------------------------------------------------------------
+
+Outcome = PaidAnswer | PlaygroundError | Account | Swept | None
+"""What an act came to; None if whoever did it died over it."""
+
+
+class Scene:
+    """One user, one clock, and everything that is done for that user."""
+
+    def __init__(self, stage: Stage, path: "Path") -> None:
+        self.stage = stage
+        self.path = path
+        self.user_id = _new_user()
+        self.now = START
+        self.session_ids: list[str] = []
+        self.asked = 0
+        """How often the model was asked, by anybody."""
+        path.prepare(self)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def move(self, by: timedelta) -> None:
+        self.now += by
+
+    # what can be done
+
+    def run(self, worker: Worker, request: RunRequest, key: str) -> PaidAnswer:
+        run_prompt = RunPrompt(
+            ledger=worker.ledger,
+            lookup=worker.lookup,
+            sessions=worker.sessions,
+            catalog=worker.catalog,
+            model=worker.wire.model,
+            prices=PRICES,
+            clock=self.clock,
+            new_id=self._new_id,
+            max_open_runs=MAX_OPEN_RUNS,
+            model_timeout_seconds=24.0,
+        )
+        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=SECONDS_LEFT)
+
+    def _new_id(self, kind: str) -> str:
+        new_id = id_maker(self.clock)(kind)
+        if kind == "ses":
+            self.session_ids.append(new_id)
+        return new_id
+
+    def sweep(self, worker: Worker, *, everybody: bool = False) -> Swept:
+        """As the scheduled function does it."""
+        failures: list[str] = []
+        sweep_holds = SweepHolds(
+            ledger=worker.ledger,
+            leases=worker.leases if everybody else _OurShard(worker.leases),
+            report_failure=lambda user_id, error: failures.append(f"{user_id}: {error.code}"),
+        )
+        swept = sweep_holds(now=self.now, limit=1000)
+        if failures:
+            raise StoreUnavailableError
+        return swept
+
+    def account(self, worker: Worker) -> Account:
+        return worker.ledger.account(self.user_id, self.now)
+
+    def give(self, worker: Worker, credits_: int, name: str) -> Account:
+        def amend(account: Account) -> Change | None:
+            after, entry = grant(
+                account, credits_, type_=EntryType.BONUS, business_key=name, reason="For you", now=self.now
+            )
+            return after, (entry,)
+
+        return worker.ledger.change(self.user_id, amend, business_key=name, now=self.now)
+
+    # who does it
+
+    def act(
+        self, worker: Worker, plan: Plan = nothing_fails, meanwhile: Meanwhile = nobody_else
+    ) -> tuple[Life, Outcome]:
+        """What the path is about, once."""
+        return self.live(worker, lambda: self.path.act(self, worker), plan, meanwhile)
+
+    def live(
+        self,
+        worker: Worker,
+        what: Callable[[], Any],
+        plan: Plan = nothing_fails,
+        meanwhile: Meanwhile = nobody_else,
+    ) -> tuple[Life, Outcome]:
+        """A process that does `what`. Its model is asked once at most, and only if it held credits before."""
+        outcome: Outcome = None
+        with worker.wire.life(plan, meanwhile) as life, suppress(Killed):
+            try:
+                outcome = what()
+            except CorruptLedgerError as error:
+                raise AssertionError(f"corrupt ledger: {error.what}") from error
+            except PlaygroundError as error:
+                outcome = error
+        self.asked += life.count(ASKED)
+        assert life.dead == (outcome is None)
+        allowed = min(life.count("hold"), 1) + life.befell_the_model()  # a call that failed is made again
+        assert life.count(ASKED) <= allowed, f"the model was asked {life.count(ASKED)} times for {allowed}"
+        return life, outcome
+
+    def first_act(self, plan: Plan = nothing_fails) -> tuple[Life, Outcome]:
+        """The act that the scene is about: by the worker, in the middle of what else happens."""
+        return self.act(self.stage.worker, plan, self.path.meanwhile(self))
+
+    def by_other(self, what: Callable[[Worker], Any]) -> Outcome:
+        """Somebody else does `what`, and nothing is wrong with them."""
+        return self.live(self.stage.other, lambda: what(self.stage.other))[1]
+
+    def insist(self) -> Outcome:
+        """What a client does: the same again, until the outcome is final. While another attempt is at work, it waits
+        for that attempt's lease to end."""
+        for _ in range(6):
+            _, outcome = self.act(self.stage.other)
+            if isinstance(outcome, RunInProgressError):
+                self.pass_leases()
+            elif not isinstance(outcome, StoreUnavailableError) or self.books().receipt is not None:
+                return outcome
+        raise AssertionError("the client never gets a final answer")
+
+    def pass_leases(self) -> None:
+        """Until every lease has just ended."""
+        self.now = max([self.now, *(hold.lease_at for hold in self.books().holds)])
+
+    def leave_dead(self, request: RunRequest, key: str) -> None:
+        """A run whose worker died before it asked the model; its lease is over now."""
+        life, _ = self.live(
+            self.stage.other, lambda: self.run(self.stage.other, request, key), at_first(ASKED, Fault.KILLED_BEFORE)
+        )
+        assert life.dead
+        self.pass_leases()
+
+    # what came of it
+
+    def books(self) -> Books:
+        run_id = run_id_of(self.user_id, KEY)
+        return self.stage.onlooker.books(self.user_id, run_id=run_id, session_ids=self.session_ids)
+
+    def check_told(self, outcome: Outcome, books: Books) -> None:
+        """The client was told what the books say."""
+        run = books.receipt
+        if not self.path.is_run:
+            assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
+            return
+        assert run is not None, f"no receipt, and the client was told {outcome!r}"
+        if isinstance(outcome, PaidAnswer):
+            assert outcome.run == run, "the client was given another receipt"
+            assert outcome.turn == books.turns.get((run.session_id, run.turn or 0)), "… or another answer"
+            return
+        assert isinstance(outcome, PlaygroundError)
+        assert run.failure is not None, f"the run is paid, and the client was told {outcome.code}"
+        told = outcome.code, outcome.facts.get("reason", run.failure.reason)
+        assert told == (run.failure.code, run.failure.reason), f"the client was told {told}"
+
+    def forget(self) -> None:
+        """Leave the next scene nothing to sweep."""
+        self.stage.onlooker.forget(self.user_id)
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+KEY = "the key"
+ORDINARY = RunRequest(
+    package_id="@crash/tidy", input="Go. [[claude: output_tokens=20 usage_factor=150]]", model="sonnet", max_tokens=7000
+)  # holds 3 credits and costs 2
+LONG = RunRequest(package_id="@crash/tidy", input=ORDINARY.input, model="sonnet", max_tokens=20_000)  # 8, if it could
+FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
+
+
+def _nothing(_scene: Scene) -> None:
+    return None
+
+
+def _nobody(_scene: Scene) -> Meanwhile:
+    return nobody_else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """`act` is what the worker does, and what a client repeats. `meanwhile` is what others do during the first time."""
+
+    name: str
+    act: Callable[[Scene, Worker], Outcome]
+    prepare: Callable[[Scene], Any] = _nothing
+    meanwhile: Callable[[Scene], Meanwhile] = _nobody
+    is_run: bool = True
+    result: type = field(default=PaidAnswer)
+
+
+def _run(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
+    return lambda scene, worker: scene.run(worker, request, KEY)
+
+
+def _before(label: str, what: Callable[[Scene], Any]) -> Callable[[Scene], Meanwhile]:
+    """`what` happens while the worker is about to send its first request of this label."""
+
+    def meanwhile(scene: Scene) -> Meanwhile:
+        pending = [what]
+
+        def happen(step: Step) -> None:
+            if pending and step.label == label:
+                pending.pop()(scene)
+
+        return happen
+
+    return meanwhile
+
+
+def _account(scene: Scene) -> Outcome:
+    return scene.by_other(scene.account)
+
+
+def _plus(scene: Scene) -> Outcome:
+    return scene.by_other(
+        lambda other: other.ledger.change(
+            scene.user_id,
+            lambda account: start_plus(account, entitled_until=None, now=scene.now),
+            business_key="plus",
+            now=scene.now,
+        )
+    )
+
+
+def _bonus(credits_: int) -> Callable[[Scene], Outcome]:
+    return lambda scene: scene.by_other(lambda other: scene.give(other, credits_, "bonus#before"))
+
+
+def _in_month(number: int, by: timedelta) -> Callable[[Scene], None]:
+    """With the plan, and `by` after boundary `number`."""
+
+    def prepare(scene: Scene) -> None:
+        _plus(scene)
+        scene.now = boundary(START, number) + by
+
+    return prepare
+
+
+def _ran(request: RunRequest) -> Callable[[Scene], None]:
+    def prepare(scene: Scene) -> None:
+        scene.by_other(lambda other: scene.run(other, request, KEY))
+        assert scene.books().receipt is not None
+
+    return prepare
+
+
+def _first_turn(scene: Scene) -> None:
+    request = RunRequest(
+        package_id="@crash/moved", package_version="1.0.0", input=ORDINARY.input, model="sonnet", max_tokens=7000
+    )
+    _bonus(20)(scene)
+    scene.by_other(lambda other: scene.run(other, request, "the first turn"))
+    assert scene.books().receipts
+
+
+def _next_turn(scene: Scene, worker: Worker, key: str = KEY) -> PaidAnswer:
+    request = RunRequest(
+        package_id="@crash/moved", session_id=scene.session_ids[0], input="More.", model="sonnet", max_tokens=7000
+    )
+    return scene.run(worker, request, key)
+
+
+def _month_passes(scene: Scene) -> None:
+    scene.move(timedelta(seconds=20))
+    account = _account(scene)
+    assert isinstance(account, Account)
+    assert account.period == 1
+
+
+def _sweeper_comes(scene: Scene) -> None:
+    scene.pass_leases()
+    scene.by_other(scene.sweep)
+
+
+def _same_key_runs(scene: Scene) -> None:
+    scene.by_other(lambda other: scene.run(other, ORDINARY, KEY))
+
+
+def _same_key_runs_and_is_forgotten(scene: Scene) -> None:
+    """… because another run that ended since has its slot in the account's memory."""
+    _same_key_runs(scene)
+    slot = items.recent_slot(run_id_of(scene.user_id, KEY))[0]
+    fillers = (f"filler {number}" for number in itertools.count())
+    filler = next(key for key in fillers if items.recent_slot(run_id_of(scene.user_id, key))[0] == slot)
+    scene.by_other(lambda other: scene.run(other, FAILING, filler))
+
+
+PATHS: Sequence[Path] = (
+    Path(name="run, new account", act=_run(ORDINARY)),
+    Path(name="run", act=_run(ORDINARY), prepare=_account),
+    Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
+    Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
+    Path(name="run, the model fails", act=_run(FAILING), prepare=_account),
+    Path(name="replay of an answer", act=_run(ORDINARY), prepare=_ran(ORDINARY)),
+    Path(name="replay of a failure", act=_run(FAILING), prepare=_ran(FAILING)),
+    Path(name="run in a session", act=_next_turn, prepare=_first_turn),
+    Path(
+        name="run, the session moves on",
+        act=_next_turn,
+        prepare=_first_turn,
+        meanwhile=_before("settled", lambda scene: scene.by_other(lambda other: _next_turn(scene, other, "faster"))),
+    ),
+    Path(
+        name="run, a month passes",
+        act=_run(ORDINARY),
+        prepare=_in_month(1, -timedelta(seconds=10)),
+        meanwhile=_before("settled", _month_passes),
+    ),
+    Path(
+        name="run, expired before it settles",
+        act=_run(ORDINARY),
+        prepare=_account,
+        meanwhile=_before("settled", _sweeper_comes),
+    ),
+    Path(
+        name="run, expired before it fails",
+        act=_run(FAILING),
+        prepare=_account,
+        meanwhile=_before("released", _sweeper_comes),
+    ),
+    Path(name="run, its key runs meanwhile", act=_run(ORDINARY), meanwhile=_before("hold", _same_key_runs)),
+    Path(
+        name="run, its key runs unnoticed",
+        act=_run(ORDINARY),
+        prepare=_bonus(20),
+        meanwhile=_before("hold", _same_key_runs_and_is_forgotten),
+    ),
+    Path(name="expire on the spot", act=_run(ORDINARY), prepare=lambda scene: scene.leave_dead(ORDINARY, KEY)),
+    Path(
+        name="run, a dead hold in its way",
+        act=_run(ORDINARY),
+        prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
+    ),
+    Path(
+        name="sweep",
+        act=lambda scene, worker: scene.sweep(worker, everybody=True),
+        prepare=lambda scene: scene.leave_dead(ORDINARY, KEY),
+        is_run=False,
+        result=Swept,
+    ),
+    Path(
+        name="bonus",
+        act=lambda scene, worker: scene.give(worker, 10, "bonus#1"),
+        prepare=_account,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="plan starts, new account",
+        act=lambda scene, worker: worker.ledger.change(
+            scene.user_id,
+            lambda account: start_plus(account, entitled_until=None, now=START),
+            business_key="plus",
+            now=scene.now,
+        ),
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="fourteen missed months",
+        act=lambda scene, worker: scene.account(worker),
+        prepare=_in_month(14, timedelta(days=1)),
+        is_run=False,
+        result=Account,
+    ),
+)

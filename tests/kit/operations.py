@@ -1,0 +1,244 @@
+"""Does the operations of the model (tests/property/model.py) on a real ledger, and says the answers in its words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from playground.domain.account import Account, Change, Hold, Plan, grant, start_plus
+from playground.domain.credits import Buckets
+from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError, SessionConflictError
+from playground.domain.runs import Run, RunStatus
+from playground.ports import AlreadyHeld, Amend, CannotAfford, Held, HoldOutcome, Ledger, Sessions, TooManyHolds
+from playground.ports import Ended as LedgerEnded
+from playground.usecases.expire_holds import ExpireHolds
+from tests.fakes import charging, conversation, receipt
+from tests.property.model import (
+    Answer,
+    Audit,
+    Books,
+    Cancel,
+    Count,
+    Dear,
+    Ended,
+    Entitle,
+    Full,
+    Grant,
+    Line,
+    Lost,
+    Moved,
+    Nothing,
+    Operation,
+    Place,
+    Placed,
+    Read,
+    ReadRun,
+    Receipt,
+    Release,
+    Settle,
+    Start,
+    Sweep,
+    Taken,
+    View,
+    millis,
+    moment,
+)
+from tests.support import all_entries, check_invariants
+
+
+class Subject:
+    """One user's account on a ledger. `sub_millis`: microseconds that every clock shows beyond its milliseconds."""
+
+    def __init__(self, ledger: Ledger, sessions: Sessions, user_id: str, *, sub_millis: int = 0) -> None:
+        self.ledger = ledger
+        self.sessions = sessions
+        self.user_id = user_id
+        self._beyond = timedelta(microseconds=sub_millis)
+        self._seen: dict[str, Account] = {}  # attempt → the account that its hold brought
+
+    def clock(self, now: int) -> datetime:
+        return moment(now) + self._beyond
+
+    def account(self, now: int) -> Account:
+        return self.ledger.account(self.user_id, self.clock(now))
+
+    def apply(self, operation: Operation) -> Answer:
+        """Do it. Raises what the ledger raises, but for the two refusals that the model knows."""
+        try:
+            return self._apply(operation)
+        except SessionConflictError:
+            return Moved()
+        except CorruptLedgerError as error:
+            if "neither hold nor receipt" in error.what:
+                return Lost()
+            raise
+
+    def _apply(self, operation: Operation) -> Answer:
+        user_id, now = self.user_id, self.clock(operation.now)
+        match operation:
+            case Read():
+                return view_of(self.account(operation.now))
+            case ReadRun(run, _):
+                found = self.ledger.run(user_id, run)
+                return receipt_of(found) if found is not None else Nothing()
+            case Audit(sessions, runs, _):
+                return self._audit(sessions, runs, operation.now)
+            case Place(limit=limit):
+                placed = self.ledger.place_hold(user_id, self._hold(operation), limit=limit, now=now)
+                if isinstance(placed, Held):
+                    self._seen.setdefault(operation.nonce, placed.account)
+                return placed_of(placed)
+            case Settle(place, cost, at):
+                hold = self._hold(place)
+                about = conversation(user_id, hold, moment(at), turns=place.turn)
+                account = self._seen.get(place.nonce) or _seen_long_ago(user_id, hold)
+                return ended_of(
+                    self.ledger.settle(account, hold, charging(hold, cost, moment(at), turn=place.turn), about)
+                )
+            case Release(place, status, at):
+                outcome = receipt(user_id, self._hold(place), RunStatus(status), moment(at))
+                return ended_of(self.ledger.release(user_id, outcome))
+            case Cancel(place, _):
+                self.ledger.cancel_hold(user_id, self._hold(place))
+                return Nothing()
+            case Sweep():
+                account = self.account(operation.now)
+                expired = ExpireHolds(self.ledger)(account, now=now)
+                self.ledger.correct_lease(self.account(operation.now))
+                return Count(expired)
+            case Grant(credits_, key, at):
+                return self._change(key, at, lambda account: _granted(account, credits_, key, at))
+            case Start(until, key, at):
+                return self._change(key, at, lambda account: _started(account, until, at))
+            case Entitle(until, key, at):
+                return self._change(key, at, lambda account: _entitled(account, until))
+        raise TypeError(operation)
+
+    def _audit(self, sessions: Sequence[str], runs: Sequence[str], now: int) -> Books:
+        """Raises AssertionError if the account does not add up."""
+        account, entries = self.account(now), all_entries(self.ledger, self.user_id)
+        check_invariants(account, entries)
+        first, *others = map(line_of, entries)
+        found = [self.ledger.run(self.user_id, run) for run in runs]
+        return Books(
+            view_of(account),
+            (first._replace(at=0), *others),
+            tuple(map(self.turns, sessions)),
+            tuple(receipt_of(run) if run is not None else None for run in found),
+        )
+
+    def _change(self, key: str, at: int, amend: Amend) -> View:
+        return view_of(self.ledger.change(self.user_id, amend, business_key=key, now=self.clock(at)))
+
+    def _hold(self, place: Place) -> Hold:
+        return Hold(
+            run_id=place.run,
+            nonce=place.nonce,
+            ceiling=place.ceiling,
+            lease_at=moment(place.lease),
+            request_hash="a" * 32,
+            session_id=f"{place.session}_{self.user_id}",
+            model="sonnet",
+            placed_at=moment(place.now),
+        )
+
+    def turns(self, session: str) -> tuple[str, ...]:
+        """The runs whose answers can be read."""
+        return tuple(turn.run_id for turn in self.sessions.turns(f"{session}_{self.user_id}"))
+
+
+def _seen_long_ago(user_id: str, hold: Hold) -> Account:
+    """An account of a version that is over, when only this hold was there."""
+    return Account(
+        user_id=user_id,
+        created_at=hold.placed_at,
+        buckets=Buckets(purchased=hold.ceiling),
+        held=hold.ceiling,
+        holds={hold.run_id: hold},
+    )
+
+
+def _granted(account: Account, credits_: int, key: str, at: int) -> Change:
+    after, entry = grant(account, credits_, type_=EntryType.BONUS, business_key=key, reason="For you", now=moment(at))
+    return after, (entry,)
+
+
+def _started(account: Account, until: int | None, at: int) -> Change | None:
+    if account.plan is Plan.PLUS:
+        return None
+    return start_plus(account, entitled_until=moment(until) if until is not None else None, now=moment(at))
+
+
+def _entitled(account: Account, until: int | None) -> Change | None:
+    if account.plan is Plan.FREE:
+        return None
+    return replace(account, entitled_until=moment(until) if until is not None else None), ()
+
+
+# --- the ledger's words in the model's --------------------------------------------------------------------------------
+
+
+def view_of(account: Account) -> View:
+    def time(at: datetime | None) -> int | None:
+        return None if at is None else millis(at)
+
+    return View(
+        monthly=account.buckets.monthly,
+        rollover=account.buckets.rollover,
+        purchased=account.buckets.purchased,
+        held=account.held,
+        available=account.available,
+        version=account.version,
+        plan=account.plan.value,
+        allowance=account.allowance,
+        anchor=time(account.anchor),
+        period=account.period,
+        due=time(account.due_at),
+        until=time(account.entitled_until),
+        holds=frozenset(
+            (hold.run_id, hold.nonce, hold.ceiling, millis(hold.lease_at)) for hold in account.holds.values()
+        ),
+    )
+
+
+def placed_of(outcome: HoldOutcome) -> Answer:
+    view = view_of(outcome.account)
+    match outcome:
+        case Held(_, ended_before):
+            return Placed(view, ended_before)
+        case CannotAfford():
+            return Dear(view)
+        case TooManyHolds():
+            return Full(view)
+        case AlreadyHeld(_, hold):
+            return Taken(view, hold.nonce)
+
+
+def ended_of(ended: LedgerEnded) -> Ended:
+    return Ended(receipt_of(ended.run), ended.by_us)
+
+
+def receipt_of(run: Run) -> Receipt:
+    return Receipt(
+        status=run.status.value,
+        nonce=run.nonce,
+        ceiling=run.ceiling,
+        ended=millis(run.ended_at),
+        charged=run.charged,
+        split=(run.deltas.monthly, run.deltas.rollover, run.deltas.purchased),
+        balance=run.balance_after,
+        seq=run.entry_seq,
+        turn=run.turn,
+    )
+
+
+def line_of(entry: Entry) -> Line:
+    deltas = entry.deltas
+    return Line(
+        entry.type.value,
+        millis(entry.created_at),
+        deltas.monthly,
+        deltas.rollover,
+        deltas.purchased,
+        run=entry.run_id,
+    )

@@ -1,0 +1,327 @@
+"""Mistakes that somebody could make, each as a replacement in the source. A test has to find every one of them."""
+
+from dataclasses import dataclass
+
+LEDGER = "layers/shared/playground/adapters/dynamo_ledger.py"
+STORE = "layers/shared/playground/adapters/dynamo_store.py"
+ACCOUNT = "layers/shared/playground/domain/account.py"
+RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
+EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
+
+CONTRACT = "tests/contract/test_ledger_contract.py"
+FAULTS = "tests/faults/test_ledger_faults.py"
+RACES = "tests/concurrency/test_ledger_races.py"
+HISTORIES = "tests/concurrency/test_histories.py"
+MACHINE = "tests/property/test_ledger_machine.py"
+PROPERTIES = "tests/property/test_account_properties.py"
+RUNS = "tests/unit/test_run_prompt.py"
+UNIT = "tests/unit/test_account.py"
+
+ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`old`, which must be in `file` exactly once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`tests` are run in this order until one fails."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...] = ALL
+
+
+def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name, (Edit(file, old, new),), tests or ALL)
+
+
+MUTANTS = (
+    # --- place hold ---------------------------------------------------------------------------------------------------
+    mutant(
+        "a hold does not ask whether there are credits",
+        LEDGER,
+        "condition=(AccountItem.available >= hold.ceiling)",
+        "condition=(AccountItem.version >= 0)",
+    ),
+    mutant(
+        "a hold does not ask how many there are",
+        LEDGER,
+        "& (size(AccountItem.holds) < limit)",
+        "& (size(AccountItem.holds) >= 0)",
+    ),
+    mutant(
+        "a hold may be one too many",
+        LEDGER,
+        "& (size(AccountItem.holds) < limit)",
+        "& (size(AccountItem.holds) <= limit)",
+    ),
+    mutant(
+        "a hold does not ask whether the run is held",
+        LEDGER,
+        "            & place.does_not_exist()\n",
+        "",
+    ),
+    mutant(
+        "a hold does not ask whether a boundary is due",
+        LEDGER,
+        "            & place.does_not_exist()\n            & _not_due(now),",
+        "            & place.does_not_exist(),",
+    ),
+    Mutant(
+        "a hold reads first and then writes what it has read",
+        (
+            Edit(
+                LEDGER,
+                "        place = Path(AccountItem.holds)[hold.run_id]\n",
+                "        seen = self.account(user_id, now)\n"
+                "        fits = len(seen.holds) < limit and hold.run_id not in seen.holds\n"
+                "        if fits and seen.available < hold.ceiling:\n"
+                "            return CannotAfford(seen)\n"
+                "        place = Path(AccountItem.holds)[hold.run_id]\n",
+            ),
+            Edit(
+                LEDGER,
+                "AccountItem.available.set(AccountItem.available - hold.ceiling)",
+                "AccountItem.available.set(seen.available - hold.ceiling)",
+            ),
+            Edit(
+                LEDGER,
+                "AccountItem.held.set(AccountItem.held + hold.ceiling)",
+                "AccountItem.held.set(seen.held + hold.ceiling)",
+            ),
+        ),
+        (RACES, HISTORIES),
+    ),
+    mutant(
+        "an attempt does not know its own hold",
+        LEDGER,
+        "there.nonce == hold.nonce  # the reply",
+        "False  # the reply",
+    ),
+    # --- settle -------------------------------------------------------------------------------------------------------
+    mutant(
+        "a settlement does not compare the version",
+        LEDGER,
+        "condition=(AccountItem.version == account.version)\n                    & (Path",
+        "condition=(Path",
+        CONTRACT,
+        RACES,
+        HISTORIES,
+    ),
+    mutant(
+        "a settlement does not ask whose hold it is",
+        LEDGER,
+        '& (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)',
+        "& Path(AccountItem.holds)[run_id].exists()",
+        HISTORIES,
+        CONTRACT,
+        RACES,
+    ),
+    mutant(
+        "a settlement does not cross the boundaries before it",
+        LEDGER,
+        "            account = self._advance(account, now)\n            if not",
+        "            if not",
+    ),
+    mutant(
+        "a settlement writes what is available by value",
+        LEDGER,
+        "AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged))",
+        "AccountItem.available.set(after.available)",
+    ),
+    mutant(
+        "a settlement writes what is held by value",
+        LEDGER,
+        "                        AccountItem.held.set(AccountItem.held - hold.ceiling),\n",
+        "                        AccountItem.held.set(after.held),\n",
+    ),
+    mutant(
+        "a settlement gives the whole hold back",
+        LEDGER,
+        "(hold.ceiling - run.charged)",
+        "hold.ceiling",
+    ),
+    mutant(
+        "a receipt is written over another one",
+        STORE,
+        '"ConditionExpression": "attribute_not_exists(pk)",',
+        '"ConditionExpression": "attribute_not_exists(pk)"\n'
+        '                    + (" OR attribute_exists(pk)" if write.key.sk.startswith("RUN#") else ""),',
+    ),
+    mutant(
+        "a turn is written over another one",
+        STORE,
+        '"ConditionExpression": "attribute_not_exists(pk)",',
+        '"ConditionExpression": "attribute_not_exists(pk)"\n'
+        '                    + (" OR attribute_exists(pk)" if write.key.pk.startswith("SESSION#") else ""),',
+    ),
+    mutant(
+        "a settled run has no turn",
+        LEDGER,
+        "                Put(\n"
+        "                    items.turn_key(self._sessions, run.session_id, conversation.turn.number),\n"
+        "                    items.turn_item(conversation.turn),\n"
+        "                ),\n",
+        "",
+    ),
+    # --- release, expire, cancel --------------------------------------------------------------------------------------
+    mutant(
+        "a hold is given back without a look whether it is there",
+        LEDGER,
+        'ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)',
+        "ours = AccountItem.version >= 0",
+    ),
+    mutant(
+        "a hold is given back by whoever asks",
+        LEDGER,
+        'ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)',
+        'ours = there["c"] == placed.ceiling',
+    ),
+    mutant(
+        "a release does not cross the boundaries before it",
+        LEDGER,
+        "self._drop(user_id, run, _not_due(run.ended_at)),",
+        "self._drop(user_id, run),",
+    ),
+    mutant(
+        "a hold that outlived its run stays",
+        LEDGER,
+        "        self.cancel_hold(user_id, ours)\n",
+        "",
+    ),
+    mutant(
+        "a conflict of one write is taken for a refusal",
+        STORE,
+        "    return _PassingError() if code in PASSING else StoreUnavailableError()",
+        "    return ConditionFailed(None) if code in PASSING else StoreUnavailableError()",
+        FAULTS,
+    ),
+    mutant(
+        "a conflict of a transaction is taken for a refusal",
+        STORE,
+        "            return _PassingError()\n        return StoreUnavailableError()",
+        "            return TransactionRefused({0: None})\n        return StoreUnavailableError()",
+        FAULTS,
+    ),
+    mutant(
+        "holds of attempts that are alive expire",
+        ACCOUNT,
+        "        return self.lease_at <= now\n",
+        "        return True\n",
+        UNIT,
+        MACHINE,
+    ),
+    mutant(
+        "a hold expires a moment early",
+        ACCOUNT,
+        "        return self.lease_at <= now\n",
+        "        return self.lease_at <= now + timedelta(milliseconds=1)\n",
+        UNIT,
+        MACHINE,
+    ),
+    # --- change -------------------------------------------------------------------------------------------------------
+    mutant(
+        "a change does not write its key",
+        LEDGER,
+        "*self._entry_puts(entries), *([key] if key else []))",
+        "*self._entry_puts(entries))",
+    ),
+    mutant(
+        "a change does not compare the version",
+        LEDGER,
+        "condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)",
+        "condition = AccountItem.revision == account.revision",
+        RACES,
+        HISTORIES,
+    ),
+    mutant(
+        "a change does not compare the revision",
+        LEDGER,
+        "condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)",
+        "condition = AccountItem.version == account.version",
+        CONTRACT,
+        RACES,
+        HISTORIES,
+    ),
+    mutant(
+        "a change writes what is available by value",
+        LEDGER,
+        "AccountItem.available.set(AccountItem.available + gained)",
+        "AccountItem.available.set(after.available)",
+    ),
+    # --- boundaries ---------------------------------------------------------------------------------------------------
+    mutant(
+        "a boundary is crossed only after it",
+        ACCOUNT,
+        "self.due_at <= now",
+        "self.due_at < now",
+        UNIT,
+        MACHINE,
+    ),
+    mutant(
+        "rollover that is held expires",
+        ACCOUNT,
+        "old = min(account.buckets.rollover, account.available)",
+        "old = account.buckets.rollover",
+        UNIT,
+        PROPERTIES,
+        MACHINE,
+    ),
+    mutant(
+        "rollover has no limit",
+        ACCOUNT,
+        "excess = min(max(unused - account.allowance, 0), account.available)",
+        "excess = 0",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "a plan that is over is granted again",
+        ACCOUNT,
+        "entitled = account.entitled_until is None or account.entitled_until > at",
+        "entitled = account.entitled_until is None or account.entitled_until >= at",
+        UNIT,
+        PROPERTIES,
+        MACHINE,
+    ),
+    mutant(
+        "rollover of a plan that is over stays for ever",
+        ACCOUNT,
+        "more = entitled or account.buckets.rollover > 0",
+        "more = entitled",
+        UNIT,
+        PROPERTIES,
+        MACHINE,
+    ),
+    # --- the charge ---------------------------------------------------------------------------------------------------
+    mutant(
+        "a run may be charged more than was held",
+        ACCOUNT,
+        "if not 1 <= cost <= hold.ceiling:",
+        "if not 1 <= cost:",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "the charge is not cut at the ceiling",
+        RUN_PROMPT,
+        "charged = min(price.credits, hold.ceiling)",
+        "charged = price.credits",
+        RUNS,
+    ),
+    mutant(
+        "an attempt that lost its hold asks the model again",
+        RUN_PROMPT,
+        "if ended_before else None",
+        "if False else None",
+        RUNS,
+        FAULTS,
+    ),
+)

@@ -1,0 +1,503 @@
+"""What the ledger is compared with: one account in plain numbers, by the rules in README.md and docs/ledger.md.
+
+Nothing of `playground` is used here, so that a mistake there is not repeated here. Times are milliseconds since 1970 in
+UTC. An operation is data; `Model.apply` says what its answer must be. Refunds, disputes and debt have no operation yet:
+they go where REVOKE AND RESTORE is written.
+"""
+
+import calendar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+SIGNUP = 5
+ALLOWANCE = 200
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def moment(at: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=at)
+
+
+def millis(at: datetime) -> int:
+    """Cut, not rounded."""
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def month_after(anchor: int, months: int) -> int:
+    """The same day and time `months` later; the last day of the month where that day does not exist."""
+    start = moment(anchor)
+    year, month = start.year, start.month
+    for _ in range(months):
+        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+    return millis(start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1])))
+
+
+# --- operations -------------------------------------------------------------------------------------------------------
+# `now` is the clock of the worker that does it.
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The account."""
+
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRun:
+    """The receipt of a run."""
+
+    run: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A hold of `ceiling` for the attempt `nonce` of `run`, which is to become turn `turn` of `session`."""
+
+    run: str
+    nonce: str
+    ceiling: int
+    lease: int
+    session: str
+    turn: int
+    limit: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The end of the attempt that `hold` placed: paid with `cost`."""
+
+    hold: Place
+    cost: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The end without a charge, as `released` or `expired`."""
+
+    hold: Place
+    status: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The hold never was."""
+
+    hold: Place
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Every hold whose lease is over expires; the answer is how many."""
+
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A bonus, once per key."""
+
+    credits: int
+    key: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An operator starts the plan, unless it is running. `until` None: entitled until ended."""
+
+    until: int | None
+    key: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entitle:
+    """While the plan runs, its entitlement ends at `until`, or has no end."""
+
+    until: int | None
+    key: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything there is: the account, its entries, what can be read of these sessions and runs."""
+
+    sessions: tuple[str, ...]
+    runs: tuple[str, ...]
+    now: int
+
+
+# REVOKE AND RESTORE: refunds and disputes become operations here, and debt a number of Model and of View.
+
+Operation = Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Start | Entitle
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class View(NamedTuple):
+    """An account as its owner sees it. `holds`: run, attempt, credits and lease of each."""
+
+    monthly: int
+    rollover: int
+    purchased: int
+    held: int
+    available: int
+    version: int
+    plan: str
+    allowance: int
+    anchor: int | None
+    period: int
+    due: int | None
+    until: int | None
+    holds: frozenset[tuple[str, str, int, int]]
+
+
+class Receipt(NamedTuple):
+    """How a run ended. `seq`: the number of its entry."""
+
+    status: str
+    nonce: str
+    ceiling: int
+    ended: int
+    charged: int = 0
+    split: tuple[int, int, int] = (0, 0, 0)
+    balance: int | None = None
+    seq: int | None = None
+    turn: int | None = None
+
+
+class Line(NamedTuple):
+    """An entry: its type, its time, what it does to each bucket, and its run."""
+
+    type: str
+    at: int
+    monthly: int = 0
+    rollover: int = 0
+    purchased: int = 0
+    run: str | None = None
+
+
+class Placed(NamedTuple):
+    """`ended_before` None: it may be remembered or forgotten that a run of this id has ended."""
+
+    view: View
+    ended_before: bool | None = False
+
+
+class Dear(NamedTuple):
+    """Not enough credits."""
+
+    view: View
+
+
+class Full(NamedTuple):
+    """Too many holds."""
+
+    view: View
+
+
+class Taken(NamedTuple):
+    """Another attempt, `nonce`, holds."""
+
+    view: View
+    nonce: str
+
+
+class Ended(NamedTuple):
+    """`by_us` None: the same attempt has ended it in the same way, at another time, and may or may not say so."""
+
+    receipt: Receipt
+    by_us: bool | None
+
+
+class Moved(NamedTuple):
+    """The session has another turn meanwhile."""
+
+
+class Lost(NamedTuple):
+    """There is neither hold nor receipt."""
+
+
+class Count(NamedTuple):
+    """Of expired holds."""
+
+    expired: int
+
+
+class Nothing(NamedTuple):
+    """No answer is due, or there is no receipt."""
+
+
+class Books(NamedTuple):
+    """What an audit finds. The time of the first entry is left out: it is that of whoever came first."""
+
+    view: View
+    lines: tuple[Line, ...]
+    turns: tuple[tuple[str, ...], ...]
+    receipts: tuple[Receipt | None, ...]
+
+
+Answer = View | Books | Placed | Dear | Full | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
+
+
+def agree(expected: Answer, actual: object) -> bool:
+    """Whether `actual` is what must come, where something must."""
+    if isinstance(expected, Placed) and isinstance(actual, Placed) and expected.ended_before is None:
+        return expected.view == actual.view
+    if isinstance(expected, Ended) and isinstance(actual, Ended) and expected.by_us is None:
+        return expected.receipt == actual.receipt
+    return type(expected) is type(actual) and expected == actual
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class Model:
+    """One account. Every operation opens it, brings it up to its own clock, and then does one thing."""
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.monthly = self.rollover = self.purchased = 0
+        self.plan = "free"
+        self.allowance = 0
+        self.anchor: int | None = None
+        self.period = 0
+        self.due: int | None = None
+        self.until: int | None = None
+        self.holds: dict[str, Place] = {}
+        self.receipts: dict[str, Receipt] = {}
+        self.keys: frozenset[str] = frozenset()
+        self.turns: dict[str, tuple[str, ...]] = {}  # session → the runs that made its turns
+        self.given_back: dict[str, None] = {}  # runs that had a hold and lost it, the last one last
+        self.gone: frozenset[str] = frozenset()  # attempts whose hold is over
+        self.lines: tuple[Line, ...] = ()
+        self.changes = 0  # counts whatever makes it another one
+
+    def copy(self) -> "Model":
+        other = Model.__new__(Model)
+        other.__dict__.update(self.__dict__)
+        for name in ("holds", "receipts", "turns", "given_back"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+    def key(self) -> object:
+        """Equal for two models that will answer alike for ever."""
+        return (
+            self.view() if self.opened else None,
+            frozenset(self.receipts.items()),
+            self.keys,
+            frozenset(self.turns.items()),
+            frozenset(self.given_back),
+            next(reversed(self.given_back), None),
+            hash(self.lines),
+        )
+
+    @property
+    def version(self) -> int:
+        return len(self.lines)
+
+    @property
+    def balance(self) -> int:
+        return self.monthly + self.rollover + self.purchased
+
+    @property
+    def held(self) -> int:
+        return sum(hold.ceiling for hold in self.holds.values())
+
+    @property
+    def free(self) -> int:
+        return self.balance - self.held
+
+    def view(self) -> View:
+        return View(
+            monthly=self.monthly,
+            rollover=self.rollover,
+            purchased=self.purchased,
+            held=self.held,
+            available=self.free,
+            version=self.version,
+            plan=self.plan,
+            allowance=self.allowance,
+            anchor=self.anchor,
+            period=self.period,
+            due=self.due,
+            until=self.until,
+            holds=frozenset((hold.run, hold.nonce, hold.ceiling, hold.lease) for hold in self.holds.values()),
+        )
+
+    def dead(self, now: int) -> list[Place]:
+        return [hold for hold in self.holds.values() if hold.lease <= now]
+
+    def boundaries(self, now: int) -> Iterator[int]:
+        """The boundaries that an account seen at `now` has passed and this one has not seen."""
+        other = self.copy()
+        while other.due is not None and other.due <= now:
+            yield other.due
+            other.cross()
+
+    def apply(self, operation: Operation, *, arriving: bool = True) -> Answer:
+        """Do it, and say what the answer is. `arriving` False: without looking at the clock."""
+        if isinstance(operation, ReadRun):
+            return self.receipts.get(operation.run, Nothing())
+        if isinstance(operation, Cancel):
+            self.drop(operation.hold)
+            return Nothing()
+        if arriving:
+            self.arrive(operation.now)
+        match operation:
+            case Read():
+                return self.view()
+            case Audit(sessions, runs, _):
+                return Books(
+                    self.view(),
+                    (self.lines[0]._replace(at=0), *self.lines[1:]),
+                    tuple(self.turns.get(session, ()) for session in sessions),
+                    tuple(self.receipts.get(run) for run in runs),
+                )
+            case Place():
+                return self._place(operation)
+            case Settle(hold, cost, now):
+                return self._settle(hold, cost, now)
+            case Release(hold, status, now):
+                return self._release(hold, status, now)
+            case Sweep(now):
+                ends = [self._release(hold, "expired", now) for hold in self.dead(now)]
+                return Count(sum(isinstance(end, Ended) and end.by_us is True for end in ends))
+            case Grant(credits, key, now):
+                if key not in self.keys:
+                    self.keys |= {key}
+                    self._write(Line("bonus", now, purchased=credits))
+                return self.view()
+            case Start(until, key, now):
+                if key not in self.keys and self.plan == "free":
+                    self.keys |= {key}
+                    self._start(until, now)
+                return self.view()
+            case Entitle(until, key, now):
+                if key not in self.keys and self.plan == "plus":
+                    self.changes += 1
+                    self.keys |= {key}
+                    self.until = until
+                return self.view()
+        raise TypeError(operation)
+
+    def arrive(self, now: int) -> None:
+        """Open the account if it is not there, and cross what has passed."""
+        if not self.opened:
+            self.opened = True
+            self._write(Line("signup", now, purchased=SIGNUP))
+        while self.due is not None and self.due <= now:
+            self.cross()
+
+    def cross(self) -> None:
+        """The next boundary: old rollover goes, what is left of the month rolls over, and a new month begins. What is
+        held stays, and goes at the boundary after, if it is there then."""
+        assert self.due is not None
+        assert self.anchor is not None
+        at = self.due
+        self.changes += 1
+        self.period += 1
+        self._write(Line("expire", at, rollover=-min(self.rollover, self.free)))
+        self._write(Line("expire", at, monthly=-min(max(self.monthly - self.allowance, 0), self.free)))
+        self._write(Line("rollover", at, monthly=-self.monthly, rollover=self.monthly))
+        entitled = self.until is None or self.until > at
+        if entitled:
+            self._write(Line("monthly", at, monthly=self.allowance))
+        else:
+            self.plan, self.allowance = "free", 0
+        self.due = month_after(self.anchor, self.period + 1) if entitled or self.rollover else None
+
+    def drop(self, hold: Place) -> None:
+        """Give the hold back, if this attempt has one."""
+        there = self.holds.get(hold.run)
+        if there is not None and there.nonce == hold.nonce:
+            self.changes += 1
+            del self.holds[hold.run]
+            self.gone |= {hold.nonce}
+            self.given_back.pop(hold.run, None)
+            self.given_back[hold.run] = None
+
+    def _place(self, hold: Place) -> Answer:
+        there = self.holds.get(hold.run)
+        if there is not None and there.nonce != hold.nonce:
+            return Taken(self.view(), there.nonce)
+        if there is None:
+            if len(self.holds) >= hold.limit:
+                return Full(self.view())
+            if self.free < hold.ceiling:
+                return Dear(self.view())
+            self.changes += 1
+            self.holds[hold.run] = hold
+        return Placed(self.view(), self._remembers(hold.run))
+
+    def _remembers(self, run: str) -> bool | None:
+        """Never of a run that has not ended, surely of the last one that did, perhaps of the others."""
+        if run not in self.given_back:
+            return False
+        return True if run == next(reversed(self.given_back)) else None
+
+    def _settle(self, hold: Place, cost: int, now: int) -> Answer:
+        if self._over(hold):
+            return self._how_it_ended(hold, "settled", now)
+        turns = self.turns.get(hold.session, ())
+        if len(turns) != hold.turn - 1:
+            return Moved()
+        self.drop(hold)
+        monthly = min(cost, self.monthly)
+        rollover = min(cost - monthly, self.rollover)
+        split = (-monthly, -rollover, -(cost - monthly - rollover))
+        self._write(Line("spend", now, *split, run=hold.run))
+        self.turns[hold.session] = (*turns, hold.run)
+        receipt = Receipt(
+            "settled", hold.nonce, hold.ceiling, now, cost, split, self.balance, self.version, turn=hold.turn
+        )
+        self.receipts[hold.run] = receipt
+        return Ended(receipt, by_us=True)
+
+    def _release(self, hold: Place, status: str, now: int) -> Answer:
+        if self._over(hold):
+            return self._how_it_ended(hold, status, now)
+        self.drop(hold)
+        self.receipts[hold.run] = Receipt(status, hold.nonce, hold.ceiling, now)
+        return Ended(self.receipts[hold.run], by_us=True)
+
+    def _over(self, hold: Place) -> bool:
+        there = self.holds.get(hold.run)
+        return hold.run in self.receipts or there is None or there.nonce != hold.nonce
+
+    def _how_it_ended(self, hold: Place, status: str, now: int) -> Answer:
+        receipt = self.receipts.get(hold.run)
+        if receipt is None:
+            return Lost()
+        self.drop(hold)
+        ours = (receipt.status, receipt.nonce) == (status, hold.nonce)
+        open_ = ours and status == "settled" and receipt.ended != now
+        return Ended(receipt, None if open_ else ours and receipt.ended == now)
+
+    def _start(self, until: int | None, now: int) -> None:
+        self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
+        self.due, self.until = month_after(now, 1), until
+        self._write(Line("monthly", now, monthly=ALLOWANCE))
+
+    def _write(self, line: Line) -> None:
+        if any((line.monthly, line.rollover, line.purchased)):
+            self.changes += 1
+            self.monthly += line.monthly
+            self.rollover += line.rollover
+            self.purchased += line.purchased
+            self.lines += (line,)

@@ -1,0 +1,153 @@
+"""Goes on trying to break the ledger, with seeds that nobody has tried, until the time is over.
+
+    PYTHONPATH=layers/shared python -m tests.soak [--minutes 10] [--seed N] [--only ROUND] [--rounds N]
+
+Takes turns with: histories of many workers on one account and on several, with and without lost replies; stories told
+to the ledger in memory and on a real engine, beside the model; and runs of which a third of all requests fail. Prints
+every seed before it is used. A failure prints the command that does the same again, and ends with 1. (Which thread gets
+its turn when is not in the seed: a history may have to be repeated.)
+"""
+
+import argparse
+import os
+import random
+import secrets
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+
+from local.claude_double import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
+from local.process import ROOT
+from local.resources import create_resources
+from local.template import read_template
+from playground.adapters.dynamo_sessions import DynamoSessions
+from tests.fakes import InMemoryLedger
+from tests.faults.test_exhaustive_faults import RUNS
+from tests.faults.test_exhaustive_faults import (
+    test_faults_at_random_charge_every_answer_once_and_nothing_else as faults_at_random,
+)
+from tests.kit.histories import Crew, Scene, explain, play
+from tests.kit.money_paths import Stage
+from tests.kit.operations import Subject
+from tests.kit.story import FIRST_DAYS, Story
+from tests.support import SESSIONS_TABLE, new_ledger, new_store
+
+MOST_ROUNDS = 1_000_000
+PROCESSES = 3
+LARGEST_SEED = 10**9
+
+
+class World:
+    """An engine with a crew on it, and what else the rounds need. Every round has its own users."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        os.environ.update(CREDENTIALS)
+        self.engine = stack.enter_context(Engine())
+        create_resources(read_template(ROOT / "template.yaml"), self.engine.endpoint_url)
+        store = new_store(self.engine)
+        stack.enter_context(closing(store.connection.client))
+        self.ledger = new_ledger(store)
+        self.sessions = DynamoSessions(store, SESSIONS_TABLE)
+        self.crew = stack.enter_context(Crew(self.engine, PROCESSES))
+        double = stack.enter_context(ClaudeDouble())
+        self.stage = stack.enter_context(closing(Stage(self.engine, double.url)))
+        self._names = 0
+
+    def subject(self, seed: int) -> Subject:
+        self._names += 1
+        return Subject(self.ledger, self.sessions, f"soak-{seed}-{self._names}")
+
+
+def history(world: World, seed: int, *, accounts: int, disturbed: float) -> int:
+    """How many operations there were."""
+    chance = random.Random(seed)
+    subjects = [world.subject(seed) for _ in range(accounts)]
+    users = tuple(subject.user_id for subject in subjects)
+    scene = Scene(seed=seed, users=users, threads=chance.randint(2, 8), disturbed=disturbed)
+    told = play(world.crew, scene, subjects)
+    for records in told.values():
+        explain(records, lost_replies=disturbed > 0)
+    return sum(map(len, told.values()))
+
+
+def story(world: World, seed: int, *, in_memory: bool, stories: int, steps: int = 60) -> int:
+    """How many steps there were."""
+    chance, told = random.Random(seed), 0
+    for number in range(stories):
+        beyond = chance.choice((0, 999))
+        if in_memory:
+            ledger = InMemoryLedger()
+            names = (f"{number}-plain", f"{number}-scheduled")
+            subjects = [Subject(ledger, ledger.sessions, name, sub_millis=beyond) for name in names]
+        else:
+            subjects = [world.subject(seed) for _ in range(2)]
+        one = Story(subjects, chance.choice(FIRST_DAYS))
+        for _ in range(steps):
+            one.draw_step(chance)
+        one.end()
+        told += one.steps
+    return told
+
+
+def failing_runs(world: World, seed: int) -> int:
+    """How many runs there were."""
+    faults_at_random(world.stage, seed)
+    return RUNS
+
+
+ROUNDS: Mapping[str, Callable[[World, int], int]] = {
+    "one-account": partial(history, accounts=1, disturbed=0.0),
+    "one-account-disturbed": partial(history, accounts=1, disturbed=0.03),
+    "accounts": partial(history, accounts=4, disturbed=0.0),
+    "accounts-disturbed": partial(history, accounts=4, disturbed=0.05),
+    "stories-in-memory": partial(story, in_memory=True, stories=60),
+    "stories": partial(story, in_memory=False, stories=3),
+    "failing-runs": failing_runs,
+}
+
+
+def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rounds: int) -> int:
+    begun = time.monotonic()
+    done: Counter[str] = Counter()
+    operations: Counter[str] = Counter()
+    for number in range(rounds):
+        spent = time.monotonic() - begun
+        if spent >= 60 * minutes:
+            break
+        name, seed = names[number % len(names)], (first_seed + number // len(names)) % LARGEST_SEED
+        print(f"{spent:6.0f} s  {name} {seed}", end="", flush=True)
+        try:
+            count = ROUNDS[name](world, seed)
+        except Exception:
+            again = f"PYTHONPATH=layers/shared python -m tests.soak --only {name} --seed {seed} --rounds 1"
+            print(f"  FAILED\n{traceback.format_exc()}\nthe same again: {again}", flush=True)
+            return 1
+        print(f"  {count} in {time.monotonic() - begun - spent:.1f} s", flush=True)
+        done[name] += 1
+        operations[name] += count
+    for name in names:
+        print(f"{name:<24} {done[name]:>5} rounds  {operations[name]:>8} operations")
+    print(f"{done.total()} rounds in {time.monotonic() - begun:.0f} s from seed {first_seed} on, nothing found")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
+    parser.add_argument("--seed", type=int, help="the first one; a new one each time without it")
+    parser.add_argument("--only", choices=ROUNDS, help="one kind of round instead of all in turn")
+    parser.add_argument("--rounds", type=int, default=MOST_ROUNDS, help="end after so many, whatever the time")
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else secrets.randbelow(LARGEST_SEED)
+    names = [arguments.only] if arguments.only else list(ROUNDS)
+    with ExitStack() as stack:
+        return soak(World(stack), names, seed, minutes=arguments.minutes, rounds=arguments.rounds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
