@@ -55,7 +55,8 @@ def plant(mutant: Mutant, root: Path) -> None:
 
 def run_tests(tests: Iterable[str], root: Path, *options: str) -> tuple[int | None, str]:
     """The exit status of pytest, None if it took too long, and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *options, *tests]
+    plugins = ["-p", "no:cacheprovider", "-p", "tests.mutants.unshrunk"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "--no-header", *options, *tests]
     environment = {**os.environ, "ENGINE_PYTHON": str(engine_python().absolute()), "COLUMNS": "500"}
     environment.pop("PYTHONPATH", None)  # the copy's own sources, not ours
     process = subprocess.Popen(

@@ -124,14 +124,14 @@ class LedgerLife(RuleBasedStateMachine):
             self.story.end()
 
 
-def tell(make_subjects: MakeSubjects, *, examples: int, steps: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
+def tell(make_subjects: MakeSubjects, *, examples: int, steps: int, phases: Sequence[Phase] | None = None) -> None:
     run_state_machine_as_test(
         lambda: LedgerLife(make_subjects),  # type: ignore[arg-type]  # it is only called
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            phases=phases,
+            phases=phases if phases is not None else settings.default.phases,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
