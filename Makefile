@@ -13,7 +13,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo import openapi audit bench test-long crash-matrix \
+.PHONY: help run test check build deploy token invoke demo import openapi audit bench crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -67,10 +67,6 @@ audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m bench $(ARGS)
-
-test-long: ## the tests that take too long for `make test`: crash matrix, faults everywhere, histories, state machine
-	$(call bootstrap,dev engine)
-	@LONG=1 exec $(PYTHON) -m pytest tests/faults tests/property tests/concurrency $(ARGS)
 
 crash-matrix: ## kill a worker at every step of every money path, and print what came of it
 	$(call bootstrap,dev engine)

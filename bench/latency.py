@@ -68,12 +68,14 @@ class _Open:
         return 0.0
 
 
-def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, seed: int) -> Crowd:
+def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, seed: int, apart: bool = False) -> Crowd:
     """Let `user_id`, who can afford all of it, do these runs, with latency and conflicts between us and the store.
 
-    The limit of open runs per account is lifted for it.
+    The limit of open runs per account is lifted for it. `apart`: every run is that of another user.
     """
-    world.give(user_id, 10 * len(plans))
+    users = [f"{user_id} {number}" if apart else user_id for number in range(len(plans))]
+    for user in dict.fromkeys(users):
+        world.give(user, 10 * len(plans))
     rng = random.Random(seed)  # noqa: S311 - must be repeatable
     transport = Transport(latency=LATENCY, conflicts=CONFLICTS, rng=rng)
     open_ = _Open()
@@ -85,7 +87,7 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
         time.sleep(plan.start)
         outcome, started = _Outcome(), time.perf_counter()
         try:
-            run_prompt(user_id, a_request(), idempotency_key=f"run {number}", seconds_left=SECONDS_LEFT)
+            run_prompt(users[number], a_request(), idempotency_key=f"run {number}", seconds_left=SECONDS_LEFT)
         except PlaygroundError as error:
             outcome.error = error
         outcome.seconds = time.perf_counter() - started - watched.seconds
@@ -93,15 +95,15 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
 
     with transport.at(world.store.connection.client), ThreadPoolExecutor(len(plans) if at_once else 1) as pool:
         outcomes = list(pool.map(one, range(len(plans))))
-    account = world.ledger.account(user_id, utc_now())
+    accounts = [world.ledger.account(user, utc_now()) for user in dict.fromkeys(users)]
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     writes = [call for call in transport.calls if call.operation in WRITES]
     return Crowd(
         ledger_seconds=[outcome.seconds for outcome in outcomes],
         refused=sum(isinstance(error, InsufficientCreditsError) for error in errors),
         failed=Counter(error.code for error in errors if not isinstance(error, InsufficientCreditsError)),
-        lost_holds=len(account.holds),
-        findings=len(world.audit(user_id).findings),
+        lost_holds=sum(len(account.holds) for account in accounts),
+        findings=sum(len(world.audit(account.user_id).findings) for account in accounts),
         writes=len(writes),
         disturbed=sum(call.injected for call in writes),
         outrun=sum(call.error is not None and not call.injected for call in writes),

@@ -27,18 +27,6 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 _numbers = itertools.count(1)
 
-# Long, and still being tuned to the time that `make test` may take: `make test-long` runs them.
-collect_ignore = (
-    []
-    if os.environ.get("LONG")
-    else [
-        "concurrency/test_histories.py",
-        "faults/test_crash_matrix.py",
-        "faults/test_exhaustive_faults.py",
-        "property/test_ledger_machine.py",
-    ]
-)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def credentials() -> None:

@@ -417,3 +417,85 @@ def test_the_ledger_in_memory_is_right_under_threads_too(pool: ThreadPoolExecuto
     account = ledger.account("u", NOW)
     check_invariants(account, all_entries(ledger, "u"))
     assert account.balance == 0
+
+
+# --- the line ---------------------------------------------------------------------------------------------------------
+
+
+class Line:
+    """A ledger whose pauses are those of this test: each does the next of `meanwhile`. Counts its transactions."""
+
+    def __init__(self, engine: Engine) -> None:
+        store = new_store(engine, Backoff(sleep=self._pause))
+        self._client = store.connection.client
+        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self.ledger = new_ledger(store)
+        self.meanwhile: list[Callable[[], object]] = []
+        self.pauses = 0
+        self.transactions = 0
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses += 1
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+
+    def _on_request(self, **_: object) -> None:
+        self.transactions += 1
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture
+def line(engine: Engine, description: Description) -> Iterator[Line]:
+    line = Line(engine)
+    yield line
+    line.close()
+
+
+def test_a_settlement_waits_for_those_in_front_of_it(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+    first, second = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    held(ledger, user_id, first)
+    account = held(ledger, user_id, second)
+    ledger._take_number(user_id, first)
+    line.meanwhile = [lambda: settling(account, first, 1)(ledger)]
+
+    ended = settling(account, second, 1)(line.ledger)
+
+    assert (ended.by_us, line.pauses, line.transactions) == (True, 1, 1)
+    assert not checked(ledger, user_id).holds
+
+
+def test_who_died_in_line_is_passed(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+    dead, alive = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    held(ledger, user_id, dead)
+    account = held(ledger, user_id, alive)
+    ledger._take_number(user_id, dead)
+
+    ended = settling(account, alive, 1)(line.ledger)
+
+    assert (ended.by_us, line.transactions) == (True, 1)
+    assert 0 < line.pauses < 10
+    assert list(checked(ledger, user_id).holds) == [dead.run_id]
+
+
+def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+    front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    held(ledger, user_id, front)
+    account = held(ledger, user_id, ours)
+    ledger._take_number(user_id, front)
+    line.meanwhile = [lambda: ending(user_id, ours, RunStatus.EXPIRED)(ledger)]
+
+    ended = settling(account, ours, 1)(line.ledger)
+
+    assert (ended.by_us, ended.run.status, line.transactions) == (False, RunStatus.EXPIRED, 0)
+
+
+def test_a_place_in_line_is_no_obstacle_to_a_change(ledger: DynamoLedger, user_id: str) -> None:
+    hold = a_hold("run_1", 2, NOW)
+    held(ledger, user_id, hold)
+    ledger._take_number(user_id, hold)
+
+    account = giving(user_id, 7, "bonus:1")(ledger)
+
+    assert account.buckets.purchased == checked(ledger, user_id).buckets.purchased == 12

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LEDGER = "layers/shared/playground/adapters/dynamo_ledger.py"
+ITEMS = "layers/shared/playground/adapters/dynamo_items.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
@@ -236,25 +237,47 @@ MUTANTS = (
     mutant(
         "a change does not compare the version",
         LEDGER,
-        "condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)",
-        "condition = AccountItem.revision == account.revision",
+        "condition=(AccountItem.version == account.version)\n            & (AccountItem.revision == account.revision)",
+        "condition=(AccountItem.revision == account.revision)",
         RACES,
         HISTORIES,
     ),
     mutant(
         "a change does not compare the revision",
         LEDGER,
-        "condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)",
-        "condition = AccountItem.version == account.version",
+        "            & (AccountItem.revision == account.revision)\n",
+        "",
         CONTRACT,
         RACES,
         HISTORIES,
     ),
     mutant(
-        "a change writes what is available by value",
+        "a change does not look at what is held meanwhile",
         LEDGER,
-        "AccountItem.available.set(AccountItem.available + gained)",
-        "AccountItem.available.set(after.available)",
+        "            & (Path(AccountItem.holds) == items.holds_map(account)),",
+        "",
+        HISTORIES,
+    ),
+    mutant(
+        "a place in line is forgotten by those who compare holds",
+        ITEMS,
+        '        **({"q": hold.ticket} if hold.ticket is not None else {}),\n',
+        "",
+        RACES,
+    ),
+    mutant(
+        "nobody passes those who died in line",
+        LEDGER,
+        "stuck = stuck + 1 if account.version == seen.version else 0",
+        "waited = 0.0",
+        RACES,
+    ),
+    mutant(
+        "nobody waits in line",
+        LEDGER,
+        "before = sum(ticket < ours for ticket in _tickets(account))",
+        "before = 0",
+        RACES,
     ),
     # --- boundaries ---------------------------------------------------------------------------------------------------
     mutant(

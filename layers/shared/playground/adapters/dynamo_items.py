@@ -105,7 +105,8 @@ class AccountItem(Model):
     """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
-    `recent` remembers run ids that ended lately, one per slot: see `recent_slot`.
+    `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
+    that holds have taken (`q`).
     """
 
     created_at = UnicodeAttribute()
@@ -129,6 +130,7 @@ class AccountItem(Model):
     due_shard = UnicodeAttribute(null=True)
     lease_at = UnicodeAttribute(null=True)
     lease_shard = UnicodeAttribute(null=True)
+    tickets = NumberAttribute(null=True)
 
 
 def recent_slot(run_id: str) -> tuple[str, str]:
@@ -143,6 +145,10 @@ def recent_slot(run_id: str) -> tuple[str, str]:
 _SLOTS = str.maketrans("ghjkmnpqrstvwxyz", "0123456789abcdef")
 
 
+def holds_map(account: Account) -> dict[str, dict[str, Any]]:
+    return {run_id: hold_map(hold) for run_id, hold in account.holds.items()}
+
+
 def hold_map(hold: Hold) -> dict[str, Any]:
     return {
         "n": hold.nonce,
@@ -152,6 +158,7 @@ def hold_map(hold: Hold) -> dict[str, Any]:
         "s": hold.session_id,
         "m": hold.model,
         "p": iso(hold.placed_at),
+        **({"q": hold.ticket} if hold.ticket is not None else {}),
     }
 
 
@@ -168,7 +175,7 @@ def account_item(account: Account) -> RawItem:
         version=account.version,
         revision=account.revision,
         last_hash=account.last_hash,
-        holds={run_id: hold_map(hold) for run_id, hold in account.holds.items()},
+        holds=holds_map(account),
         recent={},
         plan=account.plan.value,
         allowance=account.allowance,
@@ -225,6 +232,7 @@ def _hold(run_id: str, values: Any) -> Hold:
         session_id=values["s"],
         model=values["m"],
         placed_at=from_iso(values["p"]),
+        ticket=_int(values["q"]) if "q" in values else None,
     )
 
 

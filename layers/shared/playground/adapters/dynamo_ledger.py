@@ -11,7 +11,7 @@ and the change is worked out again. Every attempt carries a nonce, in the hold a
 lost, the repeat recognises its own work.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -43,6 +43,9 @@ from playground.ports import (
 )
 
 MOST_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
+ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
+LONGEST_WAIT = 3.0  # s in line
+MOST_PATIENCE = 6  # looks at an account in which nobody goes on
 LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
 
 
@@ -134,13 +137,13 @@ class DynamoLedger:
             self._open(user_id, now)
             return None
         account = items.account_of(user_id, raw)
+        if account.is_due(now):
+            self._advance(account, now)
+            return None
         there = account.holds.get(hold.run_id)
         if there is not None:
             ours = there.nonce == hold.nonce  # the reply to our own write was lost
             return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
-        if account.is_due(now):
-            self._advance(account, now)
-            return None
         if len(account.holds) >= limit:
             return TooManyHolds(account)
         return CannotAfford(account) if account.available < hold.ceiling else None
@@ -171,7 +174,14 @@ class DynamoLedger:
         user_id, run_id = account.user_id, hold.run_id
         slot, mark = items.recent_slot(run_id)
         now = conversation.turn.answered_at
-        for _ in self._store.backoff:
+        turn = Put(
+            items.turn_key(self._sessions, hold.session_id, conversation.turn.number),
+            items.turn_item(conversation.turn),
+        )
+        session = self._session_write(conversation.session)
+        if len(account.holds) > 1:  # others are at work: it has moved, most likely
+            account = self._in_line(self._reread(user_id), hold)
+        for _ in self._store.backoff.without_pauses():
             account = self._advance(account, now)
             if not _holds(account, hold):
                 return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id))
@@ -192,11 +202,8 @@ class DynamoLedger:
                 ),
                 self._receipt_put(run),
                 *self._entry_puts([entry]),
-                Put(
-                    items.turn_key(self._sessions, run.session_id, conversation.turn.number),
-                    items.turn_item(conversation.turn),
-                ),
-                self._session_write(conversation.session),
+                turn,
+                session,
             ]
             try:
                 self._store.transact(*writes)
@@ -204,7 +211,7 @@ class DynamoLedger:
                 if 1 in refusal.refused:
                     return self._settled_or_ended(user_id, hold, refusal.refused[1])
                 if 0 in refusal.refused:
-                    account = self._moved(user_id, refusal.refused[0])
+                    account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, outrun=True)
                 elif refusal.in_the_way:
                     account = self._reread(user_id)
                 elif 2 in refusal.refused:
@@ -214,6 +221,42 @@ class DynamoLedger:
             else:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
+
+    def _in_line(self, account: Account, hold: Hold, *, outrun: bool = False) -> Account:
+        """Wait for those of this account that wanted to settle before us; the account as it is then.
+
+        Only one settlement at a time can go through, and many that try at once slow that one down. So whoever was
+        outrun, or finds others waiting, takes a number, which the account gives out, and tries when it is the lowest.
+        Nothing depends on it: who does not wait is refused as ever, and who died in front is passed.
+        """
+        if not (_holds(account, hold) and (outrun or any(_tickets(account)))):
+            return account
+        if account.holds[hold.run_id].ticket is None:
+            account = self._take_number(account.user_id, hold)
+        waited, stuck = 0.0, 0
+        while waited < LONGEST_WAIT and stuck < MOST_PATIENCE and _holds(account, hold):
+            ours = account.holds[hold.run_id].ticket or 0
+            before = sum(ticket < ours for ticket in _tickets(account))
+            if not before:
+                break
+            pause = (before - 0.5) * ONE_SETTLEMENT
+            self._store.backoff.sleep(pause)
+            waited, seen, account = waited + pause, account, self._reread(account.user_id)
+            stuck = stuck + 1 if account.version == seen.version else 0
+        return account
+
+    def _take_number(self, user_id: str, hold: Hold) -> Account:
+        there = Path(AccountItem.holds)[hold.run_id]
+        following = (AccountItem.tickets | 0) + 1
+        write = Update(
+            items.account_key(self._ledger, user_id),
+            actions=[AccountItem.tickets.set(following), there["q"].set(following)],
+            condition=there["n"] == hold.nonce,
+        )
+        try:
+            return items.account_of(user_id, self._store.update(write))
+        except ConditionFailed as refusal:
+            return self._moved(user_id, refusal.item)
 
     def release(self, user_id: str, run: Run) -> Ended:
         for _ in self._store.backoff:
@@ -323,23 +366,22 @@ class DynamoLedger:
     def _apply(self, account: Account, change: Change, key: Put | None = None) -> Account | None:
         """Write a change of buckets and plan; None if the account moved meanwhile.
 
+        Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
         Raises _DoneBeforeError if `key` was there: this change was made before.
         """
         after, entries = change
         after = replace(after, revision=account.revision + 1)
-        gained = after.available - account.available
-        condition = (AccountItem.version == account.version) & (AccountItem.revision == account.revision)
-        if gained < 0:
-            condition &= AccountItem.available >= -gained  # what a hold has taken meanwhile cannot leave
         write = Update(
             items.account_key(self._ledger, account.user_id),
             actions=[
                 *_bucket_actions(after),
                 *_plan_actions(after),
                 AccountItem.debt.set(after.debt),
-                AccountItem.available.set(AccountItem.available + gained),
+                AccountItem.available.set(after.available),
             ],
-            condition=condition,
+            condition=(AccountItem.version == account.version)
+            & (AccountItem.revision == account.revision)
+            & (Path(AccountItem.holds) == items.holds_map(account)),
         )
         try:
             self._store.transact(write, *self._entry_puts(entries), *([key] if key else []))
@@ -405,6 +447,10 @@ class _DoneBeforeError(Exception):
 def _holds(account: Account, hold: Hold | Run) -> bool:
     there = account.holds.get(hold.run_id)
     return there is not None and there.nonce == hold.nonce
+
+
+def _tickets(account: Account) -> Iterator[int]:
+    return (hold.ticket for hold in account.holds.values() if hold.ticket is not None)
 
 
 def _bucket_actions(after: Account) -> list[Action]:

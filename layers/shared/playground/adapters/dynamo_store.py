@@ -11,7 +11,7 @@ of times; it never looks like a refusal.
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -104,6 +104,10 @@ class Backoff:
     sleep: Callable[[float], None] = time.sleep
     random: Callable[[], float] = field(default=random.random)
     monotonic: Callable[[], float] = time.monotonic
+
+    def without_pauses(self) -> "Backoff":
+        """For tries that each bring what the next one needs, so that waiting would only make it old."""
+        return replace(self, base=0.0)
 
     def __iter__(self) -> Iterator[int]:
         """Yields the number of the try, pausing before all but the first. Raises StoreUnavailableError at the end."""

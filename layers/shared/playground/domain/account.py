@@ -28,7 +28,10 @@ class Plan(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Credits set aside for one run until `lease_at`. `nonce` names the attempt that placed it."""
+    """Credits set aside for one run until `lease_at`. `nonce` names the attempt that placed it.
+
+    `ticket` is its place in the line of those that want to settle at the same time: a courtesy, which decides nothing.
+    """
 
     run_id: str
     nonce: str
@@ -38,6 +41,7 @@ class Hold:
     session_id: str
     model: str
     placed_at: datetime
+    ticket: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:
