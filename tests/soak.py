@@ -137,7 +137,8 @@ def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rou
         operations[name] += count
     for name in names:
         print(f"{name:<24} {done[name]:>5} rounds  {operations[name]:>8} operations")
-    print(f"{done.total()} rounds in {time.monotonic() - begun:.0f} s from seed {first_seed} on, nothing found, {undecided} undecided")
+    took = time.monotonic() - begun
+    print(f"{done.total()} rounds in {took:.0f} s from seed {first_seed} on, nothing found, {undecided} undecided")
     return 0
 
 
