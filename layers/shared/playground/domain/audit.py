@@ -635,7 +635,8 @@ class _Audit:
         self._indexed(item, "due", required=plan == Plan.PLUS or bool(rollover))
         if due is not None and period is not None and period >= 0:
             regular = _due(anchor, period)
-            if not (rollover and iso(due) < regular):  # rollover of an earlier plan expires in between
+            # Rollover of an earlier plan may expire in between, at a time that is no boundary of this one.
+            if not rollover or not _due(anchor, period - 1) < iso(due) < regular:
                 self._compare(Code.DUE, "account: due_at", regular, iso(due))
         if plan == Plan.FREE:
             self._compare(Code.PLAN, "account: allowance", 0, allowance)
@@ -660,7 +661,7 @@ def _due(anchor: datetime | None, period: int) -> str:
     if anchor is None:
         return "absent, for there is no anchor"
     try:
-        return iso(boundary(anchor, period + 1))
+        return iso(boundary(anchor, max(period, -1) + 1))
     except (ValueError, OverflowError):
         return f"absent, for there is no period {period}"
 
