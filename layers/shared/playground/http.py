@@ -29,6 +29,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.PackageNotFoundError: 404,
     errors.RunNotFoundError: 404,
     errors.SessionNotFoundError: 404,
+    errors.SubscriptionNotFoundError: 404,
+    errors.AlreadySubscribedError: 409,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,
     errors.ContextTooLongError: 413,
@@ -37,6 +39,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.TooManyRunsError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }

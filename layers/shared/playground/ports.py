@@ -10,10 +10,11 @@ from playground.domain.account import Account, Change, Hold
 from playground.domain.entries import Entry, EntryType
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.payments import Customer, PaymentEvent, Purchase
-from playground.domain.pricing import ModelPrice, Usage
+from playground.domain.pricing import ModelPrice, PlanPrice, Usage
+from playground.domain.provider import Payment
 from playground.domain.runs import Run
 from playground.domain.sessions import Session, Turn
-from playground.domain.subscriptions import Subscription
+from playground.domain.subscriptions import Described, Subscription
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -271,4 +272,63 @@ class Model(Protocol):
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
         there is none."""
+        ...
+
+
+# --- Payments ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentStarted:
+    """A payment that waits for its customer. `client_secret` is for the customer's browser only."""
+
+    payment_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutStarted:
+    checkout_id: str
+    url: str
+    expires_at: datetime
+
+
+class Payments(Protocol):
+    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time.
+    What creates something takes a `key`: the same key gives the same thing, for a day at least."""
+
+    def create_customer(self, *, user_id: str, key: str) -> str: ...
+
+    def create_payment(
+        self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
+    ) -> PaymentStarted: ...
+
+    def payment_started(self, payment_id: str) -> PaymentStarted | None: ...
+
+    def payment_for(self, *, customer_id: str, purchase_id: str) -> PaymentStarted | None:
+        """The payment of a purchase, as far as the provider finds it by our id."""
+        ...
+
+    def payment(self, payment_id: str) -> Payment | None: ...
+
+    def create_checkout(
+        self,
+        *,
+        customer_id: str,
+        user_id: str,
+        plan: PlanPrice,
+        currency: str,
+        success_url: str,
+        cancel_url: str,
+        key: str,
+    ) -> CheckoutStarted: ...
+
+    def subscription(self, subscription_id: str) -> Described | None: ...
+
+    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
+        """The subscription afterwards; None if there is no such, or it is over."""
+        ...
+
+    def create_portal(self, *, customer_id: str, return_url: str) -> str:
+        """The address of the page on which a customer looks after cards and subscriptions."""
         ...

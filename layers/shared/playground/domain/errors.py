@@ -6,7 +6,8 @@
     ├── NotFoundError                   missing and foreign look alike
     │   ├── PackageNotFoundError
     │   ├── RunNotFoundError
-    │   └── SessionNotFoundError
+    │   ├── SessionNotFoundError
+    │   └── SubscriptionNotFoundError
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
     ├── TooManyRunsError                too many open holds
@@ -18,6 +19,8 @@
     ├── ModelError                      the model gave nothing that can be charged
     │   ├── ModelOverloadedError
     │   └── ModelTimedOutError
+    ├── AlreadySubscribedError
+    ├── PaymentsUnavailableError        the payment provider did not do it in time
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
 
@@ -216,6 +219,29 @@ class StoreUnavailableError(PlaygroundError):
 
     def __init__(self, *, retry_after: int = 2) -> None:
         super().__init__("The service is busy. Please try again in a moment.", retry_after=retry_after)
+
+
+class PaymentsUnavailableError(PlaygroundError):
+    """The payment provider did not do or answer it in time. The request may be repeated with the same key."""
+
+    code = "payments_unavailable"
+
+    def __init__(self, *, retry_after: int = 5) -> None:
+        super().__init__("Payments cannot be reached at the moment. Please try again.", retry_after=retry_after)
+
+
+class AlreadySubscribedError(PlaygroundError):
+    code = "already_subscribed"
+
+    def __init__(self) -> None:
+        super().__init__("There is a subscription already.")
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    code = "subscription_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no subscription.")
 
 
 class CorruptLedgerError(PlaygroundError):
