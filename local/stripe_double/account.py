@@ -5,10 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from local.stripe_double.catalog import Catalog
+from local.stripe_double.checkout import Checkout
 from local.stripe_double.customers import Customers
 from local.stripe_double.idempotency import Keys
+from local.stripe_double.invoices import BillingRules, Invoices
 from local.stripe_double.payments import Payments
 from local.stripe_double.refunds import Disputes, Refunds
+from local.stripe_double.subscriptions import Subscriptions
 from local.stripe_double.webhooks import RETRY_DELAYS, Outbox, Send, send_over_http
 from local.stripe_double.wire import Obj
 from local.stripe_double.world import Clock, World, listing, plain
@@ -25,6 +29,7 @@ class Account:
         send: Send = send_over_http,
         signing_time: Callable[[], float] = time.time,
         retry_delays: Sequence[int] = RETRY_DELAYS,
+        rules: BillingRules | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.world = World(Clock(base), randomness or random.SystemRandom())
@@ -34,6 +39,11 @@ class Account:
         self.payments = Payments(self.world, self.customers)
         self.refunds = Refunds(self.world, self.payments)
         self.disputes = Disputes(self.world, self.payments)
+        self.catalog = Catalog(self.world)
+        self.invoices = Invoices(self.world, self.customers, self.payments, rules or BillingRules())
+        self.subscriptions = Subscriptions(self.world, self.customers, self.invoices)
+        self.customers.on_delete = self.subscriptions.end_all_of
+        self.checkout = Checkout(self.world, self.customers, self.payments, self.catalog, self.subscriptions)
         self.world.includable["charge", "refunds"] = self._refunds_of
 
     def _refunds_of(self, charge: Obj) -> Obj:

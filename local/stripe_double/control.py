@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from local.stripe_double.account import Account
 from local.stripe_double.cards import SHORT, full_name
+from local.stripe_double.invoices import AFTER_RETRIES
 from local.stripe_double.outages import KINDS, Outages
 from local.stripe_double.refunds import DISPUTE_REASONS
 from local.stripe_double.webhooks import MOST_AT_ONCE, MOST_COPIES, ORDERS, Mode
@@ -53,7 +54,8 @@ class Controls:
         intent = self._object("payment_intent", params.needed("payment_intent"))
         payments, card = self.account.payments, self._card(params)
         with self._as(intent):
-            given = Params({"payment_method": card}, ("payment_method",))
+            method = self.account.customers.new_method(card)
+            given = Params({"payment_method": method["id"]}, ("payment_method",))
             payments.confirm(intent["id"], given, from_browser=True)
             if intent["status"] == "requires_action" and params.flag("authenticate", default=True):
                 payments.authenticate(intent["id"], successfully=True)
@@ -67,6 +69,25 @@ class Controls:
         outcome = params.choice("outcome", ("succeed", "fail"), "succeed")
         with self._as(intent):
             return self.account.payments.authenticate(intent["id"], successfully=outcome == "succeed")
+
+    def checkout(self, params: Params) -> Obj:
+        session = self._object("checkout.session", params.needed("session"))
+        action, email = params.choice("action", ("pay", "decline", "expire"), "pay"), params.text("email")
+        card = "pm_card_visa_chargeDeclined" if action == "decline" else self._card(params)
+        with self._as(session):
+            if action == "expire":
+                return self.account.checkout.expire_now(session["id"], params)
+            decline = self.account.checkout.pay(session, card, email)
+        if decline is not None and action == "pay":
+            raise refused(decline.message, decline.code)
+        return session
+
+    def subscription_card(self, params: Params) -> Obj:
+        subscription, card = self._object("subscription", params.needed("subscription")), self._card(params)
+        with self._as(subscription):
+            given = {"default_payment_method": self.account.customers.new_method(card)["id"]}
+            update = self.account.subscriptions.update
+            return update(subscription["id"], Params(given, ("default_payment_method",)))
 
     # ------------------------------------------------------------ the bank and the dashboard
 
@@ -114,6 +135,17 @@ class Controls:
         if until < self.world.now:
             raise invalid("The clock does not go backwards.", "to")
         return {"steps": self.world.advance(until), "now": self.world.now}
+
+    def rules(self, params: Params) -> Obj:
+        rules = self.account.invoices.rules
+        draft = params.integer("draft_seconds", lowest=0)
+        rules.draft_seconds = rules.draft_seconds if draft is None else draft
+        rules.after_retries = params.choice("after_retries", AFTER_RETRIES, rules.after_retries) or ""
+        if "retry_seconds" in params:
+            if not all(word.isascii() and word.isdigit() for word in params.words("retry_seconds")):
+                raise invalid("Invalid array", "retry_seconds")
+            rules.retry_seconds = tuple(int(word) for word in params.words("retry_seconds"))
+        return asdict(rules)
 
     # ------------------------------------------------------------ the network
 
@@ -218,6 +250,18 @@ CONTROLS: Final[dict[str, Control]] = {
         "payment_intent, outcome=succeed|fail: the customer comes back from the bank's page",
         Controls.authenticate,
     ),
+    "checkout": Control(
+        "POST",
+        ("session", "action", "card", "email"),
+        "session, action=pay|decline|expire, card=visa, email: what the customer does on the pay page",
+        Controls.checkout,
+    ),
+    "subscription_card": Control(
+        "POST",
+        ("subscription", "card"),
+        "subscription, card=visa: what renewals are paid with from now on",
+        Controls.subscription_card,
+    ),
     "refund": Control(
         "POST",
         ("payment_intent", "charge", "amount", "reason", "metadata"),
@@ -248,6 +292,12 @@ CONTROLS: Final[dict[str, Control]] = {
         ("days", "seconds", "to"),
         "days, seconds, or to (a Unix time): let time pass, with all that happens in it",
         Controls.advance,
+    ),
+    "rules": Control(
+        "POST",
+        ("draft_seconds", "retry_seconds", "after_retries"),
+        f"draft_seconds=3600, retry_seconds, after_retries={'|'.join(AFTER_RETRIES)}: the account's billing settings",
+        Controls.rules,
     ),
     "outage": Control(
         "POST",

@@ -1,5 +1,6 @@
 """Customers and their payment methods."""
 
+from collections.abc import Callable
 from typing import Final
 
 from local.stripe_double.cards import CARDS, bank_details, card_details, full_name
@@ -25,6 +26,7 @@ def billing_details(customer: Obj | None = None) -> Obj:
 class Customers:
     def __init__(self, world: World) -> None:
         self.world = world
+        self.on_delete: Callable[[str], None] = lambda _customer: None
 
     def create(self, params: Params) -> Obj:
         world = self.world
@@ -102,6 +104,7 @@ class Customers:
 
     def delete(self, identifier: str) -> Obj:
         customer = self.usable(identifier, "id")
+        self.on_delete(identifier)
         self.world.emit("customer.deleted", customer)
         stump = {"id": identifier, "object": "customer", "deleted": True}
         livemode = customer["livemode"]
@@ -119,6 +122,10 @@ class Customers:
             return self.world.get("payment_method", name, param)
         if self.world.livemode:
             raise invalid(f"No such PaymentMethod: '{name}'; test cards do not exist in live mode.", param)
+        return self.new_method(known)
+
+    def new_method(self, known: str) -> Obj:
+        """What a customer types in at the browser, in live mode too; `known` is a name in CARDS."""
         card = CARDS[known]
         details = bank_details(card) if card.bank_debit else card_details(card)
         return self.world.add(

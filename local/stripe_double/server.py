@@ -23,6 +23,7 @@ from local.stripe_double import pages
 from local.stripe_double.account import Account
 from local.stripe_double.api import answer
 from local.stripe_double.control import Controls
+from local.stripe_double.invoices import BillingRules
 from local.stripe_double.outages import Outage, Outages, scripted
 from local.stripe_double.state import State
 from local.stripe_double.webhooks import RETRY_DELAYS, Send, send_over_http
@@ -69,12 +70,18 @@ class StripeDouble:
         send: Send = send_over_http,
         signing_time: Callable[[], float] = time.time,
         retry_delays: Sequence[int] = RETRY_DELAYS,
+        rules: BillingRules | None = None,
         state_dir: Path | None = None,
         verbose: bool = False,
     ) -> None:
         randomness = None if seed is None else random.Random(seed)  # noqa: S311 - ids of a test
         self.account = Account(
-            base=base, randomness=randomness, send=send, signing_time=signing_time, retry_delays=retry_delays
+            base=base,
+            randomness=randomness,
+            send=send,
+            signing_time=signing_time,
+            retry_delays=retry_delays,
+            rules=rules,
         )
         self.outages = Outages()
         self.controls = Controls(self.account, self.outages)
