@@ -149,6 +149,16 @@ def card_details(card: Card) -> Obj:
     }
 
 
+def charged_details(card: Card, amount: int) -> Obj:
+    """The `payment_method_details` of a charge: a card looks a little different there."""
+    if card.bank_debit:
+        return {card.type: {**bank_details(card), "mandate": None}, "type": card.type}
+    kept = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "wallet")
+    details = {name: value for name, value in card_details(card).items() if name in kept}
+    details |= {"amount_authorized": amount, "network": card.brand, "three_d_secure": None}
+    return {"card": details, "type": "card"}
+
+
 def bank_details(card: Card) -> Obj:
     return {
         "account_holder_type": "individual",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from local.stripe_double.cards import AUTHENTICATION, CARDS, Card, Decline
+from local.stripe_double.cards import AUTHENTICATION, CARDS, Card, Decline, charged_details
 from local.stripe_double.customers import Customers, billing_details
 from local.stripe_double.wire import ApiError, Obj, Params, currency, dollars, invalid, refused, unsupported
 from local.stripe_double.world import World, plain
@@ -402,7 +402,6 @@ class Payments:
             "seller_message": decline.seller_message if decline else "Payment complete.",
             "type": "issuer_declined" if decline else "authorized",
         }
-        kind = method["type"]
         transaction = None
         if decline is None:
             transaction = book(world, "charge", amount, intent["currency"], identifier, round(amount * 0.029) + 30)
@@ -436,7 +435,7 @@ class Payments:
                 "paid": decline is None,
                 "payment_intent": intent["id"],
                 "payment_method": method["id"],
-                "payment_method_details": {kind: plain(method[kind]), "type": kind},
+                "payment_method_details": charged_details(CARDS[method["_card"]], amount),
                 "receipt_email": intent["receipt_email"],
                 "receipt_number": None,
                 "receipt_url": None if decline else f"{world.url}/receipts/{identifier}",

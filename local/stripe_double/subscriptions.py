@@ -285,7 +285,7 @@ class Subscriptions:
         self.world.update(subscription, **self._cancellation(subscription, {}, wanted))
 
     def _cancellation(self, subscription: Obj, changes: Obj, wanted: bool) -> Obj:
-        details: Obj = changes.get("cancellation_details", subscription["cancellation_details"])
+        details = changes.get("cancellation_details") or subscription["cancellation_details"]
         return {
             "cancel_at_period_end": wanted,
             "cancel_at": _item(subscription)["current_period_end"] if wanted else None,
