@@ -22,6 +22,7 @@ SEARCH: Final = ("query", "limit", "page")
 @dataclass(frozen=True, slots=True)
 class Route:
     method: str
+    path: str
     pattern: re.Pattern[str]
     allowed: tuple[str, ...]
     call: Call
@@ -29,7 +30,7 @@ class Route:
 
 def _route(method: str, path: str, allowed: Iterable[str], call: Call) -> Route:
     pattern = re.compile("/v1/" + path.replace("{id}", r"(?P<id>[^/]+)"))
-    return Route(method, pattern, tuple(allowed), call)
+    return Route(method, f"/v1/{path}", pattern, tuple(allowed), call)
 
 
 def _list(kind: str, path: str, *filters: str) -> Route:
@@ -248,6 +249,14 @@ ROUTES: Final[list[Route]] = [
     ),
     _route("DELETE", "webhook_endpoints/{id}", NOTHING, lambda a, i, _: a.outbox.delete_endpoint(i)),
 ]
+
+
+def name_of(method: str, path: str) -> str:
+    """The route that a call takes, for whoever counts them."""
+    for route in ROUTES:
+        if route.method == method and route.pattern.fullmatch(path):
+            return f"{method} {route.path}"
+    return f"{method} (no such route)"
 
 
 def answer(account: Account, method: str, path: str, values: dict[str, Any]) -> Obj:

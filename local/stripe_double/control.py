@@ -46,6 +46,7 @@ class Controls:
         if not control.locked:
             return control.call(self, params)
         with self.account.lock:
+            self.world.advance(self.world.now)
             return plain(control.call(self, params))
 
     # ------------------------------------------------------------ the customer

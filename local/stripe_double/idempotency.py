@@ -4,8 +4,9 @@ import json
 from typing import Any, Final
 
 from local.stripe_double.wire import ApiError
-from local.stripe_double.world import World, mode_of
+from local.stripe_double.world import World
 
+KIND: Final = "idempotency_key"
 KEEP_SECONDS: Final = 86_400
 LONGEST_KEY: Final = 255
 
@@ -16,7 +17,6 @@ class Keys:
     def __init__(self, world: World) -> None:
         self.world = world
         self.in_use: set[tuple[bool, str]] = set()
-        world.steps["forget_key"] = world.remove
 
     def begin(self, key: str, path: str, params: dict[str, Any]) -> tuple[int, Any, str] | None:
         """The answer that was given, with its request id; None: this is the first request, so go on.
@@ -60,19 +60,20 @@ class Keys:
     def end(self, key: str, path: str, params: dict[str, Any], status: int, body: Any, request_id: str) -> None:
         """Keep the answer."""
         self.forget(key)
-        record = self.world.add(
+        self._forget_old_ones()
+        self.world.add(
             {
                 "id": self._id(key),
-                "object": "idempotency_key",
+                "object": KIND,
                 "path": path,
                 "params": json.dumps(params, sort_keys=True),
                 "status": status,
                 "body": body,
                 "request_id": request_id,
+                "expires_at": self.world.now + KEEP_SECONDS,
                 "_livemode": self.world.livemode,
             }
         )
-        self.world.schedule(record, "forget_key", self.world.now + KEEP_SECONDS)
 
     def forget(self, key: str) -> None:
         """The request failed before it did anything: the key is as good as new."""
@@ -80,7 +81,14 @@ class Keys:
 
     def _record(self, key: str) -> dict[str, Any] | None:
         record = self.world.objects.get(self._id(key))
-        return record if record is not None and mode_of(record) == self.world.livemode else None
+        if record is not None and record["expires_at"] <= self.world.now:
+            self.world.remove(record)
+            return None
+        return record
+
+    def _forget_old_ones(self) -> None:
+        while (oldest := next(iter(self.world.all(KIND)[:1]), None)) and oldest["expires_at"] <= self.world.now:
+            self.world.remove(oldest)
 
     def _id(self, key: str) -> str:
         return f"key_{'live' if self.world.livemode else 'test'}_{key}"

@@ -315,6 +315,9 @@ class Invoices:
         world.update(invoice, attempted=True, attempt_count=attempts, next_payment_attempt=moment)
         if moment is not None:
             world.schedule(invoice, "retry_invoice", moment)
+        intent = world.find("payment_intent", invoice["_intent"])
+        if intent is not None and (intent["last_payment_error"] or {}).get("code") == "authentication_required":
+            world.emit("invoice.payment_action_required", invoice)
         world.emit("invoice.payment_failed", invoice)
         self.on_failed(invoice, again)
 

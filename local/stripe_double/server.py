@@ -21,14 +21,14 @@ from urllib.parse import urlsplit
 
 from local.stripe_double import pages
 from local.stripe_double.account import Account
-from local.stripe_double.api import answer
+from local.stripe_double.api import answer, name_of
 from local.stripe_double.control import Controls
 from local.stripe_double.invoices import BillingRules
 from local.stripe_double.outages import Outage, Outages, scripted
 from local.stripe_double.state import State
-from local.stripe_double.webhooks import RETRY_DELAYS, Send, send_over_http
+from local.stripe_double.webhooks import RETRY_DELAYS, Mode, Send, send_over_http
 from local.stripe_double.wire import ApiError, Obj, decode_form, invalid
-from local.stripe_double.world import API_VERSION
+from local.stripe_double.world import API_VERSION, plain
 
 LOOPBACK: Final = "127.0.0.1"
 MAX_BODY: Final = 1024 * 1024  # bytes
@@ -56,6 +56,9 @@ class StripeDouble:
     base           the clock beneath its own; a constant makes time stand still until it is advanced
     seed           makes ids, shuffles and everything else that is random the same each time
     background     send events and let time pass in a thread of its own; otherwise only when it is told to
+    endpoints      addresses that events go to, each with the secret that signs them
+    mode           how events travel: held, dropped, copied, ...; as the control route `mode`
+    rules          the account's billing settings
     send           how events leave; for tests that want no receiver
     state_dir      where the account is kept; None: nowhere
     """
@@ -71,6 +74,8 @@ class StripeDouble:
         signing_time: Callable[[], float] = time.time,
         retry_delays: Sequence[int] = RETRY_DELAYS,
         rules: BillingRules | None = None,
+        endpoints: Sequence[tuple[str, str]] = (),
+        mode: Mode | None = None,
         state_dir: Path | None = None,
         verbose: bool = False,
     ) -> None:
@@ -90,6 +95,9 @@ class StripeDouble:
         self._state = State(state_dir) if state_dir is not None else None
         if self._state is not None:
             self._state.load(self.account.world)
+        for url, secret in endpoints:
+            self.account.outbox.add_endpoint(url, secret)
+        self.account.outbox.mode = mode or Mode()
         self._port = port
         self._background = background
         self._server: _Server | None = None
@@ -179,7 +187,7 @@ class StripeDouble:
     def events(self, kind: str | None = None) -> list[Obj]:
         """What has happened, oldest first."""
         with self.account.lock:
-            return [event for event in self.account.world.all("event") if kind in (None, event["type"])]
+            return [plain(event) for event in self.account.world.all("event") if kind in (None, event["type"])]
 
     # ------------------------------------------------------------ calls
 
@@ -213,7 +221,7 @@ class StripeDouble:
 
     def _api(self, method: str, path: str, query: str, headers: Headers, body: bytes, request_id: str) -> Reply:
         with self.account.lock:
-            route = f"{method} {re.sub(r'/[a-z]+_[A-Za-z0-9_]{8,}', '/{id}', path)}"
+            route = name_of(method, path)
             self.controls.calls[route] = self.controls.calls.get(route, 0) + 1
         livemode = _mode_of_key(headers)
         outage = self.outages.take(method, path)
@@ -381,9 +389,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY or "chunked" in str(self.headers):
+        counted = length.isascii() and length.isdigit() and "Transfer-Encoding" not in self.headers
+        if not counted or int(length) > MAX_BODY:
             self.close_connection = True
-            self._send(_json(413, {"error": {"message": "The body is too large.", "type": "invalid_request_error"}}))
+            self._send(
+                _json(
+                    413 if counted else 411,
+                    {
+                        "error": {
+                            "message": "The body is too large, or of unknown length.",
+                            "type": "invalid_request_error",
+                        }
+                    },
+                )
+            )
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):

@@ -26,6 +26,8 @@ class State:
         self._number = self._one("select coalesce(max(number), 0) from objects")
         self._numbers: dict[str, int] = dict(self._database.execute("select id, number from objects"))
 
+        self._skipped = ""
+
     def load(self, world: World) -> None:
         for (value,) in self._database.execute("select value from objects order by number"):
             obj = json.loads(value)
@@ -38,7 +40,8 @@ class State:
             world.clock.skipped = float(skipped[0])
 
     def save(self, world: World) -> None:
-        if not world.changed:
+        skipped = str(world.clock.skipped)
+        if not world.changed and skipped == self._skipped:
             return
         with self._database:
             for identifier, obj in world.changed.items():
@@ -52,14 +55,9 @@ class State:
                     "insert or replace into objects values (?, ?, ?)",
                     (identifier, self._numbers[identifier], json.dumps(obj, ensure_ascii=False)),
                 )
-            self._database.execute("insert or replace into facts values ('skipped', ?)", (str(world.clock.skipped),))
+            self._database.execute("insert or replace into facts values ('skipped', ?)", (skipped,))
+        self._skipped = skipped
         world.changed.clear()
-
-    def clear(self) -> None:
-        with self._database:
-            self._database.execute("delete from objects")
-            self._database.execute("delete from facts")
-        self._numbers.clear()
 
     def close(self) -> None:
         self._database.close()

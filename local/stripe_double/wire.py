@@ -84,15 +84,13 @@ def decode_form(text: str) -> Obj:
     tree: Obj = {}
     for key, value in pairs:
         _place(tree, key, value)
-    decoded = _lists(tree)
-    assert isinstance(decoded, dict)
-    return decoded
+    return {key: _lists(value, key) for key, value in tree.items()}
 
 
 def _place(tree: Obj, key: str, value: str) -> None:
     name, bracket, rest = key.partition("[")
     path = [name, *re.findall(r"([^\[\]]*)\]", rest)] if bracket else [name]
-    if not name or len(path) > MOST_DEPTH or (bracket and f"{name}[{']['.join(path[1:])}]" != key):
+    if not name or "]" in name or len(path) > MOST_DEPTH or (bracket and f"{name}[{']['.join(path[1:])}]" != key):
         raise invalid(f"Invalid parameter name: {key[:100]}")
     node = tree
     for index, step in enumerate(path):
@@ -108,11 +106,12 @@ def _place(tree: Obj, key: str, value: str) -> None:
         node = following
 
 
-def _lists(node: Any) -> Any:
+def _lists(node: Any, name: str) -> Any:
+    """Numbered keys are a list, except in metadata, where any key may be a number."""
     if not isinstance(node, dict):
         return node
-    decoded = {key: _lists(value) for key, value in node.items()}
-    if decoded and all(key.isascii() and key.isdigit() for key in decoded):
+    decoded = {key: _lists(value, key) for key, value in node.items()}
+    if name != "metadata" and decoded and all(key.isascii() and key.isdigit() for key in decoded):
         return [decoded[key] for key in sorted(decoded, key=int)]
     return decoded
 

@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import stripe
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from stripe._encode import _api_encode
 
 from local.stripe_double import StripeDouble
 from local.stripe_double.cards import CARDS
+from local.stripe_double.wire import ApiError, decode_form
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -513,6 +518,8 @@ def test_lists_are_filtered_by_time_and_owner(double: StripeDouble, client: stri
     assert found(created=T0) == [early.id]
     searched = client.v1.payment_intents.search({"query": f"customer:'{customer.id}' AND created<{day}"})
     assert [each.id for each in searched] == [early.id]
+    mine = client.v1.payment_intents.search({"query": f"customer:'{customer.id}'", "limit": 1})
+    assert [each.id for each in mine.auto_paging_iter()] == [late.id, early.id]
 
 
 # ---------------------------------------------------------------- being unwell
@@ -571,3 +578,43 @@ def test_waiting_ends_when_all_is_well_again(double: StripeDouble, client: strip
     began = time.monotonic()
     assert client.v1.customers.create({}).id
     assert time.monotonic() - began < 10
+
+
+def test_the_package_itself_finds_a_lost_reply_again(double: StripeDouble) -> None:
+    """It repeats a call with the key that it made up for it."""
+    double.control("outage", kind="lose_reply")
+    made = connect(double, retries=1).v1.customers.create({})
+    assert [event["data"]["object"]["id"] for event in double.events()] == [made.id]
+    assert double.control("counts")["calls"] == {"POST /v1/customers": 2}
+
+
+# ---------------------------------------------------------------- forms
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+NAME = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
+TREE = st.recursive(
+    TEXT,
+    lambda inner: st.lists(inner, min_size=1, max_size=4) | st.dictionaries(NAME, inner, min_size=1, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(NAME, TREE, max_size=4))
+def test_what_the_package_encodes_is_read_as_it_was(tree: dict[str, Any]) -> None:
+    depth = str(tree).count("{") + str(tree).count("[")
+    assume(depth < 8)
+    assert decode_form(urlencode(list(_api_encode(tree)))) == tree
+
+
+def test_metadata_may_have_numbers_as_keys(client: stripe.StripeClient) -> None:
+    made = client.v1.customers.create({"metadata": {"0": "a", "1": "b"}})
+    assert made.metadata is not None
+    assert made.metadata.to_dict() == {"0": "a", "1": "b"}
+
+
+@pytest.mark.parametrize("form", ["=1", "a[=1", "a]=1", "a[b=1", "a[b]c=1", "a=1&a[b]=2", "a[b]=1&a=2", "a%FF=%FF"])
+def test_forms_that_cannot_be_read(form: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        decode_form(form)
+    assert raised.value.status == 400
