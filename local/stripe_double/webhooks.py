@@ -97,7 +97,7 @@ class Outbox:
         self.mode = Mode()
         self.wakened = threading.Condition(lock)
         self._lock = lock
-        self._send = send
+        self.send = send
         self._signing_time = signing_time
         self._retry_delays = tuple(retry_delays)
         world.on_event = self.enqueue
@@ -280,7 +280,7 @@ class Outbox:
         if letter is None:
             return UNKNOWN
         try:
-            return self._send(*letter)
+            return self.send(*letter)
         except (OSError, http.client.HTTPException):
             return UNKNOWN
 

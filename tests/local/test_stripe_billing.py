@@ -383,6 +383,26 @@ def test_an_open_invoice_is_paid_by_hand(
     assert client.v1.subscriptions.retrieve(subscription.id).status == "active"
 
 
+@pytest.mark.parametrize("ending", ["void", "cancel"])
+def test_an_invoice_that_is_not_asked_for_any_more(
+    double: StripeDouble, client: stripe.StripeClient, customer: str, price: str, ending: str
+) -> None:
+    subscription = subscribed(double, client, customer, price)
+    double.control("subscription_card", subscription=subscription.id, card="declined")
+    double.control("advance", to=at(2026, 3, 1))
+    (invoice,) = client.v1.invoices.list({"status": "open"})
+    assert invoice.next_payment_attempt == at(2026, 3, 3, 13)
+    if ending == "void":
+        client.v1.invoices.void_invoice(invoice.id)
+    else:
+        client.v1.subscriptions.cancel(subscription.id)
+    after = client.v1.invoices.retrieve(invoice.id)
+    assert (after.status, after.next_payment_attempt) == ("void" if ending == "void" else "open", None)
+    failures = types(double).count("invoice.payment_failed")
+    double.control("advance", days=20)
+    assert types(double).count("invoice.payment_failed") == failures
+
+
 @pytest.mark.parametrize(("rule", "status"), [("unpaid", "unpaid"), ("past_due", "past_due")])
 def test_what_becomes_of_the_unpaid_is_a_setting(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str, rule: str, status: str

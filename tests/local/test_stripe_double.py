@@ -221,6 +221,17 @@ def test_every_good_card_pays_in_the_end(double: StripeDouble, client: stripe.St
     assert client.v1.payment_intents.retrieve(made.id).status == "succeeded"
 
 
+def test_nobody_pays_with_the_card_of_another(client: stripe.StripeClient) -> None:
+    ann, bob = (client.v1.customers.create({"name": name}) for name in ("Ann", "Bob"))
+    card = client.v1.payment_methods.attach("pm_card_visa", {"customer": ann.id}).id
+    assert paid(client, card, customer=ann.id).status == "succeeded"
+    for owner in ({"customer": bob.id}, {}):
+        with pytest.raises(stripe.InvalidRequestError, match="must be attached to the customer"):
+            paid(client, card, **owner)
+    with pytest.raises(stripe.InvalidRequestError, match="already been attached"):
+        client.v1.payment_methods.attach(card, {"customer": bob.id})
+
+
 # ---------------------------------------------------------------- refunds
 
 
@@ -239,6 +250,21 @@ def test_refunds_in_parts(double: StripeDouble, client: stripe.StripeClient) -> 
     assert charge.refunds is not None
     assert [refund.id for refund in charge.refunds] == [second.id, first.id]
     assert types(double)[-4:] == ["refund.created", "charge.refunded"] * 2
+
+
+def test_refunds_at_the_same_time_are_no_more_than_was_paid(client: stripe.StripeClient) -> None:
+    made = paid(client)
+
+    def refund(_: int) -> bool:
+        try:
+            client.v1.refunds.create({"payment_intent": made.id, "amount": 100})
+        except stripe.InvalidRequestError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(refund, range(12))) == 5
+    assert client.v1.charges.retrieve(str(made.latest_charge)).refunded
 
 
 def test_no_more_is_refunded_than_was_paid(client: stripe.StripeClient) -> None:
@@ -488,6 +514,7 @@ def test_pages_go_forwards_and_backwards(client: stripe.StripeClient) -> None:
     newest = made[::-1]
     first = client.v1.customers.list({"limit": 3})
     assert ([each.id for each in first], first.has_more) == (newest[:3], True)
+    assert not client.v1.customers.list({"limit": 7}).has_more
     last = client.v1.customers.list({"limit": 3, "starting_after": newest[5]})
     assert ([each.id for each in last], last.has_more) == (newest[6:], False)
     back = client.v1.customers.list({"limit": 3, "ending_before": newest[5]})

@@ -81,6 +81,23 @@ def test_a_killed_double_loses_no_call_that_was_answered(tmp_path: Path, script_
     assert made[0] == made[1]
 
 
+def test_what_was_on_its_way_is_sent_again_after_a_kill(tmp_path: Path) -> None:
+    """The first double dies while an endpoint has an event, and has not answered yet."""
+    again: list[str] = []
+
+    def while_it_is_sent(_url: str, _headers: Any, _body: bytes) -> int:
+        intent(first.url)  # somebody's call writes everything down
+        with StripeDouble(state_dir=tmp_path, send=lambda *_: 200) as second:
+            again.extend(sent["event_type"] for sent in second.deliver_pending())
+        return 200
+
+    endpoints = [("http://127.0.0.1:9/", "whsec_1")]
+    with StripeDouble(state_dir=tmp_path, endpoints=endpoints, send=while_it_is_sent) as first:
+        connect(first.url).v1.customers.create({})
+        first.deliver_pending()
+    assert again == ["customer.created", "payment_intent.created"]
+
+
 def test_a_reply_is_not_given_before_it_is_kept(tmp_path: Path) -> None:
     with StripeDouble(state_dir=tmp_path) as double:
         made = intent(double.url)

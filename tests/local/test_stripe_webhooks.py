@@ -12,7 +12,7 @@ import pytest
 import stripe
 
 from local.stripe_double import StripeDouble
-from local.stripe_double.webhooks import signature
+from local.stripe_double.webhooks import Mode, signature
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -277,3 +277,40 @@ def test_in_the_background_everything_arrives_by_itself(
             server.shutdown()
             serving.join()
     assert bodies[0] == bodies[1]
+
+
+def test_live_events_go_to_live_endpoints(
+    double: StripeDouble, client: stripe.StripeClient, receiver: Receiver
+) -> None:
+    double.control("endpoint", url=f"{URL}/live", secret="whsec_live", live=True)
+    live = stripe.StripeClient("sk_live_1", base_addresses={"api": double.url})
+    made = live.v1.payment_intents.create({"amount": 500, "currency": "usd"})
+    double.control("pay", payment_intent=made.id)
+    customers(client, "Ann")
+    double.deliver_pending()
+    sent = [(url, json.loads(body)["livemode"]) for url, _, body in receiver.received]
+    assert sent == [(f"{URL}/live", True)] * 3 + [(URL, False)]
+
+
+def test_what_is_on_its_way_is_not_sent_again(double: StripeDouble, client: stripe.StripeClient) -> None:
+    """An endpoint that asks for more while it is being told."""
+    seen: list[bytes] = []
+
+    def ask_again(_url: str, _headers: Mapping[str, str], body: bytes) -> int:
+        seen.append(body)
+        assert double.deliver_pending() == []
+        return 200
+
+    double.account.outbox.send = ask_again
+    customers(client, "Ann")
+    assert len(double.deliver_pending()) == 1
+    assert len(seen) == 1
+
+
+def test_endpoints_and_mode_from_the_beginning(receiver: Receiver) -> None:
+    with StripeDouble(send=receiver, endpoints=[(URL, SECRET)], mode=Mode(copies=2)) as double:
+        customers(connect(double), "Ann")
+        double.deliver_pending()
+    assert receiver.names == ["Ann", "Ann"]
+    _, headers, body = receiver.received[0]
+    assert stripe.Webhook.construct_event(body, headers["Stripe-Signature"], SECRET)
