@@ -25,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the first thread, so that only sigwait below receives them
-    double = StripeDouble(options.port, background=True, state_dir=options.state_dir, verbose=options.verbose)
     try:
-        if options.endpoint is not None:
-            secret = options.secret_file.read_text(encoding="utf-8").strip() if options.secret_file else None
-            double.control("endpoint", url=options.endpoint, secret=secret)
-        double.start()
+        secret = options.secret_file.read_text(encoding="utf-8").strip() if options.secret_file else None
+        double = StripeDouble(
+            options.port,
+            background=True,
+            endpoints=[(options.endpoint, secret)] if options.endpoint else [],
+            state_dir=options.state_dir,
+            verbose=options.verbose,
+        ).start()
     except (ApiError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

@@ -56,7 +56,7 @@ class StripeDouble:
     base           the clock beneath its own; a constant makes time stand still until it is advanced
     seed           makes ids, shuffles and everything else that is random the same each time
     background     send events and let time pass in a thread of its own; otherwise only when it is told to
-    endpoints      addresses that events go to, each with the secret that signs them
+    endpoints      addresses that events go to, each with the secret that signs them (None: made up)
     mode           how events travel: held, dropped, copied, ...; as the control route `mode`
     rules          the account's billing settings
     send           how events leave; for tests that want no receiver
@@ -74,7 +74,7 @@ class StripeDouble:
         signing_time: Callable[[], float] = time.time,
         retry_delays: Sequence[int] = RETRY_DELAYS,
         rules: BillingRules | None = None,
-        endpoints: Sequence[tuple[str, str]] = (),
+        endpoints: Sequence[tuple[str, str | None]] = (),
         mode: Mode | None = None,
         state_dir: Path | None = None,
         verbose: bool = False,
@@ -95,8 +95,7 @@ class StripeDouble:
         self._state = State(state_dir) if state_dir is not None else None
         if self._state is not None:
             self._state.load(self.account.world)
-        for url, secret in endpoints:
-            self.account.outbox.add_endpoint(url, secret)
+        self.account.outbox.begin_with(endpoints)
         self.account.outbox.mode = mode or Mode()
         self._port = port
         self._background = background

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from local.stripe_double.wire import Obj, Params, invalid
@@ -141,6 +141,15 @@ class Outbox:
                 "_secrets": [secret or self.world.new_id("whsec", 32)],
             }
         )
+
+    def begin_with(self, endpoints: Sequence[tuple[str, str | None]]) -> None:
+        """The endpoints that the double is started with; those of an earlier start, perhaps at another port, go."""
+        kept = [self.add_endpoint(url, secret)["id"] for url, secret in endpoints]
+        for known in self.world.all("webhook_endpoint"):
+            if known["id"] in kept:
+                self.world.update(known, _from_start=True)
+            elif known.get("_from_start"):
+                self.world.remove(known)
 
     def update_endpoint(self, identifier: str, params: Params) -> Obj:
         endpoint = self.world.get("webhook_endpoint", identifier)
@@ -276,15 +285,19 @@ class Outbox:
         }
         return endpoint["url"], headers, body
 
-    def _post(self, letter: tuple[str, dict[str, str], bytes] | None) -> int:
+    def _post(self, letter: tuple[str, dict[str, str], bytes] | None) -> int | None:
+        """The status that was answered; UNKNOWN without an answer, None if there is nobody to send it to."""
         if letter is None:
-            return UNKNOWN
+            return None
         try:
             return self.send(*letter)
         except (OSError, http.client.HTTPException):
             return UNKNOWN
 
-    def _note(self, delivery: Obj, status: int) -> Obj:
+    def _note(self, delivery: Obj, status: int | None) -> Obj:
+        if status is None:
+            self.world.update(delivery, state="dropped")
+            return {**plain(delivery), "status": UNKNOWN}
         attempts = [*delivery["attempts"], {"at": self.world.now, "status": status}]
         failures = len(attempts)
         if 200 <= status < 300:
@@ -297,9 +310,3 @@ class Outbox:
         else:
             self.world.update(delivery, state="failed", attempts=attempts)
         return {**plain(delivery), "status": status}
-
-
-def told(delivery: Mapping[str, Any]) -> tuple[str, int]:
-    """What a delivery was about, and what was answered last; for tests."""
-    attempts = delivery["attempts"]
-    return delivery["event_type"], attempts[-1]["status"] if attempts else UNKNOWN

@@ -63,6 +63,7 @@ def refused(message: str, code: str | None = None, param: str | None = None, **f
 def no_such(kind: str, identifier: str, param: str = "id") -> ApiError:
     """404 when the path names it, 400 when a parameter does, as the API has it."""
     status = 404 if param in ("id", "intent") else 400
+    kind = "PaymentMethod" if kind == "payment_method" else kind
     message = f"No such {kind}: '{identifier}'"
     return ApiError(status, "invalid_request_error", message, code="resource_missing", param=param)
 

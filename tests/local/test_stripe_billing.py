@@ -594,3 +594,17 @@ def test_a_page_that_is_not_there(double: StripeDouble) -> None:
         status, _, text = browse(f"{double.url}{path}")
         assert status == 404
         assert "<script>" not in text
+
+
+def test_a_renewal_that_the_bank_asks_about(
+    double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
+) -> None:
+    subscription = subscribed(double, client, customer, price)
+    double.control("subscription_card", subscription=subscription.id, card="authentication")
+    double.control("advance", to=at(2026, 3, 1))
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "past_due"
+    assert "invoice.payment_action_required" in types(double)
+    (invoice,) = client.v1.invoices.list({"status": "open", "expand": ["data.payments"]})
+    assert invoice.payments is not None
+    double.control("pay", payment_intent=invoice.payments.data[0].payment.payment_intent, card="authentication")
+    assert client.v1.subscriptions.retrieve(subscription.id).status == "active"

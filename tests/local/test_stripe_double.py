@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from stripe._encode import _api_encode
 
 from local.stripe_double import StripeDouble
 from local.stripe_double.cards import CARDS
+from local.stripe_double.control import CONTROLS
 from local.stripe_double.wire import ApiError, decode_form
 
 pytestmark = pytest.mark.timeout(30)
@@ -645,3 +649,69 @@ def test_forms_that_cannot_be_read(form: str) -> None:
     with pytest.raises(ApiError) as raised:
         decode_form(form)
     assert raised.value.status == 400
+
+
+# ---------------------------------------------------------------- without the package
+
+
+def ask(
+    double: StripeDouble, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, Any]:
+    connection = http.client.HTTPConnection(double.url.removeprefix("http://"), timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        return response.status, response.headers, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_headers_and_basic_authentication(double: StripeDouble) -> None:
+    key = "Basic " + base64.b64encode(b"sk_test_1:").decode()
+    status, headers, made = ask(double, "POST", "/v1/customers", b"name=Ann", Authorization=key, Idempotency_Key="k")
+    assert (status, made["name"]) == (200, "Ann")
+    assert headers["Stripe-Version"] == "2026-10-28.endive"
+    assert headers["Request-Id"].startswith("req_")
+    assert headers["Idempotency-Key"] == "k"
+    assert ask(double, "GET", f"/v1/customers/{made['id']}", Authorization="Bearer rk_test_1")[2] == made
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("GET", "/v1/customers", None, 401, "You did not provide an API key"),
+        ("GET", "/v1/nothing", None, 404, "Unrecognized request URL"),
+        ("DELETE", "/v1/customers", None, 404, "Unrecognized request URL"),
+        ("POST", "/v1/customers", b"name=%FF", 400, "could not be read"),
+        ("POST", "/v1/customers", b"name=\xff", 400, "could not be read"),
+        ("POST", "/v1/customers", b"x" * 1_048_577, 413, "too large"),
+        ("GET", "/_control/nothing", None, 404, "GET /_control lists them all"),
+        ("GET", "/_control/pay", None, 404, "GET /_control lists them all"),
+        ("POST", "/_control/pay", b"{", 400, "unknown parameter"),
+    ],
+)
+def test_what_is_refused_at_the_door(
+    double: StripeDouble, method: str, path: str, body: bytes | None, status: int, message: str
+) -> None:
+    headers = {} if status == 401 else {"Authorization": "Bearer sk_test_1"}
+    answered, _, error = ask(double, method, path, body, **headers)
+    assert answered == status
+    assert message in error["error"]["message"]
+    assert double.events() == []
+
+
+def test_every_control_says_what_it_takes(double: StripeDouble) -> None:
+    _, _, listed = ask(double, "GET", "/_control")
+    for name, control in CONTROLS.items():
+        assert listed[name] == f"{control.method} {control.help}"
+        assert all(word in control.help for word in control.allowed if word != "metadata"), name
+        with pytest.raises(ApiError, match="unknown parameter"):
+            double.control(name, colour="red")
+
+
+def test_controls_take_json_too(double: StripeDouble, client: stripe.StripeClient) -> None:
+    made = intent(client)
+    body = json.dumps({"payment_intent": made.id, "card": "authentication", "authenticate": False}).encode()
+    status, _, after = ask(double, "POST", "/_control/pay", body, Content_Type="application/json")
+    assert (status, after["status"]) == (200, "requires_action")
+    assert "_card" not in json.dumps(after)

@@ -98,6 +98,22 @@ def test_what_was_on_its_way_is_sent_again_after_a_kill(tmp_path: Path) -> None:
     assert again == ["customer.created", "payment_intent.created"]
 
 
+def test_a_start_at_another_port_replaces_the_endpoint_of_the_former(tmp_path: Path) -> None:
+    def urls(*endpoints: str) -> list[str]:
+        with StripeDouble(state_dir=tmp_path, endpoints=[(url, "whsec_1") for url in endpoints]) as double:
+            connect(double.url).v1.customers.create({})
+            return [endpoint.url for endpoint in connect(double.url).v1.webhook_endpoints.list()]
+
+    with StripeDouble(state_dir=tmp_path) as double:
+        double.control("endpoint", url="http://127.0.0.1:1/mine")
+    assert urls("http://127.0.0.1:2/") == ["http://127.0.0.1:2/", "http://127.0.0.1:1/mine"]
+    assert urls("http://127.0.0.1:3/") == ["http://127.0.0.1:3/", "http://127.0.0.1:1/mine"]
+    with StripeDouble(state_dir=tmp_path, send=lambda *_: 200) as double:
+        double.deliver_pending()
+        states = [delivery["state"] for delivery in double.control("deliveries")]
+    assert states == ["delivered", "dropped", "delivered", "dropped"]
+
+
 def test_a_reply_is_not_given_before_it_is_kept(tmp_path: Path) -> None:
     with StripeDouble(state_dir=tmp_path) as double:
         made = intent(double.url)
