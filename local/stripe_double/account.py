@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from local.stripe_double.catalog import Catalog
 from local.stripe_double.checkout import Checkout
 from local.stripe_double.customers import Customers
+from local.stripe_double.expand import Expander
 from local.stripe_double.idempotency import Keys
 from local.stripe_double.invoices import BillingRules, Invoices
 from local.stripe_double.payments import Payments
@@ -44,7 +45,15 @@ class Account:
         self.subscriptions = Subscriptions(self.world, self.customers, self.invoices)
         self.customers.on_delete = self.subscriptions.end_all_of
         self.checkout = Checkout(self.world, self.customers, self.payments, self.catalog, self.subscriptions)
-        self.world.includable["charge", "refunds"] = self._refunds_of
+        self.expander = Expander(
+            self.world,
+            {
+                ("charge", "refunds"): self._refunds_of,
+                ("checkout.session", "line_items"): self.checkout.lines_of,
+                ("invoice", "confirmation_secret"): self.invoices.secret_of,
+                ("invoice", "payments"): self.invoices.payments_of,
+            },
+        )
 
     def _refunds_of(self, charge: Obj) -> Obj:
         refunds = [plain(refund) for refund in self.refunds.of_charge(charge)]

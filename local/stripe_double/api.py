@@ -16,6 +16,24 @@ from local.stripe_double.world import plain
 Call = Callable[[Account, str, Params], Obj]
 
 NOTHING: Final[tuple[str, ...]] = ()
+# What the nouns in paths are called as objects.
+KINDS: Final = {
+    "balance_transactions": "balance_transaction",
+    "charges": "charge",
+    "customers": "customer",
+    "disputes": "dispute",
+    "invoice_payments": "invoice_payment",
+    "invoices": "invoice",
+    "line_items": "item",
+    "lines": "line_item",
+    "payment_intents": "payment_intent",
+    "payment_methods": "payment_method",
+    "prices": "price",
+    "products": "product",
+    "refunds": "refund",
+    "sessions": "checkout.session",
+    "subscriptions": "subscription",
+}
 SEARCH: Final = ("query", "limit", "page")
 
 
@@ -26,6 +44,16 @@ class Route:
     pattern: re.Pattern[str]
     allowed: tuple[str, ...]
     call: Call
+
+    @property
+    def kind(self) -> str:
+        """Of the object that it answers with, or of those in its list; the last noun of the path says it."""
+        nouns = [part for part in self.path.split("/") if part in KINDS and "billing_portal" not in self.path]
+        return KINDS[nouns[-1]] if nouns else ""
+
+    @property
+    def listed(self) -> bool:
+        return self.method == "GET" and not self.path.endswith(("/{id}", "/balance"))
 
 
 def _route(method: str, path: str, allowed: Iterable[str], call: Call) -> Route:
@@ -265,9 +293,10 @@ def answer(account: Account, method: str, path: str, values: dict[str, Any]) -> 
         found = route.pattern.fullmatch(path)
         if found is not None and route.method == method:
             params = Params(values, route.allowed)
-            result = plain(route.call(account, found.groupdict().get("id", ""), params))
-            assert isinstance(result, dict)
-            return account.world.expanded(result, params.words("expand"))
+            paths = params.words("expand")
+            account.expander.check(route.kind, paths, listed=route.listed)
+            result: Obj = plain(route.call(account, found.groupdict().get("id", ""), params))
+            return account.expander.expand(result, paths)
     raise ApiError(
         404,
         "invalid_request_error",

@@ -54,7 +54,6 @@ class Checkout:
         self.subscriptions = subscriptions
         payments.listeners.append(self._payment_changed)
         world.steps["session_expires"] = self.expire
-        world.includable["checkout.session", "line_items"] = self._line_items_of
 
     # ------------------------------------------------------------ calls
 
@@ -177,7 +176,7 @@ class Checkout:
         return session
 
     def line_items(self, identifier: str, _params: Params) -> Obj:
-        return self._line_items_of(self.world.get("checkout.session", identifier))
+        return self.lines_of(self.world.get("checkout.session", identifier))
 
     def portal(self, params: Params) -> Obj:
         customer = self.customers.usable(params.needed("customer"))
@@ -341,7 +340,8 @@ class Checkout:
             "quantity": quantity,
         }
 
-    def _line_items_of(self, session: Obj) -> Obj:
+    def lines_of(self, session: Obj) -> Obj:
+        """What is bought: there when it is asked for."""
         lines = self.world.objects[session["id"]]["_lines"]
         return listing(f"/v1/checkout/sessions/{session['id']}/line_items", plain(lines))
 

@@ -47,7 +47,8 @@ class Controls:
             return control.call(self, params)
         with self.account.lock:
             self.world.advance(self.world.now)
-            return plain(control.call(self, params))
+            with self.world.all_or_nothing():
+                return plain(control.call(self, params))
 
     # ------------------------------------------------------------ the customer
 

@@ -40,8 +40,6 @@ class Invoices:
         payments.listeners.append(self._payment_changed)
         world.steps["finalize_invoice"] = self._finalize_and_charge
         world.steps["retry_invoice"] = self.charge
-        world.includable["invoice", "payments"] = self._payments_of
-        world.includable["invoice", "confirmation_secret"] = self._secret_of
 
     def create(self, subscription: Obj, reason: str, period: tuple[int, int], *, auto_advance: bool = True) -> Obj:
         """A draft for one period of a subscription. `period` is what is paid for: the one that begins."""
@@ -379,11 +377,13 @@ class Invoices:
             }
         )
 
-    def _payments_of(self, invoice: Obj) -> Obj:
+    def payments_of(self, invoice: Obj) -> Obj:
+        """What an invoice was paid with: there when it is asked for."""
         found = [each for each in self.world.all("invoice_payment") if each["invoice"] == invoice["id"]]
         return listing("/v1/invoice_payments", [plain(each) for each in found])
 
-    def _secret_of(self, invoice: Obj) -> Any:
+    def secret_of(self, invoice: Obj) -> Any:
+        """What the browser needs to pay it."""
         intent = self.world.find("payment_intent", self.world.objects[invoice["id"]]["_intent"])
         return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
 

@@ -27,12 +27,10 @@ def page(account: Account, method: str, path: str, form: str) -> Page:
         if obj is None or obj["object"] != kinds.get(name):
             return 404, None, _html("Not found", "<p>This page is not here, or not any more.</p>")
         with account.world.calling(mode_of(obj), None, None):
+            actions = {"c/pay": _checkout, "authenticate": _authenticate, "p/session": _portal}
             try:
-                if name == "c/pay":
-                    return _checkout(account, obj, method, values)
-                if name == "authenticate":
-                    return _authenticate(account, obj, method, values)
-                return _portal(account, obj, method, values)
+                with account.world.all_or_nothing():
+                    return actions[name](account, obj, method, values)
             except ApiError as error:
                 return error.status, None, _html("Not possible", f"<p>{escape(error.message)}</p>")
 

@@ -266,7 +266,8 @@ class StripeDouble:
                 self._wait(outage)
             with account.lock, account.world.calling(livemode, request_id, key):
                 try:
-                    status, body = 200, answer(account, method, path, values)
+                    with account.world.all_or_nothing():
+                        status, body = 200, answer(account, method, path, values)
                     keep = True
                     if outage is not None and outage.work:
                         status, body = outage.status, scripted(outage.status).body()

@@ -14,7 +14,6 @@ from typing import Any, Final
 from local.stripe_double.wire import ApiError, Obj, Params, invalid, no_such
 
 API_VERSION: Final = "2026-10-28.endive"
-MOST_EXPANDED: Final = 4  # levels
 MOST_STEPS: Final = 10_000  # of the clock in one advance
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # Ids of these begin with the time in Stripe's own; here only the look matters.
@@ -51,7 +50,7 @@ class World:
         self.on_event: Callable[[Obj], None] = lambda _event: None
         self.steps: dict[str, Callable[[Obj], None]] = {}
         self.due: dict[str, int] = {}  # id of an object: when its step is due
-        self.includable: dict[tuple[str, str], Callable[[Obj], Any]] = {}
+        self._undo: list[Callable[[], None]] | None = None
 
     @property
     def now(self) -> int:
@@ -77,11 +76,13 @@ class World:
         self.objects[obj["id"]] = obj
         self.kinds.setdefault(obj["object"], []).append(obj["id"])
         self.changed[obj["id"]] = obj
-        if obj.get("_due_at") is not None:
-            self.due[obj["id"]] = obj["_due_at"]
+        self._note_due(obj)
+        if self._undo is not None:
+            self._undo.append(lambda: self.remove(obj))
         return obj
 
     def remove(self, obj: Obj) -> None:
+        """For good: a call that is refused must not have come this far."""
         del self.objects[obj["id"]]
         self.kinds[obj["object"]].remove(obj["id"])
         self.due.pop(obj["id"], None)
@@ -110,6 +111,9 @@ class World:
 
     def update(self, obj: Obj, **values: Any) -> Obj:
         """Change an object; the answer is what `previous_attributes` of its event says."""
+        if self._undo is not None:
+            former = dict(obj)
+            self._undo.append(lambda: self._restore(obj, former))
         previous = {}
         for name, value in values.items():
             before = obj.get(name)
@@ -118,18 +122,45 @@ class World:
                 if not name.startswith("_"):
                     previous[name] = _difference(before, value)
         self.changed[obj["id"]] = obj
+        self._note_due(obj)
         return previous
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """A call that is refused changes nothing and tells nobody, however far it had come."""
+        self._undo = []
+        try:
+            yield
+        except BaseException as error:
+            if not (isinstance(error, ApiError) and error.executed):
+                undo, self._undo = self._undo, None
+                for step in reversed(undo):
+                    step()
+            raise
+        finally:
+            self._undo = None
+
+    def _restore(self, obj: Obj, former: Obj) -> None:
+        obj.clear()
+        obj.update(former)
+        self.changed[obj["id"]] = obj
+        self._note_due(obj)
+
+    def _note_due(self, obj: Obj) -> None:
+        moment = obj.get("_due_at")
+        if moment is None:
+            self.due.pop(obj["id"], None)
+        else:
+            self.due[obj["id"]] = moment
 
     # ------------------------------------------------------------ time
 
     def schedule(self, obj: Obj, step: str, moment: int) -> None:
         """At that moment the step is taken with the object. An object has one step ahead of it at most."""
         self.update(obj, _due_at=moment, _step=step)
-        self.due[obj["id"]] = moment
 
     def unschedule(self, obj: Obj) -> None:
         self.update(obj, _due_at=None, _step=None)
-        self.due.pop(obj["id"], None)
 
     def advance(self, until: int) -> int:
         """Take every step that is due until then, in the order of time, the clock standing at each; how many."""
@@ -190,35 +221,6 @@ class World:
             return listing(url, [plain(obj) for obj in earlier[-limit:]], len(earlier) > limit)
         later = [obj for obj in found if not after or order[obj["id"]] > order[after]]
         return listing(url, [plain(obj) for obj in later[:limit]], len(later) > limit)
-
-    def expanded(self, answer: Obj, paths: list[str]) -> Obj:
-        """The answer with ids replaced by their objects. Raises ApiError for what cannot be expanded."""
-        for path in paths:
-            steps = path.split(".")
-            if len(steps) > MOST_EXPANDED + (steps[0] == "data"):
-                raise invalid(f"You cannot expand more than {MOST_EXPANDED} levels of a property.", "expand")
-            self._expand(answer, steps, path)
-        return answer
-
-    def _expand(self, node: Any, steps: list[str], path: str) -> None:
-        if isinstance(node, list):
-            for item in node:
-                self._expand(item, steps, path)
-            return
-        if not isinstance(node, dict):
-            return
-        name, *rest = steps
-        if (node.get("object", ""), name) in self.includable and not isinstance(node.get(name), dict):
-            node[name] = self.includable[node["object"], name](node)
-        if name not in node or name == "id":
-            raise invalid(f"This property cannot be expanded ({path}).", "expand")
-        value = node[name]
-        if isinstance(value, str):
-            if value not in self.objects:
-                raise invalid(f"This property cannot be expanded ({path}).", "expand")
-            value = node[name] = plain(self.objects[value])
-        if rest:
-            self._expand(value, rest, path)
 
 
 def mode_of(obj: Obj) -> bool:

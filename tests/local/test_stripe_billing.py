@@ -273,6 +273,18 @@ def test_what_checkout_refuses(client: stripe.StripeClient, price: str, wrong: d
     assert raised.value.param == param
 
 
+def test_what_is_refused_half_way_was_never_there(double: StripeDouble, client: stripe.StripeClient) -> None:
+    """Products and prices are made on the way; the mistake comes after them."""
+    good = {"price_data": {"currency": "usd", "unit_amount": 500, "product_data": {"name": "P"}}, "quantity": 1}
+    with pytest.raises(stripe.InvalidRequestError):
+        checkout(client, "", mode="payment", line_items=[good, {"price": "price_none", "quantity": 1}])
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.products.create({"name": "P", "default_price_data": {"currency": "dollars", "unit_amount": 1}})
+    assert double.events() == []
+    assert double.control("counts")["objects"] == {}
+    assert list(client.v1.products.list()) == []
+
+
 # ---------------------------------------------------------------- time
 
 

@@ -458,7 +458,7 @@ def test_many_at_once_with_one_key_are_one(double: StripeDouble) -> None:
 # ---------------------------------------------------------------- errors
 
 
-def test_what_is_wrong_is_said_as_stripe_says_it(client: stripe.StripeClient) -> None:
+def test_what_is_wrong_is_said_as_stripe_says_it(double: StripeDouble, client: stripe.StripeClient) -> None:
     cases: list[tuple[dict[str, Any], str | None, str | None]] = [
         ({"currency": "usd"}, "amount", "parameter_missing"),
         ({"amount": 500}, "currency", "parameter_missing"),
@@ -476,6 +476,7 @@ def test_what_is_wrong_is_said_as_stripe_says_it(client: stripe.StripeClient) ->
         with pytest.raises(stripe.InvalidRequestError) as raised:
             client.v1.payment_intents.create(asked)  # type: ignore[arg-type]
         assert (raised.value.http_status, raised.value.param, raised.value.code) == (400, param, code), asked
+    assert double.events() == []
     with pytest.raises(stripe.InvalidRequestError) as raised:
         client.v1.payment_intents.retrieve("pi_none")
     assert (raised.value.http_status, raised.value.code) == (404, "resource_missing")
@@ -551,6 +552,30 @@ def test_lists_are_filtered_by_time_and_owner(double: StripeDouble, client: stri
     assert [each.id for each in searched] == [early.id]
     mine = client.v1.payment_intents.search({"query": f"customer:'{customer.id}'", "limit": 1})
     assert [each.id for each in mine.auto_paging_iter()] == [late.id, early.id]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["id", "currency", "latest_charge.nothing", "data.customer", "latest_charge.refunds.charge", "latest_charge." * 5],
+)
+def test_what_cannot_be_expanded(double: StripeDouble, client: stripe.StripeClient, path: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as raised:
+        paid(client, expand=[path])
+    assert raised.value.param == "expand"
+    assert double.events() == []
+
+
+def test_expanding_in_lists_and_below(client: stripe.StripeClient) -> None:
+    made = paid(client, customer=client.v1.customers.create({"name": "Ann"}).id)
+    client.v1.refunds.create({"payment_intent": made.id, "amount": 100})
+    paths = ["data.latest_charge.refunds.data.balance_transaction", "data.customer"]
+    (listed,) = client.v1.payment_intents.list({"expand": paths})
+    assert isinstance(listed.customer, stripe.Customer)
+    assert isinstance(listed.latest_charge, stripe.Charge)
+    assert listed.latest_charge.refunds is not None
+    (refund,) = listed.latest_charge.refunds
+    assert isinstance(refund.balance_transaction, stripe.BalanceTransaction)
+    assert (listed.customer.name, refund.balance_transaction.amount) == ("Ann", -100)
 
 
 # ---------------------------------------------------------------- being unwell

@@ -15,6 +15,7 @@ from stripe._object_classes import OBJECT_CLASSES, get_object_class
 
 from local.stripe_double import StripeDouble
 from local.stripe_double.cards import CARDS
+from local.stripe_double.expand import EXPANDABLE
 from local.stripe_double.wire import ApiError
 from local.stripe_double.world import plain
 
@@ -198,6 +199,13 @@ def test_every_event_is_read_by_the_package(double: StripeDouble) -> None:
         found |= set(shape(values["data"]["object"]))
         assert event.type.startswith(EVENT_PREFIXES[content["object"]]), event.type
     assert not found, "\n".join(sorted(found))
+
+
+def test_what_can_be_expanded_is_there_to_be_expanded() -> None:
+    for kind, paths in EXPANDABLE.items():
+        for path, target in paths.items():
+            assert path.partition(".")[0] in fields_of(get_object_class("V1", kind)), (kind, path)
+            assert target.removesuffix("[]") in {*OBJECT_CLASSES, ""}
 
 
 EVENT_PREFIXES: dict[str, str | tuple[str, ...]] = {
