@@ -192,7 +192,7 @@ class StripeDouble:
 
     def reply(self, method: str, target: str, headers: Headers, body: bytes) -> Reply:
         address = urlsplit(target)
-        request_id = self._new_request_id()
+        request_id = self.new_request_id()
         try:
             if address.path == "/_control" or address.path.startswith("/_control/"):
                 return self._control(method, address.path, address.query, headers, body)
@@ -286,7 +286,7 @@ class StripeDouble:
         if outage.seconds:
             self.outages.recovered.wait(outage.seconds)
 
-    def _new_request_id(self) -> str:
+    def new_request_id(self) -> str:
         with self.account.lock:
             return self.account.world.new_id("req")
 
@@ -392,17 +392,12 @@ class _Handler(BaseHTTPRequestHandler):
         counted = length.isascii() and length.isdigit() and "Transfer-Encoding" not in self.headers
         if not counted or int(length) > MAX_BODY:
             self.close_connection = True
-            self._send(
-                _json(
-                    413 if counted else 411,
-                    {
-                        "error": {
-                            "message": "The body is too large, or of unknown length.",
-                            "type": "invalid_request_error",
-                        }
-                    },
-                )
-            )
+            remaining = min(int(length), 8 * MAX_BODY) if counted else 0
+            while remaining and (chunk := self.rfile.read(min(remaining, 65_536))):
+                remaining -= len(chunk)  # a client that is still sending would not see the answer
+            message = "The body is too large, or its length is unknown."
+            error = ApiError(413 if counted else 411, "invalid_request_error", message)
+            self._send(_failure(error, self.server.double.new_request_id()))
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):
