@@ -13,7 +13,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo import openapi audit bench crash-matrix \
+.PHONY: help run test check build deploy token invoke demo pay import openapi audit bench crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -55,6 +55,10 @@ invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.js
 demo: ## show the main job from end to end against the running stack
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m local.demo
+
+pay: ## pay a purchase at the stand-in for Stripe (PURCHASE=pur_... CARD=visa)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.pay $(if $(CARD),--card '$(CARD)') '$(PURCHASE)'
 
 import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 	$(call bootstrap,dev)

@@ -200,7 +200,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
     raise BrokenPromiseError("the stack did not start:\n" + log.read_text(encoding="utf-8")[-2000:])
 
 
-def free_ports(count: int = 4) -> int:
+def free_ports(count: int = 5) -> int:
     """The first of `count` neighbouring ports on loopback that are free now."""
     for _ in range(100):
         first = 20_000 + secrets.randbelow(20_000)
