@@ -46,8 +46,23 @@ class AuthSettings(Settings):
     auth_jwks_url: str = ""
 
 
+class StripeSettings(Settings):
+    """Where Stripe is and how it knows us. The secret is read when it is needed first."""
+
+    stripe_secret_arn: Name
+    stripe_base_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://api.stripe.com"
+
+
 class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings):
     pass
+
+
+class CreditsPaymentsSettings(CreditsSettings, StripeSettings):
+    pass
+
+
+class WebhookSettings(LedgerSettings, StripeSettings):
+    powertools_service_name: Name
 
 
 class CatalogSettings(ApiSettings):

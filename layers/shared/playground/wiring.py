@@ -38,6 +38,15 @@ def sessions(settings: LedgerSettings, store: DynamoStore) -> DynamoSessions:
     return DynamoSessions(store, settings.sessions_table)
 
 
+def is_live(stripe_key: str) -> bool:
+    """Whether a key of Stripe moves real money. Raises ValueError if it is no key."""
+    kind, _, rest = stripe_key.partition("_")
+    mode = rest.partition("_")[0]
+    if kind not in ("sk", "rk") or mode not in ("live", "test"):
+        raise ValueError("the API key for Stripe must begin with sk_live_, sk_test_, rk_live_ or rk_test_")
+    return mode == "live"
+
+
 def catalog(settings: CatalogSettings) -> DynamoCatalog:
     return DynamoCatalog(
         table_name=settings.catalog_table,
