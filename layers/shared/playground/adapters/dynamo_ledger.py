@@ -194,7 +194,7 @@ class DynamoLedger:
                 *self._entry_puts([entry]),
                 Put(
                     items.turn_key(self._sessions, run.session_id, conversation.turn.number),
-                    items.turn_item(conversation.turn),
+                    items.turn_item(conversation.turn, conversation.kept),
                 ),
                 self._session_write(conversation.session),
             ]
@@ -291,12 +291,15 @@ class DynamoLedger:
             key,
             actions=[
                 item.updated_at.set(iso(session.updated_at)),
+                item.listed_at.set(items.listed_at(session.updated_at, session.session_id)),
                 item.turns.set(session.turns),
                 item.credits.set(session.credits),
                 item.tokens.set(session.tokens),
                 item.duration_ms.set(session.duration_ms),
             ],
-            condition=(item.turns == session.turns - 1) & (item.user_id == session.user_id),
+            condition=(item.turns == session.turns - 1)
+            & (item.user_id == session.user_id)
+            & item.deleted_at.does_not_exist(),
         )
 
     # --- change -------------------------------------------------------------------------------------------------------
