@@ -8,6 +8,7 @@ from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
 from playground.domain.entries import Entry, EntryType
+from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.pricing import ModelPrice, Usage
 from playground.domain.runs import Run
@@ -349,4 +350,14 @@ class Model(Protocol):
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
         there is none."""
+        ...
+
+
+# --- Sharing ----------------------------------------------------------------------------------------------------------
+
+
+class Leaks(Protocol):
+    def __call__(self, text: str) -> Sequence[Leak]:
+        """Where `text` holds what people do not mean to publish, in the order of the text; no two overlap. The same
+        text always gives the same. Never raises, whatever the text is."""
         ...
