@@ -46,13 +46,23 @@ class AuthSettings(Settings):
     auth_jwks_url: str = ""
 
 
-class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings):
+class ContentSettings(Settings):
+    """Where texts are that are too large for a table."""
+
+    content_bucket: Name
+
+
+class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings, ContentSettings):
     pass
 
 
-class CatalogSettings(ApiSettings):
+class SessionsSettings(CreditsSettings):
+    share_secret_arn: Name
+    reports_to_hide: Annotated[int, Field(ge=1, le=1000)]
+
+
+class CatalogSettings(ApiSettings, ContentSettings):
     catalog_table: Name
-    content_bucket: Name
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):
