@@ -167,7 +167,7 @@ MUTANTS = (
         LEDGER,
         "                Put(\n"
         "                    items.turn_key(self._sessions, run.session_id, conversation.turn.number),\n"
-        "                    items.turn_item(conversation.turn),\n"
+        "                    items.turn_item(conversation.turn, conversation.kept),\n"
         "                ),\n",
         "",
     ),

@@ -59,7 +59,7 @@ class Session:
     forking: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
     """A place in the list of a user's sessions: right after this one, as it was when it was listed. Activity only ever
     moves a session up, so that nothing is listed twice below a place, and nothing there is passed over."""

@@ -18,7 +18,7 @@ class Estimate:
     estimated_tokens: int
     prompt_tokens: int
     max_tokens: int
-    turns_omitted: int
+    turns_omitted: int = 0
     affordable_max_tokens: int
     can_afford: bool
     balance: int
