@@ -174,7 +174,7 @@ class DynamoSessions:
             try:
                 self._store.update(mark)
             except ConditionFailed as refusal:
-                return _is_marked(refusal.item, now)  # our own write, its reply lost
+                return _is_marked(refusal.item, session, now)  # our own write, its reply lost
             return True
         share_id = session.share.share_id
         actions += [Path(SessionItem.share).remove(), SessionItem.former_shares.add({share_id})]
@@ -184,7 +184,7 @@ class DynamoSessions:
                 Delete(share_key(self._table, share_id), Path("pk").exists()),
             )
         except TransactionRefused as refusal:
-            return _is_marked(refusal.refused.get(0), now)
+            return _is_marked(refusal.refused.get(0), session, now)
         return True
 
     def remove_some(self, session_id: str) -> bool:
@@ -303,5 +303,6 @@ def shared_as(session: Session, share_id: str) -> Condition:
     return condition
 
 
-def _is_marked(raw: RawItem | None, now: datetime) -> bool:
-    return raw is not None and raw.get("deleted_at") == {"S": iso(now)}
+def _is_marked(raw: RawItem | None, session: Session, now: datetime) -> bool:
+    there = items.session_of(raw) if raw is not None else None
+    return there is not None and (there.user_id, there.deleted_at) == (session.user_id, now)
