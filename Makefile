@@ -13,7 +13,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo import openapi audit bench test-long crash-matrix \
+.PHONY: help run test check build deploy token invoke demo import openapi audit moderate bench test-long crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -63,6 +63,10 @@ import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.audit $(if $(ALL),--all,'$(USER)')
+
+moderate: ## decide about shared conversations that were reported (DO=list, or DO=show|hide|restore|remove SHARE=id)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.moderate '$(or $(DO),list)' $(if $(SHARE),'$(SHARE)')
 
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)
