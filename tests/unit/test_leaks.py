@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playground.adapters.leaks import KINDS, RULES, LeakScanner
+from playground.adapters.leaks import KINDS, RULES, LeakScanner, Rule
 from playground.domain.leaks import Leak, card_numbers, email_addresses, is_placeholder, merged, passes_luhn
 from playground.ports import Leaks
 from tests.unit.leaks_corpus import clean
@@ -344,3 +344,12 @@ def test_every_rule_finds_a_kind_that_is_known() -> None:
     assert {rule.kind for rule in RULES} <= set(KINDS)
     assert set(ALL_KINDS) == set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.kind} {rule.anchors[0]}")
+def test_every_rule_has_something_planted_that_it_finds(rule: Rule) -> None:
+    rng = random.Random(SEED)
+    texts = [planted(rule.kind, rng).text for _ in range(600)]
+
+    assert any(rule.pattern.search(text) for text in texts)
+    assert all(any(anchor in text for anchor in rule.anchors) for text in texts if rule.pattern.search(text))
