@@ -326,8 +326,7 @@ def _private_keys(text: str) -> Iterator[Leak]:
         for begin in _PUTTY.finditer(text):
             if begin.start() < until:
                 continue
-            until = min(len(text), begin.end() + _MAX_PUTTY)
-            private = _PUTTY_LINES.search(text, begin.end(), until)
+            private = _PUTTY_LINES.search(text, begin.end(), begin.end() + _MAX_PUTTY)
             lines = _CUT.match(text, private.end()) if private else None
             if lines:
                 until = lines.end()
