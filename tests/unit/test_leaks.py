@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playground.adapters.leaks import KINDS, RULES, LeakScanner
+from playground.adapters.leaks import KINDS, RULES, LeakScanner, Rule
 from playground.domain.leaks import Leak, card_numbers, email_addresses, is_placeholder, merged, passes_luhn
 from playground.ports import Leaks
 from tests.unit.leaks_corpus import clean
@@ -178,6 +178,25 @@ def test_an_aws_secret_is_known_by_the_id_beside_it(secret: str) -> None:
     assert found(f"{secret}\n{access_key}") == [("aws_secret_key", secret), ("aws_access_key_id", access_key)]
     assert found(secret) == []
     assert found(f"{access_key}{' ' * 500}{secret}") == [("aws_access_key_id", access_key)]
+    assert found(f"{secret}{' ' * 500}{access_key}") == [("aws_access_key_id", access_key)]
+
+
+def test_a_jwt_says_how_it_is_signed() -> None:
+    """Other things are three parts of base64, too: signed cookies, maps of sources."""
+    claims, signature = "eyJzdWIiOiJsaSJ9", "aB3_" * 11
+    signed, unsigned = "eyJhbGciOiJIUzI1NiJ9", "eyJraW5kIjoiY29va2llIn0"
+
+    assert found(f"{signed}.{claims}.{signature}") == [("jwt", f"{signed}.{claims}.{signature}")]
+    assert found(f"{unsigned}.{claims}.{signature}") == []
+
+
+def test_a_putty_key_is_found_behind_talk_about_putty_keys() -> None:
+    first = "PuTTY-User-Key-File-" + "2:"
+    key = f"{first} ssh-rsa\nPrivate-Lines: 1\n{'aB3/' * 16}"
+
+    (leak,) = SCAN(f"They begin with {first} always.{' ' * 19_980}{key}")
+    assert leak.kind == "private_key"
+    assert leak.end - leak.start == len(key)
 
 
 # --- the rules that are pure ------------------------------------------------------------------------------------------
@@ -270,6 +289,12 @@ def test_merged_covers_the_same_characters_once_in_whatever_order_they_came(
         assert leak.kind == min(within, key=KINDS.index)
 
 
+def test_leaks_that_only_touch_stay_two() -> None:
+    touching = (Leak(kind="jwt", start=0, end=5), Leak(kind="api_key", start=5, end=9))
+
+    assert merged(touching, kinds=KINDS) == touching
+
+
 @pytest.mark.parametrize(("start", "end"), [(-1, 1), (3, 3), (4, 3)])
 def test_a_leak_is_somewhere(start: int, end: int) -> None:
     with pytest.raises(ValueError, match="not a place"):
@@ -344,3 +369,12 @@ def test_every_rule_finds_a_kind_that_is_known() -> None:
     assert {rule.kind for rule in RULES} <= set(KINDS)
     assert set(ALL_KINDS) == set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.kind} {rule.anchors[0]}")
+def test_every_rule_has_something_planted_that_it_finds(rule: Rule) -> None:
+    rng = random.Random(SEED)
+    texts = [planted(rule.kind, rng).text for _ in range(600)]
+
+    assert any(rule.pattern.search(text) for text in texts)
+    assert all(any(anchor in text for anchor in rule.anchors) for text in texts if rule.pattern.search(text))

@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import string
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ ALNUM = string.ascii_letters + string.digits
 TOKEN = ALNUM + "_-"
 CAPITALS = string.ascii_uppercase + "234567"
 BASE64 = ALNUM + "+/"
+DIGITS = "123456789"  # no zero, which would not begin a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,12 @@ def email(rng: random.Random) -> str:
     return f"{rng.choice(FIRST)}{tag}@{rng.choice(DOMAINS)}"
 
 
+def _teams(rng: random.Random) -> str:
+    uuids = [str(uuid.UUID(int=rng.getrandbits(128))) for _ in range(3)]
+    path = "webhook" + f"b2/{uuids[0]}@{uuids[1]}/IncomingWebhook/{chars(rng, LOWER_HEX, 32)}/{uuids[2]}"
+    return f".webhook.office.com/{path}"
+
+
 # kind → its shapes. Each makes one secret.
 SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
     "private_key": (pem, pem, pem, pgp, cut_pem, putty, _shape("AGE-SECRET-" + "KEY-1", (CAPITALS, 58))),
@@ -163,9 +171,11 @@ SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
         _shape("glp" + "at-", (TOKEN, 27), ".01.", (string.ascii_lowercase + string.digits, 9)),
     ),
     "slack_token": (
-        _shape("xox" + "b-", ("123456789", 12), "-", ("123456789", 13), "-", (ALNUM, 24)),
-        _shape("xox" + "p-", *[("123456789", 12), "-"] * 3, (LOWER_HEX, 32)),
-        _shape("xap" + "p-1-A", (CAPITALS, 10), "-", ("123456789", 13), "-", (LOWER_HEX, 64)),
+        _shape("xox" + "b-", (DIGITS, 12), "-", (DIGITS, 13), "-", (ALNUM, 24)),
+        _shape("xox" + "p-", *[(DIGITS, 12), "-"] * 3, (LOWER_HEX, 32)),
+        _shape("xap" + "p-1-A", (CAPITALS, 10), "-", (DIGITS, 13), "-", (LOWER_HEX, 64)),
+        _shape("xox" + "d-", (ALNUM, 80)),
+        _shape("hooks.slack.com/trig" + "gers/", (ALNUM, 46)),
         _shape("https://hooks.slack.com/ser" + "vices/T", (CAPITALS, 8), "/B", (CAPITALS, 10), "/", (ALNUM, 24)),
     ),
     "google_key": (
@@ -178,13 +188,20 @@ SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
         _shape((ALNUM, 3), "7" + "Q~", (ALNUM, 34)),
     ),
     "npm_token": (_shape("np" + "m_", (ALNUM, 36)),),
-    "pypi_token": (_shape("py" + "pi-AgEIcHlwaS5vcmc", (TOKEN, 150)),),
+    "pypi_token": (
+        _shape("py" + "pi-AgEIcHlwaS5vcmc", (TOKEN, 150)),
+        _shape("py" + "pi-AgENdGVzdC5weXBpLm9yZw", (TOKEN, 150)),
+    ),
     "sendgrid_key": (_shape("S" + "G.", (TOKEN, 22), ".", (TOKEN, 43)),),
     "twilio_key": (_shape("S" + "K", (LOWER_HEX, 32)),),
-    "telegram_token": (_shape(("123456789", 10), ":A" + "A", (TOKEN, 33)),),
+    "telegram_token": (_shape((DIGITS, 10), ":A" + "A", (TOKEN, 33)),),
     "discord_token": (discord,),
     "huggingface_token": (_shape("h" + "f_", (string.ascii_letters, 34)),),
-    "square_key": (_shape("sq0" + "csp-", (TOKEN, 43)), _shape("sq0" + "atp-", (TOKEN, 22))),
+    "square_key": (
+        _shape("sq0" + "csp-", (TOKEN, 43)),
+        _shape("sq0" + "atp-", (TOKEN, 22)),
+        _shape("EA" + "AA", (TOKEN, 60)),
+    ),
     "mailchimp_key": (_shape((LOWER_HEX, 32), "-us" + "14"),),
     "api_key": (
         _shape("gs" + "k_", (ALNUM, 52)),
@@ -198,6 +215,29 @@ SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
         _shape("gl" + "sa_", (ALNUM, 32), "_", (LOWER_HEX, 8)),
         _shape("PM" + "AK-", (LOWER_HEX, 24), "-", (LOWER_HEX, 34)),
         _shape("rubyg" + "ems_", (LOWER_HEX, 48)),
+        _shape("xa" + "i-", (ALNUM, 80)),
+        _shape("ppl" + "x-", (ALNUM, 48)),
+        _shape("dap" + "i", (LOWER_HEX, 32)),
+        _shape("ci" + "o", (ALNUM, 32)),
+        _shape("nt" + "n_", (DIGITS, 11), (ALNUM, 35)),
+        _shape("secr" + "et_", (ALNUM, 43)),
+        _shape((ALNUM, 14), ".atlas" + "v1.", (TOKEN, 67)),
+        _shape("sntry" + "u_", (LOWER_HEX, 64)),
+        _shape("NRA" + "K-", (CAPITALS, 27)),
+        _shape("ke" + "y-", (LOWER_HEX, 32)),
+        _shape("sb" + "p_", (LOWER_HEX, 40)),
+        _shape("sb_" + "secret_", (TOKEN, 31)),
+        _shape("pscale_" + "tkn_", (TOKEN, 43)),
+        _shape("ATA" + "TT3", (TOKEN, 186)),
+        _shape("LT" + "AI", (ALNUM, 20)),
+        _shape("AK" + "Cp", (ALNUM, 69)),
+        _shape("ops_" + "eyJ", (ALNUM, 300)),
+        _shape("A" + "3-", (CAPITALS, 6), "-", (CAPITALS, 6), *["-", (CAPITALS, 5)] * 4),
+        _shape("xkey" + "sib-", (LOWER_HEX, 64), "-", (ALNUM, 16)),
+        _shape("pu" + "l-", (LOWER_HEX, 40)),
+        _shape("sha" + "256~", (TOKEN, 43)),
+        _teams,
+        _shape("discord.com/api/web" + "hooks/", (DIGITS, 18), "/", (TOKEN, 68)),
     ),
     "jwt": (jwt,),
     "card_number": (card,),

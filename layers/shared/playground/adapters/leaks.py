@@ -321,17 +321,14 @@ def _private_keys(text: str) -> Iterator[Leak]:
                 continue
             end = _END.match(text, within) or _CUT.match(text, body.end(), within)
             yield Leak(kind="private_key", start=begin.start(), end=end.end() if end else body.end("body"))
-    if "PuTTY-User-Key-File-" in text:
-        until = 0
-        for begin in _PUTTY.finditer(text):
-            if begin.start() < until:
-                continue
-            until = min(len(text), begin.end() + _MAX_PUTTY)
-            private = _PUTTY_LINES.search(text, begin.end(), until)
-            lines = _CUT.match(text, private.end()) if private else None
-            if lines:
-                until = lines.end()
-                yield Leak(kind="private_key", start=begin.start(), end=until)
+    firsts = [first.start() for first in _PUTTY.finditer(text)] if "PuTTY-User-Key-File-" in text else []
+    until = 0
+    for private in _PUTTY_LINES.finditer(text) if firsts else ():
+        first = firsts[max(0, bisect_left(firsts, private.start()) - 1)]
+        lines = _CUT.match(text, private.end()) if until <= first < private.start() <= first + _MAX_PUTTY else None
+        if lines:
+            until = lines.end()
+            yield Leak(kind="private_key", start=first, end=until)
 
 
 # --- passwords in URLs ------------------------------------------------------------------------------------------------

@@ -72,13 +72,14 @@ def is_no_password(password: str, *, user: str) -> bool:
 
 # Bare, or in the groups that are printed on cards, with one separator throughout (space, dash, no-break spaces).
 # Decimals, parts of names and order numbers with a prefix or suffix are no cards; longer rows of fours are tables, and
-# those behind a country and two digits are accounts (IBAN).
-# Behind a backslash, n, r and t are line ends and tabs of a text within a text.
+# those behind a country and two digits are accounts (IBAN). Behind a backslash, n, r and t are line ends and tabs of a
+# text within a text.
 _CARD = re.compile(
     r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))(?<![A-Za-z0-9_]-)(?<![0-9]\.)"
     r"(?:[0-9]{14,19}"
-    r"|(?<![0-9]{4}[ -])(?<![A-Z]{2}[0-9]{2} )[0-9]{4}(?P<four>[- \u00a0\u202f])[0-9]{4}(?P=four)[0-9]{4}(?P=four)[0-9]{4}"
-    r"(?P<rest>(?P=four)[0-9]{1,3})?(?!(?P=four)[0-9]{4}(?![0-9]))"
+    r"|(?<![0-9]{4}[ -])(?<![A-Z]{2}[0-9]{2} )"
+    r"[0-9]{4}(?P<four>[- \u00a0\u202f])[0-9]{4}(?P=four)[0-9]{4}(?P=four)[0-9]{4}(?P<rest>(?P=four)[0-9]{1,3})?"
+    r"(?!(?P=four)[0-9]{4}(?![0-9]))"
     r"|[0-9]{4}(?P<six>[- \u00a0\u202f])[0-9]{6}(?P=six)[0-9]{4,5})"
     r"(?![A-Za-z0-9_]|[.-][0-9])"
 )
