@@ -11,7 +11,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion
-from playground.domain.pricing import ModelPrice, PriceTable, guess_tokens
+from playground.domain.pricing import ModelPrice, PriceTable, ceil_div, guess_tokens
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
 from playground.ports import Catalog, Model, Prompt, Sessions
@@ -113,7 +113,8 @@ class FitConversation:
             over = tokens - min(most, model.context_tokens - least)
             if over <= 0 or not history:
                 break
-            history = _without_oldest(history, over) if tries_left > 1 else ()
+            # So many tokens of the guess as the counted ones too many are of it.
+            history = _without_oldest(history, ceil_div(over * _guess(prompt), tokens)) if tries_left > 1 else ()
         if tokens > budget:
             raise ContextTooLongError(tokens=tokens, limit=budget)
         prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
