@@ -37,8 +37,8 @@ class ListSessions:
         all, and is at the top of the next list. What was made since the first page is in none of the others."""
         sessions, following = self._sessions.listed(user_id, after=after, limit=limit)
         if after is None or began is None:
-            # Another worker's clock may be ahead: whatever is on the first page existed when it was read.
-            began = max([instant(self._clock()), *(session.created_at for session in sessions)])
+            # Another worker's clock may be ahead: nothing below the first page can be newer than what is on it.
+            began = max([instant(self._clock()), *(session.updated_at for session in sessions)])
         return SessionsPage([session for session in sessions if session.created_at <= began], began, following)
 
 
