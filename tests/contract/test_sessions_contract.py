@@ -242,6 +242,12 @@ def test_a_deleted_session_is_gone_at_once_and_removed_in_pieces(world: World, u
     assert world.sessions.deleted(user_id, session.session_id) is None
 
 
+def test_what_is_being_removed_takes_no_room_in_the_list(world: World, user_id: str) -> None:
+    rest = world.converse(user_id, "a")
+    world.sessions.mark_deleted(world.converse(user_id, "b", at=NOW + SECOND), NOW + SECOND)
+    assert listed(world, user_id, limit=1) == [rest.session_id]
+
+
 def test_deleting_twice_is_refused_the_second_time(world: World, user_id: str) -> None:
     session = world.converse(user_id, "a")
     assert world.sessions.mark_deleted(session, NOW)

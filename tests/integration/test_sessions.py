@@ -112,6 +112,31 @@ def test_pages_are_stable_while_sessions_become_active(handlers: Handlers, ledge
     assert listing(handlers, user_id)[1]["session_id"] == ids[1]
 
 
+def test_a_session_that_becomes_active_while_a_page_is_read_does_not_move_the_place(
+    handlers: Handlers, user_id: str
+) -> None:
+    """Between the index and the summaries: the place of the next page is that of the index."""
+    ids = [run(handlers, user_id, f"number {number}").body["session_id"] for number in range(3)]
+    app: Any = handlers.apps["sessions"]
+    events = app.store.connection.client.meta.events
+    moved: list[int] = []
+
+    def move(model: Any, **_: Any) -> None:
+        if model.name == "BatchGetItem" and not moved:
+            moved.append(1)
+            run(handlers, user_id, "again", session_id=ids[1])
+
+    events.register("before-parameter-build.dynamodb", move)
+    try:
+        page = handlers.call("GET", "/playground/sessions?limit=2", user=user_id).body
+    finally:
+        events.unregister("before-parameter-build.dynamodb", move)
+    assert moved
+    rest = handlers.call("GET", f"/playground/sessions?limit=2&cursor={page['next_cursor']}", user=user_id).body
+    seen = [session["session_id"] for session in (*page["sessions"], *rest["sessions"])]
+    assert seen == [ids[2], ids[1], ids[0]]
+
+
 @pytest.mark.parametrize(
     "cursor", ["x", "MTI", "W10", "WyJhIl0", "WyJhIiwgImIiLCAiYyJd", "🙂", "", "WzEsMiwzXQ", "e30", "bnVsbA"]
 )

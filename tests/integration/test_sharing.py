@@ -296,6 +296,12 @@ def test_a_bad_token_is_as_good_as_none_on_the_public_route_only(play: Play) -> 
         assert answer.status == 401  # whatever the event calls its resource
 
 
+def test_who_has_no_token_learns_nothing_from_a_bad_body(play: Play) -> None:
+    for verb in ("feedback", "report"):
+        answer = play.call("POST", f"/playground/shared/{play.token}/{verb}", {"nonsense": 1})
+        assert (answer.status, answer.body["error"]) == (401, "unauthorized")
+
+
 # --- fork -------------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -140,6 +140,15 @@ def test_the_plan_is_that_of_now() -> None:
     assert as_of(account, "user", NOW).plan is Plan.PLUS
     assert as_of(account, "user", later).buckets.monthly == 0
     assert as_of(None, "user", NOW).available == 5
+
+
+def test_a_session_never_moves_down_in_the_list_whatever_the_clocks_say() -> None:
+    world = World()
+    session_id = world.run().run.session_id
+    world.clock.move(timedelta(minutes=-5))
+    world.run(replace(REQUEST, session_id=session_id))
+    session = world.ledger.sessions.summaries[session_id]
+    assert (session.turns, session.updated_at) == (2, NOW)
 
 
 # --- texts that are too large for an item -----------------------------------------------------------------------------
