@@ -121,8 +121,8 @@ def gone(world: World, session: Session) -> bool:
     )
 
 
-def listed(world: World, user_id: str, *, limit: int = 100) -> Sequence[str]:
-    found, after = world.sessions.listed(user_id, after=None, limit=limit)
+def listed(world: World, user_id: str) -> Sequence[str]:
+    found, after = world.sessions.listed(user_id, after=None, limit=100)
     assert after is None
     return [session.session_id for session in found]
 
@@ -245,7 +245,8 @@ def test_a_deleted_session_is_gone_at_once_and_removed_in_pieces(world: World, u
 def test_what_is_being_removed_takes_no_room_in_the_list(world: World, user_id: str) -> None:
     rest = world.converse(user_id, "a")
     world.sessions.mark_deleted(world.converse(user_id, "b", at=NOW + SECOND), NOW + SECOND)
-    assert listed(world, user_id, limit=1) == [rest.session_id]
+    found, _ = world.sessions.listed(user_id, after=None, limit=1)
+    assert [session.session_id for session in found] == [rest.session_id]
 
 
 def test_deleting_twice_is_refused_the_second_time(world: World, user_id: str) -> None:
