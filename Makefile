@@ -13,7 +13,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo pay import openapi audit bench crash-matrix \
+.PHONY: help run test check build deploy token invoke demo pay import openapi audit moderate sweep-texts bench crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -67,6 +67,14 @@ import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.audit $(if $(ALL),--all,'$(USER)')
+
+moderate: ## decide about shared conversations that were reported (DO=list, or DO=show|hide|restore|remove SHARE=id)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.moderate '$(or $(DO),list)' $(if $(SHARE),'$(SHARE)')
+
+sweep-texts: ## find texts in the content bucket that no turn names (DELETE=1 removes them)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.sweep_texts $(if $(DELETE),--delete)
 
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)

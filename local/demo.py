@@ -44,10 +44,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One user of the API at `url`."""
+    """One user of the API at `url`; without a token, anybody."""
 
     url: str
-    token: str
+    token: str | None
 
     def get(self, path: str) -> Answer:
         return self._send("GET", path, None, {})
@@ -58,10 +58,14 @@ class Client:
             headers["Idempotency-Key"] = key
         return self._send("POST", path, json.dumps(body), headers)
 
+    def delete(self, path: str) -> Answer:
+        return self._send("DELETE", path, None, {})
+
     def _send(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        authorization = {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         try:
-            connection.request(method, f"/api/v1{path}", body, {**headers, "Authorization": f"Bearer {self.token}"})
+            connection.request(method, f"/api/v1{path}", body, {**headers, **authorization})
             response = connection.getresponse()
             return Answer(response.status, json.loads(response.read()))
         finally:
@@ -138,6 +142,56 @@ def tell(client: Client, *, claude_can_fail: bool = True) -> None:
     promise(refused, 402, error="insufficient_credits", available_credits=5 - spent)
     show(refused.body["message"])
     promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
+
+
+def tell_of_sharing(owner: Client, friend: Client) -> None:
+    """The story goes on: what was said is continued, shared, copied and deleted. Raises BrokenPromiseError."""
+    anybody = Client(owner.url, None)
+
+    step("The conversation is there, and goes on")
+    sessions = owner.get("/playground/sessions?limit=1")
+    promise(sessions, 200)
+    session_id = sessions.body["sessions"][0]["session_id"]
+    session = f"/playground/sessions/{session_id}"
+    go_on = {"package_id": PACKAGE, "input": "And for an empty list?", "session_id": session_id}
+    promise(owner.post("/playground/run", go_on), 200, session_id=session_id, turns_omitted=0)
+    promise(owner.get(session), 200, turns=2)
+    promise(friend.get(session), 404, error="session_not_found")
+
+    step("A link shows it to whoever has it, as it is now")
+    shared = owner.post(f"{session}/share", {"expires_in_days": 30})
+    promise(shared, 200, turns=2)
+    link = f"/playground/shared/{shared.body['share_token']}"
+    show(shared.body["share_url"])
+    promise(anybody.get(link), 200, package=PACKAGE, turns=2)
+
+    step("A friend votes, copies it, and goes on at their own cost")
+    promise(friend.post(f"{link}/feedback", {"is_helpful": True, "comment": "Just what I needed."}), 200)
+    fork = friend.post(f"{link}/fork", {})
+    promise(fork, 200, turns=2, credits_spent=0)
+    further = {"package_id": PACKAGE, "input": "And in one line?", "session_id": fork.body["session_id"]}
+    promise(friend.post("/playground/run", further), 200, credits_remaining=4)
+    status = owner.get(session).body["share"]
+    if (status["views"], status["helpful"]) != (1, 1):
+        raise BrokenPromiseError(f"one view and one vote were expected: {json.dumps(status)}")
+
+    step("What looks like a secret is not shared without a second look")
+    key = "AKIA" + secrets.token_hex(8).upper().translate(str.maketrans("01", "XY"))
+    careless = friend.post("/playground/run", {"package_id": PACKAGE, "input": f'AWS_KEY = "{key}"'})
+    promise(careless, 200)
+    blocked = friend.post(f"/playground/sessions/{careless.body['session_id']}/share", {})
+    promise(blocked, 409, error="share_blocked")
+    show(blocked.body["message"])
+
+    step("A withdrawn link is dead, and the copy lives")
+    promise(owner.delete(f"{session}/share"), 200)
+    promise(anybody.get(link), 404, error="share_not_found")
+    promise(friend.get(f"/playground/sessions/{fork.body['session_id']}"), 200, turns=3)
+
+    step("A deleted conversation is gone; what it cost stays on record")
+    promise(owner.delete(session), 200, deleted=True)
+    promise(owner.get(session), 404, error="session_not_found")
+    promise(owner.get("/playground/credits"), 200, held=0)
 
 
 def step(what: str) -> None:
@@ -225,7 +279,10 @@ def main() -> int:
             print(f"user {user} at {url}", flush=True)
             state = read_state(folder)
             stand_in = state is not None and state["ports"]["claude"] is not None
-            tell(Client(url, issuer(TEMPLATE, folder).token(user, timedelta(hours=1))), claude_can_fail=stand_in)
+            tokens = issuer(TEMPLATE, folder)
+            owner, friend = (Client(url, tokens.token(name, timedelta(hours=1))) for name in (user, f"{user}-friend"))
+            tell(owner, claude_can_fail=stand_in)
+            tell_of_sharing(owner, friend)
     except (BrokenPromiseError, OSError) as error:
         print(f"\nnot as promised: {error}", file=sys.stderr)
         return 1

@@ -89,7 +89,7 @@ def handlers(engine: Engine, claude: ClaudeDouble, description: Description) -> 
         audience=local.parameters["AuthAudience"],
     )
     apps = load_apps(local, engine.endpoint_url)
-    yield Handlers(apps, issuer)
+    yield Handlers(apps, issuer, local)
     for app in apps.values():
         if hasattr(app, "store"):
             app.store.connection.client.close()

@@ -1,13 +1,18 @@
 """Calls handlers in this process, with the same event files that `make invoke` uses."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qsl
 
+from local.gateway import Router
 from local.invoke import with_tokens
+from local.template import Description, Route
 from local.tokens import Issuer
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -39,6 +44,55 @@ class Handlers:
 
     apps: Mapping[str, ModuleType]
     tokens: Issuer
+    description: Description
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        address: str = "203.0.113.7",
+        seconds_left: float = 29,
+    ) -> Answer:
+        """Send a request to the function whose route in the template it is; `user` None: without a token."""
+        raw, _, query = path.partition("?")
+        found = Router(self.description.apis[0]).find(method, f"/v1{raw}")
+        assert found is not None, f"no route for {method} {path}"
+        route, parameters = found
+        assert isinstance(route, Route)
+        headers = {"Host": "test"}
+        if user is not None:
+            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1))}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        event = {
+            "resource": route.path,
+            "path": f"/v1{raw}",
+            "httpMethod": method,
+            "headers": headers,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "queryStringParameters": pairs or None,
+            "multiValueQueryStringParameters": {name: [value] for name, value in pairs.items()} or None,
+            "pathParameters": parameters or None,
+            "requestContext": {
+                "requestId": str(uuid.uuid4()),
+                "stage": "api",
+                "resourcePath": route.path,
+                "httpMethod": method,
+                "path": f"/api/v1{raw}",
+                "identity": {"sourceIp": address},
+            },
+            "body": json.dumps(body) if body is not None else None,
+            "isBase64Encoded": False,
+        }
+        function = self.description.functions[route.function].short_name
+        return self.event(function, event, seconds_left=seconds_left)
 
     def file(self, name: str, *, user_id: str, changes: Mapping[str, Any] | None = None) -> Answer:
         """Send events/<name>.json as `user_id`; `changes` replace fields of its body, or headers as `header:Name`."""

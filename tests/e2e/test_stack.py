@@ -36,6 +36,7 @@ def _bonus(account: Account, credits_: int) -> Change:
 
 def test_the_demo_is_as_promised(stack: Stack, user_id: str) -> None:
     demo.tell(stack.client(user_id))
+    demo.tell_of_sharing(stack.client(user_id), stack.client(f"{user_id}-friend"))
 
 
 def test_the_demo_fails_when_a_promise_is_broken(stack: Stack, user_id: str) -> None:

@@ -53,7 +53,13 @@ class StripeSettings(Settings):
     stripe_base_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://api.stripe.com"
 
 
-class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings):
+class ContentSettings(Settings):
+    """Where texts are that are too large for a table."""
+
+    content_bucket: Name
+
+
+class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings, ContentSettings):
     pass
 
 
@@ -65,9 +71,13 @@ class WebhookSettings(LedgerSettings, StripeSettings):
     powertools_service_name: Name
 
 
-class CatalogSettings(ApiSettings):
+class SessionsSettings(CreditsSettings):
+    share_secret_arn: Name
+    reports_to_hide: Annotated[int, Field(ge=1, le=1000)]
+
+
+class CatalogSettings(ApiSettings, ContentSettings):
     catalog_table: Name
-    content_bucket: Name
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):

@@ -11,7 +11,10 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
-from playground.settings import CatalogSettings, EstimateSettings, LedgerSettings
+from playground.adapters.secrets import read_secret
+from playground.adapters.texts import TurnTexts
+from playground.domain.sharing import ShareKeys
+from playground.settings import CatalogSettings, CreditsSettings, EstimateSettings, LedgerSettings, SessionsSettings
 
 # An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -34,8 +37,15 @@ def ledger(settings: LedgerSettings, store: DynamoStore) -> DynamoLedger:
     return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
 
 
-def sessions(settings: LedgerSettings, store: DynamoStore) -> DynamoSessions:
-    return DynamoSessions(store, settings.sessions_table)
+def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
+    texts = TurnTexts(lambda: client("s3"), settings.content_bucket)
+    return DynamoSessions(store, settings.sessions_table, texts)
+
+
+def share_keys(settings: SessionsSettings) -> ShareKeys:
+    """Raises ValueError if a secret is not good enough. The one that was generated with the stack is the oldest."""
+    secret = read_secret(secrets_client(), settings.share_secret_arn)
+    return ShareKeys([*(secret.get("secrets") or ()), *([secret["generated"]] if "generated" in secret else ())])
 
 
 def is_live(stripe_key: str) -> bool:

@@ -83,10 +83,36 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """A whole item, in place of whatever is there, if `condition` allows it."""
+
+    key: Key
+    item: RawItem
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: Key
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Writes nothing: the others of its transaction depend on it."""
+
+    key: Key
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     key: Key
     actions: Sequence[Action]
     condition: Condition
+
+
+MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +124,9 @@ class Save:
     item: RawItem
     revision: int | None
     same: str | None = None
+
+
+Write = Put | Replace | Save | Update | Delete | Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,20 +227,26 @@ class DynamoStore:
         hash_name: str,
         hash_value: str,
         range_name: str,
+        first: str | None = None,
         last: str,
+        newest_first: bool = False,
         after: Mapping[str, Any] | None,
         limit: int,
     ) -> tuple[Sequence[RawItem], Mapping[str, Any] | None]:
-        """One page of an index under `hash_value`, up to the sort key `last`; and where it stopped, if there may be
-        more. An index may be a moment behind its table."""
+        """One page of an index under `hash_value`, from the sort key `first` up to `last`; and where it stopped, if
+        there may be more. An index may be a moment behind its table."""
         arguments: dict[str, Any] = {
             "TableName": table,
             "IndexName": index,
             "KeyConditionExpression": "#hash = :hash AND #range <= :last",
             "ExpressionAttributeNames": {"#hash": hash_name, "#range": range_name},
             "ExpressionAttributeValues": {":hash": {"S": hash_value}, ":last": {"S": last}},
+            "ScanIndexForward": not newest_first,
             "Limit": limit,
         }
+        if first is not None:
+            arguments["KeyConditionExpression"] = "#hash = :hash AND #range BETWEEN :first AND :last"
+            arguments["ExpressionAttributeValues"][":first"] = {"S": first}
         if after is not None:
             arguments["ExclusiveStartKey"] = after
         answer = self._call("Query", arguments)
@@ -231,11 +266,29 @@ class DynamoStore:
         item: RawItem = self._write("UpdateItem", arguments)["Attributes"]
         return item
 
-    def transact(self, *writes: Put | Update | Save) -> None:
+    def transact(self, *writes: Write) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
         self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
 
-    def _transact_item(self, write: Put | Update | Save) -> dict[str, Any]:
+    def delete_all(self, keys: Sequence[Key]) -> None:
+        """Remove items, whatever they are. Not one moment: when it raises, some may be gone."""
+        self._batch([(key.table, {"DeleteRequest": {"Key": key.raw}}) for key in keys])
+
+    def put_all(self, items: Mapping[Key, RawItem]) -> None:
+        """Write items over whatever is there. Not one moment: when it raises, some may be written."""
+        self._batch([(key.table, {"PutRequest": {"Item": {**item, **key.raw}}}) for key, item in items.items()])
+
+    def _batch(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        for start in range(0, len(requests), MOST_IN_A_BATCH):
+            wanted: dict[str, list[dict[str, Any]]] = {}
+            for table, request in requests[start : start + MOST_IN_A_BATCH]:
+                wanted.setdefault(table, []).append(request)
+            for _ in self.backoff:
+                wanted = dict(self._write("BatchWriteItem", {"RequestItems": wanted}).get("UnprocessedItems") or {})
+                if not wanted:
+                    break
+
+    def _transact_item(self, write: Write) -> dict[str, Any]:
         if isinstance(write, Put):
             return {
                 "Put": {
@@ -251,11 +304,19 @@ class DynamoStore:
             write.key.table,
             write.key.pk,
             write.key.sk,
-            actions=write.actions,
+            actions=write.actions if isinstance(write, Update) else None,
             condition=write.condition,
             return_values_on_condition_failure="ALL_OLD",
         )
-        return {"Update": arguments}
+        match write:
+            case Update():
+                return {"Update": arguments}
+            case Delete():
+                return {"Delete": arguments}
+            case Check():
+                return {"ConditionCheck": arguments}
+        del arguments["Key"]
+        return {"Put": {**arguments, "Item": {**write.item, **write.key.raw}}}
 
     def _save(self, write: Save) -> dict[str, Any]:
         put: dict[str, Any] = {"TableName": write.key.table, "Item": {**write.item, **write.key.raw}}

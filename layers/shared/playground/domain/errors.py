@@ -7,6 +7,7 @@
     │   ├── PackageNotFoundError
     │   ├── RunNotFoundError
     │   ├── SessionNotFoundError
+    │   ├── ShareNotFoundError          wrong, withdrawn, expired, hidden: one answer
     │   └── SubscriptionNotFoundError
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
@@ -14,6 +15,8 @@
     ├── RunInProgressError              this run is held by another attempt
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or moved meanwhile
+    ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
+    ├── OwnShareError                   votes and reports are for others
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
     ├── ModelError                      the model gave nothing that can be charged
@@ -28,13 +31,13 @@ A message is made from the facts; only `http.py` knows a status. None of them ca
 provider's text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
 from playground.domain.calendar import iso
 
-Fact = str | int | bool | None
+Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
 
 class PlaygroundError(Exception):
@@ -102,6 +105,37 @@ class SessionNotFoundError(NotFoundError):
         super().__init__("There is no such session.")
 
 
+class ShareNotFoundError(NotFoundError):
+    """Wrong, malformed, withdrawn, expired, hidden and deleted links are one answer."""
+
+    code = "share_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this link.")
+
+
+class ShareBlockedError(PlaygroundError):
+    """Sharing would publish what looks like a secret (`findings` says where, never what), or an operator forbids it."""
+
+    code = "share_blocked"
+
+    def __init__(self, findings: Sequence[Mapping[str, str | int]] = (), *, found: int = 0) -> None:
+        super().__init__(
+            f"This conversation may hold {found} secrets. Share it with acknowledge_findings if they are none."
+            if found
+            else "This conversation was removed by an operator; it cannot be shared.",
+            findings=findings,
+            found=found,
+        )
+
+
+class OwnShareError(PlaygroundError):
+    code = "own_share"
+
+    def __init__(self) -> None:
+        super().__init__("This conversation is your own. Votes and reports are for others.")
+
+
 class InsufficientCreditsError(PlaygroundError):
     """The caller cannot pay for the run. Nothing is held."""
 
@@ -163,7 +197,7 @@ class ContextTooLongError(PlaygroundError):
 
     def __init__(self, *, tokens: int, limit: int) -> None:
         super().__init__(
-            f"Package, conversation and input have about {tokens} tokens; the model takes {limit}.",
+            f"Package and input have about {tokens} tokens, without any conversation; {limit} fit.",
             tokens=tokens,
             limit=limit,
         )
