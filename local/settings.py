@@ -26,6 +26,7 @@ class Settings:
     anthropic_api_key: str | None
     anthropic_base_url: str | None
     stripe_secret_key: str | None
+    stripe_webhook_secret: str | None
 
     @property
     def url(self) -> str:
@@ -59,6 +60,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
         anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
         stripe_secret_key=environment.get("STRIPE_SECRET_KEY") or None,
+        stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET") or None,
     )
 
 

@@ -36,7 +36,8 @@ from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import TEMPLATE, Settings, SettingsError, read_settings
 from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
-from local.stripe_keys import WEBHOOK_PATH, webhook_secret_file
+from local.stripe_keys import API_KEY as STRIPE_KEY
+from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
 from local.tokens import TokenError, auth_secrets, issuer, prepare_state_dir
 
@@ -113,6 +114,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     secrets = {
         "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
         "AnthropicSecret": json.dumps({"api_key": settings.anthropic_api_key or "local"}),
+        "StripeSecret": json.dumps(stripe_secret(settings)),
     }
 
     say("starting the store")
@@ -158,7 +160,18 @@ def parameters(settings: Settings) -> dict[str, str]:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
     elif settings.anthropic_base_url is not None:
         values["AnthropicBaseUrl"] = settings.anthropic_base_url
+    if settings.stripe_secret_key is None:
+        values["StripeBaseUrl"] = f"http://127.0.0.1:{settings.stripe_port}"
     return values
+
+
+def stripe_secret(settings: Settings) -> dict[str, object]:
+    """The stand-in's key and secret, or the real ones. With STRIPE_WEBHOOK_SECRET anybody who knows it can sign events
+    by hand, for the stand-in, too."""
+    secrets = [settings.stripe_webhook_secret] if settings.stripe_webhook_secret else []
+    if settings.stripe_secret_key is None or not secrets:
+        secrets.append(webhook_secret(settings.state_dir))
+    return {"api_key": settings.stripe_secret_key or STRIPE_KEY, "webhook_secrets": secrets}
 
 
 def check_ports(settings: Settings) -> None:

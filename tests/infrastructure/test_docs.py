@@ -40,7 +40,8 @@ def test_every_setting_is_in_the_table() -> None:
         for kind in (
             settings.RunSettings,
             settings.EstimateSettings,
-            settings.CreditsSettings,
+            settings.CreditsPaymentsSettings,
+            settings.WebhookSettings,
             settings.SessionsSettings,
             settings.CatalogSettings,
         )

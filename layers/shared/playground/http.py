@@ -27,6 +27,7 @@ BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
 
 STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidRequestError: 400,
+    errors.InvalidDeliveryError: 400,
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
     errors.OwnShareError: 403,
@@ -60,7 +61,7 @@ class Api:
     Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
     there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
     that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
-    every answer under a path, refusals included.
+    every answer under a path, refusals included. With `raw_bodies` nothing is asked of a body but to be there.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class Api:
         authenticate: Authenticate | None = None,
         public: frozenset[str] = frozenset(),
         headers: Mapping[str, Mapping[str, str]] | None = None,
+        raw_bodies: bool = False,
     ) -> None:
         self._frontend_url = settings.frontend_url
         self._authenticate = authenticate
+        self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
         self.app = APIGatewayRestResolver(
@@ -128,6 +131,17 @@ class Api:
         return str(self.app.current_event.request_context.identity.source_ip or "")
 
     @property
+    def raw_body(self) -> bytes:
+        """The body as it was sent, with `raw_bodies`."""
+        raw: bytes = self.app.context["raw_body"]
+        return raw
+
+    def header(self, name: str) -> str | None:
+        """A header of a request with a raw body; `name` in lower case."""
+        value: str | None = self.app.context["headers"].get(name)
+        return value
+
+    @property
     def seconds_left(self) -> float:
         """Until Lambda ends this invocation."""
         return float(self.app.context["seconds_left"])
@@ -149,7 +163,9 @@ class Api:
                     self.app.append_context(user_id=self._authenticate(authorization))
         path = _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), str(event.get("path") or ""))
         event = {**event, "path": path}
-        if event.get("httpMethod") == "POST":
+        if self._raw_bodies:
+            self.app.append_context(raw_body=_raw(event), headers=headers)
+        elif event.get("httpMethod") == "POST":
             if not event.get("body"):
                 event |= {"body": "{}", "isBase64Encoded": False}
             _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
@@ -192,7 +208,7 @@ class Api:
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
-        count(Metric.REFUSED)
+        count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:
@@ -302,6 +318,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _raw(event: Mapping[str, Any]) -> bytes:
+    """The bytes of a body. API Gateway may have packed them as base64."""
+    body = str(event.get("body") or "")
+    try:
+        return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except ValueError:  # also of surrogates, which are no text
+        raise errors.InvalidDeliveryError("malformed") from None
+
+
 def _check_body(content_type: str | None, body: str) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
         raise errors.InvalidRequestError("content-type", "must be application/json")
@@ -323,7 +348,7 @@ def _first_problem(error: Exception) -> errors.InvalidRequestError:
 
 
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
-    if isinstance(error, errors.UnauthorizedError):
+    if isinstance(error, errors.UnauthorizedError | errors.InvalidDeliveryError):
         return {"reason": error.reason}
     return {
         name: fact for name, fact in error.facts.items() if not isinstance(fact, str) or name in ("field", "reason")

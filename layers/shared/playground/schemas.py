@@ -237,6 +237,49 @@ class CreditsAnswer(BaseModel):
     plan: str
 
 
+class PurchaseBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    package: Annotated[
+        str,
+        Field(strict=True, max_length=50, json_schema_extra={"enum": [pack.id for pack in PRICES.packs]}),
+    ]
+
+
+class PurchaseAnswer(BaseModel):
+    client_secret: Annotated[str, Field(description="For the provider's form in the browser; keep it nowhere")]
+    credits: int
+    price: Annotated[int, Field(description="Cents")]
+    purchase_id: str
+
+
+class ReceivedAnswer(BaseModel):
+    received: bool
+
+
+ReturnUrl = Annotated[
+    str | None, Field(strict=True, max_length=2000, description="A page of the front end; its own one if left out")
+]
+
+
+class SubscribeBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    success_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("success_url", "successUrl"))] = None
+    cancel_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("cancel_url", "cancelUrl"))] = None
+
+
+class UrlAnswer(BaseModel):
+    url: Annotated[str, Field(description="A page of the payment provider")]
+
+
+class SubscriptionAnswer(BaseModel):
+    is_active: bool
+    status: Annotated[str, Field(description="The provider's word; `granted` if an operator set the plan, or `none`")]
+    cancel_at_period_end: bool
+    current_period_end: Moment | None
+
+
 class Transaction(BaseModel):
     id: str
     seq: int

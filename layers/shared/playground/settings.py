@@ -29,10 +29,15 @@ class ApiSettings(Settings):
     powertools_service_name: Name
 
 
-class LedgerSettings(Settings):
-    """Where money and conversations are."""
+class MoneySettings(Settings):
+    """Where money is."""
 
     ledger_table: Name
+
+
+class LedgerSettings(MoneySettings):
+    """Where money and conversations are."""
+
     sessions_table: Name
 
 
@@ -67,8 +72,8 @@ class CreditsPaymentsSettings(CreditsSettings, StripeSettings):
     pass
 
 
-class WebhookSettings(LedgerSettings, StripeSettings):
-    powertools_service_name: Name
+class WebhookSettings(ApiSettings, MoneySettings, StripeSettings):
+    pass
 
 
 class SessionsSettings(CreditsSettings):

@@ -14,7 +14,14 @@ from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.secrets import read_secret
 from playground.adapters.texts import TurnTexts
 from playground.domain.sharing import ShareKeys
-from playground.settings import CatalogSettings, CreditsSettings, EstimateSettings, LedgerSettings, SessionsSettings
+from playground.settings import (
+    CatalogSettings,
+    CreditsSettings,
+    EstimateSettings,
+    LedgerSettings,
+    MoneySettings,
+    SessionsSettings,
+)
 
 # An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -29,12 +36,15 @@ def secrets_client() -> Any:
     return client("secretsmanager")
 
 
-def store(settings: LedgerSettings) -> DynamoStore:
-    return DynamoStore(connect(), [settings.ledger_table, settings.sessions_table])
+def store(settings: MoneySettings) -> DynamoStore:
+    sessions = [settings.sessions_table] if isinstance(settings, LedgerSettings) else []
+    return DynamoStore(connect(), [settings.ledger_table, *sessions])
 
 
-def ledger(settings: LedgerSettings, store: DynamoStore) -> DynamoLedger:
-    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
+def ledger(settings: MoneySettings, store: DynamoStore) -> DynamoLedger:
+    """Who has no table of conversations can do everything with it but settle."""
+    sessions_table = settings.sessions_table if isinstance(settings, LedgerSettings) else ""
+    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=sessions_table)
 
 
 def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:

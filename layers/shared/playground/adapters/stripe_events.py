@@ -11,6 +11,7 @@ from typing import Any
 
 import stripe
 
+from playground.domain.errors import InvalidDeliveryError
 from playground.domain.payments import Claim, PurchaseState, Stage
 from playground.domain.provider import (
     DisputeMoved,
@@ -31,14 +32,6 @@ OVER = frozenset({"canceled", "incomplete_expired"})
 FAILED_REFUNDS = frozenset({"failed", "canceled"})
 
 
-class BadDeliveryError(Exception):
-    """A delivery that nobody at Stripe signed, or not now, or that is no event. `reason` is for our log only."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class EventReader:
     """Checks deliveries against the signing secrets: any of them will do, so that one can be replaced."""
 
@@ -48,26 +41,26 @@ class EventReader:
         self._secrets = tuple(secrets)
 
     def __call__(self, body: bytes, signature: str | None, now: datetime) -> ProviderEvent:
-        """The event in a delivery. Raises BadDeliveryError if it is not to be believed."""
+        """The event in a delivery. Raises InvalidDeliveryError if it is not to be believed."""
         if len(body) > LARGEST:
-            raise BadDeliveryError("too large")
+            raise InvalidDeliveryError("too large")
         if not signature or len(signature) > 4096:
-            raise BadDeliveryError("no signature")
+            raise InvalidDeliveryError("no signature")
         try:
             text = body.decode()
             stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
             [stamp] = [int(value) for value in stamps]
         except ValueError:
-            raise BadDeliveryError("malformed") from None
+            raise InvalidDeliveryError("malformed") from None
         if abs(now.timestamp() - stamp) > TOLERANCE:
-            raise BadDeliveryError("stale or from the future")
+            raise InvalidDeliveryError("stale or from the future")
         if not any(self._signed(text, signature, secret) for secret in self._secrets):
-            raise BadDeliveryError("wrong signature")
+            raise InvalidDeliveryError("wrong signature")
         try:
             value = json.loads(text)
             return read_event(value)
         except (ValueError, RecursionError):
-            raise BadDeliveryError("no JSON event") from None
+            raise InvalidDeliveryError("no JSON event") from None
 
     def _signed(self, text: str, signature: str, secret: str) -> bool:
         try:

@@ -3,6 +3,7 @@
     PlaygroundError
     ├── InvalidRequestError             a field is out of its bounds
     ├── UnauthorizedError               no usable token, whatever the reason
+    ├── InvalidDeliveryError            an event that was not signed as it must be
     ├── NotFoundError                   missing and foreign look alike
     │   ├── PackageNotFoundError
     │   ├── RunNotFoundError
@@ -67,6 +68,16 @@ class UnauthorizedError(PlaygroundError):
 
     def __init__(self, reason: str) -> None:
         super().__init__("A valid access token is required.")
+        self.reason = reason
+
+
+class InvalidDeliveryError(PlaygroundError):
+    """Nobody whom we know has signed it, or not now, or it is no event: one answer; `reason` is for our log only."""
+
+    code = "invalid_delivery"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("This is no event that can be believed.")
         self.reason = reason
 
 
