@@ -23,6 +23,7 @@ class Metric(StrEnum):
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
+    SHARE_REPORTED = "ShareReported"
 
 
 def count(metric: Metric, value: int = 1) -> None:
