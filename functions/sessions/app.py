@@ -11,6 +11,7 @@ from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
 from playground.domain.sessions import Place, Session
+from playground.domain.sharing import share_id_of
 from playground.http import (
     Api,
     answers,
@@ -22,6 +23,7 @@ from playground.http import (
     unseal,
     utc_now,
 )
+from playground.observability import Metric, count, logger
 from playground.schemas import (
     DeletedAnswer,
     IdempotencyKey,
@@ -127,6 +129,7 @@ def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
 def delete(session_id: SessionId) -> DeletedAnswer:
     """Delete a session with everything that can be read of it. Ledger entries and receipts stay."""
     delete_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
+    logger.info("session deleted", session_id=session_id, user_id=handler.user_id)
     return DeletedAnswer(deleted=True)
 
 
@@ -144,6 +147,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
         expires_in=timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None,
         acknowledge_findings=body.acknowledge_findings,
     )
+    logger.info("session shared", session_id=session_id, user_id=handler.user_id, turns=shared.share.turns)
     return ShareAnswer(
         share_token=shared.token,
         share_url=_url(shared.token),
@@ -159,6 +163,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
 def unshare(session_id: SessionId) -> UnsharedAnswer:
     """Kill the link. A later one will be another."""
     unshare_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
+    logger.info("share withdrawn", session_id=session_id, user_id=handler.user_id)
     return UnsharedAnswer(shared=False)
 
 
@@ -192,9 +197,9 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
 )
 def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     """Copy a shared conversation into a session of the caller's own, to go on with it. Costs nothing."""
-    return _listed(
-        fork_shared(handler.user_id, token, idempotency_key=idempotency_key, seconds_left=handler.seconds_left)
-    )
+    fork = fork_shared(handler.user_id, token, idempotency_key=idempotency_key, seconds_left=handler.seconds_left)
+    logger.info("share copied", session_id=fork.session_id, user_id=handler.user_id, turns=fork.copied)
+    return _listed(fork)
 
 
 @app.post(
@@ -212,6 +217,8 @@ def vote(token: Token, body: VoteBody) -> VoteAnswer:
 def report(token: Token, body: ReportBody) -> ReportAnswer:
     """Tell the operator that a shared conversation should not be there. Once per user."""
     report_shared(handler.user_id, token, reason=body.reason)
+    logger.info("share reported", share_id=share_id_of(token), user_id=handler.user_id)
+    count(Metric.SHARE_REPORTED)
     return ReportAnswer(reported=True)
 
 

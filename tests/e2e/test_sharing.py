@@ -55,6 +55,8 @@ def test_two_users_walk_through_share_fork_vote_and_withdrawal(stack: Stack, use
     assert bob.get(own).body["turns"] == 3
     history = alice.get("/playground/credits/history").body["transactions"]
     assert [line["amount"] for line in history] == [-1, -1, 5]
+    for secret in (shared.body["share_token"], other, "Why?"):
+        assert secret not in stack.log  # neither in a path nor anywhere else
 
 
 def test_simultaneous_continuations_are_one_answer_and_the_others_cost_nothing(stack: Stack, user_id: str) -> None:

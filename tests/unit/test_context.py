@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ from playground.domain.errors import ContextTooLongError, SessionConflictError, 
 from playground.domain.pricing import PriceTableError, guess_tokens
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
-from playground.ports import Prompt
+from playground.ports import Found, Prompt
 from playground.usecases.prompts import COUNTS, FitConversation, Fitted
-from tests.fakes import InMemorySessions, ScriptedModel, a_hold, conversation
-from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, World
+from tests.fakes import InMemoryLookup, InMemorySessions, ScriptedModel, a_hold, conversation
+from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, USER, World
 
 PRICES = load_prices()
 REQUEST = RunRequest(package_id="@acme/tidy", input="And now?", model="sonnet", session_id="ses_1")
@@ -131,6 +132,36 @@ def test_a_run_says_what_it_left_out_and_so_does_its_repeat() -> None:
     request = replace(REQUEST, session_id=session_id, package_id="@acme/tidy")
     for key, omitted in (("a", 0), ("b", 1), ("c", 2), ("c", 2)):
         assert world.run(request, key=key).run.turns_omitted == omitted
+
+
+def test_credits_that_others_spend_meanwhile_cost_history_before_they_cost_the_run() -> None:
+    """Between the lookup and the hold another run takes credits: the run goes on with fewer turns."""
+
+    class Late(InMemoryLookup):
+        def __call__(self, **asked: Any) -> Found:
+            found = super().__call__(**asked)
+            if asked["session_id"] is not None:
+                world.hold(a_hold("run_other", world.account().available - 2, NOW))
+            return found
+
+    world = World(count=count)
+    world.give(20)
+    world.reply = lambda prompt: replace(ANSWER, text="x" * 30_000)
+    session_id = world.run().run.session_id
+    request = replace(REQUEST, session_id=session_id)
+    late = Late(world.ledger, world.catalog)
+    answer = world.worker(late)(USER, request, idempotency_key=None, seconds_left=29)
+    assert (answer.run.turns_omitted, answer.run.ceiling <= 2) == (1, True)
+
+
+def test_credits_of_a_dead_run_pay_for_history() -> None:
+    world = World(count=count)
+    world.give(20)
+    world.reply = lambda prompt: replace(ANSWER, text="x" * 30_000)
+    session_id = world.run().run.session_id
+    world.hold(a_hold("run_dead", world.account().available, NOW, lease=timedelta(seconds=1)))
+    world.clock.move(timedelta(seconds=2))
+    assert world.run(replace(REQUEST, session_id=session_id)).run.turns_omitted == 0
 
 
 def test_the_plan_is_that_of_now() -> None:

@@ -351,5 +351,7 @@ def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
     if isinstance(error, errors.UnauthorizedError | errors.InvalidDeliveryError):
         return {"reason": error.reason}
     return {
-        name: fact for name, fact in error.facts.items() if not isinstance(fact, str) or name in ("field", "reason")
+        name: fact
+        for name, fact in error.facts.items()
+        if fact is None or isinstance(fact, int) or name in ("field", "reason")
     }

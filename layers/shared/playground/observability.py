@@ -31,6 +31,7 @@ class Metric(StrEnum):
     DELIVERY_REFUSED = "DeliveryRefused"
     CREDITS_BOUGHT = "CreditsBought"
     CREDITS_TAKEN_BACK = "CreditsTakenBack"
+    SHARE_REPORTED = "ShareReported"
 
 
 def count(metric: Metric, value: int = 1) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle
+from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, drop_hold, settle
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.errors import (
@@ -121,23 +121,33 @@ class RunPrompt:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self._catalog)
         account = as_of(found.account, user_id, started)
-        fitted = self._fit(request, package, found.session, account, timeout=COUNT_TIMEOUT)
-        prompt, tokens = fitted.prompt, fitted.tokens
-
-        hold = Hold(
-            run_id=run_id,
-            nonce=self._new_id("try"),
-            ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
-            lease_at=instant(ends + LEASE_MARGIN),
-            request_hash=request.hash,
-            session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
-            model=request.model,
-            placed_at=started,
-        )
-        attempt = _Attempt(
-            user_id, request, package, found.session, model, tokens, prompt.max_tokens, started, fitted.omitted
-        )
-        placed = self._place(attempt, hold, prompt)
+        for dead in account.dead_holds(started):
+            account = drop_hold(account, dead.run_id)  # placing a hold gives them back, if it needs them
+        session_id = found.session.session_id if found.session is not None else self._new_id("ses")
+        nonce = self._new_id("try")
+        for last_try in (False, True):
+            fitted = self._fit(request, package, found.session, account, timeout=COUNT_TIMEOUT)
+            prompt, tokens = fitted.prompt, fitted.tokens
+            hold = Hold(
+                run_id=run_id,
+                nonce=nonce,
+                ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
+                lease_at=instant(ends + LEASE_MARGIN),
+                request_hash=request.hash,
+                session_id=session_id,
+                model=request.model,
+                placed_at=started,
+            )
+            attempt = _Attempt(
+                user_id, request, package, found.session, model, tokens, prompt.max_tokens, started, fitted.omitted
+            )
+            try:
+                placed = self._place(attempt, hold, prompt)
+                break
+            except InsufficientCreditsError:
+                if last_try or found.session is None or fitted.omitted == found.session.turns:
+                    raise
+                account = self._ledger.account(user_id, started)  # others have spent meanwhile: with less history
         if isinstance(placed, Run):
             return self._replay(placed, request)
         account, hold, prompt = placed
