@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from local.pay import CannotPayError, Till
 from local.process import ROOT
 from local.settings import TEMPLATE, state_dir
 from local.state_file import read_state
@@ -194,6 +196,57 @@ def tell_of_sharing(owner: Client, friend: Client) -> None:
     promise(owner.get("/playground/credits"), 200, held=0)
 
 
+def tell_of_paying(client: Client, till: Till) -> None:
+    """A user buys, spends, gets a part back, and subscribes. Raises BrokenPromiseError."""
+    step("A purchase waits for its payment, and the same key is the same purchase")
+    key = f"demo-{secrets.token_hex(8)}"
+    purchase = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
+    promise(purchase, 200, credits=250, price=1000)
+    again = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
+    promise(again, 200, purchase_id=purchase.body["purchase_id"])
+    promise(client.get("/playground/credits"), 200, balance=5)
+
+    step("Paid: the credits are there, once")
+    payment = till.pay(purchase.body["purchase_id"], "visa")["id"]
+    promise(wait_for(client, "/playground/credits", balance=255), 200, balance=255, purchased=255, debt=0)
+
+    step("A tenth of the money goes back, and a tenth of the credits with it")
+    till.control("refund", payment_intent=payment, amount=100)
+    promise(wait_for(client, "/playground/credits", balance=230), 200, balance=230, debt=0)
+    newest = client.get("/playground/credits/history?limit=1").body["transactions"][0]
+    show(
+        f"{newest['seq']}. {newest['type']} {newest['amount']:+d} -> {newest['balance_after']}   {newest['description']}"
+    )
+    if (newest["type"], newest["amount"]) != ("refund", -25):
+        raise BrokenPromiseError("the history does not end with the refund")
+
+    step("PRPM+ is paid for on a page of Stripe, and gives 200 credits a month")
+    page = client.post("/playground/subscribe", {})
+    promise(page, 200)
+    promise(client.post("/playground/subscribe", {}), 200, url=page.body["url"])
+    till.control("checkout", session=page.body["url"].rpartition("/")[2].partition("#")[0], card="visa")
+    promise(wait_for(client, "/playground/credits", plan="plus"), 200, balance=430, plan="plus")
+    active = wait_for(client, "/playground/subscription", is_active=True)
+    promise(active, 200, is_active=True, status="active", cancel_at_period_end=False)
+    promise(client.post("/playground/subscribe", {}), 409, error="already_subscribed")
+
+    step("Cancelled and taken up again: no credits move")
+    promise(client.post("/playground/subscription/cancel", {}), 200, cancel_at_period_end=True)
+    promise(client.post("/playground/subscription/resume", {}), 200, cancel_at_period_end=False)
+    promise(client.get("/playground/credits"), 200, balance=430)
+
+
+def wait_for(client: Client, path: str, **fields: object) -> Answer:
+    """The answer of `path` once it has these fields, or what it is after a while: events take a moment."""
+    answer = client.get(path)
+    for _ in range(100):
+        if all(answer.body.get(name) == value for name, value in fields.items()):
+            break
+        time.sleep(0.1)
+        answer = client.get(path)
+    return answer
+
+
 def step(what: str) -> None:
     print(f"\n* {what}", flush=True)
 
@@ -283,7 +336,11 @@ def main() -> int:
             owner, friend = (Client(url, tokens.token(name, timedelta(hours=1))) for name in (user, f"{user}-friend"))
             tell(owner, claude_can_fail=stand_in)
             tell_of_sharing(owner, friend)
-    except (BrokenPromiseError, OSError) as error:
+            if state is not None and state.get("stripe_url"):
+                tell_of_paying(
+                    Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])
+                )
+    except (BrokenPromiseError, CannotPayError, OSError) as error:
         print(f"\nnot as promised: {error}", file=sys.stderr)
         return 1
     print("\nall as promised")

@@ -7,6 +7,7 @@ import argparse
 import http.client
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -35,11 +36,14 @@ class Till:
         found = self._call("GET", f"/v1/payment_intents/search?{query}", None)
         if not found["data"]:
             raise CannotPayError(f"no PaymentIntent has the purchase {purchase}")
-        intent = found["data"][0]["id"]
-        paid: dict[str, Any] = self._call("POST", "/_control/pay", {"payment_intent": intent, "card": card})
-        return paid
+        return self.control("pay", payment_intent=found["data"][0]["id"], card=card)
 
-    def _call(self, method: str, path: str, body: dict[str, str] | None) -> Any:
+    def control(self, name: str, **parameters: str | int) -> dict[str, Any]:
+        """What docs/stripe-double.md says of the control; the object afterwards. Raises CannotPayError."""
+        answer: dict[str, Any] = self._call("POST", f"/_control/{name}", parameters)
+        return answer
+
+    def _call(self, method: str, path: str, body: Mapping[str, str | int] | None) -> Any:
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
         try:
             headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}

@@ -164,6 +164,11 @@ class ApplyPayment:
         user_id = self._records.user_of(told.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=described.subscription_id)
+        known = self._records.subscription(user_id).described
+        if described.ties_with(known):
+            truth = self._payments.subscription(described.subscription_id)
+            if truth is not None:
+                described = replace(truth, event_id=event.event_id).just_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
             before = self._records.subscription(user_id)

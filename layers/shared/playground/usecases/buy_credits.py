@@ -251,7 +251,7 @@ class ManageSubscription:
                 raise SubscriptionNotFoundError
         for _ in range(MOST_TRIES):
             subscription = self._records.subscription(user_id)
-            told = subscription.told(described)
+            told = subscription.told(described.just_after(subscription.described))
             if told == subscription or self._records.keep(told):
                 return _state(told)
         raise StoreUnavailableError
