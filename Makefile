@@ -48,9 +48,9 @@ token: ## print a token for a user (USER=alice DAYS=30)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.make_token $(if $(DAYS),--days '$(DAYS)') '$(USER)'
 
-invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.json)
+invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.json AT=time)
 	$(call bootstrap,dev)
-	@exec $(PYTHON) -m local.invoke '$(FN)' '$(EVENT)'
+	@exec $(PYTHON) -m local.invoke $(if $(AT),--at '$(AT)') '$(FN)' '$(EVENT)'
 
 demo: ## show the main job from end to end against the running stack
 	$(call bootstrap,dev engine)

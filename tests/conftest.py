@@ -95,5 +95,5 @@ def handlers(engine: Engine, claude: ClaudeDouble, description: Description) -> 
             app.store.connection.client.close()
         if hasattr(app, "model"):
             app.model.close()
-    for service in ("dynamodb", "s3", "secretsmanager"):
+    for service in ("dynamodb", "s3", "secretsmanager", "sqs", "events"):
         wiring.client(service).close()

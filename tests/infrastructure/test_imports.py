@@ -17,7 +17,7 @@ LAYER = ROOT / "layers" / "shared"
 DOMAIN = sorted((LAYER / "playground" / "domain").glob("*.py"))
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
 # Listed by name of the folder: whoever adds a function says here what it may load.
-NEEDS_ANTHROPIC = {"run": True, "estimate": True, "credits": False, "catalog": False, "reset": False}
+NEEDS_ANTHROPIC = {"run": True, "estimate": True, "credits": False, "catalog": False, "reset": False, "notices": False}
 NEVER = {"stripe", "aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}
 REPORT = """
 import importlib, json, sys

@@ -51,7 +51,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "catalog/openapi": (200, {"openapi": "3.1.0"}),
 }
 
-SCHEDULED = {"reset/expire_holds"}
+SCHEDULED = {"reset/expire_holds", "reset/daily", "reset/warn"}
 
 
 def test_every_event_file_has_an_outcome() -> None:

@@ -23,13 +23,16 @@ class Metric(StrEnum):
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
+    ACCOUNTS_VISITED = "AccountsVisited"
+    WORK_FAILED = "WorkFailed"
+    NOTICES_PUBLISHED = "NoticesPublished"
 
 
 def count(metric: Metric, value: int = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
-def report_failure(user_id: str, error: PlaygroundError) -> None:
+def report_failure(user_id: str | None, error: PlaygroundError) -> None:
     """One line for an account that scheduled work could not deal with."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
     logger.error("account failed", user_id=user_id, error=error.code, kind=type(error).__name__, what=what)
