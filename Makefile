@@ -12,8 +12,15 @@ define bootstrap
 done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
+# Who wants something done for whom, and why. Make has no way to quote what is in a variable, so the shell does it.
+ORDER = "$$USER_" --ref "$$REF_" $(if $(value REASON),--reason "$$REASON_") $(if $(value BY),--by "$$BY_") $(if $(NEW),--new)
+grant plan: export USER_ = $(value USER)
+grant plan: export REF_ = $(value REF)
+grant plan: export REASON_ = $(value REASON)
+grant plan: export BY_ = $(value BY)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo import openapi audit bench crash-matrix \
+.PHONY: help run test check build deploy token invoke demo import openapi audit grant plan export erase bench bench-reset crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -63,6 +70,14 @@ import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.audit $(if $(ALL),--all,'$(USER)')
+
+grant: ## give credits, once per reference (USER=alice CREDITS=50 REASON="..." REF=ticket-123)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.grant $(ORDER) --credits '$(CREDITS)'
+
+plan: ## begin, prolong or end a plan (USER=acme PLAN=plus|free UNTIL=2027-12-31 REF=contract-7)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.plan $(ORDER) --plan '$(PLAN)' $(if $(UNTIL),--until '$(UNTIL)')
 
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)

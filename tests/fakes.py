@@ -24,12 +24,15 @@ from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunStatus
 from playground.domain.sessions import Session, Turn
+from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
     AlreadyHeld,
     Amend,
+    Book,
     CannotAfford,
     Completion,
     Conclude,
@@ -39,6 +42,7 @@ from playground.ports import (
     Held,
     HoldOutcome,
     Prompt,
+    Record,
     TooManyHolds,
 )
 
@@ -106,6 +110,75 @@ class InMemorySessions:
         self._turns[session.session_id, turn.number] = turn
 
 
+class InMemoryPayments:
+    """`ports.PaymentRecords`. One lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._records: dict[object, Record] = {}
+        self._purchases: dict[str, tuple[str, str]] = {}
+        self._customers: dict[str, str] = {}
+        self.events: dict[str, PaymentEvent] = {}
+
+    def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
+        found = self._records.get((Purchase, user_id, purchase_id))
+        return found if isinstance(found, Purchase) else None
+
+    def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
+        return self._purchases.get(payment_id)
+
+    def subscription(self, user_id: str) -> Subscription:
+        found = self._records.get((Subscription, user_id))
+        return found if isinstance(found, Subscription) else Subscription(user_id=user_id)
+
+    def customer(self, user_id: str, *, live: bool) -> Customer | None:
+        found = self._records.get((Customer, user_id, live))
+        return found if isinstance(found, Customer) else None
+
+    def user_of(self, customer_id: str) -> str | None:
+        return self._customers.get(customer_id)
+
+    def keep(self, *records: Record) -> bool:
+        with self._lock:
+            if not all(self._fits(record) for record in records):
+                return False
+            for record in records:
+                self._keep(record)
+            return True
+
+    def _fits(self, record: Record) -> bool:
+        if isinstance(record, PaymentEvent):
+            return True
+        there = self._records.get(self._key(record))
+        if (there.revision if there is not None else 0) != record.revision:
+            return False
+        if isinstance(record, Purchase) and record.payment_id is not None:
+            owner = (record.user_id, record.purchase_id)
+            return self._purchases.get(record.payment_id, owner)[1] == owner[1]
+        if isinstance(record, Customer):
+            return self._customers.get(record.customer_id, record.user_id) == record.user_id
+        return True
+
+    def _keep(self, record: Record) -> None:
+        if isinstance(record, PaymentEvent):
+            self.events[record.event_id] = record
+            return
+        self._records[self._key(record)] = replace(record, revision=record.revision + 1)
+        if isinstance(record, Purchase) and record.payment_id is not None:
+            self._purchases[record.payment_id] = (record.user_id, record.purchase_id)
+        if isinstance(record, Customer):
+            self._customers[record.customer_id] = record.user_id
+
+    def _key(self, record: Purchase | Subscription | Customer) -> object:
+        match record:
+            case Purchase():
+                return Purchase, record.user_id, record.purchase_id
+            case Customer():
+                return Customer, record.user_id, record.live
+            case Subscription():
+                return Subscription, record.user_id
+
+
 class InMemoryLedger:
     """`ports.Ledger`. One lock; `conclude` and `amend` are called outside of it, and again if the account has moved."""
 
@@ -118,6 +191,7 @@ class InMemoryLedger:
         self._keys: set[tuple[str, str]] = set()
         self._ended: set[tuple[str, str]] = set()
         self.leases: dict[str, datetime] = {}
+        self.records = InMemoryPayments()
 
     def account(self, user_id: str, now: datetime) -> Account:
         with self._lock:
@@ -201,6 +275,16 @@ class InMemoryLedger:
                 if current is account:
                     self._keys.add((user_id, business_key))
                     return self._apply(change)
+
+    def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
+        while True:
+            account = self.account(user_id, now)
+            booking = book(account)
+            if booking is None:
+                return account
+            with self._lock:
+                if self.account(user_id, now) is account and self.records.keep(*booking.records):
+                    return self._apply((booking.account, tuple(booking.entries)))
 
     def run(self, user_id: str, run_id: str) -> Run | None:
         with self._lock:

@@ -31,7 +31,7 @@ from tests.faults.test_exhaustive_faults import RUNS
 from tests.faults.test_exhaustive_faults import (
     test_faults_at_random_charge_every_answer_once_and_nothing_else as faults_at_random,
 )
-from tests.kit.histories import Crew, Scene, explain, play
+from tests.kit.histories import Crew, Scene, UndecidedError, explain, play
 from tests.kit.money_paths import Stage
 from tests.kit.operations import Subject
 from tests.kit.story import FIRST_DAYS, Story
@@ -68,7 +68,7 @@ def history(world: World, seed: int, *, accounts: int, disturbed: float) -> int:
     chance = random.Random(seed)
     subjects = [world.subject(seed) for _ in range(accounts)]
     users = tuple(subject.user_id for subject in subjects)
-    scene = Scene(seed=seed, users=users, threads=chance.randint(2, 8), disturbed=disturbed)
+    scene = Scene(seed=seed, users=users, threads=chance.randint(2, 5), disturbed=disturbed)
     told = play(world.crew, scene, subjects)
     for records in told.values():
         explain(records, lost_replies=disturbed > 0)
@@ -115,6 +115,7 @@ def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rou
     begun = time.monotonic()
     done: Counter[str] = Counter()
     operations: Counter[str] = Counter()
+    undecided = 0
     for number in range(rounds):
         spent = time.monotonic() - begun
         if spent >= 60 * minutes:
@@ -123,6 +124,10 @@ def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rou
         print(f"{spent:6.0f} s  {name} {seed}", end="", flush=True)
         try:
             count = ROUNDS[name](world, seed)
+        except UndecidedError as error:  # so many at once that looking through all orders would take too long
+            print(f"  {error}", flush=True)
+            undecided += 1
+            continue
         except Exception:
             again = f"PYTHONPATH=layers/shared python -m tests.soak --only {name} --seed {seed} --rounds 1"
             print(f"  FAILED\n{traceback.format_exc()}\nthe same again: {again}", flush=True)
@@ -132,7 +137,8 @@ def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rou
         operations[name] += count
     for name in names:
         print(f"{name:<24} {done[name]:>5} rounds  {operations[name]:>8} operations")
-    print(f"{done.total()} rounds in {time.monotonic() - begun:.0f} s from seed {first_seed} on, nothing found")
+    took = time.monotonic() - begun
+    print(f"{done.total()} rounds in {took:.0f} s from seed {first_seed} on, nothing found, {undecided} undecided")
     return 0
 
 

@@ -56,6 +56,7 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
         assert (entry.balance_after, entry.previous_hash) == (balance, previous)
         previous = entry.hash
     assert account.last_hash == previous
+    assert account.debt == sum(entry.amount for entry in entries if entry.type is EntryType.DEBT)
     spends = [entry.run_id for entry in entries if entry.type is EntryType.SPEND]
     assert len(spends) == len(set(spends))  # I4
     assert not set(spends) & set(account.holds)

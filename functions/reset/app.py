@@ -75,6 +75,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict[str, Any]:
     """Each message by itself. Those that failed, or that there was no time for, are named and come again."""
     failed = [record["messageId"] for record in records if time_is_up() or not _done(record, time_is_up)]
+    count(Metric.WORK_DONE, len(records) - len(failed))
     count(Metric.WORK_FAILED, len(failed))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -88,7 +89,6 @@ def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> bool:
             logger.info("index walked", task=work.task.value, shard=work.shard, outcome=asdict(walked))
         else:
             visit_account(work)
-            count(Metric.ACCOUNTS_VISITED)
     except PlaygroundError as error:
         report_failure(work.user_id if isinstance(work, Visit) else None, error)
     except Exception as error:

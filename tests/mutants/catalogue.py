@@ -166,11 +166,8 @@ MUTANTS = (
     mutant(
         "a settled run has no turn",
         LEDGER,
-        "                Put(\n"
-        "                    items.turn_key(self._sessions, run.session_id, conversation.turn.number),\n"
-        "                    items.turn_item(conversation.turn),\n"
-        "                ),\n",
-        "",
+        "                turn,\n                session,\n",
+        "                session,\n",
     ),
     # --- release, expire, cancel --------------------------------------------------------------------------------------
     mutant(

@@ -409,13 +409,16 @@ class Model:
         held stays, and goes at the boundary after, if it is there then."""
         assert self.due is not None
         assert self.anchor is not None
-        at = self.due
+        at, regular = self.due, month_after(self.anchor, self.period + 1)
         self.changes += 1
-        self.period += 1
         self._write(Line("expire", at, rollover=-min(self.rollover, self.free)))
+        if at < regular:  # only rollover of an earlier plan expires here
+            self.due = regular
+            return
+        self.period += 1
         self._write(Line("expire", at, monthly=-min(max(self.monthly - self.allowance, 0), self.free)))
         self._write(Line("rollover", at, monthly=-self.monthly, rollover=self.monthly))
-        entitled = self.until is None or self.until > at
+        entitled = self.plan == "plus" and (self.until is None or self.until > at)
         if entitled:
             self._write(Line("monthly", at, monthly=self.allowance))
         else:
@@ -490,8 +493,10 @@ class Model:
         return Ended(receipt, None if open_ else ours and receipt.ended == now)
 
     def _start(self, until: int | None, now: int) -> None:
+        first = month_after(now, 1)
+        self.due = min(self.due, first) if self.due is not None and self.rollover else first
         self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
-        self.due, self.until = month_after(now, 1), until
+        self.until = until
         self._write(Line("monthly", now, monthly=ALLOWANCE))
 
     def _write(self, line: Line) -> None:

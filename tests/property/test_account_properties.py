@@ -55,6 +55,7 @@ class Numbers:
         self.crossed = 0
         self.paid_until: int | None = 0  # number of the first boundary that is not paid for; None: there is none
         self.has_boundary = False
+        self.old_rollover = False  # is left of an earlier plan, and expires before the first boundary of this one
 
     def total(self) -> int:
         return self.monthly + self.rollover + self.purchased
@@ -71,14 +72,18 @@ class Numbers:
             else:
                 self.purchased -= 1
 
-    def start(self, paid_until: int | None) -> None:
+    def start(self, paid_until: int | None, *, due_before: bool) -> None:
         self.monthly += 200
+        self.old_rollover = self.rollover > 0 and due_before
         self.allowance, self.crossed, self.paid_until, self.has_boundary = 200, 0, paid_until, True
 
     def cross(self) -> None:
-        self.crossed += 1
         while self.rollover and self.free():
             self.rollover -= 1
+        if self.old_rollover:
+            self.old_rollover = False
+            return
+        self.crossed += 1
         while self.monthly > self.allowance and self.free():
             self.monthly -= 1
         self.rollover += self.monthly
@@ -166,8 +171,9 @@ class AccountLife(RuleBasedStateMachine):
     def starts_plus(self, paid_until: int | None) -> None:
         self.now += TICK
         until = None if paid_until is None else boundary(self.now, paid_until)
+        due = self.account.due_at
+        self.numbers.start(paid_until, due_before=due is not None and due < boundary(self.now, 1))
         self.keep(start_plus(self.account, entitled_until=until, now=self.now))
-        self.numbers.start(paid_until)
 
     @precondition(lambda self: self.numbers.has_boundary)
     @rule()
@@ -184,7 +190,8 @@ class AccountLife(RuleBasedStateMachine):
         assert all(entry.deltas.purchased == 0 for entry in written)
         assert all(entry.created_at == before.due_at for entry in written)
         assert (self.account.holds, self.account.debt) == (before.holds, before.debt)
-        assert self.account.due_at in (None, boundary(before.anchor, before.period + 2))
+        assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1))
+        assert self.account.period - before.period == (before.due_at >= boundary(before.anchor, before.period + 1))
 
     @precondition(lambda self: not self.numbers.has_boundary)
     @rule()

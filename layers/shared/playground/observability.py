@@ -23,7 +23,7 @@ class Metric(StrEnum):
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
-    ACCOUNTS_VISITED = "AccountsVisited"
+    WORK_DONE = "WorkDone"
     WORK_FAILED = "WorkFailed"
     NOTICES_PUBLISHED = "NoticesPublished"
 

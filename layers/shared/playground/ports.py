@@ -10,9 +10,11 @@ from playground.domain.account import Account, Change, Hold
 from playground.domain.entries import Entry, EntryType
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
+from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.pricing import ModelPrice, Usage
 from playground.domain.runs import Run
 from playground.domain.sessions import Session, Turn
+from playground.domain.subscriptions import Subscription
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -73,6 +75,27 @@ class Amend(Protocol):
     def __call__(self, account: Account) -> Change | None: ...
 
 
+Record = Purchase | Subscription | Customer | PaymentEvent
+"""What is kept of the payment provider's world beside the account. Its `revision` is that of the item it was read from;
+0 if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A change of credits with the records that say why. `entries` may be empty."""
+
+    account: Account
+    entries: Sequence[Entry]
+    records: Sequence[Record]
+
+
+class Book(Protocol):
+    """Says what is to be booked for the account as it is now; None if there is nothing to do (any more). Called again
+    whenever the account or a record has moved, so it reads the records itself."""
+
+    def __call__(self, account: Account) -> Booking | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it."""
@@ -120,6 +143,12 @@ class Ledger(Protocol):
         """Apply a change of credits once per `business_key`, for ever. Repeating it changes nothing."""
         ...
 
+    def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
+        """Write account, entries and records in one transaction, or nothing; the account afterwards. A record is only
+        written over the one that was read. What may happen once only is for the records to say: repeating it is for
+        `book` to notice."""
+        ...
+
     def run(self, user_id: str, run_id: str) -> Run | None:
         """The receipt of a run that has ended. Reads what was last written."""
         ...
@@ -129,6 +158,28 @@ class Ledger(Protocol):
     ) -> tuple[Sequence[Entry], int | None]:
         """At most `limit` entries, newest first, numbered below `before`; and the `before` of the next page, if any.
         With `type_`, a page may hold fewer than `limit` although there are more."""
+        ...
+
+
+class PaymentRecords(Protocol):
+    """Purchases, customers and subscriptions. Reads give what was last written."""
+
+    def purchase(self, user_id: str, purchase_id: str) -> Purchase | None: ...
+
+    def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
+        """User and purchase of a payment of the provider."""
+        ...
+
+    def subscription(self, user_id: str) -> Subscription:
+        """One without a description, if there is none."""
+        ...
+
+    def customer(self, user_id: str, *, live: bool) -> Customer | None: ...
+
+    def user_of(self, customer_id: str) -> str | None: ...
+
+    def keep(self, *records: Record) -> bool:
+        """Write records that move no credits, all or none. False, and no change, if one has moved since it was read."""
         ...
 
 

@@ -81,7 +81,7 @@ def shard_name(number: int) -> str:
 
 
 @contextmanager
-def _intact(what: str) -> Iterator[None]:
+def intact(what: str) -> Iterator[None]:
     """Whatever shows that an item is damaged is a CorruptLedgerError."""
     try:
         yield
@@ -89,7 +89,7 @@ def _intact(what: str) -> Iterator[None]:
         raise CorruptLedgerError(f"{what}: {error}") from error
 
 
-def _read(kind: type[_Item], raw: RawItem) -> _Item:
+def read_item(kind: type[_Item], raw: RawItem) -> _Item:
     """The item as its model. Raises ValueError if something is missing: PynamoDB would read it as None."""
     item = kind.from_raw_data(dict(raw))
     missing = [name for name, attribute in kind.get_attributes().items() if not attribute.null and name not in raw]
@@ -126,6 +126,8 @@ class AccountItem(Model):
     period = NumberAttribute()
     anchor = UnicodeAttribute(null=True)
     entitled_until = UnicodeAttribute(null=True)
+    subscription_id = UnicodeAttribute(null=True)
+    paid_periods: ListAttribute[Any] = ListAttribute(null=True)
     due_at = UnicodeAttribute(null=True)
     due_shard = UnicodeAttribute(null=True)
     lease_at = UnicodeAttribute(null=True)
@@ -182,6 +184,8 @@ def account_item(account: Account) -> RawItem:
         period=account.period,
         anchor=iso(account.anchor) if account.anchor else None,
         entitled_until=iso(account.entitled_until) if account.entitled_until else None,
+        subscription_id=account.subscription_id,
+        paid_periods=list(account.paid_periods) or None,
         due_at=iso(account.due_at) if account.due_at else None,
         due_shard=shard(account.user_id) if account.due_at else None,
     ).serialize()
@@ -190,26 +194,30 @@ def account_item(account: Account) -> RawItem:
 
 def account_of(user_id: str, raw: RawItem) -> Account:
     """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
-    with _intact(f"account {user_id}"):
-        item = _read(AccountItem, raw)
+    with intact(f"account {user_id}"):
+        item = read_item(AccountItem, raw)
         account = Account(
             user_id=user_id,
             created_at=from_iso(item.created_at),
-            buckets=Buckets(monthly=_int(item.monthly), rollover=_int(item.rollover), purchased=_int(item.purchased)),
-            held=_int(item.held),
-            debt=_int(item.debt),
+            buckets=Buckets(
+                monthly=whole(item.monthly), rollover=whole(item.rollover), purchased=whole(item.purchased)
+            ),
+            held=whole(item.held),
+            debt=whole(item.debt),
             holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
-            version=_int(item.version),
-            revision=_int(item.revision),
+            version=whole(item.version),
+            revision=whole(item.revision),
             last_hash=item.last_hash,
             plan=Plan(item.plan),
-            allowance=_int(item.allowance),
+            allowance=whole(item.allowance),
             anchor=from_iso(item.anchor) if item.anchor else None,
-            period=_int(item.period),
+            period=whole(item.period),
             due_at=from_iso(item.due_at) if item.due_at else None,
             entitled_until=from_iso(item.entitled_until) if item.entitled_until else None,
+            subscription_id=item.subscription_id,
+            paid_periods=tuple(whole(period) for period in item.paid_periods or ()),
         )
-        available = _int(item.available)
+        available = whole(item.available)
     if available != account.available:
         raise CorruptLedgerError(f"account {user_id}: available is {available}, should be {account.available}")
     return account
@@ -226,17 +234,17 @@ def _hold(run_id: str, values: Any) -> Hold:
     return Hold(
         run_id=run_id,
         nonce=values["n"],
-        ceiling=_int(values["c"]),
+        ceiling=whole(values["c"]),
         lease_at=from_iso(values["l"]),
         request_hash=values["r"],
         session_id=values["s"],
         model=values["m"],
         placed_at=from_iso(values["p"]),
-        ticket=_int(values["q"]) if "q" in values else None,
+        ticket=whole(values["q"]) if "q" in values else None,
     )
 
 
-def _int(value: Any) -> int:
+def whole(value: Any) -> int:
     if int(value) != value:
         raise ValueError(f"{value} is not a whole number")
     return int(value)
@@ -282,14 +290,14 @@ def entry_item(entry: Entry) -> RawItem:
 
 def entry_of(user_id: str, raw: RawItem) -> Entry:
     """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
-    with _intact(f"an entry of {user_id}"):
-        item = _read(EntryItem, raw)
+    with intact(f"an entry of {user_id}"):
+        item = read_item(EntryItem, raw)
         entry = Entry(
             user_id=user_id,
-            seq=_int(item.seq),
+            seq=whole(item.seq),
             type=EntryType(item.type),
             deltas=_deltas(item.deltas),
-            balance_after=_int(item.balance_after),
+            balance_after=whole(item.balance_after),
             business_key=item.business_key,
             reason=item.reason,
             created_at=from_iso(item.created_at),
@@ -298,8 +306,8 @@ def entry_of(user_id: str, raw: RawItem) -> Entry:
             session_id=item.session_id,
             purchase_id=item.purchase_id,
         )
-        intact = entry.hash == item.hash and entry.amount == _int(item.amount)
-    if not intact:
+        untouched = entry.hash == item.hash and entry.amount == whole(item.amount)
+    if not untouched:
         raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is not what its hash says")
     return entry
 
@@ -309,7 +317,7 @@ def _deltas_list(deltas: Deltas) -> list[int]:
 
 
 def _deltas(values: Any) -> Deltas:
-    monthly, rollover, purchased = (_int(value) for value in values)
+    monthly, rollover, purchased = (whole(value) for value in values)
     return Deltas(monthly=monthly, rollover=rollover, purchased=purchased)
 
 
@@ -403,22 +411,22 @@ def run_item(run: Run) -> RawItem:
 
 def run_of(user_id: str, raw: RawItem) -> Run:
     """The receipt in an item. Raises CorruptLedgerError if it is damaged."""
-    with _intact(f"a receipt of {user_id}"):
-        return _run_of(user_id, _read(RunItem, raw))
+    with intact(f"a receipt of {user_id}"):
+        return _run_of(user_id, read_item(RunItem, raw))
 
 
 def _run_of(user_id: str, item: RunItem) -> Run:
     measured = failure = None
     if item.usage is not None and item.price is not None:
-        read, written, cache_write, cache_read = (_int(value) for value in item.usage)
-        credits_, tier, factor, floor, cost = (_int(value) for value in item.price)
+        read, written, cache_write, cache_read = (whole(value) for value in item.usage)
+        credits_, tier, factor, floor, cost = (whole(value) for value in item.price)
         measured = Measured(
             usage=Usage(
                 input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
             ),
             price=Price(credits=credits_, tier=tier, factor=factor, floor=floor, cost_nano=cost),
             stop_reason=item.stop_reason or "",
-            duration_ms=_int(item.duration_ms or 0),
+            duration_ms=whole(item.duration_ms or 0),
         )
     if item.failure is not None:
         values = item.failure.attribute_values
@@ -439,11 +447,11 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         prompt_tokens=_optional_int(item.prompt_tokens),
         max_tokens=_optional_int(item.max_tokens),
         wanted_max_tokens=_optional_int(item.wanted_max_tokens),
-        ceiling=_int(item.ceiling),
+        ceiling=whole(item.ceiling),
         started_at=from_iso(item.started_at),
         ended_at=from_iso(item.ended_at),
-        charged=_int(item.charged),
-        overrun=_int(item.overrun),
+        charged=whole(item.charged),
+        overrun=whole(item.overrun),
         deltas=_deltas(item.deltas),
         balance_after=_optional_int(item.balance_after),
         entry_seq=_optional_int(item.entry_seq),
@@ -455,7 +463,7 @@ def _run_of(user_id: str, item: RunItem) -> Run:
 
 
 def _optional_int(value: Any) -> int | None:
-    return None if value is None else _int(value)
+    return None if value is None else whole(value)
 
 
 # --- Session and Turn -------------------------------------------------------------------------------------------------
@@ -500,8 +508,8 @@ def session_item(session: Session) -> RawItem:
 
 def session_of(raw: RawItem) -> Session:
     """The session in an item. Raises CorruptLedgerError if it is damaged."""
-    with _intact("a session"):
-        return _session_of(_read(SessionItem, raw))
+    with intact("a session"):
+        return _session_of(read_item(SessionItem, raw))
 
 
 def _session_of(item: SessionItem) -> Session:
@@ -516,10 +524,10 @@ def _session_of(item: SessionItem) -> Session:
         title=item.title,
         created_at=from_iso(item.created_at),
         updated_at=from_iso(item.updated_at),
-        turns=_int(item.turns),
-        credits=_int(item.credits),
-        tokens=_int(item.tokens),
-        duration_ms=_int(item.duration_ms),
+        turns=whole(item.turns),
+        credits=whole(item.credits),
+        tokens=whole(item.tokens),
+        duration_ms=whole(item.duration_ms),
     )
 
 
@@ -558,8 +566,8 @@ def turn_item(turn: Turn) -> RawItem:
 
 def turn_of(raw: RawItem) -> Turn:
     """The turn in an item. Raises CorruptLedgerError if it is damaged."""
-    with _intact("a turn"):
-        return _turn_of(_read(TurnItem, raw))
+    with intact("a turn"):
+        return _turn_of(read_item(TurnItem, raw))
 
 
 def _turn_of(item: TurnItem) -> Turn:
@@ -568,12 +576,12 @@ def _turn_of(item: TurnItem) -> Turn:
         return (zlib.decompress(stored) if name in item.packed else stored).decode()
 
     return Turn(
-        number=_int(item.number),
+        number=whole(item.number),
         run_id=item.run_id,
         input=text("input"),
         answer=text("answer"),
-        input_tokens=_int(item.input_tokens),
-        output_tokens=_int(item.output_tokens),
+        input_tokens=whole(item.input_tokens),
+        output_tokens=whole(item.output_tokens),
         asked_at=from_iso(item.asked_at),
         answered_at=from_iso(item.answered_at),
     )

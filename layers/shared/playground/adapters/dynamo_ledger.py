@@ -23,7 +23,16 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem
-from playground.adapters.dynamo_store import ConditionFailed, DynamoStore, Put, RawItem, TransactionRefused, Update
+from playground.adapters.dynamo_payments import record_writes
+from playground.adapters.dynamo_store import (
+    ConditionFailed,
+    DynamoStore,
+    Put,
+    RawItem,
+    Save,
+    TransactionRefused,
+    Update,
+)
 from playground.domain.account import Account, Change, Hold, cross_boundary, open_account
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
@@ -33,6 +42,7 @@ from playground.domain.sessions import Session
 from playground.ports import (
     AlreadyHeld,
     Amend,
+    Book,
     CannotAfford,
     Conclude,
     Conversation,
@@ -302,18 +312,14 @@ class DynamoLedger:
     def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None) -> Ended:
         """The outcome on record. Only the attempt that holds settles, so a settlement with its nonce is its own."""
         there = self._on_record(user_id, hold, raw)
-        ours = there.nonce == hold.nonce and there.status is RunStatus.SETTLED
-        return Ended(there, by_us=True) if ours else self._ended_otherwise(user_id, hold, there)
+        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat
+        return Ended(there, by_us=there.nonce == hold.nonce and there.status is RunStatus.SETTLED)
 
     def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
         """The outcome on record. It is our own write, its reply lost, if it is the very receipt that we meant."""
         there = self._on_record(user_id, run, raw)
-        return Ended(there, by_us=True) if there == run else self._ended_otherwise(user_id, run, there)
-
-    def _ended_otherwise(self, user_id: str, ours: Hold | Run, there: Run) -> Ended:
-        """Somebody else ended the run. If a hold of ours outlived it, it is given back."""
-        self.cancel_hold(user_id, ours)
-        return Ended(there, by_us=False)
+        self.cancel_hold(user_id, run)
+        return Ended(there, by_us=there == run)
 
     def _on_record(self, user_id: str, ours: Hold | Run, raw: RawItem | None) -> Run:
         if raw is None:
@@ -363,11 +369,24 @@ class DynamoLedger:
             account = self.account(user_id, now)
         raise StoreUnavailableError
 
-    def _apply(self, account: Account, change: Change, key: Put | None = None) -> Account | None:
-        """Write a change of buckets and plan; None if the account moved meanwhile.
+    def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
+        account = self.account(user_id, now)
+        for _ in self._store.backoff:
+            booking = book(account)
+            if booking is None:
+                return account
+            writes = [write for record in booking.records for write in record_writes(self._ledger, record)]
+            after = self._apply(account, (booking.account, tuple(booking.entries)), *writes)
+            if after is not None:
+                return after
+            account = self.account(user_id, now)
+        raise StoreUnavailableError
+
+    def _apply(self, account: Account, change: Change, *others: Put | Save) -> Account | None:
+        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
-        Raises _DoneBeforeError if `key` was there: this change was made before.
+        Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
         """
         after, entries = change
         after = replace(after, revision=account.revision + 1)
@@ -384,11 +403,12 @@ class DynamoLedger:
             & (Path(AccountItem.holds) == items.holds_map(account)),
         )
         try:
-            self._store.transact(write, *self._entry_puts(entries), *([key] if key else []))
+            self._store.transact(write, *self._entry_puts(entries), *others)
         except TransactionRefused as refusal:
-            if key is not None and len(entries) + 1 in refusal.refused:
+            refused = [other for place, other in enumerate(others, len(entries) + 1) if place in refusal.refused]
+            if any(isinstance(other, Put) for other in refused):
                 raise _DoneBeforeError from None
-            if 0 in refusal.refused or refusal.in_the_way:
+            if refused or 0 in refusal.refused or refusal.in_the_way:
                 return None
             raise CorruptLedgerError(f"entries of {account.user_id} beyond version {account.version}") from None
         return after
@@ -477,6 +497,12 @@ def _plan_actions(after: Account) -> list[Action]:
         optional(AccountItem.anchor, after.anchor),
         optional(AccountItem.entitled_until, after.entitled_until),
         optional(AccountItem.due_at, after.due_at),
+        AccountItem.subscription_id.set(after.subscription_id)
+        if after.subscription_id
+        else AccountItem.subscription_id.remove(),
+        AccountItem.paid_periods.set(list(after.paid_periods))
+        if after.paid_periods
+        else AccountItem.paid_periods.remove(),
         AccountItem.due_shard.set(items.shard(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
     ]
 

@@ -5,6 +5,7 @@
     USER#<id>     RUN#<id>        new       run.settled, hold.expired
     USER#<id>     ACCOUNT         changed   credits.low
     USER#<id>     NOTICE#<id>     new       what it says: rollover.expiring
+    EVENT#<id>    EVENT           any       payment.quarantined
 
 Everything else is nobody's news.
 """
@@ -14,10 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_payments import event_of
 from playground.adapters.dynamo_store import DynamoStore, Key, Put, RawItem, TransactionRefused
 from playground.domain.calendar import from_iso, iso
 from playground.domain.errors import CorruptLedgerError
-from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_run
+from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_payment_event, of_run
 from playground.usecases.publish_notices import Record
 
 
@@ -37,6 +39,7 @@ class DynamoNotebook:
 
 
 def notice_key(table: str, notice: Notice) -> Key:
+    assert notice.user_id is not None
     return Key(table, items.user_pk(notice.user_id), f"NOTICE#{notice.type}:{notice.key}")
 
 
@@ -73,9 +76,13 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
     """What a change of the table tells. Raises CorruptLedgerError if an item that it is about is damaged."""
     change = record["dynamodb"]
     pk, sk = change["Keys"]["pk"]["S"], change["Keys"]["sk"]["S"]
-    user_id = pk.removeprefix(items.user_pk(""))
     before, after = change.get("OldImage"), change.get("NewImage")
-    if after is None or pk == user_id:
+    if after is None:
+        return ()
+    if sk == "EVENT":
+        return of_payment_event(event_of(pk.partition("#")[2], after))
+    user_id = pk.removeprefix(items.user_pk(""))
+    if pk == user_id:
         return ()
     kind = sk.partition("#")[0]
     if before is not None:

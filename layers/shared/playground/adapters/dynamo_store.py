@@ -90,6 +90,17 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Save:
+    """A whole item in the place of the one that was read, which had `revision`; 0: there was none; None: of whatever is
+    there, but with `same`, only if that attribute of it, if there is an item, has the value that it has in `item`."""
+
+    key: Key
+    item: RawItem
+    revision: int | None
+    same: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
 
@@ -220,11 +231,11 @@ class DynamoStore:
         item: RawItem = self._write("UpdateItem", arguments)["Attributes"]
         return item
 
-    def transact(self, *writes: Put | Update) -> None:
+    def transact(self, *writes: Put | Update | Save) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
         self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
 
-    def _transact_item(self, write: Put | Update) -> dict[str, Any]:
+    def _transact_item(self, write: Put | Update | Save) -> dict[str, Any]:
         if isinstance(write, Put):
             return {
                 "Put": {
@@ -234,6 +245,8 @@ class DynamoStore:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
+        if isinstance(write, Save):
+            return {"Put": self._save(write)}
         arguments = self.connection.get_operation_kwargs(
             write.key.table,
             write.key.pk,
@@ -243,6 +256,23 @@ class DynamoStore:
             return_values_on_condition_failure="ALL_OLD",
         )
         return {"Update": arguments}
+
+    def _save(self, write: Save) -> dict[str, Any]:
+        put: dict[str, Any] = {"TableName": write.key.table, "Item": {**write.item, **write.key.raw}}
+        absent = "attribute_not_exists(pk)"
+        if write.revision == 0:
+            put["ConditionExpression"] = absent
+        elif write.revision is not None:
+            put["ConditionExpression"] = "#revision = :revision"
+            put["ExpressionAttributeNames"] = {"#revision": "revision"}
+            put["ExpressionAttributeValues"] = {":revision": {"N": str(write.revision)}}
+        elif write.same is not None:
+            put["ConditionExpression"] = f"{absent} OR #same = :same"
+            put["ExpressionAttributeNames"] = {"#same": write.same}
+            put["ExpressionAttributeValues"] = {":same": write.item[write.same]}
+        else:
+            return put
+        return {**put, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
     def _write(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
         """A write, tried again while something passing is in its way."""

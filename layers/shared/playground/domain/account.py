@@ -55,7 +55,11 @@ class Hold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
-    `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it."""
+    `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
+
+    `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
+    `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
+    still matter."""
 
     user_id: str
     created_at: datetime
@@ -71,6 +75,8 @@ class Account:
     period: int = 0
     due_at: datetime | None = None
     entitled_until: datetime | None = None
+    subscription_id: str | None = None
+    paid_periods: tuple[int, ...] = ()
     revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +93,12 @@ class Account:
     def available(self) -> int:
         """What a new hold may take."""
         return self.balance - self.held
+
+    @property
+    def allocated(self) -> int:
+        """Credits that were granted for this month."""
+        unpaid = self.subscription_id is not None and self.period not in self.paid_periods
+        return 0 if unpaid else self.allowance
 
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
@@ -192,25 +204,34 @@ def grant(
 
 def start_plus(account: Account, *, entitled_until: datetime | None, now: datetime) -> Change:
     """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended."""
-    anchor = instant(now)
-    account = replace(
+    account = replace(begin_plus(account, anchor=now), entitled_until=entitled_until)
+    account, entry = write_entry(
+        account,
+        EntryType.MONTHLY,
+        Deltas(monthly=PLUS_ALLOWANCE),
+        business_key=period_key(account, account.period, "monthly"),
+        reason="PRPM+ credits of this month",
+        now=now,
+    )
+    return account, (entry,)
+
+
+def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | None = None) -> Account:
+    """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
+    first boundary if that is earlier."""
+    anchor = instant(anchor)
+    first = boundary(anchor, 1)
+    return replace(
         account,
         plan=Plan.PLUS,
         allowance=PLUS_ALLOWANCE,
         anchor=anchor,
         period=0,
-        due_at=boundary(anchor, 1),
-        entitled_until=entitled_until,
+        due_at=min(first, account.due_at) if account.due_at and account.buckets.rollover else first,
+        entitled_until=None,
+        subscription_id=subscription_id,
+        paid_periods=(),
     )
-    account, entry = write_entry(
-        account,
-        EntryType.MONTHLY,
-        Deltas(monthly=PLUS_ALLOWANCE),
-        business_key=_period_key(account, "monthly"),
-        reason="PRPM+ credits of this month",
-        now=now,
-    )
-    return account, (entry,)
 
 
 def cross_boundary(account: Account) -> Change:
@@ -223,19 +244,22 @@ def cross_boundary(account: Account) -> Change:
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
     at, anchor = account.due_at, account.anchor
-    account = replace(account, period=account.period + 1)
+    of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # its rollover outlived it, and expires now
     entries: list[Entry] = []
 
     def write(type_: EntryType, deltas: Deltas, name: str, reason: str) -> None:
         nonlocal account
         if deltas != Deltas():
-            account, entry = write_entry(
-                account, type_, deltas, business_key=_period_key(account, name), reason=reason, now=at
-            )
+            key = period_key(account, account.period, name)
+            account, entry = write_entry(account, type_, deltas, business_key=key, reason=reason, now=at)
             entries.append(entry)
 
+    if not of_an_earlier_plan:
+        account = replace(account, period=account.period + 1)
     old = min(account.buckets.rollover, account.available)
     write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
+    if of_an_earlier_plan:
+        return replace(account, due_at=boundary(anchor, account.period + 1)), tuple(entries)
     unused = account.buckets.monthly
     excess = min(max(unused - account.allowance, 0), account.available)
     write(
@@ -243,17 +267,27 @@ def cross_boundary(account: Account) -> Change:
     )
     kept = account.buckets.monthly
     write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
-    entitled = account.entitled_until is None or account.entitled_until > at
+    entitled = _is_entitled(account, at)
     if entitled:
         write(EntryType.MONTHLY, Deltas(monthly=account.allowance), "monthly", "PRPM+ credits of this month")
-    # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
-    more = entitled or account.buckets.rollover > 0
-    account = replace(account, due_at=boundary(anchor, account.period + 1) if more else None)
-    if not entitled:
+    unpaid = account.plan is Plan.PLUS and account.subscription_id is not None  # it may still be paid, or end
+    if not entitled and not unpaid:
         account = replace(account, plan=Plan.FREE, allowance=0)
-    return account, tuple(entries)
+    # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
+    more = entitled or unpaid or account.buckets.rollover > 0
+    return replace(account, due_at=boundary(anchor, account.period + 1) if more else None), tuple(entries)
 
 
-def _period_key(account: Account, name: str) -> str:
+def _is_entitled(account: Account, at: datetime) -> bool:
+    """Whether the period that begins at `at` is granted."""
+    if account.plan is not Plan.PLUS:
+        return False
+    if account.subscription_id is not None:
+        return account.period in account.paid_periods
+    return account.entitled_until is None or account.entitled_until > at
+
+
+def period_key(account: Account, period: int, name: str) -> str:
+    """The business key of what happens in a period of a plan, once."""
     assert account.anchor is not None
-    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{account.period}:{name}"
+    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.account import Plan
+from playground.domain.account import PLUS_ALLOWANCE, Plan
 from playground.domain.calendar import boundary, from_iso, iso
 from playground.domain.entries import GENESIS, EntryType
 from playground.domain.packages import package_uuid
@@ -44,6 +44,7 @@ class Code(StrEnum):
     CEILING = "ceiling"  # a charge above it, or not what tokens and prices give
     CHAIN = "chain"  # an entry does not name the hash of the one before
     CHARGE = "charge"  # a charge is not what the measured price gives
+    DEBT = "debt"  # is not what the entries about it come to
     DUE = "due"  # the next boundary is not the one that anchor and period give
     HASH = "hash"  # an entry is not what its hash says
     HELD = "held"  # is not the sum of the holds
@@ -275,6 +276,7 @@ class _Audit:
         self._keys: dict[str, int] = {}  # of everything but spends; those are unique by their receipts
         self._opened: str | None = None  # created_at of entry 1
         self._granted: int | None = None  # the latest monthly allowance
+        self._debt = 0
         self._runs = 0
         self._sessions: dict[str, _Sums] = {}
 
@@ -353,6 +355,8 @@ class _Audit:
         self._balance = after if after is not None else self._balance + (change or 0)
         if item.fields.get("type") == EntryType.MONTHLY and deltas is not None and deltas[0] > 0:
             self._granted = deltas[0]
+        if item.fields.get("type") == EntryType.DEBT:
+            self._debt += change or 0
 
     def _links(self, place: str, item: _Reader, fields: Fields) -> None:
         previous, hash_ = item.text("previous_hash"), item.text("hash")
@@ -582,7 +586,7 @@ class _Audit:
         known = [bucket for bucket in buckets if bucket is not None]
         if len(known) == len(BUCKETS) and held is not None:
             self._compare(Code.AVAILABLE, "account: available", sum(known) - held, available)
-        item.whole("debt", least=0)
+        self._compare(Code.DEBT, "account: debt", self._debt, item.whole("debt", least=0))
         item.whole("revision", least=0)
         self._compare(Code.VERSION, "account: version", self._number, item.whole("version"))
         self._compare(Code.LAST_HASH, "account: last_hash", self._hash, item.text("last_hash"))
@@ -630,11 +634,15 @@ class _Audit:
         item.time("entitled_until", optional=True)
         self._indexed(item, "due", required=plan == Plan.PLUS or bool(rollover))
         if due is not None and period is not None and period >= 0:
-            self._compare(Code.DUE, "account: due_at", _due(anchor, period), iso(due))
+            regular = _due(anchor, period)
+            if not (rollover and iso(due) < regular):  # rollover of an earlier plan expires in between
+                self._compare(Code.DUE, "account: due_at", regular, iso(due))
         if plan == Plan.FREE:
             self._compare(Code.PLAN, "account: allowance", 0, allowance)
         elif plan == Plan.PLUS:
-            self._compare(Code.PLAN, "account: allowance", self._granted or 0, allowance)
+            # A subscription may wait for its first payment.
+            expected = self._granted or (PLUS_ALLOWANCE if item.has("subscription_id") else 0)
+            self._compare(Code.PLAN, "account: allowance", expected, allowance)
         if anchor is None and not item.has("anchor"):
             self._compare(Code.PLAN, "account: period", 0, period)
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from playground.domain.account import Account
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
+from playground.domain.payments import PaymentEvent
 from playground.domain.runs import Run, RunStatus, base32
 
 VERSION = 1  # of the schema; a field that is added does not change it, one that changes its meaning does
@@ -28,14 +29,15 @@ class NoticeType(StrEnum):
     ROLLOVER_EXPIRING = "rollover.expiring"
     RUN_SETTLED = "run.settled"
     HOLD_EXPIRED = "hold.expired"
+    PAYMENT_QUARANTINED = "payment.quarantined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """`key` names what is told, once for each user and type."""
+    """`key` names what is told, once for each user and type. `user_id` is None if nobody knows whose it is."""
 
     type: NoticeType
-    user_id: str
+    user_id: str | None
     key: str
     occurred_at: datetime
     data: Data
@@ -43,7 +45,8 @@ class Notice:
     @property
     def notice_id(self) -> str:
         """The same for every repeat of the same notice: 130 bits of SHA-256 over type, user and key."""
-        text = f"{self.type}:{len(self.user_id)}:{self.user_id}:{self.key}"
+        user_id = self.user_id or ""
+        text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}"
         return "ntc_" + base32(int.from_bytes(hashlib.sha256(text.encode()).digest()[:17]) >> 6, 26)
 
 
@@ -87,6 +90,21 @@ def of_run(run: Run) -> tuple[Notice, ...]:
     return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=data),)
 
 
+def of_payment_event(event: PaymentEvent) -> tuple[Notice, ...]:
+    """An event of the payment provider that was put aside, because it does not fit what we know."""
+    if event.quarantined is None:
+        return ()
+    return (
+        Notice(
+            type=NoticeType.PAYMENT_QUARANTINED,
+            user_id=event.user_id,
+            key=event.event_id,
+            occurred_at=event.received_at,
+            data={"event_id": event.event_id, "event_type": event.type, "reason": event.quarantined},
+        ),
+    )
+
+
 def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ...]:
     """A balance that fell to a level at which its owner may want to buy. Holds do not count: they may come back."""
     crossed = [level for level in LOW_CREDITS if after.balance <= level < before.balance]
@@ -106,14 +124,14 @@ def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ..
 def of_expiry(account: Account, at: datetime) -> Notice | None:
     """Rollover that will expire at the next boundary, if that is at most `EXPIRY_AHEAD` from `at`."""
     expires_at = account.due_at
-    if expires_at is None or account.anchor is None or not account.buckets.rollover:
+    if expires_at is None or not account.buckets.rollover:
         return None
     if not at < expires_at <= at + EXPIRY_AHEAD:
         return None
     return Notice(
         type=NoticeType.ROLLOVER_EXPIRING,
         user_id=account.user_id,
-        key=f"{account.anchor:%Y%m%dT%H%M%S%f}:{account.period + 1}",
+        key=iso(expires_at),
         occurred_at=at,
         data={"credits": account.buckets.rollover, "expires_at": iso(expires_at)},
     )

@@ -1,4 +1,4 @@
-"""GrantBonus, ChangePlan: what an operator does to an account. Each is done once per reference, and says who and why."""
+"""GrantBonus, ChangePlan: what an operator does to an account. Each is done once per reference and says who and why."""
 
 import re
 from collections.abc import Sequence
@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
-from playground.domain.account import Account, Change, Plan, end_plus, grant, start_plus, write_entry
+from playground.domain.account import Account, Change, Plan, grant, start_plus, write_entry
 from playground.domain.calendar import instant, iso
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError, PlaygroundError
+from playground.domain.subscriptions import end_plus
 from playground.ports import Ledger
 
 MOST_CREDITS = 100_000  # of one bonus: more is a slip of the finger
@@ -88,9 +89,7 @@ class GrantBonus:
         written: list[Entry] = []
 
         def amend(account: Account) -> Change:
-            after, entry = grant(
-                account, credits_, type_=EntryType.BONUS, business_key=key, reason=order.text, now=now
-            )
+            after, entry = grant(account, credits_, type_=EntryType.BONUS, business_key=key, reason=order.text, now=now)
             written[:] = [entry]
             return after, (entry,)
 
@@ -122,11 +121,9 @@ class ChangePlan:
         written: list[Entry] = []
 
         def amend(account: Account) -> Change:
-            if account.subscription_id is not None:
+            if account.plan is Plan.PLUS and account.subscription_id is not None:
                 raise StripeManagedError
-            account, entry = write_entry(
-                account, EntryType.ADMIN, Deltas(), business_key=key, reason=text, now=now
-            )
+            account, entry = write_entry(account, EntryType.ADMIN, Deltas(), business_key=key, reason=text, now=now)
             written[:] = [entry]
             account, more = _changed(account, plan, until, now)
             return account, (entry, *more)
@@ -145,7 +142,7 @@ def _changed(account: Account, plan: Plan, until: datetime | None, now: datetime
         case Plan.PLUS, _:
             return start_plus(account, entitled_until=until, now=now)
         case _, Plan.PLUS:
-            return end_plus(account, now=now)
+            return end_plus(account, ended_at=now, now=now)
     return account, ()
 
 

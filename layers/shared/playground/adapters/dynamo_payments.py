@@ -1,0 +1,342 @@
+"""Purchases, customers, subscriptions and events of the payment provider on DynamoDB.
+
+A user's records are under the user's key, beside the account. The provider's names of payments and customers lead to
+them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.models import Model
+
+from playground.adapters.dynamo_items import intact, read_item, user_pk, whole
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save, TransactionRefused
+from playground.domain.calendar import from_iso, iso
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
+from playground.domain.subscriptions import Described, Subscription
+from playground.ports import Record
+
+
+class DynamoPayments:
+    """`ports.PaymentRecords`."""
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
+        raw = self._store.get(Key(self._table, user_pk(user_id), f"PURCHASE#{purchase_id}"))
+        return purchase_of(user_id, raw) if raw is not None else None
+
+    def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
+        raw = self._store.get(_pointer(self._table, "PAYMENT", payment_id))
+        return (raw["user_id"]["S"], raw["purchase_id"]["S"]) if raw is not None else None
+
+    def subscription(self, user_id: str) -> Subscription:
+        raw = self._store.get(Key(self._table, user_pk(user_id), "SUBSCRIPTION"))
+        return subscription_of(user_id, raw) if raw is not None else Subscription(user_id=user_id)
+
+    def customer(self, user_id: str, *, live: bool) -> Customer | None:
+        raw = self._store.get(Key(self._table, user_pk(user_id), _customer_sk(live)))
+        return customer_of(user_id, raw) if raw is not None else None
+
+    def user_of(self, customer_id: str) -> str | None:
+        raw = self._store.get(_pointer(self._table, "CUSTOMER", customer_id))
+        return str(raw["user_id"]["S"]) if raw is not None else None
+
+    def keep(self, *records: Record) -> bool:
+        writes = [write for record in records for write in record_writes(self._table, record)]
+        for _ in self._store.backoff:
+            try:
+                self._store.transact(*writes)
+            except TransactionRefused:
+                return self._are_there(writes)
+            else:
+                return True
+        raise StoreUnavailableError
+
+    def _are_there(self, writes: Sequence[Save]) -> bool:
+        """Whether all of it is there already: the reply to our own write was lost."""
+        return all(self._store.get(write.key) == {**write.item, **write.key.raw} for write in writes)
+
+
+def record_writes(table: str, record: Record) -> Sequence[Save]:
+    """What writing a record comes to: its item, and the pointers that lead to it."""
+    match record:
+        case Purchase():
+            key = Key(table, user_pk(record.user_id), f"PURCHASE#{record.purchase_id}")
+            writes = [Save(key, _purchase_item(record), record.revision)]
+            if record.payment_id is not None:
+                item = {"user_id": {"S": record.user_id}, "purchase_id": {"S": record.purchase_id}}
+                writes.append(Save(_pointer(table, "PAYMENT", record.payment_id), item, None, same="purchase_id"))
+            return writes
+        case Customer():
+            key = Key(table, user_pk(record.user_id), _customer_sk(record.live))
+            pointer = _pointer(table, "CUSTOMER", record.customer_id)
+            return [
+                Save(key, _customer_item(record), record.revision),
+                Save(pointer, {"user_id": {"S": record.user_id}}, None, same="user_id"),
+            ]
+        case Subscription():
+            key = Key(table, user_pk(record.user_id), "SUBSCRIPTION")
+            return [Save(key, _subscription_item(record), record.revision)]
+        case PaymentEvent():
+            # Written over: what may happen once only is in the purchase and the account, never in the event.
+            return [Save(_pointer(table, "EVENT", record.event_id), _event_item(record), None)]
+
+
+def _pointer(table: str, kind: str, id_: str) -> Key:
+    return Key(table, f"{kind}#{id_}", kind)
+
+
+def _customer_sk(live: bool) -> str:
+    return "CUSTOMER#live" if live else "CUSTOMER#test"
+
+
+# --- Purchase ---------------------------------------------------------------------------------------------------------
+
+
+class PurchaseItem(Model):
+    """`refunds` and `disputes`: id → amount in cents (`a`) and stage (`s`)."""
+
+    purchase_id = UnicodeAttribute()
+    pack = UnicodeAttribute()
+    credits = NumberAttribute()
+    amount = NumberAttribute()
+    currency = UnicodeAttribute()
+    live = BooleanAttribute()
+    price_version = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    state = UnicodeAttribute()
+    payment_id = UnicodeAttribute(null=True)
+    paid_at = UnicodeAttribute(null=True)
+    granted = BooleanAttribute()
+    refunded = NumberAttribute()
+    refunds: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    disputes: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    taken_refund = NumberAttribute()
+    taken_dispute = NumberAttribute()
+    moves = NumberAttribute()
+    revision = NumberAttribute()
+
+
+def _purchase_item(purchase: Purchase) -> RawItem:
+    item: RawItem = PurchaseItem(
+        purchase_id=purchase.purchase_id,
+        pack=purchase.pack,
+        credits=purchase.credits,
+        amount=purchase.amount,
+        currency=purchase.currency,
+        live=purchase.live,
+        price_version=purchase.price_version,
+        created_at=iso(purchase.created_at),
+        state=purchase.state.value,
+        payment_id=purchase.payment_id,
+        paid_at=_iso(purchase.paid_at),
+        granted=purchase.granted,
+        refunded=purchase.refunded,
+        refunds=_claims(purchase.refunds),
+        disputes=_claims(purchase.disputes),
+        taken_refund=purchase.taken_refund,
+        taken_dispute=purchase.taken_dispute,
+        moves=purchase.moves,
+        revision=purchase.revision + 1,
+    ).serialize()
+    return item
+
+
+def purchase_of(user_id: str, raw: RawItem) -> Purchase:
+    """The purchase in an item. Raises CorruptLedgerError if it is damaged."""
+    with intact(f"a purchase of {user_id}"):
+        item = read_item(PurchaseItem, raw)
+        return Purchase(
+            purchase_id=item.purchase_id,
+            user_id=user_id,
+            pack=item.pack,
+            credits=whole(item.credits),
+            amount=whole(item.amount),
+            currency=item.currency,
+            live=item.live,
+            price_version=item.price_version,
+            created_at=from_iso(item.created_at),
+            state=PurchaseState(item.state),
+            payment_id=item.payment_id,
+            paid_at=_time(item.paid_at),
+            granted=item.granted,
+            refunded=whole(item.refunded),
+            refunds=_claims_of(item.refunds),
+            disputes=_claims_of(item.disputes),
+            taken_refund=whole(item.taken_refund),
+            taken_dispute=whole(item.taken_dispute),
+            moves=whole(item.moves),
+            revision=whole(item.revision),
+        )
+
+
+def _claims(claims: Mapping[str, Claim]) -> dict[str, dict[str, int]]:
+    return {id_: {"a": claim.amount, "s": int(claim.stage)} for id_, claim in claims.items()}
+
+
+def _claims_of(values: Any) -> dict[str, Claim]:
+    return {id_: Claim(whole(claim["a"]), Stage(whole(claim["s"]))) for id_, claim in values.attribute_values.items()}
+
+
+# --- Customer ---------------------------------------------------------------------------------------------------------
+
+
+class CustomerItem(Model):
+    customer_id = UnicodeAttribute()
+    live = BooleanAttribute()
+    created_at = UnicodeAttribute()
+    revision = NumberAttribute()
+
+
+def _customer_item(customer: Customer) -> RawItem:
+    item: RawItem = CustomerItem(
+        customer_id=customer.customer_id,
+        live=customer.live,
+        created_at=iso(customer.created_at),
+        revision=customer.revision + 1,
+    ).serialize()
+    return item
+
+
+def customer_of(user_id: str, raw: RawItem) -> Customer:
+    with intact(f"the customer of {user_id}"):
+        item = read_item(CustomerItem, raw)
+        return Customer(
+            user_id=user_id,
+            customer_id=item.customer_id,
+            live=item.live,
+            created_at=from_iso(item.created_at),
+            revision=whole(item.revision),
+        )
+
+
+# --- Subscription -----------------------------------------------------------------------------------------------------
+
+
+class SubscriptionItem(Model):
+    """The first attributes are those of its description; `ended` has the times by the ids of subscriptions."""
+
+    subscription_id = UnicodeAttribute(null=True)
+    status = UnicodeAttribute(null=True)
+    cancel_at_period_end = BooleanAttribute(null=True)
+    current_period_end = UnicodeAttribute(null=True)
+    started_at = UnicodeAttribute(null=True)
+    ended_at = UnicodeAttribute(null=True)
+    occurred_at = UnicodeAttribute(null=True)
+    event_id = UnicodeAttribute(null=True)
+    live = BooleanAttribute()
+    ended: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    checkout_id = UnicodeAttribute(null=True)
+    checkout_url = UnicodeAttribute(null=True)
+    checkout_expires_at = UnicodeAttribute(null=True)
+    checkouts = NumberAttribute()
+    revision = NumberAttribute()
+
+
+def _subscription_item(subscription: Subscription) -> RawItem:
+    told = subscription.described
+    item: RawItem = SubscriptionItem(
+        subscription_id=told.subscription_id if told else None,
+        status=told.status if told else None,
+        cancel_at_period_end=told.cancel_at_period_end if told else None,
+        current_period_end=_iso(told.current_period_end) if told else None,
+        started_at=_iso(told.started_at) if told else None,
+        ended_at=_iso(told.ended_at) if told else None,
+        occurred_at=_iso(told.occurred_at) if told else None,
+        event_id=told.event_id if told else None,
+        live=subscription.live,
+        ended={id_: iso(at) for id_, at in subscription.ended.items()},
+        checkout_id=subscription.checkout_id,
+        checkout_url=subscription.checkout_url,
+        checkout_expires_at=_iso(subscription.checkout_expires_at),
+        checkouts=subscription.checkouts,
+        revision=subscription.revision + 1,
+    ).serialize()
+    return item
+
+
+def subscription_of(user_id: str, raw: RawItem) -> Subscription:
+    """The subscription in an item. Raises CorruptLedgerError if it is damaged."""
+    with intact(f"the subscription of {user_id}"):
+        item = read_item(SubscriptionItem, raw)
+        described = None
+        if item.subscription_id is not None:
+            described = Described(
+                subscription_id=item.subscription_id,
+                status=item.status,
+                cancel_at_period_end=item.cancel_at_period_end,
+                current_period_end=_time(item.current_period_end),
+                started_at=from_iso(item.started_at),
+                ended_at=_time(item.ended_at),
+                occurred_at=from_iso(item.occurred_at),
+                event_id=item.event_id,
+            )
+        return Subscription(
+            user_id=user_id,
+            live=item.live,
+            described=described,
+            ended={id_: from_iso(at) for id_, at in item.ended.attribute_values.items()},
+            checkout_id=item.checkout_id,
+            checkout_url=item.checkout_url,
+            checkout_expires_at=_time(item.checkout_expires_at),
+            checkouts=whole(item.checkouts),
+            revision=whole(item.revision),
+        )
+
+
+# --- Event ------------------------------------------------------------------------------------------------------------
+
+
+class EventItem(Model):
+    type = UnicodeAttribute()
+    user_id = UnicodeAttribute(null=True)
+    subject = UnicodeAttribute(null=True)
+    occurred_at = UnicodeAttribute()
+    received_at = UnicodeAttribute()
+    quarantined = UnicodeAttribute(null=True)
+
+
+def _event_item(event: PaymentEvent) -> RawItem:
+    item: RawItem = EventItem(
+        type=event.type,
+        user_id=event.user_id,
+        subject=event.subject,
+        occurred_at=iso(event.occurred_at),
+        received_at=iso(event.received_at),
+        quarantined=event.quarantined,
+    ).serialize()
+    return item
+
+
+def event_of(event_id: str, raw: RawItem) -> PaymentEvent:
+    """The event in an item. Raises CorruptLedgerError if it is damaged."""
+    with intact(f"event {event_id}"):
+        item = read_item(EventItem, raw)
+        return PaymentEvent(
+            event_id=event_id,
+            type=item.type,
+            user_id=item.user_id,
+            subject=item.subject,
+            occurred_at=from_iso(item.occurred_at),
+            received_at=from_iso(item.received_at),
+            quarantined=item.quarantined,
+        )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return iso(moment) if moment is not None else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return from_iso(text) if text is not None else None

@@ -1,0 +1,251 @@
+"""Money that comes in, goes back or is disputed, and the credits that follow it.
+
+A purchase is our own row, written before the payment provider is asked. What the provider tells about its payment, in
+any order and any number of times, is only ever added to it: states rise, refunds and disputes are kept by their ids,
+and what was refunded altogether is the highest sum that was seen. So purchases that were told the same are the same,
+and the credits are worked out from the purchase, not from the event that came last.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from playground.domain.account import Account, Change, write_entry
+from playground.domain.credits import Deltas
+from playground.domain.entries import Entry, EntryType
+
+
+class PurchaseState(StrEnum):
+    OPEN = "open"
+    FAILED = "failed"  # an attempt to pay failed; another one may succeed
+    CANCELED = "canceled"
+    PAID = "paid"
+
+
+_STATES = tuple(PurchaseState)
+
+
+class Stage(IntEnum):
+    """Of a refund or a dispute: the highest that was seen counts, for events come in any order."""
+
+    OPEN = 1  # a refund on its way or made; a dispute that is not decided
+    KEPT = 2  # a dispute that was lost
+    GIVEN_BACK = 3  # a refund that failed; a dispute that was won
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A refund or a dispute of `amount` cents."""
+
+    amount: int
+    stage: Stage
+
+    def joined(self, other: "Claim | None") -> "Claim":
+        """What is known from both."""
+        return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """A pack that somebody wants, and what became of it.
+
+    `amount` is in cents. `payment_id` is the provider's name of the payment, once it is known; one purchase has one.
+    `refunded` is the highest sum of refunds that the provider named for the whole payment. `taken_refund` and
+    `taken_dispute` are credits that were taken back; `moves` counts the entries about that. `revision` is the store's.
+    """
+
+    purchase_id: str
+    user_id: str
+    pack: str
+    credits: int
+    amount: int
+    currency: str
+    live: bool
+    price_version: str
+    created_at: datetime
+    state: PurchaseState = PurchaseState.OPEN
+    payment_id: str | None = None
+    paid_at: datetime | None = None
+    granted: bool = False
+    refunded: int = 0
+    refunds: Mapping[str, Claim] = field(default_factory=dict)
+    disputes: Mapping[str, Claim] = field(default_factory=dict)
+    taken_refund: int = 0
+    taken_dispute: int = 0
+    moves: int = 0
+    revision: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.credits < 1 or self.amount < 1:
+            raise ValueError(f"{self.credits} credits for {self.amount} cents is no purchase")
+
+    # --- what is told about it ----------------------------------------------------------------------------------------
+
+    def reached(self, state: PurchaseState, at: datetime) -> "Purchase":
+        """At least in `state`. What is paid stays paid, whatever else is told later."""
+        if _STATES.index(state) <= _STATES.index(self.state):
+            return self
+        return replace(self, state=state, paid_at=at if state is PurchaseState.PAID else self.paid_at)
+
+    def with_refund(self, refund_id: str, claim: Claim) -> "Purchase":
+        return replace(self, refunds={**self.refunds, refund_id: claim.joined(self.refunds.get(refund_id))})
+
+    def with_dispute(self, dispute_id: str, claim: Claim) -> "Purchase":
+        return replace(self, disputes={**self.disputes, dispute_id: claim.joined(self.disputes.get(dispute_id))})
+
+    def with_refunded(self, amount: int) -> "Purchase":
+        """The provider says that `amount` cents were refunded altogether."""
+        return replace(self, refunded=max(self.refunded, amount))
+
+    # --- what follows -------------------------------------------------------------------------------------------------
+
+    @property
+    def amount_refunded(self) -> int:
+        """Cents. Refunds that are known by their ids count unless they failed; of the highest sum that was named, what
+        is not known to have failed."""
+        good = sum(claim.amount for claim in self.refunds.values() if claim.stage is not Stage.GIVEN_BACK)
+        failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
+        return min(max(good, self.refunded - failed), self.amount)
+
+    @property
+    def amount_disputed(self) -> int:
+        """Cents that are disputed, or lost that way, and not refunded."""
+        disputed = sum(claim.amount for claim in self.disputes.values() if claim.stage is not Stage.GIVEN_BACK)
+        return min(disputed, self.amount - self.amount_refunded)
+
+    @property
+    def due_for_refunds(self) -> int:
+        """Credits that refunds take back: ceil(credits × refunded ÷ amount)."""
+        return self._due(self.amount_refunded)
+
+    @property
+    def due_for_disputes(self) -> int:
+        """Credits that disputes take back beyond that."""
+        return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
+
+    def _due(self, cents: int) -> int:
+        return -(-self.credits * cents // self.amount)
+
+
+def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tuple[Purchase, Change]:
+    """Make the credits follow what is known of `purchase`: the purchase and the account afterwards, with the entries.
+
+    A paid purchase is granted once, and outstanding debt is taken from it first. Refunds and disputes take back what is
+    due and was not taken yet, and give back what was taken too much. Doing it again changes nothing.
+    """
+    if purchase.state is not PurchaseState.PAID:
+        return purchase, (account, ())
+    entries: list[Entry] = []
+    if not purchase.granted:
+        reason = f"{purchase.credits} credits bought"
+        account, entry = write_entry(
+            account,
+            EntryType.PURCHASE,
+            Deltas(purchased=purchase.credits),
+            business_key=f"purchase:{purchase.purchase_id}",
+            reason=reason,
+            now=now,
+            purchase_id=purchase.purchase_id,
+        )
+        account, repaid = _repay(account, purchase.purchase_id, "purchase", now)
+        entries += [entry, *repaid]
+        purchase = replace(purchase, granted=True)
+    refund = purchase.due_for_refunds - purchase.taken_refund
+    dispute = purchase.due_for_disputes - purchase.taken_dispute
+    # What comes back comes first, so that it is there for what is taken.
+    for credits_, type_ in sorted([(refund, EntryType.REFUND), (dispute, EntryType.DISPUTE)]):
+        if credits_:
+            purchase = replace(purchase, moves=purchase.moves + 1)
+            account, moved = _take_back(account, purchase, credits_, type_, now)
+            entries += moved
+    purchase = replace(purchase, taken_refund=purchase.due_for_refunds, taken_dispute=purchase.due_for_disputes)
+    return purchase, (account, tuple(entries))
+
+
+REASONS: Mapping[EntryType, tuple[str, str]] = {
+    EntryType.REFUND: ("Taken back for a refund", "Given back: a refund failed"),
+    EntryType.DISPUTE: ("Taken back for a dispute", "Given back: a dispute was won"),
+}
+
+
+def _take_back(account: Account, purchase: Purchase, credits_: int, type_: EntryType, now: datetime) -> Change:
+    """Take `credits_` from *purchased*, never what is held, or give them back if negative.
+
+    What is not there is lent first, in an entry of its own: the sum of the `debt` entries is the debt.
+    """
+    key = f"{type_.value}:{purchase.purchase_id}:{purchase.moves}"
+    entries: list[Entry] = []
+    missing = max(credits_ - min(account.buckets.purchased, account.available), 0)
+    if missing:
+        account = replace(account, debt=account.debt + missing)
+        account, entry = write_entry(
+            account,
+            EntryType.DEBT,
+            Deltas(purchased=missing),
+            business_key=f"debt:{key}",
+            reason="Owed: these credits were spent already",
+            now=now,
+            purchase_id=purchase.purchase_id,
+        )
+        entries.append(entry)
+    account, entry = write_entry(
+        account,
+        type_,
+        Deltas(purchased=-credits_),
+        business_key=key,
+        reason=REASONS[type_][credits_ < 0],
+        now=now,
+        purchase_id=purchase.purchase_id,
+    )
+    entries.append(entry)
+    if credits_ < 0:
+        account, repaid = _repay(account, purchase.purchase_id, key, now)
+        entries += repaid
+    return account, tuple(entries)
+
+
+def _repay(account: Account, purchase_id: str, cause: str, now: datetime) -> Change:
+    """Pay outstanding debt from what is there in *purchased*."""
+    repaid = min(account.debt, account.buckets.purchased, account.available)
+    if not repaid:
+        return account, ()
+    account = replace(account, debt=account.debt - repaid)
+    account, entry = write_entry(
+        account,
+        EntryType.DEBT,
+        Deltas(purchased=-repaid),
+        business_key=f"debt:{cause}:{purchase_id}:repaid",
+        reason="Outstanding debt paid",
+        now=now,
+        purchase_id=purchase_id,
+    )
+    return account, (entry,)
+
+
+# --- who pays, and what was told --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """Who a user is at the payment provider. One per user and mode."""
+
+    user_id: str
+    customer_id: str
+    live: bool
+    created_at: datetime
+    revision: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentEvent:
+    """An event of the provider that had an effect, or that must not have one. `quarantined`: why not."""
+
+    event_id: str
+    type: str
+    user_id: str | None
+    subject: str | None
+    occurred_at: datetime
+    received_at: datetime
+    quarantined: str | None = None
+    revision: int = field(default=0, compare=False)

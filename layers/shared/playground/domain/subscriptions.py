@@ -1,0 +1,195 @@
+"""PRPM+ paid through a subscription: what the payment provider tells of it, and the monthly credits that follow.
+
+Credits follow paid periods and nothing else: a status, a cancellation or its withdrawal moves none. A period is named
+by its number, counted from the anchor, so that it is granted once however often and late its invoice comes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from playground.domain.account import (
+    PLUS_ALLOWANCE,
+    Account,
+    Change,
+    Plan,
+    begin_plus,
+    cross_boundary,
+    period_key,
+    write_entry,
+)
+from playground.domain.calendar import boundary, instant
+from playground.domain.credits import Deltas
+from playground.domain.entries import Entry, EntryType
+
+TOLERANCE = timedelta(hours=12)  # by which a period of the provider may begin before our boundary
+MOST_PERIODS = 1200  # a hundred years of months
+MOST_ENDED = 50  # subscriptions of one user that are remembered as over
+ACTIVE = frozenset({"active", "trialing"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What one event says of a subscription. `ended_at` is set if it is over."""
+
+    subscription_id: str
+    status: str
+    cancel_at_period_end: bool
+    current_period_end: datetime | None
+    started_at: datetime
+    ended_at: datetime | None
+    occurred_at: datetime
+    event_id: str
+
+    @property
+    def rank(self) -> tuple[datetime, str, bool, datetime, str]:
+        """Of two descriptions the higher one is true: the later subscription, one that is over, the later event."""
+        return self.started_at, self.subscription_id, self.ended_at is not None, self.occurred_at, self.event_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A user's subscription. One item per user, also when there is none.
+
+    `described` is the highest description that came; `ended` has when subscriptions ended, by their ids. `checkout_*`:
+    a page of the provider that waits for the user; `checkouts` counts them. `revision` is the store's.
+    """
+
+    user_id: str
+    live: bool = False
+    described: Described | None = None
+    ended: Mapping[str, datetime] = field(default_factory=dict)
+    checkout_id: str | None = None
+    checkout_url: str | None = None
+    checkout_expires_at: datetime | None = None
+    checkouts: int = 0
+    revision: int = field(default=0, compare=False)
+
+    @property
+    def status(self) -> str:
+        return self.described.status if self.described is not None else "none"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    def open_checkout(self, now: datetime) -> str | None:
+        """The page that the user can still pay on."""
+        if self.checkout_url is None or self.checkout_expires_at is None or self.checkout_expires_at <= now:
+            return None
+        return self.checkout_url
+
+    def told(self, described: Described) -> "Subscription":
+        """With what an event says. Events may come in any order: nothing revives what is over, or replaces what is
+        newer."""
+        ended = dict(self.ended)
+        if described.ended_at is not None:
+            ended[described.subscription_id] = described.ended_at
+            ended = dict(sorted(ended.items(), key=lambda item: (item[1], item[0]))[-MOST_ENDED:])
+        higher = self.described is None or described.rank > self.described.rank
+        subscription = replace(self, ended=ended, described=described if higher else self.described)
+        if subscription.is_active:
+            subscription = replace(subscription, checkout_id=None, checkout_url=None, checkout_expires_at=None)
+        return subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidPeriod:
+    """A paid invoice: one period of a subscription. `started_at`: when the subscription began."""
+
+    subscription_id: str
+    period_start: datetime
+    started_at: datetime
+
+
+def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None, now: datetime) -> Change | None:
+    """Grant the credits of a paid period, once; None if there is nothing (more) to do.
+
+    The account must have been advanced to `now`. The first period of a subscription that the account does not know
+    starts the plan at the subscription's own beginning, so that its boundaries are the provider's. A period that is
+    current gives the month's credits; the one before it what is left of them, as rollover; an older one nothing, for
+    its credits would be over. A period that has not begun is granted at its boundary. `ended_at`: the subscription is
+    over since then, so the credits that its end removes are not given.
+    """
+    began: tuple[Entry, ...] = ()
+    if account.subscription_id != paid.subscription_id:
+        if account.subscription_id is not None and account.anchor is not None and paid.started_at < account.anchor:
+            return None  # of a subscription before the present one
+        account, began = _begin(account, paid, now)
+    assert account.anchor is not None
+    anchor = account.anchor
+    number, present = period_number(anchor, paid.period_start + TOLERANCE), period_number(anchor, now)
+    if number in account.paid_periods:
+        return None
+    account = replace(account, paid_periods=_noted(account.paid_periods, number, present))
+    over = ended_at is not None and ended_at < boundary(anchor, number + 1)
+    deltas, reason = Deltas(), ""
+    if number == present and not over:
+        deltas, reason = Deltas(monthly=PLUS_ALLOWANCE), "PRPM+ credits of this month"
+    elif number == present - 1 and not over:
+        room = max(PLUS_ALLOWANCE - account.buckets.rollover, 0)
+        deltas, reason = Deltas(rollover=room), "PRPM+ credits of last month, paid late"
+        account = replace(account, period=present, due_at=account.due_at or boundary(anchor, present + 1))
+    granted: tuple[Entry, ...] = ()
+    if deltas != Deltas():
+        key = period_key(account, number, "monthly")
+        account, entry = write_entry(account, EntryType.MONTHLY, deltas, business_key=key, reason=reason, now=now)
+        granted = (entry,)
+    if ended_at is not None:
+        account, removed = end_plus(account, ended_at=ended_at, now=now)
+        granted += removed
+    return account, began + granted
+
+
+def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
+    """End the plan as of `ended_at`: what is unused of that month is removed, rollover from before lives to its expiry.
+
+    The account must have been advanced to `now`. What is held is not removed; what comes back of it goes at the next
+    boundary. If a boundary has passed since, the unused credits of that month are rollover by now, and are removed from
+    there. Does nothing to a free account.
+    """
+    if account.plan is not Plan.PLUS or account.anchor is None:
+        return account, ()
+    passed = period_number(account.anchor, now) - period_number(account.anchor, ended_at)
+    buckets = account.buckets
+    monthly = min(buckets.monthly, account.available)
+    rollover = min(buckets.rollover, account.available - monthly) if passed == 1 else 0
+    period = account.period
+    account = replace(account, plan=Plan.FREE, allowance=0, entitled_until=instant(min(ended_at, now)))
+    entries: tuple[Entry, ...] = ()
+    if monthly or rollover:
+        account, entry = write_entry(
+            account,
+            EntryType.EXPIRE,
+            Deltas(monthly=-monthly, rollover=-rollover),
+            business_key=period_key(account, period, "end"),
+            reason="PRPM+ has ended",
+            now=now,
+        )
+        entries = (entry,)
+    left = account.buckets.monthly or account.buckets.rollover
+    return replace(account, due_at=account.due_at if left else None), entries
+
+
+def period_number(anchor: datetime, moment: datetime) -> int:
+    """The number of the period that `moment` is in; 0 for what is before the anchor."""
+    number = max((moment.year - anchor.year) * 12 + moment.month - anchor.month, 0)
+    return number if number == 0 or boundary(anchor, number) <= moment else number - 1
+
+
+def _begin(account: Account, paid: PaidPeriod, now: datetime) -> Change:
+    """The plan of this subscription, from its beginning up to `now`, with nothing granted yet."""
+    account, ended = end_plus(account, ended_at=now, now=now)
+    account = begin_plus(account, anchor=paid.started_at, subscription_id=paid.subscription_id)
+    entries = [*ended]
+    for _ in range(MOST_PERIODS):
+        if not account.is_due(now):
+            return account, tuple(entries)
+        account, crossed = cross_boundary(account)
+        entries += crossed
+    raise ValueError(f"a subscription since {paid.started_at} has boundaries without end")
+
+
+def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:
+    """`periods` with `number`, as far as they can still matter."""
+    return tuple(sorted({*(period for period in periods if period >= present - 1), number}))
