@@ -14,7 +14,7 @@ endef
 
 # Who wants something done for whom, and why. Make has no way to quote what is in a variable, so the shell does it.
 ORDER = "$$USER_" --ref "$$REF_" $(if $(value REASON),--reason "$$REASON_") $(if $(value BY),--by "$$BY_") $(if $(NEW),--new)
-grant plan: export USER_ = $(value USER)
+grant plan export erase: export USER_ = $(value USER)
 grant plan: export REF_ = $(value REF)
 grant plan: export REASON_ = $(value REASON)
 grant plan: export BY_ = $(value BY)
@@ -78,6 +78,18 @@ grant: ## give credits, once per reference (USER=alice CREDITS=50 REASON="..." R
 plan: ## begin, prolong or end a plan (USER=acme PLAN=plus|free UNTIL=2027-12-31 REF=contract-7)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.plan $(ORDER) --plan '$(PLAN)' $(if $(UNTIL),--until '$(UNTIL)')
+
+export: ## print everything that is kept of a user, as JSON (USER=alice)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.export "$$USER_"
+
+erase: ## forget a user; the books stay under a pseudonym (USER=alice YES=1)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.erase $(if $(YES),--yes) "$$USER_"
+
+bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m bench.reset $(ARGS)
 
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)

@@ -107,7 +107,7 @@ class DynamoAudit:
                     fields=run,
                     entry=found.get(entry) if entry is not None else None,
                     session=found.get(session) if session is not None else None,
-                    turn=_with_texts(turns[turn]) if turn is not None and turn in turns else None,
+                    turn=with_texts(turns[turn]) if turn is not None and turn in turns else None,
                     stray_turn=None
                     if run.get("status") == RunStatus.SETTLED
                     else self._stray_turn(run.get("session_id"), run_id),
@@ -220,7 +220,7 @@ def plain(value: Any) -> object:
     return Unreadable(f"of type {', '.join(value)}" if isinstance(value, dict) else "nothing that is known")
 
 
-def _with_texts(turn: Fields) -> Fields:
+def with_texts(turn: Fields) -> Fields:
     """A turn with its texts unpacked, or Unreadable where that fails."""
     packed = turn.get("packed")
     if not isinstance(packed, list):

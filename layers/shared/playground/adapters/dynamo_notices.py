@@ -18,6 +18,7 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_payments import event_of
 from playground.adapters.dynamo_store import DynamoStore, Key, Put, RawItem, TransactionRefused
 from playground.domain.calendar import from_iso, iso
+from playground.domain.erasure import is_pseudonym
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_payment_event, of_run
 from playground.usecases.publish_notices import Record
@@ -84,6 +85,8 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
     user_id = pk.removeprefix(items.user_pk(""))
     if pk == user_id:
         return ()
+    if is_pseudonym(user_id) or items.ERASING in after or items.ERASING in (before or {}):
+        return ()  # nobody's any more
     kind = sk.partition("#")[0]
     if before is not None:
         if kind != "ACCOUNT":

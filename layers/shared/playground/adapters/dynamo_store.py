@@ -90,6 +90,21 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """A whole item, in place of whatever is there, if `condition` allows it."""
+
+    key: Key
+    item: RawItem
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: Key
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """A whole item in the place of the one that was read, which had `revision`; 0: there was none; None: of whatever is
     there, but with `same`, only if that attribute of it, if there is an item, has the value that it has in `item`."""
@@ -98,6 +113,11 @@ class Save:
     item: RawItem
     revision: int | None
     same: str | None = None
+
+
+Write = Put | Replace | Update | Delete | Save
+
+MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +251,29 @@ class DynamoStore:
         item: RawItem = self._write("UpdateItem", arguments)["Attributes"]
         return item
 
-    def transact(self, *writes: Put | Update | Save) -> None:
+    def transact(self, *writes: Write) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
         self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
 
-    def _transact_item(self, write: Put | Update | Save) -> dict[str, Any]:
+    def delete_all(self, keys: Sequence[Key]) -> None:
+        """Remove items, whatever they are. Not one moment: when it raises, some may be gone."""
+        self._batch([(key.table, {"DeleteRequest": {"Key": key.raw}}) for key in keys])
+
+    def put_all(self, items: Mapping[Key, RawItem]) -> None:
+        """Write items over whatever is there. Not one moment: when it raises, some may be written."""
+        self._batch([(key.table, {"PutRequest": {"Item": {**item, **key.raw}}}) for key, item in items.items()])
+
+    def _batch(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        for start in range(0, len(requests), MOST_IN_A_BATCH):
+            wanted: dict[str, list[dict[str, Any]]] = {}
+            for table, request in requests[start : start + MOST_IN_A_BATCH]:
+                wanted.setdefault(table, []).append(request)
+            for _ in self.backoff:
+                wanted = dict(self._write("BatchWriteItem", {"RequestItems": wanted}).get("UnprocessedItems") or {})
+                if not wanted:
+                    break
+
+    def _transact_item(self, write: Write) -> dict[str, Any]:
         if isinstance(write, Put):
             return {
                 "Put": {
@@ -251,11 +289,16 @@ class DynamoStore:
             write.key.table,
             write.key.pk,
             write.key.sk,
-            actions=write.actions,
+            actions=write.actions if isinstance(write, Update) else None,
             condition=write.condition,
             return_values_on_condition_failure="ALL_OLD",
         )
-        return {"Update": arguments}
+        if isinstance(write, Update):
+            return {"Update": arguments}
+        if isinstance(write, Delete):
+            return {"Delete": arguments}
+        del arguments["Key"]
+        return {"Put": {**arguments, "Item": {**write.item, **write.key.raw}}}
 
     def _save(self, write: Save) -> dict[str, Any]:
         put: dict[str, Any] = {"TableName": write.key.table, "Item": {**write.item, **write.key.raw}}

@@ -55,6 +55,17 @@ class ReferenceUsedError(PlaygroundError):
         )
 
 
+class ReferenceForgottenError(PlaygroundError):
+    """This reference was used, and its entry is gone: the account was erased since."""
+
+    code: ClassVar[str] = "reference_used"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This reference was used before the account was erased. Nothing was done; use a new reference."
+        )
+
+
 class StripeManagedError(PlaygroundError):
     """The plan belongs to a subscription: Stripe decides when it begins and ends."""
 
@@ -155,4 +166,4 @@ def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
                 return entry
         if before is None:
             break
-    raise LookupError(f"{user_id} has no entry of {key}")
+    raise ReferenceForgottenError
