@@ -34,9 +34,10 @@ CONVERSATION = {
 }
 
 DESCRIPTION = """\
-Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices, purchases,
-customers, subscriptions, what payments and their events say of the user, and conversations with all their turns, shares
-and votes. Reads only; the account can be used meanwhile, and what changes meanwhile may be in it as it was or as it is.
+Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
+purchases, customers, subscriptions, what payments and their events say of the user, and conversations with all their
+turns, shares and votes. Reads only; the account can be used meanwhile, and what changes meanwhile may be in it as it
+was or as it is.
 """
 EPILOG = f"""\
 {WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables: what does not lie under the user's own key is found
