@@ -47,11 +47,13 @@ class EventSources:
         *,
         show: ShowLine = quiet,
         schedules: bool = True,
+        retry_seconds: int = RETRY_SECONDS,
     ) -> None:
         self._description = description
         self._endpoint_url = endpoint_url
         self._invoke = invoke
         self._show = show
+        self._retry_seconds = retry_seconds
         self._stopping = threading.Event()
         work: list[tuple[str, Callable[[], None]]] = []
         for source in description.queue_sources:
@@ -120,7 +122,7 @@ class EventSources:
         for message in messages:
             where = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
             if message["MessageId"] in failed:
-                sqs.change_message_visibility(**where, VisibilityTimeout=RETRY_SECONDS)
+                sqs.change_message_visibility(**where, VisibilityTimeout=self._retry_seconds)
             else:
                 sqs.delete_message(**where)
 

@@ -10,7 +10,6 @@ import pytest
 from local.resources import client
 from local.template import ACCOUNT, REGION, Description
 from playground.adapters import dynamo_items as items
-from playground.domain.account import start_plus
 from playground.domain.calendar import boundary
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
@@ -87,9 +86,7 @@ def test_rollover_is_told_once_though_every_night_asks(world: World, listener: L
         eventually(lambda: world.messages("AccountWork") == 0)
     eventually(lambda: ("rollover.expiring", 200) in listener.of(user))
 
-    world.ledger.change(
-        "last", lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="k", now=NOW
-    )
+    world.subscribed("last", NOW)
     eventually(lambda: len(listener.of("last")) == 2)  # by now everything before has come through
     assert listener.of(user).count(("rollover.expiring", 200)) == 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_notices import notice_item, notice_of, notices_of, record_of
@@ -298,8 +299,6 @@ def test_the_first_entry_that_was_not_taken_is_named(fails: tuple[int, ...], pla
 
 
 def test_a_bus_out_of_reach_is_unavailable() -> None:
-    from botocore.exceptions import EndpointConnectionError
-
     class Gone:
         def put_events(self, **_arguments: Any) -> Any:
             raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
