@@ -92,7 +92,9 @@ def test_a_plan_that_is_on_is_prolonged_without_a_grant() -> None:
 
     assert after.account.entitled_until is None
     assert after.account.anchor == NOW
-    assert [kind for kind, amount in kinds(ledger) if kind == "monthly"] == ["monthly"] * 6
+    assert [kind for kind, amount in kinds(ledger) if kind == "monthly"] == [
+        "monthly"
+    ] * 7  # the first, and six boundaries
     assert ledger.account("alice", NOW + 3 * YEAR).plan is Plan.PLUS
 
 
