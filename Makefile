@@ -12,8 +12,16 @@ define bootstrap
 done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
+# Who wants something done for whom, and why. Make has no way to quote what is in a variable, so the shell does it.
+ORDER = "$$USER_" --ref "$$REF_" $(if $(value REASON),--reason "$$REASON_") $(if $(value BY),--by "$$BY_") $(if $(NEW),--new)
+grant plan export erase: export USER_ = $(value USER)
+grant plan: export REF_ = $(value REF)
+grant plan: export REASON_ = $(value REASON)
+grant plan: export BY_ = $(value BY)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo pay import openapi audit moderate sweep-texts bench crash-matrix \
+.PHONY: help run test check build deploy token invoke demo pay import openapi audit grant plan export erase moderate \
+	sweep-texts bench bench-reset crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -48,9 +56,9 @@ token: ## print a token for a user (USER=alice DAYS=30)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.make_token $(if $(DAYS),--days '$(DAYS)') '$(USER)'
 
-invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.json)
+invoke: ## call one function of the running stack (FN=run EVENT=events/run/ok.json AT=time)
 	$(call bootstrap,dev)
-	@exec $(PYTHON) -m local.invoke '$(FN)' '$(EVENT)'
+	@exec $(PYTHON) -m local.invoke $(if $(AT),--at '$(AT)') '$(FN)' '$(EVENT)'
 
 demo: ## show the main job from end to end against the running stack
 	$(call bootstrap,dev engine)
@@ -75,6 +83,26 @@ moderate: ## decide about shared conversations that were reported (DO=list, or D
 sweep-texts: ## find texts in the content bucket that no turn names (DELETE=1 removes them)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.sweep_texts $(if $(DELETE),--delete)
+
+grant: ## give credits, once per reference (USER=alice CREDITS=50 REASON="..." REF=ticket-123)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.grant $(ORDER) --credits '$(CREDITS)'
+
+plan: ## begin, prolong or end a plan (USER=acme PLAN=plus|free UNTIL=2027-12-31 REF=contract-7)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.plan $(ORDER) --plan '$(PLAN)' $(if $(UNTIL),--until '$(UNTIL)')
+
+export: ## print everything that is kept of a user, as JSON (USER=alice)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.export "$$USER_"
+
+erase: ## forget a user; the books stay under a pseudonym (USER=alice YES=1)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.erase $(if $(YES),--yes) "$$USER_"
+
+bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m bench.reset $(ARGS)
 
 bench: ## measure round trips, write units and latency under conflicts
 	$(call bootstrap,dev engine)

@@ -5,16 +5,10 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError
-
-from local.engine import CREDENTIALS
-from local.settings import state_dir
-from local.state_file import read_state
+from local.where import WHERE, NowhereError, add_tables, cause, tables
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.prices import load_prices
 from playground.domain.audit import Audited
 from playground.domain.errors import PlaygroundError
@@ -28,16 +22,12 @@ Work everything that is stored of an account out again, from its first entry, an
 their hashes and their chain, balances, holds, receipts, charges, turns, sessions. Reads only; the account can be used
 meanwhile.
 """
-EPILOG = """\
+EPILOG = f"""\
 which accounts:
   USER audits one, --all audits every account there is. That begins with a scan of the whole table, which on AWS costs
   as much as reading all of it: nothing that is done for each request.
 
-where:
-  By default the stack that `make run` has started, which it finds in STATE_DIR/stack.json (STATE_DIR: .local).
-  With --ledger-table and --sessions-table a deployed one. Their names are the outputs LedgerTableName and
-  SessionsTableName of the stack; credentials and region are found as by the AWS CLI (AWS_PROFILE, AWS_REGION, ...).
-  Needed are dynamodb:GetItem, BatchGetItem, Query and, for --all, Scan.
+{WHERE}  Needed are dynamodb:GetItem, BatchGetItem, Query and, for --all, Scan.
 
 output:
   One line for an account that is fine:    alice: 12 entries, balance 43, held 0, chain holds
@@ -82,21 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("user", metavar="USER", nargs="?", help="whose account")
     parser.add_argument("--all", action="store_true", help="every account")
-    parser.add_argument("--ledger-table", help="name of the ledger's table in a deployed stack")
-    parser.add_argument("--sessions-table", help="name of the sessions' table in a deployed stack")
+    add_tables(parser)
     options = parser.parse_args(arguments)
     if bool(options.user) == options.all:
         parser.error("which account? either USER or --all")
-    if (options.ledger_table is None) != (options.sessions_table is None):
-        parser.error("--ledger-table and --sessions-table belong together")
     try:
-        with archive(options.ledger_table, options.sessions_table) as stored:
+        with tables(parser, options) as found:
+            stored = DynamoAudit(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
             audit_account = AuditAccount(stored, load_prices())
             return everybody(stored, audit_account) if options.all else one(audit_account, options.user)
-    except CannotAuditError as error:
+    except (CannotAuditError, NowhereError) as error:
         print(error, file=sys.stderr)
     except PlaygroundError as error:
-        print(f"{error.message}{_cause(error)}", file=sys.stderr)
+        print(f"{error.message}{cause(error)}", file=sys.stderr)
     return 2
 
 
@@ -120,7 +108,7 @@ def everybody(archive: DynamoAudit, audit_account: AuditAccount) -> int:
             audited = future.result()
         except PlaygroundError as error:
             tally.failed += 1
-            print(f"{user_id}: could not be read: {error.message}{_cause(error)}", file=sys.stderr)
+            print(f"{user_id}: could not be read: {error.message}{cause(error)}", file=sys.stderr)
         else:
             tally.damaged += not audited.fine
             print(report(audited))
@@ -160,39 +148,6 @@ def report(audited: Audited) -> str:
     if audited.omitted:
         lines.append(f"  and {audited.omitted} more")
     return "\n".join(lines)
-
-
-@contextmanager
-def archive(ledger_table: str | None, sessions_table: str | None) -> Iterator[DynamoAudit]:
-    """What is stored on this machine, or, with names of tables, in a deployed stack. Raises CannotAuditError."""
-    if ledger_table is not None and sessions_table is not None:
-        connection = connect()
-    else:
-        folder = state_dir()
-        state = read_state(folder)
-        if state is None:
-            raise CannotAuditError(
-                f"no stack is running with its state in {folder}: start one with `make run`, or name the tables of a "
-                "deployed one with --ledger-table and --sessions-table"
-            )
-        ledger_table, sessions_table = state["tables"]["LedgerTable"], state["tables"]["SessionsTable"]
-        connection = connect(CREDENTIALS["AWS_REGION"], state["engine_url"])
-        # Of the store on this machine, never the developer's own.
-        connection.session.set_credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-    store = DynamoStore(connection, [ledger_table, sessions_table])
-    try:
-        client = connection.client  # made here: PynamoDB makes one for the thread that asks first
-    except BotoCoreError as error:
-        raise CannotAuditError(str(error)) from None
-    try:
-        yield DynamoAudit(store, ledger_table=ledger_table, sessions_table=sessions_table)
-    finally:
-        client.close()
-
-
-def _cause(error: BaseException) -> str:
-    """What the store said, for an operator who can do something about it."""
-    return f" ({error.__cause__})" if error.__cause__ else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The store of the laptop stack: DynamoDB, S3 and Secrets Manager in one process, with checkpoints.
+"""The store of the laptop stack: DynamoDB, S3, SQS, EventBridge, Secrets Manager in one process, with checkpoints.
 
     .venv-engine/bin/python -P local/leash.py local/engine_server.py [--port N] [--state-dir FOLDER]
 
@@ -29,12 +29,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("dynamodb", "dynamodbstreams", "s3", "secretsmanager")
+SERVICES = ("dynamodb", "dynamodbstreams", "events", "s3", "secretsmanager", "sqs")
 INTERVAL = 0.25  # seconds between a change and its checkpoint
 DUTY = 5  # a checkpoint of 1 s is followed by at least 5 s without one
 LOCK_SECONDS = 3.0
 STOP_SECONDS = 5.0  # for answers under way when we are asked to stop
-READ_VERBS = ("BatchGet", "Describe", "Get", "List", "Query", "Scan", "TransactGet")
+# Asking a queue for messages changes something only until they are visible again: no reason for a checkpoint.
+READ_VERBS = ("BatchGet", "Describe", "Get", "List", "Query", "Receive", "Scan", "TransactGet")
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTROL_PATHS = ("/_ministack", "/_localstack")
 

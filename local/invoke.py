@@ -1,7 +1,7 @@
 """Calls one function of the running stack with an event from a file: `make invoke FN=run EVENT=events/run/ok.json`.
 
 Anywhere in the file `{{token}}` stands for a fresh token of the user demo, `{{token:alice}}` for one of alice, so
-that the files stay valid.
+that the files stay valid. AT replaces the time `at` of an event for scheduled work: `AT=2027-01-31T00:00:00Z`.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def main() -> int:
     )
     parser.add_argument("function", help="run, or RunFunction")
     parser.add_argument("event", type=Path, help="a JSON file; {{token}} and {{token:alice}} in it become tokens")
+    parser.add_argument("--at", help="the time of scheduled work, instead of that in the file: 2027-01-31T00:00:00Z")
     arguments = parser.parse_args()
     folder = state_dir()
     state = read_state(folder)
@@ -49,6 +50,11 @@ def main() -> int:
     except ValueError as error:
         print(f"{arguments.event} is not JSON: {error}", file=sys.stderr)
         return 1
+    if arguments.at:
+        if not isinstance(event, dict) or "at" not in event:
+            print(f"{arguments.event} has no time `at` that AT could replace", file=sys.stderr)
+            return 1
+        event["at"] = arguments.at
     return call(str(state["runtime_url"]), arguments.function, event)
 
 

@@ -1,16 +1,17 @@
-"""Tables, buckets and secrets of the template, made in the store. Every call may be repeated."""
+"""Tables, buckets, queues, buses and secrets of the template, made in the store. Every call may be repeated."""
 
 import json
 import secrets
 import string
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from local.engine import CREDENTIALS
-from local.template import REGION, Bucket, Description, Secret, Table
+from local.template import ACCOUNT, REGION, Bucket, Bus, Description, Queue, Secret, Table
 
 # What CreateTable takes of a table's properties; the rest (backups, encryption, tags) means nothing on a laptop.
 TABLE_PROPERTIES = (
@@ -55,6 +56,8 @@ def create_resources(description: Description, endpoint_url: str, values: Mappin
     dynamodb = client("dynamodb", endpoint_url)
     s3 = client("s3", endpoint_url)
     secretsmanager = client("secretsmanager", endpoint_url)
+    sqs = client("sqs", endpoint_url)
+    events = client("events", endpoint_url)
     try:
         for table in description.tables.values():
             _table(dynamodb, table)
@@ -62,8 +65,12 @@ def create_resources(description: Description, endpoint_url: str, values: Mappin
             _bucket(s3, bucket)
         for secret in description.secrets.values():
             _secret(secretsmanager, secret, (values or {}).get(secret.logical_id))
+        for queue in sorted(description.queues.values(), key=lambda queue: queue.redrive is not None):
+            _queue(sqs, queue, description)  # those that others give their failures to come first
+        for bus in description.buses.values():
+            _bus(events, bus)
     finally:
-        for each in (dynamodb, s3, secretsmanager):
+        for each in (dynamodb, s3, secretsmanager, sqs, events):
             each.close()
 
 
@@ -106,6 +113,27 @@ def _bucket(s3: Any, bucket: Bucket) -> None:
         s3.create_bucket(Bucket=bucket.name)
     if bucket.versioned and s3.get_bucket_versioning(Bucket=bucket.name).get("Status") != "Enabled":
         s3.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+
+
+def _queue(sqs: Any, queue: Queue, description: Description) -> None:
+    attributes = {
+        "VisibilityTimeout": str(queue.visibility_timeout),
+        "MessageRetentionPeriod": str(queue.retention),
+    }
+    if queue.redrive is not None:
+        failures, times = queue.redrive
+        target = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{description.queues[failures].name}"
+        attributes["RedrivePolicy"] = json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": times})
+    names = {found.rpartition("/")[2] for found in sqs.list_queues().get("QueueUrls", ())}
+    if queue.name not in names:
+        sqs.create_queue(QueueName=queue.name, Attributes=attributes)
+    else:
+        sqs.set_queue_attributes(QueueUrl=queue.url, Attributes=attributes)
+
+
+def _bus(events: Any, bus: Bus) -> None:
+    with suppress(events.exceptions.ResourceAlreadyExistsException):
+        events.create_event_bus(Name=bus.name)
 
 
 def _secret(secretsmanager: Any, secret: Secret, value: str | None) -> None:

@@ -3,7 +3,7 @@
 | port   | what                                                                       |
 | ------ | -------------------------------------------------------------------------- |
 | PORT   | the API, as template.yaml describes it (default 3000)                       |
-| PORT+1 | the store: DynamoDB, S3, Secrets Manager                                    |
+| PORT+1 | the store: DynamoDB, S3, SQS, EventBridge, Secrets Manager                  |
 | PORT+2 | a stand-in for Claude, unless ANTHROPIC_API_KEY is set                      |
 | PORT+3 | the functions: Lambda's Runtime API and Invoke API                          |
 | PORT+4 | a stand-in for Stripe, unless STRIPE_SECRET_KEY is set                     |
@@ -30,6 +30,7 @@ from typing import Any
 
 from local.backend import Backend
 from local.engine import CREDENTIALS, Engine
+from local.event_sources import EventSources
 from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
@@ -147,6 +148,9 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     )
     parts.callback(backend.stop)
     backend.start()
+    sources = EventSources(description, engine.endpoint_url, backend.invoke, show=show_line)
+    parts.callback(sources.stop)
+    sources.start()
     parts.callback(remove_state, settings.state_dir)
     write_state(settings.state_dir, state(settings, description, backend, engine))
     token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
@@ -262,6 +266,8 @@ def state(settings: Settings, description: Description, backend: Backend, engine
         "tables": {table.logical_id: table.name for table in description.tables.values()},
         "buckets": {bucket.logical_id: bucket.name for bucket in description.buckets.values()},
         "secrets": {secret.logical_id: secret.name for secret in description.secrets.values()},
+        "queues": {queue.logical_id: queue.url for queue in description.queues.values()},
+        "buses": {bus.logical_id: bus.name for bus in description.buses.values()},
         "functions": {
             function.logical_id: {"short_name": function.short_name, "environment": dict(function.environment)}
             for function in description.functions.values()

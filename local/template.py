@@ -31,6 +31,7 @@ DEFAULT_INTEGRATION_TIMEOUT = 29.0  # seconds: API Gateway's limit for a REST in
 LOCAL_CODE = "s3://local/"  # the translator insists on S3 addresses; the key is the resource's own name
 
 FUNCTION = "AWS::Lambda::Function"
+EVENT_SOURCE = "AWS::Lambda::EventSourceMapping"
 
 
 class TemplateError(Exception):
@@ -123,6 +124,61 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    logical_id: str
+    name: str
+    visibility_timeout: int  # seconds
+    retention: int  # seconds
+    redrive: tuple[str, int] | None  # logical id of the queue for what failed, and after how many times
+
+    @property
+    def url(self) -> str:
+        """As on AWS; the store looks at the end of it only."""
+        return queue_url(self.logical_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    logical_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSource:
+    """A queue whose messages start a function."""
+
+    function: str  # logical id, as are the others
+    queue: str
+    batch_size: int
+    concurrency: int
+    partial: bool  # whether the function says which messages failed
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSource:
+    """A table whose changes start a function, in their order."""
+
+    function: str
+    table: str
+    batch_size: int
+    attempts: int
+    bisect: bool
+    partial: bool
+    failures: str | None  # the queue for what was given up
+    patterns: tuple[Mapping[str, Any], ...]  # a record that none of them matches is left out
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    name: str
+    function: str
+    expression: str
+    input: str
+    attempts: int
+    failures: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     parameters: Mapping[str, str]
     functions: Mapping[str, Function]
@@ -130,6 +186,11 @@ class Description:
     tables: Mapping[str, Table]
     buckets: Mapping[str, Bucket]
     secrets: Mapping[str, Secret]
+    queues: Mapping[str, Queue]
+    buses: Mapping[str, Bus]
+    queue_sources: tuple[QueueSource, ...]
+    stream_sources: tuple[StreamSource, ...]
+    schedules: tuple[Schedule, ...]
 
     def function(self, name: str) -> Function | None:
         """A function by any of its names."""
@@ -149,6 +210,8 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> De
         for logical_id, resource in resources.items()
         if resource["Type"] in _READERS and resolver.condition(resource.get("Condition"))
     }
+    names = {physical_name(name): name for name in resources}
+    sources = [p for _, p in _of(present, EVENT_SOURCE)]
     return Description(
         parameters=values,
         functions={name: _function(name, p, folders) for name, p in _of(present, FUNCTION)},
@@ -156,6 +219,11 @@ def read_template(path: Path, parameters: Mapping[str, str] | None = None) -> De
         tables={name: Table(name, physical_name(name), p) for name, p in _of(present, "AWS::DynamoDB::Table")},
         buckets={name: _bucket(name, p) for name, p in _of(present, "AWS::S3::Bucket")},
         secrets={name: _secret(name, p) for name, p in _of(present, "AWS::SecretsManager::Secret")},
+        queues={name: _queue(name, p, names) for name, p in _of(present, "AWS::SQS::Queue")},
+        buses={name: Bus(name, p["Name"]) for name, p in _of(present, "AWS::Events::EventBus")},
+        queue_sources=tuple(_queue_source(p, names) for p in sources if ":sqs:" in p["EventSourceArn"]),
+        stream_sources=tuple(_stream_source(p, names) for p in sources if ":sqs:" not in p["EventSourceArn"]),
+        schedules=tuple(_schedule(name, p, names) for name, p in _of(present, "AWS::Scheduler::Schedule")),
     )
 
 
@@ -168,6 +236,10 @@ def physical_name(logical_id: str) -> str:
     return f"{STACK_NAME}-{logical_id}"
 
 
+def queue_url(logical_id: str) -> str:
+    return f"https://sqs.{REGION}.{PSEUDO_PARAMETERS['AWS::URLSuffix']}/{ACCOUNT}/{physical_name(logical_id)}"
+
+
 def bucket_name(logical_id: str) -> str:
     return physical_name(logical_id).lower()
 
@@ -178,8 +250,12 @@ _READERS = frozenset(
         "AWS::ApiGateway::RestApi",
         "AWS::ApiGateway::Stage",
         "AWS::DynamoDB::Table",
+        "AWS::Events::EventBus",
         "AWS::S3::Bucket",
+        "AWS::SQS::Queue",
+        "AWS::Scheduler::Schedule",
         "AWS::SecretsManager::Secret",
+        EVENT_SOURCE,
     }
 )
 
@@ -371,6 +447,10 @@ class _Resolver:
                 return name
             case "AWS::ApiGateway::RestApi":
                 return name.lower()
+            case "AWS::SQS::Queue":
+                return queue_url(name)
+            case "AWS::Events::EventBus":
+                return self.resolve(self.resources[name]["Properties"]["Name"], name)
             case _:
                 return physical_name(name)
 
@@ -387,6 +467,11 @@ class _Resolver:
         }
         if attribute == "Arn" and kind in arns:
             return arns[kind]
+        if attribute == "Arn" and kind == "AWS::Events::EventBus":
+            return f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{self._ref(name, where)}"
+        # A real stream's ARN ends with the time at which it was made; who reads it here asks the store for that.
+        if attribute == "StreamArn" and kind == "AWS::DynamoDB::Table":
+            return f"{arns[kind]}/stream/local"
         # The random end of a real secret's ARN is not known before it exists; the store takes an ARN without it.
         if attribute == "Id" and kind == "AWS::SecretsManager::Secret":
             return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{physical_name(name)}"
@@ -539,4 +624,61 @@ def _secret(logical_id: str, properties: Mapping[str, Any]) -> Secret:
         physical_name(logical_id),
         value=value if value is None or isinstance(value, str) else json.dumps(value),
         generate=properties.get("GenerateSecretString"),
+    )
+
+
+def _queue(logical_id: str, properties: Mapping[str, Any], names: Mapping[str, str]) -> Queue:
+    redrive = properties.get("RedrivePolicy")
+    return Queue(
+        logical_id,
+        physical_name(logical_id),
+        visibility_timeout=int(properties.get("VisibilityTimeout", 30)),
+        retention=int(properties.get("MessageRetentionPeriod", 345_600)),
+        redrive=(_named(redrive["deadLetterTargetArn"], names), int(redrive["maxReceiveCount"])) if redrive else None,
+    )
+
+
+def _named(arn: str, names: Mapping[str, str]) -> str:
+    """The logical id of a queue, table or function by its ARN or physical name."""
+    name = arn.rpartition(":")[2].removeprefix("table/").partition("/")[0]
+    if name not in names:
+        raise TemplateError(f"{arn} is nothing of this template")
+    return names[name]
+
+
+def _queue_source(properties: Mapping[str, Any], names: Mapping[str, str]) -> QueueSource:
+    return QueueSource(
+        function=_named(properties["FunctionName"], names),
+        queue=_named(properties["EventSourceArn"], names),
+        batch_size=int(properties.get("BatchSize", 10)),
+        concurrency=int(properties.get("ScalingConfig", {}).get("MaximumConcurrency", 5)),
+        partial="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", ()),
+    )
+
+
+def _stream_source(properties: Mapping[str, Any], names: Mapping[str, str]) -> StreamSource:
+    failures = properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+    filters = properties.get("FilterCriteria", {}).get("Filters", ())
+    return StreamSource(
+        function=_named(properties["FunctionName"], names),
+        table=_named(properties["EventSourceArn"], names),
+        batch_size=int(properties.get("BatchSize", 100)),
+        attempts=1 + int(properties.get("MaximumRetryAttempts", 10)),
+        bisect=bool(properties.get("BisectBatchOnFunctionError", False)),
+        partial="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", ()),
+        failures=_named(failures, names) if failures else None,
+        patterns=tuple(json.loads(item["Pattern"]) for item in filters),
+    )
+
+
+def _schedule(name: str, properties: Mapping[str, Any], names: Mapping[str, str]) -> Schedule:
+    target = properties["Target"]
+    failures = target.get("DeadLetterConfig", {}).get("Arn")
+    return Schedule(
+        name=name,
+        function=_named(target["Arn"], names),
+        expression=properties["ScheduleExpression"],
+        input=target.get("Input", "{}"),
+        attempts=1 + int(target.get("RetryPolicy", {}).get("MaximumRetryAttempts", 2)),
+        failures=_named(failures, names) if failures else None,
     )

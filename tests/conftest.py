@@ -110,5 +110,5 @@ def handlers(
             app.store.connection.client.close()
         if hasattr(app, "model"):
             app.model.close()
-    for service in ("dynamodb", "s3", "secretsmanager"):
+    for service in ("dynamodb", "s3", "secretsmanager", "sqs", "events"):
         wiring.client(service).close()

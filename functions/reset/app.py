@@ -1,5 +1,7 @@
 """Scheduled work. Each task uses the time in its event, so that a late, early or repeated one does the same."""
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -7,55 +9,107 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_leases import DynamoLeases
+from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases
+from playground.adapters.dynamo_notices import DynamoNotebook
 from playground.adapters.prices import load_prices
+from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
+from playground.domain.errors import PlaygroundError
+from playground.domain.work import Task, Visit, Walk, work_of
 from playground.observability import Metric, count, flush_metrics, logger, report_failure
 from playground.settings import ResetSettings
 from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
 from playground.usecases.sweep_holds import SweepHolds
+from playground.usecases.visit_accounts import FanOut, VisitAccount
 
 RESERVE_MS = 10_000  # kept for the account that is being dealt with
 
 settings = ResetSettings.load()
 store = wiring.store(settings)
+ledger = wiring.ledger(settings, store)
 sweep_holds = SweepHolds(
-    ledger=wiring.ledger(settings, store),
-    leases=DynamoLeases(store, settings.ledger_table),
-    report_failure=report_failure,
+    ledger=ledger, leases=DynamoLeases(store, settings.ledger_table), report_failure=report_failure
 )
+fan_out = FanOut(
+    boundaries=DynamoBoundaries(store, settings.ledger_table),
+    queue=SqsQueue(wiring.client("sqs"), settings.account_work_url),
+)
+visit_account = VisitAccount(ledger=ledger, notebook=DynamoNotebook(store, settings.ledger_table))
 archive = DynamoAudit(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
 audit_account = AuditAccount(archive, load_prices())
 audit_accounts = AuditAccounts(archive, audit_account, report_failure)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
+    """Messages from the queue of work, or one task:
+
+    `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
+    `{"task": "advance", "at": time}`: have every account cross the boundaries that have passed by then.
+    `{"task": "warn", "at": time}`: have it told whose rollover expires within the seven days after.
 
     For an operator, never on a schedule: `{"task": "audit", "user_id": user}` says what does not add up in one account,
     `{"task": "audit", "after": null}` in as many as there is time for; `after` of the answer leads to the others.
     """
-    task = event.get("task")
-    if task == "audit":
-        return _audit(event, context)
-    if task != "expire_holds":
-        raise ValueError(f"task must be expire_holds or audit, not {task!r}")
+
+    def time_is_up() -> bool:
+        return context.get_remaining_time_in_millis() < RESERVE_MS
+
     try:
-        swept = sweep_holds(
-            now=scheduled_time(event.get("at")),
-            limit=settings.most_accounts,
-            time_is_up=lambda: context.get_remaining_time_in_millis() < RESERVE_MS,
-        )
-        count(Metric.HOLDS_EXPIRED, swept.expired)
-        count(Metric.SWEEP_FAILED, swept.failed)
-        outcome = asdict(swept)
-        logger.info("holds swept", outcome=outcome)
-        return outcome
+        if "Records" in event:
+            return _work(event["Records"], time_is_up)
+        match event.get("task"):
+            case "expire_holds":
+                return _expire_holds(event, time_is_up)
+            case "advance" | "warn" as task:
+                shards = fan_out.begin(Task(task), at=scheduled_time(event.get("at")))
+                logger.info("fan-out begun", task=task, at=event.get("at"), shards=shards)
+                return {"shards": shards}
+            case "audit":
+                return _audit(event, time_is_up)
+            case task:
+                raise ValueError(f"task must be expire_holds, advance, warn or audit, not {task!r}")
     finally:
         flush_metrics()
 
 
-def _audit(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict[str, Any]:
+    """Each message by itself. Those that failed, or that there was no time for, are named and come again."""
+    failed = [record["messageId"] for record in records if time_is_up() or not _done(record, time_is_up)]
+    count(Metric.WORK_DONE, len(records) - len(failed))
+    count(Metric.WORK_FAILED, len(failed))
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> bool:
+    work: Walk | Visit | None = None
+    try:
+        work = work_of(json.loads(record["body"]))
+        if isinstance(work, Walk):
+            walked = fan_out.walk(work, limit=settings.most_accounts, time_is_up=time_is_up)
+            logger.info("index walked", task=work.task.value, shard=work.shard, outcome=asdict(walked))
+        else:
+            visit_account(work)
+    except PlaygroundError as error:
+        report_failure(work.user_id if isinstance(work, Visit) else None, error)
+    except Exception as error:
+        # Whatever is wrong with one message or its account must not fail the others of the batch with it.
+        user_id = work.user_id if isinstance(work, Visit) else None
+        logger.exception("work failed", user_id=user_id, message_id=record.get("messageId"), kind=type(error).__name__)
+    else:
+        return True
+    return False
+
+
+def _expire_holds(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:
+    swept = sweep_holds(now=scheduled_time(event.get("at")), limit=settings.most_accounts, time_is_up=time_is_up)
+    count(Metric.HOLDS_EXPIRED, swept.expired)
+    count(Metric.SWEEP_FAILED, swept.failed)
+    outcome = asdict(swept)
+    logger.info("holds swept", outcome=outcome)
+    return outcome
+
+
+def _audit(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:
     user_id = event.get("user_id")
     if user_id is not None:
         if not isinstance(user_id, str) or not user_id:
@@ -63,11 +117,7 @@ def _audit(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         one = audit_account(user_id)
         page = AuditPage(accounts=int(one.exists), damaged=() if one.fine else (one,), failed=(), after=None)
     else:
-        page = audit_accounts(
-            after=event.get("after"),
-            limit=settings.most_accounts,
-            time_is_up=lambda: context.get_remaining_time_in_millis() < RESERVE_MS,
-        )
+        page = audit_accounts(after=event.get("after"), limit=settings.most_accounts, time_is_up=time_is_up)
     for damaged in page.damaged:
         codes = sorted({finding.code.value for finding in damaged.findings})
         logger.error("account does not add up", user_id=damaged.user_id, findings=len(damaged.findings), codes=codes)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from local.engine import Engine
 from local.resources import client
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_leases import DynamoLeases
+from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_ledger import LARGEST_PAGES, DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore

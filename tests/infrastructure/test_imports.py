@@ -25,6 +25,7 @@ NEEDS_ANTHROPIC = {
     "catalog": False,
     "reset": False,
     "webhook": False,
+    "notices": False,
 }
 NEEDS_STRIPE = {"webhook"}  # credits loads it when somebody wants to pay
 NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}

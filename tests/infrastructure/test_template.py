@@ -4,11 +4,13 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.cron import next_time
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
 from playground.http import BASE_PATH
@@ -40,6 +42,8 @@ ACTIONS = {
         "dynamodb:Scan",
     },
     "AWS::S3::Bucket": {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"},
+    "AWS::SQS::Queue": {"sqs:SendMessage"},
+    "AWS::Events::EventBus": {"events:PutEvents"},
     "AWS::SecretsManager::Secret": {"secretsmanager:GetSecretValue"},
 }
 
@@ -310,7 +314,7 @@ def test_every_route_of_the_template_is_one_of_the_code_and_the_other_way_round(
     in_code = {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in routes_in_code(function)}
 
     assert described == in_code
-    assert described or function.logical_id in SCHEDULED
+    assert described or function.logical_id in UNATTENDED
 
 
 def test_the_stage_and_the_base_path_make_that_of_the_contract() -> None:
@@ -343,16 +347,23 @@ def test_browsers_may_send_what_the_functions_take() -> None:
 
 # --- schedules --------------------------------------------------------------------------------------------------------
 
-SCHEDULES = [
-    (name, event["Properties"])
-    for name, properties in of_type("AWS::Serverless::Function").items()
-    for event in properties["Events"].values()
-    if event["Type"] != "Api"
-]
-SCHEDULED = {name for name, _ in SCHEDULES}
+
+def started_by(kind: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Events of a kind, with the function that each starts."""
+    return {
+        event_name: (name, event["Properties"])
+        for name, properties in of_type("AWS::Serverless::Function").items()
+        for event_name, event in properties["Events"].items()
+        if event["Type"] == kind
+    }
 
 
-@pytest.mark.parametrize(("name", "schedule"), SCHEDULES, ids=[str(name) for name, _ in SCHEDULES])
+SCHEDULES, QUEUED, STREAMED = started_by("ScheduleV2"), started_by("SQS"), started_by("DynamoDB")
+UNATTENDED = {name for name, _ in (*SCHEDULES.values(), *QUEUED.values(), *STREAMED.values())}
+QUEUES = of_type("AWS::SQS::Queue")
+
+
+@pytest.mark.parametrize(("name", "schedule"), SCHEDULES.values(), ids=list(SCHEDULES))
 def test_scheduled_work_knows_its_task_and_time_and_is_not_lost(name: str, schedule: dict[str, Any]) -> None:
     """The time is that of the schedule, not of the call, so that a late or repeated one does the same."""
     event = json.loads(schedule["Input"])
@@ -371,7 +382,45 @@ def test_a_queue_of_failures_is_watched() -> None:
     ]
     queues = {item["Value"]["Fn::GetAtt"][0] for item in dimensions if item["Name"] == "QueueName"}
 
-    assert queues == set(of_type("AWS::SQS::Queue"))
+    assert queues == set(QUEUES)
+
+
+def test_boundaries_are_crossed_every_hour_and_at_midnight_utc() -> None:
+    begun = datetime(2027, 1, 30, 23, 30, tzinfo=UTC)
+    advancing = [item["ScheduleExpression"] for _, item in SCHEDULES.values() if '"advance"' in item["Input"]]
+    times = []
+    for _ in range(25):
+        begun = min(next_time(expression, begun) for expression in advancing)
+        times.append(begun)
+
+    assert times == [datetime(2027, 1, 31, tzinfo=UTC) + timedelta(hours=number) for number in range(25)]
+
+
+@pytest.mark.parametrize(("name", "source"), QUEUED.values(), ids=list(QUEUED))
+def test_a_message_that_always_fails_holds_nobody_back_and_is_kept(name: str, source: dict[str, Any]) -> None:
+    queue = QUEUES[source["Queue"]["Fn::GetAtt"][0]]
+
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert queue["VisibilityTimeout"] >= 6 * DESCRIPTION.functions[name].timeout
+    failures, attribute = queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
+    assert attribute == "Arn"
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5  # Lambda's advice, for messages that were only throttled
+    assert QUEUES[failures]["MessageRetentionPeriod"] == 14 * 86_400  # as long as there is
+
+
+@pytest.mark.parametrize(("name", "source"), STREAMED.values(), ids=list(STREAMED))
+def test_a_record_that_always_fails_holds_nobody_back_and_is_kept(name: str, source: dict[str, Any]) -> None:
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["BisectBatchOnFunctionError"] is True
+    assert 1 <= source["MaximumRetryAttempts"] <= 20
+    assert source["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in QUEUES
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+
+
+def test_the_age_of_what_waits_is_watched() -> None:
+    ages = {alarm["MetricName"] for alarm in ALARMS.values() if "MetricName" in alarm}
+
+    assert {"ApproximateAgeOfOldestMessage", "IteratorAge"} <= ages
 
 
 # --- alarms -----------------------------------------------------------------------------------------------------------
@@ -431,7 +480,12 @@ def test_an_expression_adds_up_all_of_its_metrics() -> None:
 
 
 def test_outputs_name_what_an_operator_needs() -> None:
-    kinds = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret")
+    kinds = (
+        "AWS::DynamoDB::Table",
+        "AWS::Events::EventBus",
+        "AWS::S3::Bucket",
+        "AWS::SecretsManager::Secret",
+    )
     named = {value["Value"]["Ref"] for value in SOURCE["Outputs"].values() if "Ref" in value["Value"]}
 
-    assert named == {name for name, resource in RESOURCES.items() if resource["Type"] in kinds}
+    assert named - set(QUEUES) == {name for name, resource in RESOURCES.items() if resource["Type"] in kinds}

@@ -1,17 +1,20 @@
 """The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from local.claude_double import ClaudeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.domain.account import start_plus
+from playground.domain.calendar import boundary, iso
 from playground.domain.entries import EntryType
 from playground.domain.runs import RunStatus
 from tests.conftest import NOW
-from tests.handlers import EVENTS, Answer, Handlers
+from tests.fakes import a_hold, charging, conversation
+from tests.handlers import EVENTS, Answer, Context, Handlers
 from tests.support import all_entries, check_invariants, claude_calls
 
 HOUR = timedelta(hours=1)
@@ -70,7 +73,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "catalog/openapi": (200, {"openapi": "3.1.0"}),
 }
 
-SCHEDULED = {"reset/expire_holds"}
+SCHEDULED = {"reset/expire_holds", "reset/daily", "reset/warn"}
 
 
 def test_every_event_file_has_an_outcome() -> None:
@@ -308,3 +311,69 @@ def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:
     event["pathParameters"]["run_id"] = run_id
     event["path"] = f"/v1/playground/runs/{run_id}"
     return handlers.event("credits", event)
+
+
+# --- time passes ------------------------------------------------------------------------------------------------------
+
+
+def a_message(user_id: str, at: datetime, number: int) -> dict[str, Any]:
+    """As Lambda hands one of the queue of work over."""
+    body = {"task": "advance", "at": iso(at), "user_id": user_id}
+    return {"messageId": f"message-{number}", "body": json.dumps(body), "eventSource": "aws:sqs"}
+
+
+def test_fourteen_months_with_and_without_the_job_are_the_same(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    """Two users with the same life. For one the job comes at every boundary, twice; for the other never."""
+    visited, forgotten = f"{user_id}-visited", f"{user_id}-forgotten"
+    now = datetime.now(UTC)
+    year, month = divmod(now.year * 12 + now.month - 1 - 14, 12)
+    anchor = datetime(year, month + 1, min(now.day, 28), tzinfo=UTC)
+    for user in (visited, forgotten):
+        ledger.change(
+            user, lambda account: start_plus(account, entitled_until=None, now=anchor), business_key="p", now=anchor
+        )
+    months = [boundary(anchor, number) for number in range(1, 15)]
+    for number, at in enumerate(month for month in months if month <= now):
+        event = {"Records": [a_message(visited, at, 2 * number), a_message(visited, at, 2 * number + 1)]}
+        answer = handlers.apps["reset"].handler(event, Context(60))
+        assert answer == {"batchItemFailures": []}
+        for user in (visited, forgotten):
+            if number % 2:
+                hold = a_hold(f"run_{user_id[-6:]}{number}{user[-1]}".ljust(30, "0"), 40, at)
+                ledger.place_hold(user, hold, limit=20, now=at)
+                ledger.settle(ledger.account(user, at), hold, charging(hold, 30, at), conversation(user, hold, at))
+
+    balances = [handlers.file("credits/balance", user_id=user).body for user in (visited, forgotten)]
+    assert balances[0] == balances[1]
+    assert balances[0]["monthly"]["allocated"] == 200
+    assert balances[0]["purchased"] == 5
+    lines = [
+        [(entry.type, entry.deltas, entry.balance_after, entry.created_at) for entry in all_entries(ledger, user)]
+        for user in (visited, forgotten)
+    ]
+    assert lines[0] == lines[1]
+    assert handlers.file("run/ok", user_id=visited).status == handlers.file("run/ok", user_id=forgotten).status == 200
+    spent = [handlers.file("credits/balance", user_id=user).body["monthly"]["used"] for user in (visited, forgotten)]
+    assert spent[0] == spent[1]
+
+
+def test_a_message_that_fails_is_named_and_the_others_are_done(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    ledger.account(user_id, NOW)
+    broken = {"messageId": "broken", "body": "{", "eventSource": "aws:sqs"}
+    answer = handlers.apps["reset"].handler({"Records": [broken, a_message(user_id, NOW, 1)]}, Context(60))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "broken"}]}
+
+
+def test_messages_for_which_there_is_no_time_come_again(handlers: Handlers, user_id: str) -> None:
+    answer = handlers.apps["reset"].handler({"Records": [a_message(user_id, NOW, 1)]}, Context(5))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+
+
+@pytest.mark.parametrize("event", [{"task": "advance"}, {"task": "warn", "at": "tomorrow"}, {"task": "dance"}])
+def test_scheduled_work_without_a_proper_task_and_time_is_refused(handlers: Handlers, event: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"time such as|task must be|Invalid isoformat"):
+        handlers.apps["reset"].handler(event, Context(60))

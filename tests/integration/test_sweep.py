@@ -10,7 +10,7 @@ from local.engine import Engine
 from local.resources import create_resources
 from local.template import Description
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_leases import DynamoLeases
+from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Hold

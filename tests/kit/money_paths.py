@@ -17,7 +17,7 @@ from local.engine import Engine
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
-from playground.adapters.dynamo_leases import DynamoLeases
+from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff

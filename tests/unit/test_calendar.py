@@ -1,6 +1,6 @@
 """Months from an anchor, and times as they are stored."""
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
 import pytest
 from hypothesis import example, given
@@ -30,6 +30,29 @@ def test_every_anchor_day_in_every_month_of_two_years(day: int, start: tuple[int
     for number in range(25):
         assert boundary(anchor, number) == at(year, month, last_day_not_after(day, year, month))
         year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+
+
+ALL_DAYS = [date(2024, 1, 1) + timedelta(days=days) for days in range(9 * 366)]
+LATEST = {  # (year, month, day) → the last day of that month that is not after `day`
+    (each.year, each.month, day): each.day for each in ALL_DAYS for day in range(each.day, 32)
+}
+TIMES = [time(0, 0), time(23, 59, 59, 999_999), time(12, 30, 15, 250_000), time(0, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("day", range(1, 32))
+@pytest.mark.parametrize("of_day", TIMES, ids=str)
+def test_every_anchor_day_from_2024_to_2032_against_a_list_of_all_days(day: int, of_day: time) -> None:
+    """The oracle walks from month to month; it never adds or divides months."""
+    for first in range(1, 13):
+        if (2024, first, day) not in LATEST or LATEST[2024, first, day] != day:
+            continue  # no such day
+        anchor = datetime.combine(date(2024, first, day), of_day, UTC)
+        months = [
+            (year, month) for year in range(2024, 2033) for month in range(1, 13) if (year, month) >= (2024, first)
+        ]
+        for number, (year, month) in enumerate(months):
+            expected = datetime.combine(date(year, month, LATEST[year, month, day]), of_day, UTC)
+            assert boundary(anchor, number) == expected
 
 
 def test_an_anchor_on_the_31st_comes_back_to_the_31st() -> None:

@@ -32,13 +32,16 @@ class Metric(StrEnum):
     CREDITS_BOUGHT = "CreditsBought"
     CREDITS_TAKEN_BACK = "CreditsTakenBack"
     SHARE_REPORTED = "ShareReported"
+    WORK_DONE = "WorkDone"
+    WORK_FAILED = "WorkFailed"
+    NOTICES_PUBLISHED = "NoticesPublished"
 
 
 def count(metric: Metric, value: int = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
-def report_failure(user_id: str, error: PlaygroundError) -> None:
+def report_failure(user_id: str | None, error: PlaygroundError) -> None:
     """One line for an account that scheduled work could not deal with."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
     logger.error("account failed", user_id=user_id, error=error.code, kind=type(error).__name__, what=what)

@@ -1,7 +1,7 @@
 """What the use cases need from the outside, as protocols. Adapters fulfil them; tests fulfil them with fakes that pass
 the same contract tests."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -9,6 +9,7 @@ from typing import Protocol
 from playground.domain.account import Account, Change, Hold
 from playground.domain.entries import Entry, EntryType
 from playground.domain.leaks import Leak
+from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage
@@ -187,14 +188,49 @@ class PaymentRecords(Protocol):
         ...
 
 
-class Leases(Protocol):
-    """The sparse index of accounts that had a hold when they were last looked at."""
+class Index(Protocol):
+    """A sparse index of accounts by a time, spread over `shards`."""
 
     shards: int
 
     def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
-        """At most `limit` users whose earliest lease may have ended by `now`, the earliest first, after the place
-        `after`; and the `after` of the next page, if there may be more. May be a moment behind."""
+        """At most `limit` users whose time may have come by `now`, the earliest first, after the place `after`; and the
+        `after` of the next page, if there may be more. May be a moment behind."""
+        ...
+
+
+class Leases(Index, Protocol):
+    """Accounts that had a hold when they were last looked at, by the end of their earliest lease."""
+
+
+class Boundaries(Index, Protocol):
+    """Accounts that have a monthly boundary ahead, by the next one."""
+
+
+class Notebook(Protocol):
+    """What was told ahead of time, so that it is told once."""
+
+    def put(self, notice: Notice) -> bool:
+        """Write it down, if it is not there yet. The record of it is what is published. False if it was there."""
+        ...
+
+
+# --- scheduled work ---------------------------------------------------------------------------------------------------
+
+
+class Queue(Protocol):
+    """Work for later. What is taken from it may be taken again: at least once, in no order that means anything."""
+
+    def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
+        """Put all of them in. Raises StoreUnavailableError if one was not taken; others may have been."""
+        ...
+
+
+class Publisher(Protocol):
+    """Tells the world."""
+
+    def publish(self, notices: Sequence[Notice]) -> int | None:
+        """Publish all; the position of the first that was not taken, if there is one. Those after it may have been."""
         ...
 
 

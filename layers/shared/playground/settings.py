@@ -98,3 +98,9 @@ class RunSettings(EstimateSettings):
 class ResetSettings(LedgerSettings):
     powertools_service_name: Name
     most_accounts: Annotated[int, Field(ge=1, le=100_000)]
+    account_work_url: Annotated[str, Field(pattern=r"^https?://")]
+
+
+class NoticesSettings(Settings):
+    powertools_service_name: Name
+    notices_bus: Name

@@ -107,7 +107,7 @@ class DynamoAudit:
                     fields=run,
                     entry=found.get(entry) if entry is not None else None,
                     session=_unless_deleted(found.get(session)) if session is not None else None,
-                    turn=_with_texts(turns[turn]) if turn is not None and turn in turns else None,
+                    turn=with_texts(turns[turn]) if turn is not None and turn in turns else None,
                     stray_turn=None
                     if run.get("status") == RunStatus.SETTLED
                     else self._stray_turn(run.get("session_id"), run_id),
@@ -225,7 +225,7 @@ def _unless_deleted(session: Fields | None) -> Fields | None:
     return None if session is None or "deleted_at" in session else session
 
 
-def _with_texts(turn: Fields) -> Fields:
+def with_texts(turn: Fields) -> Fields:
     """A turn with its texts unpacked, or Unreadable where that fails. Those in the bucket are not looked at."""
     if isinstance(turn.get("kept"), dict):
         return {**turn, "input": "kept", "answer": "kept"}

@@ -26,7 +26,7 @@ from playground.domain.account import Account, Hold, Plan
 from playground.domain.calendar import from_iso, iso
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.errors import CorruptLedgerError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Place, Session, Turn
@@ -37,6 +37,7 @@ _Item = TypeVar("_Item", bound=Model)
 
 SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
 LONGEST_SEQ = 12  # digits
+ERASING = "erasing"  # of an account that is being erased: the pseudonym under which its books are kept
 
 
 def user_pk(user_id: str) -> str:
@@ -198,6 +199,8 @@ def account_item(account: Account) -> RawItem:
 
 def account_of(user_id: str, raw: RawItem) -> Account:
     """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
+    if ERASING in raw:
+        raise StoreUnavailableError(retry_after=60)  # it is being erased: nothing more is written to it
     with undamaged(f"account {user_id}"):
         item = read_item(AccountItem, raw)
         account = Account(

@@ -319,6 +319,21 @@ def _event_item(event: PaymentEvent) -> RawItem:
     return item
 
 
+def event_of(event_id: str, raw: RawItem) -> PaymentEvent:
+    """The event in an item. Raises CorruptLedgerError if it is damaged."""
+    with undamaged(f"event {event_id}"):
+        item = read_item(EventItem, raw)
+        return PaymentEvent(
+            event_id=event_id,
+            type=item.type,
+            user_id=item.user_id,
+            subject=item.subject,
+            occurred_at=from_iso(item.occurred_at),
+            received_at=from_iso(item.received_at),
+            quarantined=item.quarantined,
+        )
+
+
 def _iso(moment: datetime | None) -> str | None:
     return iso(moment) if moment is not None else None
 

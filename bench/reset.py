@@ -1,0 +1,108 @@
+"""`make bench-reset`: accounts that are due at the same moment, advanced by the functions through the queue."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from local.backend import Backend
+from local.engine import CREDENTIALS, Engine
+from local.event_sources import MOST_WORKERS, EventSources
+from local.process import ROOT
+from local.resources import client, create_resources
+from local.template import Description, read_template
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_store import MOST_IN_A_BATCH, DynamoStore, Key, RawItem, connect
+from playground.domain.account import open_account, start_plus
+from playground.domain.calendar import boundary, iso
+
+ANCHOR = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+UNATTENDED = ("ResetFunction", "NoticesFunction")
+MOST_SECONDS = 3600
+
+DESCRIPTION = """\
+Start a store in memory and the functions that time starts, make accounts that share an anchor, have all of them cross a
+boundary as the daily schedule would, and print how many were advanced in a second: found in the index, put into the
+queue, taken from it and advanced, with the notices about them. Everything runs on this machine; its two workers and the
+store share its processors, so the rate says little about AWS. docs/operations.md has the arithmetic for that.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.reset", description=DESCRIPTION)
+    parser.add_argument("--accounts", type=int, default=10_000, help="how many (default: 10000)")
+    options = parser.parse_args(arguments)
+    if options.accounts < 1:
+        parser.error("--accounts must be at least 1")
+    os.environ.update(CREDENTIALS)
+    described = read_template(ROOT / "template.yaml")
+    functions = {name: described.functions[name] for name in UNATTENDED}
+    with Engine() as engine:
+        measure(replace(described, functions=functions, apis=()), engine.endpoint_url, options.accounts)
+    return 0
+
+
+def measure(description: Description, endpoint_url: str, accounts: int) -> None:
+    create_resources(description, endpoint_url)
+    table = description.tables["LedgerTable"].name
+    store = DynamoStore(connect(CREDENTIALS["AWS_REGION"], endpoint_url), [table])
+    begun = time.monotonic()
+    make_accounts(store, table, accounts)
+    print(f"{accounts} accounts made in {time.monotonic() - begun:.0f} s, on {os.cpu_count()} CPUs")
+    event = json.dumps({"task": "advance", "at": iso(boundary(ANCHOR, 1))}).encode()
+    sqs = client("sqs", endpoint_url)
+    with Backend(description, extra_environment={"AWS_ENDPOINT_URL": endpoint_url}, warm=True) as backend:
+        sources = EventSources(description, endpoint_url, backend.invoke, schedules=False)
+        sources.start()
+        begun = time.monotonic()
+        backend.invoke("ResetFunction", event)
+        while waiting(sqs, description, "AccountWork") and time.monotonic() - begun < MOST_SECONDS:
+            time.sleep(0.5)
+        took = time.monotonic() - begun
+        sources.stop()
+    failed = waiting(sqs, description, "AccountWorkFailures")
+    advanced = sum(1 for raw in all_accounts(store, table) if raw["period"] == {"N": "1"})
+    print(f"{advanced} advanced, {failed} failed, in {took:.1f} s: {advanced / took:.0f} accounts a second")
+    print(f"by {MOST_WORKERS} workers at once, {took * MOST_WORKERS / max(advanced, 1) * 1000:.0f} ms of one for each")
+    sqs.close()
+    store.connection.client.close()
+
+
+def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
+    """As if each had been opened and its plan begun at the anchor."""
+
+    def make(first: int) -> None:
+        written: dict[Key, RawItem] = {}
+        for number in range(first, min(first + MOST_IN_A_BATCH, accounts)):
+            opened, signup = open_account(f"user-{number}", ANCHOR)
+            account, monthly = start_plus(opened, entitled_until=None, now=ANCHOR)
+            written[items.account_key(table, account.user_id)] = items.account_item(account)
+            for entry in (*signup, *monthly):
+                written[items.entry_key(table, entry.user_id, entry.seq)] = items.entry_item(entry)
+        store.put_all(written)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(0, accounts, MOST_IN_A_BATCH)))
+
+
+def waiting(sqs: Any, description: Description, queue: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = sqs.get_queue_attributes(QueueUrl=description.queues[queue].url, AttributeNames=names)
+    return sum(int(number) for number in found["Attributes"].values())
+
+
+def all_accounts(store: DynamoStore, table: str) -> list[RawItem]:
+    pages = store.connection.client.get_paginator("scan").paginate(
+        TableName=table, FilterExpression="sk = :account", ExpressionAttributeValues={":account": {"S": "ACCOUNT"}}
+    )
+    return [item for page in pages for item in page["Items"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

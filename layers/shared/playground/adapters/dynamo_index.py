@@ -1,0 +1,56 @@
+"""Accounts by a time at which something is due, from the sparse indexes by_lease and by_due. No scan."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_store import DynamoStore
+from playground.domain.calendar import iso
+
+
+class _SparseIndex:
+    """`ports.Index`. A place in it is the time and the user. `name`: which times, `lease` or `due`."""
+
+    shards = items.SHARDS
+    name: str
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+        found, stopped = self._store.query_index(
+            self._table,
+            f"by_{self.name}",
+            hash_name=f"{self.name}_shard",
+            hash_value=items.shard_name(shard),
+            range_name=f"{self.name}_at",
+            last=iso(now),
+            after=self._place(shard, after) if after is not None else None,
+            limit=limit,
+        )
+        users = [item["pk"]["S"].removeprefix(items.user_pk("")) for item in found]
+        if stopped is None:
+            return users, None
+        return users, f"{stopped[f'{self.name}_at']['S']}|{stopped['pk']['S'].removeprefix(items.user_pk(''))}"
+
+    def _place(self, shard: int, after: str) -> Mapping[str, Any]:
+        at, _, user_id = after.partition("|")
+        return {
+            f"{self.name}_shard": {"S": items.shard_name(shard)},
+            f"{self.name}_at": {"S": at},
+            **items.account_key("", user_id).raw,
+        }
+
+
+class DynamoLeases(_SparseIndex):
+    """`ports.Leases`: accounts that had a hold when they were last looked at, by their earliest lease."""
+
+    name = "lease"
+
+
+class DynamoBoundaries(_SparseIndex):
+    """`ports.Boundaries`: accounts that have a monthly boundary ahead, by the next one."""
+
+    name = "due"

@@ -1,0 +1,103 @@
+"""What the ledger's table records, read from its stream as notices; and notices that are recorded ahead of time.
+
+    pk            sk                        becomes
+    USER#<id>     ENTRY#<number>  new       credits.granted
+    USER#<id>     RUN#<id>        new       run.settled, hold.expired
+    USER#<id>     ACCOUNT         changed   credits.low
+    USER#<id>     NOTICE#<id>     new       what it says: rollover.expiring
+    EVENT#<id>    EVENT           any       payment.quarantined
+
+Everything else is nobody's news.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_payments import event_of
+from playground.adapters.dynamo_store import DynamoStore, Key, Put, RawItem, TransactionRefused
+from playground.domain.calendar import from_iso, iso
+from playground.domain.erasure import is_pseudonym
+from playground.domain.errors import CorruptLedgerError
+from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_payment_event, of_run
+from playground.usecases.publish_notices import Record
+
+
+class DynamoNotebook:
+    """`ports.Notebook`: an item in the user's partition, which the stream then brings."""
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def put(self, notice: Notice) -> bool:
+        try:
+            self._store.transact(Put(notice_key(self._table, notice), notice_item(notice)))
+        except TransactionRefused:
+            return False
+        return True
+
+
+def notice_key(table: str, notice: Notice) -> Key:
+    assert notice.user_id is not None
+    return Key(table, items.user_pk(notice.user_id), f"NOTICE#{notice.type}:{notice.key}")
+
+
+def notice_item(notice: Notice) -> RawItem:
+    data = {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in notice.data.items()}
+    return {
+        "type": {"S": notice.type.value},
+        "key": {"S": notice.key},
+        "occurred_at": {"S": iso(notice.occurred_at)},
+        "data": {"M": data},
+    }
+
+
+def notice_of(user_id: str, raw: RawItem) -> Notice:
+    """The notice in an item. Raises CorruptLedgerError if it is damaged."""
+    try:
+        return Notice(
+            type=NoticeType(raw["type"]["S"]),
+            user_id=user_id,
+            key=raw["key"]["S"],
+            occurred_at=from_iso(raw["occurred_at"]["S"]),
+            data={name: int(value["N"]) if "N" in value else value["S"] for name, value in raw["data"]["M"].items()},
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CorruptLedgerError(f"a notice of {user_id}: {error}") from error
+
+
+def record_of(record: Mapping[str, Any]) -> Record:
+    """A record of the table's stream. It is read when its turn comes, so that a damaged one is not in the way yet."""
+    return Record(number=record["dynamodb"]["SequenceNumber"], notices=lambda: notices_of(record))
+
+
+def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
+    """What a change of the table tells. Raises CorruptLedgerError if an item that it is about is damaged."""
+    change = record["dynamodb"]
+    pk, sk = change["Keys"]["pk"]["S"], change["Keys"]["sk"]["S"]
+    before, after = change.get("OldImage"), change.get("NewImage")
+    if after is None:
+        return ()
+    if sk == "EVENT":
+        return of_payment_event(event_of(pk.partition("#")[2], after))
+    user_id = pk.removeprefix(items.user_pk(""))
+    if pk == user_id:
+        return ()
+    if is_pseudonym(user_id) or items.ERASING in after or items.ERASING in (before or {}):
+        return ()  # nobody's any more
+    kind = sk.partition("#")[0]
+    if before is not None:
+        if kind != "ACCOUNT":
+            return ()
+        at = datetime.fromtimestamp(change["ApproximateCreationDateTime"], UTC)
+        return of_change(items.account_of(user_id, before), items.account_of(user_id, after), at)
+    match kind:
+        case "ENTRY":
+            return of_entry(items.entry_of(user_id, after))
+        case "RUN":
+            return of_run(items.run_of(user_id, after))
+        case "NOTICE":
+            return (notice_of(user_id, after),)
+    return ()

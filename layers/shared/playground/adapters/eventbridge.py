@@ -1,0 +1,55 @@
+"""Notices as events on a bus of EventBridge. docs/notices.md describes them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from playground.domain.calendar import iso
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.notices import VERSION, Notice
+
+SOURCE = "playground.ledger"
+MOST_IN_A_BATCH = 10
+
+
+class EventBridgeBus:
+    """`ports.Publisher`."""
+
+    def __init__(self, client: Any, bus: str) -> None:
+        self._client = client
+        self._bus = bus
+
+    def publish(self, notices: Sequence[Notice]) -> int | None:
+        for start in range(0, len(notices), MOST_IN_A_BATCH):
+            entries = [self._entry(notice) for notice in notices[start : start + MOST_IN_A_BATCH]]
+            try:
+                answer = self._client.put_events(Entries=entries)
+            except (ClientError, BotoCoreError) as error:
+                raise StoreUnavailableError from error
+            for number, outcome in enumerate(answer["Entries"]):
+                if "ErrorCode" in outcome:
+                    return start + number
+        return None
+
+    def _entry(self, notice: Notice) -> dict[str, Any]:
+        return {
+            "EventBusName": self._bus,
+            "Source": SOURCE,
+            "DetailType": notice.type.value,
+            "Time": notice.occurred_at,
+            "Detail": json.dumps(detail_of(notice)),
+        }
+
+
+def detail_of(notice: Notice) -> Mapping[str, Any]:
+    """The `detail` of the event."""
+    return {
+        "version": VERSION,
+        "id": notice.notice_id,
+        "type": notice.type.value,
+        "user_id": notice.user_id,
+        "occurred_at": iso(notice.occurred_at),
+        **notice.data,
+    }

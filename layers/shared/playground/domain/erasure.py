@@ -1,0 +1,62 @@
+"""Erasing a person: what is kept of their ledger, under a name that leads to nobody.
+
+Money must still add up afterwards, and refunds may come for months. So the books are copied under a pseudonym: numbers,
+times, types and business keys stay; words that somebody wrote, and what could be used to guess who it was, go. The
+lines are chained anew, for every hash of the old chain has the user's id in it.
+"""
+
+import re
+from dataclasses import replace
+from datetime import datetime
+
+from playground.domain.account import Account, Change, write_entry
+from playground.domain.calendar import instant
+from playground.domain.credits import Deltas
+from playground.domain.entries import Entry, EntryType
+from playground.domain.runs import Run, base32
+
+ERASED = "erased"  # in the place of words
+_PSEUDONYM = re.compile(r"erased_[0-9a-hj-km-np-tv-z]{26}")
+
+
+def pseudonym_of(random_bits: int) -> str:
+    """A name made of 130 random bits and of nothing else: no time, no hash, nothing that could be worked out again."""
+    return "erased_" + base32(random_bits, 26)
+
+
+def is_pseudonym(user_id: str) -> bool:
+    return _PSEUDONYM.fullmatch(user_id) is not None
+
+
+def erased_entry(entry: Entry, pseudonym: str, *, previous_hash: str) -> Entry:
+    """The same line in the books of the pseudonym."""
+    return replace(entry, user_id=pseudonym, reason=ERASED, previous_hash=previous_hash)
+
+
+def erased_run(run: Run, pseudonym: str, *, entry_hash: str | None) -> Run:
+    """The same receipt. `request_hash` goes: whoever guesses a text could confirm it."""
+    return replace(run, user_id=pseudonym, request_hash=ERASED, entry_hash=entry_hash)
+
+
+def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Account:
+    """The same balance. Raises ValueError for an account with a plan or open runs: they are ended before."""
+    if account.holds or account.allowance:
+        raise ValueError(f"{account.user_id} still has a plan or open runs")
+    return replace(account, user_id=pseudonym, last_hash=last_hash, subscription_id=None)
+
+
+def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:
+    """What is left under the user's own id: an account with nothing in it, and no signup credits a second time.
+
+    `revision` is beyond any that the former account had, so that nothing that was worked out for that one fits it.
+    """
+    account = Account(user_id=user_id, created_at=instant(now), revision=revision)
+    account, entry = write_entry(
+        account,
+        EntryType.SIGNUP,
+        Deltas(),
+        business_key="signup",
+        reason="Opened again after erasure, without welcome credits",
+        now=now,
+    )
+    return account, (entry,)

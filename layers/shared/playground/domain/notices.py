@@ -1,0 +1,137 @@
+"""Notices: what the world is told about an account, made of what the ledger has recorded and of nothing else.
+
+A notice is published at least once. Its id is made of what it tells, so a repeat has the same one. It never carries
+what a person wrote: no prompt, no answer, no reason, no address.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from playground.domain.account import Account
+from playground.domain.calendar import iso
+from playground.domain.entries import Entry, EntryType
+from playground.domain.payments import PaymentEvent
+from playground.domain.runs import Run, RunStatus, base32
+
+VERSION = 1  # of the schema; a field that is added does not change it, one that changes its meaning does
+LOW_CREDITS = (10, 0)  # a balance that falls to one of these is told
+EXPIRY_AHEAD = timedelta(days=7)
+
+Data = Mapping[str, str | int | None]
+
+
+class NoticeType(StrEnum):
+    CREDITS_GRANTED = "credits.granted"
+    CREDITS_LOW = "credits.low"
+    ROLLOVER_EXPIRING = "rollover.expiring"
+    RUN_SETTLED = "run.settled"
+    HOLD_EXPIRED = "hold.expired"
+    PAYMENT_QUARANTINED = "payment.quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """`key` names what is told, once for each user and type. `user_id` is None if nobody knows whose it is."""
+
+    type: NoticeType
+    user_id: str | None
+    key: str
+    occurred_at: datetime
+    data: Data
+
+    @property
+    def notice_id(self) -> str:
+        """The same for every repeat of the same notice: 130 bits of SHA-256 over type, user and key."""
+        user_id = self.user_id or ""
+        text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}"
+        return "ntc_" + base32(int.from_bytes(hashlib.sha256(text.encode()).digest()[:17]) >> 6, 26)
+
+
+def of_entry(entry: Entry) -> tuple[Notice, ...]:
+    """A line that adds credits."""
+    if entry.amount < 1 or entry.type is EntryType.SPEND:
+        return ()
+    return (
+        Notice(
+            type=NoticeType.CREDITS_GRANTED,
+            user_id=entry.user_id,
+            key=str(entry.seq),
+            occurred_at=entry.created_at,
+            data={
+                "entry_id": entry.entry_id,
+                "kind": entry.type.value,
+                "credits": entry.amount,
+                "balance": entry.balance_after,
+            },
+        ),
+    )
+
+
+def of_run(run: Run) -> tuple[Notice, ...]:
+    """A run that was paid, or whose hold ended by itself. A run that was given back in time is nobody's news."""
+    match run.status:
+        case RunStatus.SETTLED:
+            type_ = NoticeType.RUN_SETTLED
+            data: Data = {
+                "run_id": run.run_id,
+                "session_id": run.session_id,
+                "model": run.model,
+                "credits": run.charged,
+                "balance": run.balance_after,
+            }
+        case RunStatus.EXPIRED:
+            type_ = NoticeType.HOLD_EXPIRED
+            data = {"run_id": run.run_id, "credits": run.ceiling}
+        case _:
+            return ()
+    return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=data),)
+
+
+def of_payment_event(event: PaymentEvent) -> tuple[Notice, ...]:
+    """An event of the payment provider that was put aside, because it does not fit what we know."""
+    if event.quarantined is None:
+        return ()
+    return (
+        Notice(
+            type=NoticeType.PAYMENT_QUARANTINED,
+            user_id=event.user_id,
+            key=event.event_id,
+            occurred_at=event.received_at,
+            data={"event_id": event.event_id, "event_type": event.type, "reason": event.quarantined},
+        ),
+    )
+
+
+def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ...]:
+    """A balance that fell to a level at which its owner may want to buy. Holds do not count: they may come back."""
+    crossed = [level for level in LOW_CREDITS if after.balance <= level < before.balance]
+    if not crossed:
+        return ()
+    return (
+        Notice(
+            type=NoticeType.CREDITS_LOW,
+            user_id=after.user_id,
+            key=str(after.version),
+            occurred_at=at,
+            data={"balance": after.balance, "level": min(crossed)},
+        ),
+    )
+
+
+def of_expiry(account: Account, at: datetime) -> Notice | None:
+    """Rollover that will expire at the next boundary, if that is at most `EXPIRY_AHEAD` from `at`."""
+    expires_at = account.due_at
+    if expires_at is None or not account.buckets.rollover:
+        return None
+    if not at < expires_at <= at + EXPIRY_AHEAD:
+        return None
+    return Notice(
+        type=NoticeType.ROLLOVER_EXPIRING,
+        user_id=account.user_id,
+        key=iso(expires_at),
+        occurred_at=at,
+        data={"credits": account.buckets.rollover, "expires_at": iso(expires_at)},
+    )

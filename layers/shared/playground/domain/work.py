@@ -1,0 +1,57 @@
+"""Scheduled work in pieces that fit into messages: walk a part of the index of boundaries, or deal with one account."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from playground.domain.calendar import iso, scheduled_time
+from playground.domain.notices import EXPIRY_AHEAD
+
+Message = Mapping[str, str | int | None]
+
+
+class Task(StrEnum):
+    """What is done with every account that is due. `ahead` is how long before its boundary it is."""
+
+    ADVANCE = "advance"  # cross the boundaries that have passed
+    WARN = "warn"  # tell that rollover will expire
+
+    @property
+    def ahead(self) -> timedelta:
+        return EXPIRY_AHEAD if self is Task.WARN else timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """Find the accounts of one shard of the index after a place, and have each of them dealt with."""
+
+    task: Task
+    at: datetime
+    shard: int
+    after: str | None = None
+
+    def message(self) -> Message:
+        return {"task": self.task.value, "at": iso(self.at), "shard": self.shard, "after": self.after}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Deal with one account, as of `at`."""
+
+    task: Task
+    at: datetime
+    user_id: str
+
+    def message(self) -> Message:
+        return {"task": self.task.value, "at": iso(self.at), "user_id": self.user_id}
+
+
+def work_of(message: object) -> Walk | Visit:
+    """The work in a message. Raises ValueError for anything else."""
+    match message:
+        case {"task": str(task), "at": at, "user_id": str(user_id)} if user_id:
+            return Visit(task=Task(task), at=scheduled_time(at), user_id=user_id)
+        case {"task": str(task), "at": at, "shard": int(shard), "after": str() | None as after}:
+            return Walk(task=Task(task), at=scheduled_time(at), shard=shard, after=after)
+    raise ValueError("a message that is no work")

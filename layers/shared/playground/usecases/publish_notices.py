@@ -1,0 +1,49 @@
+"""PublishNotices: what the ledger has recorded becomes notices, in order, at least once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from playground.domain.errors import PlaygroundError
+from playground.domain.notices import Notice
+from playground.ports import Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One change of the ledger. `number` is its place; `notices` reads it, and raises PlaygroundError if it cannot."""
+
+    number: str
+    notices: Callable[[], Sequence[Notice]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """`failed` is the number of the first record that is still to be published; those before it are done with."""
+
+    notices: int = 0
+    failed: str | None = None
+    error: PlaygroundError | None = None
+
+
+class PublishNotices:
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def __call__(self, records: Sequence[Record]) -> Published:
+        """Publish the notices of `records`, up to the first record that is damaged or whose notices are not taken."""
+        notices: list[Notice] = []
+        of_record: list[str] = []  # for each notice, where it came from
+        failed: str | None = None
+        error: PlaygroundError | None = None
+        for record in records:
+            try:
+                found = record.notices()
+            except PlaygroundError as damage:
+                failed, error = record.number, damage
+                break
+            notices += found
+            of_record += [record.number] * len(found)
+        untaken = self._publisher.publish(notices) if notices else None
+        if untaken is not None:
+            return Published(notices=untaken, failed=of_record[untaken])
+        return Published(notices=len(notices), failed=failed, error=error)

@@ -1,0 +1,88 @@
+"""Erases a user: `make erase USER=alice`."""
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from local.where import WHERE, NowhereError, add_tables, cause, tables
+from playground.adapters.dynamo_erasure import DynamoEraser
+from playground.domain.erasure import pseudonym_of
+from playground.domain.errors import PlaygroundError, StoreUnavailableError
+from playground.usecases.erase_account import EraseAccount, NoAccountError
+
+DESCRIPTION = """\
+Erase a user. Conversations, shares and everything that leads to the person are deleted. The books are kept under a
+pseudonym that leads to nobody, so that money still adds up and a late refund finds its purchase. Open runs are ended
+without a charge; a plan that an operator set is ended.
+
+It cannot be undone. If it stops on the way, repeat it: it goes on where it was. Repeating it afterwards does no harm.
+"""
+EPILOG = f"""\
+what stays under the user's own id:
+  an account without credits, so that there are no welcome credits a second time, and the references of what was done
+  once (KEY), so that it is not done again. docs/decisions.md says why.
+
+what it does not reach:
+  the payment provider (delete the customer there), logs (they end by themselves), and backups of the tables, which
+  keep everything for 35 days.
+
+{WHERE}  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables.
+
+exit status:
+  0  erased
+  1  refused: a subscription is on (end it at the payment provider first), the account is in use, not confirmed
+  2  it could not be done: no stack, no such account, no answer from the store, wrong command line
+
+examples:
+  make erase USER=alice
+  make erase USER=alice YES=1
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.erase",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("user", metavar="USER", help="who")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_tables(parser)
+    options = parser.parse_args(arguments)
+    try:
+        with tables(parser, options) as found:
+            eraser = DynamoEraser(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
+            if not eraser.exists(options.user):
+                raise NoAccountError(options.user)
+            if not options.yes and not confirmed(options.user):
+                print("nothing was erased", file=sys.stderr)
+                return 1
+            erase = EraseAccount(
+                ledger=found.ledger, eraser=eraser, new_pseudonym=lambda: pseudonym_of(secrets.randbits(130))
+            )
+            erased = erase(options.user, now=datetime.now(UTC))
+    except (NowhereError, NoAccountError, StoreUnavailableError) as error:
+        print(f"{error}{cause(error)}", file=sys.stderr)
+        return 2
+    except PlaygroundError as error:
+        print(f"{error.message}{cause(error)}", file=sys.stderr)
+        return 1
+    counts = ", ".join(f"{count} {name}" for name, count in asdict(erased).items())
+    print(f"{options.user} is erased: {counts}")
+    return 0
+
+
+def confirmed(user_id: str) -> bool:
+    """Whether whoever sits there types the name of the user once more."""
+    print(
+        f"This cannot be undone. Type {user_id} to erase everything of {user_id}: ", end="", file=sys.stderr, flush=True
+    )
+    return sys.stdin.readline().strip() == user_id
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Prints everything that is kept of a user, as JSON: `make export USER=alice`."""
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from local.where import WHERE, NowhereError, add_tables, cause, tables
+from playground.adapters.dynamo_audit import fields_of, with_texts
+from playground.adapters.dynamo_erasure import DynamoPerson
+from playground.domain.errors import PlaygroundError
+
+# Kinds of items in a user's own partition, by the beginning of their sort key, and where they are in the export.
+BOOKS = {
+    "ENTRY": "entries",
+    "RUN": "runs",
+    "KEY": "keys",
+    "NOTICE": "notices",
+    "PURCHASE": "purchases",
+    "CUSTOMER": "customers",
+    "SUBSCRIPTION": "subscriptions",
+}
+# The same of a conversation and its share.
+CONVERSATION = {
+    "SESSION": "session",
+    "TURN": "turns",
+    "FEEDBACK": "feedback",
+    "REPORT": "reports",
+    "SHARE": "share",
+    "VIEW": "views",
+    "VOTE": "votes",
+}
+
+DESCRIPTION = """\
+Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
+purchases, customers, subscriptions, what payments and their events say of the user, and conversations with all their
+turns, shares and votes. Reads only; the account can be used meanwhile, and what changes meanwhile may be in it as it
+was or as it is.
+"""
+EPILOG = f"""\
+{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables: what does not lie under the user's own key is found
+  by a scan, which on AWS costs as much as reading the whole table.
+
+exit status:
+  0  all of it was printed
+  2  it could not be done: no stack, no such account, no answer from the store, wrong command line
+
+example:
+  make -s export USER=alice > alice.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.export",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("user", metavar="USER", help="whose data")
+    add_tables(parser)
+    options = parser.parse_args(arguments)
+    try:
+        with tables(parser, options) as found:
+            person = DynamoPerson(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
+            document = everything(person, options.user)
+    except (NowhereError, PlaygroundError) as error:
+        print(f"{error}{cause(error)}", file=sys.stderr)
+        return 2
+    if document is None:
+        print(f"there is no account {options.user}", file=sys.stderr)
+        return 2
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
+    print()
+    return 0
+
+
+def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
+    """What is kept of a user; None if there is no account."""
+    document: dict[str, Any] = {"user_id": user_id, "account": None}
+    document |= {name: [] for name in BOOKS.values()}
+    for raw in person.books(user_id):
+        kind = raw["sk"]["S"].partition("#")[0]
+        if kind == "ACCOUNT":
+            document["account"] = fields_of(raw)
+        else:
+            document.setdefault(BOOKS.get(kind, kind.lower()), []).append(fields_of(raw))
+    if document["account"] is None:
+        return None
+    document["payments"] = [fields_of(raw) for raw in person.elsewhere(user_id)]
+    document["sessions"] = [conversation(person, session_id) for session_id in person.sessions(user_id)]
+    return document
+
+
+def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = {"session": None, "turns": []}
+    for kind, fields in _parts(person, session_id):
+        if kind in ("session", "share"):
+            found[kind] = fields
+        else:
+            found.setdefault(kind, []).append(fields)
+    return found
+
+
+def _parts(person: DynamoPerson, session_id: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for raw in person.conversation(session_id):
+        kind = raw["sk"]["S"].partition("#")[0]
+        fields = fields_of(raw)
+        yield CONVERSATION.get(kind, kind.lower()), with_texts(fields) if kind == "TURN" else fields
+
+
+def _plain(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,437 @@
+"""Export and erasure, on an engine of its own: they look for what names a user in whole tables."""
+
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local import erase as erase_command
+from local import export as export_command
+from local.engine import Engine
+from local.export import everything
+from local.resources import create_resources
+from local.template import REGION, Description
+from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
+from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, connect
+from playground.domain.account import Account, Change, Plan, grant, start_plus
+from playground.domain.entries import Entry, EntryType
+from playground.domain.erasure import erased_account, erased_entry, is_pseudonym, opened_again, pseudonym_of
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.payments import Customer, PaymentEvent, Purchase, PurchaseState
+from playground.domain.runs import RunStatus
+from playground.ports import CannotAfford, Held
+from playground.usecases.erase_account import EraseAccount, Erased, NoAccountError
+from playground.usecases.operate import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
+from tests.conftest import NOW
+from tests.fakes import a_hold, charging, conversation, receipt
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger
+
+MONTH = timedelta(days=31)
+LATER = NOW + 2 * MONTH
+ORDER = Order(reference="ticket-1", reason="Sorry, Alice Liddell", operator="anna")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def own(description: Description) -> Iterator[DynamoStore]:
+    with Engine() as engine:
+        create_resources(description, engine.endpoint_url)
+        store = Mortal(connect(REGION, engine.endpoint_url), [LEDGER_TABLE, SESSIONS_TABLE])
+        yield store
+        store.connection.client.close()
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class Mortal(DynamoStore):
+    """A store whose process can be ended before or after any of its calls."""
+
+    left: int | None = None
+    reply_lost = False
+
+    def _call(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        if self.left is None:
+            return super()._call(operation, arguments)
+        self.left -= 1
+        if self.left == 0 and not self.reply_lost:
+            raise Killed
+        answer = super()._call(operation, arguments)
+        if self.left == 0:
+            raise Killed
+        return answer
+
+
+@pytest.fixture
+def user(own: Mortal) -> str:
+    user_id = f"alice-{next(_numbers)}"
+    live(own, user_id)
+    return user_id
+
+
+def live(store: DynamoStore, user_id: str) -> None:
+    """Two months of a life: a plan, runs, a bonus, a purchase, a shared conversation, and a run that is open."""
+    ledger, payments = new_ledger(store), DynamoPayments(store, LEDGER_TABLE)
+    ledger.change(user_id, plus, business_key="plan:1", now=NOW)
+    session_id = f"ses_{user_id}"
+    for number, at in ((1, NOW), (2, NOW + MONTH)):
+        hold = a_hold(f"run_{user_id}_{number}".ljust(30, "0"), 10, at, session_id=session_id)
+        assert isinstance(ledger.place_hold(user_id, hold, limit=20, now=at), Held)
+        talk = conversation(user_id, hold, at, turns=number)
+        ledger.settle(ledger.account(user_id, at), hold, charging(hold, 3, at, turn=number), talk)
+    hold = a_hold(f"run_{user_id}_3".ljust(30, "0"), 5, LATER)
+    ledger.place_hold(user_id, hold, limit=20, now=LATER)
+    ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, LATER))
+    GrantBonus(ledger)(user_id, 50, ORDER, now=LATER)
+    payments.keep(
+        Purchase(
+            purchase_id=f"pur_{user_id}",
+            user_id=user_id,
+            pack="small",
+            credits=100,
+            amount=500,
+            currency="usd",
+            live=False,
+            price_version="1",
+            created_at=LATER,
+            state=PurchaseState.PAID,
+            payment_id=f"pi_{user_id}",
+            paid_at=LATER,
+            granted=True,
+        ),
+        Customer(user_id=user_id, customer_id=f"cus_{user_id}", live=False, created_at=LATER),
+        PaymentEvent(
+            event_id=f"evt_{user_id}",
+            type="payment_intent.succeeded",
+            user_id=user_id,
+            subject=f"pi_{user_id}",
+            occurred_at=LATER,
+            received_at=LATER,
+        ),
+    )
+    shared = {"M": {"id": {"S": f"share-{user_id}"}}}
+    client = store.connection.client
+    client.update_item(
+        TableName=SESSIONS_TABLE,
+        Key=Key(SESSIONS_TABLE, f"SESSION#{session_id}", "SESSION").raw,
+        UpdateExpression="SET #share = :share",
+        ExpressionAttributeNames={"#share": "share"},
+        ExpressionAttributeValues={":share": shared},
+    )
+    for sk in ("SHARE", "VIEW#bob", "VOTE#bob"):
+        client.put_item(TableName=SESSIONS_TABLE, Item={"pk": {"S": f"SHARE#share-{user_id}"}, "sk": {"S": sk}})
+    ledger.place_hold(user_id, a_hold(f"run_{user_id}_4".ljust(30, "0"), 5, LATER), limit=20, now=LATER)
+
+
+def plus(account: Account) -> Change:
+    return start_plus(account, entitled_until=None, now=NOW)
+
+
+def eraser(store: DynamoStore) -> DynamoEraser:
+    return DynamoEraser(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+
+
+def erase(store: DynamoStore, user_id: str, pseudonym: str) -> Erased:
+    step = EraseAccount(ledger=new_ledger(store), eraser=eraser(store), new_pseudonym=lambda: pseudonym)
+    return step(user_id, now=LATER)
+
+
+def everywhere(store: DynamoStore) -> list[RawItem]:
+    return [
+        item
+        for table in (LEDGER_TABLE, SESSIONS_TABLE)
+        for page in store.connection.client.get_paginator("scan").paginate(TableName=table)
+        for item in page["Items"]
+    ]
+
+
+def pseudonym(number: int) -> str:
+    return pseudonym_of(number)
+
+
+# --- erasure ----------------------------------------------------------------------------------------------------------
+
+
+def check_erased(store: DynamoStore, user_id: str, name: str, before: list[Entry]) -> None:
+    """Nothing leads to the user but an empty account and references; the books are under the pseudonym, and sound."""
+    naming = [item for item in everywhere(store) if user_id in json.dumps(item, default=str)]
+    own_items = {item["sk"]["S"] for item in naming if item["pk"]["S"] == f"USER#{user_id}"}
+    assert {sk.partition("#")[0] for sk in own_items} <= {"ACCOUNT", "ENTRY", "KEY"}
+    assert "ENTRY#000000000001" in own_items
+    assert len([sk for sk in own_items if sk.startswith("ENTRY")]) == 1
+    ids = ("run_id", "session_id", "payment_id", "purchase_id", "customer_id", "event_id", "subject", "holds")
+    for item in naming:  # the ids of the tests have the user's name in them; nothing else may
+        if item["pk"]["S"] != f"USER#{user_id}":
+            rest = {key: value for key, value in item.items() if key not in (*ids, "pk", "sk", "business_key")}
+            assert user_id not in json.dumps(rest, default=str)
+    assert "Liddell" not in json.dumps(everywhere(store), default=str)
+
+    ledger = new_ledger(store)
+    left = ledger.account(user_id, LATER)
+    check_invariants(left, all_entries(ledger, user_id))
+    assert (left.balance, left.version, left.plan, left.holds) == (0, 1, Plan.FREE, {})
+
+    kept, entries = ledger.account(name, LATER), all_entries(ledger, name)
+    check_invariants(kept, entries)
+    facts = [(entry.type, entry.deltas, entry.created_at, entry.business_key) for entry in entries]
+    assert facts[: len(before)] == [
+        (entry.type, entry.deltas, entry.created_at, entry.business_key) for entry in before
+    ]
+    assert all(entry.reason == "erased" for entry in entries)
+    assert (kept.plan, kept.buckets.monthly, kept.holds) == (Plan.FREE, 0, {})
+    for entry in entries:
+        if entry.run_id is not None:
+            run = ledger.run(name, entry.run_id)
+            assert run is not None
+            assert (run.charged, run.entry_hash, run.request_hash) == (-entry.amount, entry.hash, "erased")
+
+
+def facts(entry: Entry) -> object:
+    return entry.type, entry.deltas, entry.created_at, entry.business_key
+
+
+def test_a_person_is_forgotten_and_the_books_add_up(own: Mortal, user: str) -> None:
+    ledger = new_ledger(own)
+    before = all_entries(ledger, user)
+    assert {entry.type for entry in before} >= {EntryType.SPEND, EntryType.ROLLOVER, EntryType.BONUS}
+    name = pseudonym(1)
+
+    erased = erase(own, user, name)
+
+    assert (erased.runs, erased.payments, erased.sessions, erased.events) == (4, 2, 1, 1)
+    check_erased(own, user, name, before)
+    assert ledger.account(name, LATER).balance == ledger.account(name, LATER).buckets.total > 50
+
+
+def test_a_late_refund_finds_the_purchase_in_the_books_of_the_pseudonym(own: Mortal, user: str) -> None:
+    name = pseudonym(2)
+    erase(own, user, name)
+    payments = DynamoPayments(own, LEDGER_TABLE)
+
+    assert payments.purchase_of(f"pi_{user}") == (name, f"pur_{user}")
+    assert payments.user_of(f"cus_{user}") == name
+    purchase = payments.purchase(name, f"pur_{user}")
+    assert purchase is not None
+    assert (purchase.credits, purchase.state) == (100, PurchaseState.PAID)
+    assert payments.purchase(user, f"pur_{user}") is None
+
+
+def test_erasing_again_does_nothing(own: Mortal, user: str) -> None:
+    before = all_entries(new_ledger(own), user)
+    name = pseudonym(3)
+    erase(own, user, name)
+    check_erased(own, user, name, before)
+    there = everywhere(own)
+
+    # What is left is an account like any other: a second erasure puts its one line under another pseudonym.
+    again = erase(own, user, pseudonym(4))
+
+    assert (again.entries, again.runs, again.payments, again.sessions) == (1, 0, 0, 0)
+    assert [item for item in there if item["pk"]["S"] != f"USER#{user}"] == [
+        item for item in everywhere(own) if item["pk"]["S"] not in (f"USER#{user}", f"USER#{pseudonym(4)}")
+    ]
+
+
+def test_who_comes_back_gets_no_second_welcome_and_nothing_twice(own: Mortal, user: str) -> None:
+    erase(own, user, pseudonym(5))
+    ledger = new_ledger(own)
+
+    assert isinstance(ledger.place_hold(user, a_hold("run_new", 1, LATER), limit=20, now=LATER), CannotAfford)
+    with pytest.raises(ReferenceForgottenError):
+        GrantBonus(ledger)(user, 50, ORDER, now=LATER)
+    assert ledger.account(user, LATER).balance == 0
+    GrantBonus(ledger)(user, 7, replace(ORDER, reference="ticket-2"), now=LATER)
+    account = ledger.account(user, LATER)
+    assert account.balance == 7
+    check_invariants(account, all_entries(ledger, user))
+
+
+def test_nothing_is_written_to_an_account_that_is_being_erased(own: Mortal, user: str) -> None:
+    ledger = new_ledger(own)
+    stale = ledger.account(user, LATER)
+    own.left = None
+    steps = count_steps(own, pseudonym(6))
+    kill(own, user, pseudonym(7), steps // 2)
+
+    with pytest.raises(StoreUnavailableError):
+        ledger.account(user, LATER)
+    with pytest.raises(StoreUnavailableError):
+        ledger.place_hold(user, a_hold("run_x", 1, LATER), limit=20, now=LATER)
+    with pytest.raises(StoreUnavailableError):
+        ledger.change(user, lambda account: None, business_key="bonus:x", now=LATER)
+    late = grant(stale, 1000, type_=EntryType.BONUS, business_key="x", reason="x", now=LATER)
+    assert ledger._apply(stale, (late[0], (late[1],))) is None  # what was worked out before finds another revision
+
+    erase(own, user, pseudonym(7))
+    assert ledger._apply(stale, (late[0], (late[1],))) is None
+    check_invariants(ledger.account(user, LATER), all_entries(ledger, user))
+
+
+def kill(store: Mortal, user_id: str, name: str, step: int, *, reply_lost: bool = False) -> None:
+    store.left, store.reply_lost = step, reply_lost
+    try:
+        erase(store, user_id, name)
+    except Killed:
+        pass
+    finally:
+        store.left = None
+
+
+def count_steps(store: Mortal, name: str) -> int:
+    """How many calls to the store an erasure makes."""
+    user_id = f"counted-{next(_numbers)}"
+    live(store, user_id)
+    store.left = 1_000_000
+    erase(store, user_id, name)
+    steps = 1_000_000 - store.left
+    store.left = None
+    return steps
+
+
+@pytest.mark.parametrize("reply_lost", [False, True], ids=["before", "after"])
+def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one(own: Mortal, reply_lost: bool) -> None:
+    """At every call to the store, before it and after it."""
+    for step in range(1, count_steps(own, pseudonym(next(_numbers) + 100)) + 1):
+        user_id, name = f"mortal-{next(_numbers)}", pseudonym(next(_numbers) + 1000)
+        live(own, user_id)
+        before = all_entries(new_ledger(own), user_id)
+        kill(own, user_id, name, step, reply_lost=reply_lost)
+        finished = eraser(own).exists(user_id) and new_ledger_says_erased(own, user_id)
+        if not finished:
+            erase(own, user_id, name)
+        check_erased_quickly(own, user_id, name, before)
+
+
+def new_ledger_says_erased(store: DynamoStore, user_id: str) -> bool:
+    try:
+        return new_ledger(store).account(user_id, LATER).version == 1
+    except StoreUnavailableError:
+        return False
+
+
+def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: list[Entry]) -> None:
+    ledger = new_ledger(store)
+    left = ledger.account(user_id, LATER)
+    assert (left.balance, left.version) == (0, 1)
+    check_invariants(left, all_entries(ledger, user_id))
+    kept, entries = ledger.account(name, LATER), all_entries(ledger, name)
+    check_invariants(kept, entries)
+    assert [entry.deltas for entry in entries[: len(before)]] == [entry.deltas for entry in before]
+    person = DynamoPerson(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    kinds = {raw["sk"]["S"].partition("#")[0] for raw in person.books(user_id)}
+    assert kinds <= {"ACCOUNT", "ENTRY", "KEY"}
+    assert list(person.conversation(f"ses_{user_id}")) == []
+    assert DynamoPayments(store, LEDGER_TABLE).purchase_of(f"pi_{user_id}") == (name, f"pur_{user_id}")
+    assert {entry.run_id for entry in entries if entry.run_id} == {
+        raw["run_id"]["S"] for raw in person.books(name, "RUN#") if raw["status"]["S"] == "settled"
+    }
+
+
+def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
+    user_id = f"paying-{next(_numbers)}"
+    ledger = new_ledger(own)
+
+    def subscribe(account: Account) -> Change:
+        after, entries = start_plus(account, entitled_until=None, now=NOW)
+        return replace(after, subscription_id="sub_1", paid_periods=(0,)), entries
+
+    ledger.change(user_id, subscribe, business_key="plan:1", now=NOW)
+    with pytest.raises(StripeManagedError):
+        erase(own, user_id, pseudonym(8))
+    assert ledger.account(user_id, LATER).plan is Plan.PLUS
+
+
+def test_a_stranger_has_nothing_to_erase(own: Mortal) -> None:
+    with pytest.raises(NoAccountError):
+        erase(own, "nobody", pseudonym(9))
+    assert eraser(own).exists("nobody") is False
+
+
+def test_a_pseudonym_is_random_and_told_apart() -> None:
+    assert is_pseudonym(pseudonym_of(2**130 - 1))
+    assert not is_pseudonym("erased_by_hand")
+    with pytest.raises(ValueError, match="plan"):
+        erased_account(replace(opened_again("a", revision=1, now=NOW)[0], allowance=200), "erased_x", last_hash="")
+
+
+def test_a_copied_line_says_the_same_and_names_nobody() -> None:
+    _, (entry,) = opened_again("alice", revision=1, now=NOW)
+    copied = erased_entry(entry, "erased_x", previous_hash="0" * 64)
+    assert (copied.seq, copied.amount, copied.created_at) == (entry.seq, entry.amount, entry.created_at)
+    assert "alice" not in repr(copied)
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_has_everything(own: Mortal, user: str) -> None:
+    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    document = everything(person, user)
+
+    assert document is not None
+    counts = {name: len(part) for name, part in document.items() if isinstance(part, list)}
+    assert counts == {
+        "entries": len(all_entries(new_ledger(own), user)),
+        "runs": 3,
+        "keys": 2,
+        "notices": 0,
+        "purchases": 1,
+        "customers": 1,
+        "subscriptions": 0,
+        "payments": 3,  # pointers of payment and customer, and an event
+        "sessions": 1,
+    }
+    [session] = document["sessions"]
+    assert [turn["input"] for turn in session["turns"]] == ["question 1", "question 2"]
+    assert [turn["answer"] for turn in session["turns"]] == ["answer 1", "answer 2"]
+    assert (len(session["views"]), len(session["votes"])) == (1, 1)
+    mine = [item for item in everywhere(own) if item["pk"]["S"] == f"USER#{user}"]
+    assert 1 + sum(counts[name] for name in ("entries", "runs", "keys", "purchases", "customers")) == len(mine)
+    json.dumps(document)  # all of it is plain
+
+
+def test_nobody_else_is_in_an_export(own: Mortal, user: str) -> None:
+    other = f"zoe-{next(_numbers)}"
+    live(own, other)
+    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+
+    assert other not in json.dumps(everything(person, user))
+    assert everything(person, "nobody") is None
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state_dir(own: Mortal, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
+    state = {"pid": 1, "engine_url": own.connection.host, "tables": tables}
+    (tmp_path / "stack.json").write_text(json.dumps(state), encoding="utf-8")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_commands_say_what_they_did(own: Mortal, user: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export_command.main([user]) == 0
+    assert json.loads(capsys.readouterr().out)["user_id"] == user
+    assert erase_command.main([user, "--yes"]) == 0
+    assert capsys.readouterr().out.startswith(f"{user} is erased: ")
+    assert new_ledger(own).account(user, datetime.now(LATER.tzinfo)).balance == 0
+    assert export_command.main(["nobody"]) == erase_command.main(["nobody", "--yes"]) == 2
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize(("typed", "status"), [("yes\n", 1), ("\n", 1), ("", 1)])
+def test_an_erasure_wants_the_name_typed(
+    own: Mortal, user: str, typed: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert erase_command.main([user]) == status
+    assert new_ledger(own).account(user, LATER).balance > 50

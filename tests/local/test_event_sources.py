@@ -1,0 +1,304 @@
+"""Queues, streams and schedules of the laptop stack: what a function sees, what comes again, and what is given up."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.engine import Engine
+from local.event_sources import EventSources, failures_in, passes, stream_record
+from local.resources import client, create_resources
+from local.runtime import Outcome
+from local.template import Description, read_template
+
+TEMPLATE = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Things:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      StreamSpecification: { StreamViewType: NEW_AND_OLD_IMAGES }
+      AttributeDefinitions: [{ AttributeName: pk, AttributeType: S }]
+      KeySchema: [{ AttributeName: pk, KeyType: HASH }]
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+      RedrivePolicy: { deadLetterTargetArn: !GetAtt Failures.Arn, maxReceiveCount: 3 }
+  Failures: { Type: AWS::SQS::Queue }
+  WorkFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Runtime: python3.13
+      Handler: app.handler
+      CodeUri: work
+      Environment: { Variables: { QUEUE: !Ref Work } }
+      Events:
+        Messages:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Work.Arn
+            BatchSize: 20
+            FunctionResponseTypes: [ReportBatchItemFailures]
+        Changes:
+          Type: DynamoDB
+          Properties:
+            Stream: !GetAtt Things.StreamArn
+            StartingPosition: TRIM_HORIZON
+            BatchSize: 10
+            MaximumRetryAttempts: 2
+            BisectBatchOnFunctionError: true
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            FilterCriteria: { Filters: [{ Pattern: '{"eventName": ["INSERT"]}' }] }
+            DestinationConfig: { OnFailure: { Type: SQS, Destination: !GetAtt Failures.Arn } }
+        Daily:
+          Type: ScheduleV2
+          Properties:
+            ScheduleExpression: cron(0 0 * * ? *)
+            Input: '{"at": "<aws.scheduler.scheduled-time>"}'
+            RetryPolicy: { MaximumRetryAttempts: 1 }
+            DeadLetterConfig: { Arn: !GetAtt Failures.Arn }
+"""
+
+
+class Called:
+    """Instead of the functions: remembers what it was called with, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any]], object] = lambda event: {"batchItemFailures": []}
+        self._lock = threading.Lock()
+
+    def __call__(self, function: str, payload: bytes) -> Outcome:
+        assert function == "WorkFunction"
+        event = json.loads(payload)
+        with self._lock:
+            self.events.append(event)
+        answer = self.answer(event)
+        if isinstance(answer, Exception):
+            return Outcome("1", b"{}", "Unhandled")
+        return Outcome("1", answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+    def records(self, source: str) -> list[dict[str, Any]]:
+        with self._lock:
+            return [
+                record
+                for event in self.events
+                for record in event.get("Records", [])
+                if record["eventSource"] == f"aws:{source}"
+            ]
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "template.yaml").write_text(TEMPLATE, encoding="utf-8")
+    return read_template(Path(folder / "template.yaml"))
+
+
+@pytest.fixture
+def engine(described: Description) -> Iterator[Engine]:
+    with Engine() as engine:
+        create_resources(described, engine.endpoint_url)
+        yield engine
+
+
+@contextmanager
+def sources(described: Description, engine: Engine, called: Called) -> Iterator[EventSources]:
+    running = EventSources(described, engine.endpoint_url, called, schedules=False, retry_seconds=0)
+    running.start()
+    yield running
+    running.stop()
+
+
+def send(engine: Engine, described: Description, bodies: Sequence[str]) -> None:
+    sqs = client("sqs", engine.endpoint_url)
+    for body in bodies:
+        sqs.send_message(QueueUrl=described.queues["Work"].url, MessageBody=body)
+    sqs.close()
+
+
+def bodies(engine: Engine, described: Description, queue: str) -> list[str]:
+    sqs = client("sqs", engine.endpoint_url)
+    found = sqs.receive_message(QueueUrl=described.queues[queue].url, MaxNumberOfMessages=10, VisibilityTimeout=0).get(
+        "Messages", []
+    )
+    sqs.close()
+    return sorted(message["Body"] for message in found)
+
+
+def put(engine: Engine, described: Description, *keys: str) -> None:
+    dynamodb = client("dynamodb", engine.endpoint_url)
+    for key in keys:
+        item = {"pk": {"S": key}, "bytes": {"B": b"\0\1"}}
+        dynamodb.put_item(TableName=described.tables["Things"].name, Item=item)
+    dynamodb.close()
+
+
+def test_the_template_says_what_starts_what(described: Description) -> None:
+    [queue], [stream], [schedule] = described.queue_sources, described.stream_sources, described.schedules
+    assert (queue.function, queue.queue, queue.batch_size, queue.partial) == ("WorkFunction", "Work", 20, True)
+    assert (stream.function, stream.table, stream.attempts, stream.failures) == (
+        "WorkFunction",
+        "Things",
+        3,
+        "Failures",
+    )
+    assert (schedule.function, schedule.attempts, schedule.failures) == ("WorkFunction", 2, "Failures")
+    assert described.queues["Work"].redrive == ("Failures", 3)
+    assert described.functions["WorkFunction"].environment["QUEUE"].endswith("/000000000000/playground-Work")
+
+
+def test_messages_come_as_from_lambda_and_are_gone(
+    described: Description, engine: Engine, eventually: Callable[..., None]
+) -> None:
+    called = Called()
+    send(engine, described, [f"message {number}" for number in range(35)])
+    with sources(described, engine, called):
+        eventually(lambda: len(called.records("sqs")) >= 35)
+        record = called.records("sqs")[0]
+        eventually(lambda: bodies(engine, described, "Work") == [])
+    assert sorted(record["body"] for record in called.records("sqs")) == sorted(f"message {n}" for n in range(35))
+    assert max(len(event["Records"]) for event in called.events) <= 20
+    assert record["eventSourceARN"] == "arn:aws:sqs:us-east-1:000000000000:playground-Work"
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert {"messageId", "receiptHandle", "md5OfBody", "messageAttributes", "awsRegion"} <= set(record)
+
+
+@pytest.mark.parametrize("how", ["named", "all"])
+def test_what_fails_comes_again_and_ends_in_the_dead_letter_queue(
+    described: Description, engine: Engine, eventually: Callable[..., None], how: str
+) -> None:
+    called = Called()
+
+    def answer(event: dict[str, Any]) -> object:
+        bad = [{"itemIdentifier": item["messageId"]} for item in event["Records"] if item["body"] == "bad"]
+        return {"batchItemFailures": bad} if how == "named" or not bad else RuntimeError()
+
+    called.answer = answer
+    send(engine, described, ["good", "bad", "fine"] if how == "named" else ["bad"])
+    with sources(described, engine, called):
+        eventually(lambda: bodies(engine, described, "Failures") == ["bad"])
+    seen = [record["body"] for record in called.records("sqs")]
+    assert seen.count("bad") == 3
+    assert seen.count("good") == seen.count("fine") == (1 if how == "named" else 0)
+
+
+def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
+    described: Description, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    called = Called()
+    with Engine(state_dir=tmp_path) as engine:
+        create_resources(described, engine.endpoint_url)
+        send(engine, described, ["survivor"])
+        time.sleep(1)  # the store saves a quarter of a second after a change
+        engine.kill()
+    with Engine(state_dir=tmp_path) as engine:
+        create_resources(described, engine.endpoint_url)
+        with sources(described, engine, called):
+            eventually(lambda: [record["body"] for record in called.records("sqs")] == ["survivor"])
+
+
+def test_changes_come_in_their_order_and_without_those_that_no_filter_matches(
+    described: Description, engine: Engine, eventually: Callable[..., None]
+) -> None:
+    called = Called()
+    put(engine, described, *(f"key {number}" for number in range(25)))
+    with sources(described, engine, called):
+        eventually(lambda: len(called.records("dynamodb")) >= 25)
+        dynamodb = client("dynamodb", engine.endpoint_url)
+        dynamodb.delete_item(TableName=described.tables["Things"].name, Key={"pk": {"S": "key 1"}})
+        dynamodb.close()
+        put(engine, described, "last")
+        eventually(lambda: len(called.records("dynamodb")) >= 26)
+    records = called.records("dynamodb")
+    keys = [record["dynamodb"]["Keys"]["pk"]["S"] for record in records]
+    assert keys == [*(f"key {number}" for number in range(25)), "last"]
+    assert records[0]["dynamodb"]["NewImage"]["bytes"] == {"B": "AAE="}
+    assert isinstance(records[0]["dynamodb"]["ApproximateCreationDateTime"], int | float)
+    assert max(len(event["Records"]) for event in called.events) <= 10
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_a_record_that_always_fails_is_given_up_alone(
+    described: Description, engine: Engine, eventually: Callable[..., None], partial: bool
+) -> None:
+    called = Called()
+    done: list[str] = []
+
+    def answer(event: dict[str, Any]) -> object:
+        for record in event["Records"]:
+            key = record["dynamodb"]["Keys"]["pk"]["S"]
+            if key == "key 3":
+                failure = {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
+                return failure if partial else RuntimeError()
+            done.append(key)
+        return {"batchItemFailures": []}
+
+    called.answer = answer
+    put(engine, described, *(f"key {number}" for number in range(8)))
+    with sources(described, engine, called):
+        eventually(lambda: "key 7" in done)
+        eventually(lambda: bodies(engine, described, "Failures"))
+    [failure] = bodies(engine, described, "Failures")
+    assert json.loads(failure)["DDBStreamBatchInfo"]["batchSize"] == 1
+    assert set(done) == {f"key {number}" for number in range(8)} - {"key 3"}
+    if partial:
+        assert len(done) == 7  # what was done with before it is not done again
+
+
+def test_a_schedule_calls_with_its_time_and_again_if_that_fails(described: Description, engine: Engine) -> None:
+    called = Called()
+    running = EventSources(described, engine.endpoint_url, called)
+    due = datetime(2027, 1, 31, tzinfo=UTC)
+    [schedule] = described.schedules
+
+    assert running.fire(schedule, due) is True
+    assert called.events == [{"at": "2027-01-31T00:00:00Z"}]
+
+    called.answer = lambda event: RuntimeError()
+    assert running.fire(schedule, due) is False
+    assert called.events == [{"at": "2027-01-31T00:00:00Z"}] * 3
+    assert bodies(engine, described, "Failures") == ['{"at": "2027-01-31T00:00:00Z"}']
+
+
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        (b"", set()),
+        (b"null", set()),
+        (b"{}", set()),
+        (b'{"batchItemFailures": []}', set()),
+        (b'{"batchItemFailures": [{"itemIdentifier": "1"}]}', {"1"}),
+        (b'{"batchItemFailures": [{}]}', None),
+        (b'"text"', None),
+        (b"not json", None),
+    ],
+)
+def test_what_a_function_says_of_failures(payload: bytes, named: set[str] | None) -> None:
+    assert failures_in(payload) == named
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ({"eventName": ["INSERT"]}, True),
+        ({"eventName": ["MODIFY", "REMOVE"]}, False),
+        ({"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "RUN#"}]}}}}, True),
+        ({"dynamodb": {"Keys": {"sk": {"S": ["RUN#"]}}}}, False),
+        ({"dynamodb": {"Keys": {"other": {"S": ["RUN#1"]}}}}, False),
+    ],
+)
+def test_filters(pattern: Any, expected: bool) -> None:
+    record = stream_record("arn", {"eventName": "INSERT", "dynamodb": {"Keys": {"sk": {"S": "RUN#1"}}}})
+    assert passes(record, [pattern]) is expected
+    assert passes(record, []) is True
+    assert passes(record, [{"eventName": ["NEVER"]}, pattern]) is expected

@@ -1,0 +1,147 @@
+"""What operators do: once per reference, with who and why in the ledger."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from playground.domain.account import Account, Change, Plan, start_plus
+from playground.domain.calendar import boundary
+from playground.domain.credits import Buckets
+from playground.domain.entries import EntryType
+from playground.domain.errors import InvalidRequestError
+from playground.usecases.operate import ChangePlan, GrantBonus, Order, ReferenceUsedError, StripeManagedError
+from tests.fakes import InMemoryLedger
+from tests.support import all_entries, check_invariants
+
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+YEAR = timedelta(days=365)
+ORDER = Order(reference="ticket-1", reason="Sorry for the outage", operator="anna")
+
+
+def kinds(ledger: InMemoryLedger) -> list[tuple[str, int]]:
+    return [(entry.type.value, entry.amount) for entry in all_entries(ledger, "alice")]
+
+
+def test_a_bonus_is_purchased_credits_and_says_who_and_why() -> None:
+    ledger = InMemoryLedger()
+    done = GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
+
+    assert (done.anew, done.account.buckets) == (True, Buckets(purchased=55))
+    assert (done.entry.type, done.entry.business_key) == (EntryType.BONUS, "bonus:ticket-1")
+    assert done.entry.reason == "Sorry for the outage (by anna)"
+    check_invariants(done.account, all_entries(ledger, "alice"))
+
+
+def test_a_bonus_is_given_once_per_reference() -> None:
+    ledger = InMemoryLedger()
+    first = GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
+    again = GrantBonus(ledger)("alice", 50, replace(ORDER, operator="bert"), now=NOW + YEAR)
+
+    assert (again.anew, again.entry) == (False, first.entry)
+    with pytest.raises(ReferenceUsedError, match="entry 2"):
+        GrantBonus(ledger)("alice", 51, ORDER, now=NOW)
+    GrantBonus(ledger)("alice", 1, replace(ORDER, reference="ticket-2"), now=NOW)
+    assert kinds(ledger) == [("signup", 5), ("bonus", 50), ("bonus", 1)]
+
+
+@pytest.mark.parametrize("credits_", [0, -1, 100_001])
+def test_an_amount_that_cannot_be_meant_is_refused(credits_: int) -> None:
+    ledger = InMemoryLedger()
+    with pytest.raises(InvalidRequestError):
+        GrantBonus(ledger)("alice", credits_, ORDER, now=NOW)
+    assert kinds(ledger) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reference": ""},
+        {"reference": "two words"},
+        {"reference": "-x"},
+        {"reference": "x" * 101},
+        {"reason": " "},
+        {"reason": "two\nlines"},
+        {"reason": "x" * 201},
+        {"operator": ""},
+        {"operator": "nul\0"},
+    ],
+)
+def test_an_order_says_who_why_and_under_which_reference(wrong: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequestError):
+        replace(ORDER, **wrong)
+
+
+def test_a_plan_begins_with_its_credits_and_an_entry_about_it() -> None:
+    ledger = InMemoryLedger()
+    done = ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
+
+    assert (done.account.plan, done.account.buckets.monthly, done.account.anchor) == (Plan.PLUS, 200, NOW)
+    assert done.entry.reason == "Plan plus until 2027-11-30T12:00:00.000Z: Sorry for the outage (by anna)"
+    assert kinds(ledger) == [("signup", 5), ("admin", 0), ("monthly", 200)]
+    last = ledger.account("alice", boundary(NOW, 12))
+    assert (last.plan, last.buckets.monthly) == (Plan.FREE, 0)
+    check_invariants(last, all_entries(ledger, "alice"))
+
+
+def test_a_plan_that_is_on_is_prolonged_without_a_grant() -> None:
+    ledger = InMemoryLedger()
+    ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
+    after = ChangePlan(ledger)("alice", Plan.PLUS, replace(ORDER, reference="r2"), until=None, now=NOW + YEAR / 2)
+
+    assert after.account.entitled_until is None
+    assert after.account.anchor == NOW
+    assert [kind for kind, amount in kinds(ledger) if kind == "monthly"] == [
+        "monthly"
+    ] * 7  # the first, and six boundaries
+    assert ledger.account("alice", NOW + 3 * YEAR).plan is Plan.PLUS
+
+
+def test_ending_a_plan_removes_the_month_and_leaves_the_rest() -> None:
+    ledger = InMemoryLedger()
+    ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=None, now=NOW)
+    later = boundary(NOW, 1) + timedelta(days=1)
+    done = ChangePlan(ledger)("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=later)
+
+    assert (done.account.plan, done.account.buckets) == (Plan.FREE, Buckets(rollover=200, purchased=5))
+    assert ledger.account("alice", boundary(NOW, 2)).buckets == Buckets(purchased=5)
+    check_invariants(ledger.account("alice", NOW + YEAR), all_entries(ledger, "alice"))
+
+
+def test_a_plan_is_changed_once_per_reference() -> None:
+    ledger = InMemoryLedger()
+    change = ChangePlan(ledger)
+    change("alice", Plan.PLUS, ORDER, until=None, now=NOW)
+    change("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=NOW)
+    again = change("alice", Plan.PLUS, ORDER, until=None, now=NOW + YEAR)
+
+    assert (again.anew, again.account.plan) == (False, Plan.FREE)
+    assert [kind for kind, _ in kinds(ledger)].count("monthly") == 1
+    for plan, until in ((Plan.FREE, None), (Plan.PLUS, NOW + 2 * YEAR)):
+        with pytest.raises(ReferenceUsedError):
+            change("alice", plan, ORDER, until=until, now=NOW + YEAR)
+
+
+def test_ending_no_plan_only_says_so() -> None:
+    ledger = InMemoryLedger()
+    done = ChangePlan(ledger)("alice", Plan.FREE, ORDER, until=None, now=NOW)
+    assert (done.account.plan, kinds(ledger)) == (Plan.FREE, [("signup", 5), ("admin", 0)])
+
+
+@pytest.mark.parametrize(("plan", "until"), [(Plan.FREE, NOW + YEAR), (Plan.PLUS, NOW), (Plan.PLUS, NOW - YEAR)])
+def test_an_end_is_ahead_and_of_a_plan(plan: Plan, until: datetime) -> None:
+    with pytest.raises(InvalidRequestError):
+        ChangePlan(InMemoryLedger())("alice", plan, ORDER, until=until, now=NOW)
+
+
+@pytest.mark.parametrize("plan", list(Plan))
+def test_a_subscription_is_changed_where_it_is_paid(plan: Plan) -> None:
+    ledger = InMemoryLedger()
+    subscribe: Callable[[Account], Change] = lambda account: (  # noqa: E731
+        replace(start_plus(account, entitled_until=None, now=NOW)[0], subscription_id="sub_1"),
+        start_plus(account, entitled_until=None, now=NOW)[1],
+    )
+    ledger.change("alice", subscribe, business_key="s", now=NOW)
+    with pytest.raises(StripeManagedError):
+        ChangePlan(ledger)("alice", plan, ORDER, until=None, now=NOW)
