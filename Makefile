@@ -20,7 +20,8 @@ grant plan: export REASON_ = $(value REASON)
 grant plan: export BY_ = $(value BY)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo import openapi audit grant plan export erase bench bench-reset crash-matrix \
+.PHONY: help run test check build deploy token invoke demo pay import openapi audit grant plan export erase moderate \
+	sweep-texts bench bench-reset crash-matrix \
 	mutants soak clean clean-state
 
 help: ## show this list
@@ -63,6 +64,10 @@ demo: ## show the main job from end to end against the running stack
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m local.demo
 
+pay: ## pay a purchase at the stand-in for Stripe (PURCHASE=pur_... CARD=visa)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.pay $(if $(CARD),--card '$(CARD)') '$(PURCHASE)'
+
 import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.import_package '$(PACKAGE)'
@@ -70,6 +75,14 @@ import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.audit $(if $(ALL),--all,'$(USER)')
+
+moderate: ## decide about shared conversations that were reported (DO=list, or DO=show|hide|restore|remove SHARE=id)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.moderate '$(or $(DO),list)' $(if $(SHARE),'$(SHARE)')
+
+sweep-texts: ## find texts in the content bucket that no turn names (DELETE=1 removes them)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.sweep_texts $(if $(DELETE),--delete)
 
 grant: ## give credits, once per reference (USER=alice CREDITS=50 REASON="..." REF=ticket-123)
 	$(call bootstrap,dev)

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from local.pay import CannotPayError, Till
 from local.process import ROOT
 from local.settings import TEMPLATE, state_dir
 from local.state_file import read_state
@@ -44,10 +46,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One user of the API at `url`."""
+    """One user of the API at `url`; without a token, anybody."""
 
     url: str
-    token: str
+    token: str | None
 
     def get(self, path: str) -> Answer:
         return self._send("GET", path, None, {})
@@ -58,10 +60,14 @@ class Client:
             headers["Idempotency-Key"] = key
         return self._send("POST", path, json.dumps(body), headers)
 
+    def delete(self, path: str) -> Answer:
+        return self._send("DELETE", path, None, {})
+
     def _send(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        authorization = {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         try:
-            connection.request(method, f"/api/v1{path}", body, {**headers, "Authorization": f"Bearer {self.token}"})
+            connection.request(method, f"/api/v1{path}", body, {**headers, **authorization})
             response = connection.getresponse()
             return Answer(response.status, json.loads(response.read()))
         finally:
@@ -140,6 +146,105 @@ def tell(client: Client, *, claude_can_fail: bool = True) -> None:
     promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
 
 
+def tell_of_sharing(owner: Client, friend: Client) -> None:
+    """The story goes on: what was said is continued, shared, copied and deleted. Raises BrokenPromiseError."""
+    anybody = Client(owner.url, None)
+
+    step("The conversation is there, and goes on")
+    sessions = owner.get("/playground/sessions?limit=1")
+    promise(sessions, 200)
+    session_id = sessions.body["sessions"][0]["session_id"]
+    session = f"/playground/sessions/{session_id}"
+    go_on = {"package_id": PACKAGE, "input": "And for an empty list?", "session_id": session_id}
+    promise(owner.post("/playground/run", go_on), 200, session_id=session_id, turns_omitted=0)
+    promise(owner.get(session), 200, turns=2)
+    promise(friend.get(session), 404, error="session_not_found")
+
+    step("A link shows it to whoever has it, as it is now")
+    shared = owner.post(f"{session}/share", {"expires_in_days": 30})
+    promise(shared, 200, turns=2)
+    link = f"/playground/shared/{shared.body['share_token']}"
+    show(shared.body["share_url"])
+    promise(anybody.get(link), 200, package=PACKAGE, turns=2)
+
+    step("A friend votes, copies it, and goes on at their own cost")
+    promise(friend.post(f"{link}/feedback", {"is_helpful": True, "comment": "Just what I needed."}), 200)
+    fork = friend.post(f"{link}/fork", {})
+    promise(fork, 200, turns=2, credits_spent=0)
+    further = {"package_id": PACKAGE, "input": "And in one line?", "session_id": fork.body["session_id"]}
+    promise(friend.post("/playground/run", further), 200, credits_remaining=4)
+    status = owner.get(session).body["share"]
+    if (status["views"], status["helpful"]) != (1, 1):
+        raise BrokenPromiseError(f"one view and one vote were expected: {json.dumps(status)}")
+
+    step("What looks like a secret is not shared without a second look")
+    key = "AKIA" + secrets.token_hex(8).upper().translate(str.maketrans("01", "XY"))
+    careless = friend.post("/playground/run", {"package_id": PACKAGE, "input": f'AWS_KEY = "{key}"'})
+    promise(careless, 200)
+    blocked = friend.post(f"/playground/sessions/{careless.body['session_id']}/share", {})
+    promise(blocked, 409, error="share_blocked")
+    show(blocked.body["message"])
+
+    step("A withdrawn link is dead, and the copy lives")
+    promise(owner.delete(f"{session}/share"), 200)
+    promise(anybody.get(link), 404, error="share_not_found")
+    promise(friend.get(f"/playground/sessions/{fork.body['session_id']}"), 200, turns=3)
+
+    step("A deleted conversation is gone; what it cost stays on record")
+    promise(owner.delete(session), 200, deleted=True)
+    promise(owner.get(session), 404, error="session_not_found")
+    promise(owner.get("/playground/credits"), 200, held=0)
+
+
+def tell_of_paying(client: Client, till: Till) -> None:
+    """A user buys, spends, gets a part back, and subscribes. Raises BrokenPromiseError."""
+    step("A purchase waits for its payment, and the same key is the same purchase")
+    key = f"demo-{secrets.token_hex(8)}"
+    purchase = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
+    promise(purchase, 200, credits=250, price=1000)
+    again = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
+    promise(again, 200, purchase_id=purchase.body["purchase_id"])
+    promise(client.get("/playground/credits"), 200, balance=5)
+
+    step("Paid: the credits are there, once")
+    payment = till.pay(purchase.body["purchase_id"], "visa")["id"]
+    promise(wait_for(client, "/playground/credits", balance=255), 200, balance=255, purchased=255, debt=0)
+
+    step("A tenth of the money goes back, and a tenth of the credits with it")
+    till.control("refund", payment_intent=payment, amount=100)
+    promise(wait_for(client, "/playground/credits", balance=230), 200, balance=230, debt=0)
+    newest = client.get("/playground/credits/history?limit=1").body["transactions"][0]
+    show(f"{newest['type']} {newest['amount']:+d} -> {newest['balance_after']}   {newest['description']}")
+    if (newest["type"], newest["amount"]) != ("refund", -25):
+        raise BrokenPromiseError("the history does not end with the refund")
+
+    step("PRPM+ is paid for on a page of Stripe, and gives 200 credits a month")
+    page = client.post("/playground/subscribe", {})
+    promise(page, 200)
+    promise(client.post("/playground/subscribe", {}), 200, url=page.body["url"])
+    till.control("checkout", session=page.body["url"].rpartition("/")[2].partition("#")[0], card="visa")
+    promise(wait_for(client, "/playground/credits", plan="plus"), 200, balance=430, plan="plus")
+    active = wait_for(client, "/playground/subscription", is_active=True)
+    promise(active, 200, is_active=True, status="active", cancel_at_period_end=False)
+    promise(client.post("/playground/subscribe", {}), 409, error="already_subscribed")
+
+    step("Cancelled and taken up again: no credits move")
+    promise(client.post("/playground/subscription/cancel", {}), 200, cancel_at_period_end=True)
+    promise(client.post("/playground/subscription/resume", {}), 200, cancel_at_period_end=False)
+    promise(client.get("/playground/credits"), 200, balance=430)
+
+
+def wait_for(client: Client, path: str, **fields: object) -> Answer:
+    """The answer of `path` once it has these fields, or what it is after a while: events take a moment."""
+    answer = client.get(path)
+    for _ in range(100):
+        if all(answer.body.get(name) == value for name, value in fields.items()):
+            break
+        time.sleep(0.1)
+        answer = client.get(path)
+    return answer
+
+
 def step(what: str) -> None:
     print(f"\n* {what}", flush=True)
 
@@ -200,7 +305,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
     raise BrokenPromiseError("the stack did not start:\n" + log.read_text(encoding="utf-8")[-2000:])
 
 
-def free_ports(count: int = 4) -> int:
+def free_ports(count: int = 5) -> int:
     """The first of `count` neighbouring ports on loopback that are free now."""
     for _ in range(100):
         first = 20_000 + secrets.randbelow(20_000)
@@ -225,8 +330,15 @@ def main() -> int:
             print(f"user {user} at {url}", flush=True)
             state = read_state(folder)
             stand_in = state is not None and state["ports"]["claude"] is not None
-            tell(Client(url, issuer(TEMPLATE, folder).token(user, timedelta(hours=1))), claude_can_fail=stand_in)
-    except (BrokenPromiseError, OSError) as error:
+            tokens = issuer(TEMPLATE, folder)
+            owner, friend = (Client(url, tokens.token(name, timedelta(hours=1))) for name in (user, f"{user}-friend"))
+            tell(owner, claude_can_fail=stand_in)
+            tell_of_sharing(owner, friend)
+            if state is not None and state.get("stripe_url"):
+                tell_of_paying(
+                    Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])
+                )
+    except (BrokenPromiseError, CannotPayError, OSError) as error:
         print(f"\nnot as promised: {error}", file=sys.stderr)
         return 1
     print("\nall as promised")

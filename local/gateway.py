@@ -144,9 +144,16 @@ class Gateway:
         request_id = str(uuid.uuid4())
         response = await self._answer(request, request_id)
         milliseconds = (time.monotonic() - begun) * 1000
-        path = request.target.partition("?")[0]
-        self._show("api", f"{request.method} {path} {response.status} {milliseconds:.0f} ms")
+        self._show("api", f"{request.method} {self._loggable(request)} {response.status} {milliseconds:.0f} ms")
         return Response(response.status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
+
+    def _loggable(self, request: Request) -> str:
+        """The path, without what opens something: a parameter called token is a secret."""
+        path = request.target.partition("?")[0]
+        found = self._router.find(request.method, self._split_stage(_decoded_path(path))[1])
+        if found is None or "token" not in found[1]:
+            return path
+        return f"/{self.api.stage}{found[0].path}"
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         raw_path, _, query = request.target.partition("?")

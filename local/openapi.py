@@ -20,6 +20,11 @@ from local.resources import create_resources
 from local.template import read_template
 
 TARGET = ROOT / "functions" / "catalog" / "openapi.json"
+# What functions ask of their secrets before they start.
+PLACEHOLDERS = {
+    "AuthSecret": json.dumps({"secrets": ["-" * 32]}),
+    "StripeSecret": json.dumps({"api_key": "sk_test_placeholder", "webhook_secrets": ["-" * 32]}),
+}
 DESCRIPTION = """Run published prompt packages against Claude for credits. Every error has the same body: `error` (a
 code), `message` (for a person), `request_id`, and the numbers that explain it."""
 
@@ -63,7 +68,7 @@ def main() -> None:
     output: Path = parser.parse_args().output
     description = read_template(ROOT / "template.yaml")
     with Engine() as engine:
-        create_resources(description, engine.endpoint_url, {"AuthSecret": json.dumps({"secrets": ["-" * 32]})})
+        create_resources(description, engine.endpoint_url, PLACEHOLDERS)
         text = document(load_apps(description, engine.endpoint_url))
     output.write_text(text, encoding="utf-8")
     print(f"wrote {output.relative_to(ROOT) if output.is_relative_to(ROOT) else output}")

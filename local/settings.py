@@ -25,6 +25,8 @@ class Settings:
     concurrency: int
     anthropic_api_key: str | None
     anthropic_base_url: str | None
+    stripe_secret_key: str | None
+    stripe_webhook_secret: str | None
 
     @property
     def url(self) -> str:
@@ -42,10 +44,14 @@ class Settings:
     def runtime_port(self) -> int:
         return self.port + 3
 
+    @property
+    def stripe_port(self) -> int:
+        return self.port + 4
+
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Raises SettingsError."""
-    port = _integer(environment, "PORT", DEFAULT_PORT, 1, 65_532)
+    port = _integer(environment, "PORT", DEFAULT_PORT, 1, 65_531)
     return Settings(
         port=port,
         state_dir=state_dir(environment),
@@ -53,6 +59,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         concurrency=_integer(environment, "LOCAL_CONCURRENCY", DEFAULT_CONCURRENCY, 1, 1_000),
         anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
         anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
+        stripe_secret_key=environment.get("STRIPE_SECRET_KEY") or None,
+        stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET") or None,
     )
 
 

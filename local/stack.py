@@ -6,6 +6,7 @@
 | PORT+1 | the store: DynamoDB, S3, SQS, EventBridge, Secrets Manager                  |
 | PORT+2 | a stand-in for Claude, unless ANTHROPIC_API_KEY is set                      |
 | PORT+3 | the functions: Lambda's Runtime API and Invoke API                          |
+| PORT+4 | a stand-in for Stripe, unless STRIPE_SECRET_KEY is set                     |
 
 All of it listens on 127.0.0.1 only. Data is kept in STATE_DIR (default .local). Ctrl-C or SIGTERM ends everything,
 the store last. If one part ends by itself the rest is ended too, with what that part said last.
@@ -36,6 +37,8 @@ from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import TEMPLATE, Settings, SettingsError, read_settings
 from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
+from local.stripe_keys import API_KEY as STRIPE_KEY
+from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
 from local.tokens import TokenError, auth_secrets, issuer, prepare_state_dir
 
@@ -44,6 +47,7 @@ DEMO_DAYS = 30
 CATALOG_TABLE = "CatalogTable"
 DEMO_PACKAGE = "@playground/code-reviewer"
 CLAUDE_SECONDS = 30.0
+STRIPE_SECONDS = 30.0
 PORT_SECONDS = 2.0  # how long the ports of a stack that has just been killed may take to become free
 
 # To reach the real Claude from behind a company's proxy.
@@ -111,6 +115,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     secrets = {
         "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
         "AnthropicSecret": json.dumps({"api_key": settings.anthropic_api_key or "local"}),
+        "StripeSecret": json.dumps(stripe_secret(settings)),
     }
 
     say("starting the store")
@@ -123,6 +128,9 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     if not real_claude:
         say("starting the stand-in for Claude")
         parts.enter_context(claude_double(settings, signals))
+    if settings.stripe_secret_key is None:
+        say("starting the stand-in for Stripe")
+        parts.enter_context(stripe_double(settings, description, signals))
     import_packages(description, engine.endpoint_url)
 
     say("starting the functions")
@@ -156,7 +164,18 @@ def parameters(settings: Settings) -> dict[str, str]:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
     elif settings.anthropic_base_url is not None:
         values["AnthropicBaseUrl"] = settings.anthropic_base_url
+    if settings.stripe_secret_key is None:
+        values["StripeBaseUrl"] = f"http://127.0.0.1:{settings.stripe_port}"
     return values
+
+
+def stripe_secret(settings: Settings) -> dict[str, object]:
+    """The stand-in's key and secret, or the real ones. With STRIPE_WEBHOOK_SECRET anybody who knows it can sign events
+    by hand, for the stand-in, too."""
+    secrets = [settings.stripe_webhook_secret] if settings.stripe_webhook_secret else []
+    if settings.stripe_secret_key is None or not secrets:
+        secrets.append(webhook_secret(settings.state_dir))
+    return {"api_key": settings.stripe_secret_key or STRIPE_KEY, "webhook_secrets": secrets}
 
 
 def check_ports(settings: Settings) -> None:
@@ -164,6 +183,8 @@ def check_ports(settings: Settings) -> None:
     ports = [settings.port, settings.engine_port, settings.runtime_port]
     if settings.anthropic_api_key is None:
         ports.append(settings.claude_port)
+    if settings.stripe_secret_key is None:
+        ports.append(settings.stripe_port)
     deadline = time.monotonic() + PORT_SECONDS
     for port in sorted(ports):
         while True:
@@ -192,6 +213,28 @@ def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
         program.stop()
 
 
+@contextmanager
+def stripe_double(settings: Settings, description: Description, signals: Signals) -> Iterator[None]:
+    """Sends its events to the webhook function, if the template has one."""
+    arguments = ["--port", str(settings.stripe_port), "--state-dir", str(settings.state_dir / "stripe")]
+    for api in description.apis:
+        if any(route.path == WEBHOOK_PATH for route in api.routes):
+            secret = webhook_secret_file(settings.state_dir)
+            arguments += ["--endpoint", f"{settings.url}/{api.stage}{WEBHOOK_PATH}", "--secret-file", str(secret)]
+    program = Program(
+        "stripe",
+        leashed("local.stripe_double", *arguments),
+        environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        show=_errors_only,
+        on_exit=signals.program_ended,
+    )
+    try:
+        program.wait_for_line(lambda line: line.startswith("listening on "), STRIPE_SECONDS)
+        yield
+    finally:
+        program.stop()
+
+
 def import_packages(description: Description, endpoint_url: str) -> None:
     """Put the sample packages into the catalogue."""
     if CATALOG_TABLE not in description.tables:
@@ -212,11 +255,13 @@ def state(settings: Settings, description: Description, backend: Backend, engine
         "engine_pid": engine.pid,
         "runtime_url": backend.runtime_url,
         "claude_url": description.parameters.get("AnthropicBaseUrl"),
+        "stripe_url": None if settings.stripe_secret_key else f"http://127.0.0.1:{settings.stripe_port}",
         "ports": {
             "api": settings.port,
             "engine": settings.engine_port,
             "claude": settings.claude_port if settings.anthropic_api_key is None else None,
             "runtime": settings.runtime_port,
+            "stripe": settings.stripe_port if settings.stripe_secret_key is None else None,
         },
         "tables": {table.logical_id: table.name for table in description.tables.values()},
         "buckets": {bucket.logical_id: bucket.name for bucket in description.buckets.values()},
@@ -232,14 +277,16 @@ def state(settings: Settings, description: Description, backend: Backend, engine
 
 def announce(settings: Settings, description: Description, token: str) -> None:
     claude = description.parameters["AnthropicBaseUrl"] if settings.anthropic_api_key else "a local stand-in"
+    stripe = "Stripe" if settings.stripe_secret_key else "a local stand-in"
     body = json.dumps({"package_id": DEMO_PACKAGE, "input": "Review this: def add(a, b): return a - b"})
     address = f"{settings.url}/{description.apis[0].stage}/v1/playground/run"
     headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+    ports = f"{settings.port} to {settings.stripe_port}"
     lines = (
         f"ready {settings.url}",
         f"token (demo, valid {DEMO_DAYS} days): {token}",
         f"curl -sS -X POST {address} {headers} -d '{body}'",
-        f"claude: {claude} · store: {settings.state_dir} · ports {settings.port} to {settings.port + 3}",
+        f"claude: {claude} · stripe: {stripe} · store: {settings.state_dir} · ports {ports}",
         "Ctrl-C stops it",
     )
     print("\n".join(lines), flush=True)
@@ -268,10 +315,11 @@ REASONS = (
 def advice(error: Exception, environment: Mapping[str, str] = os.environ) -> str:
     if isinstance(error, BusyPortError):
         base = int(environment.get("PORT") or 3000)
-        part = {0: "the API", 1: "the store", 2: "the stand-in for Claude", 3: "the functions"}[error.port - base]
+        parts = ("the API", "the store", "the stand-in for Claude", "the functions", "the stand-in for Stripe")
+        part = parts[error.port - base]
         return (
             f"port {error.port} ({part}) is in use by another program: end that one, "
-            f"or choose another group of four ports, for example `make run PORT={base + 1000}`"
+            f"or choose another group of five ports, for example `make run PORT={base + 1000}`"
         )
     return str(error)
 
@@ -280,9 +328,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m local.stack",
         description="Run the whole backend on this machine, in the foreground.",
-        epilog="From the environment: PORT (3000; the three ports after it are used too), STATE_DIR (.local), "
+        epilog="From the environment: PORT (3000; the four ports after it are used too), STATE_DIR (.local), "
         "FRONTEND_URL, LOCAL_CONCURRENCY (8 instances per function), AUTH_SECRETS, ANTHROPIC_API_KEY and "
-        "ANTHROPIC_BASE_URL (the real Claude instead of the stand-in).",
+        "ANTHROPIC_BASE_URL (the real Claude instead of the stand-in), STRIPE_SECRET_KEY (the real Stripe).",
     )
     parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template than the project's")
     arguments = parser.parse_args()

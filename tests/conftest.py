@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +15,13 @@ from local.claude_double import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
 from local.seed import seed
+from local.stripe_double import StripeDouble
 from local.template import Description, read_template
 from local.tokens import Issuer
 from playground import wiring
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
-from tests.handlers import Handlers
+from tests.handlers import WEBHOOK_SECRET, Handlers
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
@@ -75,12 +77,25 @@ def claude() -> Iterator[ClaudeDouble]:
 
 
 @pytest.fixture(scope="session")
-def handlers(engine: Engine, claude: ClaudeDouble, description: Description) -> Iterator[Handlers]:
+def stripe_double() -> Iterator[StripeDouble]:
+    """A Stripe-compatible server of its own for this run. It sends nothing unless it is told to."""
+    with StripeDouble(base=time.time, seed=1) as double:
+        yield double
+
+
+@pytest.fixture(scope="session")
+def handlers(
+    engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble, description: Description
+) -> Iterator[Handlers]:
     """All functions, loaded into this process, over the engine and the double. For one thread at a time."""
     secret = "a secret of the tests, 32 bytes at least"
-    values = {"AuthSecret": json.dumps({"secrets": [secret]}), "AnthropicSecret": json.dumps({"api_key": "test"})}
+    values = {
+        "AuthSecret": json.dumps({"secrets": [secret]}),
+        "AnthropicSecret": json.dumps({"api_key": "test"}),
+        "StripeSecret": json.dumps({"api_key": "sk_test_handlers", "webhook_secrets": [WEBHOOK_SECRET]}),
+    }
     create_resources(description, engine.endpoint_url, values)
-    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url})
+    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url})
     seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
     issuer = Issuer(
         secret=secret,
@@ -89,7 +104,7 @@ def handlers(engine: Engine, claude: ClaudeDouble, description: Description) -> 
         audience=local.parameters["AuthAudience"],
     )
     apps = load_apps(local, engine.endpoint_url)
-    yield Handlers(apps, issuer)
+    yield Handlers(apps, issuer, local)
     for app in apps.values():
         if hasattr(app, "store"):
             app.store.connection.client.close()

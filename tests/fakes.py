@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import uuid4
 
+from playground.adapters import dynamo_items as items
 from playground.domain.account import (
     Account,
     Change,
@@ -23,10 +25,12 @@ from playground.domain.account import (
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
+from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunStatus
-from playground.domain.sessions import Session, Turn
+from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
@@ -41,6 +45,7 @@ from playground.ports import (
     Found,
     Held,
     HoldOutcome,
+    Kept,
     Prompt,
     Record,
     TooManyHolds,
@@ -81,33 +86,295 @@ class CountingNewId:
 class InMemorySessions:
     """`ports.Sessions`, and what a ledger needs to add a turn to a session."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_bytes: int = 390_000) -> None:
+        self.lock = threading.RLock()
         self.summaries: dict[str, Session] = {}
+        self.feedback: dict[tuple[str, str], RunFeedback] = {}
+        self.reports: dict[tuple[str, str], Report] = {}
+        self.texts: dict[str, Turn] = {}
         self._turns: dict[tuple[str, int], Turn] = {}
+        self._most_bytes = most_bytes
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         return self._turns.get((session_id, number))
 
     def turns(self, session_id: str) -> Sequence[Turn]:
-        return [self._turns[key] for key in sorted(self._turns) if key[0] == session_id]
+        return list(self.walk(session_id, first=1, last=999_999))
+
+    def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
+        keys = sorted(key for key in self._turns if key[0] == session_id and first <= key[1] <= last)
+        return iter([self._turns[key] for key in (reversed(keys) if newest_first else keys)])
+
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
+        texts, _ = items.packed_texts(turn)
+        if sum(len(text) for text in texts.values()) <= self._most_bytes:
+            return None
+        name = f"{session_id}/{turn.number}-{nonce}"
+        self.texts[name] = turn
+        return Kept(name=name, version=None, digest="")
+
+    def discard(self, kept: Kept) -> None:
+        self.texts.pop(kept.name, None)
 
     def delete(self, session_id: str) -> None:
-        del self.summaries[session_id]
-        for key in [key for key in self._turns if key[0] == session_id]:
-            del self._turns[key]
+        """All of it, at once."""
+        with self.lock:
+            del self.summaries[session_id]
+            for key in [key for key in self._turns if key[0] == session_id]:
+                del self._turns[key]
 
     def add(self, conversation: Conversation) -> None:
         """Raises SessionConflictError if the turn is not the next one of the user's session."""
         session, turn = conversation.session, conversation.turn
-        before = self.summaries.get(session.session_id)
-        if session.turns == 1:
-            fits = before is None
-        else:
-            fits = before is not None and before.turns == session.turns - 1 and before.user_id == session.user_id
-        if not fits or (session.session_id, turn.number) in self._turns:
-            raise SessionConflictError
-        self.summaries[session.session_id] = session
-        self._turns[session.session_id, turn.number] = turn
+        with self.lock:
+            before = self.summaries.get(session.session_id)
+            if session.turns == 1:
+                fits = before is None
+            else:
+                fits = (
+                    before is not None
+                    and before.turns == session.turns - 1
+                    and before.user_id == session.user_id
+                    and before.deleted_at is None
+                )
+            if not fits or (session.session_id, turn.number) in self._turns:
+                raise SessionConflictError
+            sums = {
+                name: getattr(session, name) for name in ("updated_at", "turns", "credits", "tokens", "duration_ms")
+            }
+            self.summaries[session.session_id] = replace(before, **sums) if before is not None else session
+            self._turns[session.session_id, turn.number] = turn
+
+    def find(self, user_id: str, session_id: str) -> Session | None:
+        session = self._own(user_id, session_id)
+        return session if session is not None and session.deleted_at is None else None
+
+    def deleted(self, user_id: str, session_id: str) -> Session | None:
+        session = self._own(user_id, session_id)
+        return session if session is not None and session.deleted_at is not None else None
+
+    def _own(self, user_id: str, session_id: str) -> Session | None:
+        session = self.summaries.get(session_id)
+        return session if session is not None and session.user_id == user_id else None
+
+    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+        def place(session: Session) -> Place:
+            return Place(session.updated_at, session.session_id)
+
+        found = sorted(
+            (
+                session
+                for session in self.summaries.values()
+                if session.user_id == user_id
+                and session.deleted_at is None
+                and (after is None or place(session) < after)
+            ),
+            key=place,
+            reverse=True,
+        )
+        return found[:limit], place(found[limit - 1]) if len(found) > limit else None
+
+    def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
+        found = [
+            session
+            for session in self.summaries.values()
+            if session.user_id == user_id and session.deleted_at is not None and session.deleted_at < before
+        ]
+        return sorted(found, key=lambda session: session.deleted_at or before)[:limit]
+
+    def mark_deleted(self, session: Session, now: datetime) -> bool:
+        with self.lock:
+            there = self.find(session.user_id, session.session_id)
+            link = session.share
+            if there is None or (there.share and there.share.share_id) != (link and link.share_id):
+                return False
+            former = there.former_shares | ({link.share_id} if link is not None else set())
+            self.summaries[there.session_id] = replace(there, share=None, former_shares=former, deleted_at=now)
+            if link is not None:
+                self.shares.pop(link.share_id, None)
+            return True
+
+    def remove_some(self, session_id: str) -> bool:
+        with self.lock:
+            keys = sorted(key for key in self._turns if key[0] == session_id)
+            for key in keys[:2]:
+                del self._turns[key]
+            for kind in (self.feedback, self.reports, self.texts):
+                for name in [name for name in kind if name[0] == session_id or f"{session_id}/" in name]:  # type: ignore[attr-defined]
+                    del kind[name]  # type: ignore[attr-defined]
+            return len(keys) > 2
+
+    def remove_mark(self, session: Session) -> None:
+        with self.lock:
+            if self.deleted(session.user_id, session.session_id) is not None:
+                del self.summaries[session.session_id]
+
+    def begin_fork(self, session: Session) -> bool:
+        with self.lock:
+            return self.summaries.setdefault(session.session_id, session) == session
+
+    def copy(self, session_id: str, turns: Sequence[Turn]) -> None:
+        with self.lock:
+            self._turns.update({(session_id, turn.number): turn for turn in turns})
+
+    def give_up_fork(self, session: Session) -> bool:
+        with self.lock:
+            there = self.deleted(session.user_id, session.session_id)
+            if there is None:
+                return False
+            self.summaries[there.session_id] = replace(there, forking=False)
+            return True
+
+    def finish_fork(self, session: Session) -> bool:
+        with self.lock:
+            there = self.summaries.get(session.session_id)
+            if there is None or (there.deleted_at is not None and not there.forking):
+                return False
+            if there.forking:
+                self.summaries[session.session_id] = session
+            return True
+
+    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
+        with self.lock:
+            if self.find(user_id, session_id) is None:
+                return False
+            self.feedback[session_id, feedback.run_id] = feedback
+            return True
+
+    @cached_property
+    def shares(self) -> dict[str, Share]:
+        """What `InMemoryShares` keeps here, for session and share change together."""
+        return {}
+
+
+class InMemoryShares:
+    """`ports.Shares` over the sessions of `InMemorySessions`."""
+
+    def __init__(self, sessions: InMemorySessions) -> None:
+        self._sessions = sessions
+        self._lock = sessions.lock
+        self._viewers: dict[tuple[str, str], None] = {}
+        self.votes: dict[tuple[str, str], Vote] = {}
+
+    def find(self, share_id: str) -> Share | None:
+        return self._sessions.shares.get(share_id)
+
+    def create(self, session: Session, share: Share, nonce: str) -> bool:
+        with self._lock:
+            there = self._sessions.find(session.user_id, session.session_id)
+            if there is None:
+                return False
+            if there.share is not None:
+                return there.share == _link(share, nonce)
+            if there.removed or there.hidden != session.hidden or share.share_id in self._sessions.shares:
+                return False
+            self._sessions.shares[share.share_id] = share
+            self._change(replace(there, share=_link(share, nonce)))
+            return True
+
+    def move(self, session: Session, share: Share) -> bool:
+        with self._lock:
+            there = self._shared(session, share)
+            if there is None or there.share is None or there.share.turns > share.turns:
+                return False
+            counted = self._sessions.shares[share.share_id]
+            self._sessions.shares[share.share_id] = replace(
+                counted, turns=share.turns, shared_at=share.shared_at, expires_at=share.expires_at
+            )
+            self._change(replace(there, share=_link(share, there.share.nonce)))
+            return True
+
+    def withdraw(self, session: Session, share: Share) -> bool:
+        with self._lock:
+            there = self._shared(session, share)
+            current = self.find(share.share_id)
+            if there is None or current is None or (current.reports, current.hidden) != (share.reports, share.hidden):
+                return False
+            del self._sessions.shares[share.share_id]
+            former = there.former_shares | {share.share_id}
+            self._change(replace(there, share=None, former_shares=former, reports=share.reports, hidden=share.hidden))
+            return True
+
+    def remove_some(self, share_id: str) -> bool:
+        with self._lock:
+            for kind in (self._viewers, self.votes):
+                for key in [key for key in kind if key[0] == share_id]:
+                    del kind[key]  # type: ignore[attr-defined]
+            return False
+
+    def forget(self, session: Session, share_id: str) -> None:
+        with self._lock:
+            there = self._sessions.summaries.get(session.session_id)
+            if there is not None:
+                self._change(replace(there, former_shares=there.former_shares - {share_id}))
+
+    def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
+        with self._lock:
+            share = self._shown(share_id)
+            if share is None or (share_id, viewer) in self._viewers:
+                return False
+            self._viewers[share_id, viewer] = None
+            self._sessions.shares[share_id] = replace(share, views=share.views + 1)
+            return True
+
+    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+        with self._lock:
+            share = self._shown(share_id)
+            if share is None:
+                return False
+            self.votes[share_id, viewer] = vote
+            votes = [vote for (of, _), vote in self.votes.items() if of == share_id]
+            helpful = sum(vote.is_helpful for vote in votes)
+            self._sessions.shares[share_id] = replace(share, helpful=helpful, not_helpful=len(votes) - helpful)
+            return True
+
+    def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
+        with self._lock:
+            there = self._shown(share.share_id)
+            if there is None:
+                return False
+            key = (share.session_id, report.reporter)
+            if key not in self._sessions.reports:
+                self._sessions.reports[key] = report
+                count = there.reports + 1
+                self._sessions.shares[share.share_id] = replace(there, reports=count, hidden=count >= hide_at)
+            return True
+
+    def _shown(self, share_id: str) -> Share | None:
+        share = self.find(share_id)
+        return share if share is not None and not share.hidden else None
+
+    def _shared(self, session: Session, share: Share) -> Session | None:
+        there = self._sessions.find(session.user_id, session.session_id)
+        known = there is not None and there.share is not None and there.share.share_id == share.share_id
+        return there if known else None
+
+    def _change(self, session: Session) -> None:
+        self._sessions.summaries[session.session_id] = session
+
+
+def _link(share: Share, nonce: str) -> ShareLink:
+    return ShareLink(
+        share_id=share.share_id,
+        nonce=nonce,
+        turns=share.turns,
+        shared_at=share.shared_at,
+        expires_at=share.expires_at,
+    )
+
+
+class PlantedLeaks:
+    """`ports.Leaks` that finds the words it was given."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def __call__(self, text: str) -> Sequence[Leak]:
+        return [
+            Leak(kind="word", start=text.index(word), end=text.index(word) + len(word))
+            for word in self._words
+            if word in text
+        ]
 
 
 class InMemoryPayments:
@@ -411,11 +678,11 @@ class InMemoryLookup:
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
     ) -> Found:
-        session = self._ledger.sessions.summaries.get(session_id or "")
         return Found(
             run=self._ledger.run(user_id, run_id) if run_id is not None else None,
             package=self._catalog.version(package_id, version),
-            session=session if session is not None and session.user_id == user_id else None,
+            session=self._ledger.sessions.find(user_id, session_id) if session_id is not None else None,
+            account=self._ledger._accounts.get(user_id),
         )
 
 

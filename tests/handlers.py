@@ -1,15 +1,23 @@
 """Calls handlers in this process, with the same event files that `make invoke` uses."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qsl
 
+import stripe
+
+from local.gateway import Router
 from local.invoke import with_tokens
+from local.template import Description, Route
 from local.tokens import Issuer
 
+WEBHOOK_SECRET = "whsec_of_the_tests_0123456789"
 EVENTS = Path(__file__).parent.parent / "events"
 
 
@@ -39,6 +47,55 @@ class Handlers:
 
     apps: Mapping[str, ModuleType]
     tokens: Issuer
+    description: Description
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        address: str = "203.0.113.7",
+        seconds_left: float = 29,
+    ) -> Answer:
+        """Send a request to the function whose route in the template it is; `user` None: without a token."""
+        raw, _, query = path.partition("?")
+        found = Router(self.description.apis[0]).find(method, f"/v1{raw}")
+        assert found is not None, f"no route for {method} {path}"
+        route, parameters = found
+        assert isinstance(route, Route)
+        headers = {"Host": "test"}
+        if user is not None:
+            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1))}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        event = {
+            "resource": route.path,
+            "path": f"/v1{raw}",
+            "httpMethod": method,
+            "headers": headers,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "queryStringParameters": pairs or None,
+            "multiValueQueryStringParameters": {name: [value] for name, value in pairs.items()} or None,
+            "pathParameters": parameters or None,
+            "requestContext": {
+                "requestId": str(uuid.uuid4()),
+                "stage": "api",
+                "resourcePath": route.path,
+                "httpMethod": method,
+                "path": f"/api/v1{raw}",
+                "identity": {"sourceIp": address},
+            },
+            "body": json.dumps(body) if body is not None else None,
+            "isBase64Encoded": False,
+        }
+        function = self.description.functions[route.function].short_name
+        return self.event(function, event, seconds_left=seconds_left)
 
     def file(self, name: str, *, user_id: str, changes: Mapping[str, Any] | None = None) -> Answer:
         """Send events/<name>.json as `user_id`; `changes` replace fields of its body, or headers as `header:Name`."""
@@ -54,6 +111,27 @@ class Handlers:
         if body:
             event["body"] = json.dumps(body)
         return self.event(name.partition("/")[0], event)
+
+    def deliver(self, body: str, *, signature: str | None = "", packed: bool = False) -> Answer:
+        """Post `body` to the webhook as Stripe does; `signature` "": a good one. `packed`: it is in base64."""
+        if signature == "":
+            signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET)
+        path = "/webhooks/stripe/credits"
+        headers = {"Content-Type": "application/json"} | ({"Stripe-Signature": signature} if signature else {})
+        event = {
+            "resource": f"/v1{path}",
+            "path": f"/v1{path}",
+            "httpMethod": "POST",
+            "headers": headers,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "queryStringParameters": None,
+            "multiValueQueryStringParameters": None,
+            "pathParameters": None,
+            "requestContext": {"requestId": str(uuid.uuid4()), "stage": "api", "path": f"/api/v1{path}"},
+            "body": body,
+            "isBase64Encoded": packed,
+        }
+        return self.event("webhook", event)
 
     def event(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 29) -> Answer:
         answer = self.apps[function].handler(event, Context(seconds_left))

@@ -1,34 +1,50 @@
-"""Balance, history, receipts and prices. Never asks a model or a payment provider."""
+"""Balance, history, receipts, prices, purchases and the subscription.
 
-from typing import Annotated
+Never asks a model; asks Stripe only when somebody wants to pay, and loads its package only then.
+"""
+
+from functools import cache
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
+from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.ids import id_maker
+from playground.adapters.secrets import read_secret
 from playground.domain.account import Account
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError
 from playground.http import Api, answers, authenticator, from_cursor, to_cursor, utc_now
+from playground.ports import Payments
 from playground.schemas import (
     PRICES,
     Breakdown,
     CreditsAnswer,
     HistoryAnswer,
+    IdempotencyKey,
     Monthly,
     PackAnswer,
     PacksAnswer,
     PricingAnswer,
+    PurchaseAnswer,
+    PurchaseBody,
     ReceiptAnswer,
     Rollover,
+    SubscribeBody,
+    SubscriptionAnswer,
     Transaction,
+    UrlAnswer,
 )
-from playground.settings import CreditsSettings
+from playground.settings import CreditsPaymentsSettings
+from playground.usecases.buy_credits import BuyCredits, ManageSubscription, SubscriptionState
 from playground.usecases.read_run import ReadRun, Receipt
 
-settings = CreditsSettings.load()
+settings = CreditsPaymentsSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
+records = DynamoPayments(store, settings.ledger_table)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now)
 handler = Api(
     settings,
@@ -107,6 +123,98 @@ def pricing() -> PricingAnswer:
     )
 
 
+@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 422, 503))
+def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
+    """Begin to buy a pack. The credits come when it is paid."""
+    offer = buy_credits()(handler.user_id, body.package, idempotency_key=idempotency_key)
+    return PurchaseAnswer(
+        client_secret=offer.client_secret,
+        credits=offer.purchase.credits,
+        price=offer.purchase.amount,
+        purchase_id=offer.purchase.purchase_id,
+    )
+
+
+@app.get("/playground/subscription", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 503))
+def subscription() -> SubscriptionAnswer:
+    """Whether PRPM+ is active, and until when."""
+    return _subscription(manage_subscription().state(handler.user_id))
+
+
+@app.post("/playground/subscribe", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 409, 503))
+def subscribe(body: SubscribeBody) -> UrlAnswer:
+    """A page of Stripe on which PRPM+ is paid for. The same one while it is open."""
+    url = manage_subscription().subscribe(handler.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
+    return UrlAnswer(url=url)
+
+
+@app.post("/playground/subscription/cancel", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 404, 503))
+def cancel() -> SubscriptionAnswer:
+    """End PRPM+ with the period that is paid for."""
+    return _subscription(manage_subscription().cancel(handler.user_id))
+
+
+@app.post("/playground/subscription/resume", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 404, 503))
+def resume() -> SubscriptionAnswer:
+    """Take a cancellation back."""
+    return _subscription(manage_subscription().resume(handler.user_id))
+
+
+@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 401, 404, 503))
+def portal() -> UrlAnswer:
+    """A page of Stripe for cards and invoices."""
+    return UrlAnswer(url=manage_subscription().portal(handler.user_id))
+
+
+# What Stripe needs is made when somebody wants to pay: most requests do not, and its package takes a while to load.
+
+
+@cache
+def stripe_secret() -> dict[str, Any]:
+    return read_secret(wiring.secrets_client(), settings.stripe_secret_arn)
+
+
+@cache
+def payments() -> Payments:
+    from playground.adapters.stripe_payments import StripePayments
+
+    return StripePayments(api_key=stripe_secret()["api_key"], base_url=settings.stripe_base_url)
+
+
+@cache
+def buy_credits() -> BuyCredits:
+    return BuyCredits(
+        records=records,
+        payments=payments(),
+        prices=PRICES,
+        live=wiring.is_live(stripe_secret()["api_key"]),
+        clock=utc_now,
+        new_id=id_maker(utc_now),
+    )
+
+
+@cache
+def manage_subscription() -> ManageSubscription:
+    return ManageSubscription(
+        ledger=ledger,
+        records=records,
+        payments=payments,
+        prices=PRICES,
+        live=wiring.is_live(stripe_secret()["api_key"]),
+        clock=utc_now,
+        frontend_url=settings.frontend_url,
+    )
+
+
+def _subscription(state: SubscriptionState) -> SubscriptionAnswer:
+    return SubscriptionAnswer(
+        is_active=state.is_active,
+        status=state.status,
+        cancel_at_period_end=state.cancel_at_period_end,
+        current_period_end=state.current_period_end,
+    )
+
+
 def _credits(account: Account) -> CreditsAnswer:
     buckets = account.buckets
     return CreditsAnswer(
@@ -115,8 +223,8 @@ def _credits(account: Account) -> CreditsAnswer:
         held=account.held,
         debt=account.debt,
         monthly=Monthly(
-            allocated=account.allowance,
-            used=max(account.allowance - buckets.monthly, 0),
+            allocated=account.allocated,
+            used=max(account.allocated - buckets.monthly, 0),
             remaining=buckets.monthly,
             reset_at=account.due_at,
         ),

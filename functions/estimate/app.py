@@ -43,6 +43,7 @@ def estimate(body: EstimateBody) -> EstimateAnswer:
         current_balance=estimate.balance,
         available=estimate.available,
         max_tokens=estimate.max_tokens,
+        turns_omitted=estimate.turns_omitted,
         affordable_max_tokens=estimate.affordable_max_tokens,
         price_version=estimate.price_version,
     )

@@ -6,7 +6,7 @@ from playground.adapters.ids import id_maker
 from playground.adapters.secrets import read_secret
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
-from playground.schemas import PRICES, IdempotencyKey, Message, RunAnswer, RunBody
+from playground.schemas import PRICES, IdempotencyKey, RunAnswer, RunBody, messages
 from playground.settings import RunSettings
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 
@@ -66,8 +66,6 @@ def _answer(answer: PaidAnswer) -> RunAnswer:
         price_version=run.price_version or "",
         max_tokens=run.max_tokens or 0,
         max_tokens_reduced=(run.max_tokens or 0) < (run.wanted_max_tokens or 0),
-        conversation=[
-            Message(role="user", content=turn.input, timestamp=turn.asked_at, tokens=turn.input_tokens),
-            Message(role="assistant", content=turn.answer, timestamp=turn.answered_at, tokens=turn.output_tokens),
-        ],
+        turns_omitted=run.turns_omitted,
+        conversation=messages(turn),
     )

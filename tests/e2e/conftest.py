@@ -39,6 +39,10 @@ class Stack:
         return f"http://127.0.0.1:{self.port + 2}"
 
     @property
+    def stripe_url(self) -> str:
+        return f"http://127.0.0.1:{self.port + 4}"
+
+    @property
     def log(self) -> str:
         return (self.folder / "stack.log").read_text(encoding="utf-8")
 

@@ -17,6 +17,7 @@ import pytest
 
 from local import demo
 from local.demo import Answer, free_ports
+from local.pay import Till
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
 from playground.domain.runs import run_id_of
@@ -36,6 +37,8 @@ def _bonus(account: Account, credits_: int) -> Change:
 
 def test_the_demo_is_as_promised(stack: Stack, user_id: str) -> None:
     demo.tell(stack.client(user_id))
+    demo.tell_of_sharing(stack.client(user_id), stack.client(f"{user_id}-friend"))
+    demo.tell_of_paying(stack.client(f"{user_id}-payer"), Till(stack.stripe_url))
 
 
 def test_the_demo_fails_when_a_promise_is_broken(stack: Stack, user_id: str) -> None:

@@ -125,6 +125,13 @@ def until_final(scene: Scene, key: str, seed: int) -> PaidAnswer | PlaygroundErr
         assert isinstance(outcome, PaidAnswer | PlaygroundError)
         if isinstance(outcome, RunInProgressError):
             scene.pass_leases()
-        elif not isinstance(outcome, StoreUnavailableError) or run_id in scene.books().receipts:
+        elif not isinstance(outcome, StoreUnavailableError) or _has_failed(scene, run_id):
             return outcome
     raise AssertionError(f"seed {seed}: no final answer in {MOST_ATTEMPTS} attempts")
+
+
+def _has_failed(scene: Scene, run_id: str) -> bool:
+    """Whether a client that asks again is told the same. If the run was settled and only that was not heard of, it is
+    told the answer."""
+    receipt = scene.books().receipts.get(run_id)
+    return receipt is not None and receipt.status is not RunStatus.SETTLED

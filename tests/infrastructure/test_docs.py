@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from local.settings import read_settings
 from playground import settings
 from playground.domain import errors
@@ -38,7 +40,9 @@ def test_every_setting_is_in_the_table() -> None:
         for kind in (
             settings.RunSettings,
             settings.EstimateSettings,
-            settings.CreditsSettings,
+            settings.CreditsPaymentsSettings,
+            settings.WebhookSettings,
+            settings.SessionsSettings,
             settings.CatalogSettings,
         )
         for name in kind.model_fields
@@ -66,9 +70,15 @@ def test_prices_of_the_readme_are_those_of_the_table() -> None:
     assert f"{PRICES.default_max_tokens:,} tokens" in README
 
 
-def test_every_test_that_the_ledger_page_names_exists() -> None:
-    page = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "least"), [("ledger", 20), ("sharing", 10)])
+def test_every_test_that_a_page_names_exists(name: str, least: int) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert named <= set(re.findall(r"def (test_\w+)", sources))
-    assert len(named) > 20
+    assert len(named) > least
+
+
+def test_budgets_of_the_readme_are_those_of_the_table() -> None:
+    for tokens in PRICES.context_budget_tokens.values():
+        assert f"{tokens:,}" in README

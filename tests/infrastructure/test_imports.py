@@ -17,8 +17,18 @@ LAYER = ROOT / "layers" / "shared"
 DOMAIN = sorted((LAYER / "playground" / "domain").glob("*.py"))
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
 # Listed by name of the folder: whoever adds a function says here what it may load.
-NEEDS_ANTHROPIC = {"run": True, "estimate": True, "credits": False, "catalog": False, "reset": False, "notices": False}
-NEVER = {"stripe", "aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}
+NEEDS_ANTHROPIC = {
+    "run": True,
+    "estimate": True,
+    "credits": False,
+    "sessions": False,
+    "catalog": False,
+    "reset": False,
+    "webhook": False,
+    "notices": False,
+}
+NEEDS_STRIPE = {"webhook"}  # credits loads it when somebody wants to pay
+NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}
 REPORT = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])
@@ -82,6 +92,11 @@ def test_every_function_is_looked_at() -> None:
 def test_only_who_asks_the_model_loads_its_library(app: Path) -> None:
     """It takes a second of a cold start, and half of the memory."""
     assert ("anthropic" in loaded_by(app)) == NEEDS_ANTHROPIC[app.parent.name]
+
+
+@each_app
+def test_only_who_is_asked_by_stripe_loads_its_library(app: Path) -> None:
+    assert ("stripe" in loaded_by(app)) == (app.parent.name in NEEDS_STRIPE)
 
 
 @each_app

@@ -20,6 +20,8 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         "/packages/{package_id}",
         "/packages/{package_id}/{name}",
         "/playground/credits/packages",
+        "/playground/shared/{token}",
+        "/webhooks/stripe/credits",
     }
 
 

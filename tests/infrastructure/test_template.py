@@ -38,9 +38,10 @@ ACTIONS = {
         "dynamodb:UpdateItem",
         "dynamodb:DeleteItem",
         "dynamodb:ConditionCheckItem",
+        "dynamodb:BatchWriteItem",
         "dynamodb:Scan",
     },
-    "AWS::S3::Bucket": {"s3:GetObject"},
+    "AWS::S3::Bucket": {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"},
     "AWS::SQS::Queue": {"sqs:SendMessage"},
     "AWS::Events::EventBus": {"events:PutEvents"},
     "AWS::SecretsManager::Secret": {"secretsmanager:GetSecretValue"},
@@ -212,7 +213,8 @@ def test_it_may_do_named_things_with_named_resources(function: Function) -> None
             kind = RESOURCES[name]["Type"]
             assert set(listed(statement["Action"])) <= ACTIONS[kind]
             if kind == "AWS::S3::Bucket":
-                assert suffix == "/packages/*"
+                assert suffix in ("/packages/*", "/sessions/*")
+                assert suffix == "/sessions/*" or statement["Action"] == "s3:GetObject"
             elif kind == "AWS::DynamoDB::Table":
                 assert suffix == "" or re.fullmatch(r"/index/[a-z_]+", suffix)
             else:

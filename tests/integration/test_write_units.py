@@ -57,6 +57,7 @@ def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user
         ("entry", "put"),
         ("turn", "put"),
         ("session", "put"),
+        ("by_owner", "put"),  # the place in the user's list
     }
 
 

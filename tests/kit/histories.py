@@ -335,7 +335,8 @@ class _Search:
                     if changed:
                         perhaps.append(self._after(node, place, model))
                 elif agree(expected, step.told) if step.told is not None else not isinstance(expected, NOTHING_DONE):
-                    if not changed and self._harmless(node, step):
+                    crosses = node.model.due is not None and node.model.due <= step.operation.now
+                    if not changed and not crosses and self._harmless(node, step):
                         return [self._after(node, place, node.model)]
                     likely.append(self._after(node, place, model))
         if node.model.due is not None and node.model.due <= latest:

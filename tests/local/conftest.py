@@ -119,12 +119,12 @@ def alive() -> Callable[[int], bool]:
 
 @pytest.fixture
 def free_ports() -> int:
-    """The first of four free ports in a row."""
+    """The first of ten free ports in a row: enough for two stacks."""
     for _ in range(100):
         base = random.randrange(20_000, 32_000)
         sockets = []
         try:
-            for port in range(base, base + 4):
+            for port in range(base, base + 10):
                 listener = socket.socket()
                 sockets.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -136,7 +136,7 @@ def free_ports() -> int:
         finally:
             for listener in sockets:
                 listener.close()
-    raise AssertionError("there are no four free ports in a row")
+    raise AssertionError("there are no ten free ports in a row")
 
 
 @pytest.fixture(scope="session")

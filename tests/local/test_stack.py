@@ -22,7 +22,15 @@ from local.settings import SettingsError, read_settings
 from local.state_file import read_state
 from local.tokens import Issuer, TokenError, auth_secrets
 
-NOT_TO_INHERIT = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "AUTH_SECRETS", "FRONTEND_URL", "PORT", "STATE_DIR")
+NOT_TO_INHERIT = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "AUTH_SECRETS",
+    "FRONTEND_URL",
+    "PORT",
+    "STATE_DIR",
+    "STRIPE_SECRET_KEY",
+)
 
 
 class Stack:
@@ -132,6 +140,7 @@ def test_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_
     assert json.loads(settings["auth"]) == {"secrets": [secret]}
     assert json.loads(settings["anthropic"]) == {"api_key": "local"}
     assert client_of(f"http://127.0.0.1:{stack.port + 2}")("GET", "/_calls").status == 200
+    assert client_of(f"http://127.0.0.1:{stack.port + 4}")("GET", "/_control").status == 200
 
     state = stack.state()
     assert state["pid"] == stack.process.pid
@@ -145,7 +154,7 @@ def test_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_
     stack.process.send_signal(signal.SIGINT)
     assert stack.end() == 0
     assert not (stack.state_dir / "stack.json").exists()
-    assert all(can_bind(port) for port in range(stack.port, stack.port + 4))
+    assert all(can_bind(port) for port in range(stack.port, stack.port + 5))
 
 
 def test_a_killed_stack_leaves_nothing_running_and_loses_nothing(
@@ -175,23 +184,25 @@ def test_two_stacks_side_by_side(
     launch: Launch, client_of: Callable[[str], Any], tmp_path: Path, free_ports: int
 ) -> None:
     first = launch()
-    same_folder = launch(ready=False, PORT=str(free_ports + 4))
+    same_folder = launch(ready=False, PORT=str(free_ports + 5))
     assert same_folder.end() == 1
     assert f"the stack at {first.url} (process {first.process.pid}) keeps its state in" in same_folder.errors
 
-    second = launch(PORT=str(free_ports + 4), STATE_DIR=str(tmp_path / "second"))
+    second = launch(PORT=str(free_ports + 5), STATE_DIR=str(tmp_path / "second"))
     assert client_of(first.url)("POST", "/api/things/a", b"first").status == 204
     assert client_of(second.url)("GET", "/api/things/a").status == 404
 
 
-@pytest.mark.parametrize(("offset", "part"), [(0, "the API"), (2, "the stand-in for Claude")])
+@pytest.mark.parametrize(
+    ("offset", "part"), [(0, "the API"), (2, "the stand-in for Claude"), (4, "the stand-in for Stripe")]
+)
 def test_a_busy_port_is_named_and_nothing_is_left(launch: Launch, free_ports: int, offset: int, part: str) -> None:
     with socket.create_server(("127.0.0.1", free_ports + offset)):
         stack = launch(ready=False)
         assert stack.end() == 1
     assert f"port {free_ports + offset} ({part}) is in use" in stack.errors
     assert f"make run PORT={free_ports + 1000}" in stack.errors
-    assert all(can_bind(port) for port in range(free_ports, free_ports + 4))
+    assert all(can_bind(port) for port in range(free_ports, free_ports + 5))
 
 
 def test_a_part_that_ends_by_itself_ends_the_rest(launch: Launch, client_of: Callable[[str], Any]) -> None:
@@ -200,7 +211,7 @@ def test_a_part_that_ends_by_itself_ends_the_rest(launch: Launch, client_of: Cal
     assert stack.end() == 1
     assert "engine was ended by SIGKILL by itself" in stack.errors
     assert not (stack.state_dir / "stack.json").exists()
-    assert all(can_bind(port) for port in range(stack.port, stack.port + 4))
+    assert all(can_bind(port) for port in range(stack.port, stack.port + 5))
 
 
 def test_a_signal_while_starting_ends_it(launch: Launch, eventually: Callable[[Any], None]) -> None:
@@ -208,7 +219,7 @@ def test_a_signal_while_starting_ends_it(launch: Launch, eventually: Callable[[A
     eventually(lambda: "starting the store" in stack.errors)
     stack.process.terminate()
     assert stack.end() == 0
-    assert all(can_bind(port) for port in range(stack.port, stack.port + 4))
+    assert all(can_bind(port) for port in range(stack.port, stack.port + 5))
 
 
 def test_with_a_key_it_is_the_real_claude(launch: Launch, client_of: Callable[[str], Any]) -> None:
@@ -221,6 +232,13 @@ def test_with_a_key_it_is_the_real_claude(launch: Launch, client_of: Callable[[s
     assert settings["environment"]["FRONTEND_URL"] == "http://front:1"
     assert can_bind(stack.port + 2)
     assert not (stack.state_dir / "auth-secrets.json").exists()
+
+
+def test_with_a_key_it_is_the_real_stripe(launch: Launch) -> None:
+    stack = launch(STRIPE_SECRET_KEY="sk_test_real")
+    assert can_bind(stack.port + 4)
+    state = stack.state()
+    assert (state["stripe_url"], state["ports"]["stripe"]) == (None, None)
 
 
 def test_invoke_calls_a_function_of_the_running_stack(
@@ -302,15 +320,21 @@ def test_a_stale_state_file_is_ignored(tmp_path: Path) -> None:
     assert read_state(tmp_path) is None
 
 
-@pytest.mark.parametrize("value", ["abc", "0", "70000", "-1", "65533", "³"])
-def test_a_port_must_leave_room_for_three_more(value: str) -> None:
+@pytest.mark.parametrize("value", ["abc", "0", "70000", "-1", "65532", "³"])
+def test_a_port_must_leave_room_for_four_more(value: str) -> None:
     with pytest.raises(SettingsError, match="PORT must be a number"):
         read_settings({"PORT": value})
 
 
 def test_the_defaults() -> None:
     settings = read_settings({})
-    ports = (settings.port, settings.engine_port, settings.claude_port, settings.runtime_port)
-    assert ports == (3000, 3001, 3002, 3003)
+    ports = (
+        settings.port,
+        settings.engine_port,
+        settings.claude_port,
+        settings.runtime_port,
+        settings.stripe_port,
+    )
+    assert ports == (3000, 3001, 3002, 3003, 3004)
     assert settings.frontend_url == "http://127.0.0.1:3000"
     assert settings.state_dir.name == ".local"

@@ -328,6 +328,7 @@ def second_spend(books: Books) -> None:
 PRICE = BOOKS.runs[PAID]["price"]
 LATE = iso(NOW + 1801 * SECOND)
 RULES: dict[str, tuple[Code, str, object, object, Damage]] = {
+    "debt": (Code.DEBT, "account: debt", 0, 3, account_is(debt=3)),
     "account is gone": (Code.ACCOUNT, "the account", "there", "nothing", without_account),
     "amount": (Code.AMOUNT, "entry 3: amount", -1, -2, entry_is(3, amount=-2)),
     "attribute is missing": (Code.ATTRIBUTE, "entry 2: reason", "text", "nothing", entry_is(2, reason=None)),

@@ -19,7 +19,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.pricing import Usage
+from playground.domain.pricing import PriceTable, Usage
 from playground.domain.runs import RunRequest
 from playground.ports import Completion, Prompt
 from playground.usecases.estimate_run import Estimate, EstimateRun
@@ -37,6 +37,7 @@ from tests.fakes import (
 USER = "user_1"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 PRICES = load_prices()
+WIDE = replace(PRICES, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
 TIDY = PackageVersion(
     package_id=package_uuid("@acme/tidy") or "",
     name="@acme/tidy",
@@ -56,7 +57,7 @@ ANSWER = Completion(
 
 
 class World:
-    def __init__(self, count: Callable[[Prompt], int] = lambda prompt: 100) -> None:
+    def __init__(self, count: Callable[[Prompt], int] = lambda prompt: 100, prices: PriceTable = PRICES) -> None:
         self.ledger = InMemoryLedger()
         self.model = ScriptedModel(lambda prompt: ANSWER, count=count)
         catalog, clock = InMemoryCatalog(TIDY, OTHER), FrozenClock(NOW)
@@ -67,7 +68,7 @@ class World:
             sessions=self.ledger.sessions,
             catalog=catalog,
             model=self.model,
-            prices=PRICES,
+            prices=prices,
             clock=clock,
             count_timeout=8,
         )
@@ -77,7 +78,7 @@ class World:
             sessions=self.ledger.sessions,
             catalog=catalog,
             model=self.model,
-            prices=PRICES,
+            prices=prices,
             clock=clock,
             new_id=CountingNewId(),
             max_open_runs=20,
@@ -182,7 +183,7 @@ def test_the_prompt_is_counted_unless_it_is_left_out() -> None:
 
 
 def test_what_hardly_fits_the_model_gets_what_is_left() -> None:
-    world = World(lambda prompt: 999_300)
+    world = World(lambda prompt: 999_300, WIDE)
     world.give(10_000)
 
     estimate = world.estimate(USER, REQUEST)
@@ -208,7 +209,7 @@ def test_refuses_what_a_run_would_refuse(changes: dict[str, object], error: type
 
 def test_refuses_what_does_not_fit_the_model() -> None:
     with pytest.raises(ContextTooLongError):
-        World(lambda prompt: 999_600).estimate(USER, REQUEST)
+        World(lambda prompt: 999_600, WIDE).estimate(USER, REQUEST)
 
 
 def test_refuses_a_foreign_conversation_and_another_package() -> None:

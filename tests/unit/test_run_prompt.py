@@ -27,7 +27,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.pricing import Usage
+from playground.domain.pricing import PriceTable, Usage
 from playground.domain.runs import Run, RunRequest, RunStatus, run_id_of
 from playground.domain.sessions import Turn
 from playground.ports import (
@@ -62,6 +62,7 @@ USER = "user_1"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 YEARS = timedelta(days=4000)
 PRICES = load_prices()
+WIDE = replace(PRICES, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
 
 TIDY = PackageVersion(
     package_id=package_uuid("@acme/tidy") or "",
@@ -99,6 +100,7 @@ class World:
     catalog: InMemoryCatalog = field(default_factory=lambda: InMemoryCatalog(TIDY, TIDY_2, OTHER))
     reported: list[Run] = field(default_factory=list)
     ids: CountingNewId = field(default_factory=CountingNewId)
+    prices: PriceTable = PRICES
 
     def __post_init__(self) -> None:
         self.model = ScriptedModel(lambda prompt: self.reply(prompt), count=lambda prompt: self.count(prompt))
@@ -111,7 +113,7 @@ class World:
             sessions=self.ledger.sessions,
             catalog=self.catalog,
             model=self.model,
-            prices=PRICES,
+            prices=self.prices,
             clock=self.clock,
             new_id=self.ids,
             max_open_runs=self.max_open_runs,
@@ -336,7 +338,7 @@ def test_what_cannot_be_run_holds_nothing_and_is_not_remembered(
 
 
 def test_what_does_not_fit_the_model_is_refused() -> None:
-    world = World(count=lambda prompt: 999_600)
+    world = World(count=lambda prompt: 999_600, prices=WIDE)
     world.give(10_000)
 
     with pytest.raises(ContextTooLongError) as caught:
@@ -347,7 +349,7 @@ def test_what_does_not_fit_the_model_is_refused() -> None:
 
 
 def test_what_hardly_fits_the_model_gets_what_is_left() -> None:
-    world = World(count=lambda prompt: 999_300)
+    world = World(count=lambda prompt: 999_300, prices=WIDE)
     world.give(10_000)
 
     assert world.run().run.max_tokens == 700
@@ -523,7 +525,7 @@ def test_who_cannot_afford_the_shortest_answer_is_told_what_it_takes() -> None:
 
 
 def test_who_has_a_plan_is_told_when_there_will_be_more() -> None:
-    world = World(count=lambda prompt: 950_000)
+    world = World(count=lambda prompt: 950_000, prices=WIDE)
     world.ledger.change(
         USER, lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="plus", now=NOW
     )

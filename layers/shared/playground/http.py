@@ -2,10 +2,13 @@
 
 import base64
 import json
+import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
@@ -24,19 +27,26 @@ BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
 
 STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidRequestError: 400,
+    errors.InvalidDeliveryError: 400,
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
+    errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
     errors.RunNotFoundError: 404,
     errors.SessionNotFoundError: 404,
+    errors.SubscriptionNotFoundError: 404,
+    errors.AlreadySubscribedError: 409,
+    errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,
+    errors.ShareBlockedError: 409,
     errors.ContextTooLongError: 413,
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.TooManyRunsError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }
@@ -48,16 +58,26 @@ Authenticate = Callable[[str | None], str]
 class Api:
     """One function's HTTP side. `app` takes the routes; an instance is the Lambda handler.
 
-    Every route needs a token unless its path is in `public`, or nobody is there to `authenticate`. The token is looked
-    at before anything else, so that nobody without one learns more than that.
+    Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
+    there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
+    that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
+    every answer under a path, refusals included. With `raw_bodies` nothing is asked of a body but to be there.
     """
 
     def __init__(
-        self, settings: ApiSettings, *, authenticate: Authenticate | None = None, public: frozenset[str] = frozenset()
+        self,
+        settings: ApiSettings,
+        *,
+        authenticate: Authenticate | None = None,
+        public: frozenset[str] = frozenset(),
+        headers: Mapping[str, Mapping[str, str]] | None = None,
+        raw_bodies: bool = False,
     ) -> None:
         self._frontend_url = settings.frontend_url
         self._authenticate = authenticate
-        self._public = public
+        self._raw_bodies = raw_bodies
+        self._public = tuple(_pattern(path) for path in sorted(public))
+        self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
         self.app = APIGatewayRestResolver(
             enable_validation=True,
             strip_prefixes=[BASE_PATH],
@@ -79,11 +99,13 @@ class Api:
         self.app.append_context(request_id=request_id, seconds_left=context.get_remaining_time_in_millis() / 1000)
         try:
             try:
-                self._admit(event)
+                event = self._admit(event)
+                answer: dict[str, Any] = self.app.resolve(event, context)
             except errors.PlaygroundError as error:
-                return self._early(error)
-            answer: dict[str, Any] = self.app.resolve(event, context)
+                answer = self._early(error)
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
+            for name, value in self._headers_of(_path_of(event)).items():
+                answer["multiValueHeaders"][name] = [value]
             return answer
         finally:
             self.app.clear_context()  # nothing of this request may be there for the next one
@@ -98,22 +120,59 @@ class Api:
         return user_id
 
     @property
+    def visitor_id(self) -> str | None:
+        """Whom the token of a request to a public route speaks for, if there is a good one."""
+        user_id = self.app.context.get("user_id")
+        return user_id if isinstance(user_id, str) else None
+
+    @property
+    def source_address(self) -> str:
+        """Where the request came from, as the gateway saw it."""
+        return str(self.app.current_event.request_context.identity.source_ip or "")
+
+    @property
+    def raw_body(self) -> bytes:
+        """The body as it was sent, with `raw_bodies`."""
+        raw: bytes = self.app.context["raw_body"]
+        return raw
+
+    def header(self, name: str) -> str | None:
+        """A header of a request with a raw body; `name` in lower case."""
+        value: str | None = self.app.context["headers"].get(name)
+        return value
+
+    @property
     def seconds_left(self) -> float:
         """Until Lambda ends this invocation."""
         return float(self.app.context["seconds_left"])
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
-        return self._authenticate is None or path in self._public
+        return self._authenticate is None or any(pattern.fullmatch(path) for pattern in self._public)
 
-    def _admit(self, event: dict[str, Any]) -> None:
-        """Refuse what no route should see: a request without a good token, or with a body that is no JSON object."""
+    def _admit(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
+        The event for the router: with a body, and with a path of which it understands every character."""
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-        path = str(event.get("path") or "").removeprefix(BASE_PATH)
-        if self._authenticate is not None and path not in self._public:
-            self.app.append_context(user_id=self._authenticate(headers.get("authorization")))
-        if event.get("httpMethod") == "POST":
+        authorization = headers.get("authorization")
+        if self._authenticate is not None:
+            if not self.is_public(_path_of(event)):
+                self.app.append_context(user_id=self._authenticate(authorization))
+            elif authorization is not None:
+                with suppress(errors.UnauthorizedError, errors.StoreUnavailableError):
+                    self.app.append_context(user_id=self._authenticate(authorization))
+        path = _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), str(event.get("path") or ""))
+        event = {**event, "path": path}
+        if self._raw_bodies:
+            self.app.append_context(raw_body=_raw(event), headers=headers)
+        elif event.get("httpMethod") == "POST":
+            if not event.get("body"):
+                event |= {"body": "{}", "isBase64Encoded": False}
             _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
+        return event
+
+    def _headers_of(self, path: str) -> Mapping[str, str]:
+        return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
 
     def _early(self, error: errors.PlaygroundError) -> dict[str, Any]:
         """An answer that is given before routing, with the same headers as any other."""
@@ -149,7 +208,7 @@ class Api:
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
-        count(Metric.REFUSED)
+        count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:
@@ -179,6 +238,20 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
     return TokenVerifier(
         algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys
     )
+
+
+# What the router's patterns for a part of a path do not match.
+_UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
+
+
+def _path_of(event: Mapping[str, Any]) -> str:
+    return str(event.get("path") or "").removeprefix(BASE_PATH)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What a route's path, `/things/<id>` or `/things/{id}`, matches."""
+    parts = re.split(r"[<{]\w+[>}]", path)
+    return re.compile("[^/]+".join(re.escape(part) for part in parts))
 
 
 class ErrorBody(BaseModel):
@@ -217,12 +290,41 @@ def from_cursor(cursor: str | None) -> int | None:
     except ValueError:
         before = 0
     if not 0 < before < 10**12:
-        raise errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
+        raise bad_cursor()
     return before
+
+
+def seal(*parts: str) -> str:
+    """An opaque place in a list that takes more than a number to say."""
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def unseal(cursor: str, count: int) -> Sequence[str]:
+    """The `count` parts that `seal` was given. Raises InvalidRequestError for anything else."""
+    try:
+        parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, list) or len(parts) != count or not all(isinstance(part, str) for part in parts):
+        raise bad_cursor()
+    return parts
+
+
+def bad_cursor() -> errors.InvalidRequestError:
+    return errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _raw(event: Mapping[str, Any]) -> bytes:
+    """The bytes of a body. API Gateway may have packed them as base64."""
+    body = str(event.get("body") or "")
+    try:
+        return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
+    except ValueError:  # also of surrogates, which are no text
+        raise errors.InvalidDeliveryError("malformed") from None
 
 
 def _check_body(content_type: str | None, body: str) -> None:
@@ -246,8 +348,10 @@ def _first_problem(error: Exception) -> errors.InvalidRequestError:
 
 
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
-    if isinstance(error, errors.UnauthorizedError):
+    if isinstance(error, errors.UnauthorizedError | errors.InvalidDeliveryError):
         return {"reason": error.reason}
     return {
-        name: fact for name, fact in error.facts.items() if not isinstance(fact, str) or name in ("field", "reason")
+        name: fact
+        for name, fact in error.facts.items()
+        if fact is None or isinstance(fact, int) or name in ("field", "reason")
     }

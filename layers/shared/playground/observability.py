@@ -5,8 +5,11 @@ from enum import StrEnum
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from playground.domain.entries import EntryType
 from playground.domain.errors import CorruptLedgerError, PlaygroundError
+from playground.domain.provider import ProviderEvent
 from playground.domain.runs import Run, RunStatus
+from playground.usecases.apply_payment import Applied, Outcome
 
 logger = Logger()
 metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
@@ -23,6 +26,12 @@ class Metric(StrEnum):
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
+    PAYMENT_APPLIED = "PaymentApplied"
+    PAYMENT_QUARANTINED = "PaymentQuarantined"
+    DELIVERY_REFUSED = "DeliveryRefused"
+    CREDITS_BOUGHT = "CreditsBought"
+    CREDITS_TAKEN_BACK = "CreditsTakenBack"
+    SHARE_REPORTED = "ShareReported"
     WORK_DONE = "WorkDone"
     WORK_FAILED = "WorkFailed"
     NOTICES_PUBLISHED = "NoticesPublished"
@@ -36,6 +45,31 @@ def report_failure(user_id: str | None, error: PlaygroundError) -> None:
     """One line for an account that scheduled work could not deal with."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
     logger.error("account failed", user_id=user_id, error=error.code, kind=type(error).__name__, what=what)
+
+
+def report_payment(event: ProviderEvent, applied: Applied) -> None:
+    """One line and the counts for an event of the payment provider."""
+    if applied.outcome is Outcome.APPLIED:
+        count(Metric.PAYMENT_APPLIED)
+    if applied.outcome is Outcome.QUARANTINED:
+        count(Metric.PAYMENT_QUARANTINED)
+    bought = sum(entry.amount for entry in applied.entries if entry.type is EntryType.PURCHASE)
+    taken = -sum(entry.amount for entry in applied.entries if entry.type in (EntryType.REFUND, EntryType.DISPUTE))
+    if bought:
+        count(Metric.CREDITS_BOUGHT, bought)
+    if taken > 0:
+        count(Metric.CREDITS_TAKEN_BACK, taken)
+    log = logger.error if applied.outcome is Outcome.QUARANTINED else logger.info
+    log(
+        "payment event",
+        event_id=event.event_id,
+        type=event.type,
+        outcome=applied.outcome.value,
+        user_id=applied.user_id,
+        subject=applied.subject,
+        reason=applied.reason,
+        amounts=[entry.amount for entry in applied.entries],
+    )
 
 
 def flush_metrics() -> None:

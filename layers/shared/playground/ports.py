@@ -1,20 +1,23 @@
 """What the use cases need from the outside, as protocols. Adapters fulfil them; tests fulfil them with fakes that pass
 the same contract tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
 from playground.domain.entries import Entry, EntryType
+from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.payments import Customer, PaymentEvent, Purchase
-from playground.domain.pricing import ModelPrice, Usage
+from playground.domain.pricing import ModelPrice, PlanPrice, Usage
+from playground.domain.provider import Payment
 from playground.domain.runs import Run
-from playground.domain.sessions import Session, Turn
-from playground.domain.subscriptions import Subscription
+from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.domain.sharing import Report, Share, Vote
+from playground.domain.subscriptions import Described, Subscription
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -98,10 +101,12 @@ class Book(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it."""
+    """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it. `kept` is where the
+    texts of the turn are if they are too large for its item: see `Sessions.keep`."""
 
     session: Session
     turn: Turn
+    kept: "Kept | None" = None
 
 
 class Ledger(Protocol):
@@ -122,7 +127,7 @@ class Ledger(Protocol):
         """End a held run as paid: account, receipt, entry, turn and session in one transaction, or nothing.
         `account` is the account as it was last seen; it may have moved since.
         If the run has ended otherwise, that outcome comes back (`by_us` false).
-        Raises SessionConflictError if the session moved meanwhile; the hold is then still there."""
+        Raises SessionConflictError if the session moved or was deleted meanwhile; the hold is then still there."""
         ...
 
     def release(self, user_id: str, run: Run) -> Ended:
@@ -237,22 +242,148 @@ class Found:
     run: Run | None
     package: PackageVersion | None
     session: Session | None
+    account: Account | None = None
+    """As it is stored: not opened, not advanced. None if there is none yet."""
 
 
 class Lookup(Protocol):
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
     ) -> Found:
-        """Run, package (its newest version if none is named) and session (the user's own only), in one round trip."""
+        """Run, package (its newest version if none is named), session (the user's own only) and account, in one round
+        trip."""
         ...
 
 
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Texts of a turn that were put aside. `version` tells this object from others of the same name."""
+
+    name: str
+    version: str | None
+    digest: str
+
+
 class Sessions(Protocol):
+    """Conversations. A deleted session does not exist for any of these, other than `deleted` and what removes it.
+    All raise StoreUnavailableError when the store does not answer in time."""
+
     def turn(self, session_id: str, number: int) -> Turn | None: ...
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         """All turns, oldest first."""
         ...
+
+    def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
+        """Turns `first` to `last`, read page by page as they are asked for."""
+        ...
+
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
+        """Put the texts of a turn aside if they are too large for one item, before the turn is written; None if they
+        are not. `nonce` makes the place this attempt's own."""
+        ...
+
+    def discard(self, kept: Kept) -> None:
+        """Remove texts whose turn was not written after all."""
+        ...
+
+    def find(self, user_id: str, session_id: str) -> Session | None:
+        """The user's own session, as last written. None for a deleted, foreign or unknown one."""
+        ...
+
+    def deleted(self, user_id: str, session_id: str) -> Session | None:
+        """The user's own session that is marked as deleted, and not removed yet."""
+        ...
+
+    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+        """At most `limit` of the user's sessions, newest activity first, after a place; and the place of the next page,
+        if there may be more. A page may hold fewer than `limit` although there are more. May be a moment behind."""
+        ...
+
+    def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
+        """Sessions that were marked as deleted before a time and are still there, for whoever removed them died."""
+        ...
+
+    def mark_deleted(self, session: Session, now: datetime) -> bool:
+        """Delete: from now on neither session nor share exists for anybody, and no run can add a turn. One write.
+        False, and no change, if the session has been shared, withdrawn or deleted since it was read."""
+        ...
+
+    def remove_some(self, session_id: str) -> bool:
+        """Remove a bounded number of the things that belong to a deleted session. False when nothing is left."""
+        ...
+
+    def remove_mark(self, session: Session) -> None:
+        """Forget a deleted session of which nothing is left."""
+        ...
+
+    def begin_fork(self, session: Session) -> bool:
+        """Store the marked summary of a fork that is going to be copied. False if there is one with this id."""
+        ...
+
+    def copy(self, session_id: str, turns: Sequence[Turn]) -> None:
+        """Write turns of a fork that has begun. Repeating it changes nothing."""
+        ...
+
+    def give_up_fork(self, session: Session) -> bool:
+        """Take a fork that has begun away from whoever copies it: it is a deleted session from now on. False if it is
+        finished, or gone."""
+        ...
+
+    def finish_fork(self, session: Session) -> bool:
+        """Make a copied fork a session like any other. False if it was removed meanwhile."""
+        ...
+
+    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
+        """Store or replace the feedback on a run. False if the session is not there (any more)."""
+        ...
+
+
+class Shares(Protocol):
+    """Links. Every write is conditional on what it was decided on; False means: look again."""
+
+    def find(self, share_id: str) -> Share | None:
+        """The share of a token, as last written, whether it is open or not. One round trip, found or not."""
+        ...
+
+    def create(self, session: Session, share: Share, nonce: str) -> bool:
+        """Share a session that is not shared."""
+        ...
+
+    def move(self, session: Session, share: Share) -> bool:
+        """Move the snapshot of a shared session forward, and set its expiry anew."""
+        ...
+
+    def withdraw(self, session: Session, share: Share) -> bool:
+        """Kill the link of a session at once. The session remembers what is left to remove, and the reports."""
+        ...
+
+    def remove_some(self, share_id: str) -> bool:
+        """Remove a bounded number of the views and votes of a dead share. False when nothing is left."""
+        ...
+
+    def forget(self, session: Session, share_id: str) -> None:
+        """Note that nothing is left of a former share of this session."""
+        ...
+
+    def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
+        """Count this viewer, once. False if it was counted before, or the share is gone or hidden."""
+        ...
+
+    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+        """Store or replace a viewer's vote, with the counters. False if the share is gone or hidden."""
+        ...
+
+    def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
+        """Store a report, one per reporter and session, and hide the share when it has `hide_at` of them. Repeating it
+        changes nothing. False if the share is gone or hidden."""
+        ...
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
 
 
 class Catalog(Protocol):
@@ -307,4 +438,73 @@ class Model(Protocol):
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
         there is none."""
+        ...
+
+
+# --- Payments ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentStarted:
+    """A payment that waits for its customer. `client_secret` is for the customer's browser only."""
+
+    payment_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutStarted:
+    checkout_id: str
+    url: str
+    expires_at: datetime
+
+
+class Payments(Protocol):
+    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time.
+    What creates something takes a `key`: the same key gives the same thing, for a day at least."""
+
+    def create_customer(self, *, user_id: str, key: str) -> str: ...
+
+    def create_payment(
+        self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
+    ) -> PaymentStarted: ...
+
+    def payment_started(self, payment_id: str) -> PaymentStarted | None: ...
+
+    def payment_for(self, *, customer_id: str, purchase_id: str) -> PaymentStarted | None:
+        """The payment of a purchase, as far as the provider finds it by our id."""
+        ...
+
+    def payment(self, payment_id: str) -> Payment | None: ...
+
+    def create_checkout(
+        self,
+        *,
+        customer_id: str,
+        user_id: str,
+        plan: PlanPrice,
+        currency: str,
+        success_url: str,
+        cancel_url: str,
+        key: str,
+    ) -> CheckoutStarted: ...
+
+    def subscription(self, subscription_id: str) -> Described | None: ...
+
+    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
+        """The subscription afterwards; None if there is no such, or it is over."""
+        ...
+
+    def create_portal(self, *, customer_id: str, return_url: str) -> str:
+        """The address of the page on which a customer looks after cards and subscriptions."""
+        ...
+
+
+# --- Sharing ----------------------------------------------------------------------------------------------------------
+
+
+class Leaks(Protocol):
+    def __call__(self, text: str) -> Sequence[Leak]:
+        """Where `text` holds what people do not mean to publish, in the order of the text; no two overlap. The same
+        text always gives the same. Never raises, whatever the text is."""
         ...

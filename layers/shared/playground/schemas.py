@@ -1,15 +1,16 @@
 """Bodies of the contract, as they are read and written. The OpenAPI document is made from them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from playground.adapters.prices import load_prices
 from playground.domain.calendar import iso
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
+from playground.domain.sessions import Turn
 
 PRICES = load_prices()
 MODELS = tuple(PRICES.models)
@@ -154,11 +155,22 @@ IdempotencyKey = Annotated[
 ]
 
 
+OMITTED = "How many of the oldest turns of the session were left out, because they do not fit or cannot be paid for"
+
+
 class Message(BaseModel):
     role: Literal["user", "assistant"]
     content: str
     timestamp: Moment
     tokens: int
+
+
+def messages(turn: Turn) -> list[Message]:
+    """A turn, as the contract shows it."""
+    return [
+        Message(role="user", content=turn.input, timestamp=turn.asked_at, tokens=turn.input_tokens),
+        Message(role="assistant", content=turn.answer, timestamp=turn.answered_at, tokens=turn.output_tokens),
+    ]
 
 
 class RunAnswer(BaseModel):
@@ -176,6 +188,7 @@ class RunAnswer(BaseModel):
     price_version: str
     max_tokens: Annotated[int, Field(description="What the answer was limited to")]
     max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
+    turns_omitted: Annotated[int, Field(description=OMITTED)]
     conversation: list[Message]
 
 
@@ -189,6 +202,7 @@ class EstimateAnswer(BaseModel):
     current_balance: int
     available: int
     max_tokens: int
+    turns_omitted: Annotated[int, Field(description=OMITTED)]
     affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
     price_version: str
 
@@ -221,6 +235,49 @@ class CreditsAnswer(BaseModel):
     purchased: int
     breakdown: Breakdown
     plan: str
+
+
+class PurchaseBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    package: Annotated[
+        str,
+        Field(strict=True, max_length=50, json_schema_extra={"enum": [pack.id for pack in PRICES.packs]}),
+    ]
+
+
+class PurchaseAnswer(BaseModel):
+    client_secret: Annotated[str, Field(description="For the provider's form in the browser; keep it nowhere")]
+    credits: int
+    price: Annotated[int, Field(description="Cents")]
+    purchase_id: str
+
+
+class ReceivedAnswer(BaseModel):
+    received: bool
+
+
+ReturnUrl = Annotated[
+    str | None, Field(strict=True, max_length=2000, description="A page of the front end; its own one if left out")
+]
+
+
+class SubscribeBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    success_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("success_url", "successUrl"))] = None
+    cancel_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("cancel_url", "cancelUrl"))] = None
+
+
+class UrlAnswer(BaseModel):
+    url: Annotated[str, Field(description="A page of the payment provider")]
+
+
+class SubscriptionAnswer(BaseModel):
+    is_active: bool
+    status: Annotated[str, Field(description="The provider's word; `granted` if an operator set the plan, or `none`")]
+    cancel_at_period_end: bool
+    current_period_end: Moment | None
 
 
 class Transaction(BaseModel):
@@ -298,6 +355,161 @@ class ReceiptAnswer(BaseModel):
     entry_hash: str | None = None
     error: dict[str, Any] | None = None
     response: Annotated[str | None, Field(description="The answer, while its session exists")] = None
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class SessionListed(BaseModel):
+    session_id: str
+    package_id: str
+    package: str
+    package_version: str
+    use_no_prompt: bool
+    model: str
+    title: Annotated[str, Field(description="How the first input begins")]
+    turns: int
+    credits_spent: Annotated[int, Field(description="By the runs of this session; turns that were copied cost nothing")]
+    tokens_used: int
+    duration_ms: int
+    created_at: Moment
+    updated_at: Moment
+    forked: Annotated[bool, Field(description="Whether it began as a copy of a shared conversation")]
+    shared: bool
+
+
+class SessionList(BaseModel):
+    sessions: list[SessionListed]
+    next_cursor: str | None
+
+
+class ShareStatus(BaseModel):
+    share_url: Annotated[
+        str | None, Field(description="null if it was made with a secret that is gone; sharing again makes another one")
+    ]
+    shared_at: Moment
+    expires_at: Moment | None
+    expired: bool
+    hidden: Annotated[bool, Field(description="By reports or an operator: nobody can see it")]
+    turns: Annotated[int, Field(description="How far the snapshot goes")]
+    views: int
+    helpful: int
+    not_helpful: int
+
+
+class SessionAnswer(SessionListed):
+    share: ShareStatus | None
+    conversation: list[Message]
+    next_cursor: Annotated[
+        str | None, Field(description="Where a conversation goes on that is too long for one answer")
+    ]
+
+
+class DeletedAnswer(BaseModel):
+    deleted: bool
+
+
+Comment = Annotated[str, Field(max_length=1000), AfterValidator(_plain)]
+_HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
+
+
+class ShareBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    expires_in_days: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=365,
+            validation_alias=AliasChoices("expires_in_days", "expiresInDays"),
+            description="When the link dies by itself; never if left out",
+        ),
+    ] = None
+    acknowledge_findings: Annotated[
+        bool,
+        Field(
+            strict=True,
+            validation_alias=AliasChoices("acknowledge_findings", "acknowledgeFindings"),
+            description="Share it although there is what looks like a secret",
+        ),
+    ] = False
+
+
+class ShareAnswer(BaseModel):
+    share_token: str
+    share_url: str
+    turns: int
+    shared_at: Moment
+    expires_at: Moment | None
+
+
+class UnsharedAnswer(BaseModel):
+    shared: bool
+
+
+class SharedMessage(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
+    timestamp: Moment
+
+
+class SharedAnswer(BaseModel):
+    package_id: str
+    package: str
+    package_version: str
+    model: str
+    title: str
+    turns: int
+    created_at: Moment
+    shared_at: Moment
+    conversation: list[SharedMessage]
+    next_cursor: str | None
+
+
+class VoteBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    is_helpful: Annotated[bool, _HELPFUL]
+    comment: Comment = ""
+
+
+class VoteAnswer(BaseModel):
+    is_helpful: bool
+    comment: str
+    given_at: Moment
+
+
+class ReportBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_plain), AfterValidator(_not_blank)]
+
+
+class ReportAnswer(BaseModel):
+    reported: bool
+
+
+class RunFeedbackBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    rating: Annotated[int | None, Field(strict=True, ge=1, le=5)] = None
+    is_helpful: Annotated[bool | None, _HELPFUL] = None
+    comment: Comment = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.rating is None and self.is_helpful is None:
+            raise ValueError("needs a rating or is_helpful")
+        return self
+
+
+class RunFeedbackAnswer(BaseModel):
+    run_id: str
+    rating: int | None
+    is_helpful: bool | None
+    comment: str
+    given_at: Moment
 
 
 class PackageListed(BaseModel):

@@ -29,10 +29,15 @@ class ApiSettings(Settings):
     powertools_service_name: Name
 
 
-class LedgerSettings(Settings):
-    """Where money and conversations are."""
+class MoneySettings(Settings):
+    """Where money is."""
 
     ledger_table: Name
+
+
+class LedgerSettings(MoneySettings):
+    """Where money and conversations are."""
+
     sessions_table: Name
 
 
@@ -46,13 +51,38 @@ class AuthSettings(Settings):
     auth_jwks_url: str = ""
 
 
-class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings):
+class StripeSettings(Settings):
+    """Where Stripe is and how it knows us. The secret is read when it is needed first."""
+
+    stripe_secret_arn: Name
+    stripe_base_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://api.stripe.com"
+
+
+class ContentSettings(Settings):
+    """Where texts are that are too large for a table."""
+
+    content_bucket: Name
+
+
+class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings, ContentSettings):
     pass
 
 
-class CatalogSettings(ApiSettings):
+class CreditsPaymentsSettings(CreditsSettings, StripeSettings):
+    pass
+
+
+class WebhookSettings(ApiSettings, MoneySettings, StripeSettings):
+    pass
+
+
+class SessionsSettings(CreditsSettings):
+    share_secret_arn: Name
+    reports_to_hide: Annotated[int, Field(ge=1, le=1000)]
+
+
+class CatalogSettings(ApiSettings, ContentSettings):
     catalog_table: Name
-    content_bucket: Name
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):

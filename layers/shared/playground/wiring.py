@@ -11,7 +11,17 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
-from playground.settings import CatalogSettings, EstimateSettings, LedgerSettings
+from playground.adapters.secrets import read_secret
+from playground.adapters.texts import TurnTexts
+from playground.domain.sharing import ShareKeys
+from playground.settings import (
+    CatalogSettings,
+    CreditsSettings,
+    EstimateSettings,
+    LedgerSettings,
+    MoneySettings,
+    SessionsSettings,
+)
 
 # An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -26,16 +36,35 @@ def secrets_client() -> Any:
     return client("secretsmanager")
 
 
-def store(settings: LedgerSettings) -> DynamoStore:
-    return DynamoStore(connect(), [settings.ledger_table, settings.sessions_table])
+def store(settings: MoneySettings) -> DynamoStore:
+    sessions = [settings.sessions_table] if isinstance(settings, LedgerSettings) else []
+    return DynamoStore(connect(), [settings.ledger_table, *sessions])
 
 
-def ledger(settings: LedgerSettings, store: DynamoStore) -> DynamoLedger:
-    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
+def ledger(settings: MoneySettings, store: DynamoStore) -> DynamoLedger:
+    """Who has no table of conversations can do everything with it but settle."""
+    sessions_table = settings.sessions_table if isinstance(settings, LedgerSettings) else ""
+    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=sessions_table)
 
 
-def sessions(settings: LedgerSettings, store: DynamoStore) -> DynamoSessions:
-    return DynamoSessions(store, settings.sessions_table)
+def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
+    texts = TurnTexts(lambda: client("s3"), settings.content_bucket)
+    return DynamoSessions(store, settings.sessions_table, texts)
+
+
+def share_keys(settings: SessionsSettings) -> ShareKeys:
+    """Raises ValueError if a secret is not good enough. The one that was generated with the stack is the oldest."""
+    secret = read_secret(secrets_client(), settings.share_secret_arn)
+    return ShareKeys([*(secret.get("secrets") or ()), *([secret["generated"]] if "generated" in secret else ())])
+
+
+def is_live(stripe_key: str) -> bool:
+    """Whether a key of Stripe moves real money. Raises ValueError if it is no key."""
+    kind, _, rest = stripe_key.partition("_")
+    mode = rest.partition("_")[0]
+    if kind not in ("sk", "rk") or mode not in ("live", "test"):
+        raise ValueError("the API key for Stripe must begin with sk_live_, sk_test_, rk_live_ or rk_test_")
+    return mode == "live"
 
 
 def catalog(settings: CatalogSettings) -> DynamoCatalog:

@@ -18,6 +18,7 @@ import httpx2
 
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Usage
+from playground.domain.pricing import guess_tokens as tokens_of
 from playground.ports import Completion, Prompt
 
 CONNECT_TIMEOUT = 3.0  # s
@@ -162,7 +163,7 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 def guess_tokens(prompt: Prompt) -> int:
     """Rather too high: one token per 3 bytes of UTF-8, and some for each message."""
     texts = [prompt.system or "", *(text for _, text in prompt.messages)]
-    return sum(len(text.encode()) // 3 + 12 for text in texts)
+    return sum(tokens_of(text) for text in texts)
 
 
 class _RetryableError(Exception):

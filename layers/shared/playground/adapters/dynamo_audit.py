@@ -106,7 +106,7 @@ class DynamoAudit:
                     run_id=run_id,
                     fields=run,
                     entry=found.get(entry) if entry is not None else None,
-                    session=found.get(session) if session is not None else None,
+                    session=_unless_deleted(found.get(session)) if session is not None else None,
                     turn=with_texts(turns[turn]) if turn is not None and turn in turns else None,
                     stray_turn=None
                     if run.get("status") == RunStatus.SETTLED
@@ -220,8 +220,15 @@ def plain(value: Any) -> object:
     return Unreadable(f"of type {', '.join(value)}" if isinstance(value, dict) else "nothing that is known")
 
 
+def _unless_deleted(session: Fields | None) -> Fields | None:
+    """A session that is marked as deleted is none any more, whatever is left of it."""
+    return None if session is None or "deleted_at" in session else session
+
+
 def with_texts(turn: Fields) -> Fields:
-    """A turn with its texts unpacked, or Unreadable where that fails."""
+    """A turn with its texts unpacked, or Unreadable where that fails. Those in the bucket are not looked at."""
+    if isinstance(turn.get("kept"), dict):
+        return {**turn, "input": "kept", "answer": "kept"}
     packed = turn.get("packed")
     if not isinstance(packed, list):
         return {**turn, "input": Unreadable("packed or not, who knows"), "answer": Unreadable("packed or not")}

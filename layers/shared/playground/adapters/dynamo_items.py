@@ -5,8 +5,9 @@ except inside a hold, of which an account may have twenty.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -16,6 +17,7 @@ from pynamodb.attributes import (
     MapAttribute,
     NumberAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
 )
 from pynamodb.models import Model
 
@@ -27,7 +29,9 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
-from playground.domain.sessions import Session, Turn
+from playground.domain.sessions import Place, Session, Turn
+from playground.domain.sharing import ShareLink
+from playground.ports import Kept
 
 _Item = TypeVar("_Item", bound=Model)
 
@@ -82,7 +86,7 @@ def shard_name(number: int) -> str:
 
 
 @contextmanager
-def intact(what: str) -> Iterator[None]:
+def undamaged(what: str) -> Iterator[None]:
     """Whatever shows that an item is damaged is a CorruptLedgerError."""
     try:
         yield
@@ -197,7 +201,7 @@ def account_of(user_id: str, raw: RawItem) -> Account:
     """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
     if ERASING in raw:
         raise StoreUnavailableError(retry_after=60)  # it is being erased: nothing more is written to it
-    with intact(f"account {user_id}"):
+    with undamaged(f"account {user_id}"):
         item = read_item(AccountItem, raw)
         account = Account(
             user_id=user_id,
@@ -293,7 +297,7 @@ def entry_item(entry: Entry) -> RawItem:
 
 def entry_of(user_id: str, raw: RawItem) -> Entry:
     """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
-    with intact(f"an entry of {user_id}"):
+    with undamaged(f"an entry of {user_id}"):
         item = read_item(EntryItem, raw)
         entry = Entry(
             user_id=user_id,
@@ -309,8 +313,8 @@ def entry_of(user_id: str, raw: RawItem) -> Entry:
             session_id=item.session_id,
             purchase_id=item.purchase_id,
         )
-        untouched = entry.hash == item.hash and entry.amount == whole(item.amount)
-    if not untouched:
+        intact = entry.hash == item.hash and entry.amount == whole(item.amount)
+    if not intact:
         raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is not what its hash says")
     return entry
 
@@ -343,6 +347,7 @@ class RunItem(Model):
     prompt_tokens = NumberAttribute(null=True)
     max_tokens = NumberAttribute(null=True)
     wanted_max_tokens = NumberAttribute(null=True)
+    turns_omitted = NumberAttribute(null=True)
     ceiling = NumberAttribute()
     started_at = UnicodeAttribute()
     ended_at = UnicodeAttribute()
@@ -376,6 +381,7 @@ def run_item(run: Run) -> RawItem:
         prompt_tokens=run.prompt_tokens,
         max_tokens=run.max_tokens,
         wanted_max_tokens=run.wanted_max_tokens,
+        turns_omitted=run.turns_omitted or None,
         ceiling=run.ceiling,
         started_at=iso(run.started_at),
         ended_at=iso(run.ended_at),
@@ -414,7 +420,7 @@ def run_item(run: Run) -> RawItem:
 
 def run_of(user_id: str, raw: RawItem) -> Run:
     """The receipt in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact(f"a receipt of {user_id}"):
+    with undamaged(f"a receipt of {user_id}"):
         return _run_of(user_id, read_item(RunItem, raw))
 
 
@@ -450,6 +456,7 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         prompt_tokens=_optional_int(item.prompt_tokens),
         max_tokens=_optional_int(item.max_tokens),
         wanted_max_tokens=_optional_int(item.wanted_max_tokens),
+        turns_omitted=whole(item.turns_omitted or 0),
         ceiling=whole(item.ceiling),
         started_at=from_iso(item.started_at),
         ended_at=from_iso(item.ended_at),
@@ -473,6 +480,9 @@ def _optional_int(value: Any) -> int | None:
 
 
 class SessionItem(Model):
+    """`listed_at` is the place in the index by_owner: activity and id. That of a marked session begins with "-", which
+    sorts before every time."""
+
     session_id = UnicodeAttribute()
     user_id = UnicodeAttribute()
     package_id = UnicodeAttribute()
@@ -487,9 +497,34 @@ class SessionItem(Model):
     credits = NumberAttribute()
     tokens = NumberAttribute()
     duration_ms = NumberAttribute()
+    listed_at = UnicodeAttribute(null=True)
+    copied = NumberAttribute(null=True)
+    forked_from = UnicodeAttribute(null=True)
+    share: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    reports = NumberAttribute(null=True)
+    hidden = BooleanAttribute(null=True)
+    removed = BooleanAttribute(null=True)
+    former_shares: UnicodeSetAttribute = UnicodeSetAttribute(null=True)
+    deleted_at = UnicodeAttribute(null=True)
+    forking = BooleanAttribute(null=True)
+
+
+def listed_at(updated_at: datetime, session_id: str) -> str:
+    return f"{iso(updated_at)}#{session_id}"
+
+
+def place_of(listed: str) -> Place:
+    """The place that `listed_at` names."""
+    updated_at, _, session_id = listed.partition("#")
+    return Place(from_iso(updated_at), session_id)
+
+
+def marked_at(deleted_at: datetime, session_id: str) -> str:
+    return f"-{listed_at(deleted_at, session_id)}"
 
 
 def session_item(session: Session) -> RawItem:
+    place = marked_at(session.deleted_at, session.session_id) if session.deleted_at else None
     item: RawItem = SessionItem(
         session_id=session.session_id,
         user_id=session.user_id,
@@ -505,13 +540,34 @@ def session_item(session: Session) -> RawItem:
         credits=session.credits,
         tokens=session.tokens,
         duration_ms=session.duration_ms,
+        listed_at=place or listed_at(session.updated_at, session.session_id),
+        copied=session.copied or None,
+        forked_from=session.forked_from,
+        share=link_map(session.share) if session.share else None,
+        reports=session.reports or None,
+        hidden=session.hidden or None,
+        removed=session.removed or None,
+        former_shares=set(session.former_shares) or None,
+        deleted_at=iso(session.deleted_at) if session.deleted_at else None,
+        forking=session.forking or None,
     ).serialize()
-    return item
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
+
+
+def link_map(link: ShareLink) -> dict[str, Any]:
+    values = {
+        "id": link.share_id,
+        "nonce": link.nonce,
+        "turns": link.turns,
+        "shared_at": iso(link.shared_at),
+        "expires_at": iso(link.expires_at) if link.expires_at else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def session_of(raw: RawItem) -> Session:
     """The session in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact("a session"):
+    with undamaged("a session"):
         return _session_of(read_item(SessionItem, raw))
 
 
@@ -531,60 +587,109 @@ def _session_of(item: SessionItem) -> Session:
         credits=whole(item.credits),
         tokens=whole(item.tokens),
         duration_ms=whole(item.duration_ms),
+        copied=whole(item.copied or 0),
+        forked_from=item.forked_from,
+        share=_link(item.share.attribute_values) if item.share is not None else None,
+        reports=whole(item.reports or 0),
+        hidden=bool(item.hidden),
+        removed=bool(item.removed),
+        former_shares=frozenset(item.former_shares or ()),
+        deleted_at=from_iso(item.deleted_at) if item.deleted_at else None,
+        forking=bool(item.forking),
+    )
+
+
+def _link(values: Mapping[str, Any]) -> ShareLink:
+    expires_at = values.get("expires_at")
+    return ShareLink(
+        share_id=values["id"],
+        nonce=values["nonce"],
+        turns=whole(values["turns"]),
+        shared_at=from_iso(values["shared_at"]),
+        expires_at=from_iso(expires_at) if expires_at else None,
     )
 
 
 class TurnItem(Model):
-    """Texts are zlib-compressed when that makes them smaller; `packed` names those that are."""
+    """Texts are zlib-compressed when that makes them smaller; `packed` names those that are. Texts that are too large
+    for an item all the same are in an object of the content bucket, which `kept` names."""
 
     number = NumberAttribute()
     run_id = UnicodeAttribute()
-    input = BinaryAttribute(legacy_encoding=False)
-    answer = BinaryAttribute(legacy_encoding=False)
-    packed: ListAttribute[Any] = ListAttribute()
+    input = BinaryAttribute(legacy_encoding=False, null=True)
+    answer = BinaryAttribute(legacy_encoding=False, null=True)
+    packed: ListAttribute[Any] = ListAttribute(null=True)
+    kept: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
     input_tokens = NumberAttribute()
     output_tokens = NumberAttribute()
     asked_at = UnicodeAttribute()
     answered_at = UnicodeAttribute()
 
 
-def turn_item(turn: Turn) -> RawItem:
+def packed_texts(turn: Turn) -> tuple[Mapping[str, bytes], Sequence[str]]:
+    """The texts of a turn as they are stored in its item, and which of them are compressed."""
     texts = {"input": turn.input.encode(), "answer": turn.answer.encode()}
     small = {name: zlib.compress(text, 9) for name, text in texts.items()}
     packed = [name for name, text in texts.items() if len(small[name]) < len(text)]
-    stored = {name: small[name] if name in packed else text for name, text in texts.items()}
+    return {name: small[name] if name in packed else text for name, text in texts.items()}, packed
+
+
+def turn_item(turn: Turn, kept: Kept | None = None) -> RawItem:
+    texts, packed = packed_texts(turn) if kept is None else ({}, None)
+    stored: Mapping[str, Any] = texts
     item: RawItem = TurnItem(
         number=turn.number,
         run_id=turn.run_id,
         packed=packed,
+        kept=kept_map(kept) if kept is not None else None,
         input_tokens=turn.input_tokens,
         output_tokens=turn.output_tokens,
         asked_at=iso(turn.asked_at),
         answered_at=iso(turn.answered_at),
-        input=stored["input"],
-        answer=stored["answer"],
+        **stored,
     ).serialize()
-    return item
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
 
 
-def turn_of(raw: RawItem) -> Turn:
-    """The turn in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact("a turn"):
-        return _turn_of(read_item(TurnItem, raw))
+def kept_map(kept: Kept) -> dict[str, str]:
+    values = {"name": kept.name, "version": kept.version, "digest": kept.digest}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _turn_of(item: TurnItem) -> Turn:
-    def text(name: str) -> str:
-        stored: bytes = getattr(item, name)
-        return (zlib.decompress(stored) if name in item.packed else stored).decode()
+def kept_of(raw: RawItem) -> Kept | None:
+    """Where the texts of a turn are, if they are not in its item."""
+    values = raw.get("kept", {}).get("M")
+    if values is None:
+        return None
+    with undamaged("a turn"):
+        version = values.get("version")
+        return Kept(name=values["name"]["S"], version=version["S"] if version else None, digest=values["digest"]["S"])
 
-    return Turn(
-        number=whole(item.number),
-        run_id=item.run_id,
-        input=text("input"),
-        answer=text("answer"),
-        input_tokens=whole(item.input_tokens),
-        output_tokens=whole(item.output_tokens),
-        asked_at=from_iso(item.asked_at),
-        answered_at=from_iso(item.answered_at),
-    )
+
+def _nowhere(kept: Kept) -> Mapping[str, str]:
+    raise CorruptLedgerError(f"the texts {kept.name} cannot be read from here")
+
+
+def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere) -> Turn:
+    """The turn in an item; `texts` gets those that are kept elsewhere. Raises CorruptLedgerError if it is damaged."""
+    kept = kept_of(raw)
+    elsewhere = texts(kept) if kept is not None else None
+    with undamaged("a turn"):
+        item = read_item(TurnItem, raw)
+
+        def text(name: str) -> str:
+            if elsewhere is not None:
+                return elsewhere[name]
+            stored: bytes = getattr(item, name)
+            return (zlib.decompress(stored) if name in item.packed else stored).decode()
+
+        return Turn(
+            number=whole(item.number),
+            run_id=item.run_id,
+            input=text("input"),
+            answer=text("answer"),
+            input_tokens=whole(item.input_tokens),
+            output_tokens=whole(item.output_tokens),
+            asked_at=from_iso(item.asked_at),
+            answered_at=from_iso(item.answered_at),
+        )

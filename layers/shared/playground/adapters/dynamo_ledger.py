@@ -186,7 +186,7 @@ class DynamoLedger:
         now = conversation.turn.answered_at
         turn = Put(
             items.turn_key(self._sessions, hold.session_id, conversation.turn.number),
-            items.turn_item(conversation.turn),
+            items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
         if len(account.holds) > 1:  # others are at work: it has moved, most likely
@@ -340,12 +340,15 @@ class DynamoLedger:
             key,
             actions=[
                 item.updated_at.set(iso(session.updated_at)),
+                item.listed_at.set(items.listed_at(session.updated_at, session.session_id)),
                 item.turns.set(session.turns),
                 item.credits.set(session.credits),
                 item.tokens.set(session.tokens),
                 item.duration_ms.set(session.duration_ms),
             ],
-            condition=(item.turns == session.turns - 1) & (item.user_id == session.user_id),
+            condition=(item.turns == session.turns - 1)
+            & (item.user_id == session.user_id)
+            & item.deleted_at.does_not_exist(),
         )
 
     # --- change -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a run looks up before it holds: receipt, package and session, in one batch read over three tables."""
+"""What a run looks up before it holds: receipt, account, package and session, in one batch read over three tables."""
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog, package_key
@@ -7,7 +7,7 @@ from playground.ports import Found
 
 
 class DynamoLookup:
-    """`ports.Lookup`. Receipt and session are read as last written; a package version never changes."""
+    """`ports.Lookup`. Receipt, account and session are read as last written; a package version never changes."""
 
     def __init__(
         self, store: DynamoStore, catalog: DynamoCatalog, *, ledger_table: str, sessions_table: str, catalog_table: str
@@ -21,20 +21,25 @@ class DynamoLookup:
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
     ) -> Found:
+        of_account = items.account_key(self._ledger, user_id)
         of_run = items.run_key(self._ledger, user_id, run_id) if run_id is not None else None
         of_session = items.session_key(self._sessions, session_id) if session_id is not None else None
         raw_key = package_key(package_id, version)
         of_package = Key(self._packages, raw_key["pk"]["S"], raw_key["sk"]["S"]) if raw_key is not None else None
-        wanted = [key for key in (of_run, of_session, of_package) if key is not None]
-        found = self._store.get_all(wanted, consistent=frozenset({self._ledger, self._sessions})) if wanted else {}
+        wanted = [key for key in (of_account, of_run, of_session, of_package) if key is not None]
+        found = self._store.get_all(wanted, consistent=frozenset({self._ledger, self._sessions}))
 
         run = found.get(of_run) if of_run is not None else None
+        account = found.get(of_account)
         package = found.get(of_package) if of_package is not None else None
         raw_session = found.get(of_session) if of_session is not None else None
         session = items.session_of(raw_session) if raw_session is not None else None
         return Found(
             run=items.run_of(user_id, run) if run is not None else None,
             package=self._catalog.package_of_item(package) if package is not None else None,
-            # A foreign session looks like none.
-            session=session if session is not None and session.user_id == user_id else None,
+            # A foreign session looks like none, and so does a deleted one.
+            session=session
+            if session is not None and session.user_id == user_id and session.deleted_at is None
+            else None,
+            account=items.account_of(user_id, account) if account is not None else None,
         )

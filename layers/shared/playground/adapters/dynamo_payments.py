@@ -16,7 +16,7 @@ from pynamodb.attributes import (
 )
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import intact, read_item, user_pk, whole
+from playground.adapters.dynamo_items import read_item, undamaged, user_pk, whole
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save, TransactionRefused
 from playground.domain.calendar import from_iso, iso
 from playground.domain.errors import StoreUnavailableError
@@ -155,7 +155,7 @@ def _purchase_item(purchase: Purchase) -> RawItem:
 
 def purchase_of(user_id: str, raw: RawItem) -> Purchase:
     """The purchase in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact(f"a purchase of {user_id}"):
+    with undamaged(f"a purchase of {user_id}"):
         item = read_item(PurchaseItem, raw)
         return Purchase(
             purchase_id=item.purchase_id,
@@ -210,7 +210,7 @@ def _customer_item(customer: Customer) -> RawItem:
 
 
 def customer_of(user_id: str, raw: RawItem) -> Customer:
-    with intact(f"the customer of {user_id}"):
+    with undamaged(f"the customer of {user_id}"):
         item = read_item(CustomerItem, raw)
         return Customer(
             user_id=user_id,
@@ -268,7 +268,7 @@ def _subscription_item(subscription: Subscription) -> RawItem:
 
 def subscription_of(user_id: str, raw: RawItem) -> Subscription:
     """The subscription in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact(f"the subscription of {user_id}"):
+    with undamaged(f"the subscription of {user_id}"):
         item = read_item(SubscriptionItem, raw)
         described = None
         if item.subscription_id is not None:
@@ -321,7 +321,7 @@ def _event_item(event: PaymentEvent) -> RawItem:
 
 def event_of(event_id: str, raw: RawItem) -> PaymentEvent:
     """The event in an item. Raises CorruptLedgerError if it is damaged."""
-    with intact(f"event {event_id}"):
+    with undamaged(f"event {event_id}"):
         item = read_item(EventItem, raw)
         return PaymentEvent(
             event_id=event_id,

@@ -1,39 +1,308 @@
-"""Sessions and turns, read. They are written by the ledger, in the transaction that ends a run."""
+"""Sessions and turns. Turns are written by the ledger, in the transaction that ends a run, or copied by a fork.
 
-from collections.abc import Sequence
+    pk             sk                 is
+    SESSION#<id>   SESSION            the summary; in the index by_owner by user and time of the last activity
+    SESSION#<id>   TURN#<number>      a turn
+    SESSION#<id>   FEEDBACK#<run>     what its owner thinks of a run
+    SESSION#<id>   REPORT#<reporter>  a report of its share (adapters/dynamo_shares.py)
+
+Deleting marks the summary first, in one conditional write; every other write to a session has the condition that it is
+not marked. What belongs to it is removed afterwards, in pieces, and whoever comes by later goes on with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_store import DynamoStore
-from playground.domain.sessions import Turn
+from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_store import (
+    MOST_IN_A_BATCH,
+    Check,
+    ConditionFailed,
+    Delete,
+    DynamoStore,
+    Key,
+    Put,
+    RawItem,
+    Replace,
+    TransactionRefused,
+    Update,
+)
+from playground.adapters.texts import TurnTexts
+from playground.domain.calendar import iso
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.ports import Kept
 
-PAGE = 100
-MOST_PAGES = 1000
+INDEX = "by_owner"
+PAGE = 25  # turns in one query
+MOST_TURNS = 999_999
+MOST_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
+_FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is marked
 
 
 class DynamoSessions:
     """`ports.Sessions`."""
 
-    def __init__(self, store: DynamoStore, table: str) -> None:
+    def __init__(self, store: DynamoStore, table: str, texts: TurnTexts | None = None) -> None:
         self._store = store
         self._table = table
+        self._texts = texts
+
+    # --- turns --------------------------------------------------------------------------------------------------------
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         raw = self._store.get(items.turn_key(self._table, session_id, number))
-        return items.turn_of(raw) if raw is not None else None
+        return self._turn(raw) if raw is not None else None
 
     def turns(self, session_id: str) -> Sequence[Turn]:
-        turns: list[Turn] = []
-        first = 0
-        for _ in range(MOST_PAGES):
+        return list(self.walk(session_id, first=1, last=MOST_TURNS))
+
+    def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
+        while first <= last:  # every page is at least one turn, or the last
             page, stopped = self._store.query(
                 self._table,
-                f"SESSION#{session_id}",
+                _pk(session_id),
                 first=items.turn_sk(first),
-                last=items.turn_sk(999_999),
+                last=items.turn_sk(last),
+                newest_first=newest_first,
                 limit=PAGE,
             )
-            turns += [items.turn_of(raw) for raw in page]
-            if stopped is None or not turns:
-                break
-            first = turns[-1].number + 1
-        return turns
+            for raw in page:
+                yield self._turn(raw)
+            if stopped is None or not page:
+                return
+            number = int(page[-1]["number"]["N"])
+            if newest_first:
+                last = number - 1
+            else:
+                first = number + 1
+
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
+        if len(turn.input.encode()) + len(turn.answer.encode()) <= MOST_ITEM_BYTES:
+            return None
+        stored, _ = items.packed_texts(turn)
+        if sum(len(text) for text in stored.values()) <= MOST_ITEM_BYTES:
+            return None
+        return self._bucket.put(session_id, turn, nonce)
+
+    def discard(self, kept: Kept) -> None:
+        self._bucket.delete(kept)
+
+    def _turn(self, raw: RawItem) -> Turn:
+        return items.turn_of(raw, lambda kept: self._bucket.get(kept))
+
+    @property
+    def _bucket(self) -> TurnTexts:
+        if self._texts is None:
+            raise StoreUnavailableError  # who was composed without a bucket must not lose texts
+        return self._texts
+
+    # --- summaries ----------------------------------------------------------------------------------------------------
+
+    def find(self, user_id: str, session_id: str) -> Session | None:
+        session = self._summary(user_id, session_id)
+        return session if session is not None and session.deleted_at is None else None
+
+    def deleted(self, user_id: str, session_id: str) -> Session | None:
+        session = self._summary(user_id, session_id)
+        return session if session is not None and session.deleted_at is not None else None
+
+    def _summary(self, user_id: str, session_id: str) -> Session | None:
+        raw = self._store.get(items.session_key(self._table, session_id))
+        session = items.session_of(raw) if raw is not None else None
+        return session if session is not None and session.user_id == user_id else None
+
+    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+        place = items.listed_at(after.updated_at, after.session_id) if after is not None else None
+        keys, stopped = self._store.query_index(
+            self._table,
+            INDEX,
+            hash_name="user_id",
+            hash_value=user_id,
+            range_name="listed_at",
+            first=_FIRST,
+            last=_LAST,
+            newest_first=True,
+            after=self._position(user_id, place, after.session_id) if after is not None and place else None,
+            limit=limit,
+        )
+        found = self._summaries(keys)
+        # The place is that of the index: the sessions may have become active since it was read.
+        following = items.place_of(stopped["listed_at"]["S"]) if stopped is not None else None
+        return [session for session in found if session.deleted_at is None], following
+
+    def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
+        keys, _ = self._store.query_index(
+            self._table,
+            INDEX,
+            hash_name="user_id",
+            hash_value=user_id,
+            range_name="listed_at",
+            first="-",
+            last=items.marked_at(before, ""),
+            after=None,
+            limit=limit,
+        )
+        return [session for session in self._summaries(keys) if session.deleted_at is not None]
+
+    def _position(self, user_id: str, place: str, session_id: str) -> RawItem:
+        key = items.session_key(self._table, session_id)
+        return {**key.raw, "user_id": {"S": user_id}, "listed_at": {"S": place}}
+
+    def _summaries(self, keys: Sequence[RawItem]) -> Sequence[Session]:
+        """The sessions of a page of the index, as they are now, in the order of the page."""
+        wanted = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys]
+        if not wanted:
+            return []
+        found = self._store.get_all(wanted, consistent=frozenset({self._table}))
+        return [items.session_of(found[key]) for key in wanted if key in found]
+
+    # --- delete -------------------------------------------------------------------------------------------------------
+
+    def mark_deleted(self, session: Session, now: datetime) -> bool:
+        actions: list[Action] = [
+            SessionItem.deleted_at.set(iso(now)),
+            SessionItem.listed_at.set(items.marked_at(now, session.session_id)),
+        ]
+        if session.share is None:
+            mark = Update(self._key(session), actions=actions, condition=unshared(session))
+            try:
+                self._store.update(mark)
+            except ConditionFailed as refusal:
+                return _is_marked(refusal.item, session, now)  # our own write, its reply lost
+            return True
+        share_id = session.share.share_id
+        actions += [Path(SessionItem.share).remove(), SessionItem.former_shares.add({share_id})]
+        try:
+            self._store.transact(
+                Update(self._key(session), actions=actions, condition=shared_as(session, share_id)),
+                Delete(share_key(self._table, share_id), Path("pk").exists()),
+            )
+        except TransactionRefused as refusal:
+            return _is_marked(refusal.refused.get(0), session, now)
+        return True
+
+    def remove_some(self, session_id: str) -> bool:
+        """One batch. Objects go before the items that name them, so that nothing is left that nobody knows of."""
+        page, stopped = self._store.query(
+            self._table,
+            _pk(session_id),
+            first="A",
+            last=_LAST,
+            limit=MOST_IN_A_BATCH + 1,
+            condition={"ProjectionExpression": "pk, sk, kept"},
+        )
+        rest = [raw for raw in page if raw["sk"]["S"] != "SESSION"]
+        for raw in rest[:MOST_IN_A_BATCH]:
+            kept = items.kept_of(raw)
+            if kept is not None:
+                self.discard(kept)
+        self._store.delete_all([Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in rest[:MOST_IN_A_BATCH]])
+        return stopped is not None or len(rest) > MOST_IN_A_BATCH
+
+    def remove_mark(self, session: Session) -> None:
+        try:
+            self._store.transact(Delete(self._key(session), SessionItem.deleted_at.exists()))
+        except TransactionRefused:
+            return  # somebody else was faster
+
+    # --- fork ---------------------------------------------------------------------------------------------------------
+
+    def begin_fork(self, session: Session) -> bool:
+        try:
+            self._store.transact(Put(self._key(session), items.session_item(session)))
+        except TransactionRefused as refusal:
+            raw = refusal.refused.get(0)
+            there = items.session_of(raw) if raw is not None else None
+            return there == session  # our own write, its reply lost
+        return True
+
+    def copy(self, session_id: str, turns: Sequence[Turn]) -> None:
+        written: dict[Key, RawItem] = {}
+        for turn in turns:
+            # A copy has an object of its own: the other session may be deleted. Its name is the same in every repeat.
+            kept = self.keep(session_id, turn, nonce="fork")
+            written[items.turn_key(self._table, session_id, turn.number)] = items.turn_item(turn, kept)
+        self._store.put_all(written)
+
+    def give_up_fork(self, session: Session) -> bool:
+        begun = SessionItem.forking.exists() & (SessionItem.user_id == session.user_id)
+        try:
+            self._store.update(Update(self._key(session), actions=[SessionItem.forking.remove()], condition=begun))
+        except ConditionFailed as refusal:
+            return refusal.item is not None and items.session_of(refusal.item).deleted_at is not None
+        return True
+
+    def finish_fork(self, session: Session) -> bool:
+        begun = SessionItem.forking.exists() & (SessionItem.forked_from == session.forked_from)
+        try:
+            self._store.transact(Replace(self._key(session), items.session_item(session), begun))
+        except TransactionRefused as refusal:
+            raw = refusal.refused.get(0)
+            return raw is not None and items.session_of(raw).deleted_at is None  # finished already
+        return True
+
+    # --- feedback -----------------------------------------------------------------------------------------------------
+
+    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
+        values = {
+            "rating": {"N": str(feedback.rating)} if feedback.rating is not None else None,
+            "is_helpful": {"BOOL": feedback.is_helpful} if feedback.is_helpful is not None else None,
+            "comment": {"S": feedback.comment},
+            "given_at": {"S": iso(feedback.given_at)},
+        }
+        key = Key(self._table, _pk(session_id), f"FEEDBACK#{feedback.run_id}")
+        there = (SessionItem.user_id == user_id) & SessionItem.deleted_at.does_not_exist()
+        try:
+            self._store.transact(
+                Check(items.session_key(self._table, session_id), there),
+                Replace(
+                    key,
+                    {name: value for name, value in values.items() if value is not None},
+                    Path("pk").does_not_exist() | Path("pk").exists(),  # a later one replaces it
+                ),
+            )
+        except TransactionRefused:
+            return False
+        return True
+
+    def _key(self, session: Session) -> Key:
+        return items.session_key(self._table, session.session_id)
+
+
+def share_key(table: str, share_id: str) -> Key:
+    return Key(table, f"SHARE#{share_id}", "SHARE")
+
+
+def _pk(session_id: str) -> str:
+    return f"SESSION#{session_id}"
+
+
+def unshared(session: Session) -> Condition:
+    """The session is there, the user's, and not shared. The condition of whatever a share begins or ends with."""
+    condition: Condition = (
+        (SessionItem.user_id == session.user_id)
+        & SessionItem.deleted_at.does_not_exist()
+        & Path(SessionItem.share).does_not_exist()
+    )
+    return condition
+
+
+def shared_as(session: Session, share_id: str) -> Condition:
+    """The session is there, the user's, and shared under this id."""
+    condition: Condition = (
+        (SessionItem.user_id == session.user_id)
+        & SessionItem.deleted_at.does_not_exist()
+        & (Path(SessionItem.share)["id"] == share_id)
+    )
+    return condition
+
+
+def _is_marked(raw: RawItem | None, session: Session, now: datetime) -> bool:
+    there = items.session_of(raw) if raw is not None else None
+    return there is not None and (there.user_id, there.deleted_at) == (session.user_id, now)

@@ -83,13 +83,6 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    key: Key
-    actions: Sequence[Action]
-    condition: Condition
-
-
-@dataclass(frozen=True, slots=True)
 class Replace:
     """A whole item, in place of whatever is there, if `condition` allows it."""
 
@@ -105,6 +98,24 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Writes nothing: the others of its transaction depend on it."""
+
+    key: Key
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    key: Key
+    actions: Sequence[Action]
+    condition: Condition
+
+
+MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """A whole item in the place of the one that was read, which had `revision`; 0: there was none; None: of whatever is
     there, but with `same`, only if that attribute of it, if there is an item, has the value that it has in `item`."""
@@ -115,9 +126,7 @@ class Save:
     same: str | None = None
 
 
-Write = Put | Replace | Update | Delete | Save
-
-MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
+Write = Put | Replace | Save | Update | Delete | Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,20 +227,26 @@ class DynamoStore:
         hash_name: str,
         hash_value: str,
         range_name: str,
+        first: str | None = None,
         last: str,
+        newest_first: bool = False,
         after: Mapping[str, Any] | None,
         limit: int,
     ) -> tuple[Sequence[RawItem], Mapping[str, Any] | None]:
-        """One page of an index under `hash_value`, up to the sort key `last`; and where it stopped, if there may be
-        more. An index may be a moment behind its table."""
+        """One page of an index under `hash_value`, from the sort key `first` up to `last`; and where it stopped, if
+        there may be more. An index may be a moment behind its table."""
         arguments: dict[str, Any] = {
             "TableName": table,
             "IndexName": index,
             "KeyConditionExpression": "#hash = :hash AND #range <= :last",
             "ExpressionAttributeNames": {"#hash": hash_name, "#range": range_name},
             "ExpressionAttributeValues": {":hash": {"S": hash_value}, ":last": {"S": last}},
+            "ScanIndexForward": not newest_first,
             "Limit": limit,
         }
+        if first is not None:
+            arguments["KeyConditionExpression"] = "#hash = :hash AND #range BETWEEN :first AND :last"
+            arguments["ExpressionAttributeValues"][":first"] = {"S": first}
         if after is not None:
             arguments["ExclusiveStartKey"] = after
         answer = self._call("Query", arguments)
@@ -293,10 +308,13 @@ class DynamoStore:
             condition=write.condition,
             return_values_on_condition_failure="ALL_OLD",
         )
-        if isinstance(write, Update):
-            return {"Update": arguments}
-        if isinstance(write, Delete):
-            return {"Delete": arguments}
+        match write:
+            case Update():
+                return {"Update": arguments}
+            case Delete():
+                return {"Delete": arguments}
+            case Check():
+                return {"ConditionCheck": arguments}
         del arguments["Key"]
         return {"Put": {**arguments, "Item": {**write.item, **write.key.raw}}}
 

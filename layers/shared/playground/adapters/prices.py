@@ -65,6 +65,7 @@ class _File(_Strict):
     default_max_tokens: int
     least_max_tokens: int
     typical_output_tokens: int
+    context_budget_tokens: dict[str, int]
     models: list[_Model]
     packs: list[_Pack]
     plan: _Plan
@@ -105,4 +106,5 @@ def parse_prices(data: Any) -> PriceTable:
         default_max_tokens=file.default_max_tokens,
         least_max_tokens=file.least_max_tokens,
         typical_output_tokens=file.typical_output_tokens,
+        context_budget_tokens=file.context_budget_tokens,
     )

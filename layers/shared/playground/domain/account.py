@@ -15,6 +15,7 @@ from playground.domain.entries import GENESIS, Entry, EntryType
 
 SIGNUP_CREDITS = 5
 PLUS_ALLOWANCE = 200
+MOST_BOUNDARIES = 1200  # a hundred years of months
 
 # A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
 # each be 10 min off, so both errors are added, and a minute.
@@ -155,6 +156,17 @@ def open_account(user_id: str, now: datetime) -> Change:
         now=now,
     )
     return account, (entry,)
+
+
+def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
+    """The account as the store will have it at `now`: opened, and every boundary crossed. Writes nothing."""
+    if account is None:
+        account, _ = open_account(user_id, now)
+    for _ in range(MOST_BOUNDARIES):
+        if not account.is_due(now):
+            break
+        account, _ = cross_boundary(account)
+    return account
 
 
 def place_hold(account: Account, hold: Hold) -> Account:

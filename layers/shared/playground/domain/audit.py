@@ -255,7 +255,6 @@ class _Sums:
     began: str | None = None
     model: str | None = None
     ended: str | None = None
-    last_turn: int = 0
     turns: int = 0
     credits: int = 0
     tokens: int = 0
@@ -453,8 +452,8 @@ class _Audit:
         if turn == 1 and ended is not None:
             sums.began = iso(ended)  # a session is made when its first turn is paid
             sums.model = item.text("model")
-        if turn is not None and turn > sums.last_turn and ended is not None:
-            sums.last_turn, sums.ended = turn, iso(ended)
+        if ended is not None:
+            sums.ended = max(sums.ended or "", iso(ended))  # clocks differ; activity never goes back
         for name in ("package", "package_version"):
             self._compare(
                 Code.RECEIPT, f"{place}: {name}", _fact(stored.session.get(name)), _fact(item.fields.get(name))
@@ -556,12 +555,18 @@ class _Audit:
         item = _Reader(session_id, sums.session, self._findings)
         self._compare(Code.SESSION, f"{session_id}: user_id", self._stored.user_id, item.text("user_id"))
         self._compare(Code.SESSION, f"{session_id}: session_id", session_id, item.text("session_id"))
+        copied = item.whole("copied", least=1, optional=True) or 0  # turns of a fork, which were somebody else's runs
+        sums.turns += copied
         for name in ("turns", "credits", "tokens", "duration_ms"):
             self._compare(Code.SESSION, f"{session_id}: {name}", getattr(sums, name), item.whole(name))
         for name, moment in (("created_at", sums.began), ("updated_at", sums.ended)):
             item.time(name)
-            self._compare(Code.SESSION, f"{session_id}: {name}", moment, _fact(sums.session.get(name)))
-        self._compare(Code.SESSION, f"{session_id}: model", sums.model, item.text("model"))
+            if name == "updated_at" or not copied:
+                self._compare(Code.SESSION, f"{session_id}: {name}", moment, _fact(sums.session.get(name)))
+        self._compare(Code.SESSION, f"{session_id}: listed_at", f"{sums.ended}#{session_id}", item.text("listed_at"))
+        model = item.text("model")
+        if not copied:
+            self._compare(Code.SESSION, f"{session_id}: model", sums.model, model)
         item.text("package_version")
         item.text("title")
         package = package_uuid(item.text("package") or "")
@@ -635,7 +640,8 @@ class _Audit:
         self._indexed(item, "due", required=plan == Plan.PLUS or bool(rollover))
         if due is not None and period is not None and period >= 0:
             regular = _due(anchor, period)
-            if not (rollover and iso(due) < regular):  # rollover of an earlier plan expires in between
+            # Rollover of an earlier plan may expire in between, at a time that is no boundary of this one.
+            if not rollover or not _due(anchor, period - 1) < iso(due) < regular:
                 self._compare(Code.DUE, "account: due_at", regular, iso(due))
         if plan == Plan.FREE:
             self._compare(Code.PLAN, "account: allowance", 0, allowance)
@@ -660,7 +666,7 @@ def _due(anchor: datetime | None, period: int) -> str:
     if anchor is None:
         return "absent, for there is no anchor"
     try:
-        return iso(boundary(anchor, period + 1))
+        return iso(boundary(anchor, max(period, -1) + 1))
     except (ValueError, OverflowError):
         return f"absent, for there is no period {period}"
 

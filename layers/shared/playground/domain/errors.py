@@ -3,21 +3,28 @@
     PlaygroundError
     ├── InvalidRequestError             a field is out of its bounds
     ├── UnauthorizedError               no usable token, whatever the reason
+    ├── InvalidDeliveryError            an event that was not signed as it must be
     ├── NotFoundError                   missing and foreign look alike
     │   ├── PackageNotFoundError
     │   ├── RunNotFoundError
-    │   └── SessionNotFoundError
+    │   ├── SessionNotFoundError
+    │   ├── ShareNotFoundError          wrong, withdrawn, expired, hidden: one answer
+    │   └── SubscriptionNotFoundError
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
     ├── TooManyRunsError                too many open holds
     ├── RunInProgressError              this run is held by another attempt
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or moved meanwhile
+    ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
+    ├── OwnShareError                   votes and reports are for others
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
     ├── ModelError                      the model gave nothing that can be charged
     │   ├── ModelOverloadedError
     │   └── ModelTimedOutError
+    ├── AlreadySubscribedError
+    ├── PaymentsUnavailableError        the payment provider did not do it in time
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
 
@@ -25,13 +32,13 @@ A message is made from the facts; only `http.py` knows a status. None of them ca
 provider's text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
 from playground.domain.calendar import iso
 
-Fact = str | int | bool | None
+Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
 
 class PlaygroundError(Exception):
@@ -61,6 +68,16 @@ class UnauthorizedError(PlaygroundError):
 
     def __init__(self, reason: str) -> None:
         super().__init__("A valid access token is required.")
+        self.reason = reason
+
+
+class InvalidDeliveryError(PlaygroundError):
+    """Nobody whom we know has signed it, or not now, or it is no event: one answer; `reason` is for our log only."""
+
+    code = "invalid_delivery"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("This is no event that can be believed.")
         self.reason = reason
 
 
@@ -97,6 +114,37 @@ class SessionNotFoundError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("There is no such session.")
+
+
+class ShareNotFoundError(NotFoundError):
+    """Wrong, malformed, withdrawn, expired, hidden and deleted links are one answer."""
+
+    code = "share_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this link.")
+
+
+class ShareBlockedError(PlaygroundError):
+    """Sharing would publish what looks like a secret (`findings` says where, never what), or an operator forbids it."""
+
+    code = "share_blocked"
+
+    def __init__(self, findings: Sequence[Mapping[str, str | int]] = (), *, found: int = 0) -> None:
+        super().__init__(
+            f"This conversation may hold {found} secrets. Share it with acknowledge_findings if they are none."
+            if found
+            else "This conversation was removed by an operator; it cannot be shared.",
+            findings=findings,
+            found=found,
+        )
+
+
+class OwnShareError(PlaygroundError):
+    code = "own_share"
+
+    def __init__(self) -> None:
+        super().__init__("This conversation is your own. Votes and reports are for others.")
 
 
 class InsufficientCreditsError(PlaygroundError):
@@ -160,7 +208,7 @@ class ContextTooLongError(PlaygroundError):
 
     def __init__(self, *, tokens: int, limit: int) -> None:
         super().__init__(
-            f"Package, conversation and input have about {tokens} tokens; the model takes {limit}.",
+            f"Package and input have about {tokens} tokens, without any conversation; {limit} fit.",
             tokens=tokens,
             limit=limit,
         )
@@ -216,6 +264,29 @@ class StoreUnavailableError(PlaygroundError):
 
     def __init__(self, *, retry_after: int = 2) -> None:
         super().__init__("The service is busy. Please try again in a moment.", retry_after=retry_after)
+
+
+class PaymentsUnavailableError(PlaygroundError):
+    """The payment provider did not do or answer it in time. The request may be repeated with the same key."""
+
+    code = "payments_unavailable"
+
+    def __init__(self, *, retry_after: int = 5) -> None:
+        super().__init__("Payments cannot be reached at the moment. Please try again.", retry_after=retry_after)
+
+
+class AlreadySubscribedError(PlaygroundError):
+    code = "already_subscribed"
+
+    def __init__(self) -> None:
+        super().__init__("There is a subscription already.")
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    code = "subscription_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no subscription.")
 
 
 class CorruptLedgerError(PlaygroundError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+from playground.domain.account import Plan
+
 NANO = 1_000_000_000
 NANO_PER_CENT = NANO // 100
 
@@ -177,6 +179,8 @@ class PriceTable:
     """`max_tokens` is never shrunk below this: a shorter answer is worth nothing."""
     typical_output_tokens: int
     """What an estimate takes for the length of an answer when `max_tokens` allows more."""
+    context_budget_tokens: Mapping[str, int]
+    """By plan: the most prompt tokens of a run. Beyond it the oldest turns of a conversation are left out."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.margin_percent < 100, f"margin_percent must be 0..99, not {self.margin_percent}")
@@ -190,6 +194,17 @@ class PriceTable:
         for model in self.models.values():
             _require(self.default_max_tokens <= model.max_output_tokens, f"{model.name} cannot give default_max_tokens")
         _require(self.typical_output_tokens > 0, "typical_output_tokens must be positive")
+        plans = {plan.value for plan in Plan}
+        _require(
+            set(self.context_budget_tokens) == plans,
+            f"context_budget_tokens: one for each of {', '.join(sorted(plans))} is needed, and no others",
+        )
+        context = min(model.context_tokens for model in self.models.values())
+        for plan, tokens in self.context_budget_tokens.items():
+            _require(
+                self.default_max_tokens <= tokens <= context,
+                f"context_budget_tokens: {plan} must be {self.default_max_tokens} to {context}, not {tokens}",
+            )
 
     @property
     def credit_value_nano(self) -> Fraction:
@@ -216,6 +231,17 @@ class PriceTable:
         """The most that a call with so many prompt tokens and this `max_tokens` can cost, in credits."""
         return self.price(model, model.dearest(prompt_tokens, max_tokens)).credits
 
+    def affordable_prompt_tokens(self, model: ModelPrice, max_tokens: int, credits_: int) -> int:
+        """The most prompt tokens whose ceiling with this `max_tokens` is at most `credits_`; 0 if not even one is."""
+        low, high = 0, model.context_tokens  # the ceiling never falls with prompt tokens either
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.ceiling(model, middle, max_tokens) <= credits_:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
     def affordable_max_tokens(self, model: ModelPrice, prompt_tokens: int, credits_: int, *, wanted: int) -> int:
         """The largest `max_tokens` ≤ `wanted` whose ceiling is at most `credits_`; 0 if not even one token is."""
         low, high = 0, wanted  # the ceiling never falls with max_tokens, so the largest can be searched for by halves
@@ -226,6 +252,11 @@ class PriceTable:
             else:
                 high = middle - 1
         return low
+
+
+def guess_tokens(text: str) -> int:
+    """Tokens of a message, rather too high: one per 3 bytes of UTF-8, and some for the message itself."""
+    return len(text.encode()) // 3 + 12
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

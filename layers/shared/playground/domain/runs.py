@@ -83,6 +83,7 @@ class Run:
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     wanted_max_tokens: int | None = None
+    turns_omitted: int = 0
     charged: int = 0
     overrun: int = 0
     deltas: Deltas = Deltas()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from playground.domain.sharing import ShareLink
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -20,7 +22,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The summary. `turns`, `credits`, `tokens` and `duration_ms` are sums over the turns."""
+    """The summary. `turns` counts all turns. `credits`, `tokens` and `duration_ms` are sums over the turns that were
+    run in this session: the first `copied` turns of a fork cost its owner nothing.
+
+    `updated_at` never goes back, whatever the clocks of the workers say: it is a session's place in the list.
+    """
 
     session_id: str
     user_id: str
@@ -36,3 +42,38 @@ class Session:
     credits: int = 0
     tokens: int = 0
     duration_ms: int = 0
+    copied: int = 0
+    forked_from: str | None = None
+    """The id of the share that this is a copy of."""
+    share: ShareLink | None = None
+    reports: int = 0
+    """Of the former shares of this session: a new link does not start with a clean slate."""
+    hidden: bool = False
+    removed: bool = False
+    """An operator has taken it out of circulation: it cannot be shared any more."""
+    former_shares: frozenset[str] = frozenset()
+    """Ids of dead shares of which something is still stored."""
+    deleted_at: datetime | None = None
+    """Set while what belongs to a deleted session is being removed, or a fork is being copied: for everybody but those
+    two it does not exist."""
+    forking: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the list of a user's sessions: right after this one, as it was when it was listed. Activity only ever
+    moves a session up, so that nothing is listed twice below a place, and nothing there is passed over."""
+
+    updated_at: datetime
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFeedback:
+    """What the owner of a run thinks of its answer. A later one replaces it."""
+
+    run_id: str
+    rating: int | None
+    is_helpful: bool | None
+    comment: str
+    given_at: datetime

@@ -23,6 +23,7 @@ from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
 TOLERANCE = timedelta(hours=12)  # by which a period of the provider may begin before our boundary
+AFTER = timedelta(milliseconds=1)
 MOST_PERIODS = 1200  # a hundred years of months
 MOST_ENDED = 50  # subscriptions of one user that are remembered as over
 ACTIVE = frozenset({"active", "trialing"})
@@ -42,9 +43,27 @@ class Described:
     event_id: str
 
     @property
-    def rank(self) -> tuple[datetime, str, bool, datetime, str]:
-        """Of two descriptions the higher one is true: the later subscription, one that is over, the later event."""
-        return self.started_at, self.subscription_id, self.ended_at is not None, self.occurred_at, self.event_id
+    def rank(self) -> tuple[datetime, str, bool, bool, datetime, str]:
+        """Of two descriptions the higher one is true: the later subscription, one that is over, one that has left
+        `incomplete` (there is no way back), the later event."""
+        over, begun = self.ended_at is not None, self.status != "incomplete"
+        return self.started_at, self.subscription_id, over, begun, self.occurred_at, self.event_id
+
+    def ties_with(self, other: "Described | None") -> bool:
+        """Whether both are of the same second, which is all that events say of their time: then neither is known to be
+        the later one."""
+        return (
+            other is not None
+            and self.subscription_id == other.subscription_id
+            and self.ended_at is None
+            and other.ended_at is None
+            and self.event_id != other.event_id
+            and self.occurred_at.replace(microsecond=0) == other.occurred_at.replace(microsecond=0)
+        )
+
+    def just_after(self, other: "Described | None") -> "Described":
+        """Told after `other`, and before whatever is told of the next second."""
+        return replace(self, occurred_at=other.occurred_at + AFTER) if other is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

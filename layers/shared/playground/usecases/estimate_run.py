@@ -6,7 +6,7 @@ from playground.domain.errors import SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
-from playground.usecases.prompts import build_prompt, fit_to_context, package_for, refuse_unsupported
+from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class Estimate:
     estimated_tokens: int
     prompt_tokens: int
     max_tokens: int
+    turns_omitted: int = 0
     affordable_max_tokens: int
     can_afford: bool
     balance: int
@@ -41,12 +42,11 @@ class EstimateRun:
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
-        self._sessions = sessions
         self._catalog = catalog
-        self._model = model
         self._prices = prices
         self._clock = clock
         self._count_timeout = count_timeout
+        self._fit = FitConversation(sessions, model, prices)
 
     def __call__(self, user_id: str, request: RunRequest) -> Estimate:
         """The estimate for `request`. Refuses what RunPrompt would refuse before it holds, other than for credits."""
@@ -62,12 +62,9 @@ class EstimateRun:
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self._catalog)
-        history = self._sessions.turns(found.session.session_id) if found.session is not None else ()
-        prompt = build_prompt(request, model, package, history, self._prices.default_max_tokens)
-        tokens = self._model.count_tokens(prompt, timeout=self._count_timeout)
-        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
-
         account = self._ledger.account(user_id, self._clock())
+        fitted = self._fit(request, package, found.session, account, timeout=self._count_timeout)
+        prompt, tokens = fitted.prompt, fitted.tokens
         least = min(prompt.max_tokens, self._prices.least_max_tokens)
         affordable = self._prices.affordable_max_tokens(model, tokens, account.available, wanted=prompt.max_tokens)
         typical = min(self._prices.typical_output_tokens, prompt.max_tokens)
@@ -77,6 +74,7 @@ class EstimateRun:
             estimated_tokens=tokens + typical,
             prompt_tokens=tokens,
             max_tokens=prompt.max_tokens,
+            turns_omitted=fitted.omitted,
             affordable_max_tokens=affordable if affordable >= least else 0,
             can_afford=affordable >= least,
             balance=account.balance,

@@ -1,8 +1,9 @@
 """What a run and its estimate have in common: the prompt that would be sent."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from playground.domain.account import Account
 from playground.domain.errors import (
     ContextTooLongError,
     PackageNotFoundError,
@@ -10,10 +11,12 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion
-from playground.domain.pricing import ModelPrice
+from playground.domain.pricing import ModelPrice, PriceTable, ceil_div, guess_tokens
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
-from playground.ports import Catalog, Prompt
+from playground.ports import Catalog, Model, Prompt, Sessions
+
+COUNTS = 4  # of the tokens of one prompt, at most: the last one is without any history
 
 
 def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
@@ -64,6 +67,92 @@ def build_prompt(
         effort=request.effort,
         temperature=request.temperature,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A prompt that fits, its tokens, and how many of the oldest turns were left out for that."""
+
+    prompt: Prompt
+    tokens: int
+    omitted: int
+
+
+class FitConversation:
+    """Builds the prompt of a run with as much of the conversation as fits: into the model's context, into the budget
+    of the caller's plan, and, with an answer of the shortest length, into what the caller can afford."""
+
+    def __init__(self, sessions: Sessions, model: Model, prices: PriceTable) -> None:
+        self._sessions = sessions
+        self._model = model
+        self._prices = prices
+
+    def __call__(
+        self,
+        request: RunRequest,
+        package: PackageVersion,
+        session: Session | None,
+        account: Account,
+        *,
+        timeout: float,
+    ) -> Fitted:
+        """The newest turns that fit. Raises ContextTooLongError if not even the input alone does. Without any turns it
+        may still be too dear: that is for whoever places the hold to say."""
+        model = self._prices.models[request.model]
+        least = min(request.max_tokens or self._prices.default_max_tokens, self._prices.least_max_tokens)
+        budget = self._prices.context_budget_tokens[account.plan.value]
+        most = min(budget, self._prices.affordable_prompt_tokens(model, least, account.available))
+        prompt = self._prompt(request, package, ())
+        history: Sequence[Turn] = ()
+        if session is not None:
+            history = self._newest(session, most - _guess(prompt))
+        for tries_left in reversed(range(COUNTS)):
+            prompt = self._prompt(request, package, history)
+            first = tries_left == COUNTS - 1
+            tokens = self._model.count_tokens(prompt, timeout=timeout if first else timeout / COUNTS)
+            over = tokens - min(most, model.context_tokens - least)
+            if over <= 0 or not history:
+                break
+            # So many tokens of the guess as the counted ones too many are of it.
+            history = _without_oldest(history, ceil_div(over * _guess(prompt), tokens)) if tries_left > 1 else ()
+        if tokens > budget:
+            raise ContextTooLongError(tokens=tokens, limit=budget)
+        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
+        return Fitted(prompt, tokens, session.turns - len(history) if session is not None else 0)
+
+    def _prompt(self, request: RunRequest, package: PackageVersion, history: Sequence[Turn]) -> Prompt:
+        model = self._prices.models[request.model]
+        return build_prompt(request, model, package, history, self._prices.default_max_tokens)
+
+    def _newest(self, session: Session, room: int) -> Sequence[Turn]:
+        """The newest turns that fit by a guess that is rather too high, oldest first. Reads no further than that."""
+        found: list[Turn] = []
+        if room <= 0:
+            return found
+        for turn in self._sessions.walk(session.session_id, first=1, last=session.turns, newest_first=True):
+            room -= _tokens(turn)
+            if room < 0:
+                break
+            found.append(turn)
+        return found[::-1]
+
+
+def _without_oldest(history: Sequence[Turn], tokens: int) -> Sequence[Turn]:
+    """At least one turn less, and about so many tokens."""
+    dropped = 0
+    for number, turn in enumerate(history, start=1):
+        dropped += _tokens(turn)
+        if dropped >= tokens:
+            return history[number:]
+    return ()
+
+
+def _tokens(turn: Turn) -> int:
+    return guess_tokens(turn.input) + guess_tokens(turn.answer)
+
+
+def _guess(prompt: Prompt) -> int:
+    return sum(guess_tokens(text) for text in (prompt.system or "", *(text for _, text in prompt.messages)))
 
 
 def fit_to_context(prompt: Prompt, tokens: int, *, least: int) -> Prompt:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from playground.domain.account import LEASE_MARGIN, Account, Hold, settle
+from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, drop_hold, settle
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.errors import (
@@ -37,6 +37,7 @@ from playground.ports import (
     Conversation,
     Ended,
     Held,
+    Kept,
     Ledger,
     Lookup,
     Model,
@@ -46,7 +47,7 @@ from playground.ports import (
     TooManyHolds,
 )
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
-from playground.usecases.prompts import build_prompt, fit_to_context, package_for, refuse_unsupported
+from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
 LEDGER_RESERVE = 7.0  # s of an invocation that are kept for ending the run: 4 s to settle, the rest to release
@@ -92,6 +93,7 @@ class RunPrompt:
         self._model_timeout = model_timeout_seconds
         self._report = report
         self._expire = ExpireHolds(ledger)
+        self._fit = FitConversation(sessions, model, prices)
 
     def __call__(
         self, user_id: str, request: RunRequest, *, idempotency_key: str | None, seconds_left: float
@@ -118,23 +120,34 @@ class RunPrompt:
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self._catalog)
-        history = self._sessions.turns(found.session.session_id) if found.session is not None else ()
-        prompt = build_prompt(request, model, package, history, self._prices.default_max_tokens)
-        tokens = self._model.count_tokens(prompt, timeout=COUNT_TIMEOUT)
-        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
-
-        hold = Hold(
-            run_id=run_id,
-            nonce=self._new_id("try"),
-            ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
-            lease_at=instant(ends + LEASE_MARGIN),
-            request_hash=request.hash,
-            session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
-            model=request.model,
-            placed_at=started,
-        )
-        attempt = _Attempt(user_id, request, package, found.session, model, tokens, prompt.max_tokens, started)
-        placed = self._place(attempt, hold, prompt)
+        account = as_of(found.account, user_id, started)
+        for dead in account.dead_holds(started):
+            account = drop_hold(account, dead.run_id)  # placing a hold gives them back, if it needs them
+        session_id = found.session.session_id if found.session is not None else self._new_id("ses")
+        nonce = self._new_id("try")
+        for last_try in (False, True):
+            fitted = self._fit(request, package, found.session, account, timeout=COUNT_TIMEOUT)
+            prompt, tokens = fitted.prompt, fitted.tokens
+            hold = Hold(
+                run_id=run_id,
+                nonce=nonce,
+                ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
+                lease_at=instant(ends + LEASE_MARGIN),
+                request_hash=request.hash,
+                session_id=session_id,
+                model=request.model,
+                placed_at=started,
+            )
+            attempt = _Attempt(
+                user_id, request, package, found.session, model, tokens, prompt.max_tokens, started, fitted.omitted
+            )
+            try:
+                placed = self._place(attempt, hold, prompt)
+                break
+            except InsufficientCreditsError:
+                if last_try or found.session is None or fitted.omitted == found.session.turns:
+                    raise
+                account = self._ledger.account(user_id, started)  # others have spent meanwhile: with less history
         if isinstance(placed, Run):
             return self._replay(placed, request)
         account, hold, prompt = placed
@@ -254,21 +267,35 @@ class RunPrompt:
             )
             return after, run, entry
 
+        kept: Kept | None = None
         try:
-            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn))
+            kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
+            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
         except SessionConflictError as error:
             ended = self._release(attempt, hold, prompt, failure_of(error))
             if ended.by_us:
+                self._discard(kept)
                 raise
         except StoreUnavailableError as error:
             # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
             ended = self._release(attempt, hold, prompt, failure_of(error))
             if ended.by_us:
+                self._discard(kept)
                 raise
         if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
+            self._discard(kept)
             return self._replay(ended.run, attempt.request)
         self._report(ended.run)
         return PaidAnswer(run=ended.run, turn=turn, replayed=False)
+
+    def _discard(self, kept: Kept | None) -> None:
+        """The turn did not come about, so nobody names its texts."""
+        if kept is None:
+            return
+        try:
+            self._sessions.discard(kept)
+        except StoreUnavailableError:
+            return  # an orphan; docs/operations.md says how they go
 
     def _release(self, attempt: "_Attempt", hold: Hold, prompt: Prompt, failure: Failure) -> Ended:
         run = attempt.receipt(
@@ -309,6 +336,7 @@ class _Attempt:
     tokens: int
     wanted_max_tokens: int
     started: datetime
+    omitted: int
 
     def receipt(self, hold: Hold, prompt: Prompt, status: RunStatus, ended: datetime, **outcome: Any) -> Run:
         return Run(
@@ -327,6 +355,7 @@ class _Attempt:
             prompt_tokens=self.tokens,
             max_tokens=prompt.max_tokens,
             wanted_max_tokens=self.wanted_max_tokens,
+            turns_omitted=self.omitted,
             **outcome,
         )
 
@@ -346,7 +375,7 @@ class _Attempt:
         )
         return replace(
             session,
-            updated_at=now,
+            updated_at=max(session.updated_at, now),  # clocks differ, and a place in the list never goes back
             turns=session.turns + 1,
             credits=session.credits + charged,
             tokens=session.tokens + tokens,

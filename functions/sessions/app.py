@@ -1,0 +1,285 @@
+"""Conversations: list, read, delete, share, copy, vote, report. Never asks a model or a payment provider."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+
+from playground import wiring
+from playground.adapters.dynamo_shares import DynamoShares
+from playground.adapters.ids import id_maker
+from playground.adapters.leaks import LeakScanner
+from playground.domain.calendar import from_iso, iso
+from playground.domain.sessions import Place, Session
+from playground.domain.sharing import share_id_of
+from playground.http import (
+    Api,
+    answers,
+    authenticator,
+    bad_cursor,
+    from_cursor,
+    seal,
+    to_cursor,
+    unseal,
+    utc_now,
+)
+from playground.observability import Metric, count, logger
+from playground.schemas import (
+    DeletedAnswer,
+    IdempotencyKey,
+    ReportAnswer,
+    ReportBody,
+    RunFeedbackAnswer,
+    RunFeedbackBody,
+    SessionAnswer,
+    SessionList,
+    SessionListed,
+    ShareAnswer,
+    ShareBody,
+    SharedAnswer,
+    SharedMessage,
+    ShareStatus,
+    UnsharedAnswer,
+    VoteAnswer,
+    VoteBody,
+    messages,
+)
+from playground.settings import SessionsSettings
+from playground.usecases.browse_sessions import ListSessions, ReadSession, SessionView
+from playground.usecases.delete_session import DeleteSession
+from playground.usecases.rate_run import RateRun
+from playground.usecases.share_session import ShareSession, UnshareSession, nonce_maker
+from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
+
+SHARED = "/playground/shared/<token>"
+# A link is a secret: it goes into no index, no cache and no Referer. The answer is data, which may load nothing.
+SHARED_HEADERS = {
+    "X-Robots-Tag": "noindex",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+settings = SessionsSettings.load()
+store = wiring.store(settings)
+ledger = wiring.ledger(settings, store)
+sessions = wiring.sessions(settings, store)
+shares = DynamoShares(store, settings.sessions_table)
+keys = wiring.share_keys(settings)
+new_id = id_maker(utc_now)
+
+list_sessions = ListSessions(sessions=sessions, clock=utc_now)
+read_session = ReadSession(sessions=sessions, shares=shares, keys=keys)
+delete_session = DeleteSession(sessions=sessions, shares=shares, clock=utc_now)
+share_session = ShareSession(
+    sessions=sessions,
+    shares=shares,
+    keys=keys,
+    leaks=LeakScanner(),
+    clock=utc_now,
+    new_nonce=nonce_maker(new_id),
+)
+unshare_session = UnshareSession(sessions=sessions, shares=shares, clock=utc_now)
+read_shared = ReadShared(sessions=sessions, shares=shares, keys=keys, clock=utc_now)
+fork_shared = ForkShared(sessions=sessions, shares=shares, clock=utc_now, new_id=new_id)
+vote_on_shared = VoteOnShared(shares=shares, clock=utc_now)
+report_shared = ReportShared(shares=shares, clock=utc_now, hide_at=settings.reports_to_hide)
+rate_run = RateRun(ledger=ledger, sessions=sessions, clock=utc_now)
+
+handler = Api(
+    settings,
+    authenticate=authenticator(settings, wiring.secrets_client),
+    public=frozenset({SHARED}),
+    headers={SHARED: SHARED_HEADERS},
+)
+app = handler.app
+
+SessionId = Annotated[str, Path(max_length=64)]
+Token = Annotated[str, Path(description="What a share link ends with")]
+Cursor = Annotated[str | None, Query(max_length=200)]
+
+
+@app.get("/playground/sessions", tags=["sessions"], responses=answers(SessionList, 400, 401, 503))
+def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None) -> SessionList:
+    """The caller's sessions, newest activity first. A page may be shorter than `limit`; the end is where next_cursor is
+    null."""
+    began = after = None
+    if cursor is not None:
+        parts = unseal(cursor, 3)
+        try:
+            began, after = from_iso(parts[0]), Place(from_iso(parts[1]), parts[2])
+        except ValueError:
+            raise bad_cursor() from None
+    page = list_sessions(handler.user_id, limit=limit, after=after, began=began)
+    following = page.following
+    return SessionList(
+        sessions=[_listed(session) for session in page.sessions],
+        next_cursor=seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None,
+    )
+
+
+@app.get("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(SessionAnswer, 400, 401, 404, 503))
+def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
+    """One of the caller's sessions with its conversation, and how its share is doing."""
+    return _session(read_session(handler.user_id, session_id, after=from_cursor(cursor) or 0))
+
+
+@app.delete("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(DeletedAnswer, 401, 404, 503))
+def delete(session_id: SessionId) -> DeletedAnswer:
+    """Delete a session with everything that can be read of it. Ledger entries and receipts stay."""
+    delete_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
+    logger.info("session deleted", session_id=session_id, user_id=handler.user_id)
+    return DeletedAnswer(deleted=True)
+
+
+@app.post(
+    "/playground/sessions/<session_id>/share",
+    tags=["sharing"],
+    responses=answers(ShareAnswer, 400, 401, 404, 409, 503),
+)
+def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
+    """Share a session as it is now. Again: the same link, with what was said since. 409 share_blocked says where it may
+    hold secrets; `acknowledge_findings` shares it all the same."""
+    shared = share_session(
+        handler.user_id,
+        session_id,
+        expires_in=timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None,
+        acknowledge_findings=body.acknowledge_findings,
+    )
+    logger.info("session shared", session_id=session_id, user_id=handler.user_id, turns=shared.share.turns)
+    return ShareAnswer(
+        share_token=shared.token,
+        share_url=_url(shared.token),
+        turns=shared.share.turns,
+        shared_at=shared.share.shared_at,
+        expires_at=shared.share.expires_at,
+    )
+
+
+@app.delete(
+    "/playground/sessions/<session_id>/share", tags=["sharing"], responses=answers(UnsharedAnswer, 401, 404, 503)
+)
+def unshare(session_id: SessionId) -> UnsharedAnswer:
+    """Kill the link. A later one will be another."""
+    unshare_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
+    logger.info("share withdrawn", session_id=session_id, user_id=handler.user_id)
+    return UnsharedAnswer(shared=False)
+
+
+@app.get("/playground/shared/<token>", tags=["sharing"], responses=answers(SharedAnswer, 400, 404, 503))
+def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
+    """A shared conversation, as it was when it was shared. Public."""
+    view = read_shared(
+        token, user_id=handler.visitor_id, address=handler.source_address, after=from_cursor(cursor) or 0
+    )
+    share = view.share
+    return SharedAnswer(
+        package_id=share.package_id,
+        package=share.package,
+        package_version=share.package_version,
+        model=share.model,
+        title=share.title,
+        turns=share.turns,
+        created_at=share.created_at,
+        shared_at=share.shared_at,
+        conversation=[
+            SharedMessage(role=message.role, content=message.content, timestamp=message.timestamp)
+            for turn in view.turns
+            for message in messages(turn)
+        ],
+        next_cursor=to_cursor(view.following) if view.following is not None else None,
+    )
+
+
+@app.post(
+    "/playground/shared/<token>/fork", tags=["sharing"], responses=answers(SessionListed, 400, 401, 404, 422, 503)
+)
+def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
+    """Copy a shared conversation into a session of the caller's own, to go on with it. Costs nothing."""
+    fork = fork_shared(handler.user_id, token, idempotency_key=idempotency_key, seconds_left=handler.seconds_left)
+    logger.info("share copied", session_id=fork.session_id, user_id=handler.user_id, turns=fork.copied)
+    return _listed(fork)
+
+
+@app.post(
+    "/playground/shared/<token>/feedback", tags=["sharing"], responses=answers(VoteAnswer, 400, 401, 403, 404, 503)
+)
+def vote(token: Token, body: VoteBody) -> VoteAnswer:
+    """Say whether a shared conversation helped. One vote per user; a later one replaces it."""
+    vote = vote_on_shared(handler.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
+    return VoteAnswer(is_helpful=vote.is_helpful, comment=vote.comment, given_at=vote.given_at)
+
+
+@app.post(
+    "/playground/shared/<token>/report", tags=["sharing"], responses=answers(ReportAnswer, 400, 401, 403, 404, 503)
+)
+def report(token: Token, body: ReportBody) -> ReportAnswer:
+    """Tell the operator that a shared conversation should not be there. Once per user."""
+    report_shared(handler.user_id, token, reason=body.reason)
+    logger.info("share reported", share_id=share_id_of(token), user_id=handler.user_id)
+    count(Metric.SHARE_REPORTED)
+    return ReportAnswer(reported=True)
+
+
+@app.post("/playground/runs/<run_id>/feedback", tags=["runs"], responses=answers(RunFeedbackAnswer, 400, 401, 404, 503))
+def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
+    """Say what the answer of one of the caller's own runs was worth. A later one replaces it."""
+    feedback = rate_run(handler.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
+    return RunFeedbackAnswer(
+        run_id=feedback.run_id,
+        rating=feedback.rating,
+        is_helpful=feedback.is_helpful,
+        comment=feedback.comment,
+        given_at=feedback.given_at,
+    )
+
+
+def _url(token: str) -> str:
+    return f"{settings.frontend_url}/playground/shared/{token}"
+
+
+def _listed(session: Session) -> SessionListed:
+    return SessionListed(
+        session_id=session.session_id,
+        package_id=session.package_id,
+        package=session.package,
+        package_version=session.package_version,
+        use_no_prompt=session.use_no_prompt,
+        model=session.model,
+        title=session.title,
+        turns=session.turns,
+        credits_spent=session.credits,
+        tokens_used=session.tokens,
+        duration_ms=session.duration_ms,
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+        forked=session.forked_from is not None,
+        shared=session.share is not None,
+    )
+
+
+def _session(view: SessionView) -> SessionAnswer:
+    return SessionAnswer(
+        **_listed(view.session).model_dump(),
+        share=_status(view),
+        conversation=[message for turn in view.turns for message in messages(turn)],
+        next_cursor=to_cursor(view.following) if view.following is not None else None,
+    )
+
+
+def _status(view: SessionView) -> ShareStatus | None:
+    share = view.share
+    if share is None:
+        return None
+    return ShareStatus(
+        share_url=_url(view.token) if view.token is not None else None,
+        shared_at=share.shared_at,
+        expires_at=share.expires_at,
+        expired=share.expires_at is not None and share.expires_at <= utc_now(),
+        hidden=share.hidden,
+        turns=share.turns,
+        views=share.views,
+        helpful=share.helpful,
+        not_helpful=share.not_helpful,
+    )

@@ -1,0 +1,329 @@
+"""Shares, in the table of the sessions, and everything that viewers add to them.
+
+    pk             sk                 is
+    SHARE#<id>     SHARE              the snapshot's reference, state and counters; <id> is the SHA-256 of the token
+    SHARE#<id>     VIEW#<viewer>      this viewer was counted
+    SHARE#<id>     VOTE#<viewer>      this viewer's vote
+    SESSION#<id>   REPORT#<reporter>  a report; with the session, so that a new link is no new chance
+
+Session and share point to each other, and change in one transaction. Whatever a viewer adds has the condition that the
+share is there and not hidden, in the transaction with the counter: counters are exact, and nothing is added to what is
+dead.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
+from pynamodb.models import Model
+
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_sessions import share_key, shared_as, unshared
+from playground.adapters.dynamo_store import (
+    MOST_IN_A_BATCH,
+    Check,
+    ConditionFailed,
+    Delete,
+    DynamoStore,
+    Key,
+    Put,
+    RawItem,
+    Replace,
+    TransactionRefused,
+    Update,
+    Write,
+)
+from playground.domain.calendar import from_iso, iso
+from playground.domain.sessions import Session
+from playground.domain.sharing import Report, Share, ShareLink, Vote
+
+MOST_TRIES = 16  # of a vote or a report whose share changed meanwhile
+
+
+class ShareItem(Model):
+    session_id = UnicodeAttribute()
+    owner = UnicodeAttribute()
+    package_id = UnicodeAttribute()
+    package = UnicodeAttribute()
+    package_version = UnicodeAttribute()
+    use_no_prompt = BooleanAttribute()
+    model = UnicodeAttribute()
+    title = UnicodeAttribute()
+    created_at = UnicodeAttribute()
+    turns = NumberAttribute()
+    shared_at = UnicodeAttribute()
+    expires_at = UnicodeAttribute(null=True)
+    hidden = BooleanAttribute()
+    views = NumberAttribute()
+    helpful = NumberAttribute()
+    not_helpful = NumberAttribute()
+    reports = NumberAttribute()
+
+
+class DynamoShares:
+    """`ports.Shares`."""
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def find(self, share_id: str) -> Share | None:
+        raw = self._store.get(share_key(self._table, share_id))
+        return share_of(share_id, raw) if raw is not None else None
+
+    # --- the owner ----------------------------------------------------------------------------------------------------
+
+    def create(self, session: Session, share: Share, nonce: str) -> bool:
+        link = _link_of(share, nonce)
+        try:
+            self._store.transact(
+                Update(
+                    self._session_key(session),
+                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    condition=unshared(session) & _moderated_as(session),
+                ),
+                Put(share_key(self._table, share.share_id), _share_item(share)),
+            )
+        except TransactionRefused as refusal:
+            return _is_shared_as(refusal.refused.get(0), share, nonce)
+        return True
+
+    def move(self, session: Session, share: Share) -> bool:
+        assert session.share is not None
+        link = _link_of(share, session.share.nonce)
+        try:
+            self._store.transact(
+                Update(
+                    self._session_key(session),
+                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    # Forward only: of two that share at once the one that saw more turns wins.
+                    condition=shared_as(session, share.share_id) & (Path(SessionItem.share)["turns"] <= share.turns),
+                ),
+                Update(
+                    share_key(self._table, share.share_id),
+                    actions=[
+                        ShareItem.turns.set(share.turns),
+                        ShareItem.shared_at.set(iso(share.shared_at)),
+                        ShareItem.expires_at.set(iso(share.expires_at))
+                        if share.expires_at
+                        else ShareItem.expires_at.remove(),
+                    ],
+                    condition=ShareItem.owner == session.user_id,
+                ),
+            )
+        except TransactionRefused:
+            return False
+        return True
+
+    def withdraw(self, session: Session, share: Share) -> bool:
+        actions: list[Action] = [
+            Path(SessionItem.share).remove(),
+            SessionItem.former_shares.add({share.share_id}),
+            SessionItem.reports.set(share.reports),
+            SessionItem.hidden.set(share.hidden),
+        ]
+        unchanged = (ShareItem.reports == share.reports) & (ShareItem.hidden == share.hidden)
+        try:
+            self._store.transact(
+                Update(self._session_key(session), actions=actions, condition=shared_as(session, share.share_id)),
+                Delete(share_key(self._table, share.share_id), unchanged),
+            )
+        except TransactionRefused:
+            return False
+        return True
+
+    def remove_some(self, share_id: str) -> bool:
+        page, stopped = self._store.query(
+            self._table,
+            share_key(self._table, share_id).pk,
+            first="A",
+            last="~",
+            limit=MOST_IN_A_BATCH + 1,
+            condition={"ProjectionExpression": "pk, sk"},
+        )
+        rest = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in page if raw["sk"]["S"] != "SHARE"]
+        self._store.delete_all(rest[:MOST_IN_A_BATCH])
+        return stopped is not None or len(rest) > MOST_IN_A_BATCH
+
+    def forget(self, session: Session, share_id: str) -> None:
+        try:
+            self._store.update(
+                Update(
+                    self._session_key(session),
+                    actions=[SessionItem.former_shares.delete({share_id})],
+                    condition=SessionItem.user_id == session.user_id,
+                )
+            )
+        except ConditionFailed:
+            return  # the session is gone, and with it what it remembered
+
+    # --- viewers ------------------------------------------------------------------------------------------------------
+
+    def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
+        ttl = {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
+        try:
+            self._store.transact(
+                Put(self._of_viewer(share_id, "VIEW", viewer), ttl),
+                self._counting(share_id, [ShareItem.views.add(1)]),
+            )
+        except TransactionRefused:
+            return False
+        return True
+
+    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+        key = self._of_viewer(share_id, "VOTE", viewer)
+        former = self._store.get(key)
+        for _ in range(MOST_TRIES):
+            before = former["is_helpful"]["BOOL"] if former is not None else None
+            try:
+                self._store.transact(*self._vote_writes(share_id, key, before, vote))
+            except TransactionRefused as refusal:
+                if 1 in refusal.refused:
+                    return False
+                former = refusal.refused.get(0) or self._store.get(key)
+            else:
+                return True
+        return False
+
+    def _vote_writes(self, share_id: str, key: Key, before: bool | None, vote: Vote) -> Sequence[Write]:
+        item = {
+            "is_helpful": {"BOOL": vote.is_helpful},
+            "comment": {"S": vote.comment},
+            "given_at": {"S": iso(vote.given_at)},
+        }
+        as_seen = Path("is_helpful").does_not_exist() if before is None else Path("is_helpful") == before
+        counters: list[Action] = []
+        if before is not vote.is_helpful:
+            counters.append(_counter(vote.is_helpful).add(1))
+            if before is not None:
+                counters.append(_counter(before).add(-1))
+        counting = self._counting(share_id, counters) if counters else Check(self._share(share_id), _shown())
+        return Replace(key, item, as_seen), counting
+
+    def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
+        key = Key(self._table, f"SESSION#{share.session_id}", f"REPORT#{report.reporter}")
+        item = {
+            "reason": {"S": report.reason},
+            "given_at": {"S": iso(report.given_at)},
+            "share_id": {"S": share.share_id},
+        }
+        seen: Share | None = share
+        for _ in range(MOST_TRIES):
+            if seen is None or seen.hidden:
+                return False
+            count = seen.reports + 1
+            update = Update(
+                self._share(share.share_id),
+                actions=[ShareItem.reports.set(count), ShareItem.hidden.set(count >= hide_at)],
+                condition=_shown() & (ShareItem.reports == seen.reports),
+            )
+            try:
+                self._store.transact(Put(key, item), update)
+            except TransactionRefused as refusal:
+                if 0 in refusal.refused:
+                    return True  # this reporter has reported it before
+                seen = self.find(share.share_id)
+            else:
+                return True
+        return False
+
+    def _counting(self, share_id: str, actions: Sequence[Action]) -> Update:
+        return Update(self._share(share_id), actions=actions, condition=_shown())
+
+    def _share(self, share_id: str) -> Key:
+        return share_key(self._table, share_id)
+
+    def _of_viewer(self, share_id: str, kind: str, viewer: str) -> Key:
+        return Key(self._table, self._share(share_id).pk, f"{kind}#{viewer}")
+
+    def _session_key(self, session: Session) -> Key:
+        return items.session_key(self._table, session.session_id)
+
+
+def _shown() -> Condition:
+    """The share is there, and nobody has hidden it."""
+    condition: Condition = ShareItem.hidden == False  # noqa: E712 - an expression
+    return condition
+
+
+def _counter(is_helpful: bool) -> NumberAttribute:
+    return ShareItem.helpful if is_helpful else ShareItem.not_helpful
+
+
+def _moderated_as(session: Session) -> Condition:
+    """What an operator and reports have said of the session is what was seen."""
+    hidden: Condition = SessionItem.hidden == True  # noqa: E712 - an expression
+    if not session.hidden:
+        hidden = SessionItem.hidden.does_not_exist() | (SessionItem.hidden == False)  # noqa: E712
+    condition: Condition = hidden & SessionItem.removed.does_not_exist()
+    return condition
+
+
+def _link_of(share: Share, nonce: str) -> ShareLink:
+    return ShareLink(
+        share_id=share.share_id,
+        nonce=nonce,
+        turns=share.turns,
+        shared_at=share.shared_at,
+        expires_at=share.expires_at,
+    )
+
+
+def _is_shared_as(raw: RawItem | None, share: Share, nonce: str) -> bool:
+    """Whether the session in `raw` has this very link: our own write, its reply lost."""
+    there = items.session_of(raw).share if raw is not None else None
+    return there == _link_of(share, nonce)
+
+
+def _share_item(share: Share) -> RawItem:
+    item: RawItem = ShareItem(
+        session_id=share.session_id,
+        owner=share.user_id,
+        package_id=share.package_id,
+        package=share.package,
+        package_version=share.package_version,
+        use_no_prompt=share.use_no_prompt,
+        model=share.model,
+        title=share.title,
+        created_at=iso(share.created_at),
+        turns=share.turns,
+        shared_at=iso(share.shared_at),
+        expires_at=iso(share.expires_at) if share.expires_at else None,
+        hidden=share.hidden,
+        views=share.views,
+        helpful=share.helpful,
+        not_helpful=share.not_helpful,
+        reports=share.reports,
+    ).serialize()
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
+
+
+def share_of(share_id: str, raw: RawItem) -> Share:
+    """The share in an item. Raises CorruptLedgerError if it is damaged."""
+    with items.undamaged("a share"):
+        item: Any = items.read_item(ShareItem, raw)
+        return Share(
+            share_id=share_id,
+            session_id=item.session_id,
+            user_id=item.owner,
+            package_id=item.package_id,
+            package=item.package,
+            package_version=item.package_version,
+            use_no_prompt=item.use_no_prompt,
+            model=item.model,
+            title=item.title,
+            created_at=from_iso(item.created_at),
+            turns=int(item.turns),
+            shared_at=from_iso(item.shared_at),
+            expires_at=from_iso(item.expires_at) if item.expires_at else None,
+            hidden=item.hidden,
+            views=int(item.views),
+            helpful=int(item.helpful),
+            not_helpful=int(item.not_helpful),
+            reports=int(item.reports),
+        )

@@ -1,0 +1,268 @@
+"""What Stripe sends, in our words. Payloads are read as plain JSON: what is missing is missing, nothing is guessed.
+
+Shapes: https://docs.stripe.com/api of version 2026-10-28. Since 2025 the end of a period is on the subscription's item,
+and an invoice names its subscription under `parent`; older shapes are read, too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+
+from playground.domain.errors import InvalidDeliveryError
+from playground.domain.payments import Claim, PurchaseState, Stage
+from playground.domain.provider import (
+    DisputeMoved,
+    InvoicePaid,
+    Payment,
+    PaymentMoved,
+    ProviderEvent,
+    RefundMoved,
+    RefundSum,
+    SubscriptionMoved,
+    Told,
+)
+from playground.domain.subscriptions import Described
+
+TOLERANCE = 300  # s that a delivery's time may be off, in both directions
+LARGEST = 1_000_000  # bytes; Stripe's largest events are far below
+OVER = frozenset({"canceled", "incomplete_expired"})
+FAILED_REFUNDS = frozenset({"failed", "canceled"})
+
+
+class EventReader:
+    """Checks deliveries against the signing secrets: any of them will do, so that one can be replaced."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets or not all(isinstance(secret, str) and len(secret) >= 16 for secret in secrets):
+            raise ValueError("signing secrets of at least 16 characters are needed: an empty one could be forged")
+        self._secrets = tuple(secrets)
+
+    def __call__(self, body: bytes, signature: str | None, now: datetime) -> ProviderEvent:
+        """The event in a delivery. Raises InvalidDeliveryError if it is not to be believed."""
+        if len(body) > LARGEST:
+            raise InvalidDeliveryError("too large")
+        if not signature or len(signature) > 4096:
+            raise InvalidDeliveryError("no signature")
+        try:
+            text = body.decode()
+            stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
+            [stamp] = [int(value) for value in stamps]
+        except ValueError:
+            raise InvalidDeliveryError("malformed") from None
+        if abs(now.timestamp() - stamp) > TOLERANCE:
+            raise InvalidDeliveryError("stale or from the future")
+        if not any(self._signed(text, signature, secret) for secret in self._secrets):
+            raise InvalidDeliveryError("wrong signature")
+        try:
+            value = json.loads(text)
+            return read_event(value)
+        except (ValueError, RecursionError):
+            raise InvalidDeliveryError("no JSON event") from None
+
+    def _signed(self, text: str, signature: str, secret: str) -> bool:
+        try:
+            stripe.WebhookSignature.verify_header(text, signature, secret, None)
+        except (stripe.SignatureVerificationError, ValueError, IndexError):
+            return False
+        return True
+
+
+class PayloadError(Exception):
+    """A signed event whose shape is not known: it is to be sent again, and somebody has to look."""
+
+
+def read_event(value: Any) -> ProviderEvent:
+    """Raises ValueError if it is no event at all, PayloadError if it is one of a kind that matters in another shape."""
+    if not isinstance(value, dict) or value.get("object") != "event":
+        raise ValueError("no event")
+    event_id, kind, live, created = (value.get(name) for name in ("id", "type", "livemode", "created"))
+    data = value.get("data")
+    content = data.get("object") if isinstance(data, dict) else None
+    if not isinstance(event_id, str) or not isinstance(kind, str) or not isinstance(content, dict):
+        raise ValueError("no event")
+    if not isinstance(live, bool) or not isinstance(created, int) or isinstance(created, bool):
+        raise ValueError("no event")
+    occurred_at = _at(created)
+    reader = READERS.get(kind)
+    try:
+        told = reader(content, occurred_at, event_id) if reader is not None else None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        raise PayloadError(f"{kind} {event_id}: {type(error).__name__}") from error
+    return ProviderEvent(event_id=event_id, type=kind, live=live, occurred_at=occurred_at, told=told)
+
+
+# --- payments ---------------------------------------------------------------------------------------------------------
+
+
+def payment_of(content: Mapping[str, Any]) -> Payment:
+    """Of a PaymentIntent."""
+    return Payment(
+        payment_id=_text(content["id"]),
+        amount=_whole(content["amount"]),
+        currency=_text(content["currency"]),
+        customer_id=_id(content.get("customer")),
+        purchase_id=_pointer(content, "purchase_id"),
+        user_id=_pointer(content, "user_id"),
+    )
+
+
+def _succeeded(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+    received = _whole(content["amount_received"])
+    return PaymentMoved(payment=payment_of(content), state=PurchaseState.PAID, received=received)
+
+
+def _payment_failed(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+    return PaymentMoved(payment=payment_of(content), state=PurchaseState.FAILED)
+
+
+def _canceled(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+    return PaymentMoved(payment=payment_of(content), state=PurchaseState.CANCELED)
+
+
+def _charge_refunded(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+    payment_id = _id(content.get("payment_intent"))
+    if payment_id is None:
+        return None
+    payment = Payment(
+        payment_id=payment_id,
+        amount=_whole(content["amount"]),
+        currency=_text(content["currency"]),
+        customer_id=_id(content.get("customer")),
+        purchase_id=_pointer(content, "purchase_id"),
+        user_id=_pointer(content, "user_id"),
+    )
+    return RefundSum(payment=payment, refunded=_whole(content["amount_refunded"]))
+
+
+def _refund(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+    payment = _other_payment(content)
+    if payment is None:
+        return None
+    stage = Stage.GIVEN_BACK if content.get("status") in FAILED_REFUNDS else Stage.OPEN
+    return RefundMoved(payment=payment, refund_id=_text(content["id"]), claim=Claim(_whole(content["amount"]), stage))
+
+
+def _dispute(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+    payment = _other_payment(content)
+    if payment is None:
+        return None
+    status = _text(content["status"])
+    claim: Claim | None
+    if status.startswith("warning"):  # an inquiry: no money has moved
+        claim = None
+    elif status in ("won", "prevented"):
+        claim = Claim(_whole(content["amount"]), Stage.GIVEN_BACK)
+    else:
+        claim = Claim(_whole(content["amount"]), Stage.KEPT if status == "lost" else Stage.OPEN)
+    return DisputeMoved(payment=payment, dispute_id=_text(content["id"]), claim=claim)
+
+
+def _other_payment(content: Mapping[str, Any]) -> Payment | None:
+    """Of a refund or a dispute, whose amount is its own."""
+    payment_id = _id(content.get("payment_intent"))
+    if payment_id is None:
+        return None
+    return Payment(payment_id=payment_id, amount=None, currency=_text(content["currency"]), customer_id=None)
+
+
+# --- subscriptions ----------------------------------------------------------------------------------------------------
+
+
+def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id: str) -> Described:
+    status = _text(content["status"])
+    items = (content.get("items") or {}).get("data") or [{}]
+    end = content.get("current_period_end") or items[0].get("current_period_end")
+    ended = content.get("ended_at") or (content.get("canceled_at") if status in OVER else None)
+    ended_at = _at(ended) if ended is not None else None
+    cancel_at = content.get("cancel_at")
+    return Described(
+        subscription_id=_text(content["id"]),
+        status=status,
+        cancel_at_period_end=bool(content.get("cancel_at_period_end")) or cancel_at is not None,
+        current_period_end=_at(end) if end is not None else None,
+        started_at=_at(content.get("start_date") or content["created"]),
+        ended_at=(ended_at or occurred_at) if status in OVER else None,
+        occurred_at=occurred_at,
+        event_id=event_id,
+    )
+
+
+def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> Told | None:
+    customer_id = _id(content.get("customer"))
+    if customer_id is None:
+        return None
+    return SubscriptionMoved(customer_id=customer_id, described=described_of(content, occurred_at=at, event_id=event))
+
+
+def _invoice_paid(content: Mapping[str, Any], _at_: datetime, _event: str) -> Told | None:
+    parent = content.get("parent") or {}
+    details = parent.get("subscription_details") or {}
+    subscription_id = _id(details.get("subscription")) or _id(content.get("subscription"))
+    customer_id = _id(content.get("customer"))
+    if subscription_id is None or customer_id is None:
+        return None
+    lines = (content.get("lines") or {}).get("data") or []
+    periods = [line["period"]["start"] for line in lines if line.get("period")]
+    start = _at(max(periods)) if periods else _at(content["period_start"])
+    first = content.get("billing_reason") == "subscription_create"
+    return InvoicePaid(
+        customer_id=customer_id,
+        subscription_id=subscription_id,
+        invoice_id=_text(content["id"]),
+        amount=_whole(content["amount_paid"]),
+        currency=_text(content["currency"]),
+        period_start=start,
+        started_at=start if first else None,
+    )
+
+
+READERS = {
+    "payment_intent.succeeded": _succeeded,
+    "payment_intent.payment_failed": _payment_failed,
+    "payment_intent.canceled": _canceled,
+    "charge.refunded": _charge_refunded,
+    "refund.created": _refund,
+    "refund.updated": _refund,
+    "refund.failed": _refund,
+    "charge.refund.updated": _refund,
+    "charge.dispute.created": _dispute,
+    "charge.dispute.updated": _dispute,
+    "charge.dispute.closed": _dispute,
+    "customer.subscription.created": _subscription,
+    "customer.subscription.updated": _subscription,
+    "customer.subscription.deleted": _subscription,
+    "invoice.paid": _invoice_paid,
+}
+"""Event types that move something here. `checkout.session.completed` and `invoice.payment_failed` move nothing: what
+follows from them comes as events of the subscription and its invoices."""
+
+
+def _at(seconds: Any) -> datetime:
+    return datetime.fromtimestamp(_whole(seconds), UTC)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number is needed")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("text is needed")
+    return value
+
+
+def _id(value: Any) -> str | None:
+    """An id, or that of an object in its place."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return value if isinstance(value, str) and value else None
+
+
+def _pointer(content: Mapping[str, Any], name: str) -> str | None:
+    value = (content.get("metadata") or {}).get(name)
+    return value if isinstance(value, str) and value else None

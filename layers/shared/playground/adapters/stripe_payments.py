@@ -1,0 +1,181 @@
+"""`ports.Payments` with Stripe. Its errors stop here.
+
+The client repeats by itself what did not get through, always with the same idempotency key, and gives up in time for
+whoever waits. Nothing of what Stripe says in an error is told to anybody.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import stripe
+from stripe import StripeClient
+
+from playground.adapters.stripe_events import described_of, payment_of
+from playground.domain.errors import PaymentsUnavailableError
+from playground.domain.pricing import PlanPrice
+from playground.domain.provider import Payment
+from playground.domain.subscriptions import Described
+from playground.ports import CheckoutStarted, PaymentStarted
+
+TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
+RETRIES = 1
+MOST_LISTED = 300  # payments of one customer that are looked through
+
+T = TypeVar("T")
+
+
+class PaymentsError(Exception):
+    """Stripe refuses what we ask: a fault of ours or of the configuration. `code` is Stripe's word for it."""
+
+    def __init__(self, kind: str, code: str | None) -> None:
+        super().__init__(f"{kind}: {code}")
+
+
+class StripePayments:
+    """Calls Stripe at `base_url` with `api_key`."""
+
+    def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
+        if not api_key:
+            raise ValueError("the API key for Stripe is empty")
+        self.client = StripeClient(
+            api_key,
+            base_addresses={"api": base_url} if base_url else None,
+            max_network_retries=RETRIES,
+            http_client=stripe.RequestsClient(timeout=TIMEOUT),
+        )
+
+    def create_customer(self, *, user_id: str, key: str) -> str:
+        made = _call(
+            lambda: self.client.v1.customers.create({"metadata": {"user_id": user_id}}, {"idempotency_key": key})
+        )
+        return made.id
+
+    def create_payment(
+        self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
+    ) -> PaymentStarted:
+        made = _call(
+            lambda: self.client.v1.payment_intents.create(
+                {
+                    "amount": amount,
+                    "currency": currency,
+                    "customer": customer_id,
+                    "automatic_payment_methods": {"enabled": True},
+                    "metadata": {"purchase_id": purchase_id, "user_id": user_id},
+                },
+                {"idempotency_key": key},
+            )
+        )
+        return _started(made)
+
+    def payment_started(self, payment_id: str) -> PaymentStarted | None:
+        found = _find(lambda: self.client.v1.payment_intents.retrieve(payment_id))
+        return _started(found) if found is not None else None
+
+    def payment_for(self, *, customer_id: str, purchase_id: str) -> PaymentStarted | None:
+        def look() -> stripe.PaymentIntent | None:
+            listed = self.client.v1.payment_intents.list({"customer": customer_id, "limit": 100})
+            for number, payment in enumerate(listed.auto_paging_iter()):
+                if number >= MOST_LISTED:
+                    return None
+                if payment.metadata is not None and payment.metadata.to_dict().get("purchase_id") == purchase_id:
+                    return payment
+            return None
+
+        found = _call(look)
+        return _started(found) if found is not None else None
+
+    def payment(self, payment_id: str) -> Payment | None:
+        found = _find(lambda: self.client.v1.payment_intents.retrieve(payment_id))
+        return payment_of(_plain(found)) if found is not None else None
+
+    def create_checkout(
+        self,
+        *,
+        customer_id: str,
+        user_id: str,
+        plan: PlanPrice,
+        currency: str,
+        success_url: str,
+        cancel_url: str,
+        key: str,
+    ) -> CheckoutStarted:
+        made = _call(
+            lambda: self.client.v1.checkout.sessions.create(
+                {
+                    "mode": "subscription",
+                    "customer": customer_id,
+                    "line_items": [
+                        {
+                            "quantity": 1,
+                            "price_data": {
+                                "currency": currency,
+                                "unit_amount": plan.price_cents,
+                                "recurring": {"interval": "month"},
+                                "product_data": {"name": plan.name},
+                            },
+                        }
+                    ],
+                    "success_url": success_url,
+                    "cancel_url": cancel_url,
+                    "metadata": {"user_id": user_id},
+                    "subscription_data": {"metadata": {"user_id": user_id}},
+                },
+                {"idempotency_key": key},
+            )
+        )
+        if made.url is None:
+            raise PaymentsUnavailableError
+        return CheckoutStarted(
+            checkout_id=made.id, url=made.url, expires_at=datetime.fromtimestamp(made.expires_at, UTC)
+        )
+
+    def subscription(self, subscription_id: str) -> Described | None:
+        found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))
+        return _described(found) if found is not None else None
+
+    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
+        changed = _find(lambda: self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancel}))
+        return _described(changed) if changed is not None else None
+
+    def create_portal(self, *, customer_id: str, return_url: str) -> str:
+        made = _call(
+            lambda: self.client.v1.billing_portal.sessions.create({"customer": customer_id, "return_url": return_url})
+        )
+        return made.url
+
+
+def _started(payment: stripe.PaymentIntent) -> PaymentStarted:
+    return PaymentStarted(payment_id=payment.id, client_secret=payment.client_secret or "")
+
+
+def _described(subscription: stripe.Subscription) -> Described:
+    """As an answer shows it: as of now, by our clock to the second, as events have it."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return described_of(_plain(subscription), occurred_at=now, event_id="")
+
+
+def _plain(found: stripe.StripeObject) -> Mapping[str, Any]:
+    plain: Mapping[str, Any] = found.to_dict()
+    return plain
+
+
+def _find(call: Callable[[], T]) -> T | None:
+    """What was asked for; None if Stripe does not have it, or does not let it be changed any more."""
+    try:
+        return _call(call)
+    except PaymentsError as error:
+        if isinstance(error.__cause__, stripe.InvalidRequestError):
+            return None
+        raise
+
+
+def _call(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
+        raise PaymentsUnavailableError from error
+    except stripe.IdempotencyError as error:
+        raise PaymentsUnavailableError from error  # the same key is at work this very moment
+    except stripe.StripeError as error:
+        raise PaymentsError(type(error).__name__, error.code) from error

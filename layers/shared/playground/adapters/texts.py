@@ -1,0 +1,72 @@
+"""Texts that are too large for an item: objects in the content bucket, each of one turn.
+
+    sessions/<session id>/<turn number>-<nonce>
+
+An object is written before the transaction that names it, and belongs to one attempt only. Who writes it removes it
+again if the turn does not come about; `orphans` finds those whose writer died in between.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.sessions import Turn
+from playground.ports import Kept
+
+PREFIX = "sessions/"
+MOST_BYTES = 16_000_000  # that are read back
+
+
+class TurnTexts:
+    """Safe to share between threads. `s3` is a function that gives a client: hardly any turn needs one."""
+
+    def __init__(self, s3: Callable[[], Any], bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+
+    def put(self, session_id: str, turn: Turn, nonce: str) -> Kept:
+        content = zlib.compress(json.dumps({"input": turn.input, "answer": turn.answer}).encode(), 9)
+        name = f"{PREFIX}{session_id}/{turn.number:06d}-{nonce}"
+        answer = self._call("put_object", Key=name, Body=content, ContentType="application/zlib")
+        return Kept(name=name, version=answer.get("VersionId"), digest=hashlib.sha256(content).hexdigest())
+
+    def get(self, kept: Kept) -> Mapping[str, str]:
+        """The texts. Raises CorruptLedgerError if they are not what was put there."""
+        try:
+            answer = self._s3().get_object(Bucket=self._bucket, Key=kept.name)
+            content: bytes = answer["Body"].read(MOST_BYTES + 1)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "NoSuchKey":
+                raise CorruptLedgerError(f"the texts {kept.name} are not in the bucket") from None
+            raise StoreUnavailableError from error
+        except BotoCoreError as error:
+            raise StoreUnavailableError from error
+        if hashlib.sha256(content).hexdigest() != kept.digest:
+            raise CorruptLedgerError(f"the texts {kept.name} are not those that were stored")
+        texts: dict[str, str] = json.loads(zlib.decompress(content))
+        return texts
+
+    def delete(self, kept: Kept) -> None:
+        """Remove the object for good, not only its newest version. Removing what is not there is fine."""
+        version = {"VersionId": kept.version} if kept.version is not None else {}
+        self._call("delete_object", Key=kept.name, **version)
+
+    def page(self, after: str | None, *, limit: int) -> tuple[Sequence[tuple[str, datetime]], str | None]:
+        """Names and times of the objects of turns, in order, after a name; and the `after` of the next page, if any."""
+        start = {"StartAfter": after} if after is not None else {}
+        answer = self._call("list_objects_v2", Prefix=PREFIX, MaxKeys=limit, **start)
+        found = [(item["Key"], item["LastModified"]) for item in answer.get("Contents", ())]
+        return found, found[-1][0] if found and answer.get("IsTruncated") else None
+
+    def _call(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = getattr(self._s3(), operation)(Bucket=self._bucket, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailableError from error
+        return answer

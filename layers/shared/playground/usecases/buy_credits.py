@@ -1,0 +1,279 @@
+"""BuyCredits and the subscription: what a user asks of the payment provider.
+
+Our own row comes first, so that whatever becomes of the request, the webhook finds what it has to do. Nothing here
+moves a credit: only what the provider tells does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from playground.domain.account import Plan
+from playground.domain.calendar import instant
+from playground.domain.errors import (
+    AlreadySubscribedError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    StoreUnavailableError,
+    SubscriptionNotFoundError,
+)
+from playground.domain.payments import Customer, Purchase
+from playground.domain.pricing import Pack, PriceTable
+from playground.domain.runs import run_id_of
+from playground.domain.subscriptions import Described, Subscription
+from playground.ports import Clock, Ledger, NewId, PaymentRecords, Payments, PaymentStarted
+
+MOST_TRIES = 8  # at a row that others write, too
+KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A purchase that waits for its payment."""
+
+    purchase: Purchase
+    client_secret: str
+
+
+class Customers:
+    """Who a user is at the provider: one customer, also when two requests ask at once."""
+
+    def __init__(self, records: PaymentRecords, payments: Payments, *, live: bool) -> None:
+        self._records = records
+        self._payments = payments
+        self._live = live
+
+    def __call__(self, user_id: str, now: datetime) -> str:
+        for _ in range(MOST_TRIES):
+            customer = self._records.customer(user_id, live=self._live)
+            if customer is not None:
+                return customer.customer_id
+            mode = "live" if self._live else "test"
+            customer_id = self._payments.create_customer(user_id=user_id, key=f"customer:{mode}:{user_id}")
+            self._records.keep(Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now))
+        raise StoreUnavailableError
+
+
+class BuyCredits:
+    def __init__(
+        self,
+        *,
+        records: PaymentRecords,
+        payments: Payments,
+        prices: PriceTable,
+        live: bool,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._records = records
+        self._payments = payments
+        self._prices = prices
+        self._live = live
+        self._clock = clock
+        self._new_id = new_id
+        self._customer_of = Customers(records, payments, live=live)
+
+    def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
+        """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
+
+        Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one.
+        """
+        pack = next((pack for pack in self._prices.packs if pack.id == pack_id), None)
+        if pack is None:
+            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self._prices.packs)}")
+        now = instant(self._clock())
+        purchase = self._open(user_id, pack, idempotency_key, now)
+        customer_id = self._customer_of(user_id, now)
+        started = self._payment(purchase, customer_id, now)
+        return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
+
+    def _open(self, user_id: str, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
+        purchase_id = self._new_id("pur")
+        if idempotency_key is not None:
+            purchase_id = "pur_" + run_id_of(user_id, f"purchase:{idempotency_key}").removeprefix("run_")
+        wanted = Purchase(
+            purchase_id=purchase_id,
+            user_id=user_id,
+            pack=pack.id,
+            credits=pack.credits,
+            amount=pack.price_cents,
+            currency=self._prices.currency.lower(),
+            live=self._live,
+            price_version=self._prices.version,
+            created_at=now,
+        )
+        there = self._records.purchase(user_id, purchase_id) if idempotency_key is not None else None
+        if there is None:
+            if self._records.keep(wanted):
+                return replace(wanted, revision=1)
+            there = self._records.purchase(user_id, purchase_id)
+        if there is None:
+            raise StoreUnavailableError
+        if there.pack != pack.id:
+            raise IdempotencyConflictError
+        return there
+
+    def _payment(self, purchase: Purchase, customer_id: str, now: datetime) -> PaymentStarted:
+        started: PaymentStarted | None = None
+        if purchase.payment_id is not None:
+            started = self._payments.payment_started(purchase.payment_id)
+        elif now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
+            started = self._payments.payment_for(customer_id=customer_id, purchase_id=purchase.purchase_id)
+        return started or self._payments.create_payment(
+            amount=purchase.amount,
+            currency=purchase.currency,
+            customer_id=customer_id,
+            user_id=purchase.user_id,
+            purchase_id=purchase.purchase_id,
+            key=purchase.purchase_id,
+        )
+
+    def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
+        """Our row with the payment's name, unless the webhook was faster."""
+        for _ in range(MOST_TRIES):
+            if purchase.payment_id is not None:
+                return purchase
+            named = replace(purchase, payment_id=payment_id)
+            if self._records.keep(named):
+                return named
+            there = self._records.purchase(purchase.user_id, purchase.purchase_id)
+            if there is None:
+                break
+            purchase = there
+        raise StoreUnavailableError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionState:
+    is_active: bool
+    status: str
+    cancel_at_period_end: bool
+    current_period_end: datetime | None
+
+
+class ManageSubscription:
+    """`subscribe`, `cancel`, `resume`, `portal`: each may be repeated."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        records: PaymentRecords,
+        payments: Callable[[], Payments],
+        prices: PriceTable,
+        live: bool,
+        clock: Clock,
+        frontend_url: str,
+    ) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._payments = payments
+        self._prices = prices
+        self._live = live
+        self._clock = clock
+        self._frontend_url = frontend_url
+
+    def state(self, user_id: str) -> SubscriptionState:
+        """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
+        account = self._ledger.account(user_id, self._clock())
+        subscription = self._records.subscription(user_id)
+        if not subscription.is_active and account.plan is Plan.PLUS and account.subscription_id is None:
+            return SubscriptionState(
+                is_active=True,
+                status="granted",
+                cancel_at_period_end=account.entitled_until is not None,
+                current_period_end=account.due_at,
+            )
+        return _state(subscription)
+
+    def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
+        """The address of the provider's page. A page that is still open is given again, instead of a second one.
+
+        Raises AlreadySubscribedError, and InvalidRequestError for an address that is not the front end's.
+        """
+        success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
+        cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
+        now = instant(self._clock())
+        for _ in range(MOST_TRIES):
+            subscription = self._records.subscription(user_id)
+            if _alive(subscription.described):
+                raise AlreadySubscribedError
+            url = subscription.open_checkout(now)
+            if url is not None:
+                return url
+            mode = "live" if self._live else "test"
+            started = self._payments().create_checkout(
+                customer_id=Customers(self._records, self._payments(), live=self._live)(user_id, now),
+                user_id=user_id,
+                plan=self._prices.plan,
+                currency=self._prices.currency.lower(),
+                success_url=success,
+                cancel_url=cancel,
+                key=f"checkout:{mode}:{user_id}:{subscription.checkouts}",
+            )
+            opened = replace(
+                subscription,
+                live=self._live,
+                checkout_id=started.checkout_id,
+                checkout_url=started.url,
+                checkout_expires_at=started.expires_at,
+                checkouts=subscription.checkouts + 1,
+            )
+            if self._records.keep(opened):
+                return started.url
+        raise StoreUnavailableError
+
+    def cancel(self, user_id: str) -> SubscriptionState:
+        """It ends with the period that is paid for. Moves no credits."""
+        return self._set(user_id, cancel=True)
+
+    def resume(self, user_id: str) -> SubscriptionState:
+        """It goes on after all. Moves no credits."""
+        return self._set(user_id, cancel=False)
+
+    def portal(self, user_id: str) -> str:
+        """The address of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
+        never paid."""
+        customer = self._records.customer(user_id, live=self._live)
+        if customer is None:
+            raise SubscriptionNotFoundError
+        return self._payments().create_portal(
+            customer_id=customer.customer_id, return_url=f"{self._frontend_url}/playground/subscription"
+        )
+
+    def _set(self, user_id: str, *, cancel: bool) -> SubscriptionState:
+        described = self._records.subscription(user_id).described
+        if described is None or not _alive(described):
+            raise SubscriptionNotFoundError
+        if described.cancel_at_period_end is not cancel:
+            described = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
+            if described is None:
+                raise SubscriptionNotFoundError
+        for _ in range(MOST_TRIES):
+            subscription = self._records.subscription(user_id)
+            told = subscription.told(described.just_after(subscription.described))
+            if told == subscription or self._records.keep(told):
+                return _state(told)
+        raise StoreUnavailableError
+
+    def _return_url(self, field: str, url: str | None, otherwise: str) -> str:
+        """Only the front end's own pages: anything else would send people from the pay page to a stranger's."""
+        if url is None:
+            return self._frontend_url + otherwise
+        if not url.startswith(self._frontend_url + "/") or any(character in url for character in "\\\r\n\t "):
+            raise InvalidRequestError(field, f"must begin with {self._frontend_url}/")
+        return url
+
+
+def _alive(described: Described | None) -> bool:
+    return described is not None and described.ended_at is None and described.status != "incomplete"
+
+
+def _state(subscription: Subscription) -> SubscriptionState:
+    described = subscription.described
+    return SubscriptionState(
+        is_active=subscription.is_active,
+        status=subscription.status,
+        cancel_at_period_end=described.cancel_at_period_end if described is not None else False,
+        current_period_end=described.current_period_end if described is not None else None,
+    )

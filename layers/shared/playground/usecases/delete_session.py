@@ -1,0 +1,97 @@
+"""DeleteSession: gone at once, removed in pieces."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from playground.domain.calendar import instant
+from playground.domain.errors import SessionNotFoundError, StoreUnavailableError
+from playground.domain.sessions import Session
+from playground.ports import Clock, Sessions, Shares
+
+MOST_TRIES = 16  # of marking a session that is being shared or withdrawn at this moment
+MOST_PIECES = 100_000  # a loop that needs more is broken
+LEFT_OVER = timedelta(minutes=15)  # no invocation lasts as long: whoever marked it is dead
+MOST_LEFTOVERS = 2  # of others, that one request deals with
+RESERVE = 3.0  # s of an invocation that are kept for the answer
+
+
+class RemoveSession:
+    """Removes what belongs to a session that is marked as deleted."""
+
+    def __init__(self, *, sessions: Sessions, shares: Shares) -> None:
+        self._sessions = sessions
+        self._shares = shares
+
+    def __call__(self, session: Session, *, time_is_up: Callable[[], bool]) -> None:
+        """Piece by piece, the mark last, so that whoever comes by later can go on where this stopped.
+        Raises StoreUnavailableError when `time_is_up`."""
+        for share_id in sorted(session.former_shares):
+            repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
+        repeat(lambda: self._sessions.remove_some(session.session_id), time_is_up)
+        self._sessions.remove_mark(session)
+
+
+class RemoveLeftovers:
+    """Removes deleted sessions and unfinished forks of a user whose worker died on the way."""
+
+    def __init__(self, *, sessions: Sessions, remove: RemoveSession, clock: Clock) -> None:
+        self._sessions = sessions
+        self._remove = remove
+        self._clock = clock
+
+    def __call__(self, user_id: str, *, time_is_up: Callable[[], bool]) -> None:
+        """A few of them; the next request goes on. What cannot be done now is left for it."""
+        before = instant(self._clock()) - LEFT_OVER
+        try:
+            for session in self._sessions.leftovers(user_id, before=before, limit=MOST_LEFTOVERS):
+                if session.forking and not self._sessions.give_up_fork(session):
+                    continue
+                self._remove(session, time_is_up=time_is_up)
+        except StoreUnavailableError:
+            return
+
+
+class DeleteSession:
+    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._remove = RemoveSession(sessions=sessions, shares=shares)
+        self._remove_leftovers = RemoveLeftovers(sessions=sessions, remove=self._remove, clock=clock)
+
+    def __call__(self, user_id: str, session_id: str, *, seconds_left: float) -> None:
+        """Delete the user's own session with its turns, texts and share. Ledger entries and receipts stay.
+
+        It is gone for everybody with the first write. What belongs to it is removed after that; when that takes longer
+        than there is time, StoreUnavailableError asks for a repeat, which goes on where this one stopped.
+        Raises SessionNotFoundError for a foreign or unknown one, and when it is gone altogether.
+        """
+        time_is_up = deadline(self._clock, seconds_left)
+        self._remove(self._mark(user_id, session_id), time_is_up=time_is_up)
+        self._remove_leftovers(user_id, time_is_up=time_is_up)
+
+    def _mark(self, user_id: str, session_id: str) -> Session:
+        for _ in range(MOST_TRIES):
+            session = self._sessions.find(user_id, session_id)
+            if session is None:
+                marked = self._sessions.deleted(user_id, session_id)
+                if marked is None or marked.forking:
+                    raise SessionNotFoundError
+                return marked
+            self._sessions.mark_deleted(session, instant(self._clock()))
+        raise StoreUnavailableError
+
+
+def deadline(clock: Clock, seconds_left: float) -> Callable[[], bool]:
+    """Whether there is no time left for another piece."""
+    ends: datetime = clock() + timedelta(seconds=seconds_left - RESERVE)
+    return lambda: clock() >= ends
+
+
+def repeat(piece: Callable[[], bool], time_is_up: Callable[[], bool]) -> None:
+    """Do `piece` until it says that nothing is left. Raises StoreUnavailableError when `time_is_up` before that."""
+    for _ in range(MOST_PIECES):
+        if not piece():
+            return
+        if time_is_up():
+            break
+    raise StoreUnavailableError

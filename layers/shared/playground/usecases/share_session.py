@@ -1,0 +1,156 @@
+"""ShareSession and UnshareSession: a frozen snapshot for whoever has the link."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from playground.domain.calendar import instant
+from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError
+from playground.domain.sessions import Session, Turn
+from playground.domain.sharing import Share, ShareKeys, share_id_of
+from playground.ports import Clock, Leaks, NewId, Sessions, Shares
+from playground.usecases.delete_session import deadline, repeat
+
+MOST_TRIES = 16  # when others share, withdraw or delete at the same moment
+MOST_FINDINGS = 100  # that an answer names
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    share: Share
+    token: str
+
+
+class ShareSession:
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        shares: Shares,
+        keys: ShareKeys,
+        leaks: Leaks,
+        clock: Clock,
+        new_nonce: Callable[[], str],
+    ) -> None:
+        self._sessions = sessions
+        self._shares = shares
+        self._keys = keys
+        self._leaks = leaks
+        self._clock = clock
+        self._new_nonce = new_nonce
+
+    def __call__(
+        self, user_id: str, session_id: str, *, expires_in: timedelta | None, acknowledge_findings: bool
+    ) -> Shared:
+        """Share the user's own session as it is now.
+
+        Sharing again gives the same link, moves its snapshot forward and sets its expiry anew (none if `expires_in` is
+        None); after a withdrawal there is a new link. Turns that were not public yet are looked through first: raises
+        ShareBlockedError with what was found, unless that is acknowledged. What was looked through is what is shared.
+        """
+        for _ in range(MOST_TRIES):
+            session = self._sessions.find(user_id, session_id)
+            if session is None:
+                raise SessionNotFoundError
+            if session.removed:
+                raise ShareBlockedError
+            if not acknowledge_findings:
+                first = session.share.turns + 1 if session.share is not None else 1
+                self._look_through(self._sessions.walk(session_id, first=first, last=session.turns))
+            shared = self._share(session, expires_in)
+            if shared is not None:
+                return shared
+        raise StoreUnavailableError
+
+    def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
+        """One attempt; None if somebody was faster and everything has to be looked at again."""
+        now = instant(self._clock())
+        expires_at = now + expires_in if expires_in is not None else None
+        link = session.share
+        if link is None:
+            nonce = self._new_nonce()
+            token = self._keys.token(session.session_id, nonce)
+            share = Share(
+                share_id=share_id_of(token),
+                session_id=session.session_id,
+                user_id=session.user_id,
+                package_id=session.package_id,
+                package=session.package,
+                package_version=session.package_version,
+                use_no_prompt=session.use_no_prompt,
+                model=session.model,
+                title=session.title,
+                created_at=session.created_at,
+                turns=session.turns,
+                shared_at=now,
+                expires_at=expires_at,
+                hidden=session.hidden,
+                reports=session.reports,
+            )
+            return Shared(share, token) if self._shares.create(session, share, nonce) else None
+        there = self._shares.find(link.share_id)
+        known = self._keys.known_token(session.session_id, link)
+        if there is None:
+            return None
+        if known is None:  # made with a secret that is gone: nobody can be told this link any more
+            self._shares.withdraw(session, there)
+            return None
+        moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
+        return Shared(moved, known) if self._shares.move(session, moved) else None
+
+    def _look_through(self, turns: Iterable[Turn]) -> None:
+        """Raises ShareBlockedError if there is what looks like a secret: where, and of what kind, never what it is."""
+        findings: list[dict[str, str | int]] = []
+        found = 0
+        for turn in turns:
+            for role, text in (("user", turn.input), ("assistant", turn.answer)):
+                for leak in self._leaks(text):
+                    found += 1
+                    if len(findings) < MOST_FINDINGS:
+                        findings.append(
+                            {
+                                "turn": turn.number,
+                                "role": role,
+                                "kind": leak.kind,
+                                "start": leak.start,
+                                "end": leak.end,
+                            }
+                        )
+        if found:
+            raise ShareBlockedError(findings, found=found)
+
+
+class UnshareSession:
+    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock) -> None:
+        self._sessions = sessions
+        self._shares = shares
+        self._clock = clock
+
+    def __call__(self, user_id: str, session_id: str, *, seconds_left: float) -> None:
+        """Kill the link of the user's own session: it is dead at the next read, and a later share gives another one.
+        Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
+        time_is_up = deadline(self._clock, seconds_left)
+        for _ in range(MOST_TRIES):
+            session = self._sessions.find(user_id, session_id)
+            if session is None:
+                raise SessionNotFoundError
+            if session.share is None:
+                return self._clean(session, time_is_up)
+            share = self._shares.find(session.share.share_id)
+            if share is not None:
+                self._shares.withdraw(session, share)
+        raise StoreUnavailableError
+
+    def _clean(self, session: Session, time_is_up: Callable[[], bool]) -> None:
+        """Remove what dead shares have left. Nobody can see it; what is not done now is done by the next one."""
+        try:
+            for share_id in sorted(session.former_shares):
+                repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
+                self._shares.forget(session, share_id)
+        except StoreUnavailableError:
+            return
+
+
+def nonce_maker(new_id: NewId) -> Callable[[], str]:
+    """Nonces of shares: what makes a later link another one."""
+    return lambda: new_id("shr")

@@ -1,0 +1,188 @@
+"""What viewers of a shared conversation do: read it, copy it, vote on it, report it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+
+from playground.domain.calendar import instant
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    OwnShareError,
+    ShareNotFoundError,
+    StoreUnavailableError,
+)
+from playground.domain.runs import base32
+from playground.domain.sessions import Session, Turn
+from playground.domain.sharing import Report, Share, ShareKeys, Vote, share_id_of, viewer_of
+from playground.ports import Clock, NewId, Sessions, Shares
+from playground.usecases.browse_sessions import window
+from playground.usecases.delete_session import RemoveLeftovers, RemoveSession, deadline
+
+BATCH = 25  # turns that are copied at once
+COPIED = "copied"  # stands for the run of a copied turn: that was somebody else's
+CLEANUP_AFTER = timedelta(days=2)  # the names of addresses change every day; after that nobody asks for one again
+
+
+@dataclass(frozen=True, slots=True)
+class SharedView:
+    share: Share
+    turns: Sequence[Turn]
+    following: int | None
+
+
+def open_share(shares: Shares, token: str, clock: Clock) -> Share:
+    """The share that a token opens now, in one round trip whatever is wrong. Raises ShareNotFoundError."""
+    share = shares.find(share_id_of(token))
+    if share is None or not share.is_open(clock()):
+        raise ShareNotFoundError
+    return share
+
+
+class ReadShared:
+    def __init__(self, *, sessions: Sessions, shares: Shares, keys: ShareKeys, clock: Clock) -> None:
+        self._sessions = sessions
+        self._shares = shares
+        self._keys = keys
+        self._clock = clock
+
+    def __call__(self, token: str, *, user_id: str | None, address: str, after: int = 0) -> SharedView:
+        """The snapshot, from the turn after `after` on. The view is counted once per user, or per address and day, and
+        not for the owner. Raises ShareNotFoundError: wrong, withdrawn, expired, hidden and deleted are one answer."""
+        share = open_share(self._shares, token, self._clock)
+        turns, following = window(
+            self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns
+        )
+        if following is None and (turns[-1].number if turns else after) < share.turns:
+            raise ShareNotFoundError  # it is being deleted
+        if user_id != share.user_id and after == 0:
+            self._count(share, user_id, address)
+        return SharedView(share, turns, following)
+
+    def _count(self, share: Share, user_id: str | None, address: str) -> None:
+        now = instant(self._clock())
+        if user_id is not None:
+            viewer, cleanup_at = viewer_of(share.share_id, user_id), None
+        else:
+            viewer, cleanup_at = self._keys.visitor(share.share_id, address, now), now + CLEANUP_AFTER
+        try:
+            self._shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
+        except StoreUnavailableError:
+            return  # nobody is refused the conversation because of a number; the next look counts
+
+
+class ForkShared:
+    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock, new_id: NewId) -> None:
+        self._sessions = sessions
+        self._shares = shares
+        self._clock = clock
+        self._new_id = new_id
+        self._remove = RemoveSession(sessions=sessions, shares=shares)
+        self._remove_leftovers = RemoveLeftovers(sessions=sessions, remove=self._remove, clock=clock)
+
+    def __call__(self, user_id: str, token: str, *, idempotency_key: str | None, seconds_left: float) -> Session:
+        """Copy the snapshot into a new session of the user, for nothing. The same key again gives the same session, as
+        long as that exists. A fork that is not complete does not exist for anybody: its summary becomes visible last.
+
+        Raises ShareNotFoundError; IdempotencyConflictError if the key was used for another link.
+        """
+        time_is_up = deadline(self._clock, seconds_left)
+        share_id = share_id_of(token)
+        session_id = _fork_id(user_id, idempotency_key) if idempotency_key is not None else self._new_id("ses")
+        if idempotency_key is not None:
+            there = self._sessions.find(user_id, session_id)
+            if there is not None:
+                return _same(there, share_id)
+        share = open_share(self._shares, token, self._clock)
+        now = instant(self._clock())
+        fork = Session(
+            session_id=session_id,
+            user_id=user_id,
+            package_id=share.package_id,
+            package=share.package,
+            package_version=share.package_version,
+            use_no_prompt=share.use_no_prompt,
+            model=share.model,
+            title=share.title,
+            created_at=now,
+            updated_at=now,
+            turns=share.turns,
+            copied=share.turns,
+            forked_from=share_id,
+        )
+        if not self._sessions.begin_fork(replace(fork, deleted_at=now, forking=True)):
+            begun = self._sessions.deleted(user_id, session_id)
+            if begun is None:
+                finished = self._sessions.find(user_id, session_id)
+                if finished is None:
+                    raise StoreUnavailableError  # removed between two looks
+                return _same(finished, share_id)
+            # Another attempt with this key is copying the same, or died: both may go on, for they write the same.
+            if not begun.forking:
+                raise StoreUnavailableError  # it is being removed
+            _same(begun, share_id)
+            fork = replace(begun, deleted_at=None, forking=False)
+        self._copy(share, fork)
+        if not self._sessions.finish_fork(fork):
+            raise StoreUnavailableError
+        self._remove_leftovers(user_id, time_is_up=time_is_up)
+        return fork
+
+    def _copy(self, share: Share, fork: Session) -> None:
+        batch: list[Turn] = []
+        copied = 0
+        for turn in self._sessions.walk(share.session_id, first=1, last=fork.turns):
+            copied += 1
+            batch.append(replace(turn, run_id=COPIED))
+            if len(batch) == BATCH:
+                self._sessions.copy(fork.session_id, batch)
+                batch = []
+        if batch:
+            self._sessions.copy(fork.session_id, batch)
+        if copied < fork.turns:
+            raise ShareNotFoundError  # the original is being deleted; what was copied goes with the leftovers
+
+
+def _same(there: Session, share_id: str) -> Session:
+    if there.forked_from != share_id:
+        raise IdempotencyConflictError
+    return there
+
+
+def _fork_id(user_id: str, idempotency_key: str) -> str:
+    """The same key of a user always names the same fork, and nobody else's."""
+    digest = sha256(f"fork:{len(user_id)}:{user_id}:{idempotency_key}".encode()).digest()
+    return "ses_" + base32(int.from_bytes(digest[:17]) >> 6, 26)
+
+
+class VoteOnShared:
+    def __init__(self, *, shares: Shares, clock: Clock) -> None:
+        self._shares = shares
+        self._clock = clock
+
+    def __call__(self, user_id: str, token: str, *, is_helpful: bool, comment: str) -> Vote:
+        """One vote per viewer; a later one replaces it. Raises ShareNotFoundError, or OwnShareError for the owner."""
+        share = open_share(self._shares, token, self._clock)
+        if share.user_id == user_id:
+            raise OwnShareError
+        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=instant(self._clock()))
+        if not self._shares.vote(share.share_id, viewer_of(share.share_id, user_id), vote):
+            raise ShareNotFoundError
+        return vote
+
+
+class ReportShared:
+    def __init__(self, *, shares: Shares, clock: Clock, hide_at: int) -> None:
+        self._shares = shares
+        self._clock = clock
+        self._hide_at = hide_at
+
+    def __call__(self, user_id: str, token: str, *, reason: str) -> None:
+        """Tell the operator, once per user. With as many reports as the setting says the conversation is hidden until
+        an operator has decided. Raises ShareNotFoundError, or OwnShareError for the owner."""
+        share = open_share(self._shares, token, self._clock)
+        if share.user_id == user_id:
+            raise OwnShareError
+        report = Report(reporter=user_id, reason=reason, given_at=instant(self._clock()))
+        if not self._shares.report(share, report, hide_at=self._hide_at):
+            raise ShareNotFoundError

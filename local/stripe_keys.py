@@ -1,0 +1,31 @@
+"""What the laptop stack and its stand-in for Stripe have agreed on."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from local.tokens import prepare_state_dir
+
+API_KEY = "sk_test_local"
+WEBHOOK_PATH = "/v1/webhooks/stripe/credits"  # below the stage
+FILE_NAME = "stripe-webhook-secret"
+
+
+def webhook_secret_file(state_dir: Path) -> Path:
+    """The file with the secret that signs events; made if there is none yet, readable by its owner only."""
+    prepare_state_dir(state_dir)
+    path = state_dir / FILE_NAME
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        draft.touch(mode=0o600, exist_ok=False)
+        draft.write_text(f"whsec_{secrets.token_urlsafe(32)}\n", encoding="utf-8")
+        # Two commands may come here at once: a link, unlike a rename, does not replace what the other one made.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path
+
+
+def webhook_secret(state_dir: Path) -> str:
+    return webhook_secret_file(state_dir).read_text(encoding="utf-8").strip()

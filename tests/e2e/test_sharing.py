@@ -1,0 +1,122 @@
+"""Two users and anybody else, over HTTP: continue, share, copy, vote, report, decide, withdraw, delete."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from local.demo import Answer, Client
+from tests.conftest import ROOT
+from tests.e2e.conftest import Stack
+
+pytestmark = pytest.mark.timeout(180)
+
+REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
+
+
+def test_two_users_walk_through_share_fork_vote_and_withdrawal(stack: Stack, user_id: str) -> None:
+    alice, bob, anybody = stack.client(user_id), stack.client(f"{user_id}-bob"), Client(stack.url, None)
+    first = alice.post("/playground/run", REVIEW)
+    session = f"/playground/sessions/{first.body['session_id']}"
+    again = alice.post("/playground/run", {**REVIEW, "input": "Why?", "session_id": first.body["session_id"]})
+    assert [answer.status for answer in (first, again)] == [200, 200]
+
+    shared = alice.post(f"{session}/share", {})
+    link = f"/playground/shared/{shared.body['share_token']}"
+    assert shared.body["share_url"] == f"{stack.url}/playground/shared/{shared.body['share_token']}"
+    seen = anybody.get(link)
+    assert (seen.status, len(seen.body["conversation"])) == (200, 4)
+    assert user_id not in json.dumps(seen.body)
+
+    fork = bob.post(f"{link}/fork", {}, key="mine")
+    assert bob.post(f"{link}/fork", {}, key="mine").body == fork.body
+    own = f"/playground/sessions/{fork.body['session_id']}"
+    further = bob.post("/playground/run", {**REVIEW, "input": "So?", "session_id": fork.body["session_id"]})
+    assert (further.status, further.body["credits_remaining"]) == (200, 4)
+    assert (bob.get(own).body["turns"], alice.get(session).body["turns"]) == (3, 2)
+    assert (alice.get(own).status, bob.get(session).status, bob.delete(session).status) == (404, 404, 404)
+
+    assert bob.post(f"{link}/feedback", {"is_helpful": False}).status == 200
+    assert bob.post(f"{link}/feedback", {"is_helpful": True}).status == 200
+    assert bob.get(link).status == 200
+    status = alice.get(session).body["share"]
+    assert (status["views"], status["helpful"], status["not_helpful"], status["turns"]) == (2, 1, 0, 2)
+
+    assert alice.delete(f"{session}/share").status == 200
+    assert (anybody.get(link).status, bob.get(link).status, alice.get(link).status) == (404, 404, 404)
+    other = alice.post(f"{session}/share", {}).body["share_token"]
+    assert other != shared.body["share_token"]
+    assert alice.delete(session).status == 200
+    assert anybody.get(f"/playground/shared/{other}").status == 404
+    assert bob.get(own).body["turns"] == 3
+    history = alice.get("/playground/credits/history").body["transactions"]
+    assert [line["amount"] for line in history] == [-1, -1, 5]
+    for secret in (shared.body["share_token"], other, "Why?"):
+        assert secret not in stack.log  # neither in a path nor anywhere else
+
+
+def test_simultaneous_continuations_are_one_answer_and_the_others_cost_nothing(stack: Stack, user_id: str) -> None:
+    client = stack.client(user_id)
+    session_id = client.post("/playground/run", REVIEW).body["session_id"]
+    barrier = Barrier(3)
+
+    def go_on(number: int) -> Answer:
+        barrier.wait(30)
+        slow = {**REVIEW, "input": f"{number}? [[claude: delay=8]]", "session_id": session_id, "max_tokens": 600}
+        return client.post("/playground/run", slow)
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(go_on, range(3)))
+    assert sorted(answer.status for answer in answers) == [200, 409, 409]
+    assert {answer.body.get("error") for answer in answers} == {None, "session_conflict"}
+    [won] = [answer for answer in answers if answer.status == 200]
+    conversation = client.get(f"/playground/sessions/{session_id}").body["conversation"]
+    assert conversation[2:] == won.body["conversation"]
+    assert client.get("/playground/credits").body["balance"] == 3
+
+
+def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -> None:
+    alice, anybody = stack.client(user_id), Client(stack.url, None)
+    session_id = alice.post("/playground/run", REVIEW).body["session_id"]
+    token = alice.post(f"/playground/sessions/{session_id}/share", {}).body["share_token"]
+    link = f"/playground/shared/{token}"
+    for number in range(3):
+        reporter = stack.client(f"{user_id}-{number}")
+        assert reporter.post(f"{link}/report", {"reason": "It shows\x1b[31m an address."}).status == 200
+    assert anybody.get(link).status == 404
+
+    listed = moderate(stack, "list")
+    [line] = [line for line in listed.stdout.splitlines() if user_id in line]
+    share_id = line.split()[0]
+    assert "hidden, 3 reports" in line
+    shown = moderate(stack, "show", share_id).stdout
+    assert f"reported by {user_id}-2" in shown
+    assert "def add" in shown
+    assert "\x1b" not in shown
+    assert moderate(stack, "restore", f"{stack.url}{link}").returncode == 0
+    assert anybody.get(link).status == 200
+    assert moderate(stack, "hide", token).returncode == 0
+    assert anybody.get(link).status == 404
+    assert moderate(stack, "remove", share_id).returncode == 0
+    gone = moderate(stack, "show", share_id)
+    assert (gone.returncode, gone.stderr) == (1, "There is no such share.\n")
+    again = alice.post(f"/playground/sessions/{session_id}/share", {"acknowledge_findings": True})
+    assert (again.status, again.body["error"], again.body["findings"]) == (409, "share_blocked", [])
+    assert alice.get(f"/playground/sessions/{session_id}").status == 200
+
+
+def moderate(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "STATE_DIR": str(stack.folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
+    return subprocess.run(
+        [sys.executable, "-m", "local.moderate", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

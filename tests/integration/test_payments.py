@@ -1,0 +1,275 @@
+"""Money comes in and goes out: the handlers on a real engine, and Stripe's own package on both ends."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import stripe
+
+from local.stripe_double import StripeDouble
+from local.stripe_double.wire import ApiError
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.domain.account import Account
+from playground.http import utc_now
+from tests.handlers import WEBHOOK_SECRET, Answer, Handlers
+from tests.support import all_entries, check_invariants
+
+VISA, DECLINED = "pm_card_visa", "pm_card_chargeDeclined"
+
+
+@dataclass
+class Shop:
+    """One user with a purse, and Stripe."""
+
+    handlers: Handlers
+    ledger: DynamoLedger
+    double: StripeDouble
+    user_id: str
+    seen: set[str] = field(default_factory=set)
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, key: str | None = None) -> Answer:
+        return self.handlers.call(method, path, body, user=self.user_id, key=key)
+
+    def buy(self, pack: str = "small", key: str | None = None) -> Mapping[str, Any]:
+        answer = self.call("POST", "/playground/credits/purchase", {"package": pack}, key)
+        assert answer.status == 200, answer.body
+        bought: Mapping[str, Any] = answer.body
+        return bought
+
+    def payment_of(self, purchase: Mapping[str, Any]) -> str:
+        return str(purchase["client_secret"].partition("_secret_")[0])
+
+    def pay(self, purchase: Mapping[str, Any], card: str = VISA) -> str:
+        payment = self.payment_of(purchase)
+        self.double.control("pay", payment_intent=payment, card=card)
+        return payment
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Those that Stripe has made and nobody was sent, oldest first."""
+        events = [event for event in self.double.events() if event["id"] not in self.seen]
+        self.seen |= {event["id"] for event in events}
+        return events
+
+    def deliver(self) -> list[int]:
+        """Send what is new to the webhook, in order: the statuses."""
+        return [self.send(event).status for event in self.new_events()]
+
+    def send(self, event: Mapping[str, Any], **changes: Any) -> Answer:
+        return self.handlers.deliver(json.dumps(event), **changes)
+
+    @property
+    def account(self) -> Account:
+        account = self.ledger.account(self.user_id, utc_now())
+        check_invariants(account, all_entries(self.ledger, self.user_id))
+        return account
+
+    def history(self) -> list[tuple[str, int]]:
+        assert self.account.version > 0
+        return [(entry.type.value, entry.amount) for entry in all_entries(self.ledger, self.user_id)]
+
+
+@pytest.fixture
+def shop(handlers: Handlers, ledger: DynamoLedger, stripe_double: StripeDouble, user_id: str) -> Iterator[Shop]:
+    shop = Shop(handlers, ledger, stripe_double, user_id)
+    shop.new_events()
+    yield shop
+    assert shop.account.available >= 0
+
+
+def test_a_pack_that_is_paid_for_gives_its_credits_once(shop: Shop) -> None:
+    purchase = shop.buy("medium")
+    assert (purchase["credits"], purchase["price"]) == (250, 1000)
+    assert shop.account.balance == 5
+
+    shop.pay(purchase)
+    events = shop.new_events()
+    for _ in range(3):
+        assert {shop.send(event).status for event in events} == {200}
+
+    assert shop.history() == [("signup", 5), ("purchase", 250)]
+    balance = shop.call("GET", "/playground/credits").body
+    assert (balance["balance"], balance["purchased"], balance["debt"]) == (255, 255, 0)
+
+
+def test_a_declined_card_gives_nothing_and_the_next_try_may(shop: Shop) -> None:
+    purchase = shop.buy()
+    with pytest.raises(ApiError, match="declined"):
+        shop.pay(purchase, DECLINED)
+    assert {*shop.deliver()} == {200}
+    assert shop.history() == [("signup", 5)]
+
+    shop.pay(purchase)
+    shop.deliver()
+
+    assert shop.history() == [("signup", 5), ("purchase", 100)]
+
+
+def test_partial_refunds_take_their_part_and_never_more(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    shop.deliver()
+    for amount in (101, 99, 300):
+        shop.double.control("refund", payment_intent=payment, amount=amount)
+        events = shop.new_events()
+        for event in [*events, *reversed(events)]:
+            assert shop.send(event).status == 200
+
+    assert shop.history() == [("signup", 5), ("purchase", 100), ("refund", -21), ("refund", -19), ("refund", -60)]
+    assert shop.account.debt == 0
+
+
+def test_a_refund_after_spending_is_owed_and_paid_by_the_next_purchase(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    shop.deliver()
+    for _ in range(10):
+        assert shop.handlers.file("run/ok", user_id=shop.user_id).status == 200
+    shop.double.control("refund", payment_intent=payment)
+    shop.deliver()
+
+    account = shop.account
+    assert (account.balance, account.debt) == (0, 5)
+    assert shop.history()[-2:] == [("debt", 5), ("refund", -100)]
+    assert shop.call("GET", "/playground/credits").body["debt"] == 5
+
+    shop.pay(shop.buy())
+    shop.deliver()
+
+    assert (shop.account.balance, shop.account.debt) == (95, 0)
+    assert shop.history()[-2:] == [("purchase", 100), ("debt", -5)]
+
+
+def test_a_refund_that_fails_gives_back(shop: Shop) -> None:
+    payment = shop.pay(shop.buy(), "pm_card_refundFail")
+    shop.deliver()
+    shop.double.control("refund", payment_intent=payment, amount=250)
+    events = shop.new_events()
+    shop.double.control("advance", seconds=120)
+    events += shop.new_events()
+    for event in [*reversed(events), *events]:
+        assert shop.send(event).status == 200
+
+    assert shop.account.balance == 105
+
+
+def test_a_dispute_takes_and_winning_gives_back(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    shop.deliver()
+    dispute = shop.double.control("dispute", payment_intent=payment)["id"]
+    shop.deliver()
+    assert shop.history()[-1] == ("dispute", -100)
+
+    shop.double.control("close_dispute", dispute=dispute, outcome="won")
+    shop.deliver()
+
+    assert shop.history()[-1] == ("dispute", 100)
+    assert shop.account.balance == 105
+
+
+def test_a_lost_dispute_stays_taken(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    dispute = shop.double.control("dispute", payment_intent=payment)["id"]
+    shop.double.control("close_dispute", dispute=dispute, outcome="lost")
+    events = shop.new_events()
+    for event in [*reversed(events), *events]:
+        shop.send(event)
+
+    assert shop.account.balance == 5
+
+
+def test_the_same_key_is_the_same_purchase(shop: Shop) -> None:
+    first, again = shop.buy("small", "key 1"), shop.buy("small", "key 1")
+    assert first == again
+
+    other = shop.call("POST", "/playground/credits/purchase", {"package": "large"}, "key 1")
+    assert (other.status, other.body["error"]) == (422, "idempotency_conflict")
+    assert shop.buy("small", "key 2")["purchase_id"] != first["purchase_id"]
+
+
+def test_an_unknown_pack_is_refused(shop: Shop) -> None:
+    answer = shop.call("POST", "/playground/credits/purchase", {"package": "huge"})
+    assert (answer.status, answer.body["field"]) == (400, "package")
+
+
+def test_stripe_down_is_503_and_the_repeat_goes_on(shop: Shop) -> None:
+    shop.double.control("outage", kind="error", status=500, calls=10)
+    down = shop.call("POST", "/playground/credits/purchase", {"package": "small"}, "key 1")
+    shop.double.control("recover")
+    assert (down.status, down.body["error"]) == (503, "payments_unavailable")
+    assert int(down.headers["Retry-After"]) > 0
+
+    purchase = shop.buy("small", "key 1")
+    shop.pay(purchase)
+    shop.deliver()
+    assert shop.history()[-1] == ("purchase", 100)
+
+
+# --- what is not to be believed ---------------------------------------------------------------------------------------
+
+TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "amount": (lambda payment: payment.update(amount=1, amount_received=1), "amount"),
+    "received": (lambda payment: payment.update(amount_received=499), "amount"),
+    "currency": (lambda payment: payment.update(currency="eur"), "currency"),
+    "customer": (lambda payment: payment.update(customer="cus_somebody"), "customer"),
+    "payment": (lambda payment: payment.update(id="pi_another"), "payment"),
+    "purchase": (lambda payment: payment["metadata"].update(purchase_id="pur_other"), "pointer"),
+    "user": (lambda payment: payment["metadata"].update(user_id="mallory"), "pointer"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_what_differs_from_our_row_is_put_into_quarantine(shop: Shop, name: str) -> None:
+    change, _reason = TAMPERED[name]
+    shop.pay(shop.buy())
+    [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
+    change(event["data"]["object"])
+
+    assert shop.send(event).status == 200
+    assert shop.history() == [("signup", 5)]
+
+
+def test_live_events_have_no_place_in_test_mode(shop: Shop) -> None:
+    shop.pay(shop.buy())
+    for event in shop.new_events():
+        assert shop.send({**event, "livemode": True}).status == 200
+    assert shop.history() == [("signup", 5)]
+
+
+def signature(body: str, *, secret: str = WEBHOOK_SECRET, at: float | None = None) -> str:
+    header: str = stripe.WebhookSignature.generate_signature_header(body, secret, int(at or time.time()))
+    return header
+
+
+BODY = json.dumps(
+    {"id": "evt_1", "object": "event", "type": "x", "livemode": False, "created": 1, "data": {"object": {}}}
+)
+REFUSED: dict[str, tuple[str, str | None]] = {
+    "missing signature": (BODY, None),
+    "malformed": (BODY, "t=,v1="),
+    "no time": (BODY, signature(BODY).partition(",")[2]),
+    "stale": (BODY, signature(BODY, at=time.time() - 10_000)),
+    "from the future": (BODY, signature(BODY, at=time.time() + 10_000)),
+    "wrong secret": (BODY, signature(BODY, secret="whsec_another_one_of_the_tests")),
+    "another body": (BODY.replace("evt_1", "evt_2"), signature(BODY)),
+    "no JSON": ("{", signature("{")),
+    "no event": ('{"object": "charge"}', signature('{"object": "charge"}')),
+    "a list": ("[]", signature("[]")),
+    "too large": (BODY + " " * 1_000_001, signature(BODY + " " * 1_000_001)),
+    "empty": ("", signature("")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_delivery_that_is_not_to_be_believed_is_400(handlers: Handlers, name: str) -> None:
+    body, header = REFUSED[name]
+    answer = handlers.deliver(body, signature=header)
+    assert (answer.status, answer.body["error"]) == (400, "invalid_delivery")
+
+
+def test_a_body_in_base64_and_two_signatures_are_fine(handlers: Handlers) -> None:
+    old = signature(BODY, secret="whsec_an_old_one_of_the_tests").partition(",")[2]
+    packed = base64.b64encode(BODY.encode()).decode()
+    answer = handlers.deliver(packed, signature=f"{signature(BODY)},{old}", packed=True)
+    assert (answer.status, answer.body) == (200, {"received": True})

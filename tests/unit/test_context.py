@@ -1,0 +1,233 @@
+"""How much of a conversation a run takes along."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from playground.adapters.prices import PATH, load_prices, parse_prices
+from playground.domain.account import Account, Plan, as_of, open_account, start_plus
+from playground.domain.credits import Buckets
+from playground.domain.errors import ContextTooLongError, SessionConflictError, StoreUnavailableError
+from playground.domain.pricing import PriceTableError, guess_tokens
+from playground.domain.runs import RunRequest
+from playground.domain.sessions import Session, Turn
+from playground.ports import Found, Prompt
+from playground.usecases.prompts import COUNTS, FitConversation, Fitted
+from tests.fakes import InMemoryLookup, InMemorySessions, ScriptedModel, a_hold, conversation
+from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, USER, World
+
+PRICES = load_prices()
+REQUEST = RunRequest(package_id="@acme/tidy", input="And now?", model="sonnet", session_id="ses_1")
+RICH = replace(open_account("user", NOW)[0], buckets=Buckets(purchased=1000))
+
+
+def count(prompt: Prompt) -> int:
+    """A token for every three characters, as the guess has it."""
+    return sum(guess_tokens(text) for text in (prompt.system or "", *(text for _, text in prompt.messages)))
+
+
+class CountedSessions(InMemorySessions):
+    """Notes how many turns were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
+        for turn in super().walk(session_id, first=first, last=last, newest_first=newest_first):
+            self.read += 1
+            yield turn
+
+
+def stored(turns: int, answer: str) -> tuple[CountedSessions, Session]:
+    sessions = CountedSessions()
+    hold = a_hold("run_1", 1, NOW, session_id="ses_1")
+    for number in range(1, turns + 1):
+        about = conversation("user", hold, NOW, turns=number)
+        sessions.add(replace(about, turn=replace(about.turn, answer=f"{number} {answer}")))
+    return sessions, sessions.summaries["ses_1"]
+
+
+def fit(
+    sessions: InMemorySessions, session: Session | None, account: Account = RICH, request: RunRequest = REQUEST
+) -> Fitted:
+    return FitConversation(sessions, ScriptedModel(lambda prompt: ANSWER, count=count), PRICES)(
+        request, TIDY, session, account, timeout=3
+    )
+
+
+def questions(fitted: Fitted) -> list[str]:
+    return [text for role, text in fitted.prompt.messages if role == "user"]
+
+
+def test_everything_is_taken_along_while_it_fits() -> None:
+    sessions, session = stored(5, "Yes.")
+    fitted = fit(sessions, session)
+    assert questions(fitted) == [*(f"question {number}" for number in range(1, 6)), "And now?"]
+    assert fitted.omitted == 0
+
+
+def test_the_oldest_turns_are_left_out_for_the_budget_and_no_more_are_read() -> None:
+    sessions, session = stored(300, "x" * 16_000)
+    fitted = fit(sessions, session)
+    budget = PRICES.context_budget_tokens["free"]
+    assert fitted.tokens <= budget < fitted.tokens + 16_000 // 3 + 50  # not one turn more would fit
+    assert questions(fitted)[-2:] == ["question 300", "And now?"]
+    assert len(questions(fitted)) - 1 + fitted.omitted == 300
+    assert sessions.read == len(questions(fitted))  # the one that did not fit, too
+    plus = replace(RICH, plan=Plan.PLUS)
+    assert fit(sessions, session, plus).omitted < fitted.omitted
+
+
+@pytest.mark.parametrize("available", [1, 2, 3, 5, 8])
+def test_as_much_is_taken_along_as_can_be_paid_for_with_the_shortest_answer(available: int) -> None:
+    sessions, session = stored(40, "x" * 3000)
+    fitted = fit(sessions, session, replace(RICH, buckets=Buckets(purchased=available)))
+    model = PRICES.models["sonnet"]
+    assert PRICES.ceiling(model, fitted.tokens, 512) <= available
+    assert PRICES.ceiling(model, fitted.tokens + 1030, 512) > available
+    assert fitted.omitted > 0
+
+
+def test_who_can_pay_for_nothing_gets_no_history_and_is_told_what_the_input_takes() -> None:
+    sessions, session = stored(3, "Yes.")
+    fitted = fit(sessions, session, replace(RICH, buckets=Buckets()))
+    assert (questions(fitted), fitted.omitted, sessions.read) == (["And now?"], 3, 0)
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+def test_what_does_not_fit_without_any_history_is_refused(turns: int) -> None:
+    sessions, session = stored(turns, "Yes.") if turns else (InMemorySessions(), None)
+    with pytest.raises(ContextTooLongError) as caught:
+        fit(sessions, session, request=replace(REQUEST, input="x" * 200_000))
+    assert caught.value.facts["limit"] == PRICES.context_budget_tokens["free"]
+
+
+def test_a_guess_that_was_too_low_is_corrected_by_counting() -> None:
+    """The provider counts four times as many tokens as the guess: fewer turns, in a bounded number of counts."""
+    sessions, session = stored(30, "x" * 5000)
+    model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: 4 * count(prompt))
+    fitted = FitConversation(sessions, model, PRICES)(REQUEST, TIDY, session, RICH, timeout=3)
+    assert fitted.tokens <= PRICES.context_budget_tokens["free"]
+    assert fitted.omitted < 30
+    assert len(model.counted) <= COUNTS
+
+
+def test_a_count_that_makes_no_sense_ends_without_history() -> None:
+    sessions, session = stored(30, "Yes.")
+    model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: 70_000 if len(prompt.messages) > 1 else 100)
+    fitted = FitConversation(sessions, model, PRICES)(REQUEST, TIDY, session, RICH, timeout=3)
+    assert (fitted.omitted, fitted.tokens) == (30, 100)
+
+
+def test_a_run_says_what_it_left_out_and_so_does_its_repeat() -> None:
+    world = World(count=count)
+    world.give(1000)
+    world.reply = lambda prompt: replace(ANSWER, text="x" * 100_000)
+    session_id = world.run().run.session_id
+    request = replace(REQUEST, session_id=session_id, package_id="@acme/tidy")
+    for key, omitted in (("a", 0), ("b", 1), ("c", 2), ("c", 2)):
+        assert world.run(request, key=key).run.turns_omitted == omitted
+
+
+def test_credits_that_others_spend_meanwhile_cost_history_before_they_cost_the_run() -> None:
+    """Between the lookup and the hold another run takes credits: the run goes on with fewer turns."""
+
+    class Late(InMemoryLookup):
+        def __call__(self, **asked: Any) -> Found:
+            found = super().__call__(**asked)
+            if asked["session_id"] is not None:
+                world.hold(a_hold("run_other", world.account().available - 2, NOW))
+            return found
+
+    world = World(count=count)
+    world.give(20)
+    world.reply = lambda prompt: replace(ANSWER, text="x" * 30_000)
+    session_id = world.run().run.session_id
+    request = replace(REQUEST, session_id=session_id)
+    late = Late(world.ledger, world.catalog)
+    answer = world.worker(late)(USER, request, idempotency_key=None, seconds_left=29)
+    assert (answer.run.turns_omitted, answer.run.ceiling <= 2) == (1, True)
+
+
+def test_credits_of_a_dead_run_pay_for_history() -> None:
+    world = World(count=count)
+    world.give(20)
+    world.reply = lambda prompt: replace(ANSWER, text="x" * 30_000)
+    session_id = world.run().run.session_id
+    world.hold(a_hold("run_dead", world.account().available, NOW, lease=timedelta(seconds=1)))
+    world.clock.move(timedelta(seconds=2))
+    assert world.run(replace(REQUEST, session_id=session_id)).run.turns_omitted == 0
+
+
+def test_the_plan_is_that_of_now() -> None:
+    """The account in the store may not have crossed its boundaries yet."""
+    account, _ = start_plus(open_account("user", NOW)[0], entitled_until=NOW, now=NOW)
+    later = datetime(2027, 3, 1, tzinfo=UTC)
+    assert as_of(account, "user", NOW).plan is Plan.PLUS
+    assert as_of(account, "user", later).buckets.monthly == 0
+    assert as_of(None, "user", NOW).available == 5
+
+
+def test_a_session_never_moves_down_in_the_list_whatever_the_clocks_say() -> None:
+    world = World()
+    session_id = world.run().run.session_id
+    world.clock.move(timedelta(minutes=-5))
+    world.run(replace(REQUEST, session_id=session_id))
+    session = world.ledger.sessions.summaries[session_id]
+    assert (session.turns, session.updated_at) == (2, NOW)
+
+
+# --- texts that are too large for an item -----------------------------------------------------------------------------
+
+
+def test_texts_are_kept_before_the_run_is_settled_and_stay() -> None:
+    world = World()
+    world.ledger.sessions._most_bytes = 1
+    answer = world.run()
+    assert [turn.answer for turn in world.ledger.sessions.texts.values()] == [answer.turn.answer]
+
+
+@pytest.mark.parametrize("error", [SessionConflictError(), StoreUnavailableError()])
+def test_texts_of_a_run_that_is_not_settled_are_removed(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.ledger.sessions._most_bytes = 1
+
+    def fail(*_: object) -> None:
+        assert world.ledger.sessions.texts  # they are there before the transaction is
+        raise error
+
+    monkeypatch.setattr(world.ledger, "settle", fail)
+    with pytest.raises(type(error)):
+        world.run()
+    assert not world.ledger.sessions.texts
+    assert (world.account().balance, world.account().held) == (5, 0)
+
+
+def test_texts_that_cannot_be_kept_release_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(world.ledger.sessions, "keep", fail)
+    with pytest.raises(StoreUnavailableError):
+        world.run()
+    assert (world.account().balance, world.account().held) == (5, 0)
+
+
+# --- the data ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [{}, {"free": 60_000}, {"free": 0, "plus": 1}, {"free": 60_000, "plus": 2_000_000}, {"free": 4095, "plus": 60_000}],
+)
+def test_budgets_that_make_no_sense_are_refused_at_load(budgets: dict[str, int]) -> None:
+    data = {**json.loads(PATH.read_text(encoding="utf-8")), "context_budget_tokens": budgets}
+    with pytest.raises(PriceTableError, match="context_budget_tokens"):
+        parse_prices(data)
