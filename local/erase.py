@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from local.where import WHERE, NowhereError, add_tables, cause, tables
+from local.where import WHERE, NowhereError, add_bucket, add_tables, cause, tables
 from playground.adapters.dynamo_erasure import DynamoEraser
 from playground.domain.erasure import pseudonym_of
 from playground.domain.errors import PlaygroundError, StoreUnavailableError
@@ -29,7 +29,8 @@ what it does not reach:
   the payment provider (delete the customer there), logs (they end by themselves), and backups of the tables, which
   keep everything for 35 days.
 
-{WHERE}  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables.
+{WHERE}  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables,
+  and s3:DeleteObject and DeleteObjectVersion on sessions/* of the bucket.
 
 exit status:
   0  erased
@@ -52,10 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("user", metavar="USER", help="who")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_tables(parser)
+    add_bucket(parser)
     options = parser.parse_args(arguments)
     try:
         with tables(parser, options) as found:
-            eraser = DynamoEraser(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
+            assert found.texts is not None
+            eraser = DynamoEraser(
+                found.store,
+                ledger_table=found.ledger_table,
+                sessions_table=found.sessions_table,
+                texts=found.texts,
+            )
             if not eraser.exists(options.user):
                 raise NoAccountError(options.user)
             if not options.yes and not confirmed(options.user):

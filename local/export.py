@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from local.where import WHERE, NowhereError, add_tables, cause, tables
+from local.where import WHERE, NowhereError, add_bucket, add_tables, cause, tables
 from playground.adapters.dynamo_audit import fields_of, with_texts
 from playground.adapters.dynamo_erasure import DynamoPerson
 from playground.domain.errors import PlaygroundError
@@ -35,13 +35,13 @@ CONVERSATION = {
 
 DESCRIPTION = """\
 Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
-purchases, customers, subscriptions, what payments and their events say of the user, and conversations with all their
-turns, shares and votes. Reads only; the account can be used meanwhile, and what changes meanwhile may be in it as it
-was or as it is.
+purchases, customers, subscriptions, what payments and their events say of the user, conversations with all their turns,
+shares and votes, and views, votes and reports that the user left at those of others. Reads only; the account can be
+used meanwhile, and what changes meanwhile may be in it as it was or as it is.
 """
 EPILOG = f"""\
-{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables: what does not lie under the user's own key is found
-  by a scan, which on AWS costs as much as reading the whole table.
+{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables, and s3:GetObject on sessions/* of the bucket (--bucket).
+  What does not lie under the user's own key is found by scans, which on AWS cost as much as reading the whole tables.
 
 exit status:
   0  all of it was printed
@@ -61,10 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("user", metavar="USER", help="whose data")
     add_tables(parser)
+    add_bucket(parser)
     options = parser.parse_args(arguments)
     try:
         with tables(parser, options) as found:
-            person = DynamoPerson(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
+            assert found.texts is not None
+            person = DynamoPerson(
+                found.store,
+                ledger_table=found.ledger_table,
+                sessions_table=found.sessions_table,
+                texts=found.texts,
+            )
             document = everything(person, options.user)
     except (NowhereError, PlaygroundError) as error:
         print(f"{error}{cause(error)}", file=sys.stderr)
@@ -90,6 +97,7 @@ def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
     if document["account"] is None:
         return None
     document["payments"] = [fields_of(raw) for raw in person.elsewhere(user_id)]
+    document["left_behind"] = [fields_of(raw) for raw in person.left_behind(user_id)]
     document["sessions"] = [conversation(person, session_id) for session_id in person.sessions(user_id)]
     return document
 
@@ -108,7 +116,9 @@ def _parts(person: DynamoPerson, session_id: str) -> Iterator[tuple[str, Mapping
     for raw in person.conversation(session_id):
         kind = raw["sk"]["S"].partition("#")[0]
         fields = fields_of(raw)
-        yield CONVERSATION.get(kind, kind.lower()), with_texts(fields) if kind == "TURN" else fields
+        if kind == "TURN":
+            fields = {**with_texts(fields), **person.texts_of(raw)}
+        yield CONVERSATION.get(kind, kind.lower()), fields
 
 
 def _plain(value: object) -> object:

@@ -1,7 +1,8 @@
 """What the commands of an operator have in common: for whom, who wants it and why, and under which reference."""
 
 import argparse
-import getpass
+import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def carry_out(parser: argparse.ArgumentParser, options: argparse.Namespace, do: 
 
 
 def _login() -> str:
+    """Who runs this. Not from the environment: there, USER is whose account it is about."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may have a user without a name
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may have a user without a name
         return "operator"

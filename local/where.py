@@ -4,14 +4,18 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import boto3
 from botocore.exceptions import BotoCoreError
 
 from local.engine import CREDENTIALS
+from local.resources import client as local_client
 from local.settings import state_dir
 from local.state_file import read_state
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore, connect
+from playground.adapters.texts import TurnTexts
 
 WHERE = """\
 where:
@@ -30,6 +34,7 @@ class Tables:
     store: DynamoStore
     ledger_table: str
     sessions_table: str
+    texts: TurnTexts | None = None
 
     @property
     def ledger(self) -> DynamoLedger:
@@ -41,14 +46,23 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sessions-table", help="name of the sessions' table in a deployed stack")
 
 
+def add_bucket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bucket", help="name of the bucket of large texts in a deployed stack (ContentBucketName)")
+
+
 @contextmanager
 def tables(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Iterator[Tables]:
     """The tables that the options name, or those of the running stack. Raises NowhereError."""
     ledger_table, sessions_table = options.ledger_table, options.sessions_table
     if (ledger_table is None) != (sessions_table is None):
         parser.error("--ledger-table and --sessions-table belong together")
+    bucket: str | None = getattr(options, "bucket", None)
+    if hasattr(options, "bucket") and (ledger_table is None) != (bucket is None):
+        parser.error("--bucket belongs to --ledger-table and --sessions-table")
+    s3: Any = None
     if ledger_table is not None:
         connection = connect()
+        s3 = boto3.client("s3") if bucket is not None else None
     else:
         folder = state_dir()
         state = read_state(folder)
@@ -58,7 +72,9 @@ def tables(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Iter
                 "deployed one with --ledger-table and --sessions-table"
             )
         ledger_table, sessions_table = state["tables"]["LedgerTable"], state["tables"]["SessionsTable"]
+        bucket = state.get("buckets", {}).get("ContentBucket")
         connection = connect(CREDENTIALS["AWS_REGION"], state["engine_url"])
+        s3 = local_client("s3", state["engine_url"])
         # Of the store on this machine, never the developer's own.
         connection.session.set_credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
     store = DynamoStore(connection, [ledger_table, sessions_table])
@@ -67,9 +83,12 @@ def tables(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Iter
     except BotoCoreError as error:
         raise NowhereError(str(error)) from None
     try:
-        yield Tables(store, ledger_table, sessions_table)
+        texts = TurnTexts(lambda: s3, bucket) if bucket is not None else None
+        yield Tables(store, ledger_table, sessions_table, texts)
     finally:
         client.close()
+        if s3 is not None:
+            s3.close()
 
 
 def cause(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,18 +15,26 @@ from local import erase as erase_command
 from local import export as export_command
 from local.engine import Engine
 from local.export import everything
-from local.resources import create_resources
+from local.resources import client, create_resources
 from local.template import REGION, Description
 from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
 from playground.adapters.dynamo_payments import DynamoPayments
-from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, connect
+from playground.adapters.dynamo_sessions import DynamoSessions
+from playground.adapters.dynamo_shares import DynamoShares
+from playground.adapters.dynamo_store import DynamoStore, RawItem, connect
+from playground.adapters.prices import load_prices
+from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
 from playground.domain.entries import Entry, EntryType
 from playground.domain.erasure import erased_account, erased_entry, is_pseudonym, opened_again, pseudonym_of
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.payments import Customer, PaymentEvent, Purchase, PurchaseState
+from playground.domain.provider import Payment, ProviderEvent, RefundSum
 from playground.domain.runs import RunStatus
+from playground.domain.sessions import Session
+from playground.domain.sharing import Report, Share, Vote, viewer_of
 from playground.ports import CannotAfford, Held
+from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.erase_account import EraseAccount, Erased, NoAccountError
 from playground.usecases.operate import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
 from tests.conftest import NOW
@@ -36,6 +45,7 @@ MONTH = timedelta(days=31)
 LATER = NOW + 2 * MONTH
 ORDER = Order(reference="ticket-1", reason="Sorry, Alice Liddell", operator="anna")
 _numbers = itertools.count(1)
+TEXTS: dict[DynamoStore, TurnTexts] = {}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +53,11 @@ def own(description: Description) -> Iterator[DynamoStore]:
     with Engine() as engine:
         create_resources(description, engine.endpoint_url)
         store = Mortal(connect(REGION, engine.endpoint_url), [LEDGER_TABLE, SESSIONS_TABLE])
+        s3 = client("s3", engine.endpoint_url)
+        TEXTS[store] = TurnTexts(lambda: s3, description.buckets["ContentBucket"].name)
         yield store
         store.connection.client.close()
+        s3.close()
 
 
 class Killed(BaseException):
@@ -116,18 +129,43 @@ def live(store: DynamoStore, user_id: str) -> None:
             received_at=LATER,
         ),
     )
-    shared = {"M": {"id": {"S": f"share-{user_id}"}}}
-    client = store.connection.client
-    client.update_item(
-        TableName=SESSIONS_TABLE,
-        Key=Key(SESSIONS_TABLE, f"SESSION#{session_id}", "SESSION").raw,
-        UpdateExpression="SET #share = :share",
-        ExpressionAttributeNames={"#share": "share"},
-        ExpressionAttributeValues={":share": shared},
-    )
-    for sk in ("SHARE", "VIEW#bob", "VOTE#bob"):
-        client.put_item(TableName=SESSIONS_TABLE, Item={"pk": {"S": f"SHARE#share-{user_id}"}, "sk": {"S": sk}})
+    share(store, user_id, session_id)
     ledger.place_hold(user_id, a_hold(f"run_{user_id}_4".ljust(30, "0"), 5, LATER), limit=20, now=LATER)
+
+
+def share(store: DynamoStore, user_id: str, session_id: str) -> None:
+    """Bob looks at what the user shares, votes and reports it; the user does so at Carol's."""
+    sessions, shares = DynamoSessions(store, SESSIONS_TABLE, TEXTS[store]), DynamoShares(store, SESSIONS_TABLE)
+    session = sessions.find(user_id, session_id)
+    assert session is not None
+    for owner, talk, visitor in ((user_id, session, "bob"), ("carol", carols(store), user_id)):
+        there = Share(
+            share_id=f"share-{next(_numbers)}",
+            session_id=talk.session_id,
+            user_id=owner,
+            package_id=talk.package_id,
+            package=talk.package,
+            package_version=talk.package_version,
+            use_no_prompt=False,
+            model=talk.model,
+            title=talk.title,
+            created_at=talk.created_at,
+            turns=talk.turns,
+            shared_at=LATER,
+        )
+        assert shares.create(talk, there, "nonce")
+        viewer = viewer_of(there.share_id, visitor)
+        assert shares.count_view(there.share_id, viewer, cleanup_at=None)
+        assert shares.vote(there.share_id, viewer, Vote(is_helpful=True, comment="Thanks", given_at=LATER))
+        assert shares.report(there, Report(reporter=visitor, reason="Rude", given_at=LATER), hide_at=3)
+
+
+def carols(store: DynamoStore) -> Session:
+    """A conversation of Carol's, who keeps it."""
+    hold = a_hold("run_carol", 1, NOW, session_id=f"ses_carol_{next(_numbers)}")
+    session = conversation("carol", hold, NOW).session
+    assert DynamoSessions(store, SESSIONS_TABLE, TEXTS[store]).begin_fork(session)
+    return session
 
 
 def plus(account: Account) -> Change:
@@ -135,7 +173,7 @@ def plus(account: Account) -> Change:
 
 
 def eraser(store: DynamoStore) -> DynamoEraser:
-    return DynamoEraser(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    return DynamoEraser(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
 
 
 def erase(store: DynamoStore, user_id: str, pseudonym: str) -> Erased:
@@ -221,6 +259,45 @@ def test_a_late_refund_finds_the_purchase_in_the_books_of_the_pseudonym(own: Mor
     assert purchase is not None
     assert (purchase.credits, purchase.state) == (100, PurchaseState.PAID)
     assert payments.purchase(user, f"pur_{user}") is None
+
+
+def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mortal, user: str) -> None:
+    """The provider still names the user: it was told the name when the purchase was made."""
+    name = pseudonym(20)
+    erase(own, user, name)
+    ledger = new_ledger(own)
+    balance = ledger.account(name, LATER).balance
+    payment = Payment(
+        payment_id=f"pi_{user}",
+        purchase_id=f"pur_{user}",
+        user_id=user,
+        amount=500,
+        currency="usd",
+        customer_id=f"cus_{user}",
+    )
+    refund = RefundSum(payment=payment, refunded=250)
+    event = ProviderEvent(
+        event_id=f"evt_refund_{user}", type="charge.refunded", live=False, occurred_at=LATER, told=refund
+    )
+    apply = ApplyPayment(
+        ledger=ledger,
+        records=DynamoPayments(own, LEDGER_TABLE),
+        payments=NoProvider(),  # type: ignore[arg-type]
+        prices=load_prices(),
+        live=False,
+        clock=lambda: LATER,
+    )
+
+    applied = apply(event)
+
+    assert (applied.outcome, applied.user_id) == (Outcome.APPLIED, name)
+    assert balance - ledger.account(name, LATER).balance == 50
+    check_invariants(ledger.account(name, LATER), all_entries(ledger, name))
+    assert apply(event).outcome is Outcome.NOTHING_NEW
+
+
+class NoProvider:
+    """`ports.Payments` that need not be asked."""
 
 
 def test_erasing_again_does_nothing(own: Mortal, user: str) -> None:
@@ -324,7 +401,7 @@ def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: li
     kept, entries = ledger.account(name, LATER), all_entries(ledger, name)
     check_invariants(kept, entries)
     assert [entry.deltas for entry in entries[: len(before)]] == [entry.deltas for entry in before]
-    person = DynamoPerson(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    person = DynamoPerson(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
     kinds = {raw["sk"]["S"].partition("#")[0] for raw in person.books(user_id)}
     assert kinds <= {"ACCOUNT", "ENTRY", "KEY"}
     assert list(person.conversation(f"ses_{user_id}")) == []
@@ -372,7 +449,7 @@ def test_a_copied_line_says_the_same_and_names_nobody() -> None:
 
 
 def test_an_export_has_everything(own: Mortal, user: str) -> None:
-    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
     document = everything(person, user)
 
     assert document is not None
@@ -386,21 +463,36 @@ def test_an_export_has_everything(own: Mortal, user: str) -> None:
         "customers": 1,
         "subscriptions": 0,
         "payments": 3,  # pointers of payment and customer, and an event
+        "left_behind": 3,
         "sessions": 1,
     }
     [session] = document["sessions"]
     assert [turn["input"] for turn in session["turns"]] == ["question 1", "question 2"]
     assert [turn["answer"] for turn in session["turns"]] == ["answer 1", "answer 2"]
-    assert (len(session["views"]), len(session["votes"])) == (1, 1)
+    assert (len(session["views"]), len(session["votes"]), len(session["reports"])) == (1, 1, 1)
     mine = [item for item in everywhere(own) if item["pk"]["S"] == f"USER#{user}"]
     assert 1 + sum(counts[name] for name in ("entries", "runs", "keys", "purchases", "customers")) == len(mine)
     json.dumps(document)  # all of it is plain
 
 
+def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Mortal, user: str) -> None:
+    sessions = DynamoSessions(own, SESSIONS_TABLE, TEXTS[own])
+    [turn] = [turn for turn in sessions.turns(f"ses_{user}") if turn.number == 1]
+    large = secrets.token_hex(450_000)
+    sessions.copy(f"ses_{user}", [replace(turn, number=3, answer=large)])
+    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+
+    [session] = (everything(person, user) or {})["sessions"]
+    assert session["turns"][2]["answer"] == large
+    assert any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
+    erase(own, user, pseudonym(21))
+    assert not any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
+
+
 def test_nobody_else_is_in_an_export(own: Mortal, user: str) -> None:
     other = f"zoe-{next(_numbers)}"
     live(own, other)
-    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
 
     assert other not in json.dumps(everything(person, user))
     assert everything(person, "nobody") is None
@@ -412,7 +504,8 @@ def test_nobody_else_is_in_an_export(own: Mortal, user: str) -> None:
 @pytest.fixture
 def state_dir(own: Mortal, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
-    state = {"pid": 1, "engine_url": own.connection.host, "tables": tables}
+    buckets = {"ContentBucket": "playground-contentbucket"}
+    state = {"pid": 1, "engine_url": own.connection.host, "tables": tables, "buckets": buckets}
     (tmp_path / "stack.json").write_text(json.dumps(state), encoding="utf-8")
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
 

@@ -43,6 +43,17 @@ def test_a_grant_is_made_once(ledger: DynamoLedger, user_id: str, capsys: pytest
     assert "was used for entry 2" in capsys.readouterr().err
 
 
+def test_who_gave_it_is_who_runs_the_command(
+    ledger: DynamoLedger, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make grant USER=alice` puts alice into the environment."""
+    monkeypatch.setenv("USER", user_id)
+    monkeypatch.setenv("LOGNAME", user_id)
+    ledger.account(user_id, now())
+    assert grant_command.main([user_id, "--credits", "1", "--ref", "t", "--reason", "Sorry"]) == 0
+    assert user_id not in all_entries(ledger, user_id)[-1].reason
+
+
 def test_a_name_that_nobody_has_is_not_given_an_account_by_mistake(ledger: DynamoLedger, user_id: str) -> None:
     assert grant_command.main([user_id, "--credits", "50", *ORDER]) == 2
     assert all_entries(ledger, user_id) == []

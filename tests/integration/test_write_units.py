@@ -13,7 +13,10 @@ from bench.world import FixedModel, World, a_request, world
 from local.claude_double import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
+from playground.adapters import dynamo_items as items
+from playground.domain.account import cross_boundary, open_account, start_plus
 from playground.domain.errors import ModelError
+from tests.conftest import NOW
 from tests.handlers import Handlers
 
 MOST_UNITS = 18
@@ -56,6 +59,30 @@ def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user
         ("session", "put"),
         ("by_owner", "put"),  # the place in the user's list
     }
+
+
+def test_a_boundary_costs_12_units_at_most() -> None:
+    """What docs/operations.md reckons with: the account, its place in the index, and an entry for each change."""
+    account, _ = open_account("7b1c0e9a-1111-4222-8333-944455556666", NOW)
+    account, _ = start_plus(account, entitled_until=None, now=NOW)
+    key = items.account_key("", account.user_id).raw
+    totals = []
+    for _ in range(4):
+        before = {**items.account_item(account), **key}
+        account, entries = cross_boundary(account)
+        costs = written(
+            "account",
+            "update",
+            before,
+            {**items.account_item(account), **key},
+            in_transaction=True,
+            indexes=[Index("by_due", ("due_shard", "due_at"))],
+        )
+        for entry in entries:
+            item = {**items.entry_item(entry), **items.entry_key("", account.user_id, entry.seq).raw}
+            costs += written("entry", "put", None, item, in_transaction=True)
+        totals.append(sum(cost.units for cost in costs))
+    assert totals == [10, 12, 12, 12]
 
 
 def test_run_while_another_is_at_work_writes_no_index(measured: World, user_id: str) -> None:

@@ -5,7 +5,8 @@
     CUSTOMER#<id>     CUSTOMER     } name their user in an attribute and are found by a scan
     EVENT#<id>        EVENT        }
     SESSION#<id>      SESSION TURN# …      the sessions' table; receipts and summaries say which are the user's
-    SHARE#<id>        SHARE VIEW# VOTE#
+    SHARE#<id>        SHARE VIEW# VOTE#    of others: what the user left there is found by a scan, as are reports
+    sessions/…        texts that are too large for an item, in the bucket
 
 For an operator, never on a request's path.
 """
@@ -30,11 +31,13 @@ from playground.adapters.dynamo_store import (
     TransactionRefused,
     Update,
 )
+from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account
 from playground.domain.calendar import iso
 from playground.domain.entries import GENESIS
 from playground.domain.erasure import erased_account, erased_entry, erased_run, opened_again
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.sharing import viewer_of
 
 PAGE = 25
 PAYMENT_KINDS = ("PURCHASE#", "CUSTOMER#", "SUBSCRIPTION")
@@ -44,10 +47,11 @@ PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 class DynamoPerson:
     """What is kept of a user, read page by page."""
 
-    def __init__(self, store: DynamoStore, *, ledger_table: str, sessions_table: str) -> None:
+    def __init__(self, store: DynamoStore, *, ledger_table: str, sessions_table: str, texts: TurnTexts) -> None:
         self._store = store
         self._ledger = ledger_table
         self._sessions = sessions_table
+        self._texts = texts
 
     def books(self, user_id: str, kind: str = "") -> Iterator[RawItem]:
         """Items of the user's own partition whose sort key begins with `kind`."""
@@ -55,11 +59,20 @@ class DynamoPerson:
 
     def elsewhere(self, user_id: str) -> Iterator[RawItem]:
         """Payments, customers and events of the payment provider that name the user. A scan of the whole table."""
-        return self._naming(self._ledger, "user_id", user_id)
+        return self._scan(self._ledger, "user_id = :user", {":user": {"S": user_id}})
+
+    def left_behind(self, user_id: str) -> Iterator[RawItem]:
+        """What the user left at conversations of others: views, votes and reports. A scan of the whole table."""
+        kinds = {":view": {"S": "VIEW#"}, ":vote": {"S": "VOTE#"}, ":report": {"S": f"REPORT#{user_id}"}}
+        condition = "begins_with(sk, :view) OR begins_with(sk, :vote) OR sk = :report"
+        for raw in self._scan(self._sessions, condition, kinds):
+            share_id, (kind, _, who) = raw["pk"]["S"].removeprefix("SHARE#"), raw["sk"]["S"].partition("#")
+            if kind == "REPORT" or who == viewer_of(share_id, user_id):
+                yield raw
 
     def sessions(self, user_id: str, *others: str) -> Iterator[str]:
-        """Ids of the user's conversations: those that receipts (of `others`, too) name, and those that name the user,
-        for one may have no receipt. A scan of the whole table."""
+        """Ids of the user's conversations: those that receipts (of `others`, too) name, and those in the index of
+        owners, for a copy of somebody's conversation has no receipt."""
         seen: set[str] = set()
         for name in (user_id, *others):
             for raw in self.books(name, "RUN#"):
@@ -68,11 +81,28 @@ class DynamoPerson:
                     seen.add(session_id)
                     if self._is_of(session_id, user_id):
                         yield session_id
-        for raw in self._naming(self._sessions, "user_id", user_id):
-            session_id = raw["pk"]["S"].removeprefix("SESSION#")
-            if raw["sk"]["S"] == "SESSION" and session_id not in seen:
+        for session_id in self._owned(user_id):
+            if session_id not in seen:
                 seen.add(session_id)
                 yield session_id
+
+    def _owned(self, user_id: str) -> Iterator[str]:
+        after: Mapping[str, Any] | None = None
+        while True:
+            found, after = self._store.query_index(
+                self._sessions,
+                "by_owner",
+                hash_name="user_id",
+                hash_value=user_id,
+                range_name="listed_at",
+                last="~",
+                after=after,
+                limit=PAGE,
+            )
+            for raw in found:
+                yield raw["pk"]["S"].removeprefix("SESSION#")
+            if after is None:
+                return
 
     def _is_of(self, session_id: str, user_id: str) -> bool:
         raw = self._store.get(items.session_key(self._sessions, session_id))
@@ -86,6 +116,11 @@ class DynamoPerson:
                     yield from self._partition(self._sessions, f"SHARE#{share_id}", "")
             yield raw
 
+    def texts_of(self, turn: RawItem) -> Mapping[str, str]:
+        """The texts of a turn that are not in its item."""
+        kept = items.kept_of(turn)
+        return self._texts.get(kept) if kept is not None else {}
+
     def _partition(self, table: str, pk: str, kind: str) -> Iterator[RawItem]:
         arguments: dict[str, Any] = {}
         while True:
@@ -97,12 +132,11 @@ class DynamoPerson:
                 return
             arguments["ExclusiveStartKey"] = Key(table, pk, stopped).raw
 
-    def _naming(self, table: str, attribute: str, user_id: str) -> Iterator[RawItem]:
+    def _scan(self, table: str, condition: str, values: Mapping[str, Any]) -> Iterator[RawItem]:
         arguments: dict[str, Any] = {
             "TableName": table,
-            "FilterExpression": "#name = :user",
-            "ExpressionAttributeNames": {"#name": attribute},
-            "ExpressionAttributeValues": {":user": {"S": user_id}},
+            "FilterExpression": condition,
+            "ExpressionAttributeValues": values,
             "ConsistentRead": True,
         }
         while True:
@@ -247,11 +281,19 @@ class DynamoEraser(DynamoPerson):
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
         deleted = 0
         for session_id in list(self.sessions(user_id, pseudonym)):
-            everything = [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.conversation(session_id)]
-            # The summary last: it is what leads to the rest.
-            everything.sort(key=lambda key: key.sk == "SESSION")
+            everything = []
+            for raw in self.conversation(session_id):
+                kept = items.kept_of(raw)
+                if kept is not None:
+                    self._texts.delete(kept)  # before the item that names it
+                everything.append(Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]))
+            # Shares first, so that no link leads here any more; the summary last: it is what leads to the rest.
+            everything.sort(key=lambda key: (key.sk == "SESSION", key.sk != "SHARE"))
             self._store.delete_all(everything)
             deleted += 1
+        self._store.delete_all(
+            [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.left_behind(user_id)]
+        )
         return deleted
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from playground.domain.account import Account
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
+from playground.domain.erasure import is_pseudonym
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, book_purchase
 from playground.domain.pricing import PriceTable
@@ -111,7 +112,10 @@ class ApplyPayment:
         payment = told.payment
         if purchase.live is not self._live:
             return "live_mode"
-        if payment.purchase_id not in (None, purchase.purchase_id) or payment.user_id not in (None, purchase.user_id):
+        if payment.purchase_id not in (None, purchase.purchase_id):
+            return "pointer"
+        # The provider still names somebody who was erased since; our own pointer led to the right purchase.
+        if payment.user_id not in (None, purchase.user_id) and not is_pseudonym(purchase.user_id):
             return "pointer"
         if purchase.payment_id not in (None, payment.payment_id):
             return "payment"

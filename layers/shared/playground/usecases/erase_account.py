@@ -61,7 +61,7 @@ class Eraser(Protocol):
         ...
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
-        """Delete conversations and what was shared of them."""
+        """Delete conversations with what was shared of them, and what was left at those of others."""
         ...
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:
