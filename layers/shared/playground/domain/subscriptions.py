@@ -42,9 +42,17 @@ class Described:
     event_id: str
 
     @property
-    def rank(self) -> tuple[datetime, str, bool, datetime, str]:
-        """Of two descriptions the higher one is true: the later subscription, one that is over, the later event."""
-        return self.started_at, self.subscription_id, self.ended_at is not None, self.occurred_at, self.event_id
+    def rank(self) -> tuple[datetime, str, bool, bool, datetime, str]:
+        """Of two descriptions the higher one is true: the later subscription, one that is over, one that has come
+        beyond its first payment (both often happen within a second, which is all that events say of their time), the
+        later event."""
+        begun = self.status != "incomplete"
+        return self.started_at, self.subscription_id, self.ended_at is not None, begun, self.occurred_at, self.event_id
+
+    def answered_after(self, known: "Described") -> "Described":
+        """An answer of the provider as of now, by the provider's time only: it is newer than what was `known` when it
+        was asked for, and older than whatever is told later."""
+        return replace(self, occurred_at=known.occurred_at, event_id=f"{known.event_id}~")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +119,7 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     its credits would be over. A period that has not begun is granted at its boundary. `ended_at`: the subscription is
     over since then, so the credits that its end removes are not given.
     """
+    before = account
     began: tuple[Entry, ...] = ()
     if account.subscription_id != paid.subscription_id:
         if account.subscription_id is not None and account.anchor is not None and paid.started_at < account.anchor:
@@ -138,7 +147,8 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     if ended_at is not None:
         account, removed = end_plus(account, ended_at=ended_at, now=now)
         granted += removed
-    return account, began + granted
+    entries = began + granted
+    return (account, entries) if entries or account != before else None
 
 
 def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
@@ -192,4 +202,4 @@ def _begin(account: Account, paid: PaidPeriod, now: datetime) -> Change:
 
 def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:
     """`periods` with `number`, as far as they can still matter."""
-    return tuple(sorted({*(period for period in periods if period >= present - 1), number}))
+    return tuple(sorted(period for period in {*periods, number} if period >= present - 1))
