@@ -265,7 +265,7 @@ MUTANTS = (
     mutant(
         "nobody passes those who died in line",
         LEDGER,
-        "stuck = stuck + 1 if account.version == seen.version else 0",
+        "stuck = stuck + pause if account.version == seen.version else 0.0",
         "waited = 0.0",
         RACES,
     ),

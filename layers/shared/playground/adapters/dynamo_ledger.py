@@ -55,7 +55,7 @@ from playground.ports import (
 MOST_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
 ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
 LONGEST_WAIT = 3.0  # s in line
-MOST_PATIENCE = 6  # looks at an account in which nobody goes on
+LONGEST_STANDSTILL = 0.25  # s in line in which nobody goes on: who is in front is dead, or gave up
 LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
 
 
@@ -243,16 +243,16 @@ class DynamoLedger:
             return account
         if account.holds[hold.run_id].ticket is None:
             account = self._take_number(account.user_id, hold)
-        waited, stuck = 0.0, 0
-        while waited < LONGEST_WAIT and stuck < MOST_PATIENCE and _holds(account, hold):
+        waited = stuck = 0.0
+        while waited < LONGEST_WAIT and stuck < LONGEST_STANDSTILL and _holds(account, hold):
             ours = account.holds[hold.run_id].ticket or 0
             before = sum(ticket < ours for ticket in _tickets(account))
             if not before:
                 break
-            pause = (before - 0.5) * ONE_SETTLEMENT
+            pause = min((before - 0.5) * ONE_SETTLEMENT, LONGEST_STANDSTILL)
             self._store.backoff.sleep(pause)
             waited, seen, account = waited + pause, account, self._reread(account.user_id)
-            stuck = stuck + 1 if account.version == seen.version else 0
+            stuck = stuck + pause if account.version == seen.version else 0.0
         return account
 
     def _take_number(self, user_id: str, hold: Hold) -> Account:
