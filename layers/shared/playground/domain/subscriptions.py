@@ -130,6 +130,7 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     its credits would be over. A period that has not begun is granted at its boundary. `ended_at`: the subscription is
     over since then, so the credits that its end removes are not given.
     """
+    before = account
     began: tuple[Entry, ...] = ()
     if account.subscription_id != paid.subscription_id:
         if account.subscription_id is not None and account.anchor is not None and paid.started_at < account.anchor:
@@ -157,7 +158,8 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     if ended_at is not None:
         account, removed = end_plus(account, ended_at=ended_at, now=now)
         granted += removed
-    return account, began + granted
+    entries = began + granted
+    return (account, entries) if entries or account != before else None
 
 
 def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
@@ -211,4 +213,4 @@ def _begin(account: Account, paid: PaidPeriod, now: datetime) -> Change:
 
 def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:
     """`periods` with `number`, as far as they can still matter."""
-    return tuple(sorted({*(period for period in periods if period >= present - 1), number}))
+    return tuple(sorted(period for period in {*periods, number} if period >= present - 1))

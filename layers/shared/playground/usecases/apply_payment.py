@@ -102,9 +102,6 @@ class ApplyPayment:
         purchase = self._records.purchase(user_id, purchase_id)
         if purchase is None:
             return self._quarantine(event, None, purchase_id, "unknown_purchase")
-        reason = self._mismatch(purchase, told)
-        if reason is not None:
-            return self._quarantine(event, user_id, purchase_id, reason)
         return self._book_purchase(event, purchase, told)
 
     def _mismatch(self, purchase: Purchase, told: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> str | None:
@@ -140,12 +137,16 @@ class ApplyPayment:
     ) -> Applied:
         written: tuple[Entry, ...] = ()
         applied = False
+        differs: str | None = None
         now = instant(self._clock())
 
         def book(account: Account) -> Booking | None:
-            nonlocal written, applied
+            nonlocal written, applied, differs
             before = self._records.purchase(seen.user_id, seen.purchase_id)
             assert before is not None, "purchases are never deleted"
+            differs = self._mismatch(before, told)  # another payment of this purchase may have been faster
+            if differs is not None:
+                return None
             after = _with(before, told, event.occurred_at)
             after, (changed, written) = book_purchase(account, after, now=now)
             applied = after != before
@@ -154,6 +155,8 @@ class ApplyPayment:
             return Booking(changed, written, [after, self._record(event, seen.user_id, seen.purchase_id)])
 
         self._ledger.book(seen.user_id, book, now=now)
+        if differs is not None:
+            return self._quarantine(event, seen.user_id, seen.purchase_id, differs)
         return Applied(
             outcome=Outcome.APPLIED if applied else Outcome.NOTHING_NEW,
             user_id=seen.user_id,

@@ -4,6 +4,7 @@ Our own row comes first, so that whatever becomes of the request, the webhook fi
 moves a credit: only what the provider tells does.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -209,7 +210,7 @@ class ManageSubscription:
                 currency=self._prices.currency.lower(),
                 success_url=success,
                 cancel_url=cancel,
-                key=f"checkout:{mode}:{user_id}:{subscription.checkouts}",
+                key=f"checkout:{mode}:{user_id}:{subscription.checkouts}:{_digest(success, cancel)}",
             )
             opened = replace(
                 subscription,
@@ -246,9 +247,10 @@ class ManageSubscription:
         if described is None or not _alive(described):
             raise SubscriptionNotFoundError
         if described.cancel_at_period_end is not cancel:
-            described = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
-            if described is None:
+            answer = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
+            if answer is None:
                 raise SubscriptionNotFoundError
+            described = answer.just_after(described)
         for _ in range(MOST_TRIES):
             subscription = self._records.subscription(user_id)
             told = subscription.told(described.just_after(subscription.described))
@@ -263,6 +265,11 @@ class ManageSubscription:
         if not url.startswith(self._frontend_url + "/") or any(character in url for character in "\\\r\n\t "):
             raise InvalidRequestError(field, f"must begin with {self._frontend_url}/")
         return url
+
+
+def _digest(*texts: str) -> str:
+    """A key of the provider stands for one request: the same one with other addresses is another."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _alive(described: Described | None) -> bool:

@@ -1,0 +1,18 @@
+"""A shop for the tests of payments."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.stripe_double import StripeDouble
+from playground.adapters.dynamo_ledger import DynamoLedger
+from tests.handlers import Handlers
+from tests.kit.shop import Shop
+
+
+@pytest.fixture
+def shop(handlers: Handlers, ledger: DynamoLedger, stripe_double: StripeDouble, user_id: str) -> Iterator[Shop]:
+    shop = Shop(handlers, ledger, stripe_double, user_id)
+    shop.new_events()
+    yield shop
+    assert shop.account.available >= 0

@@ -1,0 +1,349 @@
+"""PRPM+ paid through a subscription: through the handlers where it is about now, through the use cases on Stripe's
+clock where months pass. Stripe's own package is on both ends."""
+
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pytest
+
+from local.stripe_double import StripeDouble
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_store import DynamoStore
+from playground.domain.account import Plan, start_plus
+from playground.domain.calendar import boundary
+from playground.usecases.apply_payment import Outcome
+from tests.fakes import InMemoryLedger
+from tests.handlers import Handlers
+from tests.kit.billing import DECLINED_LATER, Billing, stripe_in_process
+from tests.kit.shop import Shop
+from tests.support import LEDGER_TABLE
+
+START = 1_801_353_600  # 31 January 2027, 00:00 UTC
+MONTH = 31  # days: from any day beyond the next boundary
+HOURS = 3 * 3600  # s: a renewal is charged an hour after the boundary
+
+
+# --- now, through the handlers ----------------------------------------------------------------------------------------
+
+
+def subscribed(shop: Shop) -> str:
+    """The id of a subscription that was paid for on the page that `subscribe` answered."""
+    answer = shop.call("POST", "/playground/subscribe", {})
+    assert answer.status == 200, answer.body
+    session = next(
+        each["id"]
+        for each in reversed(shop.double.account.world.all("checkout.session"))
+        if each["url"] == answer.body["url"]
+    )
+    paid = shop.double.control("checkout", session=session)
+    assert {*shop.deliver()} == {200}
+    return str(paid["subscription"])
+
+
+def test_subscribing_is_a_page_of_stripe_and_the_same_one_again(shop: Shop) -> None:
+    first = shop.call("POST", "/playground/subscribe", {})
+    again = shop.call("POST", "/playground/subscribe", {})
+
+    assert first.status == again.status == 200
+    assert first.body["url"] == again.body["url"]
+    assert first.body["url"].startswith(shop.double.url)
+    assert shop.call("GET", "/playground/subscription").body["is_active"] is False
+    assert shop.history() == [("signup", 5)]
+
+
+def test_paying_starts_the_plan_at_the_beginning_of_the_subscription(shop: Shop) -> None:
+    subscription_id = subscribed(shop)
+
+    account = shop.account
+    there = shop.double.account.world.objects[subscription_id]
+    item = there["items"]["data"][0]
+    assert (account.plan, account.buckets.monthly, account.buckets.purchased) == (Plan.PLUS, 200, 5)
+    assert account.anchor is not None
+    assert account.anchor.timestamp() == there["start_date"]
+    assert account.due_at is not None
+    assert account.due_at.timestamp() == item["current_period_end"]
+    state = shop.call("GET", "/playground/subscription").body
+    assert (state["is_active"], state["status"], state["cancel_at_period_end"]) == (True, "active", False)
+    assert datetime.fromisoformat(state["current_period_end"]).timestamp() == item["current_period_end"]
+    monthly = shop.call("GET", "/playground/credits").body["monthly"]
+    assert (monthly["allocated"], monthly["remaining"]) == (200, 200)
+
+
+def test_a_second_subscription_is_refused(shop: Shop) -> None:
+    subscribed(shop)
+    answer = shop.call("POST", "/playground/subscribe", {})
+    assert (answer.status, answer.body["error"]) == (409, "already_subscribed")
+
+
+@pytest.mark.parametrize("field", ["success_url", "cancel_url"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://evil.test/", "{own}.evil.test/", "{own}@evil.test/", "{own}", "//evil.test/", "javascript:alert(1)"],
+)
+def test_nobody_is_sent_from_the_pay_page_to_a_stranger(shop: Shop, field: str, url: str) -> None:
+    own = shop.handlers.description.parameters["FrontendUrl"]
+    answer = shop.call("POST", "/playground/subscribe", {field: url.format(own=own)})
+    assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", field)
+
+
+def test_cancel_and_resume_are_said_at_once_and_move_no_credits(shop: Shop) -> None:
+    """As often as wanted: the first version of this refilled the month each time."""
+    subscribed(shop)
+    assert shop.handlers.file("run/ok", user_id=shop.user_id).status == 200
+    before = shop.history()
+
+    for _ in range(2):
+        ending = shop.call("POST", "/playground/subscription/cancel").body
+        assert (ending["is_active"], ending["cancel_at_period_end"]) == (True, True)
+        assert shop.call("POST", "/playground/subscription/cancel").body == ending
+        going_on = shop.call("POST", "/playground/subscription/resume").body
+        assert (going_on["is_active"], going_on["cancel_at_period_end"]) == (True, False)
+    events = shop.new_events()
+    for event in [*events, *reversed(events)]:
+        assert shop.send(event).status == 200
+
+    assert shop.history() == before
+    assert shop.account.buckets.monthly == 199
+
+
+def test_an_immediate_end_takes_what_is_unused_of_the_month(shop: Shop) -> None:
+    subscription_id = subscribed(shop)
+    shop.handlers.file("run/ok", user_id=shop.user_id)
+    stripe_in_process(shop.double, "sk_test_handlers").client.v1.subscriptions.cancel(subscription_id)
+    shop.deliver()
+
+    assert shop.history()[-1] == ("expire", -199)
+    account = shop.account
+    assert (account.plan, account.balance, account.due_at) == (Plan.FREE, 5, None)
+    assert shop.call("GET", "/playground/subscription").body["is_active"] is False
+    gone = shop.call("POST", "/playground/subscription/resume")
+    assert (gone.status, gone.body["error"]) == (404, "subscription_not_found")
+    assert shop.call("POST", "/playground/subscribe", {}).status == 200
+
+
+def test_the_portal_is_for_who_has_paid(shop: Shop) -> None:
+    stranger = shop.call("POST", "/playground/subscription/portal")
+    assert (stranger.status, stranger.body["error"]) == (404, "subscription_not_found")
+
+    subscribed(shop)
+    portal = shop.call("POST", "/playground/subscription/portal")
+    assert portal.status == 200
+    assert portal.body["url"].startswith(shop.double.url)
+
+
+def test_a_plan_that_an_operator_set_is_shown_as_granted(shop: Shop, handlers: Handlers) -> None:
+    now = shop.account.created_at
+    shop.ledger.change(
+        shop.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="plan", now=now
+    )
+    state = shop.call("GET", "/playground/subscription").body
+    assert (state["is_active"], state["status"], state["cancel_at_period_end"]) == (True, "granted", False)
+
+
+# --- months, on Stripe's clock ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "engine"])
+def billing(request: pytest.FixtureRequest, user_id: str) -> Iterator[Billing]:
+    double = StripeDouble(base=lambda: START, seed=zlib.crc32(user_id.encode()))  # ids that no other test has
+    payments = stripe_in_process(double)
+    if request.param == "memory":
+        ledger = InMemoryLedger()
+        yield Billing(ledger, ledger.records, double, payments, user_id)
+        return
+    store: DynamoStore = request.getfixturevalue("store")
+    engine_ledger: DynamoLedger = request.getfixturevalue("ledger")
+    yield Billing(engine_ledger, DynamoPayments(store, LEDGER_TABLE), double, payments, user_id)
+
+
+def test_each_month_is_granted_when_it_is_paid_and_boundaries_are_stripes(billing: Billing) -> None:
+    """From 31 January: 28 February, 31 March, 30 April. At the boundary there is nothing, an hour later there is."""
+    subscription_id = billing.subscribe()
+    billing.deliver()
+    assert billing.buckets == (200, 0, 5)
+    for number in range(1, 4):
+        due = billing.account.due_at
+        assert due is not None
+        assert due == boundary(billing.account.anchor or due, number)
+        billing.double.control("advance", to=int(due.timestamp()) + 60)
+        assert billing.buckets == (0, 200, 5)
+        billing.wait(seconds=HOURS)
+        billing.deliver()
+        assert billing.buckets == (200, 200, 5)
+        item = billing.double.account.world.objects[subscription_id]["items"]["data"][0]
+        following = billing.account.due_at
+        assert following is not None
+        assert following.timestamp() == item["current_period_end"]
+    assert billing.grants() == [200] * 4
+
+
+def test_an_invoice_is_granted_once_however_it_is_told(billing: Billing) -> None:
+    billing.subscribe()
+    events = billing.new_events()
+    [paid] = [event for event in events if event["type"] == "invoice.paid"]
+    for event in events:
+        billing.send(event)
+    again = billing.send(paid)
+    other = billing.send({**paid, "id": "evt_of_another_endpoint"})
+
+    assert (again.outcome, other.outcome) == (Outcome.NOTHING_NEW, Outcome.NOTHING_NEW)
+    assert billing.grants() == [200]
+
+    billing.wait(days=MONTH)
+    billing.deliver()
+    late = billing.send({**paid, "id": "evt_a_month_late"})
+    assert late.outcome is Outcome.NOTHING_NEW
+    assert billing.grants() == [200, 200]
+
+
+def test_an_invoice_that_is_told_after_its_period_gives_what_would_be_left(billing: Billing) -> None:
+    """One period late it is rollover; two periods late its credits would be over."""
+    billing.subscribe()
+    events = billing.new_events()
+    [first] = [event for event in events if event["type"] == "invoice.paid"]
+    for event in events:
+        if event is not first:
+            billing.send(event)
+    assert billing.account.plan is Plan.FREE
+    billing.wait(days=MONTH)
+    billing.deliver()
+    assert billing.buckets == (200, 0, 5)
+
+    billing.send(first)
+    assert billing.buckets == (200, 200, 5)
+
+    [second] = [event for event in billing.double.events("invoice.paid") if event is not first][1:]
+    billing.wait(days=2 * MONTH)
+    billing.deliver()
+    before = billing.buckets
+    billing.send(second)
+    billing.send(first)
+    assert billing.buckets == before
+
+
+def test_a_renewal_that_is_not_paid_grants_nothing_and_ends_in_the_end(billing: Billing) -> None:
+    subscription_id = billing.subscribe()
+    billing.deliver()
+    billing.double.control("subscription_card", subscription=subscription_id, card=DECLINED_LATER)
+    billing.wait(days=MONTH)
+    billing.deliver()
+    assert billing.grants() == [200]
+    assert billing.buckets == (0, 200, 5)
+    assert billing.subscriptions.state(billing.user_id).status == "past_due"
+
+    billing.wait(days=20)  # the retries are over
+    billing.deliver()
+    state = billing.subscriptions.state(billing.user_id)
+    assert (state.is_active, state.status) == (False, "canceled")
+    assert billing.account.plan is Plan.FREE
+    assert billing.buckets == (0, 200, 5)
+    billing.wait(days=MONTH)
+    assert billing.buckets == (0, 0, 5)
+
+
+def test_a_renewal_that_is_paid_at_the_second_try_is_granted_then(billing: Billing) -> None:
+    subscription_id = billing.subscribe()
+    billing.double.control("subscription_card", subscription=subscription_id, card=DECLINED_LATER)
+    billing.wait(days=29)
+    billing.deliver()
+    assert billing.buckets == (0, 200, 5)
+
+    billing.double.control("subscription_card", subscription=subscription_id, card="pm_card_visa")
+    billing.wait(days=4)
+    billing.deliver()
+    assert billing.buckets == (200, 200, 5)
+    assert billing.grants() == [200, 200]
+
+
+def test_an_end_with_the_period_leaves_the_month_and_its_rollover(billing: Billing) -> None:
+    billing.subscribe()
+    billing.wait(seconds=5)
+    billing.deliver()
+    billing.subscriptions.cancel(billing.user_id)
+    billing.deliver()
+    assert billing.buckets == (200, 0, 5)
+
+    billing.wait(days=MONTH)
+    billing.deliver()
+    assert billing.subscriptions.state(billing.user_id).is_active is False
+    assert billing.account.plan is Plan.FREE
+    assert billing.buckets == (0, 200, 5)
+    billing.wait(days=MONTH)
+    assert billing.buckets == (0, 0, 5)
+    assert billing.grants() == [200]
+
+
+def test_an_immediate_end_leaves_rollover_and_what_was_bought(billing: Billing) -> None:
+    subscription_id = billing.subscribe()
+    billing.deliver()
+    billing.pay(billing.buy())
+    billing.wait(days=MONTH)
+    billing.deliver()
+    assert billing.buckets == (200, 200, 105)
+
+    billing.payments.client.v1.subscriptions.cancel(subscription_id)
+    billing.deliver()
+    assert billing.buckets == (0, 200, 105)
+    billing.wait(days=MONTH)
+    assert billing.buckets == (0, 0, 105)
+
+
+def test_what_is_stale_does_not_revive_what_is_over(billing: Billing) -> None:
+    subscription_id = billing.subscribe()
+    billing.wait(seconds=5)
+    told = billing.new_events()
+    billing.payments.client.v1.subscriptions.cancel(subscription_id)
+    told += billing.new_events()
+    for event in [*told, *reversed(told), *told[:-1]]:
+        billing.send(event)
+
+    assert billing.account.plan is Plan.FREE
+    assert billing.buckets == (0, 0, 5)
+    assert billing.subscriptions.state(billing.user_id).is_active is False
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_events_of_one_second_come_to_the_same_in_any_order(billing: Billing, seed: int) -> None:
+    """A page that is paid makes created, updated and paid at once; which id is greater means nothing."""
+    billing.subscribe()
+    events = billing.new_events()
+    random.Random(seed).shuffle(events)
+    for event in events:
+        billing.send(event)
+
+    assert billing.subscriptions.state(billing.user_id).status == "active"
+    assert billing.buckets == (200, 0, 5)
+
+
+CHANGED: dict[str, tuple[Callable[[dict[str, object]], None], str]] = {
+    "amount": (lambda invoice: invoice.update(amount_paid=1), "amount"),
+    "currency": (lambda invoice: invoice.update(currency="eur"), "currency"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_an_invoice_of_another_price_is_put_into_quarantine(billing: Billing, name: str) -> None:
+    change, reason = CHANGED[name]
+    billing.subscribe()
+    [paid] = [event for event in billing.new_events() if event["type"] == "invoice.paid"]
+    change(paid["data"]["object"])
+
+    applied = billing.send(paid)
+    assert (applied.outcome, applied.reason) == (Outcome.QUARANTINED, reason)
+    assert billing.buckets == (0, 0, 5)
+
+
+def test_a_plan_that_an_operator_set_gives_way_to_a_paid_one(billing: Billing) -> None:
+    now = billing.clock()
+    billing.ledger.change(
+        billing.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="p", now=now
+    )
+    billing.wait(days=10)
+    billing.subscribe()
+    billing.deliver()
+
+    account = billing.account
+    assert (account.plan, account.anchor, billing.buckets) == (Plan.PLUS, billing.clock(), (200, 0, 5))

@@ -1,0 +1,151 @@
+"""Stripe's stand-in and our use cases in one process and on one clock, without a socket: for lives of many months.
+
+The real `stripe` package speaks to the stand-in through a client that calls it, so the adapter is the real one.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import stripe
+
+from local.stripe_double import StripeDouble
+from playground.adapters.ids import id_maker
+from playground.adapters.stripe_events import read_event
+from playground.adapters.stripe_payments import StripePayments
+from playground.domain.account import Account
+from playground.domain.entries import EntryType
+from playground.ports import Ledger, PaymentRecords
+from playground.usecases.apply_payment import Applied, ApplyPayment
+from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
+from tests.kit.books import PRICES
+from tests.support import all_entries, check_invariants
+
+FRONTEND = "https://playground.test"
+VISA = "pm_card_visa"
+DECLINED_LATER = "pm_card_chargeCustomerFail"  # can be saved, and is declined when it is charged
+
+
+class InProcess(stripe.HTTPClient):
+    """The transport of the stripe package, straight into a stand-in."""
+
+    name = "in process"
+
+    def __init__(self, double: StripeDouble) -> None:
+        super().__init__()
+        self._double = double
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[Any, int, Mapping[str, str]]:
+        parts = urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        body = post_data.encode() if isinstance(post_data, str) else post_data or b""
+        reply = self._double.reply(method.upper(), target, headers or {}, body)
+        if reply.status is None:
+            raise stripe.APIConnectionError("the reply was lost")
+        return reply.body.decode(), reply.status, reply.headers
+
+
+def stripe_in_process(double: StripeDouble, api_key: str = "sk_test_1") -> StripePayments:
+    """The real adapter over a stand-in that need not be listening."""
+    payments = StripePayments(api_key=api_key)
+    payments.client = stripe.StripeClient(api_key, http_client=InProcess(double), max_network_retries=0)
+    return payments
+
+
+class Billing:
+    """One user with a purse, and Stripe. The clock is the stand-in's, unless `at` says when it is for us."""
+
+    def __init__(
+        self, ledger: Ledger, records: PaymentRecords, double: StripeDouble, payments: StripePayments, user_id: str
+    ) -> None:
+        self.ledger = ledger
+        self.records = records
+        self.double = double
+        self.payments = payments
+        self.user_id = user_id
+        self.at: datetime | None = None
+        self._seen = {event["id"] for event in double.events()}
+        self._buys = BuyCredits(
+            records=records,
+            payments=payments,
+            prices=PRICES,
+            live=False,
+            clock=self.clock,
+            new_id=id_maker(self.clock),
+        )
+        self.subscriptions = ManageSubscription(
+            ledger=ledger,
+            records=records,
+            payments=lambda: payments,
+            prices=PRICES,
+            live=False,
+            clock=self.clock,
+            frontend_url=FRONTEND,
+        )
+        self.apply_payment = ApplyPayment(
+            ledger=ledger, records=records, payments=payments, prices=PRICES, live=False, clock=self.clock
+        )
+
+    def clock(self) -> datetime:
+        return self.at or datetime.fromtimestamp(self.double.account.world.now, UTC)
+
+    # --- what the user does -------------------------------------------------------------------------------------------
+
+    def buy(self, pack: str = "small", key: str | None = None) -> Offer:
+        return self._buys(self.user_id, pack, idempotency_key=key)
+
+    def pay(self, offer: Offer, card: str = VISA) -> str:
+        payment = payment_of(offer)
+        self.double.control("pay", payment_intent=payment, card=card)
+        return payment
+
+    def subscribe(self, card: str = VISA) -> str:
+        """The id of a subscription that was begun on Stripe's page."""
+        self.subscriptions.subscribe(self.user_id)
+        checkout = self.records.subscription(self.user_id).checkout_id
+        paid = self.double.control("checkout", session=checkout, card=card)
+        return str(paid["subscription"])
+
+    def wait(self, *, days: int = 0, seconds: int = 0) -> None:
+        self.double.control("advance", seconds=days * 86_400 + seconds)
+
+    # --- what Stripe tells --------------------------------------------------------------------------------------------
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Of this user, that nobody was told yet; oldest first."""
+        events = [event for event in self.double.events() if event["id"] not in self._seen]
+        self._seen |= {event["id"] for event in events}
+        return events
+
+    def send(self, event: Mapping[str, Any]) -> Applied:
+        return self.apply_payment(read_event(json.loads(json.dumps(event))))
+
+    def deliver(self) -> None:
+        for event in self.new_events():
+            self.send(event)
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> Account:
+        account = self.ledger.account(self.user_id, self.clock())
+        check_invariants(account, all_entries(self.ledger, self.user_id))
+        return account
+
+    @property
+    def buckets(self) -> tuple[int, int, int]:
+        buckets = self.account.buckets
+        return buckets.monthly, buckets.rollover, buckets.purchased
+
+    def grants(self) -> list[int]:
+        """What was granted by paid periods, in order."""
+        entries = all_entries(self.ledger, self.user_id)
+        return [entry.amount for entry in entries if entry.type is EntryType.MONTHLY]
+
+
+def payment_of(offer: Offer) -> str:
+    return offer.client_secret.partition("_secret_")[0]

@@ -1,0 +1,205 @@
+"""Paid periods and the end of a subscription: the same credits in whatever order and however late it is told."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from playground.domain.account import Account, Plan, cross_boundary, open_account
+from playground.domain.calendar import boundary
+from playground.domain.entries import Entry
+from playground.domain.subscriptions import (
+    Described,
+    PaidPeriod,
+    Subscription,
+    end_plus,
+    pay_period,
+    period_number,
+)
+from tests.support import check_invariants
+
+START = datetime(2026, 1, 31, 10, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def period(number: int, subscription: str = "sub_1", start: datetime = START) -> PaidPeriod:
+    return PaidPeriod(
+        subscription_id=subscription, period_start=boundary(start, number) if number else start, started_at=start
+    )
+
+
+class Life:
+    """One account, told of payments at times that only grow."""
+
+    def __init__(self) -> None:
+        self.now = START - DAY
+        self.account, entries = open_account("alice", self.now)
+        self.entries: list[Entry] = list(entries)
+        self.ended: dict[str, datetime] = {}
+
+    def at(self, now: datetime) -> "Life":
+        assert now >= self.now
+        self.now = now
+        while self.account.is_due(now):
+            self._keep(cross_boundary(self.account))
+        return self
+
+    def pay(self, paid: PaidPeriod) -> "Life":
+        change = pay_period(self.account, paid, ended_at=self.ended.get(paid.subscription_id), now=self.now)
+        if change is not None:
+            self._keep(change)
+        return self
+
+    def end(self, at: datetime, subscription: str = "sub_1") -> "Life":
+        self.ended[subscription] = at
+        if self.account.subscription_id == subscription:
+            self._keep(end_plus(self.account, ended_at=at, now=self.now))
+        return self
+
+    def _keep(self, change: tuple[Account, Sequence[Entry]]) -> None:
+        self.account, entries = change
+        self.entries += entries
+        check_invariants(self.account, self.entries)
+
+    @property
+    def buckets(self) -> tuple[int, int, int]:
+        buckets = self.account.buckets
+        return buckets.monthly, buckets.rollover, buckets.purchased
+
+
+def test_the_first_payment_starts_the_plan_at_the_subscriptions_own_beginning() -> None:
+    life = Life().at(START + DAY).pay(period(0))
+    assert life.buckets == (200, 0, 5)
+    assert (life.account.anchor, life.account.due_at) == (START, datetime(2026, 2, 28, 10, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_period_is_granted_once(times: int) -> None:
+    life = Life().at(START)
+    for _ in range(times):
+        life.pay(period(0))
+    assert life.buckets == (200, 0, 5)
+
+
+def test_a_month_that_is_not_paid_for_has_no_credits_until_it_is() -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1) + timedelta(minutes=1))
+    assert (life.buckets, life.account.allocated, life.account.plan) == ((0, 200, 5), 0, Plan.PLUS)
+
+    life.at(life.now + timedelta(hours=1)).pay(period(1))
+    assert (life.buckets, life.account.allocated) == ((200, 200, 5), 200)
+
+
+def test_a_payment_ahead_of_its_period_is_granted_at_the_boundary() -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1) - timedelta(minutes=5)).pay(period(1))
+    assert life.buckets == (200, 0, 5)
+    assert life.at(boundary(START, 1)).buckets == (200, 200, 5)
+
+
+@pytest.mark.parametrize("months", range(1, 5))
+def test_a_payment_that_comes_months_late_gives_what_would_be_left_of_it(months: int) -> None:
+    on_time = Life().at(START).pay(period(0)).at(boundary(START, months) + DAY)
+    late = Life().at(boundary(START, months) + DAY).pay(period(0))
+    assert late.buckets == on_time.buckets == ((0, 200, 5) if months == 1 else (0, 0, 5))
+
+
+def test_the_end_removes_what_is_unused_of_the_month_and_nothing_else() -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1)).pay(period(1)).at(boundary(START, 1) + DAY)
+    life.end(life.now)
+    assert (life.buckets, life.account.plan) == ((0, 200, 5), Plan.FREE)
+    assert life.at(boundary(START, 2)).buckets == (0, 0, 5)
+    assert life.account.due_at is None
+
+
+def test_nothing_revives_what_is_over() -> None:
+    life = Life().at(START).pay(period(0)).end(START + DAY).at(START + 2 * DAY).pay(period(0))
+    assert life.buckets == (0, 0, 5)
+
+
+def test_a_new_subscription_takes_the_place_of_the_former_one() -> None:
+    second = START + 40 * DAY
+    former = Life().at(START).pay(period(0)).at(second)
+    former.end(second).at(second + DAY).pay(period(0, "sub_2", second))
+    turned = Life().at(START).pay(period(0)).at(second + DAY)
+    turned.pay(period(0, "sub_2", second)).end(second)
+    assert former.buckets == turned.buckets == (200, 200, 5)
+    assert former.account.due_at == turned.account.due_at == boundary(START, 2)  # rollover of the former one
+
+
+def test_every_order_of_late_news_ends_alike() -> None:
+    """Two periods and an end, all told in the third month."""
+    ended = boundary(START, 1) + 5 * DAY
+    news = {
+        "first": lambda life: life.pay(period(0)),
+        "second": lambda life: life.pay(period(1)),
+        "end": lambda life: life.end(ended),
+        "first again": lambda life: life.pay(period(0)),
+    }
+    for months in (1, 2, 3):
+        ends = set()
+        for order in itertools.permutations(news):
+            life = Life().at(boundary(START, months) + 10 * DAY)
+            for name in order:
+                news[name](life)
+            life.at(boundary(START, months) + 11 * DAY)
+            ends.add((life.buckets, life.account.plan, life.account.due_at))
+        in_time = Life().at(START).pay(period(0)).at(boundary(START, 1)).pay(period(1)).at(ended).end(ended)
+        in_time.at(boundary(START, months) + 11 * DAY)
+        assert ends == {(in_time.buckets, in_time.account.plan, in_time.account.due_at)}, months
+
+
+def test_periods_are_numbered_as_boundaries_are() -> None:
+    for number in range(1, 40):
+        at = boundary(START, number)
+        assert period_number(START, at) == number
+        assert period_number(START, at - timedelta(milliseconds=1)) == number - 1
+    assert period_number(START, START - DAY) == 0
+
+
+# --- descriptions -----------------------------------------------------------------------------------------------------
+
+
+def described(
+    status: str, second: int, *, ended: bool = False, name: str = "sub_1", start: datetime = START
+) -> Described:
+    at = start + timedelta(seconds=second)
+    return Described(
+        subscription_id=name,
+        status=status,
+        cancel_at_period_end=False,
+        current_period_end=None,
+        started_at=start,
+        ended_at=at if ended else None,
+        occurred_at=at,
+        event_id=f"evt_{name}_{second}_{status}",
+    )
+
+
+def test_every_order_of_descriptions_ends_with_the_last_one() -> None:
+    told = [
+        described("incomplete", 0),
+        described("active", 0),
+        described("past_due", 5),
+        described("canceled", 7, ended=True),
+        described("active", 9),  # stale: nothing revives it
+    ]
+    for order in itertools.permutations(told):
+        subscription = Subscription(user_id="alice")
+        for each in order:
+            subscription = subscription.told(each)
+        assert subscription.status == "canceled"
+        assert set(subscription.ended) == {"sub_1"}
+
+
+def test_a_former_subscription_does_not_replace_a_later_one() -> None:
+    later = described("active", 0, name="sub_2", start=START + DAY)
+    subscription = Subscription(user_id="alice").told(later).told(described("canceled", 500_000, ended=True))
+    assert (subscription.described, subscription.is_active) == (later, True)
+
+
+def test_two_of_one_second_are_a_tie() -> None:
+    one, two = described("active", 0), described("past_due", 0)
+    assert one.ties_with(two)
+    assert not one.ties_with(described("past_due", 1))
+    assert not one.ties_with(described("canceled", 0, ended=True))
+    assert two.just_after(one).rank > one.rank
