@@ -17,6 +17,7 @@ from local.engine import Engine
 from local.export import everything
 from local.resources import client, create_resources
 from local.template import REGION, Description
+from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -341,6 +342,9 @@ def test_nothing_is_written_to_an_account_that_is_being_erased(own: Mortal, user
         ledger.account(user, LATER)
     with pytest.raises(StoreUnavailableError):
         ledger.place_hold(user, a_hold("run_x", 1, LATER), limit=20, now=LATER)
+    raw = own.get(items.account_key(LEDGER_TABLE, user))
+    assert raw is not None
+    assert raw["holds"] == {"M": {}}  # refused, not placed and then refused
     with pytest.raises(StoreUnavailableError):
         ledger.change(user, lambda account: None, business_key="bonus:x", now=LATER)
     late = grant(stale, 1000, type_=EntryType.BONUS, business_key="x", reason="x", now=LATER)
@@ -349,6 +353,20 @@ def test_nothing_is_written_to_an_account_that_is_being_erased(own: Mortal, user
     erase(own, user, pseudonym(7))
     assert ledger._apply(stale, (late[0], (late[1],))) is None
     check_invariants(ledger.account(user, LATER), all_entries(ledger, user))
+
+
+def test_what_was_worked_out_before_does_not_fit_the_account_that_is_left(own: Mortal) -> None:
+    """Both have one entry and nothing held: only the revision tells them apart."""
+    ledger, user_id = new_ledger(own), f"new-{next(_numbers)}"
+    stale = ledger.account(user_id, LATER)
+    erase(own, user_id, pseudonym(22))
+    left = ledger.account(user_id, LATER)
+    assert (left.version, left.holds) == (stale.version, stale.holds)
+
+    after, entry = grant(stale, 1000, type_=EntryType.BONUS, business_key="x", reason="x", now=LATER)
+
+    assert ledger._apply(stale, (after, (entry,))) is None
+    assert ledger.account(user_id, LATER) == left
 
 
 def kill(store: Mortal, user_id: str, name: str, step: int, *, reply_lost: bool = False) -> None:

@@ -312,8 +312,7 @@ class DynamoEraser(DynamoPerson):
     def delete_books(self, user_id: str) -> None:
         for kind in PERSONAL_KINDS:
             keys = [Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.books(user_id, kind)]
-            # From the end: an entry that is missing among others would look like one that never was.
-            self._store.delete_all(keys[::-1])
+            self._store.delete_all(keys)
         stripped = {
             Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]): {"created_at": raw["created_at"], "version": {"N": "0"}}
             for raw in self.books(user_id, "KEY#")
