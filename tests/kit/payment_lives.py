@@ -126,17 +126,20 @@ class Life:
     # --- what happens -------------------------------------------------------------------------------------------------
 
     def _play(self, steps: int) -> None:
+        if self._with_plan and self.chance.random() < 0.8:
+            self._subscribe()
         for _ in range(steps):
             doings = [self._buy, self._buy, self._refund, self._refund, self._dispute, self._decide, self._wait]
             if self._with_plan:
-                doings += [self._subscribe, self._subscribe, self._months, self._toggle, self._end]
+                doings += [self._subscribe, self._months, self._months, self._months, self._toggle, self._end]
             else:
                 doings += [self._spend, self._spend, self._dispute, self._decide]
             self.chance.choice(doings)()
             self._note()
             self.double.control("advance", seconds=self.chance.randint(1, 3000))
             self._note()
-        self.double.control("advance", seconds=20 * DAY if self._with_plan else 3 * 3600)  # retries, slow refunds
+        rest = self.chance.choice((3 * 3600, 3 * 3600, 20 * DAY)) if self._with_plan else 3 * 3600
+        self.double.control("advance", seconds=rest)  # slow refunds; retries
         self._note()
 
     def _note(self) -> None:

@@ -96,15 +96,16 @@ class Reconcile:
     def __call__(
         self,
         *,
+        at: datetime | None = None,
         window: timedelta | None = WINDOW,
         everything: bool = False,
         after: str | None = None,
         time_is_up: Callable[[], bool] = lambda: False,
     ) -> Reconciled:
-        """Compare what the provider made in `window` (None: ever), and with `everything` all purchases and quarantined
+        """Compare what the provider made in `window` before `at` or now (None: ever), and with `everything` all purchases and quarantined
         events that we have. `after` is that of an earlier call whose time was up."""
         now = instant(self._clock())
-        since = now - window if window is not None else None
+        since = (at or now) - window if window is not None else None
         parts = [*Listed, *([RECORDS] if everything else [])]
         part, _, place = (after or parts[0]).partition(":")
         if part not in parts:
