@@ -20,9 +20,8 @@ grant plan: export REASON_ = $(value REASON)
 grant plan: export BY_ = $(value BY)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check build deploy token invoke demo pay import openapi audit grant plan export erase moderate \
-	sweep-texts bench bench-reset crash-matrix \
-	mutants soak clean clean-state
+.PHONY: help run test check build deploy token invoke demo pay import openapi audit reconcile grant plan export \
+	erase moderate sweep-texts bench bench-reset crash-matrix mutants soak soak-payments clean clean-state
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +75,10 @@ audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.audit $(if $(ALL),--all,'$(USER)')
 
+reconcile: ## compare what Stripe has with what we have (ALL=1 for everything, CLOSE=id when a person has dealt with it)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m local.reconcile $(if $(ALL),--all) $(if $(CLOSE),--close '$(CLOSE)')
+
 moderate: ## decide about shared conversations that were reported (DO=list, or DO=show|hide|restore|remove SHARE=id)
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m local.moderate '$(or $(DO),list)' $(if $(SHARE),'$(SHARE)')
@@ -119,6 +122,10 @@ mutants: ## plant known bugs in copies of the code and see the tests catch them
 soak: ## random workloads with random seeds (MINUTES=10)
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
+
+soak-payments: ## lives of payments told in any order, with new seeds (LIVES=10000)
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m tests.soak_payments --lives $(or $(LIVES),10000) $(ARGS)
 
 openapi: ## write the description of the API
 	$(call bootstrap,dev)

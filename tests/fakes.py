@@ -405,6 +405,14 @@ class InMemoryPayments:
     def user_of(self, customer_id: str) -> str | None:
         return self._customers.get(customer_id)
 
+    def event(self, event_id: str) -> PaymentEvent | None:
+        return self.events.get(event_id)
+
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+        with self._lock:
+            purchases = [record for record in self._records.values() if isinstance(record, Purchase)]
+            return [*purchases, *(event for event in self.events.values() if event.quarantined is not None)], None
+
     def keep(self, *records: Record) -> bool:
         with self._lock:
             if not all(self._fits(record) for record in records):

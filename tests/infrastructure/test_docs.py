@@ -42,6 +42,7 @@ def test_every_setting_is_in_the_table() -> None:
             settings.EstimateSettings,
             settings.CreditsPaymentsSettings,
             settings.WebhookSettings,
+            settings.ReconcileSettings,
             settings.SessionsSettings,
             settings.CatalogSettings,
         )

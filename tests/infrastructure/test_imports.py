@@ -26,8 +26,9 @@ NEEDS_ANTHROPIC = {
     "reset": False,
     "webhook": False,
     "notices": False,
+    "reconcile": False,
 }
-NEEDS_STRIPE = {"webhook"}  # credits loads it when somebody wants to pay
+NEEDS_STRIPE = {"webhook", "reconcile"}  # credits loads it when somebody wants to pay
 NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}
 REPORT = """
 import importlib, json, sys

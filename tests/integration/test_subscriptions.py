@@ -291,9 +291,12 @@ def test_an_immediate_end_leaves_rollover_and_what_was_bought(billing: Billing) 
     assert billing.buckets == (0, 0, 105)
 
 
-def test_what_is_stale_does_not_revive_what_is_over(billing: Billing) -> None:
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_what_is_stale_does_not_revive_what_is_over(billing: Billing, seconds: int, number: int) -> None:
+    """Also if it began and ended within one second, whatever the ids of its events are."""
     subscription_id = billing.subscribe()
-    billing.wait(seconds=5)
+    billing.wait(seconds=seconds)
     told = billing.new_events()
     billing.payments.client.v1.subscriptions.cancel(subscription_id)
     told += billing.new_events()

@@ -7,6 +7,11 @@ ITEMS = "layers/shared/playground/adapters/dynamo_items.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
+PURCHASES = "layers/shared/playground/domain/payments.py"
+SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
+APPLY = "layers/shared/playground/usecases/apply_payment.py"
+EVENTS = "layers/shared/playground/adapters/stripe_events.py"
+RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
@@ -17,6 +22,10 @@ MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
 RUNS = "tests/unit/test_run_prompt.py"
 UNIT = "tests/unit/test_account.py"
+DISORDER = "tests/property/test_payment_disorder.py"
+PAYMENTS = "tests/integration/test_payments.py"
+PLANS = "tests/integration/test_subscriptions.py"
+COMPARED = "tests/unit/test_reconcile.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -305,8 +314,8 @@ MUTANTS = (
     mutant(
         "a plan that is over is granted again",
         ACCOUNT,
-        "entitled = account.entitled_until is None or account.entitled_until > at",
-        "entitled = account.entitled_until is None or account.entitled_until >= at",
+        "return account.entitled_until is None or account.entitled_until > at",
+        "return account.entitled_until is None or account.entitled_until >= at",
         UNIT,
         PROPERTIES,
         MACHINE,
@@ -314,8 +323,8 @@ MUTANTS = (
     mutant(
         "rollover of a plan that is over stays for ever",
         ACCOUNT,
-        "more = entitled or account.buckets.rollover > 0",
-        "more = entitled",
+        "more = entitled or unpaid or account.buckets.rollover > 0",
+        "more = entitled or unpaid",
         UNIT,
         PROPERTIES,
         MACHINE,
@@ -343,5 +352,146 @@ MUTANTS = (
         "if False else None",
         RUNS,
         FAULTS,
+    ),
+    # --- payments -----------------------------------------------------------------------------------------------------
+    mutant(
+        "payments: granted by every event that says paid",
+        PURCHASES,
+        "if not purchase.granted:",
+        "if True:",
+        DISORDER,
+    ),
+    mutant(
+        "payments: the last state counts, not the highest",
+        PURCHASES,
+        "if _STATES.index(state) <= _STATES.index(self.state):",
+        "if state is self.state:",
+        DISORDER,
+    ),
+    mutant(
+        "payments: the last stage of a claim counts, not the highest",
+        PURCHASES,
+        "max(self.stage, other.stage)",
+        "self.stage",
+        DISORDER,
+    ),
+    mutant(
+        "payments: a sum of refunds is added to the others",
+        PURCHASES,
+        "max(good, self.refunded - failed)",
+        "good + self.refunded",
+        DISORDER,
+    ),
+    mutant(
+        "payments: a refund that failed is still taken",
+        PURCHASES,
+        "return self.stage is not Stage.GIVEN_BACK",
+        "return True",
+        DISORDER,
+    ),
+    mutant(
+        "payments: parts of a refund are rounded down",
+        PURCHASES,
+        "return -(-self.credits * cents // self.amount)",
+        "return self.credits * cents // self.amount",
+        DISORDER,
+    ),
+    mutant(
+        "payments: what was spent by then is forgotten",
+        PURCHASES,
+        "account = replace(account, debt=account.debt + missing)",
+        "pass",
+        DISORDER,
+    ),
+    mutant(
+        "payments: debt is never paid",
+        PURCHASES,
+        "repaid = min(account.debt, account.buckets.purchased, account.available)",
+        "repaid = 0",
+        DISORDER,
+    ),
+    mutant(
+        "payments: what is refunded and disputed is taken twice",
+        PURCHASES,
+        "return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds",
+        "return self._due(self.amount_disputed)",
+        DISORDER,
+    ),
+    mutant(
+        "payments: a period is granted by every invoice",
+        SUBSCRIPTIONS,
+        "if number in account.paid_periods:\n        return None",
+        "pass",
+        DISORDER,
+    ),
+    mutant(
+        "payments: a late month is lost",
+        SUBSCRIPTIONS,
+        "elif number == present - 1 and not over:",
+        "elif False:",
+        DISORDER,
+    ),
+    mutant(
+        "payments: a month is granted after its end",
+        SUBSCRIPTIONS,
+        "if number == present and not over:",
+        "if number == present:",
+        DISORDER,
+    ),
+    mutant(
+        "payments: an end keeps the month",
+        SUBSCRIPTIONS,
+        "monthly = min(buckets.monthly, account.available)\n    rollover",
+        "monthly = 0\n    rollover",
+        DISORDER,
+    ),
+    mutant(
+        "payments: what is over can be revived",
+        SUBSCRIPTIONS,
+        "self.ended_at is not None, begun",
+        "begun",
+        DISORDER,
+    ),
+    mutant(
+        "payments: created after paid in one second",
+        SUBSCRIPTIONS,
+        'begun = self.status != "incomplete"',
+        "begun = True",
+        PLANS,
+    ),
+    mutant(
+        "payments: the amount is believed",
+        APPLY,
+        "if payment.amount is not None and payment.amount != purchase.amount:",
+        "if False:",
+        PAYMENTS,
+    ),
+    mutant(
+        "payments: the pointer is believed",
+        APPLY,
+        "if payment.purchase_id not in (None, purchase.purchase_id) or payment.user_id not in (None, purchase.user_id):",
+        "if False:",
+        PAYMENTS,
+    ),
+    mutant(
+        "payments: deliveries of the future are believed",
+        EVENTS,
+        "if abs(now.timestamp() - stamp) > TOLERANCE:",
+        "if now.timestamp() - stamp > TOLERANCE:",
+        PAYMENTS,
+    ),
+    mutant(
+        "payments: what is granted and not paid is not told",
+        RECONCILE,
+        "if purchase.granted and not paid:",
+        "if False:",
+        COMPARED,
+    ),
+    mutant(
+        "payments: an event that is dealt with is told for ever",
+        RECONCILE,
+        "elif record.resolved_at is None and",
+        "elif",
+        COMPARED,
     ),
 )

@@ -10,6 +10,7 @@ from playground.domain.errors import CorruptLedgerError, PlaygroundError
 from playground.domain.provider import ProviderEvent
 from playground.domain.runs import Run, RunStatus
 from playground.usecases.apply_payment import Applied, Outcome
+from playground.usecases.reconcile import Reconciled
 
 logger = Logger()
 metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
@@ -28,6 +29,8 @@ class Metric(StrEnum):
     SWEEP_FAILED = "SweepFailed"
     PAYMENT_APPLIED = "PaymentApplied"
     PAYMENT_QUARANTINED = "PaymentQuarantined"
+    RECONCILE_REPAIRED = "ReconcileRepaired"
+    RECONCILE_DIFFERENCES = "ReconcileDifferences"
     DELIVERY_REFUSED = "DeliveryRefused"
     CREDITS_BOUGHT = "CreditsBought"
     CREDITS_TAKEN_BACK = "CreditsTakenBack"
@@ -69,6 +72,30 @@ def report_payment(event: ProviderEvent, applied: Applied) -> None:
         subject=applied.subject,
         reason=applied.reason,
         amounts=[entry.amount for entry in applied.entries],
+    )
+
+
+def report_reconciled(reconciled: Reconciled) -> None:
+    """A line for each difference, and one for all; being stopped before the end counts as a difference."""
+    count(Metric.RECONCILE_REPAIRED, len(reconciled.repaired))
+    count(Metric.RECONCILE_DIFFERENCES, reconciled.found + (reconciled.after is not None))
+    for difference in reconciled.differences:
+        logger.error(
+            "payments differ",
+            cause=difference.cause.value,
+            subject=difference.subject,
+            user_id=difference.user_id,
+            purchase_id=difference.purchase_id,
+            detail=difference.detail,
+        )
+    log = logger.error if reconciled.after is not None else logger.info
+    log(
+        "payments reconciled",
+        looked_at=reconciled.looked_at,
+        repaired=list(reconciled.repaired),
+        differences=reconciled.found,
+        foreign=reconciled.foreign,
+        after=reconciled.after,
     )
 
 

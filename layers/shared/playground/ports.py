@@ -13,7 +13,7 @@ from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage
-from playground.domain.provider import Payment
+from playground.domain.provider import Listed, Payment, Stated, Statement
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
@@ -182,6 +182,15 @@ class PaymentRecords(Protocol):
     def customer(self, user_id: str, *, live: bool) -> Customer | None: ...
 
     def user_of(self, customer_id: str) -> str | None: ...
+
+    def event(self, event_id: str) -> PaymentEvent | None:
+        """One that had an effect, or is in quarantine."""
+        ...
+
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+        """Some of all purchases and of all events in quarantine, after a place; and the place of the next page, if any.
+        Reads everything that is stored: nothing for a request."""
+        ...
 
     def keep(self, *records: Record) -> bool:
         """Write records that move no credits, all or none. False, and no change, if one has moved since it was read."""
@@ -493,6 +502,19 @@ class Payments(Protocol):
 
     def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
         """The subscription afterwards; None if there is no such, or it is over."""
+        ...
+
+    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
+        """A page of what was made since then, newest first, after the object `after`; and the `after` of the next page,
+        if any."""
+        ...
+
+    def stated_subscription(self, subscription_id: str) -> Stated | None: ...
+
+    def statement(self, payment_id: str) -> Statement | None: ...
+
+    def is_of_invoice(self, payment_id: str) -> bool:
+        """Whether the payment is that of an invoice, and so of a subscription."""
         ...
 
     def create_portal(self, *, customer_id: str, return_url: str) -> str:

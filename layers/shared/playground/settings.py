@@ -76,6 +76,10 @@ class WebhookSettings(ApiSettings, MoneySettings, StripeSettings):
     pass
 
 
+class ReconcileSettings(MoneySettings, StripeSettings):
+    powertools_service_name: Name
+
+
 class SessionsSettings(CreditsSettings):
     share_secret_arn: Name
     reports_to_hide: Annotated[int, Field(ge=1, le=1000)]

@@ -4,6 +4,7 @@ A user's records are under the user's key, beside the account. The provider's na
 them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of their own.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -52,6 +53,21 @@ class DynamoPayments:
         raw = self._store.get(_pointer(self._table, "CUSTOMER", customer_id))
         return str(raw["user_id"]["S"]) if raw is not None else None
 
+    def event(self, event_id: str) -> PaymentEvent | None:
+        raw = self._store.get(_pointer(self._table, "EVENT", event_id))
+        return event_of(event_id, raw) if raw is not None else None
+
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+        page, stopped = self._store.scan(
+            self._table,
+            after=Key(self._table, *json.loads(after)) if after is not None else None,
+            condition={
+                "FilterExpression": "begins_with(sk, :purchase) OR (sk = :event AND attribute_exists(quarantined))",
+                "ExpressionAttributeValues": {":purchase": {"S": "PURCHASE#"}, ":event": {"S": "EVENT"}},
+            },
+        )
+        return [_found(raw) for raw in page], json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
+
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
         for _ in self._store.backoff:
@@ -91,6 +107,11 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
         case PaymentEvent():
             # Written over: what may happen once only is in the purchase and the account, never in the event.
             return [Save(_pointer(table, "EVENT", record.event_id), _event_item(record), None)]
+
+
+def _found(raw: RawItem) -> Purchase | PaymentEvent:
+    owner = raw["pk"]["S"].partition("#")[2]
+    return event_of(owner, raw) if raw["sk"]["S"] == "EVENT" else purchase_of(owner, raw)
 
 
 def _pointer(table: str, kind: str, id_: str) -> Key:
@@ -305,6 +326,7 @@ class EventItem(Model):
     occurred_at = UnicodeAttribute()
     received_at = UnicodeAttribute()
     quarantined = UnicodeAttribute(null=True)
+    resolved_at = UnicodeAttribute(null=True)
 
 
 def _event_item(event: PaymentEvent) -> RawItem:
@@ -315,6 +337,7 @@ def _event_item(event: PaymentEvent) -> RawItem:
         occurred_at=iso(event.occurred_at),
         received_at=iso(event.received_at),
         quarantined=event.quarantined,
+        resolved_at=_iso(event.resolved_at),
     ).serialize()
     return item
 
@@ -331,6 +354,7 @@ def event_of(event_id: str, raw: RawItem) -> PaymentEvent:
             occurred_at=from_iso(item.occurred_at),
             received_at=from_iso(item.received_at),
             quarantined=item.quarantined,
+            resolved_at=_time(item.resolved_at),
         )
 
 

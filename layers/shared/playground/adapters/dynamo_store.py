@@ -252,6 +252,18 @@ class DynamoStore:
         answer = self._call("Query", arguments)
         return answer["Items"], answer.get("LastEvaluatedKey")
 
+    def scan(
+        self, table: str, *, after: Key | None, condition: Mapping[str, Any]
+    ) -> tuple[Sequence[RawItem], Key | None]:
+        """A page of what a whole table has, in no order that means anything; and where it stopped, if there is more.
+        Costs as much as reading all of it: for an operator, never on a request's path."""
+        arguments: dict[str, Any] = {"TableName": table, "ConsistentRead": True, **condition}
+        if after is not None:
+            arguments["ExclusiveStartKey"] = after.raw
+        answer = self._call("Scan", arguments)
+        stopped = answer.get("LastEvaluatedKey")
+        return answer["Items"], Key(table, stopped["pk"]["S"], stopped["sk"]["S"]) if stopped else None
+
     def update(self, write: Update) -> RawItem:
         """One conditional update of one item; the item afterwards. Raises ConditionFailed."""
         arguments = self.connection.get_operation_kwargs(

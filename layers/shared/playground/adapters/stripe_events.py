@@ -16,11 +16,13 @@ from playground.domain.payments import Claim, PurchaseState, Stage
 from playground.domain.provider import (
     DisputeMoved,
     InvoicePaid,
+    Listed,
     Payment,
     PaymentMoved,
     ProviderEvent,
     RefundMoved,
     RefundSum,
+    Stated,
     SubscriptionMoved,
     Told,
 )
@@ -181,7 +183,8 @@ def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id:
     return Described(
         subscription_id=_text(content["id"]),
         status=status,
-        cancel_at_period_end=bool(content.get("cancel_at_period_end")) or cancel_at is not None,
+        cancel_at_period_end=status not in OVER
+        and (bool(content.get("cancel_at_period_end")) or cancel_at is not None),
         current_period_end=_at(end) if end is not None else None,
         started_at=_at(content.get("start_date") or content["created"]),
         ended_at=(ended_at or occurred_at) if status in OVER else None,
@@ -238,6 +241,49 @@ READERS = {
 }
 """Event types that move something here. `checkout.session.completed` and `invoice.payment_failed` move nothing: what
 follows from them comes as events of the subscription and its invoices."""
+
+
+# --- objects, as lists have them --------------------------------------------------------------------------------------
+
+STATUS_TYPES = {
+    "succeeded": "payment_intent.succeeded",
+    "canceled": "payment_intent.canceled",
+    "requires_payment_method": "payment_intent.payment_failed",
+}
+LISTED_TYPES = {
+    Listed.REFUNDS: "refund.updated",
+    Listed.DISPUTES: "charge.dispute.updated",
+    Listed.INVOICES: "invoice.paid",
+    None: "customer.subscription.updated",
+}
+
+
+def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
+    """An object of a list, or a subscription (None), as an event would tell of it. Raises PayloadError."""
+    type_ = LISTED_TYPES.get(kind, "")
+    if kind is Listed.PAYMENTS:
+        failed = content.get("status") != "requires_payment_method" or content.get("last_payment_error") is not None
+        type_ = STATUS_TYPES.get(str(content.get("status")), "") if failed else ""
+    elif kind is Listed.INVOICES and content.get("status") != "paid":
+        type_ = ""
+    parent = ((content.get("parent") or {}).get("subscription_details") or {}) if kind is Listed.INVOICES else {}
+    object_id = _text(content["id"])
+    value = {
+        "id": f"reconcile:{object_id}",
+        "object": "event",
+        "type": type_ or "nothing",
+        "livemode": False,  # not all objects say it; whoever lists them knows the mode of the key
+        "created": content["created"],
+        "data": {"object": content},
+    }
+    return Stated(
+        object_id=object_id,
+        event=read_event(value),
+        ours=any(_pointer(each, name) is not None for each in (content, parent) for name in ("purchase_id", "user_id")),
+        payment_id=object_id if kind is Listed.PAYMENTS else _id(content.get("payment_intent")),
+        customer_id=_id(content.get("customer")),
+        subscription_id=object_id if kind is None else _id(parent.get("subscription")),
+    )
 
 
 def _at(seconds: Any) -> datetime:

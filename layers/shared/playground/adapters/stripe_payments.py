@@ -4,22 +4,23 @@ The client repeats by itself what did not get through, always with the same idem
 whoever waits. Nothing of what Stripe says in an error is told to anybody.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import stripe
 from stripe import StripeClient
 
-from playground.adapters.stripe_events import described_of, payment_of
+from playground.adapters.stripe_events import described_of, payment_of, stated_of
 from playground.domain.errors import PaymentsUnavailableError
 from playground.domain.pricing import PlanPrice
-from playground.domain.provider import Payment
+from playground.domain.provider import Listed, Payment, Stated, Statement
 from playground.domain.subscriptions import Described
 from playground.ports import CheckoutStarted, PaymentStarted
 
 TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
+PAGE = 100  # objects of a list at a time
 MOST_LISTED = 300  # payments of one customer that are looked through
 
 T = TypeVar("T")
@@ -137,6 +138,52 @@ class StripePayments:
     def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
         changed = _find(lambda: self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancel}))
         return _described(changed) if changed is not None else None
+
+    # --- what Stripe has, for who compares ----------------------------------------------------------------------------
+
+    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
+        params: dict[str, Any] = {"limit": PAGE}
+        if since is not None:
+            params["created"] = {"gte": int(since.timestamp())}
+        if after is not None:
+            params["starting_after"] = after
+        lists: Mapping[Listed, Callable[[Any], Any]] = {
+            Listed.PAYMENTS: self.client.v1.payment_intents.list,
+            Listed.REFUNDS: self.client.v1.refunds.list,
+            Listed.DISPUTES: self.client.v1.disputes.list,
+            Listed.INVOICES: self.client.v1.invoices.list,
+        }
+        page = _call(lambda: lists[kind](params))
+        found = [stated_of(kind, _plain(each)) for each in page.data]
+        return found, found[-1].object_id if page.has_more and found else None
+
+    def stated_subscription(self, subscription_id: str) -> Stated | None:
+        found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))
+        return stated_of(None, _plain(found)) if found is not None else None
+
+    def statement(self, payment_id: str) -> Statement | None:
+        payment = _find(lambda: self.client.v1.payment_intents.retrieve(payment_id))
+        if payment is None:
+            return None
+
+        def claims(listed: Callable[[Any], Any], kind: Listed) -> list[Stated]:
+            page = _call(lambda: listed({"payment_intent": payment_id, "limit": PAGE}))
+            if page.has_more:  # more than a hundred parts of one payment: nothing of ours
+                raise PaymentsError("too many claims", None)
+            return [stated_of(kind, _plain(each)) for each in page.data]
+
+        return Statement(
+            received=payment.amount_received if payment.status == "succeeded" else 0,
+            payment=stated_of(Listed.PAYMENTS, _plain(payment)),
+            claims=[
+                *claims(self.client.v1.refunds.list, Listed.REFUNDS),
+                *claims(self.client.v1.disputes.list, Listed.DISPUTES),
+            ],
+        )
+
+    def is_of_invoice(self, payment_id: str) -> bool:
+        wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
+        return bool(_call(lambda: self.client.v1.invoice_payments.list(wanted)).data)
 
     def create_portal(self, *, customer_id: str, return_url: str) -> str:
         made = _call(

@@ -41,6 +41,11 @@ class Claim:
     amount: int
     stage: Stage
 
+    @property
+    def counts(self) -> bool:
+        """Whether it takes something: it has not failed, and was not won."""
+        return self.stage is not Stage.GIVEN_BACK
+
     def joined(self, other: "Claim | None") -> "Claim":
         """What is known from both."""
         return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
@@ -104,14 +109,14 @@ class Purchase:
     def amount_refunded(self) -> int:
         """Cents. Refunds that are known by their ids count unless they failed; of the highest sum that was named, what
         is not known to have failed."""
-        good = sum(claim.amount for claim in self.refunds.values() if claim.stage is not Stage.GIVEN_BACK)
+        good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
         failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
         return min(max(good, self.refunded - failed), self.amount)
 
     @property
     def amount_disputed(self) -> int:
         """Cents that are disputed, or lost that way, and not refunded."""
-        disputed = sum(claim.amount for claim in self.disputes.values() if claim.stage is not Stage.GIVEN_BACK)
+        disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
         return min(disputed, self.amount - self.amount_refunded)
 
     @property
@@ -239,7 +244,8 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEvent:
-    """An event of the provider that had an effect, or that must not have one. `quarantined`: why not."""
+    """An event of the provider that had an effect, or that must not have one. `quarantined`: why not; `resolved_at`:
+    when an operator said that this is dealt with."""
 
     event_id: str
     type: str
@@ -248,4 +254,5 @@ class PaymentEvent:
     occurred_at: datetime
     received_at: datetime
     quarantined: str | None = None
+    resolved_at: datetime | None = None
     revision: int = field(default=0, compare=False)

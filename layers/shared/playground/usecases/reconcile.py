@@ -1,0 +1,306 @@
+"""Reconcile: what the payment provider has is compared with what we have.
+
+    list at the provider → the same facts through ApplyPayment → what is left over is said, by its cause
+
+An event that was lost is made up for: its fact is applied as if it had come. What cannot be explained is only told: a
+person decides. Doing it again changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from playground.domain.calendar import instant
+from playground.domain.payments import PaymentEvent, Purchase, PurchaseState
+from playground.domain.provider import (
+    Listed,
+    PaymentMoved,
+    Stated,
+    Statement,
+    SubscriptionMoved,
+)
+from playground.ports import Clock, PaymentRecords, Payments
+from playground.usecases.apply_payment import ApplyPayment, Outcome
+
+WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
+MOST_PAGES = 10_000  # in one go
+MOST_FINDINGS = 500  # that are kept; all are counted
+RECORDS = "records"  # the last part: what we have and the provider may not
+
+
+class Cause(StrEnum):
+    """Why something is left over. docs/operations.md says what to do about each."""
+
+    UNKNOWN_PAYMENT = "unknown_payment"  # paid there by a customer of ours, and no purchase here
+    NOT_PAID = "not_paid"  # granted here, and not paid there
+    NOT_THERE = "not_there"  # granted here, and the provider does not know the payment
+    NOT_GRANTED = "not_granted"  # paid there, and not granted here although it was tried
+    REFUNDS_DIFFER = "refunds_differ"
+    DISPUTES_DIFFER = "disputes_differ"
+    NO_USER = "no_user"  # a subscription that carries our pointer, of a customer that we do not know
+    MISMATCH = "mismatch"  # it does not fit our row: amount, currency, customer, ...
+    QUARANTINED = "quarantined"  # an event that nobody has dealt with yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    cause: Cause
+    subject: str
+    user_id: str | None = None
+    purchase_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What came of it. `repaired`: facts that had been lost. `after` leads on if time was up; None at the end."""
+
+    looked_at: int
+    repaired: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    found: int
+    foreign: int
+    after: str | None
+
+
+@dataclass(slots=True)
+class _Tally:
+    looked_at: int = 0
+    repaired: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    causes: Counter[Cause] = field(default_factory=Counter)
+    foreign: int = 0
+    compared: set[str] = field(default_factory=set)
+    subscriptions: set[str] = field(default_factory=set)
+
+    def note(self, difference: Difference) -> None:
+        if difference in self.differences:
+            return
+        self.causes[difference.cause] += 1
+        if len(self.differences) < MOST_FINDINGS:
+            self.differences.append(difference)
+
+
+class Reconcile:
+    def __init__(
+        self, *, payments: Payments, records: PaymentRecords, apply_payment: ApplyPayment, clock: Clock, live: bool
+    ) -> None:
+        self._payments = payments
+        self._records = records
+        self._apply_payment = apply_payment
+        self._clock = clock
+        self._live = live
+
+    def __call__(
+        self,
+        *,
+        at: datetime | None = None,
+        window: timedelta | None = WINDOW,
+        everything: bool = False,
+        after: str | None = None,
+        time_is_up: Callable[[], bool] = lambda: False,
+    ) -> Reconciled:
+        """Compare what the provider made in `window` before `at` or now (None: ever), and with `everything` all purchases and quarantined
+        events that we have. `after` is that of an earlier call whose time was up."""
+        now = instant(self._clock())
+        since = (at or now) - window if window is not None else None
+        parts = [*Listed, *([RECORDS] if everything else [])]
+        part, _, place = (after or parts[0]).partition(":")
+        if part not in parts:
+            raise ValueError(f"no place to go on from: {after!r}")
+        tally = _Tally()
+        cursor: str | None = place or None
+        for _ in range(MOST_PAGES):
+            if time_is_up():
+                return self._outcome(tally, f"{part}:{cursor or ''}")
+            cursor = self._page(tally, part, since, cursor, now)
+            if cursor is None:
+                following = parts.index(part) + 1
+                if following == len(parts):
+                    return self._outcome(tally, None)
+                part = parts[following]
+        return self._outcome(tally, f"{part}:{cursor or ''}")
+
+    def close(self, subject: str) -> bool:
+        """Note that a person has dealt with a quarantined event, or with an object of the provider: it is not looked at
+        again. False if there is no such event."""
+        now = instant(self._clock())
+        event = self._records.event(subject)
+        if subject.startswith("evt_") and (event is None or event.quarantined is None):
+            return False
+        if not subject.startswith("evt_"):
+            event = PaymentEvent(
+                event_id=_event_id(subject),
+                type="closed",
+                user_id=None,
+                subject=subject,
+                occurred_at=now,
+                received_at=now,
+                quarantined="closed",
+            )
+        assert event is not None
+        return self._records.keep(replace(event, resolved_at=now))
+
+    def _is_closed(self, object_id: str) -> bool:
+        event = self._records.event(_event_id(object_id))
+        return event is not None and event.resolved_at is not None
+
+    def _outcome(self, tally: _Tally, after: str | None) -> Reconciled:
+        return Reconciled(
+            looked_at=tally.looked_at,
+            repaired=tuple(tally.repaired),
+            differences=tuple(tally.differences),
+            found=tally.causes.total(),
+            foreign=tally.foreign,
+            after=after,
+        )
+
+    def _page(self, tally: _Tally, part: str, since: datetime | None, cursor: str | None, now: datetime) -> str | None:
+        """One page of a part; the cursor of the next one."""
+        if part == RECORDS:
+            found, following = self._records.all(after=cursor)
+            for record in found:
+                tally.looked_at += 1
+                if isinstance(record, Purchase):
+                    self._compare(tally, record)
+                elif record.resolved_at is None and not record.event_id.startswith("reconcile:"):
+                    tally.note(
+                        Difference(
+                            cause=Cause.QUARANTINED,
+                            subject=record.event_id,
+                            user_id=record.user_id,
+                            purchase_id=record.subject,
+                            detail=record.quarantined,
+                        )
+                    )
+            return following
+        listed, following = self._payments.listed(Listed(part), since=since, after=cursor)
+        for stated in listed:
+            tally.looked_at += 1
+            if part == Listed.INVOICES:
+                self._subscription(tally, stated, now)
+            self._state(tally, stated)
+        return following
+
+    def _state(self, tally: _Tally, stated: Stated) -> None:
+        """Apply what an object says, and compare the purchase that it is about."""
+        if stated.event.told is not None:
+            self._apply(tally, stated)
+        owner = self._records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
+        if owner is not None:
+            purchase = self._records.purchase(*owner)
+            if purchase is not None:
+                self._compare(tally, purchase)
+
+    def _apply(self, tally: _Tally, stated: Stated) -> None:
+        if self._is_closed(stated.object_id):
+            return
+        applied = self._apply_payment(replace(stated.event, live=self._live))  # our key lists what is of our mode
+        match applied.outcome:
+            case Outcome.APPLIED:
+                tally.repaired.append(stated.object_id)
+            case Outcome.QUARANTINED:
+                tally.note(
+                    Difference(
+                        cause=Cause.MISMATCH,
+                        subject=stated.object_id,
+                        user_id=applied.user_id,
+                        purchase_id=applied.subject,
+                        detail=applied.reason,
+                    )
+                )
+            case Outcome.IGNORED:
+                self._ignored(tally, stated)
+
+    def _ignored(self, tally: _Tally, stated: Stated) -> None:
+        """Not about anything of ours, perhaps."""
+        told = stated.event.told
+        user_id = self._records.user_of(stated.customer_id) if stated.customer_id is not None else None
+        if stated.subscription_id is not None:
+            if stated.ours:
+                tally.note(Difference(cause=Cause.NO_USER, subject=stated.subscription_id, detail=stated.customer_id))
+            else:
+                tally.foreign += 1
+        elif (
+            user_id is not None
+            and isinstance(told, PaymentMoved)
+            and told.state is PurchaseState.PAID
+            and not self._payments.is_of_invoice(stated.object_id)
+        ):
+            tally.note(Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id))
+        else:
+            tally.foreign += 1
+
+    def _subscription(self, tally: _Tally, invoice: Stated, now: datetime) -> None:
+        """What is true now of the subscription of an invoice, once."""
+        if invoice.subscription_id is None or invoice.subscription_id in tally.subscriptions:
+            return
+        tally.subscriptions.add(invoice.subscription_id)
+        stated = self._payments.stated_subscription(invoice.subscription_id)
+        if stated is None or not isinstance(stated.event.told, SubscriptionMoved):
+            return
+        told = stated.event.told
+        described = replace(told.described, occurred_at=now, event_id="")
+        user_id = self._records.user_of(told.customer_id)
+        known = self._records.subscription(user_id).described if user_id is not None else None
+        if known is not None and known.subscription_id == described.subscription_id:
+            described = described.answered_after(known)
+            if replace(described, event_id=known.event_id) == known:
+                described = known
+        event = replace(stated.event, told=replace(told, described=described))
+        self._apply(tally, replace(stated, event=event))
+
+    def _compare(self, tally: _Tally, purchase: Purchase) -> None:
+        """What the provider says of the payment of a purchase, and what we made of it."""
+        if purchase.purchase_id in tally.compared:
+            return
+        tally.compared.add(purchase.purchase_id)
+        if purchase.payment_id is None:
+            return  # nothing was begun there, or nothing that was paid
+        if self._is_closed(purchase.payment_id):
+            return
+        statement = self._payments.statement(purchase.payment_id)
+        if statement is None:
+            if purchase.granted:
+                tally.note(_difference(Cause.NOT_THERE, purchase))
+            return
+        self._catch_up(tally, purchase, statement)
+
+    def _catch_up(self, tally: _Tally, seen: Purchase, statement: Statement) -> None:
+        """Whatever was listed: a payment may be older than the window, and what became of it may be younger."""
+        for stated in (statement.payment, *statement.claims):
+            if stated.event.told is not None:
+                self._apply(tally, stated)
+        purchase = self._records.purchase(seen.user_id, seen.purchase_id) or seen
+        paid = statement.received >= purchase.amount
+        if purchase.granted and not paid:
+            tally.note(_difference(Cause.NOT_PAID, purchase, f"{statement.received} of {purchase.amount} cents"))
+        if paid and not purchase.granted:
+            tally.note(_difference(Cause.NOT_GRANTED, purchase))
+        if not purchase.granted:
+            return
+        refunded = min(statement.refunded, purchase.amount)
+        if purchase.amount_refunded != refunded:
+            there = f"{purchase.amount_refunded} cents here, {refunded} there"
+            tally.note(_difference(Cause.REFUNDS_DIFFER, purchase, there))
+        disputed = min(statement.disputed, purchase.amount - refunded)
+        if purchase.amount_disputed != disputed:
+            there = f"{purchase.amount_disputed} cents here, {disputed} there"
+            tally.note(_difference(Cause.DISPUTES_DIFFER, purchase, there))
+
+
+def _event_id(object_id: str) -> str:
+    """Of the event that tells what an object is now (`Stated.event`)."""
+    return f"reconcile:{object_id}"
+
+
+def _difference(cause: Cause, purchase: Purchase, detail: str | None = None) -> Difference:
+    return Difference(
+        cause=cause,
+        subject=purchase.payment_id or purchase.purchase_id,
+        user_id=purchase.user_id,
+        purchase_id=purchase.purchase_id,
+        detail=detail,
+    )

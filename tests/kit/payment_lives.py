@@ -1,0 +1,438 @@
+"""Lives of payments: what may really happen to one user's money at Stripe, made by a seed; and every way in which the
+events about it may reach us.
+
+A life is played at the stand-in for Stripe. What it must come to is worked out beside that in plain numbers, from what
+was done and not from what was told (`Life.expected`): nothing of `playground.domain` is used for it.
+
+Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of two
+buckets pays), and a second subscription in the month in which the first one has ended.
+"""
+
+import calendar
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from local.stripe_double import StripeDouble
+from local.stripe_double.wire import ApiError
+from playground.adapters.stripe_events import READERS
+from playground.domain.payments import Purchase
+from playground.ports import Held, Ledger, PaymentRecords
+from playground.usecases.apply_payment import Outcome
+from playground.usecases.reconcile import Reconcile
+from tests.fakes import InMemoryLedger, a_hold, charging, conversation
+from tests.kit.billing import DECLINED_LATER, VISA, Billing, payment_of, stripe_in_process
+
+DAY = 86_400
+PACKS = {"small": (100, 500), "medium": (250, 1000), "large": (600, 2000)}
+FIRST_DAYS = (
+    datetime(2027, 1, 31, 23, 7, 3, tzinfo=UTC),
+    datetime(2028, 1, 30, 0, 7, 3, tzinfo=UTC),
+    datetime(2027, 6, 15, 12, 7, 3, tzinfo=UTC),
+)
+REFUNDS_FAIL = "pm_card_refundFail"
+BANK_SAYS_NO_LATER = "pm_usBankAccount_insufficientFunds"
+BANK_SAYS_YES_LATER = "pm_usBankAccount_success"
+
+
+class Final(NamedTuple):
+    """What a user has when all is told. `paid` and `taken`: of each purchase, in order."""
+
+    monthly: int
+    rollover: int
+    purchased: int
+    debt: int
+    plan: str
+    subscription: str
+    ending: bool
+    paid: tuple[bool, ...]
+    taken: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Bought:
+    """What was done with one purchase. `refunds`: cents and whether it failed; `disputes`: cents, `won`, `lost` or
+    `open`."""
+
+    pack: str
+    payment: str
+    purchase: str
+    paid: bool = False
+    refunds: list[tuple[int, bool]] = field(default_factory=list)
+    disputes: list[tuple[int, str]] = field(default_factory=list)
+    card: str = VISA
+
+    @property
+    def back(self) -> int:
+        """Cents that were given back or are disputed."""
+        refunded = sum(cents for cents, failed in self.refunds if not failed)
+        return min(refunded + sum(cents for cents, end in self.disputes if end != "won"), PACKS[self.pack][1])
+
+    @property
+    def taken(self) -> int:
+        return self._part(self.back)
+
+    @property
+    def most_taken(self) -> int:
+        """Whatever has been told so far of what came back: nothing may have."""
+        cents = sum(cents for cents, _ in self.refunds) + sum(cents for cents, _ in self.disputes)
+        return self._part(min(cents, PACKS[self.pack][1]))
+
+    def _part(self, cents: int) -> int:
+        credits_, price = PACKS[self.pack]
+        return (credits_ * cents + price - 1) // price if self.paid else 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """A subscription: when it began, the periods that were paid for, and when it was over."""
+
+    subscription: str
+    began: int
+
+
+class Told(NamedTuple):
+    """Something that reaches us: an event of Stripe, or the user who spends (an amount instead of an event)."""
+
+    at: int
+    event: Mapping[str, Any] | None
+    spends: int = 0
+
+
+class Life:
+    """What happened. `told`: what there is to tell of it, in order; `ends`: when all of it is over."""
+
+    def __init__(self, name: str, *, steps: int | None = None) -> None:
+        self.chance = random.Random(name)
+        first = self.chance.choice(FIRST_DAYS).timestamp()
+        self.double = StripeDouble(base=lambda: first, seed=self.chance.getrandbits(60))
+        self.payments = stripe_in_process(self.double)
+        ledger = InMemoryLedger()
+        self.records = ledger.records
+        self.user_id = name
+        self.bought: list[Bought] = []
+        self.plans: list[Plan] = []
+        self.spent = 0
+        self.told: list[Told] = []
+        self._billing = Billing(ledger, self.records, self.double, self.payments, self.user_id)
+        self._with_plan = self.chance.random() < 0.5
+        self._play(steps if steps is not None else self.chance.randint(3, 12))
+        self.ends = self.double.account.world.now
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def _play(self, steps: int) -> None:
+        if self._with_plan and self.chance.random() < 0.8:
+            self._subscribe()
+        for _ in range(steps):
+            doings = [self._buy, self._buy, self._refund, self._refund, self._dispute, self._decide, self._wait]
+            if self._with_plan:
+                doings += [self._subscribe, self._months, self._months, self._months, self._toggle, self._end]
+            else:
+                doings += [self._spend, self._spend, self._dispute, self._decide]
+            self.chance.choice(doings)()
+            self._note()
+            self.double.control("advance", seconds=self.chance.randint(1, 3000))
+            self._note()
+        rest = self.chance.choice((3 * 3600, 3 * 3600, 20 * DAY)) if self._with_plan else 3 * 3600
+        self.double.control("advance", seconds=rest)  # slow refunds; retries
+        self._note()
+
+    def _note(self) -> None:
+        events = self._billing.new_events()
+        self.told += [Told(event["created"], event) for event in events if event["type"] in READERS]
+
+    def _buy(self) -> None:
+        pack = self.chance.choice(list(PACKS))
+        offer = self._billing.buy(pack)
+        bought = Bought(pack, payment_of(offer), offer.purchase.purchase_id)
+        self.bought.append(bought)
+        way = self.chance.random()
+        if way < 0.1:
+            return  # never paid
+        if way < 0.3:  # declined first
+            with suppress(ApiError):
+                self.double.control("pay", payment_intent=bought.payment, card="pm_card_chargeDeclined")
+            self.double.control("advance", seconds=self.chance.randint(1, 600))
+        elif way < 0.5:  # by a bank, an hour later
+            self.double.control("pay", payment_intent=bought.payment, card=BANK_SAYS_NO_LATER)
+            self.double.control("advance", seconds=3 * 3600)
+        if way < 0.15 or way > 0.95:
+            return
+        bought.card = self.chance.choice((VISA, VISA, VISA, REFUNDS_FAIL, BANK_SAYS_YES_LATER))
+        self.double.control("pay", payment_intent=bought.payment, card=bought.card)
+        if bought.card == BANK_SAYS_YES_LATER:
+            self.double.control("advance", seconds=3 * 3600)
+        bought.paid = True
+
+    def _refund(self) -> None:
+        """Part of what is left, or all of it."""
+        for bought in self._paid():
+            if bought.disputes:
+                continue
+            left = PACKS[bought.pack][1] - bought.back
+            if left:
+                cents = self.chance.choice((left, self.chance.randint(1, left)))
+                self.double.control("refund", payment_intent=bought.payment, amount=cents)
+                self._settle()
+                bought.refunds.append((cents, bought.card == REFUNDS_FAIL))
+                return
+
+    def _settle(self) -> None:
+        """Until a refund that fails has failed: Stripe gives no more back than there is."""
+        self._note()
+        self.double.control("advance", seconds=self.chance.randint(61, 300))
+
+    def _dispute(self) -> None:
+        for bought in self._paid():
+            left = PACKS[bought.pack][1] - bought.back
+            if left and not bought.disputes:
+                cents = self.chance.choice((left, self.chance.randint(1, left)))
+                self.double.control("dispute", payment_intent=bought.payment, amount=cents)
+                bought.disputes.append((cents, "open"))
+                return
+
+    def _decide(self) -> None:
+        for bought in self._paid():
+            if bought.disputes and bought.disputes[-1][1] == "open":
+                end = self.chance.choice(("won", "lost"))
+                [dispute] = self.payments.client.v1.disputes.list({"payment_intent": bought.payment}).data
+                self.double.control("close_dispute", dispute=dispute.id, outcome=end)
+                bought.disputes[-1] = (bought.disputes[-1][0], end)
+                return
+
+    def _spend(self) -> None:
+        """At most what is there in any order: nothing that may have been taken back by then is counted on."""
+        self._note()
+        sure = 5 + sum(PACKS[each.pack][0] - each.most_taken for each in self.bought if each.paid) - self.spent
+        if sure > 0:
+            credits_ = self.chance.randint(1, sure)
+            self.spent += credits_
+            self.told.append(Told(self.double.account.world.now, None, credits_))
+
+    def _subscribe(self) -> None:
+        if not self.plans:
+            subscription = self._billing.subscribe()
+            self.plans.append(Plan(subscription, self.double.account.world.now))
+
+    def _toggle(self) -> None:
+        for plan in self._alive():
+            there = self._subscription(plan)
+            self.payments.set_cancel_at_period_end(plan.subscription, cancel=not there["cancel_at_period_end"])
+
+    def _end(self) -> None:
+        for plan in self._alive():
+            if self.chance.random() < 0.5:
+                self.payments.client.v1.subscriptions.cancel(plan.subscription)
+            else:  # it is not paid any more
+                self.double.control("subscription_card", subscription=plan.subscription, card=DECLINED_LATER)
+
+    def _months(self) -> None:
+        for _ in range(self.chance.choice((1, 1, 2, 3))):
+            self.double.control("advance", days=self.chance.choice((5, 29, 31)))
+            self._note()
+
+    def _wait(self) -> None:
+        self.double.control("advance", days=self.chance.randint(0, 3))
+
+    def _paid(self) -> list[Bought]:
+        paid = [each for each in self.bought if each.paid]
+        self.chance.shuffle(paid)
+        return paid
+
+    def _alive(self) -> list[Plan]:
+        return [plan for plan in self.plans if self._subscription(plan)["status"] in ("active", "past_due")]
+
+    def _subscription(self, plan: Plan) -> dict[str, Any]:
+        return self.double.account.world.objects[plan.subscription]
+
+    # --- what it must come to -----------------------------------------------------------------------------------------
+
+    def expected(self) -> Final:
+        """In plain numbers, by the rules of the README."""
+        monthly, rollover, plan = self._months_of_plan()
+        taken = tuple(each.taken for each in self.bought)
+        worth = 5 + sum(PACKS[each.pack][0] for each in self.bought if each.paid) - sum(taken) - self.spent
+        return Final(
+            monthly=monthly,
+            rollover=rollover,
+            purchased=max(worth, 0),
+            debt=max(-worth, 0),
+            plan=plan,
+            subscription=self._subscription(self.plans[0])["status"] if self.plans else "none",
+            ending=bool(self.plans) and bool(self._subscription(self.plans[0])["cancel_at_period_end"]),
+            paid=tuple(each.paid for each in self.bought),
+            taken=taken,
+        )
+
+    def _months_of_plan(self) -> tuple[int, int, str]:
+        if not self.plans:
+            return 0, 0, "free"
+        [plan] = self.plans
+        there = self._subscription(plan)
+        ended = there["ended_at"]
+        paid = {
+            invoice["lines"]["data"][0]["period"]["start"]
+            for invoice in self.double.account.world.all("invoice")
+            if invoice["status"] == "paid"
+        }
+        monthly = rollover = 0
+        for number in itertools.count():
+            start, end = _boundary(plan.began, number), _boundary(plan.began, number + 1)
+            if start > self.ends:
+                break
+            monthly, rollover = 0, monthly
+            if start in paid:
+                monthly = 200
+            if ended is not None and start <= ended < end:
+                monthly = 0
+        return monthly, rollover, "free" if ended is not None else "plus"
+
+    # --- what it came to ----------------------------------------------------------------------------------------------
+
+    def final(self, billing: Billing) -> Final:
+        billing.at = datetime.fromtimestamp(self.ends, UTC)
+        account = billing.account
+        state = billing.subscriptions.state(self.user_id)
+        purchases = [self._purchase(billing, each) for each in self.bought]
+        buckets = account.buckets
+        return Final(
+            monthly=buckets.monthly,
+            rollover=buckets.rollover,
+            purchased=buckets.purchased,
+            debt=account.debt,
+            plan=account.plan.value,
+            subscription=state.status,
+            ending=state.cancel_at_period_end,
+            paid=tuple(purchase.granted for purchase in purchases),
+            taken=tuple(purchase.taken_refund + purchase.taken_dispute for purchase in purchases),
+        )
+
+    def _purchase(self, billing: Billing, bought: Bought) -> Purchase:
+        purchase = billing.records.purchase(billing.user_id, bought.purchase)
+        assert purchase is not None
+        return purchase
+
+    def elsewhere(self, ledger: Ledger, records: PaymentRecords) -> Billing:
+        """The same user on a ledger to which nothing was told yet: only what the user has asked for is there."""
+        for bought in self.bought:
+            assert records.keep(replace(self._purchase(self._billing, bought), revision=0))
+        customer = self.records.customer(self.user_id, live=False)
+        if customer is not None:
+            assert records.keep(replace(customer, revision=0))
+        return Billing(ledger, records, self.double, self.payments, self.user_id)
+
+    def in_memory(self) -> Billing:
+        ledger = InMemoryLedger()
+        return self.elsewhere(ledger, ledger.records)
+
+    def tell(self, billing: Billing, order: Iterable[Told], *, at_the_end: bool) -> Final:
+        """What it comes to if it is told in this order; when it is told, or all of it at the end."""
+        for number, told in enumerate(order):
+            billing.at = datetime.fromtimestamp(self.ends if at_the_end else told.at, UTC)
+            if told.event is not None:
+                assert billing.send(told.event).outcome in (Outcome.APPLIED, Outcome.NOTHING_NEW, Outcome.IGNORED)
+            else:
+                spend(billing, told.spends, f"run_{self.user_id}_{number}")
+        return self.final(billing)
+
+    def reconcile(self, billing: Billing) -> None:
+        """Whatever was not told is made up for, and nothing is left over."""
+        billing.at = datetime.fromtimestamp(self.ends, UTC)
+        compare = Reconcile(
+            payments=self.payments,
+            records=billing.records,
+            apply_payment=billing.apply_payment,
+            clock=billing.clock,
+            live=False,
+        )
+        assert compare(window=None).differences == ()
+        assert compare(window=None).repaired == ()
+
+    # --- in which orders it may be told -------------------------------------------------------------------------------
+
+    def permutations(self) -> Iterator[Sequence[Told]]:
+        return itertools.permutations(self.told)
+
+    def disorder(self, chance: random.Random, *, copies: float = 0.2, lost: float = 0.0) -> list[Told]:
+        """Any order that can be: nothing is told before it has happened, and a user spends what has been granted. Some
+        things are told more than once; some are lost, if it is said."""
+        order: list[Told] = []
+        waiting: list[Told] = []
+        last = max((place for place, told in enumerate(self.told) if told.event is None), default=-1)
+        for place, told in enumerate(self.told):
+            if told.event is None:
+                now = [each for each in waiting if _grants(each) or chance.random() < 0.5]
+                waiting = [each for each in waiting if each not in now]
+                chance.shuffle(now)
+                order += [*now, told]
+                waiting += [each for each in now if chance.random() < copies]
+            elif chance.random() >= lost or (_grants(told) and place < last):
+                waiting += [told] * (2 if chance.random() < copies else 1)
+        chance.shuffle(waiting)
+        return order + waiting
+
+    def delayed(self, chance: random.Random) -> list[Told]:
+        """Each is told some time after it happened, between at once and forty days; some twice. Without spending."""
+        assert all(told.event is not None for told in self.told)
+        order = []
+        for told in self.told:
+            for _ in range(chance.choice((1, 1, 1, 2))):
+                delay = int(40 * DAY * chance.random() ** chance.choice((1, 8)))
+                order.append(told._replace(at=min(told.at + delay, self.ends)))
+        chance.shuffle(order)
+        return sorted(order, key=lambda told: told.at)
+
+
+def _grants(told: Told) -> bool:
+    return told.event is not None and told.event["type"] == "payment_intent.succeeded"
+
+
+def spend(billing: Billing, credits_: int, run_id: str) -> None:
+    """A run that costs so much."""
+    now = billing.clock()
+    hold = a_hold(run_id, credits_, now, session_id=f"ses_{run_id}")
+    placed = billing.ledger.place_hold(billing.user_id, hold, limit=20, now=now)
+    assert isinstance(placed, Held), f"{credits_} cannot be spent: {placed}"
+    ended = billing.ledger.settle(
+        placed.account, hold, charging(hold, credits_, now), conversation(billing.user_id, hold, now)
+    )
+    assert ended.by_us
+
+
+def _boundary(anchor: int, months: int) -> int:
+    """So many months after a moment: the same day and time, or the last day of a month that has no such day."""
+    began = datetime.fromtimestamp(anchor, UTC)
+    year, month = divmod(began.year * 12 + began.month - 1 + months, 12)
+    day = min(began.day, calendar.monthrange(year, month + 1)[1])
+    return int(began.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def live_through(name: str, begin: Callable[[Life], Billing]) -> int:
+    """A life in order, in disorder, late, and with losses that are made up for: how many events were told. Raises
+    AssertionError if one of them comes to something else."""
+    life = Life(name)
+    chance, expected = random.Random(f"{name} orders"), life.expected()
+    told = 0
+
+    def check(way: str, final: Final) -> None:
+        assert final == expected, f"{name}, {way}: came to\n{final}\ninstead of\n{expected}"
+
+    check("in order", life.tell(begin(life), life.told, at_the_end=False))
+    for _ in range(3):
+        order = life.disorder(chance)
+        told += len(order)
+        check("in disorder", life.tell(begin(life), order, at_the_end=True))
+    if all(each.event is not None for each in life.told):
+        order = life.delayed(chance)
+        told += len(order)
+        check("late", life.tell(begin(life), order, at_the_end=False))
+    billing = begin(life)
+    life.tell(billing, life.disorder(chance, lost=0.5), at_the_end=True)
+    life.reconcile(billing)
+    check("with losses that were made up for", life.final(billing))
+    return told + 2 * len(life.told)

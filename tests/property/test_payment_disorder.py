@@ -1,0 +1,74 @@
+"""Whatever order Stripe's events come in, however often and however late: the same credits, debt, plan and purchases.
+
+Each life is compared with what its own numbers say it must come to (tests/kit/payment_lives.py). `make soak-payments`
+does the same with many more of them.
+"""
+
+import random
+
+import pytest
+
+from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_store import DynamoStore
+from tests.kit.payment_lives import Life, live_through
+from tests.support import LEDGER_TABLE
+
+IN_MEMORY = 250
+ON_THE_ENGINE = 40
+LONGEST_OF_ALL_ORDERS = 5  # events: 120 orders
+
+
+def test_lives_come_to_the_same_in_whatever_order_they_are_told() -> None:
+    for number in range(IN_MEMORY):
+        live_through(f"disorder-{number}", lambda life: life.in_memory())
+
+
+def test_short_lives_come_to_the_same_in_every_order() -> None:
+    lives = 0
+    for number in range(1000):
+        life = Life(f"short-{number}", steps=2)
+        if not 3 <= len(life.told) <= LONGEST_OF_ALL_ORDERS or any(told.event is None for told in life.told):
+            continue
+        lives += 1
+        for order in life.permutations():
+            assert life.tell(life.in_memory(), order, at_the_end=True) == life.expected(), life.user_id
+        if lives == 15:
+            return
+    raise AssertionError(f"only {lives} lives were short")
+
+
+@pytest.mark.timeout(120)
+def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
+    records = DynamoPayments(store, LEDGER_TABLE)
+    for number in range(ON_THE_ENGINE):
+        life = Life(f"engine-disorder-{number}")
+        chance = random.Random(number)
+        billing = life.elsewhere(ledger, records)
+        if number % 2:
+            told = life.tell(billing, life.disorder(chance), at_the_end=True)
+        else:
+            life.tell(billing, life.disorder(chance, lost=0.4), at_the_end=True)
+            life.reconcile(billing)
+            told = life.final(billing)
+        assert told == life.expected(), life.user_id
+
+
+def test_lives_are_of_every_kind() -> None:
+    """What the others are worth: how many of these lives have what."""
+    lives = [Life(f"disorder-{number}") for number in range(IN_MEMORY)]
+    ends = [life.expected() for life in lives]
+    kinds = {
+        "debt": sum(end.debt > 0 for end in ends),
+        "taken": sum(any(end.taken) for end in ends),
+        "plan": sum(end.plan == "plus" for end in ends),
+        "over": sum(end.subscription == "canceled" for end in ends),
+        "rollover": sum(end.rollover > 0 for end in ends),
+        "ending": sum(end.ending for end in ends),
+        "spent": sum(life.spent > 0 for life in lives),
+        "refund failed": sum(any(failed for each in life.bought for _, failed in each.refunds) for life in lives),
+        "won": sum(any(end == "won" for each in life.bought for _, end in each.disputes) for life in lives),
+        "lost": sum(any(end == "lost" for each in life.bought for _, end in each.disputes) for life in lives),
+        "in parts": sum(any(len(each.refunds) > 1 for each in life.bought) for life in lives),
+    }
+    assert min(kinds.values()) >= 3, kinds
