@@ -246,9 +246,8 @@ class Reconcile:
         user_id = self._records.user_of(told.customer_id)
         known = self._records.subscription(user_id).described if user_id is not None else None
         if known is not None and known.subscription_id == described.subscription_id:
-            described = described.just_after(known)
-            if replace(described, event_id=known.event_id) == known:
-                described = known
+            same = replace(described, occurred_at=known.occurred_at, event_id=known.event_id) == known
+            described = known if same else described.just_after(known)
         event = replace(stated.event, told=replace(told, described=described))
         self._apply(tally, replace(stated, event=event))
 
