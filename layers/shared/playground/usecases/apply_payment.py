@@ -174,7 +174,7 @@ class ApplyPayment:
         known = self._records.subscription(user_id).described
         if described.ties_with(known):
             truth = self._payments.subscription(described.subscription_id)
-            if truth is not None:
+            if truth is not None and truth.ended_at is None:  # of its end there is an event of its own
                 described = replace(truth, event_id=event.event_id).just_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
