@@ -13,7 +13,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 # Who wants something done for whom, and why. Make has no way to quote what is in a variable, so the shell does it.
-ORDER = "$$USER_" --ref "$$REF_" $(if $(value REASON),--reason "$$REASON_") $(if $(value BY),--by "$$BY_") $(if $(NEW),--new)
+ORDER = "$$USER_" $(if $(value REF),--ref "$$REF_") $(if $(value REASON),--reason "$$REASON_") $(if $(value BY),--by "$$BY_")
 grant plan export erase: export USER_ = $(value USER)
 grant plan: export REF_ = $(value REF)
 grant plan: export REASON_ = $(value REASON)

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--credits", required=True, type=int, help="how many")
-    add_order(parser)
+    add_order(parser, reason="Bonus")
     options = parser.parse_args(arguments)
 
     def grant(ordering: Ordering) -> str:

@@ -3,9 +3,11 @@
 import argparse
 import os
 import pwd
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from local.where import NowhereError, add_tables, cause, tables
 from playground.adapters import dynamo_items as items
@@ -20,24 +22,25 @@ class Ordering:
     order: Order
 
 
-def add_order(parser: argparse.ArgumentParser, *, reason: str | None = None) -> None:
+def add_order(parser: argparse.ArgumentParser, *, reason: str) -> None:
     parser.add_argument("user", metavar="USER", help="whose account")
-    parser.add_argument("--ref", required=True, help="the reference under which it is done once: ticket-123")
-    parser.add_argument("--reason", required=reason is None, default=reason, help="why; the user can read it")
+    parser.add_argument("--ref", help="the reference under which it is done once: ticket-123 (default: a new one)")
+    parser.add_argument("--reason", default=reason, help=f"why; the user can read it (default: {reason})")
     parser.add_argument("--by", default=_login(), help="who; the user can read it (default: the login name)")
-    parser.add_argument("--new", action="store_true", help="also if there is no account of this name yet")
     add_tables(parser)
 
 
 def carry_out(parser: argparse.ArgumentParser, options: argparse.Namespace, do: Callable[[Ordering], str]) -> int:
     """Do it, print what came of it, and return the exit status."""
     try:
-        order = Order(reference=options.ref, reason=options.reason, operator=options.by)
+        reference = options.ref or f"once-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        order = Order(reference=reference, reason=options.reason, operator=options.by)
         with tables(parser, options) as found:
-            if not options.new and found.store.get(items.account_key(found.ledger_table, options.user)) is None:
-                print(f"there is no account {options.user}; --new (NEW=1) opens one", file=sys.stderr)
-                return 2
+            if found.store.get(items.account_key(found.ledger_table, options.user)) is None:
+                print(f"{options.user} had no account; one is opened", file=sys.stderr)
             print(do(Ordering(found.ledger, order)))
+            if not options.ref:
+                print(f"reference {reference}: repeat it with --ref (REF), and nothing is done twice", file=sys.stderr)
     except (NowhereError, StoreUnavailableError) as error:
         print(f"{error}{cause(error)}", file=sys.stderr)
         return 2

@@ -54,16 +54,27 @@ def test_who_gave_it_is_who_runs_the_command(
     assert user_id not in all_entries(ledger, user_id)[-1].reason
 
 
-def test_a_name_that_nobody_has_is_not_given_an_account_by_mistake(ledger: DynamoLedger, user_id: str) -> None:
-    assert grant_command.main([user_id, "--credits", "50", *ORDER]) == 2
-    assert all_entries(ledger, user_id) == []
-    assert grant_command.main([user_id, "--credits", "50", *ORDER, "--new"]) == 0
+def test_an_account_that_is_opened_for_it_is_named(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grant_command.main([user_id, "--credits", "50", *ORDER]) == 0
+    assert f"{user_id} had no account" in capsys.readouterr().err
     assert ledger.account(user_id, now()).balance == 55
+
+
+def test_without_a_reference_there_is_a_new_one_each_time(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [grant_command.main([user_id, "--credits", "10"]) for _ in range(2)] == [0, 0]
+    references = re.findall(r"^reference (once-\S+):", capsys.readouterr().err, re.MULTILINE)
+    assert len(set(references)) == 2
+    assert grant_command.main([user_id, "--credits", "10", "--ref", references[0]]) == 0
+    assert ledger.account(user_id, now()).balance == 25
 
 
 def test_a_plan_begins_and_ends(ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     until = f"{now().year + 1}-12-31"
-    assert plan_command.main([user_id, "--plan", "plus", "--until", until, "--ref", "contract-1", "--new"]) == 0
+    assert plan_command.main([user_id, "--plan", "plus", "--until", until, "--ref", "contract-1"]) == 0
     assert re.search(rf"entry 2, plan plus until {until}T00:00:00.000Z, balance 205", capsys.readouterr().out)
     assert plan_command.main([user_id, "--plan", "free", "--ref", "contract-1-ended"]) == 0
     account = ledger.account(user_id, now())
