@@ -244,6 +244,11 @@ class Scene:
         billing.at = self.now
         return billing
 
+    @property
+    def at_stripe(self) -> object:
+        """How many objects of each kind Stripe has."""
+        return tuple(sorted((kind, len(ids)) for kind, ids in self.stripe.account.world.kinds.items()))
+
     # who does it
 
     def act(
