@@ -188,9 +188,7 @@ def test_a_customer_is_made_once_however_many_ask(
     offers = race(*[buy] * 12)
 
     customers = [
-        each["id"]
-        for each in stripe_double.account.world.all("customer")
-        if each["metadata"].get("user_id") == user_id
+        each["id"] for each in stripe_double.account.world.all("customer") if each["metadata"].get("user_id") == user_id
     ]
     assert len(customers) == 1
     owners = {stripe_double.account.world.objects[payment_of(offer)]["customer"] for offer in offers}

@@ -294,7 +294,10 @@ class Scene:
             _, outcome = self.act(self.stage.other)
             if isinstance(outcome, RunInProgressError):
                 self.pass_leases()
-            elif not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError) or self.books().receipt is not None:
+            elif (
+                not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError)
+                or self.books().receipt is not None
+            ):
                 return outcome
         raise AssertionError("the client never gets a final answer")
 

@@ -468,9 +468,7 @@ class Payments(Protocol):
         """The subscription afterwards; None if there is no such, or it is over."""
         ...
 
-    def listed(
-        self, kind: Listed, *, since: datetime | None, after: str | None
-    ) -> tuple[Sequence[Stated], str | None]:
+    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
         """A page of what was made since then, newest first, after the object `after`; and the `after` of the next page,
         if any."""
         ...

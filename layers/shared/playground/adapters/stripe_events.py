@@ -183,7 +183,8 @@ def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id:
     return Described(
         subscription_id=_text(content["id"]),
         status=status,
-        cancel_at_period_end=status not in OVER and (bool(content.get("cancel_at_period_end")) or cancel_at is not None),
+        cancel_at_period_end=status not in OVER
+        and (bool(content.get("cancel_at_period_end")) or cancel_at is not None),
         current_period_end=_at(end) if end is not None else None,
         started_at=_at(content.get("start_date") or content["created"]),
         ended_at=(ended_at or occurred_at) if status in OVER else None,

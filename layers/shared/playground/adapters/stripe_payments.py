@@ -141,9 +141,7 @@ class StripePayments:
 
     # --- what Stripe has, for who compares ----------------------------------------------------------------------------
 
-    def listed(
-        self, kind: Listed, *, since: datetime | None, after: str | None
-    ) -> tuple[Sequence[Stated], str | None]:
+    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
         params: dict[str, Any] = {"limit": PAGE}
         if since is not None:
             params["created"] = {"gte": int(since.timestamp())}
