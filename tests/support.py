@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from local.engine import Engine
 from local.template import REGION
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
 from playground.domain.account import Account
 from playground.domain.entries import GENESIS, Entry, EntryType
-from playground.ports import Ledger
+from playground.ports import Ledger, PaymentRecords
+from tests.fakes import InMemoryLedger
 
 LEDGER_TABLE = "playground-LedgerTable"
 SESSIONS_TABLE = "playground-SessionsTable"
@@ -26,6 +28,14 @@ def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:
 
 def new_ledger(store: DynamoStore) -> DynamoLedger:
     return DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+
+
+def records_of(ledger: Ledger) -> PaymentRecords:
+    """Purchases and the like, beside the accounts of this ledger."""
+    if isinstance(ledger, InMemoryLedger):
+        return ledger.records
+    assert isinstance(ledger, DynamoLedger)
+    return DynamoPayments(ledger._store, LEDGER_TABLE)
 
 
 def all_entries(ledger: Ledger, user_id: str) -> list[Entry]:

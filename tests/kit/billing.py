@@ -21,6 +21,7 @@ from playground.ports import Ledger, PaymentRecords
 from playground.usecases.apply_payment import Applied, ApplyPayment
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
 from tests.kit.books import PRICES
+from tests.kit.transport import StripeReply, Wire
 from tests.support import all_entries, check_invariants
 
 FRONTEND = "https://playground.test"
@@ -33,9 +34,10 @@ class InProcess(stripe.HTTPClient):
 
     name = "in process"
 
-    def __init__(self, double: StripeDouble) -> None:
+    def __init__(self, double: StripeDouble, wire: Wire | None = None) -> None:
         super().__init__()
         self._double = double
+        self._wire = wire
 
     def request(  # type: ignore[override]
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
@@ -43,16 +45,20 @@ class InProcess(stripe.HTTPClient):
         parts = urlsplit(url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         body = post_data.encode() if isinstance(post_data, str) else post_data or b""
-        reply = self._double.reply(method.upper(), target, headers or {}, body)
-        if reply.status is None:
-            raise stripe.APIConnectionError("the reply was lost")
-        return reply.body.decode(), reply.status, reply.headers
+
+        def send() -> StripeReply:
+            reply = self._double.reply(method.upper(), target, headers or {}, body)
+            if reply.status is None:
+                raise stripe.APIConnectionError("the reply was lost")
+            return reply.body.decode(), reply.status, reply.headers
+
+        return self._wire.stripe_request(parts.path, send) if self._wire is not None else send()
 
 
-def stripe_in_process(double: StripeDouble, api_key: str = "sk_test_1") -> StripePayments:
-    """The real adapter over a stand-in that need not be listening."""
+def stripe_in_process(double: StripeDouble, api_key: str = "sk_test_1", wire: Wire | None = None) -> StripePayments:
+    """The real adapter over a stand-in that need not be listening; through `wire`, if something may go wrong."""
     payments = StripePayments(api_key=api_key)
-    payments.client = stripe.StripeClient(api_key, http_client=InProcess(double), max_network_retries=0)
+    payments.client = stripe.StripeClient(api_key, http_client=InProcess(double, wire), max_network_retries=0)
     return payments
 
 

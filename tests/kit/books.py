@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 from local.engine import CREDENTIALS
 from local.template import REGION
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_payments import purchase_of
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Hold, drop_hold
 from playground.domain.entries import Entry, EntryType
+from playground.domain.payments import Purchase
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session, Turn
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, check_invariants
@@ -35,6 +37,9 @@ class Books:
     receipts: Mapping[str, Run]
     turns: Mapping[tuple[str, int], Turn]
     sessions: Sequence[Session]
+    purchases: Sequence[Purchase] = ()
+    records: Sequence[str] = ()
+    """Sort keys of what else there is: customer, subscription, keys."""
 
     @property
     def receipt(self) -> Run | None:
@@ -51,13 +56,14 @@ class Books:
     @property
     def content(self) -> object:
         """All but where the index of leases has the account: that place may be too early, and is corrected then."""
-        return self.account, self.entries, self.receipts, self.turns, self.sessions
+        return self.account, self.entries, self.receipts, self.turns, self.sessions, self.purchases, self.records
 
     def shape(self, start: datetime) -> object:
         """What is left of it without names, hashes and dates: two users whose books have one shape have the same ahead
         of them if the same is done to them."""
+        bought = tuple((each.state, each.granted, each.payment_id is None, each.moves) for each in self.purchases)
         if self.account is None or self.image is None:
-            return None
+            return bought, len(self.records)
         nonces: dict[str, int] = {}
 
         def number(nonce: str) -> int:
@@ -72,6 +78,8 @@ class Books:
         return (
             account.buckets,
             account.version,
+            account.debt,
+            (bought, len(self.records)),
             (account.plan, account.period, account.due_at),
             tuple((h.run_id == self.run_id, h.ceiling, number(h.nonce), h.lease_at - start) for h in holds),
             tuple((e.type, e.deltas, e.created_at - start, e.run_id == self.run_id) for e in self.entries),
@@ -149,6 +157,8 @@ class Onlooker:
             },
             turns=turns,
             sessions=sessions,
+            purchases=[purchase_of(user_id, raw) for name, raw in found.items() if name.startswith("PURCHASE#")],
+            records=sorted(name for name in found if name.startswith(("CUSTOMER#", "SUBSCRIPTION", "KEY#"))),
         )
 
     def _sessions(self, session_ids: Sequence[str]) -> tuple[Mapping[tuple[str, int], Turn], Sequence[Session]]:

@@ -165,7 +165,7 @@ class Matrix:
         return Cell(self._path.name, step, mishap.name, sweeper, left, came_to, wrong)
 
     def _recovered(self, scene: Scene, sweeper: Sweeper, then: Books) -> str:
-        known = (then.shape(START), scene.now, sweeper)
+        known = (then.shape(START), scene.at_stripe, scene.now, sweeper)
         if known not in self._known:
             final = _recover(scene, sweeper, then)
             books = scene.books()
@@ -269,11 +269,13 @@ def _came_to(books: Books, path: Path) -> str:
     if run is not None:
         ended = run.status.value + (f" for {run.charged}" if run.charged else "")
         ended += f": {run.failure.code}" if run.failure is not None and run.status is not RunStatus.EXPIRED else ""
+    bought = ", ".join(f"purchase {each.state.value}" for each in books.purchases)
     if path.is_run or account is None:
-        return ended or "nothing"
+        return ended or bought or "nothing"
     buckets = account.buckets
     became = f"{buckets.monthly} + {buckets.rollover} + {buckets.purchased} credits, {account.version} entries"
-    return f"{became}, {ended}" if ended else became
+    became += f", {account.debt} owed" if account.debt else ""
+    return ", ".join(filter(None, (became, bought, ended)))
 
 
 def _line(error: BaseException) -> int:

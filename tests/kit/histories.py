@@ -40,11 +40,13 @@ from tests.property.model import (
     DAY,
     HOUR,
     MINUTE,
+    STAGES,
     Answer,
     Audit,
     Books,
     Cancel,
     Dear,
+    Disputed,
     Ended,
     Entitle,
     Full,
@@ -53,11 +55,14 @@ from tests.property.model import (
     Model,
     Moved,
     Operation,
+    Paid,
+    Payment,
     Place,
     Placed,
     Read,
     ReadRun,
     Receipt,
+    Refunded,
     Release,
     Settle,
     Start,
@@ -108,6 +113,12 @@ def told(operation: Operation) -> str:
             return f"{name} {run}"
         case Grant(credits, key, _):
             return f"{name} {credits} as {key}, {now}"
+        case Paid(purchase, credits, _, _):
+            return f"{name} {purchase} for {credits}, {now}"
+        case Refunded(purchase, _, price, cents, _):
+            return f"{name} {purchase} up to {cents} of {price}, {now}"
+        case Disputed(purchase, _, price, dispute, cents, stage, _):
+            return f"{name} {purchase} as {dispute}, {cents} of {price}, {stage}, {now}"
         case Start(until, key, _) | Entitle(until, key, _):
             return f"{name} until {moment(until) if until else 'ended'} as {key}, {now}"
     return f"{name} {now}"
@@ -119,7 +130,7 @@ def said(answer: object) -> str:
         case View():
             holds = " ".join(f"{run}/{nonce}:{ceiling}" for run, nonce, ceiling, _ in sorted(answer.holds))
             sums = f"{answer.monthly}+{answer.rollover}+{answer.purchased}-{answer.held}"
-            return f"{sums} v{answer.version} {answer.plan} {answer.period} [{holds}]"
+            return f"{sums} v{answer.version} {answer.plan} {answer.period} owes {answer.debt} [{holds}]"
         case Ended(receipt, by_us):
             return f"{said(receipt)}, by us: {by_us}"
         case Receipt():
@@ -228,7 +239,7 @@ def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
             steps.append(_Step(record, operation, told, order))
             continue
         held = frozenset(nonce for _, nonce, _, _ in view.holds)
-        if isinstance(operation, Grant | Start | Entitle) or (lost_replies and isinstance(told, Placed)):
+        if isinstance(operation, Grant | Start | Entitle | Payment) or (lost_replies and isinstance(told, Placed)):
             steps.append(_Step(record, operation, None, order, version=view.version))
             operation, told = Read(operation.now), view
             steps.append(_Step(record, operation, told, order, len(steps) - 1, view.version, held))
@@ -454,6 +465,7 @@ SKEW = 10 * MINUTE
 SHARED_RUNS = 6  # that all workers try for
 SHARED_KEYS = 5
 SHARED_SESSIONS = 3
+SHARED_PURCHASES = 3
 
 
 class Worker:
@@ -482,6 +494,9 @@ class Worker:
             self.grant: 3,
             self.start: 1,
             self.entitle: 1,
+            self.pay: 2,
+            self.refund: 2,
+            self.dispute: 1,
         }
         for action in self._random.choices(list(actions), list(actions.values()), k=self._scene.steps):
             action()
@@ -548,6 +563,25 @@ class Worker:
     def entitle(self) -> None:
         until = None if self._chance(0.5) else self._scene.begins + self._random.randint(0, self._scene.span)
         self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", self._now()))
+
+    def pay(self) -> None:
+        purchase, credits_, price = self._a_purchase()
+        self._do(self._user(), Paid(purchase, credits_, price, self._now()))
+
+    def refund(self) -> None:
+        purchase, credits_, price = self._a_purchase()
+        cents = self._random.choice((price, self._random.randint(1, price)))
+        self._do(self._user(), Refunded(purchase, credits_, price, cents, self._now()))
+
+    def dispute(self) -> None:
+        purchase, credits_, price = self._a_purchase()
+        cents, stage = self._random.randint(1, price), self._random.choice(STAGES)
+        self._do(self._user(), Disputed(purchase, credits_, price, "d", cents, stage, self._now()))
+
+    def _a_purchase(self) -> tuple[str, int, int]:
+        """One that other workers hear of, too."""
+        number = self._random.randrange(SHARED_PURCHASES)
+        return f"s{number}", 20 + 7 * number, 500
 
     def _do(self, user: str, operation: Operation) -> Answer | str | None:
         record = perform(self._subjects[user], self._name, operation)

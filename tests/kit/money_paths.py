@@ -6,7 +6,8 @@ tampered with, and the other one, which is whoever comes later or in between (th
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 from local.engine import Engine
+from local.stripe_double import StripeDouble
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_lookup import DynamoLookup
+from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
@@ -27,6 +30,7 @@ from playground.domain.calendar import boundary
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
     CorruptLedgerError,
+    PaymentsUnavailableError,
     PlaygroundError,
     RunInProgressError,
     StoreUnavailableError,
@@ -34,8 +38,11 @@ from playground.domain.errors import (
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.runs import RunRequest, run_id_of
 from playground.ports import Leases
+from playground.usecases.apply_payment import Applied
+from playground.usecases.buy_credits import Offer
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from playground.usecases.sweep_holds import SweepHolds, Swept
+from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.books import PRICES, Books, Onlooker
 from tests.kit.transport import (
     Fault,
@@ -81,6 +88,7 @@ class Worker:
         self.wire = Wire(self.store.connection.client, self._claude)
         self.ledger = new_ledger(self.store)
         self.sessions = DynamoSessions(self.store, SESSIONS_TABLE)
+        self.records = DynamoPayments(self.store, LEDGER_TABLE)
         self.leases = DynamoLeases(self.store, LEDGER_TABLE)
         self.catalog = _catalog(self.store.connection.client)
         self.lookup = DynamoLookup(
@@ -154,7 +162,7 @@ def _new_user() -> str:
 
 # --- a scene ----------------------------------------------------------------------------------------------------------
 
-Outcome = PaidAnswer | PlaygroundError | Account | Swept | None
+Outcome = PaidAnswer | PlaygroundError | Account | Swept | Applied | Offer | None
 """What an act came to; None if whoever did it died over it."""
 
 
@@ -167,6 +175,10 @@ class Scene:
         self.user_id = _new_user()
         self.now = START
         self.session_ids: list[str] = []
+        first = START.timestamp()
+        self.stripe = StripeDouble(base=lambda: first, seed=zlib.crc32(self.user_id.encode()))
+        self.event: Mapping[str, Any] = {}
+        """What Stripe tells, and tells again until it is answered with 2xx."""
         self.asked = 0
         """How often the model was asked, by anybody."""
         path.prepare(self)
@@ -225,6 +237,18 @@ class Scene:
 
         return worker.ledger.change(self.user_id, amend, business_key=name, now=self.now)
 
+    def billing(self, worker: Worker) -> Billing:
+        """What this user and Stripe do through a worker."""
+        payments = stripe_in_process(self.stripe, wire=worker.wire)
+        billing = Billing(worker.ledger, worker.records, self.stripe, payments, self.user_id)
+        billing.at = self.now
+        return billing
+
+    @property
+    def at_stripe(self) -> object:
+        """How many objects of each kind Stripe has."""
+        return tuple(sorted((kind, len(ids)) for kind, ids in self.stripe.account.world.kinds.items()))
+
     # who does it
 
     def act(
@@ -270,7 +294,10 @@ class Scene:
             _, outcome = self.act(self.stage.other)
             if isinstance(outcome, RunInProgressError):
                 self.pass_leases()
-            elif not isinstance(outcome, StoreUnavailableError) or self.books().receipt is not None:
+            elif (
+                not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError)
+                or self.books().receipt is not None
+            ):
                 return outcome
         raise AssertionError("the client never gets a final answer")
 
@@ -297,6 +324,7 @@ class Scene:
         run = books.receipt
         if not self.path.is_run:
             assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
+            self.path.check(self)
             return
         assert run is not None, f"no receipt, and the client was told {outcome!r}"
         if isinstance(outcome, PaidAnswer):
@@ -339,6 +367,7 @@ class Path:
     act: Callable[[Scene, Worker], Outcome]
     prepare: Callable[[Scene], Any] = _nothing
     meanwhile: Callable[[Scene], Meanwhile] = _nobody
+    check: Callable[[Scene], None] = _nothing
     is_run: bool = True
     result: type = field(default=PaidAnswer)
 
@@ -440,6 +469,49 @@ def _same_key_runs_and_is_forgotten(scene: Scene) -> None:
     scene.by_other(lambda other: scene.run(other, FAILING, filler))
 
 
+def _bought(scene: Scene) -> None:
+    """A pack that was paid for, and Stripe about to say so."""
+
+    def buy(other: Worker) -> Offer:
+        billing = scene.billing(other)
+        offer = billing.buy("small", KEY)
+        billing.pay(offer)
+        return offer
+
+    scene.by_other(buy)
+    _expects(scene, "payment_intent.succeeded")
+
+
+def _bought_spent_and_refunded(scene: Scene) -> None:
+    """Six of the five credits that were not bought are spent, then Stripe gives all of the money back."""
+    _bought(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    for number in range(3):
+        scene.by_other(lambda other, number=number: scene.run(other, ORDINARY, f"run {number}"))
+    scene.stripe.control("refund", payment_intent=scene.event["data"]["object"]["id"])
+    _expects(scene, "charge.refunded")
+
+
+def _subscribed(scene: Scene) -> None:
+    """PRPM+ was paid for, and Stripe is about to say so."""
+
+    scene.by_other(lambda other: scene.billing(other).subscribe())
+    _expects(scene, "invoice.paid")
+
+
+def _expects(scene: Scene, kind: str) -> None:
+    [scene.event] = scene.stripe.events(kind)
+
+
+def _told(scene: Scene, worker: Worker) -> Applied:
+    return scene.billing(worker).send(scene.event)
+
+
+def _one_of_each(scene: Scene) -> None:
+    """However often it was tried, Stripe has one customer and one payment."""
+    assert [len(scene.stripe.account.world.all(kind)) for kind in ("customer", "payment_intent")] == [1, 1]
+
+
 PATHS: Sequence[Path] = (
     Path(name="run, new account", act=_run(ORDINARY)),
     Path(name="run", act=_run(ORDINARY), prepare=_account),
@@ -517,5 +589,21 @@ PATHS: Sequence[Path] = (
         prepare=_in_month(14, timedelta(days=1)),
         is_run=False,
         result=Account,
+    ),
+    Path(name="webhook, paid", act=_told, prepare=_bought, is_run=False, result=Applied),
+    Path(
+        name="webhook, refund after spending",
+        act=_told,
+        prepare=_bought_spent_and_refunded,
+        is_run=False,
+        result=Applied,
+    ),
+    Path(name="webhook, invoice", act=_told, prepare=_subscribed, is_run=False, result=Applied),
+    Path(
+        name="purchase",
+        act=lambda scene, worker: scene.billing(worker).buy("small", KEY),
+        check=_one_of_each,
+        is_run=False,
+        result=Offer,
     ),
 )

@@ -8,9 +8,13 @@ from playground.domain.account import Account, Change, Hold, Plan, grant, start_
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
+from playground.domain.payments import Claim, Customer, Purchase, PurchaseState, Stage
+from playground.domain.provider import DisputeMoved, PaymentMoved, ProviderEvent, RefundSum, Told
+from playground.domain.provider import Payment as ProviderPayment
 from playground.domain.runs import Run, RunStatus
 from playground.ports import AlreadyHeld, Amend, CannotAfford, Held, HoldOutcome, Ledger, Sessions, TooManyHolds
 from playground.ports import Ended as LedgerEnded
+from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import charging, conversation, receipt
 from tests.property.model import (
@@ -20,6 +24,7 @@ from tests.property.model import (
     Cancel,
     Count,
     Dear,
+    Disputed,
     Ended,
     Entitle,
     Full,
@@ -29,11 +34,14 @@ from tests.property.model import (
     Moved,
     Nothing,
     Operation,
+    Paid,
+    Payment,
     Place,
     Placed,
     Read,
     ReadRun,
     Receipt,
+    Refunded,
     Release,
     Settle,
     Start,
@@ -43,7 +51,12 @@ from tests.property.model import (
     millis,
     moment,
 )
-from tests.support import all_entries, check_invariants
+from tests.kit.books import PRICES
+from tests.support import all_entries, check_invariants, records_of
+
+
+STAGES = {"open": Stage.OPEN, "lost": Stage.KEPT, "won": Stage.GIVEN_BACK}
+BEGINNING = moment(0)
 
 
 class Subject:
@@ -53,6 +66,7 @@ class Subject:
         self.ledger = ledger
         self.sessions = sessions
         self.user_id = user_id
+        self.records = records_of(ledger)
         self._beyond = timedelta(microseconds=sub_millis)
         self._seen: dict[str, Account] = {}  # attempt → the account that its hold brought
 
@@ -106,6 +120,9 @@ class Subject:
                 expired = ExpireHolds(self.ledger)(account, now=now)
                 self.ledger.correct_lease(self.account(operation.now))
                 return Count(expired)
+            case Paid() | Refunded() | Disputed():
+                self._tell(operation)
+                return view_of(self.account(operation.now))
             case Grant(credits_, key, at):
                 return self._change(key, at, lambda account: _granted(account, credits_, key, at))
             case Start(until, key, at):
@@ -126,6 +143,57 @@ class Subject:
             tuple(map(self.turns, sessions)),
             tuple(receipt_of(run) if run is not None else None for run in found),
         )
+
+    def _tell(self, told: Payment) -> None:
+        """As the webhook does it, with the real use case."""
+        purchase_id, at = f"pur_{told.purchase}", BEGINNING
+        customer_id = f"cus_{self.user_id}"
+        if self.records.customer(self.user_id, live=False) is None:
+            self.records.keep(Customer(user_id=self.user_id, customer_id=customer_id, live=False, created_at=at))
+        if self.records.purchase(self.user_id, purchase_id) is None:
+            self.records.keep(
+                Purchase(
+                    purchase_id=purchase_id,
+                    user_id=self.user_id,
+                    pack="small",
+                    credits=told.credits,
+                    amount=told.price,
+                    currency="usd",
+                    live=False,
+                    price_version="1",
+                    created_at=at,
+                )
+            )
+        payment = ProviderPayment(
+            payment_id=f"pi_{told.purchase}_{self.user_id}",
+            amount=told.price,
+            currency="usd",
+            customer_id=customer_id,
+            purchase_id=purchase_id,
+            user_id=self.user_id,
+        )
+        moved: Told
+        match told:
+            case Paid():
+                moved = PaymentMoved(payment=payment, state=PurchaseState.PAID, received=told.price)
+            case Refunded():
+                moved = RefundSum(payment=payment, refunded=told.cents)
+            case Disputed():
+                claim = Claim(told.cents, STAGES[told.stage])
+                moved = DisputeMoved(payment=payment, dispute_id=told.dispute, claim=claim)
+        apply_payment = ApplyPayment(
+            ledger=self.ledger,
+            records=self.records,
+            payments=None,  # type: ignore[arg-type]  # nothing has to be asked: every event carries its pointers
+            prices=PRICES,
+            live=False,
+            clock=lambda: self.clock(told.now),
+        )
+        event = ProviderEvent(
+            event_id=f"evt_{self.user_id}_{told}", type="payment", live=False, occurred_at=moment(told.now), told=moved
+        )
+        applied = apply_payment(event)
+        assert applied.outcome is not Outcome.QUARANTINED, applied.reason
 
     def _change(self, key: str, at: int, amend: Amend) -> View:
         return view_of(self.ledger.change(self.user_id, amend, business_key=key, now=self.clock(at)))
@@ -198,6 +266,7 @@ def view_of(account: Account) -> View:
         holds=frozenset(
             (hold.run_id, hold.nonce, hold.ceiling, millis(hold.lease_at)) for hold in account.holds.values()
         ),
+        debt=account.debt,
     )
 
 

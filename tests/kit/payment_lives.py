@@ -5,7 +5,8 @@ A life is played at the stand-in for Stripe. What it must come to is worked out 
 was done and not from what was told (`Life.expected`): nothing of `playground.domain` is used for it.
 
 Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of two
-buckets pays), and a second subscription in the month in which the first one has ended.
+buckets pays), a second subscription in the month in which the first one has ended, and cancelling twice within the
+second that events are stamped with.
 """
 
 import calendar
@@ -128,6 +129,7 @@ class Life:
     def _play(self, steps: int) -> None:
         if self._with_plan and self.chance.random() < 0.8:
             self._subscribe()
+            self.double.control("advance", seconds=1)
         for _ in range(steps):
             doings = [self._buy, self._buy, self._refund, self._refund, self._dispute, self._decide, self._wait]
             if self._with_plan:

@@ -16,14 +16,17 @@ from tests.property.model import (
     Answer,
     Audit,
     Cancel,
+    Disputed,
     Entitle,
     Grant,
     Model,
     Operation,
+    Paid,
     Place,
     Placed,
     Read,
     ReadRun,
+    Refunded,
     Release,
     Settle,
     Start,
@@ -33,6 +36,7 @@ from tests.property.model import (
     moment,
     month_after,
 )
+from tests.property.model import STAGES as DISPUTE_STAGES
 
 SKEW = 10 * MINUTE
 LIMITS = (20, 20, 3, 1)
@@ -56,6 +60,9 @@ STEPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "grant": {"amount": (1, 400), "key": (0, 3), "skew": _SKEW},
     "start": {"months": (0, 4), "offset": (-1, 1), "skew": _SKEW},
     "entitle": {"months": (0, 3), "offset": (-1, 1), "skew": _SKEW},
+    "pay": {"purchase": (0, 4), "skew": _SKEW},
+    "refund": {"purchase": (0, 4), "part": _ANY, "skew": _SKEW},
+    "dispute": {"purchase": (0, 4), "which": (0, 1), "part": _ANY, "stage": (0, 2), "skew": _SKEW},
     "repeat": {"which": _ANY, "same_clock": (0, 1), "skew": _SKEW},
     "wait": {"unit": (0, 3), "amount": (0, 30)},
     "wait_for_boundary": {"offset": (-2, 2)},
@@ -63,8 +70,11 @@ STEPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
 }
 """What can be drawn for each argument of each step: the least and the greatest number."""
 
-WEIGHTS: Mapping[str, int] = {"place": 6, "settle": 4, "release": 2, "repeat": 2, "wait_for_boundary": 2}
+WEIGHTS: Mapping[str, int] = {"place": 6, "settle": 4, "release": 2, "repeat": 2, "wait_for_boundary": 2, "pay": 2}
 """For a random story; 1 where nothing is said."""
+
+PACKS = ((100, 500), (250, 1000), (600, 2000), (7, 300), (1, 999))
+"""Credits and cents of the purchases of a story."""
 
 
 class Story:
@@ -139,6 +149,21 @@ class Story:
         anchor, ahead = self.model.anchor, self.model.period + months
         until = month_after(anchor, ahead) + offset if anchor is not None and months else None
         self.tell(Entitle(until, self._name("until"), self.now + skew))
+
+    def pay(self, purchase: int, skew: int) -> None:
+        credits_, price = PACKS[purchase]
+        self.tell(Paid(f"p{purchase}", credits_, price, self.now + skew))
+
+    def refund(self, purchase: int, part: int, skew: int) -> None:
+        """Up to some sum, which may be less than one of before; also before it is paid."""
+        credits_, price = PACKS[purchase]
+        self.tell(Refunded(f"p{purchase}", credits_, price, part * price // 10_000, self.now + skew))
+
+    def dispute(self, purchase: int, which: int, part: int, stage: int, skew: int) -> None:
+        credits_, price = PACKS[purchase]
+        cents = 1 + part * (price - 1) // 10_000
+        now = self.now + skew
+        self.tell(Disputed(f"p{purchase}", credits_, price, f"d{which}", cents, DISPUTE_STAGES[stage], now))
 
     def repeat(self, which: int, same_clock: int, skew: int) -> None:
         """An operation of before once more: by the SDK, with the clock of then, or by a client who asks again."""

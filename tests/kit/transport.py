@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
+import stripe
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
@@ -31,10 +32,12 @@ from playground.adapters.claude import ClaudeModel
 from playground.ports import Completion, Model, Prompt
 
 TIMEOUT = 10  # s: the engine is on this machine, which may be busy
-WRITES = frozenset({"UpdateItem", "TransactWriteItems"})
+STRIPE = "STRIPE"
+WRITES = frozenset({"UpdateItem", "TransactWriteItems", STRIPE})
 MODEL = "POST"
 
 _T = TypeVar("_T")
+StripeReply = tuple[Any, int, Mapping[str, str]]
 
 
 class Killed(BaseException):
@@ -58,12 +61,14 @@ class Fault(StrEnum):
     def concerns(self, step: "Step") -> bool:
         """Whether this can happen to such a request."""
         match self:
-            case Fault.CONFLICT | Fault.LATE:
+            case Fault.CONFLICT:
+                return step.writes and step.operation != STRIPE
+            case Fault.LATE:
                 return step.writes
             case Fault.IN_PROGRESS | Fault.FORGOTTEN:
                 return step.operation == "TransactWriteItems"
             case Fault.OVER_CAPACITY:
-                return step.operation != MODEL
+                return step.operation not in (MODEL, STRIPE)
             case Fault.UNPROCESSED:
                 return step.operation == "BatchGetItem"
         return True
@@ -173,7 +178,8 @@ class Life:
     befallen: list[tuple[Step, Fault]] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
     """Requests that the other side carried out, whether or not the worker heard of it."""
-    under_way: list[tuple[Step, AWSPreparedRequest]] = field(default_factory=list)
+    under_way: list[tuple[Step, Callable[[], bool]]] = field(default_factory=list)
+    """What arrives when the worker has gone on: carries it out, and says whether that was done."""
     dead: bool = False
     post_mortem: list[Step] = field(default_factory=list)
 
@@ -212,8 +218,8 @@ class Wire:
             yield life
         finally:
             self._life = None
-        for step, request in life.under_way:
-            if self._send(request, request.body).status_code == 200:
+        for step, arrive in life.under_way:
+            if arrive():
                 life.done.append(step)
         self.done.update(step.label for step in life.done)
         assert not life.post_mortem, f"a dead worker asked for {', '.join(map(str, life.post_mortem))}"
@@ -248,7 +254,7 @@ class Wire:
         if fault is Fault.UNREACHABLE:
             raise EndpointConnectionError(endpoint_url=request.url)
         if fault is Fault.LATE:
-            life.under_way.append((step, request))
+            life.under_way.append((step, lambda: self._send(request, request.body).status_code == 200))
             raise ReadTimeoutError(endpoint_url=request.url)
         if fault not in (None, Fault.KILLED_AFTER, Fault.LOST, Fault.FORGOTTEN):
             return _refusal(fault, request, body)
@@ -268,6 +274,27 @@ class Wire:
         self._engine.request(request.method, "/", content, headers)
         response = self._engine.getresponse()
         return AWSResponse(request.url, response.status, dict(response.getheaders()), _Body(response.read()))
+
+    # --- Stripe -------------------------------------------------------------------------------------------------------
+
+    def stripe_request(self, label: str, send: Callable[[], StripeReply]) -> StripeReply:
+        """A call of the stripe package, which `send` carries out."""
+        life, step, fault = self._next(STRIPE, label)
+        match fault:
+            case Fault.UNREACHABLE | Fault.THROTTLED | Fault.BROKEN:
+                raise stripe.APIConnectionError("connection refused")
+            case Fault.LATE:
+                life.under_way.append((step, lambda: send()[1] == 200))
+                raise stripe.APIConnectionError("nobody answers")
+        answer = send()
+        if answer[1] == 200:
+            life.done.append(step)
+        if fault is Fault.KILLED_AFTER:
+            life.dead = True
+            raise Killed(f"after {step}")
+        if fault is Fault.LOST:
+            raise stripe.APIConnectionError("the reply was lost")
+        return answer
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
@@ -358,7 +385,8 @@ def _subject(operation: str, body: Mapping[str, Any]) -> str:
         case "TransactWriteItems":
             items = [next(iter(write.values())).get("Item", {}) for write in body["TransactItems"]]
             ends = [item["status"]["S"] for item in items if _kind(item) == "run"]
-            return ends[0] if ends else "+".join(item["type"]["S"] for item in items if _kind(item) == "entry")
+            written = [item["type"]["S"] for item in items if _kind(item) == "entry"] or [_kind(item) for item in items]
+            return ends[0] if ends else "+".join(filter(None, written))
         case "UpdateItem":
             names = set(body["ExpressionAttributeNames"].values())
             return "lease" if "held" not in names else "hold" if "lease_at" in names else "give back"

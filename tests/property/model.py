@@ -1,8 +1,7 @@
 """What the ledger is compared with: one account in plain numbers, by the rules in README.md and docs/ledger.md.
 
 Nothing of `playground` is used here, so that a mistake there is not repeated here. Times are milliseconds since 1970 in
-UTC. An operation is data; `Model.apply` says what its answer must be. Refunds, disputes and debt have no operation yet:
-they go where REVOKE AND RESTORE is written.
+UTC. An operation is data; `Model.apply` says what its answer must be.
 """
 
 import calendar
@@ -141,9 +140,42 @@ class Audit:
     now: int
 
 
-# REVOKE AND RESTORE: refunds and disputes become operations here, and debt a number of Model and of View.
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """We are told that a purchase is paid: `credits` for `price` cents."""
 
-Operation = Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Start | Entitle
+    purchase: str
+    credits: int
+    price: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """We are told that `cents` of it were given back altogether."""
+
+    purchase: str
+    credits: int
+    price: int
+    cents: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """We are told of a dispute about `cents` of it: `open`, `lost` or `won`."""
+
+    purchase: str
+    credits: int
+    price: int
+    dispute: str
+    cents: int
+    stage: str
+    now: int
+
+
+Payment = Paid | Refunded | Disputed
+Operation = Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Start | Entitle | Payment
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -165,6 +197,20 @@ class View(NamedTuple):
     due: int | None
     until: int | None
     holds: frozenset[tuple[str, str, int, int]]
+    debt: int = 0
+
+
+class Bought(NamedTuple):
+    """What is known of a purchase, and what was taken back for it. `disputes`: name, cents, stage."""
+
+    paid: bool = False
+    cents: int = 0
+    disputes: tuple[tuple[str, int, str], ...] = ()
+    taken_refund: int = 0
+    taken_dispute: int = 0
+
+
+STAGES = ("open", "lost", "won")  # a later one is never left again
 
 
 class Receipt(NamedTuple):
@@ -279,6 +325,8 @@ class Model:
         self.period = 0
         self.due: int | None = None
         self.until: int | None = None
+        self.debt = 0
+        self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
         self.receipts: dict[str, Receipt] = {}
         self.keys: frozenset[str] = frozenset()
@@ -291,7 +339,7 @@ class Model:
     def copy(self) -> "Model":
         other = Model.__new__(Model)
         other.__dict__.update(self.__dict__)
-        for name in ("holds", "receipts", "turns", "given_back"):
+        for name in ("holds", "receipts", "turns", "given_back", "bought"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -300,6 +348,7 @@ class Model:
         return (
             self.view() if self.opened else None,
             frozenset(self.receipts.items()),
+            frozenset(self.bought.items()),
             self.keys,
             frozenset(self.turns.items()),
             frozenset(self.given_back),
@@ -338,6 +387,7 @@ class Model:
             due=self.due,
             until=self.until,
             holds=frozenset((hold.run, hold.nonce, hold.ceiling, hold.lease) for hold in self.holds.values()),
+            debt=self.debt,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -393,6 +443,9 @@ class Model:
                     self.changes += 1
                     self.keys |= {key}
                     self.until = until
+                return self.view()
+            case Paid() | Refunded() | Disputed():
+                self._payment(operation)
                 return self.view()
         raise TypeError(operation)
 
@@ -498,6 +551,56 @@ class Model:
         self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
         self.until = until
         self._write(Line("monthly", now, monthly=ALLOWANCE))
+
+    # REVOKE AND RESTORE
+
+    def _payment(self, told: Payment) -> None:
+        """What is told is only ever added: in whatever order it comes, in the end the same is known. The credits follow
+        what is known."""
+        before = self.bought.get(told.purchase, Bought())
+        match told:
+            case Paid():
+                after = before._replace(paid=True)
+            case Refunded(cents=cents):
+                after = before._replace(cents=max(before.cents, cents))
+            case Disputed(dispute=dispute, cents=cents, stage=stage):
+                known = {name: (money, state) for name, money, state in before.disputes}
+                money, state = known.get(dispute, (0, "open"))
+                known[dispute] = (max(money, cents), STAGES[max(STAGES.index(state), STAGES.index(stage))])
+                after = before._replace(disputes=tuple(sorted((name, *each) for name, each in known.items())))
+        if after.paid:
+            if not before.paid:
+                self._write(Line("purchase", told.now, purchased=told.credits))
+                self._repay(told.now)
+            after = self._follow(after, told)
+        if after != before:
+            self.changes += 1
+            self.bought[told.purchase] = after
+
+    def _follow(self, known: Bought, told: Payment) -> Bought:
+        """Take back what is due and was not taken, or give back what was taken too much; what comes back comes first."""
+
+        def due(cents: int) -> int:
+            return (told.credits * min(cents, told.price) + told.price - 1) // told.price
+
+        disputed = sum(cents for _, cents, stage in known.disputes if stage != "won")
+        refund = due(known.cents)
+        dispute = due(known.cents + disputed) - refund
+        moves = [("refund", refund - known.taken_refund), ("dispute", dispute - known.taken_dispute)]
+        for kind, credits in sorted(moves, key=lambda move: (move[1], move[0])):
+            if credits > 0:
+                missing = max(credits - min(self.purchased, self.free), 0)
+                self.debt += missing
+                self._write(Line("debt", told.now, purchased=missing))
+            self._write(Line(kind, told.now, purchased=-credits))
+            if credits < 0:
+                self._repay(told.now)
+        return known._replace(taken_refund=refund, taken_dispute=dispute)
+
+    def _repay(self, now: int) -> None:
+        repaid = min(self.debt, self.purchased, self.free)
+        self.debt -= repaid
+        self._write(Line("debt", now, purchased=-repaid))
 
     def _write(self, line: Line) -> None:
         if any((line.monthly, line.rollover, line.purchased)):

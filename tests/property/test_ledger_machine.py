@@ -117,7 +117,17 @@ class LedgerLife(RuleBasedStateMachine):
     def waits_for_a_lease(self, **arguments: int) -> None:
         self.take("wait_for_lease", **arguments)
 
-    # Refunds and disputes: a rule each, when there are operations for them (REVOKE AND RESTORE in model.py).
+    @rule(**numbers("pay"))
+    def hears_of_a_payment(self, **arguments: int) -> None:
+        self.take("pay", **arguments)
+
+    @rule(**numbers("refund"))
+    def hears_of_a_refund(self, **arguments: int) -> None:
+        self.take("refund", **arguments)
+
+    @rule(**numbers("dispute"))
+    def hears_of_a_dispute(self, **arguments: int) -> None:
+        self.take("dispute", **arguments)
 
     def teardown(self) -> None:
         if self.story is not None and self.sound:

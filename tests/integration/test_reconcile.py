@@ -1,0 +1,95 @@
+"""The comparison with Stripe as it is started: by the schedule, and by an operator at a running stack."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from local import reconcile
+from local.engine import Engine
+from local.state_file import write_state
+from tests.handlers import Context, Handlers
+from tests.kit.shop import Shop
+
+AT = "2027-01-31T04:17:00Z"
+
+
+def test_the_scheduled_task_makes_up_for_lost_events(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    shop.double.control("refund", payment_intent=payment, amount=250)
+
+    outcome = shop.handlers.apps["reconcile"].handler({"task": "reconcile", "at": AT, "days": None}, Context(900))
+
+    assert payment in outcome["repaired"]
+    assert outcome["after"] is None
+    assert shop.history() == [("signup", 5), ("purchase", 100), ("refund", -50)]
+
+
+def test_it_stops_before_its_time_is_up_and_says_where(shop: Shop) -> None:
+    outcome = shop.handlers.apps["reconcile"].handler({"task": "reconcile", "at": AT}, Context(30))
+    assert (outcome["looked_at"], outcome["after"]) == (0, "payments:")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"task": "audit", "at": AT},
+        {"task": "reconcile"},
+        {"task": "reconcile", "at": AT, "days": 0},
+        {"task": "reconcile", "at": AT, "days": True},
+        {"task": "reconcile", "at": AT, "after": "nowhere:1"},
+    ],
+    ids=str,
+)
+def test_what_is_no_task_is_refused(handlers: Handlers, event: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"task|time|days|no place"):
+        handlers.apps["reconcile"].handler(event, Context(900))
+
+
+def run(shop: Shop, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command, at a stack whose state is in `folder`."""
+    functions = shop.handlers.description.functions
+    write_state(
+        folder,
+        {
+            "pid": os.getpid(),
+            "engine_url": engine.endpoint_url,
+            "tables": {table.logical_id: table.name for table in shop.handlers.description.tables.values()},
+            "functions": {name: {"environment": dict(each.environment)} for name, each in functions.items()},
+        },
+    )
+    monkeypatch.setenv("STATE_DIR", str(folder))
+    return reconcile.main(arguments)
+
+
+def test_the_command_makes_up_for_lost_events_and_tells_what_is_left(
+    shop: Shop, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tests before this one have left a few payments that do not fit."""
+    payment = shop.pay(shop.buy())
+    odd = shop.buy()
+    client = shop.handlers.apps["reconcile"].payments.client
+    client.v1.payment_intents.update(shop.payment_of(odd), {"amount": 700})
+    strange = shop.pay(odd)
+
+    assert run(shop, engine, tmp_path, monkeypatch) == 1
+    printed = capsys.readouterr()
+    assert f"{payment}: made up for" in printed.out
+    assert f"{strange}: mismatch user {shop.user_id} purchase {odd['purchase_id']} amount" in printed.out
+    assert "made up for" in printed.err
+    assert shop.history() == [("signup", 5), ("purchase", 100)]
+
+    assert run(shop, engine, tmp_path, monkeypatch, "--close", strange) == 0
+    run(shop, engine, tmp_path, monkeypatch, "--all")
+    printed = capsys.readouterr()
+    assert payment not in printed.out
+    assert f"{strange}: m" not in printed.out
+
+
+def test_a_command_without_a_stack_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert reconcile.main([]) == 2
+    assert "no stack is running" in capsys.readouterr().err
