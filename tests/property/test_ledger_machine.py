@@ -162,12 +162,13 @@ def test_the_ledger_in_memory_does_what_the_model_does() -> None:
     tell(make, examples=600, steps=60)
 
 
+@pytest.mark.timeout(400)
 def test_the_ledger_on_the_engine_does_what_the_model_does(ledger: DynamoLedger, store: DynamoStore) -> None:
     sessions = DynamoSessions(store, SESSIONS_TABLE)
 
     tell(
         lambda sub_millis: two(ledger, sessions, sub_millis),
-        examples=60,
+        examples=50,
         steps=40,
         phases=(Phase.reuse, Phase.generate),  # making a story shorter takes longer than a test may
     )
