@@ -1,4 +1,4 @@
-"""Compares what Stripe has with what we have: `make reconcile`, or `make reconcile ALL=1` for everything there ever was."""
+"""Compares what Stripe has with what we have: `make reconcile`, or `make reconcile ALL=1` for all there ever was."""
 
 import argparse
 import json
@@ -37,7 +37,8 @@ what is compared:
 where:
   By default the stack that `make run` has started, which it finds in STATE_DIR/stack.json (STATE_DIR: .local).
   With --ledger-table a deployed one: its output LedgerTableName. The key for Stripe is in the secret --stripe-secret
-  (the output StripeSecretArn), or in the variable STRIPE_SECRET_KEY. Credentials and region are found as by the AWS CLI.
+  (the output StripeSecretArn), or in the variable STRIPE_SECRET_KEY. Credentials and region are found as by the AWS
+  CLI.
   Needed are dynamodb:GetItem, PutItem, UpdateItem, Scan (for --all), and secretsmanager:GetSecretValue.
 
 closing:

@@ -3,7 +3,8 @@
     PYTHONPATH=layers/shared python -m tests.soak [--minutes 10] [--seed N] [--only ROUND] [--rounds N]
 
 Takes turns with: histories of many workers on one account and on several, with and without lost replies; stories told
-to the ledger in memory and on a real engine, beside the model; and runs of which a third of all requests fail. Prints
+to the ledger in memory and on a real engine, beside the model; runs of which a third of all requests fail; and lives of
+payments, told in any order. Prints
 every seed before it is used. A failure prints the command that does the same again, and ends with 1. (Which thread gets
 its turn when is not in the seed: a history may have to be repeated.)
 """
@@ -34,8 +35,9 @@ from tests.faults.test_exhaustive_faults import (
 from tests.kit.histories import Crew, Scene, UndecidedError, explain, play
 from tests.kit.money_paths import Stage
 from tests.kit.operations import Subject
+from tests.kit.payment_lives import Life
 from tests.kit.story import FIRST_DAYS, Story
-from tests.support import SESSIONS_TABLE, new_ledger, new_store
+from tests.support import SESSIONS_TABLE, new_ledger, new_store, records_of
 
 MOST_ROUNDS = 1_000_000
 PROCESSES = 3
@@ -94,6 +96,21 @@ def story(world: World, seed: int, *, in_memory: bool, stories: int, steps: int 
     return told
 
 
+def payment_lives(world: World, seed: int) -> int:
+    """On the engine; how many events were told. `make soak-payments` has many more of them, in memory."""
+    told = 0
+    for number in range(4):
+        life, chance = Life(f"soak-{seed}-{number}"), random.Random(f"{seed} {number}")
+        billing = life.elsewhere(world.ledger, records_of(world.ledger))
+        order = life.disorder(chance, lost=chance.choice((0.0, 0.4)))
+        life.tell(billing, order, at_the_end=True)
+        life.reconcile(billing)
+        final = life.final(billing)
+        assert final == life.expected(), f"{life.user_id} came to\n{final}\ninstead of\n{life.expected()}"
+        told += len(order)
+    return told
+
+
 def failing_runs(world: World, seed: int) -> int:
     """How many runs there were."""
     faults_at_random(world.stage, seed)
@@ -108,6 +125,7 @@ ROUNDS: Mapping[str, Callable[[World, int], int]] = {
     "stories-in-memory": partial(story, in_memory=True, stories=60),
     "stories": partial(story, in_memory=False, stories=3),
     "failing-runs": failing_runs,
+    "payment-lives": payment_lives,
 }
 
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=layers/shared python -m tests.soak_payments [--lives 10000] [--seed N] [--processes N]
 
-Prints how far it is. What fails is printed with its name, which is its seed: `--only NAME` does the same again. Ends with
-1 then. On the ledger in memory; tests/soak.py has lives on the engine, too.
+Prints how far it is. What fails is printed with its name, which is its seed: `--only NAME` does the same again. Ends
+with 1 then. On the ledger in memory; tests/soak.py has lives on the engine.
 """
 
 import argparse

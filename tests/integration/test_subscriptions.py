@@ -160,7 +160,7 @@ def billing(request: pytest.FixtureRequest, user_id: str) -> Iterator[Billing]:
 
 
 def test_each_month_is_granted_when_it_is_paid_and_boundaries_are_stripes(billing: Billing) -> None:
-    """From 31 January: 28 February, 31 March, 30 April. At the boundary there is nothing, an hour later there is."""
+    """From 31 January: 28 February, 31 March, 30 April. At the boundary there is nothing yet, an hour later it is."""
     subscription_id = billing.subscribe()
     billing.deliver()
     assert billing.buckets == (200, 0, 5)

@@ -130,7 +130,8 @@ def said(answer: object) -> str:
         case View():
             holds = " ".join(f"{run}/{nonce}:{ceiling}" for run, nonce, ceiling, _ in sorted(answer.holds))
             sums = f"{answer.monthly}+{answer.rollover}+{answer.purchased}-{answer.held}"
-            return f"{sums} v{answer.version} {answer.plan} {answer.period} owes {answer.debt} [{holds}]"
+            owes = f" owes {answer.debt}" if answer.debt else ""
+            return f"{sums} v{answer.version} {answer.plan} {answer.period}{owes} [{holds}]"
         case Ended(receipt, by_us):
             return f"{said(receipt)}, by us: {by_us}"
         case Receipt():

@@ -17,6 +17,7 @@ from playground.ports import Ended as LedgerEnded
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import charging, conversation, receipt
+from tests.kit.books import PRICES
 from tests.property.model import (
     Answer,
     Audit,
@@ -51,9 +52,7 @@ from tests.property.model import (
     millis,
     moment,
 )
-from tests.kit.books import PRICES
 from tests.support import all_entries, check_invariants, records_of
-
 
 STAGES = {"open": Stage.OPEN, "lost": Stage.KEPT, "won": Stage.GIVEN_BACK}
 BEGINNING = moment(0)
@@ -67,6 +66,7 @@ class Subject:
         self.sessions = sessions
         self.user_id = user_id
         self.records = records_of(ledger)
+        self._bought: set[str] = set()
         self._beyond = timedelta(microseconds=sub_millis)
         self._seen: dict[str, Account] = {}  # attempt → the account that its hold brought
 
@@ -146,24 +146,9 @@ class Subject:
 
     def _tell(self, told: Payment) -> None:
         """As the webhook does it, with the real use case."""
-        purchase_id, at = f"pur_{told.purchase}", BEGINNING
-        customer_id = f"cus_{self.user_id}"
-        if self.records.customer(self.user_id, live=False) is None:
-            self.records.keep(Customer(user_id=self.user_id, customer_id=customer_id, live=False, created_at=at))
-        if self.records.purchase(self.user_id, purchase_id) is None:
-            self.records.keep(
-                Purchase(
-                    purchase_id=purchase_id,
-                    user_id=self.user_id,
-                    pack="small",
-                    credits=told.credits,
-                    amount=told.price,
-                    currency="usd",
-                    live=False,
-                    price_version="1",
-                    created_at=at,
-                )
-            )
+        purchase_id, customer_id = f"pur_{told.purchase}", f"cus_{self.user_id}"
+        if purchase_id not in self._bought:
+            self._buy(told, purchase_id, customer_id)
         payment = ProviderPayment(
             payment_id=f"pi_{told.purchase}_{self.user_id}",
             amount=told.price,
@@ -194,6 +179,26 @@ class Subject:
         )
         applied = apply_payment(event)
         assert applied.outcome is not Outcome.QUARANTINED, applied.reason
+
+    def _buy(self, told: Payment, purchase_id: str, customer_id: str) -> None:
+        """What is there before anything is told, unless another worker was faster."""
+        customer = Customer(user_id=self.user_id, customer_id=customer_id, live=False, created_at=BEGINNING)
+        if self.records.customer(self.user_id, live=False) is None:
+            self.records.keep(customer)
+        purchase = Purchase(
+            purchase_id=purchase_id,
+            user_id=self.user_id,
+            pack="small",
+            credits=told.credits,
+            amount=told.price,
+            currency="usd",
+            live=False,
+            price_version="1",
+            created_at=BEGINNING,
+        )
+        if self.records.purchase(self.user_id, purchase_id) is None:
+            self.records.keep(purchase)
+        self._bought.add(purchase_id)
 
     def _change(self, key: str, at: int, amend: Amend) -> View:
         return view_of(self.ledger.change(self.user_id, amend, business_key=key, now=self.clock(at)))

@@ -4,8 +4,8 @@ events about it may reach us.
 A life is played at the stand-in for Stripe. What it must come to is worked out beside that in plain numbers, from what
 was done and not from what was told (`Life.expected`): nothing of `playground.domain` is used for it.
 
-Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of two
-buckets pays), a second subscription in the month in which the first one has ended, and cancelling twice within the
+Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of
+two buckets pays), a second subscription in the month in which the first one has ended, and cancelling twice within the
 second that events are stamped with.
 """
 

@@ -578,7 +578,7 @@ class Model:
             self.bought[told.purchase] = after
 
     def _follow(self, known: Bought, told: Payment) -> Bought:
-        """Take back what is due and was not taken, or give back what was taken too much; what comes back comes first."""
+        """Take back what is due and was not taken, or give back what was taken too much. What comes back is first."""
 
         def due(cents: int) -> int:
             return (told.credits * min(cents, told.price) + told.price - 1) // told.price
@@ -587,13 +587,13 @@ class Model:
         refund = due(known.cents)
         dispute = due(known.cents + disputed) - refund
         moves = [("refund", refund - known.taken_refund), ("dispute", dispute - known.taken_dispute)]
-        for kind, credits in sorted(moves, key=lambda move: (move[1], move[0])):
-            if credits > 0:
-                missing = max(credits - min(self.purchased, self.free), 0)
+        for kind, credits_ in sorted(moves, key=lambda move: (move[1], move[0])):
+            if credits_ > 0:
+                missing = max(credits_ - min(self.purchased, self.free), 0)
                 self.debt += missing
                 self._write(Line("debt", told.now, purchased=missing))
-            self._write(Line(kind, told.now, purchased=-credits))
-            if credits < 0:
+            self._write(Line(kind, told.now, purchased=-credits_))
+            if credits_ < 0:
                 self._repay(told.now)
         return known._replace(taken_refund=refund, taken_dispute=dispute)
 

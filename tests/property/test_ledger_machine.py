@@ -168,7 +168,7 @@ def test_the_ledger_on_the_engine_does_what_the_model_does(ledger: DynamoLedger,
 
     tell(
         lambda sub_millis: two(ledger, sessions, sub_millis),
-        examples=50,
+        examples=45,
         steps=40,
         phases=(Phase.reuse, Phase.generate),  # making a story shorter takes longer than a test may
     )

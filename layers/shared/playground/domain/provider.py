@@ -103,7 +103,7 @@ class Listed(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
     """An object of the provider as it is now. `event` says the same as the events about it did; its `told` is None if
-    there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is, or is about."""
+    there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is or is about."""
 
     object_id: str
     event: ProviderEvent

@@ -102,8 +102,8 @@ class Reconcile:
         after: str | None = None,
         time_is_up: Callable[[], bool] = lambda: False,
     ) -> Reconciled:
-        """Compare what the provider made in `window` before `at` or now (None: ever), and with `everything` all purchases and quarantined
-        events that we have. `after` is that of an earlier call whose time was up."""
+        """Compare what the provider made in `window` before `at`, or before now (None: ever), and with `everything` all
+        purchases and quarantined events that we have. `after` is that of an earlier call whose time was up."""
         now = instant(self._clock())
         since = (at or now) - window if window is not None else None
         parts = [*Listed, *([RECORDS] if everything else [])]
