@@ -354,7 +354,7 @@ def test_some_serial_order_explains_all_answers(
 ) -> None:
     users = tuple(f"{user_id}-{number}" for number in range(accounts))
     sessions = DynamoSessions(store, SESSIONS_TABLE)
-    scene = Scene(seed=seed, users=users, disturbed=disturbed)
+    scene = Scene(seed=seed, users=users, threads=3, steps=24, disturbed=disturbed)
 
     history = play(crew, scene, [Subject(ledger, sessions, user) for user in users])
 
