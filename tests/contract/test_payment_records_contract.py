@@ -1,6 +1,5 @@
 """What a store of payments promises, in memory and on the engine: the same."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -55,9 +54,9 @@ class Kept:
 
 
 @pytest.fixture(params=["memory", "engine"])
-def kept(request: pytest.FixtureRequest, user_id: str) -> Iterator[Kept]:
+def kept(request: pytest.FixtureRequest, user_id: str) -> Kept:
     ledger: Ledger = InMemoryLedger() if request.param == "memory" else request.getfixturevalue("ledger")
-    yield Kept(ledger, records_of(ledger), user_id)
+    return Kept(ledger, records_of(ledger), user_id)
 
 
 def test_what_was_kept_is_read_as_it_was(kept: Kept) -> None:
