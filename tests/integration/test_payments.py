@@ -10,8 +10,10 @@ import pytest
 import stripe
 
 from local.stripe_double.wire import ApiError
+from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.handlers import WEBHOOK_SECRET, Handlers
 from tests.kit.shop import DECLINED, Shop
+from tests.support import records_of
 
 
 def test_a_pack_that_is_paid_for_gives_its_credits_once(shop: Shop) -> None:
@@ -153,22 +155,45 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }
 
 
+def quarantine(shop: Shop, event: dict[str, Any]) -> str | None:
+    kept = records_of(shop.ledger).event(event["id"])
+    return kept.quarantined if kept is not None else None
+
+
 @pytest.mark.parametrize("name", TAMPERED)
 def test_what_differs_from_our_row_is_put_into_quarantine(shop: Shop, name: str) -> None:
-    change, _reason = TAMPERED[name]
+    change, reason = TAMPERED[name]
     shop.pay(shop.buy())
     [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
     change(event["data"]["object"])
 
     assert shop.send(event).status == 200
     assert shop.history() == [("signup", 5)]
+    assert quarantine(shop, event) == reason
 
 
 def test_live_events_have_no_place_in_test_mode(shop: Shop) -> None:
     shop.pay(shop.buy())
     for event in shop.new_events():
         assert shop.send({**event, "livemode": True}).status == 200
+        if event["type"] == "payment_intent.succeeded":
+            assert quarantine(shop, event) == "live_mode"
     assert shop.history() == [("signup", 5)]
+
+
+def test_a_purchase_that_nobody_began_is_put_into_quarantine(shop: Shop) -> None:
+    """Whoever can make payments at Stripe cannot name a purchase that is not there, or that of another user."""
+    mine = shop.pay(shop.buy())
+    [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
+    event["data"]["object"] |= {"id": f"{mine}_other", "metadata": {"purchase_id": "pur_none", "user_id": shop.user_id}}
+    assert shop.send(event).status == 200
+    assert quarantine(shop, event) == "unknown_purchase"
+    assert shop.history() == [("signup", 5)]
+
+
+def test_a_signed_event_in_a_shape_that_nobody_knows_is_sent_again(handlers: Handlers) -> None:
+    body = BODY.replace('"type": "x"', '"type": "payment_intent.succeeded"')
+    assert handlers.deliver(body).status == 500
 
 
 def signature(body: str, *, secret: str = WEBHOOK_SECRET, at: float | None = None) -> str:
@@ -196,10 +221,12 @@ REFUSED: dict[str, tuple[str, str | None]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_delivery_that_is_not_to_be_believed_is_400(handlers: Handlers, name: str) -> None:
+def test_a_delivery_that_is_not_to_be_believed_is_400(handlers: Handlers, ledger: DynamoLedger, name: str) -> None:
+    """And leaves no trace."""
     body, header = REFUSED[name]
     answer = handlers.deliver(body, signature=header)
     assert (answer.status, answer.body["error"]) == (400, "invalid_delivery")
+    assert not any(records_of(ledger).event(event_id) for event_id in ("evt_1", "evt_2"))
 
 
 def test_a_body_in_base64_and_two_signatures_are_fine(handlers: Handlers) -> None:
