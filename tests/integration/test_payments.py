@@ -172,6 +172,18 @@ def test_what_differs_from_our_row_is_put_into_quarantine(shop: Shop, name: str)
     assert quarantine(shop, event) == reason
 
 
+def test_a_refund_of_a_charge_of_another_amount_takes_nothing(shop: Shop) -> None:
+    payment = shop.pay(shop.buy())
+    shop.deliver()
+    shop.double.control("refund", payment_intent=payment, amount=100)
+    [event] = [event for event in shop.new_events() if event["type"] == "charge.refunded"]
+    event["data"]["object"]["amount"] = 700
+
+    assert shop.send(event).status == 200
+    assert quarantine(shop, event) == "amount"
+    assert shop.history() == [("signup", 5), ("purchase", 100)]
+
+
 def test_live_events_have_no_place_in_test_mode(shop: Shop) -> None:
     shop.pay(shop.buy())
     for event in shop.new_events():

@@ -450,7 +450,7 @@ MUTANTS = (
         SUBSCRIPTIONS,
         "self.ended_at is not None, begun",
         "begun",
-        DISORDER,
+        PLANS,
     ),
     mutant(
         "payments: created after paid in one second",

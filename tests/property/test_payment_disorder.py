@@ -8,11 +8,14 @@ import random
 
 import pytest
 
+from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore
+from playground.usecases.audit_account import AuditAccount
+from tests.kit.books import PRICES
 from tests.kit.payment_lives import Life, live_through
-from tests.support import LEDGER_TABLE
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE
 
 IN_MEMORY = 250
 ON_THE_ENGINE = 40
@@ -40,7 +43,10 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
 
 @pytest.mark.timeout(120)
 def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
+    """And what is stored adds up from its first entry on."""
     records = DynamoPayments(store, LEDGER_TABLE)
+    archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    audit_account = AuditAccount(archive, PRICES)
     for number in range(ON_THE_ENGINE):
         life = Life(f"engine-disorder-{number}")
         chance = random.Random(number)
@@ -52,6 +58,8 @@ def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: Dynam
             life.reconcile(billing)
             told = life.final(billing)
         assert told == life.expected(), life.user_id
+        if not life.spent:  # what is spent here has no run that could be audited
+            assert audit_account(life.user_id).findings == ()
 
 
 def test_lives_are_of_every_kind() -> None:
