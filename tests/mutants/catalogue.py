@@ -200,7 +200,7 @@ MUTANTS = (
     mutant(
         "a hold that outlived its run stays",
         LEDGER,
-        "        self.cancel_hold(user_id, ours)\n",
+        "        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat\n",
         "",
     ),
     mutant(
@@ -237,8 +237,10 @@ MUTANTS = (
     mutant(
         "a change does not write its key",
         LEDGER,
-        "*self._entry_puts(entries), *([key] if key else []))",
-        "*self._entry_puts(entries))",
+        "self._store.transact(write, *self._entry_puts(entries), *others)",
+        "self._store.transact(\n"
+        "                write, *self._entry_puts(entries), *(each for each in others if not isinstance(each, Put))\n"
+        "            )",
     ),
     mutant(
         "a change does not compare the version",
