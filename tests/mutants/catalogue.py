@@ -450,16 +450,16 @@ MUTANTS = (
     mutant(
         "payments: what is over can be revived",
         SUBSCRIPTIONS,
-        "self.ended_at is not None, begun",
-        "begun",
+        "over, begun = self.ended_at is not None, ",
+        "over, begun = False, ",
         PLANS,
     ),
     mutant(
         "payments: created after paid in one second",
         SUBSCRIPTIONS,
-        'begun = self.status != "incomplete"',
-        "begun = True",
-        PLANS,
+        'over, begun = self.ended_at is not None, self.status != "incomplete"',
+        "over, begun = self.ended_at is not None, True",
+        "tests/unit/test_subscriptions.py",
     ),
     mutant(
         "payments: the amount is believed",
@@ -471,8 +471,8 @@ MUTANTS = (
     mutant(
         "payments: the pointer is believed",
         APPLY,
-        "if payment.purchase_id not in (None, purchase.purchase_id) or",
-        "if",
+        "if payment.purchase_id not in (None, purchase.purchase_id):",
+        "if False:",
         PAYMENTS,
     ),
     mutant(

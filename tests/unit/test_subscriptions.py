@@ -203,3 +203,12 @@ def test_two_of_one_second_are_a_tie() -> None:
     assert not one.ties_with(described("past_due", 1))
     assert not one.ties_with(described("canceled", 0, ended=True))
     assert two.just_after(one).rank > one.rank
+
+
+def test_what_was_paid_for_within_the_second_in_which_it_was_made_is_not_incomplete() -> None:
+    made, paid = described("incomplete", 0), described("active", 0)
+    for order in ((made, paid), (paid, made)):
+        subscription = Subscription(user_id="alice")
+        for each in order:
+            subscription = subscription.told(each)
+        assert subscription.status == "active"
