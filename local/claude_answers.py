@@ -21,6 +21,8 @@ SYSTEM_OVERHEAD: Final = 6  # tokens for the frame of a system prompt
 EMPTY_ANSWER_TOKENS: Final = 3  # an answer without text is still billed for its end marker
 SHORTEST_ANSWER: Final = 150  # tokens, when nothing else is asked for
 LONGEST_ANSWER: Final = 400
+LEAST_PIECE: Final = 24  # characters of a stream's delta
+MANY_PIECES: Final = 500  # a longer text comes in larger ones
 READ_CHARACTERS: Final = 20_000  # of a prompt, for the answer; all of it is counted
 
 STOP_REASONS: Final = frozenset(
@@ -284,8 +286,9 @@ def fit(text: str, tokens: int, sentences: Sequence[str]) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """The text as a stream would deliver it: a few words at a time, nothing lost or added."""
-    return re.findall(r".{1,23}\s+|.{1,24}", text, re.DOTALL)
+    """The text as a stream would deliver it, nothing lost or added: a few words at a time, more if it is very long."""
+    size = max(LEAST_PIECE, len(text) // MANY_PIECES)
+    return re.findall(rf".{{1,{size - 1}}}\s+|.{{1,{size}}}", text, re.DOTALL)
 
 
 _STEPS: Final = (

@@ -1,7 +1,6 @@
 """What tests share: one real engine, with the tables that template.yaml describes; every test has its own users."""
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -10,18 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from local.apps import load_apps
 from local.claude_double import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
-from local.seed import seed
 from local.stripe_double import StripeDouble
 from local.template import Description, read_template
-from local.tokens import Issuer
-from playground import wiring
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
-from tests.handlers import WEBHOOK_SECRET, Handlers
+from tests.handlers import Handlers, loaded
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
@@ -87,28 +82,6 @@ def stripe_double() -> Iterator[StripeDouble]:
 def handlers(
     engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble, description: Description
 ) -> Iterator[Handlers]:
-    """All functions, loaded into this process, over the engine and the double. For one thread at a time."""
-    secret = "a secret of the tests, 32 bytes at least"
-    values = {
-        "AuthSecret": json.dumps({"secrets": [secret]}),
-        "AnthropicSecret": json.dumps({"api_key": "test"}),
-        "StripeSecret": json.dumps({"api_key": "sk_test_handlers", "webhook_secrets": [WEBHOOK_SECRET]}),
-    }
-    create_resources(description, engine.endpoint_url, values)
-    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url})
-    seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
-    issuer = Issuer(
-        secret=secret,
-        algorithm=local.parameters["AuthAlgorithm"],
-        issuer=local.parameters["AuthIssuer"],
-        audience=local.parameters["AuthAudience"],
-    )
-    apps = load_apps(local, engine.endpoint_url)
-    yield Handlers(apps, issuer, local)
-    for app in apps.values():
-        if hasattr(app, "store"):
-            app.store.connection.client.close()
-        if hasattr(app, "model"):
-            app.model.close()
-    for service in ("dynamodb", "s3", "secretsmanager", "sqs", "events"):
-        wiring.client(service).close()
+    """All functions, loaded into this process, over the engine and the doubles. For one thread at a time."""
+    with loaded(description, engine, claude, stripe_double) as handlers:
+        yield handlers

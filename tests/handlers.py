@@ -1,8 +1,10 @@
 """Calls handlers in this process, with the same event files that `make invoke` uses."""
 
 import json
+import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +14,22 @@ from urllib.parse import parse_qsl
 
 import stripe
 
+from local.apps import load_apps
+from local.claude_double import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
 from local.gateway import Router
 from local.invoke import with_tokens
-from local.template import Description, Route
+from local.resources import create_resources
+from local.seed import seed
+from local.stripe_double import StripeDouble
+from local.template import Description, Route, read_template
 from local.tokens import Issuer
+from playground import wiring
 
 WEBHOOK_SECRET = "whsec_of_the_tests_0123456789"
-EVENTS = Path(__file__).parent.parent / "events"
+ROOT = Path(__file__).parent.parent
+EVENTS = ROOT / "events"
+SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "events")
 
 
 class Context:
@@ -138,3 +149,46 @@ class Handlers:
         assert answer["isBase64Encoded"] is False
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+
+    def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
+        """Call a function that nobody calls over HTTP, as a schedule or a queue does."""
+        return self.apps[function].handler(dict(event), Context(seconds_left))
+
+
+@contextmanager
+def loaded(
+    description: Description, engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble
+) -> Iterator[Handlers]:
+    """All functions, loaded into this process, over these. Inside of another `loaded` they are others."""
+    secret = "a secret of the tests, 32 bytes at least"
+    values = {
+        "AuthSecret": json.dumps({"secrets": [secret]}),
+        "AnthropicSecret": json.dumps({"api_key": "test"}),
+        "StripeSecret": json.dumps({"api_key": "sk_test_handlers", "webhook_secrets": [WEBHOOK_SECRET]}),
+    }
+    create_resources(description, engine.endpoint_url, values)
+    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url})
+    seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
+    issuer = Issuer(
+        secret=secret,
+        algorithm=local.parameters["AuthAlgorithm"],
+        issuer=local.parameters["AuthIssuer"],
+        audience=local.parameters["AuthAudience"],
+    )
+    outer = os.environ.get("AWS_ENDPOINT_URL")
+    wiring.client.cache_clear()
+    apps = load_apps(local, engine.endpoint_url)
+    clients = [wiring.client(service) for service in SERVICES]
+    try:
+        yield Handlers(apps, issuer, local)
+    finally:
+        for app in apps.values():
+            if hasattr(app, "store"):
+                app.store.connection.client.close()
+            if hasattr(app, "model"):
+                app.model.close()
+        for made in (*clients, *(wiring.client(service) for service in SERVICES)):
+            made.close()
+        wiring.client.cache_clear()
+        if outer is not None:
+            os.environ["AWS_ENDPOINT_URL"] = outer

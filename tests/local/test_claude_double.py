@@ -232,6 +232,13 @@ def test_texts_are_made_to_measure(text: str, tokens: int) -> None:
     assert "".join(pieces(text)) == text
 
 
+def test_a_long_text_is_streamed_in_larger_pieces() -> None:
+    short, long = pieces("five " * 100), pieces("five " * 50_000)
+    assert max(map(len, short)) <= 24
+    assert len(long) <= 600
+    assert "".join(long) == "five " * 50_000
+
+
 def test_counts_three_bytes_as_a_token() -> None:
     assert [count_text_tokens(text) for text in ("", "a", "abc", "abcd", "\N{EURO SIGN}", "\N{GRINNING FACE}")] == [
         0,
