@@ -156,7 +156,7 @@ def print_crowds(measured: World, runs: int, seed: int) -> None:
         apart,
     )
     print_crowd(
-        f"{MOST_OPEN}, the most that one account may have, at the same moment",
+        f"{min(runs, MOST_OPEN)} of one user, who may have {MOST_OPEN}, at the same moment",
         crowd(measured, "most", together[:MOST_OPEN], at_once=True, seed=seed),
         alone,
         apart,

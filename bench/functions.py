@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -37,10 +37,10 @@ def invocations(description: Description, endpoint_url: str, times: int) -> Invo
     """Call the catalogue's function `times` times in both ways, after one call that does not count."""
     event = json.loads(EVENT.read_text(encoding="utf-8"))
     payload = json.dumps(event).encode()
-    handler: Callable[[dict[str, Any], _Context], dict[str, Any]] = load_apps(description, endpoint_url)[
-        "catalog"
-    ].handler
-    with Backend(description, extra_environment={"AWS_ENDPOINT_URL": endpoint_url}) as backend:
+    only = replace(description, functions={FUNCTION: description.functions[FUNCTION]}, apis=())
+    [app] = load_apps(only, endpoint_url).values()
+    handler: Callable[[dict[str, Any], _Context], dict[str, Any]] = app.handler
+    with Backend(only, extra_environment={"AWS_ENDPOINT_URL": endpoint_url}) as backend:
 
         def invoke() -> None:
             outcome = backend.invoke(FUNCTION, payload)

@@ -24,6 +24,7 @@ from playground.domain.account import Account, Change, Hold, grant, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
+from playground.domain.errors import StoreUnavailableError
 from playground.domain.runs import RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
@@ -423,24 +424,30 @@ def test_the_ledger_in_memory_is_right_under_threads_too(pool: ThreadPoolExecuto
 
 
 class Line:
-    """A ledger whose pauses are those of this test: each does the next of `meanwhile`. Counts its transactions."""
+    """A ledger whose pauses are those of this test: each does the next of `meanwhile`. Counts its transactions.
+
+    `now` is its clock, which pauses move."""
 
     def __init__(self, engine: Engine) -> None:
-        store = new_store(engine, Backoff(sleep=self._pause))
+        store = new_store(engine, Backoff(sleep=self._pause, monotonic=lambda: self.now))
         self._client = store.connection.client
         self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []
+        self.before_transaction: Callable[[], object] = lambda: None
+        self.now = 0.0
         self.pauses = 0
         self.transactions = 0
 
     def _pause(self, seconds: float) -> None:
+        self.now += seconds
         self.pauses += 1
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
     def _on_request(self, **_: object) -> None:
         self.transactions += 1
+        self.before_transaction()
 
     def close(self) -> None:
         self._client.close()
@@ -477,6 +484,28 @@ def test_who_died_in_line_is_passed(line: Line, ledger: DynamoLedger, user_id: s
     assert (ended.by_us, line.transactions) == (True, 1)
     assert 0 < line.pauses < 40
     assert list(checked(ledger, user_id).holds) == [dead.run_id]
+
+
+def test_nobody_waits_in_line_for_longer_than_there_is_time(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+    """Somebody stays in front, and the account moves all the time: also after each try."""
+    front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    held(ledger, user_id, front)
+    account = held(ledger, user_id, ours)
+    ledger._take_number(user_id, front)
+    gifts = (giving(user_id, 1, f"bonus:{number}") for number in itertools.count())
+    line.meanwhile = [lambda: next(gifts)(ledger)] * 1000
+
+    def slowly() -> None:
+        line.now += 0.1
+        next(gifts)(ledger)
+
+    line.before_transaction = slowly
+
+    with pytest.raises(StoreUnavailableError):
+        settling(account, ours, 1)(line.ledger)
+
+    assert 4 <= line.now < 4.5
+    assert set(checked(ledger, user_id).holds) == {front.run_id, ours.run_id}
 
 
 def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_id: str) -> None:

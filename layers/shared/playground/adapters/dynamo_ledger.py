@@ -54,7 +54,7 @@ from playground.ports import (
 
 MOST_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
 ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
-LONGEST_WAIT = 3.0  # s in line
+LONGEST_WAIT = 3.0  # s in line, of the time that a settlement has
 LONGEST_STANDSTILL = 0.25  # s in line in which nobody goes on: who is in front is dead, or gave up
 LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
 
@@ -189,9 +189,10 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
-        if len(account.holds) > 1:  # others are at work: it has moved, most likely
-            account = self._in_line(self._reread(user_id), hold)
-        for _ in self._store.backoff.without_pauses():
+        patience = self._store.backoff.monotonic() + LONGEST_WAIT
+        for number in self._store.backoff.without_pauses():  # its time runs in line, too
+            if number == 0 and len(account.holds) > 1:  # others are at work: it has moved, most likely
+                account = self._in_line(self._reread(user_id), hold, patience)
             account = self._advance(account, now)
             if not _holds(account, hold):
                 return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id))
@@ -221,7 +222,7 @@ class DynamoLedger:
                 if 1 in refusal.refused:
                     return self._settled_or_ended(user_id, hold, refusal.refused[1])
                 if 0 in refusal.refused:
-                    account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, outrun=True)
+                    account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, patience, outrun=True)
                 elif refusal.in_the_way:
                     account = self._reread(user_id)
                 elif 2 in refusal.refused:
@@ -232,8 +233,8 @@ class DynamoLedger:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
 
-    def _in_line(self, account: Account, hold: Hold, *, outrun: bool = False) -> Account:
-        """Wait for those of this account that wanted to settle before us; the account as it is then.
+    def _in_line(self, account: Account, hold: Hold, patience: float, *, outrun: bool = False) -> Account:
+        """Wait, until `patience` ends, for those of this account that wanted to settle before us; the account then.
 
         Only one settlement at a time can go through, and many that try at once slow that one down. So whoever was
         outrun, or finds others waiting, takes a number, which the account gives out, and tries when it is the lowest.
@@ -243,15 +244,15 @@ class DynamoLedger:
             return account
         if account.holds[hold.run_id].ticket is None:
             account = self._take_number(account.user_id, hold)
-        waited = stuck = 0.0
-        while waited < LONGEST_WAIT and stuck < LONGEST_STANDSTILL and _holds(account, hold):
+        backoff, stuck = self._store.backoff, 0.0
+        while backoff.monotonic() < patience and stuck < LONGEST_STANDSTILL and _holds(account, hold):
             ours = account.holds[hold.run_id].ticket or 0
             before = sum(ticket < ours for ticket in _tickets(account))
             if not before:
                 break
             pause = min((before - 0.5) * ONE_SETTLEMENT, LONGEST_STANDSTILL)
-            self._store.backoff.sleep(pause)
-            waited, seen, account = waited + pause, account, self._reread(account.user_id)
+            backoff.sleep(pause)
+            seen, account = account, self._reread(account.user_id)
             stuck = stuck + pause if account.version == seen.version else 0.0
         return account
 

@@ -1,0 +1,58 @@
+"""Commands that nothing else runs: they must go on working when what they measure or break changes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.mutants.__main__ import plant
+from tests.mutants.catalogue import MUTANTS, Mutant
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> str:
+    """What `python -m …` printed. It must end well."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "layers" / "shared")}
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    return ended.stdout
+
+
+def test_the_bench_measures_everything_that_it_names() -> None:
+    printed = run("bench", "--runs", "3", "--seed", "1")
+    for heading in ("round trips", "write units", "parallel", "two ways"):
+        assert f"\n{heading}" in printed
+    assert re.search(r"warm function ÷ its handler called directly: \d", printed)
+
+
+def test_the_bench_of_the_schedule_advances_everybody() -> None:
+    printed = run("bench.reset", "--accounts", "30")
+    assert "30 advanced, 0 failed" in printed
+
+
+def test_every_planted_mistake_fits_the_code(tmp_path: Path) -> None:
+    """Its text is there exactly once, and its tests exist."""
+    files = {edit.file for mutant in MUTANTS for edit in mutant.edits}
+    for mutant in MUTANTS:
+        for file in files:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text((ROOT / file).read_text(encoding="utf-8"), encoding="utf-8")
+        plant(mutant, tmp_path)
+        assert changed(mutant, tmp_path)
+        assert all((ROOT / test.partition("::")[0]).is_file() for test in mutant.tests), mutant.name
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(names) == len(set(names))
+
+
+def changed(mutant: Mutant, folder: Path) -> bool:
+    """Whether what is planted still is Python, and other Python than before."""
+    for edit in mutant.edits:
+        planted = (folder / edit.file).read_text(encoding="utf-8")
+        compile(planted, edit.file, "exec")
+        if planted == (ROOT / edit.file).read_text(encoding="utf-8"):
+            return False
+    return True
