@@ -52,15 +52,12 @@ import hashlib
 import json
 import secrets
 import signal
-import socket
-import socketserver
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Final
 
@@ -78,6 +75,7 @@ from local.claude_answers import (
     pieces,
     text_of,
 )
+from local.loopback import LoopbackServer
 
 __all__ = ["ClaudeDouble", "count_input_tokens", "count_text_tokens", "main"]
 
@@ -381,35 +379,13 @@ def _events(message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> 
 # ---------------------------------------------------------------- HTTP
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-    allow_reuse_port = False  # a second double on the same port has to fail, not to share it
-
+class _Server(LoopbackServer):
     def __init__(self, address: tuple[str, int], *, retry_after: str, verbose: bool) -> None:
         self.memory = _Memory()
         self.retry_after = retry_after
         self.verbose = verbose
         self.closing = threading.Event()
-        self.connections: set[Any] = set()
         super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # without the reverse DNS lookup of HTTPServer, slow on some laptops
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self.connections.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is none of our errors
-            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -627,9 +603,7 @@ class ClaudeDouble:
         server.shutdown()
         thread.join()
         server.server_close()
-        for connection in list(server.connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        server.hang_up()
 
     def __enter__(self) -> ClaudeDouble:
         return self.start()

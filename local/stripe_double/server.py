@@ -4,8 +4,6 @@ import base64
 import json
 import random
 import re
-import socket
-import socketserver
 import sys
 import threading
 import time
@@ -13,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from local.loopback import LoopbackServer
 from local.stripe_double import pages
 from local.stripe_double.account import Account
 from local.stripe_double.api import answer, name_of
@@ -132,9 +131,7 @@ class StripeDouble:
             self.account.outbox.wakened.notify_all()
         server.shutdown()
         server.server_close()
-        for connection in list(server.connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        server.hang_up()
         for thread in self._threads:
             thread.join()
         self.save()
@@ -337,32 +334,10 @@ def _as_text(value: Any) -> Any:
 # ---------------------------------------------------------------- HTTP
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-    allow_reuse_port = False  # a second double on the same port has to fail, not to share it
-
+class _Server(LoopbackServer):
     def __init__(self, address: tuple[str, int], double: StripeDouble) -> None:
         self.double = double
-        self.connections: set[Any] = set()
         super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # without the reverse DNS lookup of HTTPServer, slow on some laptops
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        self.connections.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is none of our errors
-            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
