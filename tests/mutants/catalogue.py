@@ -13,6 +13,20 @@ APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
+CALENDAR = "layers/shared/playground/domain/calendar.py"
+NOTICES = "layers/shared/playground/domain/notices.py"
+VISITS = "layers/shared/playground/usecases/visit_accounts.py"
+RESET = "functions/reset/app.py"
+NOTIFY = "functions/notices/app.py"
+BUS = "layers/shared/playground/adapters/eventbridge.py"
+OPERATE = "layers/shared/playground/usecases/operate.py"
+ERASE = "layers/shared/playground/usecases/erase_account.py"
+ERASURE = "layers/shared/playground/domain/erasure.py"
+ERASER = "layers/shared/playground/adapters/dynamo_erasure.py"
+SESSIONS = "layers/shared/playground/adapters/dynamo_sessions.py"
+SHARE = "layers/shared/playground/usecases/share_session.py"
+SHARED = "layers/shared/playground/usecases/visit_share.py"
+SHARING = "layers/shared/playground/domain/sharing.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
@@ -26,6 +40,18 @@ DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
 PLANS = "tests/integration/test_subscriptions.py"
 COMPARED = "tests/unit/test_reconcile.py"
+MONTHS = "tests/unit/test_calendar.py"
+CONTEXTS = "tests/unit/test_context.py"
+HANDLERS = "tests/integration/test_handlers.py"
+NIGHTS = "tests/integration/test_time_passes.py"
+LIFE = "tests/integration/test_a_long_life.py"
+TOLD = "tests/unit/test_notices.py"
+STREAM = "tests/integration/test_notices_stream.py"
+ORDERS = "tests/unit/test_operate.py"
+FORGETTING = "tests/integration/test_erasure.py"
+TALKS = "tests/contract/test_sessions_contract.py"
+TALKING = "tests/integration/test_sessions.py"
+LINKS = "tests/integration/test_sharing.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -495,5 +521,207 @@ MUTANTS = (
         "elif record.resolved_at is None and",
         "elif",
         COMPARED,
+    ),
+    # --- time ---------------------------------------------------------------------------------------------------------
+    mutant(
+        "time: months drift to the shortest one",
+        CALENDAR,
+        "day = min(anchor.day, monthrange(year, month + 1)[1])",
+        "day = min(anchor.day, 28)",
+        MONTHS,
+    ),
+    mutant(
+        "time: a quote looks one month ahead",
+        ACCOUNT,
+        """    for _ in range(MOST_BOUNDARIES):
+        if not account.is_due(now):""",
+        """    for _ in range(1):
+        if not account.is_due(now):""",
+        CONTEXTS,
+    ),
+    mutant(
+        "time: who was away for long is advanced by one month",
+        LEDGER,
+        "            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
+        "            return self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
+        CONTRACT,
+        LIFE,
+    ),
+    mutant(
+        "time: what is left of a walk is forgotten",
+        VISITS,
+        "self._queue.put([replace(walk, after=after).message()])",
+        "pass",
+        NIGHTS,
+    ),
+    mutant(
+        "time: a message that failed is done with",
+        RESET,
+        "if time_is_up() or not _done(record, time_is_up)]",
+        "if time_is_up() or (_done(record, time_is_up) and False)]",
+        NIGHTS,
+    ),
+    mutant(
+        "time: one message that is no work fails the others",
+        RESET,
+        """    except Exception as error:
+""",
+        """    except ZeroDivisionError as error:
+""",
+        HANDLERS,
+    ),
+    mutant(
+        "time: the schedule does not advance",
+        RESET,
+        'case "advance" | "warn" as task:',
+        'case "warn" as task:',
+        NIGHTS,
+    ),
+    mutant(
+        "time: rollover's end is told every day",
+        NOTICES,
+        "key=iso(expires_at),",
+        "key=iso(at),",
+        NIGHTS,
+    ),
+    mutant(
+        "time: a month is rolled over that was never granted",
+        ACCOUNT,
+        "unused = account.buckets.monthly",
+        "unused = account.allowance",
+        UNIT,
+        LIFE,
+    ),
+    mutant(
+        "notices: what the bus did not take is done with",
+        NOTIFY,
+        """{"batchItemFailures": [{"itemIdentifier": published.failed}] if published.failed is not None else []}""",
+        """{"batchItemFailures": []}""",
+        STREAM,
+    ),
+    mutant(
+        "notices: a refusal of the bus is not seen",
+        BUS,
+        'if "ErrorCode" in outcome:',
+        "if False:",
+        TOLD,
+        STREAM,
+    ),
+    mutant(
+        "notices: a repeat has another id",
+        NOTICES,
+        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}"',
+        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}:{id(self)}"',
+        TOLD,
+        STREAM,
+    ),
+    # --- operators and erasure ----------------------------------------------------------------------------------------
+    mutant(
+        "operators: a bonus is given by every call",
+        OPERATE,
+        'key = f"bonus:{order.reference}"',
+        'key = f"bonus:{order.reference}:{now}"',
+        ORDERS,
+    ),
+    mutant(
+        "operators: a reference is good for another amount",
+        OPERATE,
+        "if entry.amount != credits_:",
+        "if False:",
+        ORDERS,
+    ),
+    mutant(
+        "operators: a plan at the payment provider is changed",
+        OPERATE,
+        "if account.plan is Plan.PLUS and account.subscription_id is not None:",
+        "if False:",
+        ORDERS,
+    ),
+    mutant(
+        "erasure: somebody who goes on paying is erased",
+        ERASE,
+        "if account.subscription_id is not None:",
+        "if False:",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: open runs are not ended",
+        ERASE,
+        "            for hold in account.holds.values():\n                self._expire.one(user_id, hold, now=now)\n",
+        "",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: there are welcome credits again",
+        ERASURE,
+        "        EntryType.SIGNUP,\n        Deltas(),",
+        "        EntryType.SIGNUP,\n        Deltas(purchased=5),",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: links stay",
+        ERASER,
+        "for share_id in shares_of(raw):",
+        "for share_id in ():",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: a reason that names somebody stays",
+        ERASURE,
+        "replace(entry, user_id=pseudonym, reason=ERASED, previous_hash=previous_hash)",
+        "replace(entry, user_id=pseudonym, previous_hash=previous_hash)",
+        FORGETTING,
+    ),
+    # --- conversations ------------------------------------------------------------------------------------------------
+    mutant(
+        "conversations: everybody reads them",
+        SESSIONS,
+        "return session if session is not None and session.user_id == user_id else None",
+        "return session",
+        TALKS,
+        TALKING,
+    ),
+    mutant(
+        "conversations: what is deleted can be read",
+        SESSIONS,
+        "return session if session is not None and session.deleted_at is None else None",
+        "return session",
+        TALKS,
+        TALKING,
+    ),
+    mutant(
+        "sharing: a link outlives its expiry",
+        SHARING,
+        "return not self.hidden and (self.expires_at is None or now < self.expires_at)",
+        "return not self.hidden",
+        LINKS,
+    ),
+    mutant(
+        "sharing: what is hidden is shown",
+        SHARING,
+        "return not self.hidden and (self.expires_at is None or now < self.expires_at)",
+        "return self.expires_at is None or now < self.expires_at",
+        LINKS,
+    ),
+    mutant(
+        "sharing: nobody looks for secrets",
+        SHARE,
+        "if not acknowledge_findings:",
+        "if False:",
+        LINKS,
+    ),
+    mutant(
+        "sharing: a snapshot shows what was said later",
+        SHARED,
+        "self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
+        "self._sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        LINKS,
+    ),
+    mutant(
+        "sharing: the owner's own looks are counted",
+        SHARED,
+        "if user_id != share.user_id and after == 0:",
+        "if after == 0:",
+        LINKS,
     ),
 )

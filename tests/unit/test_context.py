@@ -10,6 +10,7 @@ import pytest
 
 from playground.adapters.prices import PATH, load_prices, parse_prices
 from playground.domain.account import Account, Plan, as_of, open_account, start_plus
+from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.errors import ContextTooLongError, SessionConflictError, StoreUnavailableError
 from playground.domain.pricing import PriceTableError, guess_tokens
@@ -169,7 +170,8 @@ def test_the_plan_is_that_of_now() -> None:
     account, _ = start_plus(open_account("user", NOW)[0], entitled_until=NOW, now=NOW)
     later = datetime(2027, 3, 1, tzinfo=UTC)
     assert as_of(account, "user", NOW).plan is Plan.PLUS
-    assert as_of(account, "user", later).buckets.monthly == 0
+    assert as_of(account, "user", boundary(NOW, 1)).buckets == Buckets(rollover=200, purchased=5)
+    assert as_of(account, "user", later).buckets == Buckets(purchased=5)
     assert as_of(None, "user", NOW).available == 5
 
 
