@@ -1,12 +1,16 @@
 """The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from local.claude_double import ClaudeDouble
+from playground import wiring
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus
 from playground.domain.calendar import boundary, iso
@@ -15,6 +19,7 @@ from playground.domain.runs import RunStatus
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
+from tests.kit.shop import Shop
 from tests.support import all_entries, check_invariants, claude_calls
 
 HOUR = timedelta(hours=1)
@@ -377,3 +382,71 @@ def test_messages_for_which_there_is_no_time_come_again(handlers: Handlers, user
 def test_scheduled_work_without_a_proper_task_and_time_is_refused(handlers: Handlers, event: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"time such as|task must be|Invalid isoformat"):
         handlers.apps["reset"].handler(event, Context(60))
+
+
+# --- no store ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_store(handlers: Handlers) -> Iterator[None]:
+    """While it lasts, nothing that a function sends to DynamoDB gets there."""
+
+    def refuse(request: Any, **_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    clients = [app.store.connection.client for app in handlers.apps.values() if hasattr(app, "store")]
+    clients.append(wiring.client("dynamodb"))
+    for client in clients:
+        client.meta.events.register_first("before-send.dynamodb", refuse)
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.meta.events.unregister("before-send.dynamodb", refuse)
+
+
+RUN = {"package_id": "@playground/code-reviewer", "input": "Is this right?"}
+# Per function one route that reads and one that writes, as far as it has them.
+ROUTES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
+    "run": ("POST", "/playground/run", RUN),
+    "estimate": ("POST", "/playground/estimate", RUN),
+    "balance": ("GET", "/playground/credits", None),
+    "history": ("GET", "/playground/credits/history", None),
+    "receipt": ("GET", "/playground/runs/run_0", None),
+    "purchase": ("POST", "/playground/credits/purchase", {"package": "small"}),
+    "subscribe": ("POST", "/playground/subscribe", {}),
+    "sessions": ("GET", "/playground/sessions", None),
+    "session": ("GET", "/playground/sessions/ses_0", None),
+    "deletion": ("DELETE", "/playground/sessions/ses_0", None),
+    "shared": ("GET", "/playground/shared/" + "a" * 43, None),
+    "packages": ("GET", "/packages", None),
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_without_a_store_it_says_so_and_nothing_has_happened(
+    name: str, handlers: Handlers, ledger: DynamoLedger, user_id: str, claude: ClaudeDouble
+) -> None:
+    handlers.file("credits/balance", user_id=user_id)
+    asked = claude_calls(claude.url)["messages"]
+    with no_store(handlers):
+        answer = handlers.call(*ROUTES[name], user=user_id)
+    assert (answer.status, answer.body["error"]) == (503, "store_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert set(answer.body) == {"error", "message", "request_id", "retry_after"}
+    assert claude_calls(claude.url)["messages"] == asked
+    assert [entry.type for entry in all_entries(ledger, user_id)] == [EntryType.SIGNUP]
+    assert ledger.account(user_id, NOW).held == 0
+
+
+def test_without_a_store_stripe_is_asked_to_come_again(shop: Shop) -> None:
+    shop.pay(shop.buy())
+    events = shop.new_events()
+    with no_store(shop.handlers):
+        answers = {event["type"]: shop.send(event) for event in events}
+    assert {answer.status for answer in answers.values()} == {200, 503}  # some events are not about us
+    assert answers["payment_intent.succeeded"].body["error"] == "store_unavailable"
+    assert shop.history() == [("signup", 5)]
+
+    assert {shop.send(event).status for event in events} == {200}
+    assert shop.history() == [("signup", 5), ("purchase", 100)]
