@@ -96,6 +96,28 @@ def test_a_payment_ahead_of_its_period_is_granted_at_the_boundary() -> None:
     assert life.at(boundary(START, 1)).buckets == (200, 200, 5)
 
 
+def test_a_payment_is_granted_to_an_account_that_a_faster_clock_has_advanced() -> None:
+    """To the worker that hears of it the period has not begun; the account is in it."""
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1) + timedelta(minutes=9))
+    life.now = boundary(START, 1) - timedelta(seconds=30)
+    life.pay(period(1))
+    assert (life.buckets, life.account.paid_periods) == ((200, 200, 5), (0, 1))
+    assert life.pay(period(1)).at(boundary(START, 1) + DAY).buckets == (200, 200, 5)
+
+
+def test_a_payment_for_last_month_is_rollover_to_an_account_that_a_faster_clock_has_advanced() -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 2) + timedelta(minutes=9))
+    life.now = boundary(START, 2) - timedelta(seconds=30)
+    assert life.pay(period(1)).buckets == (0, 200, 5)
+
+
+@pytest.mark.parametrize("seconds", [-5, 0, 5])
+def test_an_end_with_the_period_is_one_whatever_our_clock_says(seconds: int) -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1) + timedelta(seconds=seconds)).end(boundary(START, 1))
+    assert (life.buckets, life.account.plan) == ((0, 200, 5), Plan.FREE)
+    assert life.at(boundary(START, 2)).buckets == (0, 0, 5)
+
+
 @pytest.mark.parametrize("months", range(1, 5))
 def test_a_payment_that_comes_months_late_gives_what_would_be_left_of_it(months: int) -> None:
     on_time = Life().at(START).pay(period(0)).at(boundary(START, months) + DAY)

@@ -124,7 +124,8 @@ class PaidPeriod:
 def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None, now: datetime) -> Change | None:
     """Grant the credits of a paid period, once; None if there is nothing (more) to do.
 
-    The account must have been advanced to `now`. The first period of a subscription that the account does not know
+    The account must have been advanced to `now`; it may be further, for another worker's clock may be ahead, and then
+    the present is where the account is. The first period of a subscription that the account does not know
     starts the plan at the subscription's own beginning, so that its boundaries are the provider's. A period that is
     current gives the month's credits; the one before it what is left of them, as rollover; an older one nothing, for
     its credits would be over. A period that has not begun is granted at its boundary. `ended_at`: the subscription is
@@ -138,7 +139,7 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
         account, began = _begin(account, paid, now)
     assert account.anchor is not None
     anchor = account.anchor
-    number, present = period_number(anchor, paid.period_start + TOLERANCE), period_number(anchor, now)
+    number, present = period_number(anchor, paid.period_start + TOLERANCE), _present(account, now)
     if number in account.paid_periods:
         return None
     account = replace(account, paid_periods=_noted(account.paid_periods, number, present))
@@ -167,17 +168,21 @@ def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
 
     The account must have been advanced to `now`. What is held is not removed; what comes back of it goes at the next
     boundary. If a boundary has passed since, the unused credits of that month are rollover by now, and are removed from
-    there. Does nothing to a free account.
+    there. An end with the period is one after its boundary, also if that is still to come by our clock. Does nothing to
+    a free account.
     """
     if account.plan is not Plan.PLUS or account.anchor is None:
         return account, ()
-    passed = period_number(account.anchor, now) - period_number(account.anchor, ended_at)
+    crossed: tuple[Entry, ...] = ()
+    if account.is_due(ended_at):
+        account, crossed = cross_boundary(account)
+    passed = _present(account, now) - period_number(account.anchor, ended_at)
     buckets = account.buckets
     monthly = min(buckets.monthly, account.available)
     rollover = min(buckets.rollover, account.available - monthly) if passed == 1 else 0
     period = account.period
     account = replace(account, plan=Plan.FREE, allowance=0, entitled_until=instant(min(ended_at, now)))
-    entries: tuple[Entry, ...] = ()
+    entries = crossed
     if monthly or rollover:
         account, entry = write_entry(
             account,
@@ -187,7 +192,7 @@ def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
             reason="PRPM+ has ended",
             now=now,
         )
-        entries = (entry,)
+        entries += (entry,)
     left = account.buckets.monthly or account.buckets.rollover
     return replace(account, due_at=account.due_at if left else None), entries
 
@@ -196,6 +201,12 @@ def period_number(anchor: datetime, moment: datetime) -> int:
     """The number of the period that `moment` is in; 0 for what is before the anchor."""
     number = max((moment.year - anchor.year) * 12 + moment.month - anchor.month, 0)
     return number if number == 0 or boundary(anchor, number) <= moment else number - 1
+
+
+def _present(account: Account, now: datetime) -> int:
+    """The number of the period that the account is in: by our clock, or by the one that has advanced it further."""
+    assert account.anchor is not None
+    return max(period_number(account.anchor, now), account.period)
 
 
 def _begin(account: Account, paid: PaidPeriod, now: datetime) -> Change:
