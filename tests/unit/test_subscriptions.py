@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from playground.domain.account import Account, Plan, cross_boundary, open_account
+from playground.domain.account import Account, Plan, cross_boundary, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.entries import Entry
 from playground.domain.subscriptions import (
@@ -146,6 +146,22 @@ def test_a_new_subscription_takes_the_place_of_the_former_one() -> None:
     turned.pay(period(0, "sub_2", second)).end(second)
     assert former.buckets == turned.buckets == (200, 200, 5)
     assert former.account.due_at == turned.account.due_at == boundary(START, 2)  # rollover of the former one
+
+
+@pytest.mark.parametrize("ended", [START, START + DAY, boundary(START, 1)])
+@pytest.mark.parametrize("after", [timedelta(seconds=1), DAY, timedelta(days=90)])
+def test_an_old_invoice_does_not_touch_the_plan_that_an_operator_set_since(ended: datetime, after: timedelta) -> None:
+    """It is told again by the payment provider, or found by the nightly comparison."""
+    life = Life().at(START).pay(period(0)).at(ended).end(ended).at(ended + after)
+    change = start_plus(life.account, entitled_until=None, now=life.now)
+    life._keep(change)
+    before = life.account, list(life.entries)
+    life.pay(period(0)).pay(period(1))
+    assert (life.account, life.entries) == before
+    assert life.account.plan is Plan.PLUS
+
+    later = life.now + DAY
+    assert life.at(later).pay(period(0, "sub_2", later)).account.subscription_id == "sub_2"
 
 
 def test_every_order_of_late_news_ends_alike() -> None:

@@ -134,8 +134,9 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     before = account
     began: tuple[Entry, ...] = ()
     if account.subscription_id != paid.subscription_id:
-        if account.subscription_id is not None and account.anchor is not None and paid.started_at < account.anchor:
-            return None  # of a subscription before the present one
+        known_or_over = account.subscription_id is not None or ended_at is not None
+        if known_or_over and account.anchor is not None and paid.started_at <= account.anchor:
+            return None  # of a subscription before the present plan, which may be an operator's
         account, began = _begin(account, paid, now)
     assert account.anchor is not None
     anchor = account.anchor
