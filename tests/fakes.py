@@ -96,7 +96,8 @@ class InMemorySessions:
         self._most_bytes = most_bytes
 
     def turn(self, session_id: str, number: int) -> Turn | None:
-        return self._turns.get((session_id, number))
+        session = self.summaries.get(session_id)
+        return self._turns.get((session_id, number)) if session is not None and session.deleted_at is None else None
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         return list(self.walk(session_id, first=1, last=999_999))

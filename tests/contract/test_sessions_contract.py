@@ -219,6 +219,29 @@ def test_a_turn_whose_texts_are_kept_elsewhere_reads_like_any_other(world: World
     assert world.sessions.turns(session_id) == [turn]
     session = world.sessions.find(user_id, session_id)
     assert session is not None
+    if isinstance(world.sessions, DynamoSessions):
+        world.sessions._bucket.delete(kept)
+        for read in (lambda: world.sessions.turn(session_id, 1), lambda: world.sessions.turns(session_id)):
+            with pytest.raises(CorruptLedgerError):
+                read()
+    world.sessions.mark_deleted(session, NOW)
+    assert world.sessions.turn(session_id, 1) is None
+    if isinstance(world.sessions, DynamoSessions):
+        assert world.sessions.turns(session_id) == []  # whoever was reading it finds that it ends
+    assert gone(world, session)
+
+
+def test_deleting_removes_the_texts_that_are_kept_elsewhere(world: World, user_id: str) -> None:
+    session_id = f"ses_{uuid4().hex}"
+    hold = world.hold(user_id, session_id, 1)
+    about = conversation(user_id, hold, NOW)
+    turn = replace(about.turn, answer=noise(2_000_000))
+    kept = world.sessions.keep(session_id, turn, nonce=hold.nonce)
+    assert kept is not None
+    account = world.ledger.account(user_id, NOW)
+    world.ledger.settle(account, hold, charging(hold, 1, NOW), Conversation(about.session, turn, kept))
+    session = world.sessions.find(user_id, session_id)
+    assert session is not None
     world.sessions.mark_deleted(session, NOW)
     assert gone(world, session)
     if isinstance(world.sessions, DynamoSessions):
@@ -233,6 +256,7 @@ def test_a_deleted_session_is_gone_at_once_and_removed_in_pieces(world: World, u
     session = world.converse(user_id, "a", turns=30)
     assert world.sessions.mark_deleted(session, NOW)
     assert world.sessions.find(user_id, session.session_id) is None
+    assert world.sessions.turn(session.session_id, 1) is None
     assert not listed(world, user_id)
     marked = world.sessions.deleted(user_id, session.session_id)
     assert marked is not None

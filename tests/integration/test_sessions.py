@@ -292,6 +292,23 @@ def test_a_delete_that_runs_out_of_time_asks_for_a_repeat(handlers: Handlers, us
     assert not left(handlers, "SESSION", session_id)
 
 
+def test_what_a_delete_has_begun_with_is_nowhere_to_be_read(handlers: Handlers, user_id: str) -> None:
+    """The receipt stays, without the answer; a repeat of the run is told that its session is gone."""
+    body = {"package_id": PACKAGE, "input": "My private words."}
+    first = handlers.call("POST", "/playground/run", body, user=user_id, key="once").body
+    receipt = f"/playground/runs/{first['run_id']}"
+    assert handlers.call("GET", receipt, user=user_id).body["response"] == first["response"]
+
+    app: Any = handlers.apps["sessions"]
+    assert app.sessions.mark_deleted(app.sessions.find(user_id, first["session_id"]), utc_now())
+
+    assert left(handlers, "SESSION", first["session_id"])
+    answer = handlers.call("GET", receipt, user=user_id)
+    assert (answer.status, answer.body["status"], answer.body["response"]) == (200, "settled", None)
+    again = handlers.call("POST", "/playground/run", body, user=user_id, key="once")
+    assert (again.status, again.body["error"]) == (404, "session_not_found")
+
+
 def test_hundreds_of_turns_are_deleted_in_one_request(handlers: Handlers, user_id: str) -> None:
     session_id = long_session(handlers, user_id, turns=300, answer="Yes.")
     begun = time.monotonic()

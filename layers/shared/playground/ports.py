@@ -287,7 +287,8 @@ class Sessions(Protocol):
         ...
 
     def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
-        """Turns `first` to `last`, read page by page as they are asked for."""
+        """Turns `first` to `last`, read page by page as they are asked for. It ends early if the session is being
+        deleted meanwhile; whoever has begun a walk may still be given turns of one that is marked."""
         ...
 
     def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:

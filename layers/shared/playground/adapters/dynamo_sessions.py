@@ -34,7 +34,7 @@ from playground.adapters.dynamo_store import (
 )
 from playground.adapters.texts import TurnTexts
 from playground.domain.calendar import iso
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.ports import Kept
 
@@ -56,8 +56,15 @@ class DynamoSessions:
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def turn(self, session_id: str, number: int) -> Turn | None:
-        raw = self._store.get(items.turn_key(self._table, session_id, number))
-        return self._turn(raw) if raw is not None else None
+        of_summary, of_turn = (
+            items.session_key(self._table, session_id),
+            items.turn_key(self._table, session_id, number),
+        )
+        found = self._store.get_all([of_summary, of_turn], consistent=frozenset({self._table}))
+        summary, raw = found.get(of_summary), found.get(of_turn)
+        if raw is None or not _is_there(summary):
+            return None
+        return self._turn(raw)
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         return list(self.walk(session_id, first=1, last=MOST_TURNS))
@@ -73,7 +80,10 @@ class DynamoSessions:
                 limit=PAGE,
             )
             for raw in page:
-                yield self._turn(raw)
+                turn = self._turn(raw)
+                if turn is None:
+                    return
+                yield turn
             if stopped is None or not page:
                 return
             number = int(page[-1]["number"]["N"])
@@ -93,8 +103,14 @@ class DynamoSessions:
     def discard(self, kept: Kept) -> None:
         self._bucket.delete(kept)
 
-    def _turn(self, raw: RawItem) -> Turn:
-        return items.turn_of(raw, lambda kept: self._bucket.get(kept))
+    def _turn(self, raw: RawItem) -> Turn | None:
+        """None if its texts are gone because its session is being deleted."""
+        try:
+            return items.turn_of(raw, lambda kept: self._bucket.get(kept))
+        except CorruptLedgerError:
+            if not _is_there(self._store.get(Key(self._table, raw["pk"]["S"], "SESSION"))):
+                return None
+            raise
 
     @property
     def _bucket(self) -> TurnTexts:
@@ -281,6 +297,11 @@ def share_key(table: str, share_id: str) -> Key:
 
 def _pk(session_id: str) -> str:
     return f"SESSION#{session_id}"
+
+
+def _is_there(summary: RawItem | None) -> bool:
+    """Whether a session exists for anybody."""
+    return summary is not None and "S" not in summary.get("deleted_at", {})
 
 
 def unshared(session: Session) -> Condition:
