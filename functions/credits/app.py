@@ -39,12 +39,14 @@ from playground.schemas import (
 )
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, SubscriptionState
+from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun, Receipt
 
 settings = CreditsPaymentsSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
 records = DynamoPayments(store, settings.ledger_table)
+read_account = ReadAccount(ledger=ledger, clock=utc_now)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now)
 handler = Api(
     settings,
@@ -57,7 +59,7 @@ app = handler.app
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
 def credits_() -> CreditsAnswer:
     """The caller's balance, as of now."""
-    return _credits(ledger.account(handler.user_id, utc_now()))
+    return _credits(read_account(handler.user_id))
 
 
 @app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503))

@@ -16,6 +16,7 @@ from playground.domain.account import start_plus
 from playground.domain.calendar import boundary, iso
 from playground.domain.entries import EntryType
 from playground.domain.runs import RunStatus
+from playground.ports import Held
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
@@ -382,6 +383,23 @@ def test_messages_for_which_there_is_no_time_come_again(handlers: Handlers, user
 def test_scheduled_work_without_a_proper_task_and_time_is_refused(handlers: Handlers, event: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"time such as|task must be|Invalid isoformat"):
         handlers.apps["reset"].handler(event, Context(60))
+
+
+def test_what_a_dead_run_holds_is_given_back_by_whoever_looks(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    dead = a_hold(f"run_{user_id[-8:]}".ljust(30, "0"), 5, long_ago)
+    assert isinstance(ledger.place_hold(user_id, dead, limit=20, now=long_ago), Held)
+
+    estimate = handlers.file("estimate/ok", user_id=user_id).body
+    balance = handlers.file("credits/balance", user_id=user_id).body
+
+    assert (estimate["can_afford"], estimate["current_balance"]) == (True, 5)
+    assert (balance["balance"], balance["held"], balance["available"]) == (5, 0, 5)
+    ended = ledger.run(user_id, dead.run_id)
+    assert ended is not None
+    assert ended.status is RunStatus.EXPIRED
 
 
 # --- no store ---------------------------------------------------------------------------------------------------------

@@ -14,13 +14,13 @@ from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Hold
-from playground.domain.errors import CorruptLedgerError, PlaygroundError
-from playground.domain.runs import RunStatus
-from playground.ports import Held
+from playground.domain.errors import CorruptLedgerError
+from playground.domain.runs import Run, RunStatus
+from playground.ports import Ended, Held
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.sweep_holds import SweepHolds, Swept
 from tests.conftest import NOW
-from tests.support import LEDGER_TABLE, all_entries, check_invariants, new_ledger, new_store
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 LEASE = timedelta(minutes=22)
 SOON = NOW + LEASE
@@ -39,7 +39,7 @@ class Sweeper:
     """The use case over `store`, with what it reported."""
 
     def __init__(self, store: DynamoStore) -> None:
-        self.failures: list[tuple[str, PlaygroundError]] = []
+        self.failures: list[tuple[str, Exception]] = []
         self.ledger = new_ledger(store)
         self.leases = DynamoLeases(store, LEDGER_TABLE)
         self.sweep = SweepHolds(
@@ -132,6 +132,27 @@ def test_damaged_account_holds_nobody_back(own_store: DynamoStore) -> None:
     )
     assert sweeper.sweep(now=SOON, limit=100) == Swept(accounts=12, expired=11, failed=1)
     assert [(user, type(error)) for user, error in sweeper.failures] == [(broken, CorruptLedgerError)]
+
+
+def test_what_nobody_thought_of_holds_nobody_back(own_store: DynamoStore) -> None:
+    sweeper = Sweeper(own_store)
+    users = [f"user-{number}" for number in range(6)]
+    for user in users:
+        hold(sweeper.ledger, user)
+
+    class Odd(DynamoLedger):
+        def release(self, user_id: str, run: Run) -> Ended:
+            return super().release(user_id, run) if user_id != users[2] else ended_by(ZeroDivisionError())
+
+    odd = Odd(own_store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    sweep = SweepHolds(ledger=odd, leases=sweeper.leases, report_failure=lambda *told: sweeper.failures.append(told))
+
+    assert sweep(now=SOON, limit=100) == Swept(accounts=6, expired=5, failed=1)
+    assert [(user, type(error)) for user, error in sweeper.failures] == [(users[2], ZeroDivisionError)]
+
+
+def ended_by(error: Exception) -> Ended:
+    raise error
 
 
 def test_hold_placed_while_the_index_is_corrected_is_not_lost(own_store: DynamoStore) -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -315,6 +315,20 @@ def test_no_provider_text_is_passed_on(double: ClaudeDouble) -> None:
     for directive in ("status=400", "status=500", "status=529", "error_in_stream=api_error"):
         error = fails(scripted(directive), double.url)
         assert "Scripted" not in f"{error} {error.message} {error.facts}"
+
+
+def test_a_provider_that_takes_no_connection_was_not_asked() -> None:
+    """Its line of waiting connections is full. That is no answer that takes too long."""
+    with socket.socket() as full, ExitStack() as others:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            waiting = others.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        error = fails(prompt(), f"http://127.0.0.1:{full.getsockname()[1]}", timeout=4)
+
+    assert (type(error), error.reason) == (ModelError, "unreachable")
 
 
 def test_a_provider_that_is_not_there_is_tried_again() -> None:

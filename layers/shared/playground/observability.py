@@ -44,10 +44,13 @@ def count(metric: Metric, value: int = 1) -> None:
     metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
-def report_failure(user_id: str | None, error: PlaygroundError) -> None:
-    """One line for an account that scheduled work could not deal with."""
+def report_failure(user_id: str | None, error: Exception) -> None:
+    """One line for an account that scheduled work could not deal with; where it was, if nobody thought of that."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
-    logger.error("account failed", user_id=user_id, error=error.code, kind=type(error).__name__, what=what)
+    code, unforeseen = (error.code, None) if isinstance(error, PlaygroundError) else (PlaygroundError.code, error)
+    logger.error(
+        "account failed", user_id=user_id, error=code, kind=type(error).__name__, what=what, exc_info=unforeseen
+    )
 
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:

@@ -128,7 +128,7 @@ class EstimateBody(BaseModel):
 
     def request(self) -> RunRequest:
         """What is asked for, in the words of the domain."""
-        return RunRequest(**self.model_dump())
+        return RunRequest(**self.model_dump(), names_model="model" in self.model_fields_set)
 
 
 class RunBody(EstimateBody):

@@ -105,7 +105,11 @@ class ClaudeModel:
             return _within(left, ask)
         except anthropic.APIStatusError as error:
             raise _meaning(error) from None
-        except (anthropic.APITimeoutError, httpx2.TimeoutException, _TooLateError):
+        except anthropic.APITimeoutError as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):  # nobody has been asked yet
+                raise _RetryableError(ModelError("unreachable")) from None
+            raise ModelTimedOutError from None
+        except (httpx2.TimeoutException, _TooLateError):
             raise ModelTimedOutError from None
         except anthropic.APIConnectionError:
             raise _RetryableError(ModelError("unreachable")) from None

@@ -244,8 +244,9 @@ class DynamoLedger:
             return account
         if account.holds[hold.run_id].ticket is None:
             account = self._take_number(account.user_id, hold)
-        backoff, stuck = self._store.backoff, 0.0
-        while backoff.monotonic() < patience and stuck < LONGEST_STANDSTILL and _holds(account, hold):
+        backoff = self._store.backoff
+        moved = backoff.monotonic()
+        while backoff.monotonic() < min(patience, moved + LONGEST_STANDSTILL) and _holds(account, hold):
             ours = account.holds[hold.run_id].ticket or 0
             before = sum(ticket < ours for ticket in _tickets(account))
             if not before:
@@ -253,7 +254,8 @@ class DynamoLedger:
             pause = min((before - 0.5) * ONE_SETTLEMENT, LONGEST_STANDSTILL)
             backoff.sleep(pause)
             seen, account = account, self._reread(account.user_id)
-            stuck = stuck + pause if account.version == seen.version else 0.0
+            if account.version != seen.version:
+                moved = backoff.monotonic()
         return account
 
     def _take_number(self, user_id: str, hold: Hold) -> Account:

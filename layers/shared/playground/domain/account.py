@@ -85,6 +85,8 @@ class Account:
             raise ValueError(f"held {self.held}, debt {self.debt} and available {self.available} cannot be negative")
         if self.held != sum(hold.ceiling for hold in self.holds.values()):
             raise ValueError(f"held {self.held} is not the sum of the holds")
+        if self.due_at is not None and self.anchor is None:
+            raise ValueError("there is no boundary without an anchor")
 
     @property
     def balance(self) -> int:
@@ -181,6 +183,13 @@ def drop_hold(account: Account, run_id: str) -> Account:
     holds = dict(account.holds)
     hold = holds.pop(run_id)
     return replace(account, held=account.held - hold.ceiling, holds=holds)
+
+
+def without_dead_holds(account: Account, now: datetime) -> Account:
+    """The account once what dead attempts have left behind has been given back."""
+    for hold in account.dead_holds(now):
+        account = drop_hold(account, hold.run_id)
+    return account
 
 
 def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> tuple[Account, Entry]:

@@ -34,7 +34,7 @@ provider's text.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from playground.domain.calendar import iso
 
@@ -50,6 +50,13 @@ class PlaygroundError(Exception):
         super().__init__(message)
         self.message = message
         self.facts: Mapping[str, Fact] = facts
+
+    def ending(self, run_id: str, *, keyed: bool) -> Self:
+        """This error, as that which has ended a run: with the key of that run it will be the answer for ever."""
+        self.facts = {**self.facts, "run_id": run_id}
+        if keyed:
+            self.message += " This run has ended; a new attempt takes a new Idempotency-Key."
+        return self
 
 
 class InvalidRequestError(PlaygroundError):
@@ -232,7 +239,7 @@ class ModelError(PlaygroundError):
         "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
         "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
         "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
-        "interrupted": "This run was interrupted. Nothing was charged; please try again with a new Idempotency-Key.",
+        "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
         "rate_limited": "The model takes no more requests at the moment. Nothing was charged; please try again later.",
     }

@@ -20,7 +20,8 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a person asks for, already checked against the bounds of the contract."""
+    """What a person asks for, already checked against the bounds of the contract. Not `names_model`: the model is the
+    default one."""
 
     package_id: str
     input: str
@@ -31,11 +32,18 @@ class RunRequest:
     effort: str | None = None
     temperature: float | None = None
     use_no_prompt: bool = False
+    names_model: bool = True
 
     @property
     def hash(self) -> str:
-        """Names the request: two requests with one hash are the same one, however they were spelled."""
-        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        """Names the request: two requests with one hash are the same one, however they were spelled.
+
+        What was left out is left out here, too: a repeat stays the same request when a default changes, or when there
+        is a new field.
+        """
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        content = {name: value for name, value in given.items() if value is not None and value is not False}
+        del content["model" if not self.names_model else "names_model"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
@@ -125,7 +133,7 @@ def failure_of(error: errors.PlaygroundError) -> Failure:
 
 
 def error_of(failure: Failure) -> errors.PlaygroundError:
-    """The error that a receipt records: whoever repeats the request is told the same again."""
+    """The error that a receipt records."""
     match failure.code:
         case errors.ModelOverloadedError.code:
             return errors.ModelOverloadedError(failure.reason, retry_after=failure.retry_after or 1)

@@ -172,12 +172,13 @@ def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
     there. An end with the period is one after its boundary, also if that is still to come by our clock. Does nothing to
     a free account.
     """
-    if account.plan is not Plan.PLUS or account.anchor is None:
+    anchor = account.anchor
+    if account.plan is not Plan.PLUS or anchor is None:
         return account, ()
     crossed: tuple[Entry, ...] = ()
     if account.is_due(ended_at):
         account, crossed = cross_boundary(account)
-    passed = _present(account, now) - period_number(account.anchor, ended_at)
+    passed = _present(account, now) - period_number(anchor, ended_at)
     buckets = account.buckets
     monthly = min(buckets.monthly, account.available)
     rollover = min(buckets.rollover, account.available - monthly) if passed == 1 else 0

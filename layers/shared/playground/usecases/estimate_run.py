@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from playground.domain.account import without_dead_holds
 from playground.domain.errors import SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
@@ -62,7 +63,8 @@ class EstimateRun:
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self._catalog)
-        account = self._ledger.account(user_id, self._clock())
+        now = self._clock()
+        account = without_dead_holds(self._ledger.account(user_id, now), now)  # a run would give them back
         fitted = self._fit(request, package, found.session, account, timeout=self._count_timeout)
         prompt, tokens = fitted.prompt, fitted.tokens
         least = min(prompt.max_tokens, self._prices.least_max_tokens)

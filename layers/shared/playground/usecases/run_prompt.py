@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, drop_hold, settle
+from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.errors import (
@@ -34,6 +34,7 @@ from playground.ports import (
     Catalog,
     Clock,
     Completion,
+    Conclude,
     Conversation,
     Ended,
     Held,
@@ -54,6 +55,7 @@ LEDGER_RESERVE = 7.0  # s of an invocation that are kept for ending the run: 4 s
 MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
 LONGEST_TITLE = 80  # characters
+INTERNAL = Failure(code="model_failed", reason="internal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +102,9 @@ class RunPrompt:
     ) -> PaidAnswer:
         """Run `request` for `user_id` and charge it, within `seconds_left`.
 
-        The same key and request again give the first outcome, for ever: the same answer, or the same failure of the
-        model. Raises what `domain.errors` has; whatever is raised, nothing has been charged by this call.
+        The same key and request again give the first outcome, for ever: the same answer, or the same failure. Raises
+        what `domain.errors` has; whatever is raised, nothing has been charged by this call. An error that has ended the
+        run names it.
         """
         started = instant(self._clock())
         ends = started + timedelta(seconds=seconds_left)
@@ -121,8 +124,7 @@ class RunPrompt:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self._catalog)
         account = as_of(found.account, user_id, started)
-        for dead in account.dead_holds(started):
-            account = drop_hold(account, dead.run_id)  # placing a hold gives them back, if it needs them
+        account = without_dead_holds(account, started)  # placing a hold gives them back, if it needs them
         session_id = found.session.session_id if found.session is not None else self._new_id("ses")
         nonce = self._new_id("try")
         for last_try in (False, True):
@@ -139,7 +141,16 @@ class RunPrompt:
                 placed_at=started,
             )
             attempt = _Attempt(
-                user_id, request, package, found.session, model, tokens, prompt.max_tokens, started, fitted.omitted
+                user_id=user_id,
+                request=request,
+                keyed=idempotency_key is not None,
+                package=package,
+                session=found.session,
+                model=model,
+                tokens=tokens,
+                wanted_max_tokens=prompt.max_tokens,
+                started=started,
+                omitted=fitted.omitted,
             )
             try:
                 placed = self._place(attempt, hold, prompt)
@@ -156,10 +167,10 @@ class RunPrompt:
         except ModelError as error:
             ended = self._release(attempt, hold, prompt, failure_of(error))
             if ended.by_us:
-                raise
+                raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
             return self._replay(ended.run, request)
         except Exception:
-            self._release(attempt, hold, prompt, Failure(code="model_failed", reason="internal"))
+            self._release(attempt, hold, prompt, INTERNAL)
             raise
         return self._settle(attempt, account, hold, prompt, completion)
 
@@ -180,10 +191,10 @@ class RunPrompt:
                 raise
             match outcome:
                 case Held(account, ended_before):
-                    ended = self._ledger.run(user_id, hold.run_id) if ended_before else None
+                    ended = self._outcome(user_id, hold) if ended_before else None
                     if ended is None:
                         return account, hold, prompt
-                    self._ledger.cancel_hold(user_id, hold)
+                    self._take_back(user_id, hold)
                     return ended
                 case AlreadyHeld(_, there):
                     if there.dead(now):
@@ -216,8 +227,16 @@ class RunPrompt:
             )
         return affordable
 
+    def _outcome(self, user_id: str, hold: Hold) -> Run | None:
+        """How the run ended that `hold` was placed for once more."""
+        try:
+            return self._ledger.run(user_id, hold.run_id)
+        except StoreUnavailableError:
+            self._take_back(user_id, hold)
+            raise
+
     def _take_back(self, user_id: str, hold: Hold) -> None:
-        """Whether the hold was placed is not known; if it was, it should not stay until its lease ends."""
+        """The hold is not needed, or it is not known whether it was placed; it should not stay until its lease ends."""
         try:
             self._ledger.cancel_hold(user_id, hold)
         except StoreUnavailableError:
@@ -228,6 +247,31 @@ class RunPrompt:
     def _settle(
         self, attempt: "_Attempt", account: Account, hold: Hold, prompt: Prompt, completion: Completion
     ) -> PaidAnswer:
+        kept: Kept | None = None
+        try:
+            turn, session, conclude = self._concluding(attempt, hold, prompt, completion)
+            kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
+            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
+        except (SessionConflictError, StoreUnavailableError) as error:
+            # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
+            ended = self._release(attempt, hold, prompt, failure_of(error))
+            if ended.by_us:
+                self._discard(kept)
+                raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
+        except Exception:
+            if self._release(attempt, hold, prompt, INTERNAL).by_us:
+                self._discard(kept)
+            raise
+        if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
+            self._discard(kept)
+            return self._replay(ended.run, attempt.request)
+        self._report(ended.run)
+        return PaidAnswer(run=ended.run, turn=turn, replayed=False)
+
+    def _concluding(
+        self, attempt: "_Attempt", hold: Hold, prompt: Prompt, completion: Completion
+    ) -> tuple[Turn, Session, Conclude]:
+        """What is stored of the answer, and how an account pays for it."""
         now = instant(self._clock())
         price = self._prices.price(attempt.model, completion.usage)
         charged = min(price.credits, hold.ceiling)
@@ -267,26 +311,7 @@ class RunPrompt:
             )
             return after, run, entry
 
-        kept: Kept | None = None
-        try:
-            kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
-            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
-        except SessionConflictError as error:
-            ended = self._release(attempt, hold, prompt, failure_of(error))
-            if ended.by_us:
-                self._discard(kept)
-                raise
-        except StoreUnavailableError as error:
-            # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
-            ended = self._release(attempt, hold, prompt, failure_of(error))
-            if ended.by_us:
-                self._discard(kept)
-                raise
-        if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
-            self._discard(kept)
-            return self._replay(ended.run, attempt.request)
-        self._report(ended.run)
-        return PaidAnswer(run=ended.run, turn=turn, replayed=False)
+        return turn, session, conclude
 
     def _discard(self, kept: Kept | None) -> None:
         """The turn did not come about, so nobody names its texts."""
@@ -317,19 +342,20 @@ class RunPrompt:
         if run.request_hash != request.hash:
             raise IdempotencyConflictError
         if run.status is not RunStatus.SETTLED or run.turn is None:
-            raise error_of(run.failure or INTERRUPTED)
+            raise error_of(run.failure or INTERRUPTED).ending(run.run_id, keyed=True)
         turn = self._sessions.turn(run.session_id, run.turn)
         if turn is None or turn.run_id != run.run_id:
             raise SessionNotFoundError  # deleted since: the charge stays on record, the answer is gone
         return PaidAnswer(run=run, turn=turn, replayed=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """What one call of RunPrompt knows from the beginning."""
+    """What one call of RunPrompt knows from the beginning. `keyed`: a repeat will lead to the same run."""
 
     user_id: str
     request: RunRequest
+    keyed: bool
     package: PackageVersion
     session: Session | None
     model: ModelPrice

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from playground.domain.errors import PlaygroundError
 from playground.ports import Leases, Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
@@ -22,9 +21,7 @@ class Swept:
 
 
 class SweepHolds:
-    def __init__(
-        self, *, ledger: Ledger, leases: Leases, report_failure: Callable[[str, PlaygroundError], None]
-    ) -> None:
+    def __init__(self, *, ledger: Ledger, leases: Leases, report_failure: Callable[[str, Exception], None]) -> None:
         self._ledger = ledger
         self._leases = leases
         self._report_failure = report_failure
@@ -46,6 +43,8 @@ class SweepHolds:
                     return replace(swept, finished=False)
                 users, after = self._leases.due(shard, now=now, after=after, limit=room)
                 for user_id in users:
+                    if time_is_up():
+                        return replace(swept, finished=False)
                     swept = self._sweep(user_id, now, swept)
                 if after is None:
                     break
@@ -59,7 +58,7 @@ class SweepHolds:
             if account.dead_holds(now):
                 account = self._ledger.account(user_id, now)
             self._ledger.correct_lease(account)
-        except PlaygroundError as error:
+        except Exception as error:  # whatever is wrong with one account must not hold back those behind it
             self._report_failure(user_id, error)
             return replace(swept, failed=swept.failed + 1)
         return replace(swept, expired=swept.expired + expired)

@@ -1,0 +1,19 @@
+"""ReadAccount: what a user has now."""
+
+from playground.domain.account import Account
+from playground.ports import Clock, Ledger
+from playground.usecases.expire_holds import ExpireHolds
+
+
+class ReadAccount:
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._expire = ExpireHolds(ledger)
+
+    def __call__(self, user_id: str) -> Account:
+        """The caller's account, opened if need be and advanced to now; what dead attempts held is given back on the
+        way."""
+        now = self._clock()
+        account = self._ledger.account(user_id, now)
+        return self._ledger.account(user_id, now) if self._expire(account, now=now) else account
