@@ -228,7 +228,7 @@ def _credits(account: Account) -> CreditsAnswer:
             allocated=account.allocated,
             used=max(account.allocated - buckets.monthly, 0),
             remaining=buckets.monthly,
-            reset_at=account.due_at,
+            reset_at=account.resets_at,
         ),
         rollover=Rollover(amount=buckets.rollover, expires_at=account.due_at if buckets.rollover else None),
         purchased=buckets.purchased,

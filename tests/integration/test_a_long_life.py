@@ -195,8 +195,8 @@ class Life:
         balance = self.balance()
         assert balance["breakdown"] == {"monthly": monthly, "rollover": rollover, "purchased": purchased}
         assert (balance["balance"], balance["held"], balance["debt"]) == (monthly + rollover + purchased, 0, 0)
-        reset_at = balance["monthly"]["reset_at"]
-        seen = {"plan": balance["plan"], "reset_at": reset_at and minute(reset_at)}
+        times = {"reset_at": balance["monthly"]["reset_at"], "expires_at": balance["rollover"]["expires_at"]}
+        seen = {"plan": balance["plan"]} | {name: time and minute(time) for name, time in times.items()}
         assert {name: seen[name] for name in fields} == fields
 
     def history(self) -> list[list[str]]:
@@ -350,7 +350,7 @@ def test_fourteen_months(life: Life) -> None:
     life.until(2027, 12, 31, 12)
     life.hears()
     assert shop.call("GET", "/playground/subscription").body["is_active"] is False
-    life.has(0, 200, 278, plan="free", reset_at="2028-01-31T10:00")
+    life.has(0, 200, 278, plan="free", reset_at=None, expires_at="2028-01-31T10:00")
     life.until(2028, 1, 15, 10)
     life.runs()
     life.has(0, 173, 278)

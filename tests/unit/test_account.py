@@ -351,6 +351,17 @@ def test_a_plan_that_is_paid_until_the_boundary_is_over_at_the_boundary() -> Non
     assert after.due_at == MARCH  # for the rollover to expire
 
 
+def test_the_next_reset_is_told_only_if_there_is_one() -> None:
+    assert an_account().resets_at is None
+    assert a_plus_account(monthly=9).resets_at == FEBRUARY
+    assert a_plus_account(monthly=9, until=FEBRUARY + timedelta(days=1)).resets_at == FEBRUARY
+    assert a_plus_account(monthly=9, until=FEBRUARY).resets_at is None
+    over, _ = cross_boundary(a_plus_account(monthly=9, until=FEBRUARY))
+    assert (over.resets_at, over.due_at) == (None, MARCH)  # then rollover expires, and nothing comes
+    of_an_earlier_plan = replace(a_plus_account(monthly=9, rollover=9), due_at=FEBRUARY - timedelta(days=3))
+    assert of_an_earlier_plan.resets_at == FEBRUARY
+
+
 def test_a_plan_that_is_paid_beyond_the_boundary_goes_on() -> None:
     after, _ = cross_boundary(a_plus_account(monthly=0, until=FEBRUARY + timedelta(milliseconds=1)))
 

@@ -103,6 +103,15 @@ class Account:
         unpaid = self.subscription_id is not None and self.period not in self.paid_periods
         return 0 if unpaid else self.allowance
 
+    @property
+    def resets_at(self) -> datetime | None:
+        """When there may be credits of a month again; None if only rollover expires then, or nothing happens."""
+        if self.plan is not Plan.PLUS or self.anchor is None:
+            return None
+        following = boundary(self.anchor, self.period + 1)
+        ends = self.entitled_until if self.subscription_id is None else None
+        return following if ends is None or ends > following else None
+
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
 

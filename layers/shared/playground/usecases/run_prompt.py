@@ -223,7 +223,7 @@ class RunPrompt:
             raise InsufficientCreditsError(
                 required_credits=self._prices.ceiling(attempt.model, attempt.tokens, least),
                 available_credits=account.available,
-                reset_at=account.due_at,
+                reset_at=account.resets_at,
             )
         return affordable
 
