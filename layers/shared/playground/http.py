@@ -96,7 +96,7 @@ class Api:
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
-        self.app.append_context(request_id=request_id, seconds_left=context.get_remaining_time_in_millis() / 1000)
+        self.app.append_context(request_id=request_id, lambda_context=context)
         try:
             try:
                 event = self._admit(event)
@@ -143,8 +143,9 @@ class Api:
 
     @property
     def seconds_left(self) -> float:
-        """Until Lambda ends this invocation."""
-        return float(self.app.context["seconds_left"])
+        """Until Lambda ends this invocation, as of now: looking at the token may have taken a while."""
+        context: LambdaContext = self.app.context["lambda_context"]
+        return context.get_remaining_time_in_millis() / 1000
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
