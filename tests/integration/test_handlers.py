@@ -152,6 +152,12 @@ def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str) -> Non
     assert (answer.status, answer.body["error"]) == (400, "validation_error")
 
 
+@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", " APPLICATION/JSON ;x"])
+def test_a_type_of_content_is_read_in_any_case(handlers: Handlers, user_id: str, content_type: str) -> None:
+    answer = handlers.file("estimate/ok", user_id=user_id, changes={"header:Content-Type": content_type})
+    assert answer.status == 200, answer.body
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, " ", "tab\tinside", "ümlaut"])
 def test_idempotency_key_out_of_bounds_is_named(handlers: Handlers, user_id: str, key: str) -> None:
     answer = handlers.file("run/ok", user_id=user_id, changes={"header:Idempotency-Key": key})

@@ -170,6 +170,7 @@ class Api:
             if not event.get("body"):
                 event |= {"body": "{}", "isBase64Encoded": False}
             _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
+            event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
