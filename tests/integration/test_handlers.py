@@ -1,5 +1,6 @@
 """The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,16 +141,36 @@ def test_field_out_of_bounds_is_named(
 
 
 @pytest.mark.parametrize(
-    "raw",
-    ["", "null", "[]", '"text"', "[" * 200_000, '{"package_id": ' + "1" * 5000 + "}", '{"input": "\\ud800"}', "{}"],
+    ("raw", "field"),
+    [
+        ("", "package_id"),
+        ("{}", "package_id"),
+        ("null", "body"),
+        ("[]", "body"),
+        ('"text"', "body"),
+        ("[" * 200_000, "body"),
+        ('{"package_id": ' + "1" * 5000 + "}", "body"),
+        ('{"package_id": "@playground/code-reviewer", "input": "half of \\ud83d"}', "input"),
+        ('{"package_id": "@playground/code-reviewer", "input": "half of \ud83d"}', "input"),
+    ],
 )
-def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str) -> None:
-    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str, field: str) -> None:
+    event = a_run_of(handlers, user_id, raw)
+    assert error_of(handlers.event("run", event)) == (400, "validation_error", field)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[", b'{"package_id": "\xe4"}'])
+def test_packed_body_that_is_no_text_is_a_400(handlers: Handlers, user_id: str, content: bytes) -> None:
+    event = {**a_run_of(handlers, user_id, base64.b64encode(content).decode()), "isBase64Encoded": True}
+    assert error_of(handlers.event("run", event)) == (400, "validation_error", "body")
+
+
+def a_run_of(handlers: Handlers, user_id: str, body: str) -> dict[str, Any]:
+    """The event of a request for a run with this body."""
+    event: dict[str, Any] = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
     token = handlers.tokens.token(user_id, HOUR)
     event["headers"]["Authorization"] = f"Bearer {token}"
-    event["body"] = raw
-    answer = handlers.event("run", event)
-    assert (answer.status, answer.body["error"]) == (400, "validation_error")
+    return {**event, "body": body}
 
 
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", " APPLICATION/JSON ;x"])

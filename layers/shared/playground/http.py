@@ -169,7 +169,7 @@ class Api:
         elif event.get("httpMethod") == "POST":
             if not event.get("body"):
                 event |= {"body": "{}", "isBase64Encoded": False}
-            _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
+            _check_body(headers.get("content-type"), event)
             event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
 
@@ -329,12 +329,12 @@ def _raw(event: Mapping[str, Any]) -> bytes:
         raise errors.InvalidDeliveryError("malformed") from None
 
 
-def _check_body(content_type: str | None, body: str) -> None:
+def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
         raise errors.InvalidRequestError("content-type", "must be application/json")
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):  # numbers too long to read are a plain ValueError
+        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "")
+    except (ValueError, RecursionError):  # bytes that are no text, and numbers too long to read, are ValueErrors
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
         raise errors.InvalidRequestError("body", "must be a JSON object")
