@@ -13,7 +13,7 @@ import pytest
 from local.cron import next_time
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
-from playground.http import BASE_PATH
+from playground.http import BASE_PATH, MAPPED_PATH
 from playground.observability import Metric, metrics
 from playground.settings import Settings
 from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE
@@ -320,7 +320,7 @@ def test_every_route_of_the_template_is_one_of_the_code_and_the_other_way_round(
 def test_the_stage_and_the_base_path_make_that_of_the_contract() -> None:
     [api] = DESCRIPTION.apis
 
-    assert f"/{api.stage}{BASE_PATH}" == "/api/v1"
+    assert f"/{api.stage}{BASE_PATH}" == MAPPED_PATH == "/api/v1"
     assert SOURCE["Outputs"]["ApiUrl"]["Value"]["Fn::Sub"].endswith("/api/v1")
 
 

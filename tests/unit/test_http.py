@@ -1,8 +1,12 @@
 """What the HTTP side does before and after a route, without any function around it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from playground.domain.errors import UnauthorizedError
 from playground.http import Api
 from playground.settings import ApiSettings
 
@@ -46,3 +50,47 @@ def test_time_that_authentication_took_is_gone() -> None:
         return {"seconds": api.seconds_left}
 
     assert json.loads(api(an_event("/v1/left"), context)["body"]) == {"seconds": 26}  # type: ignore[arg-type]
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def nobody(_: str | None) -> str:
+    raise UnauthorizedError("absent")
+
+
+def an_api() -> Api:
+    api = Api(
+        SETTINGS,
+        authenticate=nobody,
+        public=frozenset({"/open/<thing>"}),
+        headers={"/open/<thing>": {"X-Robots-Tag": "noindex"}},
+    )
+
+    @api.app.get("/open/<thing>")
+    def opened(thing: str) -> dict[str, str]:
+        return {"thing": thing}
+
+    @api.app.get("/closed")
+    def closed() -> dict[str, str]:
+        return {}
+
+    return api
+
+
+def ask(api: Api, path: str, **changes: Any) -> tuple[int, Mapping[str, Any], Mapping[str, list[str]]]:
+    answer = api(an_event(path, **changes), Countdown())  # type: ignore[arg-type]
+    return answer["statusCode"], json.loads(answer["body"]), answer["multiValueHeaders"]
+
+
+@pytest.mark.parametrize("path", ["/v1/open/a", "/api/v1/open/a"])
+def test_a_path_is_that_of_the_stage_or_of_a_custom_domain(path: str) -> None:
+    """API Gateway leaves the mapping of a custom domain on the path that functions see."""
+    status, body, headers = ask(an_api(), path)
+    assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
+    assert ask(an_api(), path.replace("open/a", "closed"))[0] == 401
+
+
+@pytest.mark.parametrize("path", ["/v1open/a", "/v1/v1/open/a", "/api/open/a", "/api/v1/api/v1/open/a", "/v2/open/a"])
+def test_a_base_path_is_taken_off_once_and_whole(path: str) -> None:
+    assert ask(an_api(), path)[0] == 401  # not public, whatever it is

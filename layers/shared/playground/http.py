@@ -23,7 +23,10 @@ from playground.domain import errors
 from playground.observability import Metric, count, flush_metrics, logger
 from playground.settings import ApiSettings, AuthSettings
 
-BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
+# Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
+# mapping of a custom domain on it.
+BASE_PATH = "/v1"
+MAPPED_PATH = f"/api{BASE_PATH}"
 
 STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidRequestError: 400,
@@ -80,7 +83,6 @@ class Api:
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
         self.app = APIGatewayRestResolver(
             enable_validation=True,
-            strip_prefixes=[BASE_PATH],
             cors=CORSConfig(
                 allow_origin=settings.frontend_url,
                 allow_headers=["authorization", "content-type", "idempotency-key"],
@@ -99,8 +101,7 @@ class Api:
         self.app.append_context(request_id=request_id, lambda_context=context)
         try:
             try:
-                event = self._admit(event)
-                answer: dict[str, Any] = self.app.resolve(event, context)
+                answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
             except errors.PlaygroundError as error:
                 answer = self._early(error)
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
@@ -153,17 +154,18 @@ class Api:
 
     def _admit(self, event: dict[str, Any]) -> dict[str, Any]:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
-        The event for the router: with a body, and with a path of which it understands every character."""
+        The event for the router: with a body, and with a path without the base, of which it understands every
+        character."""
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         authorization = headers.get("authorization")
+        path = _path_of(event)
         if self._authenticate is not None:
-            if not self.is_public(_path_of(event)):
+            if not self.is_public(path):
                 self.app.append_context(user_id=self._authenticate(authorization))
             elif authorization is not None:
                 with suppress(errors.UnauthorizedError, errors.StoreUnavailableError):
                     self.app.append_context(user_id=self._authenticate(authorization))
-        path = _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), str(event.get("path") or ""))
-        event = {**event, "path": path}
+        event = {**event, "path": _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), path)}
         if self._raw_bodies:
             self.app.append_context(raw_body=_raw(event), headers=headers)
         elif event.get("httpMethod") == "POST":
@@ -246,8 +248,15 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
 _UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
 
 
+# With or without the mapping of a custom domain.
+_BASE = re.compile(f"({MAPPED_PATH}|{BASE_PATH})(?=/)")
+
+
 def _path_of(event: Mapping[str, Any]) -> str:
-    return str(event.get("path") or "").removeprefix(BASE_PATH)
+    """A request's path as routes spell theirs."""
+    path = str(event.get("path") or "")
+    base = _BASE.match(path)
+    return path[base.end() :] if base else path
 
 
 def _pattern(path: str) -> re.Pattern[str]:
