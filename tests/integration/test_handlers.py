@@ -288,6 +288,10 @@ def test_receipt_and_history_name_the_run(handlers: Handlers, ledger: DynamoLedg
     assert (receipt.body["entry_seq"], receipt.body["entry_hash"]) == (spend.seq, spend.hash)
 
 
+def test_packs_are_public_with_a_slash_behind_them_too(handlers: Handlers) -> None:
+    assert handlers.call("GET", "/playground/credits/packages/").body == handlers.file("credits/packs", user_id="").body
+
+
 def test_receipt_of_somebody_else_looks_like_none(handlers: Handlers, user_id: str) -> None:
     run = handlers.file("run/ok", user_id=user_id)
     foreign = _get(handlers, f"{user_id}-other", "credits/unknown_run", run.body["run_id"])

@@ -94,3 +94,11 @@ def test_a_path_is_that_of_the_stage_or_of_a_custom_domain(path: str) -> None:
 @pytest.mark.parametrize("path", ["/v1open/a", "/v1/v1/open/a", "/api/open/a", "/api/v1/api/v1/open/a", "/v2/open/a"])
 def test_a_base_path_is_taken_off_once_and_whole(path: str) -> None:
     assert ask(an_api(), path)[0] == 401  # not public, whatever it is
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> None:
+    """API Gateway hands a path with a slash behind it to the same route."""
+    status, body, headers = ask(an_api(), f"/v1/open/a{slashes}")
+    assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
+    assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401

@@ -260,9 +260,9 @@ def _path_of(event: Mapping[str, Any]) -> str:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What a route's path, `/things/<id>` or `/things/{id}`, matches."""
+    """What a route's path, `/things/<id>` or `/things/{id}`, matches; like the router, also with slashes behind."""
     parts = re.split(r"[<{]\w+[>}]", path)
-    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+    return re.compile("[^/]+".join(re.escape(part) for part in parts) + "/*")
 
 
 class ErrorBody(BaseModel):
