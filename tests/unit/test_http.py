@@ -102,3 +102,18 @@ def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> N
     status, body, headers = ask(an_api(), f"/v1/open/a{slashes}")
     assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
     assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401
+
+
+# --- browsers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", [None, FRONTEND, "https://elsewhere.example"])
+def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | None) -> None:
+    headers = {"Origin": origin} if origin is not None else {}
+    event = {"headers": headers, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
+    api = an_api()
+    early, late = ask(api, "/v1/closed", **event), ask(api, "/v1/open/a", **event)
+    assert (early[0], late[0]) == (401, 200)
+    told = [{name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)]
+    assert told[0] == told[1]
+    assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)

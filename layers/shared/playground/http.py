@@ -77,19 +77,17 @@ class Api:
         raw_bodies: bool = False,
     ) -> None:
         self._frontend_url = settings.frontend_url
+        self._cors = CORSConfig(
+            allow_origin=settings.frontend_url,
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            expose_headers=["retry-after"],
+            max_age=600,
+        )
         self._authenticate = authenticate
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
-        self.app = APIGatewayRestResolver(
-            enable_validation=True,
-            cors=CORSConfig(
-                allow_origin=settings.frontend_url,
-                allow_headers=["authorization", "content-type", "idempotency-key"],
-                expose_headers=["retry-after"],
-                max_age=600,
-            ),
-        )
+        self.app = APIGatewayRestResolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -103,7 +101,7 @@ class Api:
             try:
                 answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
             except errors.PlaygroundError as error:
-                answer = self._early(error)
+                answer = self._early(error, _headers(event).get("origin"))
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             for name, value in self._headers_of(_path_of(event)).items():
                 answer["multiValueHeaders"][name] = [value]
@@ -156,7 +154,7 @@ class Api:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
         The event for the router: with a body, and with a path without the base, of which it understands every
         character."""
-        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        headers = _headers(event)
         authorization = headers.get("authorization")
         path = _path_of(event)
         if self._authenticate is not None:
@@ -178,14 +176,10 @@ class Api:
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
 
-    def _early(self, error: errors.PlaygroundError) -> dict[str, Any]:
+    def _early(self, error: errors.PlaygroundError, origin: str | None) -> dict[str, Any]:
         """An answer that is given before routing, with the same headers as any other."""
         response = self._refused(error)
-        headers = {
-            **response.headers,
-            "Content-Type": content_types.APPLICATION_JSON,
-            "Access-Control-Allow-Origin": self._frontend_url,
-        }
+        headers = {**response.headers, **self._cors.to_dict(origin), "Content-Type": content_types.APPLICATION_JSON}
         return {
             "statusCode": response.status_code,
             "multiValueHeaders": {name: [str(value)] for name, value in headers.items()},
@@ -257,6 +251,11 @@ def _path_of(event: Mapping[str, Any]) -> str:
     path = str(event.get("path") or "")
     base = _BASE.match(path)
     return path[base.end() :] if base else path
+
+
+def _headers(event: Mapping[str, Any]) -> Mapping[str, str]:
+    """A request's headers by their names in lower case."""
+    return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
