@@ -345,6 +345,32 @@ def test_browsers_may_send_what_the_functions_take() -> None:
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
 
 
+GATEWAY_RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_what_the_gateway_says_itself_has_the_form_of_every_error_and_words_of_ours(kind: str) -> None:
+    """Its own messages may repeat what was sent: the Authorization header, for one."""
+    [(content_type, text)] = GATEWAY_RESPONSES[kind]["ResponseTemplates"].items()
+    body = json.loads(text)
+
+    assert content_type == "application/json"
+    assert set(body) == {"error", "message", "request_id"}
+    assert re.findall(r"\$[a-zA-Z.{]+", text) == ["$context.requestId"]
+    assert body["request_id"] == "$context.requestId"
+    assert f"`{body['error']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_browsers_may_read_what_the_gateway_says_itself(kind: str) -> None:
+    [api] = DESCRIPTION.apis
+    headers = {name.lower(): value for name, value in api.responses[kind].headers.items()}
+
+    assert headers["access-control-allow-origin"] == DESCRIPTION.parameters["FrontendUrl"]
+    assert "retry-after" in headers["access-control-expose-headers"].split(",")
+    assert headers["cache-control"] == "no-store"
+
+
 # --- schedules --------------------------------------------------------------------------------------------------------
 
 
