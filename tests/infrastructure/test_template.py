@@ -41,7 +41,13 @@ ACTIONS = {
         "dynamodb:BatchWriteItem",
         "dynamodb:Scan",
     },
-    "AWS::S3::Bucket": {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"},
+    "AWS::S3::Bucket": {
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:DeleteObject",
+        "s3:DeleteObjectVersion",
+        "s3:ListBucket",
+    },
     "AWS::SQS::Queue": {"sqs:SendMessage"},
     "AWS::Events::EventBus": {"events:PutEvents"},
     "AWS::SecretsManager::Secret": {"secretsmanager:GetSecretValue"},
@@ -213,12 +219,21 @@ def test_it_may_do_named_things_with_named_resources(function: Function) -> None
             kind = RESOURCES[name]["Type"]
             assert set(listed(statement["Action"])) <= ACTIONS[kind]
             if kind == "AWS::S3::Bucket":
-                assert suffix in ("/packages/*", "/sessions/*")
-                assert suffix == "/sessions/*" or statement["Action"] == "s3:GetObject"
+                assert suffix in ("", "/packages/*", "/sessions/*")
+                assert (suffix == "") is (statement["Action"] == "s3:ListBucket")
+                assert suffix in ("", "/sessions/*") or statement["Action"] == "s3:GetObject"
             elif kind == "AWS::DynamoDB::Table":
                 assert suffix == "" or re.fullmatch(r"/index/[a-z_]+", suffix)
             else:
                 assert suffix == ""
+
+
+@each_function
+def test_who_reads_objects_is_told_that_one_is_missing(function: Function) -> None:
+    """Without s3:ListBucket, S3 answers 403 AccessDenied for it, which the code takes for a store that is not there."""
+    allowed = {action for statement in statements(function) for action in listed(statement["Action"])}
+
+    assert ("s3:GetObject" in allowed) is ("s3:ListBucket" in allowed)
 
 
 @each_function
