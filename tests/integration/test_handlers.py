@@ -173,7 +173,9 @@ def a_run_of(handlers: Handlers, user_id: str, body: str) -> dict[str, Any]:
     return {**event, "body": body}
 
 
-@pytest.mark.parametrize("content_type", ["Application/JSON", "application/json; charset=utf-8", " APPLICATION/JSON ;x"])
+@pytest.mark.parametrize(
+    "content_type", ["Application/JSON", "application/json; charset=utf-8", " APPLICATION/JSON ;x"]
+)
 def test_a_type_of_content_is_read_in_any_case(handlers: Handlers, user_id: str, content_type: str) -> None:
     answer = handlers.file("estimate/ok", user_id=user_id, changes={"header:Content-Type": content_type})
     assert answer.status == 200, answer.body

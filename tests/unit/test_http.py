@@ -114,6 +114,8 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
     api = an_api()
     early, late = ask(api, "/v1/closed", **event), ask(api, "/v1/open/a", **event)
     assert (early[0], late[0]) == (401, 200)
-    told = [{name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)]
+    told = [
+        {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
+    ]
     assert told[0] == told[1]
     assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
