@@ -349,7 +349,9 @@ def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
 
 
 def _first_problem(error: Exception) -> errors.InvalidRequestError:
-    """The first thing that is wrong with a request, by the name that the contract gives the field."""
+    """The first thing that is wrong with a request. A field is called what the request called it: who sent `userInput`
+    looks for that, and if `input` was there, too, it says which of the two was read. One that is missing has no name
+    but that of the contract."""
     problems = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
     for problem in problems:
         where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path", "header")]
