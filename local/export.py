@@ -42,7 +42,8 @@ shares and votes, and views, votes and reports that the user left at those of ot
 used meanwhile, and what changes meanwhile may be in it as it was or as it is.
 """
 EPILOG = f"""\
-{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables, and s3:GetObject on sessions/* of --bucket.
+{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables, s3:ListBucket on --bucket and s3:GetObject on its
+  sessions/*.
   What does not lie under the user's own key is found by scans, which on AWS cost as much as reading both tables.
 
 exit status:

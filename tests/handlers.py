@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import stripe
+from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller  # type: ignore[import-untyped]
 
 from local.apps import load_apps
 from local.claude_double import ClaudeDouble
@@ -20,6 +21,7 @@ from local.engine import CREDENTIALS, Engine
 from local.gateway import Router
 from local.invoke import with_tokens
 from local.resources import create_resources
+from local.runtime import PAYLOAD_LIMIT
 from local.seed import seed
 from local.stripe_double import StripeDouble
 from local.template import Description, Route, read_template
@@ -43,6 +45,12 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return int(self._seconds_left * 1000)
+
+
+def payload_bytes(answer: Mapping[str, Any]) -> int:
+    """What Lambda's runtime makes of a handler's answer."""
+    payload, _ = LambdaMarshaller().marshal_response(answer)
+    return len(payload.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,7 @@ class Handlers:
     def event(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 29) -> Answer:
         answer = self.apps[function].handler(event, Context(seconds_left))
         assert answer["isBase64Encoded"] is False
+        assert payload_bytes(answer) <= PAYLOAD_LIMIT
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 

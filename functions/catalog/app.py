@@ -37,13 +37,13 @@ def packages(
     return PackageList(packages=[_listed(summary) for summary in page.packages], next_cursor=page.next_cursor)
 
 
-@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageListed, 404, 503))
+@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageListed:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
     return _listed(read_package(unquote(package_id)))
 
 
-@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageListed, 404, 503))
+@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))
 def package_by_name(
     package_id: Annotated[str, Path(max_length=80, description="@scope")],
     name: Annotated[str, Path(max_length=120)],

@@ -82,7 +82,7 @@ def history(
     )
 
 
-@app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 401, 404, 503))
+@app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 503))
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """What became of a run, and everything that its charge was worked out from."""
     return _receipt(read_run(handler.user_id, run_id))
@@ -110,7 +110,7 @@ def packs() -> PacksAnswer:
     )
 
 
-@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer, 401))
+@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer, 401, 503))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives."""
     plan = PRICES.plan
@@ -150,19 +150,23 @@ def subscribe(body: SubscribeBody) -> UrlAnswer:
     return UrlAnswer(url=url)
 
 
-@app.post("/playground/subscription/cancel", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 404, 503))
+@app.post(
+    "/playground/subscription/cancel", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
+)
 def cancel() -> SubscriptionAnswer:
     """End PRPM+ with the period that is paid for."""
     return _subscription(manage_subscription().cancel(handler.user_id))
 
 
-@app.post("/playground/subscription/resume", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 404, 503))
+@app.post(
+    "/playground/subscription/resume", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
+)
 def resume() -> SubscriptionAnswer:
     """Take a cancellation back."""
     return _subscription(manage_subscription().resume(handler.user_id))
 
 
-@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 401, 404, 503))
+@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 404, 503))
 def portal() -> UrlAnswer:
     """A page of Stripe for cards and invoices."""
     return UrlAnswer(url=manage_subscription().portal(handler.user_id))

@@ -125,7 +125,9 @@ def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     return _session(read_session(handler.user_id, session_id, after=from_cursor(cursor) or 0))
 
 
-@app.delete("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(DeletedAnswer, 401, 404, 503))
+@app.delete(
+    "/playground/sessions/<session_id>", tags=["sessions"], responses=answers(DeletedAnswer, 400, 401, 404, 503)
+)
 def delete(session_id: SessionId) -> DeletedAnswer:
     """Delete a session with everything that can be read of it. Ledger entries and receipts stay."""
     delete_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
@@ -158,7 +160,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
 
 
 @app.delete(
-    "/playground/sessions/<session_id>/share", tags=["sharing"], responses=answers(UnsharedAnswer, 401, 404, 503)
+    "/playground/sessions/<session_id>/share", tags=["sharing"], responses=answers(UnsharedAnswer, 400, 401, 404, 503)
 )
 def unshare(session_id: SessionId) -> UnsharedAnswer:
     """Kill the link. A later one will be another."""

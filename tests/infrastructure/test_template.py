@@ -13,7 +13,7 @@ import pytest
 from local.cron import next_time
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
-from playground.http import BASE_PATH
+from playground.http import BASE_PATH, MAPPED_PATH
 from playground.observability import Metric, metrics
 from playground.settings import Settings
 from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE
@@ -41,7 +41,13 @@ ACTIONS = {
         "dynamodb:BatchWriteItem",
         "dynamodb:Scan",
     },
-    "AWS::S3::Bucket": {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"},
+    "AWS::S3::Bucket": {
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:DeleteObject",
+        "s3:DeleteObjectVersion",
+        "s3:ListBucket",
+    },
     "AWS::SQS::Queue": {"sqs:SendMessage"},
     "AWS::Events::EventBus": {"events:PutEvents"},
     "AWS::SecretsManager::Secret": {"secretsmanager:GetSecretValue"},
@@ -213,12 +219,21 @@ def test_it_may_do_named_things_with_named_resources(function: Function) -> None
             kind = RESOURCES[name]["Type"]
             assert set(listed(statement["Action"])) <= ACTIONS[kind]
             if kind == "AWS::S3::Bucket":
-                assert suffix in ("/packages/*", "/sessions/*")
-                assert suffix == "/sessions/*" or statement["Action"] == "s3:GetObject"
+                assert suffix in ("", "/packages/*", "/sessions/*")
+                assert (suffix == "") is (statement["Action"] == "s3:ListBucket")
+                assert suffix in ("", "/sessions/*") or statement["Action"] == "s3:GetObject"
             elif kind == "AWS::DynamoDB::Table":
                 assert suffix == "" or re.fullmatch(r"/index/[a-z_]+", suffix)
             else:
                 assert suffix == ""
+
+
+@each_function
+def test_who_reads_objects_is_told_that_one_is_missing(function: Function) -> None:
+    """Without s3:ListBucket, S3 answers 403 AccessDenied for it, which the code takes for a store that is not there."""
+    allowed = {action for statement in statements(function) for action in listed(statement["Action"])}
+
+    assert ("s3:GetObject" in allowed) is ("s3:ListBucket" in allowed)
 
 
 @each_function
@@ -320,7 +335,7 @@ def test_every_route_of_the_template_is_one_of_the_code_and_the_other_way_round(
 def test_the_stage_and_the_base_path_make_that_of_the_contract() -> None:
     [api] = DESCRIPTION.apis
 
-    assert f"/{api.stage}{BASE_PATH}" == "/api/v1"
+    assert f"/{api.stage}{BASE_PATH}" == MAPPED_PATH == "/api/v1"
     assert SOURCE["Outputs"]["ApiUrl"]["Value"]["Fn::Sub"].endswith("/api/v1")
 
 
@@ -343,6 +358,32 @@ def test_browsers_may_send_what_the_functions_take() -> None:
             "idempotency-key",
         }
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
+
+
+GATEWAY_RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_what_the_gateway_says_itself_has_the_form_of_every_error_and_words_of_ours(kind: str) -> None:
+    """Its own messages may repeat what was sent: the Authorization header, for one."""
+    [(content_type, text)] = GATEWAY_RESPONSES[kind]["ResponseTemplates"].items()
+    body = json.loads(text)
+
+    assert content_type == "application/json"
+    assert set(body) == {"error", "message", "request_id"}
+    assert re.findall(r"\$[a-zA-Z.{]+", text) == ["$context.requestId"]
+    assert body["request_id"] == "$context.requestId"
+    assert f"`{body['error']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_browsers_may_read_what_the_gateway_says_itself(kind: str) -> None:
+    [api] = DESCRIPTION.apis
+    headers = {name.lower(): value for name, value in api.responses[kind].headers.items()}
+
+    assert headers["access-control-allow-origin"] == DESCRIPTION.parameters["FrontendUrl"]
+    assert "retry-after" in headers["access-control-expose-headers"].split(",")
+    assert headers["cache-control"] == "no-store"
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------

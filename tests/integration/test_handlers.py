@@ -1,5 +1,6 @@
 """The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,16 +141,62 @@ def test_field_out_of_bounds_is_named(
 
 
 @pytest.mark.parametrize(
-    "raw",
-    ["", "null", "[]", '"text"', "[" * 200_000, '{"package_id": ' + "1" * 5000 + "}", '{"input": "\\ud800"}', "{}"],
+    ("body", "field"),
+    [
+        ({"packageId": "@playground/code-reviewer", "userInput": ""}, "userInput"),
+        ({"packageId": "code-reviewer", "userInput": "Hi"}, "packageId"),
+        ({"packageId": "@playground/code-reviewer"}, "input"),
+        ({"packageId": "@playground/code-reviewer", "input": "", "userInput": "Hi"}, "input"),
+    ],
 )
-def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str) -> None:
-    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+def test_a_field_is_called_what_the_request_called_it(
+    handlers: Handlers, user_id: str, body: dict[str, Any], field: str
+) -> None:
+    """The names of older clients are theirs to find again; what is missing has that of the contract."""
+    answer = handlers.event("run", a_run_of(handlers, user_id, json.dumps(body)))
+    assert error_of(answer) == (400, "validation_error", field)
+    assert answer.body["message"].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ("", "package_id"),
+        ("{}", "package_id"),
+        ("null", "body"),
+        ("[]", "body"),
+        ('"text"', "body"),
+        ("[" * 200_000, "body"),
+        ('{"package_id": ' + "1" * 5000 + "}", "body"),
+        ('{"package_id": "@playground/code-reviewer", "input": "half of \\ud83d"}', "input"),
+        ('{"package_id": "@playground/code-reviewer", "input": "half of \ud83d"}', "input"),
+    ],
+)
+def test_broken_body_is_a_400(handlers: Handlers, user_id: str, raw: str, field: str) -> None:
+    event = a_run_of(handlers, user_id, raw)
+    assert error_of(handlers.event("run", event)) == (400, "validation_error", field)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[", b'{"package_id": "\xe4"}'])
+def test_packed_body_that_is_no_text_is_a_400(handlers: Handlers, user_id: str, content: bytes) -> None:
+    event = {**a_run_of(handlers, user_id, base64.b64encode(content).decode()), "isBase64Encoded": True}
+    assert error_of(handlers.event("run", event)) == (400, "validation_error", "body")
+
+
+def a_run_of(handlers: Handlers, user_id: str, body: str) -> dict[str, Any]:
+    """The event of a request for a run with this body."""
+    event: dict[str, Any] = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
     token = handlers.tokens.token(user_id, HOUR)
     event["headers"]["Authorization"] = f"Bearer {token}"
-    event["body"] = raw
-    answer = handlers.event("run", event)
-    assert (answer.status, answer.body["error"]) == (400, "validation_error")
+    return {**event, "body": body}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Application/JSON", "application/json; charset=utf-8", " APPLICATION/JSON ;x"]
+)
+def test_a_type_of_content_is_read_in_any_case(handlers: Handlers, user_id: str, content_type: str) -> None:
+    answer = handlers.file("estimate/ok", user_id=user_id, changes={"header:Content-Type": content_type})
+    assert answer.status == 200, answer.body
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, " ", "tab\tinside", "ümlaut"])
@@ -261,6 +308,10 @@ def test_receipt_and_history_name_the_run(handlers: Handlers, ledger: DynamoLedg
     assert (receipt.body["entry_seq"], receipt.body["entry_hash"]) == (spend.seq, spend.hash)
 
 
+def test_packs_are_public_with_a_slash_behind_them_too(handlers: Handlers) -> None:
+    assert handlers.call("GET", "/playground/credits/packages/").body == handlers.file("credits/packs", user_id="").body
+
+
 def test_receipt_of_somebody_else_looks_like_none(handlers: Handlers, user_id: str) -> None:
     run = handlers.file("run/ok", user_id=user_id)
     foreign = _get(handlers, f"{user_id}-other", "credits/unknown_run", run.body["run_id"])
@@ -308,6 +359,7 @@ def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers
         answer = handlers.file(name, user_id=user_id, changes=changes)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
+        assert answer.headers["Access-Control-Expose-Headers"] == "retry-after"
 
 
 def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:

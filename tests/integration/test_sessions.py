@@ -195,6 +195,20 @@ def test_three_hundred_turns_of_16_kb_are_listed_read_and_continued(
     assert [message["content"] for message in again.body["conversation"]] == ["Go on.", answer.body["response"]]
 
 
+def test_a_piece_that_is_nearly_all_quotes_is_what_lambda_gives_back(handlers: Handlers, user_id: str) -> None:
+    """A quote of the text is four characters of what the function answers: JSON in a string of JSON."""
+    rows = [{"id": str(number), "name": f"n{number}", "ok": "y"} for number in range(500)]
+    session_id = long_session(handlers, user_id, turns=300, answer=json.dumps(rows, separators=(",", ":")))
+    turns, cursor = 0, ""
+    while True:
+        page = handlers.call("GET", f"/playground/sessions/{session_id}{cursor}", user=user_id)  # which weighs it
+        turns += len(page.body["conversation"]) // 2
+        if page.body["next_cursor"] is None:
+            break
+        cursor = f"?cursor={page.body['next_cursor']}"
+    assert turns == 300
+
+
 def test_a_receipt_says_how_much_of_the_conversation_was_left_out(handlers: Handlers, user_id: str) -> None:
     """The repeat of a request gets the same number as the first."""
     session_id = long_session(handlers, user_id, turns=10, answer="word " * 3000)

@@ -1,5 +1,7 @@
 """Paging, ordering and snapshots, for any history of one user's sessions."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -7,8 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from playground.domain.errors import SessionNotFoundError, ShareNotFoundError
+from playground.domain.sessions import Turn
 from playground.domain.sharing import ShareKeys
-from playground.usecases.browse_sessions import ListSessions, ReadSession, window
+from playground.schemas import messages
+from playground.usecases.browse_sessions import MESSAGE_BYTES, MOST_BYTES, ListSessions, ReadSession, window
 from playground.usecases.delete_session import DeleteSession
 from playground.usecases.share_session import ShareSession, UnshareSession
 from playground.usecases.visit_share import ForkShared, ReadShared
@@ -22,6 +26,7 @@ from tests.fakes import (
     a_hold,
     conversation,
 )
+from tests.handlers import payload_bytes
 
 USER = "owner"
 
@@ -171,6 +176,35 @@ def test_pieces_of_a_conversation_join_and_none_is_too_large(sizes: list[int]) -
         assert len(piece) == 1 or sum(len(turn.answer) for turn in piece) < 4_500_000
         seen += [turn.number for turn in piece]
     assert seen == [turn.number for turn in turns]
+
+
+@given(
+    texts=st.lists(
+        st.tuples(st.text(alphabet=st.sampled_from('x"\\\n\0é🙂'), min_size=1, max_size=8), st.integers(0, 100_000)),
+        min_size=1,
+        max_size=10,
+    )
+)
+def test_what_is_counted_of_a_piece_is_what_is_sent(texts: list[tuple[str, int]]) -> None:
+    """Whatever the conversation is made of, a function's answer is as large as `window` thinks, or a little less."""
+    about = conversation(USER, a_hold("run", 1, NOW, session_id="ses_a"), NOW).turn
+    turns = [
+        replace(about, number=number, input=text, answer=text * times)
+        for number, (text, times) in enumerate(texts, start=1)
+    ]
+    after: int | None = 0
+    while after is not None:
+        begun = after
+        piece, after = window(iter(turns[begun:]), last=len(turns))
+        size = sent(piece)
+        assert len(piece) == 1 or size <= MOST_BYTES
+        assert after is None or sent(turns[begun : after + 1]) > MOST_BYTES - MESSAGE_BYTES * (len(piece) + 1)
+
+
+def sent(turns: Sequence[Turn]) -> int:
+    """The bytes of an answer with these turns, as the functions and Lambda's runtime make it."""
+    conversation = [message.model_dump(mode="json") for turn in turns for message in messages(turn)]
+    return payload_bytes({"body": json.dumps(conversation, separators=(",", ":"))})
 
 
 @given(st.text(), st.text(), st.text(min_size=1), st.text(min_size=1))

@@ -23,7 +23,10 @@ from playground.domain import errors
 from playground.observability import Metric, count, flush_metrics, logger
 from playground.settings import ApiSettings, AuthSettings
 
-BASE_PATH = "/v1"  # behind the stage "api", which makes the contract's /api/v1
+# Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
+# mapping of a custom domain on it.
+BASE_PATH = "/v1"
+MAPPED_PATH = f"/api{BASE_PATH}"
 
 STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidRequestError: 400,
@@ -74,20 +77,17 @@ class Api:
         raw_bodies: bool = False,
     ) -> None:
         self._frontend_url = settings.frontend_url
+        self._cors = CORSConfig(
+            allow_origin=settings.frontend_url,
+            allow_headers=["authorization", "content-type", "idempotency-key"],
+            expose_headers=["retry-after"],
+            max_age=600,
+        )
         self._authenticate = authenticate
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
-        self.app = APIGatewayRestResolver(
-            enable_validation=True,
-            strip_prefixes=[BASE_PATH],
-            cors=CORSConfig(
-                allow_origin=settings.frontend_url,
-                allow_headers=["authorization", "content-type", "idempotency-key"],
-                expose_headers=["retry-after"],
-                max_age=600,
-            ),
-        )
+        self.app = APIGatewayRestResolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -96,13 +96,12 @@ class Api:
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
-        self.app.append_context(request_id=request_id, seconds_left=context.get_remaining_time_in_millis() / 1000)
+        self.app.append_context(request_id=request_id, lambda_context=context)
         try:
             try:
-                event = self._admit(event)
-                answer: dict[str, Any] = self.app.resolve(event, context)
+                answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
             except errors.PlaygroundError as error:
-                answer = self._early(error)
+                answer = self._early(error, _headers(event).get("origin"))
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             for name, value in self._headers_of(_path_of(event)).items():
                 answer["multiValueHeaders"][name] = [value]
@@ -143,8 +142,9 @@ class Api:
 
     @property
     def seconds_left(self) -> float:
-        """Until Lambda ends this invocation."""
-        return float(self.app.context["seconds_left"])
+        """Until Lambda ends this invocation, as of now: looking at the token may have taken a while."""
+        context: LambdaContext = self.app.context["lambda_context"]
+        return context.get_remaining_time_in_millis() / 1000
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
@@ -152,36 +152,34 @@ class Api:
 
     def _admit(self, event: dict[str, Any]) -> dict[str, Any]:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
-        The event for the router: with a body, and with a path of which it understands every character."""
-        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        The event for the router: with a body, and with a path without the base, of which it understands every
+        character."""
+        headers = _headers(event)
         authorization = headers.get("authorization")
+        path = _path_of(event)
         if self._authenticate is not None:
-            if not self.is_public(_path_of(event)):
+            if not self.is_public(path):
                 self.app.append_context(user_id=self._authenticate(authorization))
             elif authorization is not None:
                 with suppress(errors.UnauthorizedError, errors.StoreUnavailableError):
                     self.app.append_context(user_id=self._authenticate(authorization))
-        path = _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), str(event.get("path") or ""))
-        event = {**event, "path": path}
+        event = {**event, "path": _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), path)}
         if self._raw_bodies:
             self.app.append_context(raw_body=_raw(event), headers=headers)
         elif event.get("httpMethod") == "POST":
             if not event.get("body"):
                 event |= {"body": "{}", "isBase64Encoded": False}
-            _check_body(headers.get("content-type"), APIGatewayProxyEvent(event).decoded_body or "")
+            _check_body(headers.get("content-type"), event)
+            event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
 
-    def _early(self, error: errors.PlaygroundError) -> dict[str, Any]:
+    def _early(self, error: errors.PlaygroundError, origin: str | None) -> dict[str, Any]:
         """An answer that is given before routing, with the same headers as any other."""
         response = self._refused(error)
-        headers = {
-            **response.headers,
-            "Content-Type": content_types.APPLICATION_JSON,
-            "Access-Control-Allow-Origin": self._frontend_url,
-        }
+        headers = {**response.headers, **self._cors.to_dict(origin), "Content-Type": content_types.APPLICATION_JSON}
         return {
             "statusCode": response.status_code,
             "multiValueHeaders": {name: [str(value)] for name, value in headers.items()},
@@ -244,14 +242,26 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
 _UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
 
 
+# With or without the mapping of a custom domain.
+_BASE = re.compile(f"({MAPPED_PATH}|{BASE_PATH})(?=/)")
+
+
 def _path_of(event: Mapping[str, Any]) -> str:
-    return str(event.get("path") or "").removeprefix(BASE_PATH)
+    """A request's path as routes spell theirs."""
+    path = str(event.get("path") or "")
+    base = _BASE.match(path)
+    return path[base.end() :] if base else path
+
+
+def _headers(event: Mapping[str, Any]) -> Mapping[str, str]:
+    """A request's headers by their names in lower case."""
+    return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What a route's path, `/things/<id>` or `/things/{id}`, matches."""
+    """What a route's path, `/things/<id>` or `/things/{id}`, matches; like the router, also with slashes behind."""
     parts = re.split(r"[<{]\w+[>}]", path)
-    return re.compile("[^/]+".join(re.escape(part) for part in parts))
+    return re.compile("[^/]+".join(re.escape(part) for part in parts) + "/*")
 
 
 class ErrorBody(BaseModel):
@@ -327,19 +337,21 @@ def _raw(event: Mapping[str, Any]) -> bytes:
         raise errors.InvalidDeliveryError("malformed") from None
 
 
-def _check_body(content_type: str | None, body: str) -> None:
+def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
         raise errors.InvalidRequestError("content-type", "must be application/json")
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):  # numbers too long to read are a plain ValueError
+        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "")
+    except (ValueError, RecursionError):  # bytes that are no text, and numbers too long to read, are ValueErrors
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
         raise errors.InvalidRequestError("body", "must be a JSON object")
 
 
 def _first_problem(error: Exception) -> errors.InvalidRequestError:
-    """The first thing that is wrong with a request, by the name that the contract gives the field."""
+    """The first thing that is wrong with a request. A field is called what the request called it: who sent `userInput`
+    looks for that, and if `input` was there, too, it says which of the two was read. One that is missing has no name
+    but that of the contract."""
     problems = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
     for problem in problems:
         where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path", "header")]

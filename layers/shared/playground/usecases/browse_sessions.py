@@ -11,8 +11,8 @@ from playground.domain.sessions import Place, Session, Turn
 from playground.domain.sharing import Share, ShareKeys
 from playground.ports import Clock, Sessions, Shares
 
-MOST_BYTES = 4_500_000  # of a conversation in one answer; Lambda gives 6 MB back at most
-MESSAGE_BYTES = 400  # of a turn besides its texts
+MOST_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
+MESSAGE_BYTES = 400  # of a turn besides its texts, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,15 @@ def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | N
     found: list[Turn] = []
     size = 0
     for turn in turns:
-        size += len(json.dumps(turn.input)) + len(json.dumps(turn.answer)) + MESSAGE_BYTES
+        size += _sent_bytes(turn.input) + _sent_bytes(turn.answer) + MESSAGE_BYTES
         if found and size > MOST_BYTES:
             return found, found[-1].number
         found.append(turn)
     return found, None
+
+
+def _sent_bytes(text: str) -> int:
+    """What `text` takes in the answer of a function: JSON (of ASCII) in a body, which is a string of JSON itself, where
+    every quote and backslash of it takes one more."""
+    encoded = json.dumps(text)
+    return len(encoded) + encoded.count('"') + encoded.count("\\")

@@ -1,0 +1,121 @@
+"""What the HTTP side does before and after a route, without any function around it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from playground.domain.errors import UnauthorizedError
+from playground.http import Api
+from playground.settings import ApiSettings
+
+FRONTEND = "https://front.example"
+SETTINGS = ApiSettings(frontend_url=FRONTEND, powertools_service_name="test")
+
+
+class Countdown:
+    """A Lambda context of which time goes by when a test says so."""
+
+    def __init__(self, seconds: float = 29) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+
+def an_event(path: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "path": path,
+        "httpMethod": "GET",
+        "headers": {},
+        "multiValueHeaders": {},
+        "requestContext": {"requestId": "test"},
+        **changes,
+    }
+
+
+def test_time_that_authentication_took_is_gone() -> None:
+    """A run that believed in it would go on when Lambda has ended it, with its credits held."""
+    context = Countdown(29)
+
+    def slow(_: str | None) -> str:
+        context.seconds -= 3  # a key set that takes as long as it may
+        return "alice"
+
+    api = Api(SETTINGS, authenticate=slow)
+
+    @api.app.get("/left")
+    def left() -> dict[str, float]:
+        return {"seconds": api.seconds_left}
+
+    assert json.loads(api(an_event("/v1/left"), context)["body"]) == {"seconds": 26}  # type: ignore[arg-type]
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+def nobody(_: str | None) -> str:
+    raise UnauthorizedError("absent")
+
+
+def an_api() -> Api:
+    api = Api(
+        SETTINGS,
+        authenticate=nobody,
+        public=frozenset({"/open/<thing>"}),
+        headers={"/open/<thing>": {"X-Robots-Tag": "noindex"}},
+    )
+
+    @api.app.get("/open/<thing>")
+    def opened(thing: str) -> dict[str, str]:
+        return {"thing": thing}
+
+    @api.app.get("/closed")
+    def closed() -> dict[str, str]:
+        return {}
+
+    return api
+
+
+def ask(api: Api, path: str, **changes: Any) -> tuple[int, Mapping[str, Any], Mapping[str, list[str]]]:
+    answer = api(an_event(path, **changes), Countdown())  # type: ignore[arg-type]
+    return answer["statusCode"], json.loads(answer["body"]), answer["multiValueHeaders"]
+
+
+@pytest.mark.parametrize("path", ["/v1/open/a", "/api/v1/open/a"])
+def test_a_path_is_that_of_the_stage_or_of_a_custom_domain(path: str) -> None:
+    """API Gateway leaves the mapping of a custom domain on the path that functions see."""
+    status, body, headers = ask(an_api(), path)
+    assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
+    assert ask(an_api(), path.replace("open/a", "closed"))[0] == 401
+
+
+@pytest.mark.parametrize("path", ["/v1open/a", "/v1/v1/open/a", "/api/open/a", "/api/v1/api/v1/open/a", "/v2/open/a"])
+def test_a_base_path_is_taken_off_once_and_whole(path: str) -> None:
+    assert ask(an_api(), path)[0] == 401  # not public, whatever it is
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> None:
+    """API Gateway hands a path with a slash behind it to the same route."""
+    status, body, headers = ask(an_api(), f"/v1/open/a{slashes}")
+    assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
+    assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401
+
+
+# --- browsers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", [None, FRONTEND, "https://elsewhere.example"])
+def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | None) -> None:
+    headers = {"Origin": origin} if origin is not None else {}
+    event = {"headers": headers, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
+    api = an_api()
+    early, late = ask(api, "/v1/closed", **event), ask(api, "/v1/open/a", **event)
+    assert (early[0], late[0]) == (401, 200)
+    told = [
+        {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
+    ]
+    assert told[0] == told[1]
+    assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
