@@ -41,6 +41,7 @@ PAYMENTS = "tests/integration/test_payments.py"
 PLANS = "tests/integration/test_subscriptions.py"
 COMPARED = "tests/unit/test_reconcile.py"
 MONTHS = "tests/unit/test_calendar.py"
+BILLED = "tests/unit/test_subscriptions.py"
 CONTEXTS = "tests/unit/test_context.py"
 HANDLERS = "tests/integration/test_handlers.py"
 NIGHTS = "tests/integration/test_time_passes.py"
@@ -302,8 +303,15 @@ MUTANTS = (
     mutant(
         "nobody passes those who died in line",
         LEDGER,
-        "stuck = stuck + pause if account.version == seen.version else 0.0",
-        "waited = 0.0",
+        "min(patience, moved + LONGEST_STANDSTILL)",
+        "patience",
+        RACES,
+    ),
+    mutant(
+        "time in line does not count",
+        LEDGER,
+        "patience = self._store.backoff.monotonic() + LONGEST_WAIT",
+        "patience = self._store.backoff.monotonic() + 1e9",
         RACES,
     ),
     mutant(
@@ -615,6 +623,20 @@ MUTANTS = (
         TOLD,
         STREAM,
     ),
+    mutant(
+        "time: a faster clock loses the month that is paid",
+        SUBSCRIPTIONS,
+        "return max(period_number(account.anchor, now), account.period)",
+        "return period_number(account.anchor, now)",
+        BILLED,
+    ),
+    mutant(
+        "time: an old invoice ends the plan that an operator set",
+        SUBSCRIPTIONS,
+        "known_or_over = account.subscription_id is not None or ended_at is not None",
+        "known_or_over = account.subscription_id is not None",
+        BILLED,
+    ),
     # --- operators and erasure ----------------------------------------------------------------------------------------
     mutant(
         "operators: a bonus is given by every call",
@@ -680,6 +702,13 @@ MUTANTS = (
         "return session",
         TALKS,
         TALKING,
+    ),
+    mutant(
+        "conversations: a receipt tells what was deleted",
+        SESSIONS,
+        "if raw is None or not _is_there(summary):",
+        "if raw is None:",
+        TALKS,
     ),
     mutant(
         "conversations: what is deleted can be read",
