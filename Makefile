@@ -39,7 +39,7 @@ help: ## show this list
 
 run: ## start the whole backend on this machine, in the foreground (PORT=3000 STATE_DIR=.local)
 	$(call bootstrap,dev engine)
-	@exec $(PYTHON) -m local.stack
+	@$(words) exec $(PYTHON) -m local.stack "$$@"
 
 test: ## run the tests (ARGS="-k ledger")
 	$(call bootstrap,dev engine)
