@@ -136,7 +136,7 @@ def sides(found: Found) -> Reconcile:
 def key_for_stripe(found: Found, of_the_stack: str | None) -> str:
     secret = found.names.get(STRIPE.name) or of_the_stack
     if secret is not None:
-        return str(read_secret(found.client("secretsmanager"), secret).get("api_key"))
+        return str(read_secret(found.client("secretsmanager"), secret, "api_key")["api_key"])
     api_key = os.environ.get("STRIPE_SECRET_KEY", "")
     if not api_key:
         raise CannotReconcileError("no key for Stripe: name its secret with --stripe-secret, or set STRIPE_SECRET_KEY")
