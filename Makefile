@@ -146,5 +146,6 @@ clean: ## remove environments, builds and caches, but no data
 	rm -rf .venv .venv-engine .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-state: ## remove the data of the laptop stack (.local)
-	rm -rf .local
+clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)
+	$(call bootstrap,dev)
+	@$(words) exec $(PYTHON) -m local.clean_state "$$@"

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from local.command import command, number, user_id
 from local.settings import TEMPLATE, state_dir
+from local.state_file import UnusableFolderError
 from local.template import TemplateError
 from local.tokens import TokenError, issuer
 
@@ -24,7 +25,7 @@ def main() -> int:
         parser.error(f"days must be from 1 to {MOST_DAYS}, not {arguments.days}")
     try:
         print(issuer(TEMPLATE, state_dir()).token(arguments.user, timedelta(days=arguments.days)))
-    except (TokenError, TemplateError, OSError) as error:
+    except (TokenError, TemplateError, UnusableFolderError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -36,11 +36,18 @@ from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import TEMPLATE, Settings, SettingsError, read_settings
-from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
+from local.state_file import (
+    FolderInUseError,
+    UnusableFolderError,
+    lock_folder,
+    prepare_state_dir,
+    remove_state,
+    write_state,
+)
 from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
-from local.tokens import TokenError, auth_secrets, issuer, prepare_state_dir
+from local.tokens import TokenError, auth_secrets, issuer
 
 DEMO_USER = "demo"
 DEMO_DAYS = 30
@@ -120,7 +127,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
 
     say("starting the store")
     store = settings.state_dir / "store"
-    store.mkdir(exist_ok=True, mode=0o700)  # it holds the API key
+    prepare_state_dir(store)
     engine = Engine(store, settings.engine_port, show=_errors_only, on_exit=signals.program_ended)
     parts.callback(engine.stop)
     engine.start()
@@ -309,6 +316,7 @@ REASONS = (
     TableChangedError,
     TemplateError,
     TokenError,
+    UnusableFolderError,
 )
 
 
