@@ -65,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             share_id = id_of(options.share)
             if options.command == "show":
                 return show(moderation, sessions, share_id)
-            share = getattr(ModerateShares(moderation), options.command)(share_id)
-            print(f"{options.command}: {_line(share)}")
+            was = getattr(ModerateShares(moderation), options.command)(share_id)
+            now = moderation.find(share_id)
+            print(f"{options.command}: {_line(was, 'removed') if now is None else _line(now)}")
     except NowhereError as error:
         print(error, file=sys.stderr)
         return 2
@@ -108,8 +109,8 @@ def show(moderation: DynamoModeration, sessions: DynamoSessions, share_id: str) 
     return 0
 
 
-def _line(share: Share) -> str:
-    state = "hidden" if share.hidden else "shown"
+def _line(share: Share, state: str | None = None) -> str:
+    state = state or ("hidden" if share.hidden else "shown")
     return (
         f"{share.share_id} {state}, {share.reports} reports, {share.views} views, {share.turns} turns, "
         f"{share.package}, owner {share.user_id}, shared {iso(share.shared_at)}"

@@ -13,7 +13,8 @@ from local.command import given, user_id
 from local.where import LEDGER, SESSIONS, NowhereError, add_places, cause, find
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.domain.errors import PlaygroundError, StoreUnavailableError
+from playground.domain.calendar import iso
+from playground.domain.errors import InvalidRequestError, PlaygroundError, StoreUnavailableError
 from playground.usecases.operate import Order
 
 PLACES = (LEDGER, SESSIONS)
@@ -51,10 +52,22 @@ def carry_out(parser: argparse.ArgumentParser, options: argparse.Namespace, do: 
     except (NowhereError, StoreUnavailableError) as error:
         print(f"{error}{cause(error)}", file=sys.stderr)
         return 2
+    except InvalidRequestError as error:
+        print(_what_was_wrong(error, options), file=sys.stderr)
+        return 1
     except PlaygroundError as error:
         print(f"{error.message}{cause(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _what_was_wrong(error: InvalidRequestError, options: argparse.Namespace) -> str:
+    """The field under the name that it has on the command line, what would be right, and what was given."""
+    field = str(error.facts["field"])
+    name = {"reference": "ref", "operator": "by"}.get(field, field)
+    value = getattr(options, name)
+    shown = iso(value) if isinstance(value, datetime) else repr(value)
+    return f"{name.upper()}: {error.facts['expected']} (given: {shown})"
 
 
 def _login() -> str:

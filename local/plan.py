@@ -9,7 +9,6 @@ from local.orders import PLACES, Ordering, add_order, carry_out
 from local.where import where
 from playground.domain.account import Plan
 from playground.domain.calendar import iso
-from playground.domain.errors import InvalidRequestError
 from playground.usecases.operate import ChangePlan
 
 DESCRIPTION = """\
@@ -52,13 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def change(ordering: Ordering) -> str:
         now = datetime.now(UTC)
-        plan, until = Plan(options.plan), options.until
-        if until is not None and until <= now:
-            raise InvalidRequestError("until", f"a time to come, not {iso(until)}")
-        done = ChangePlan(ordering.ledger)(options.user, plan, ordering.order, until=until, now=now)
+        plan = Plan(options.plan)
+        done = ChangePlan(ordering.ledger)(options.user, plan, ordering.order, until=options.until, now=now)
         account, before = done.account, "" if done.anew else "done before: "
-        to = f" until {iso(account.entitled_until)}" if account.entitled_until and account.plan is Plan.PLUS else ""
-        return f"{options.user}: {before}entry {done.entry.seq}, plan {account.plan}{to}, balance {account.balance}"
+        until = f" until {iso(account.entitled_until)}" if account.entitled_until and account.plan is Plan.PLUS else ""
+        return f"{options.user}: {before}entry {done.entry.seq}, plan {account.plan}{until}, balance {account.balance}"
 
     return carry_out(parser, options, change)
 
