@@ -4,6 +4,10 @@
 PYTHON := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 export PYTHONPATH := layers/shared
+# The AWS CLI knows both names, the SDK and sam only the second.
+ifdef AWS_REGION
+export AWS_DEFAULT_REGION := $(AWS_REGION)
+endif
 
 # A python3 may be missing or, with pyenv, be there and refuse.
 define bootstrap

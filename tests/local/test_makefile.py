@@ -121,6 +121,22 @@ def test_args_are_words_in_which_only_quotes_count(make: Make) -> None:
     assert "No closing quotation" in ended.stderr
 
 
+def test_the_region_is_found_under_both_of_its_names(make: Make) -> None:
+    """And an order for a deployed stack runs with nothing but what make gives it; nobody listens there."""
+    order = ["grant", "USER=a", "CREDITS=5", "ARGS=--ledger-table L --sessions-table S", f"PYTHON={sys.executable}"]
+    away = {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_CONFIG_FILE": os.devnull,
+    }
+    assert "You must specify a region" in make(*order, **away).stderr
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        ended = make(*order, **away, **{name: "eu-west-1"})
+        assert ended.returncode == 2
+        assert "Could not connect to the endpoint URL" in ended.stderr, name
+
+
 @pytest.mark.parametrize(
     "target",
     "token invoke pay import audit reconcile grant plan export erase moderate sweep-texts".split(),  # noqa: SIM905
