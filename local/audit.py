@@ -1,13 +1,13 @@
 """Says whether accounts add up: `make audit USER=alice`, or `make audit ALL=1` for everybody."""
 
-import argparse
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from local.where import WHERE, NowhereError, add_tables, cause, tables
+from local.command import command, user_id
+from local.where import LEDGER, SESSIONS, NowhereError, add_places, cause, find, where
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.prices import load_prices
 from playground.domain.audit import Audited
@@ -16,6 +16,8 @@ from playground.usecases.audit_account import AuditAccount
 
 WORKERS = 8
 PROGRESS_EVERY = 500  # accounts
+
+PLACES = (LEDGER, SESSIONS)
 
 DESCRIPTION = """\
 Work everything that is stored of an account out again, from its first entry, and say what does not add up: entries,
@@ -27,7 +29,8 @@ which accounts:
   USER audits one, --all audits every account there is. That begins with a scan of the whole table, which on AWS costs
   as much as reading all of it: nothing that is done for each request.
 
-{WHERE}  Needed are dynamodb:GetItem, BatchGetItem, Query and, for --all, Scan.
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, BatchGetItem, Query and, for --all, Scan.
 
 output:
   One line for an account that is fine:    alice: 12 entries, balance 43, held 0, chain holds
@@ -42,8 +45,8 @@ exit status:
 
 examples:
   make audit USER=alice
-  python -m local.audit --all
-  python -m local.audit alice --ledger-table playground-LedgerTable-1A2B --sessions-table playground-SessionsTable-3C4D
+  make audit ALL=1
+  make audit USER=alice ARGS="--ledger-table playground-LedgerTable-1A2B --sessions-table playground-SessionsTable-3C4D"
 """
 
 
@@ -64,21 +67,16 @@ class Tally:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.audit",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("user", metavar="USER", nargs="?", help="whose account")
+    parser = command("audit", "USER=... | ALL=1", DESCRIPTION, EPILOG)
+    parser.add_argument("user", metavar="USER", type=user_id, nargs="?", help="whose account")
     parser.add_argument("--all", action="store_true", help="every account")
-    add_tables(parser)
+    add_places(parser, *PLACES)
     options = parser.parse_args(arguments)
-    if bool(options.user) == options.all:
-        parser.error("which account? either USER or --all")
+    if (options.user is not None) == options.all:
+        parser.error("which account? Either one (USER=alice) or all (ALL=1)")
     try:
-        with tables(parser, options) as found:
-            stored = DynamoAudit(found.store, ledger_table=found.ledger_table, sessions_table=found.sessions_table)
+        with find(parser, options) as found:
+            stored = DynamoAudit(found.store(), ledger_table=found.ledger_table, sessions_table=found.sessions_table)
             audit_account = AuditAccount(stored, load_prices())
             return everybody(stored, audit_account) if options.all else one(audit_account, options.user)
     except (CannotAuditError, NowhereError) as error:

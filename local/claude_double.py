@@ -616,7 +616,13 @@ class ClaudeDouble:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; 1 if the port is taken."""
-    parser = argparse.ArgumentParser(prog="python -m local.claude_double", description=(__doc__ or "").split("\n")[0])
+    about = __doc__ or ""
+    parser = argparse.ArgumentParser(
+        prog="python -m local.claude_double",
+        description=about.partition("\n")[0],
+        epilog=about[about.index("A directive in") :],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0, the default, takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(

@@ -1,17 +1,18 @@
 """Erases a user: `make erase USER=alice`."""
 
-import argparse
 import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from local.where import WHERE, NowhereError, add_bucket, add_tables, cause, tables
-from playground.adapters.dynamo_erasure import DynamoEraser
+from local.command import command, user_id
+from local.where import BUCKET, LEDGER, SESSIONS, NowhereError, add_places, cause, find, where
 from playground.domain.erasure import pseudonym_of
 from playground.domain.errors import PlaygroundError, StoreUnavailableError
 from playground.usecases.erase_account import EraseAccount, NoAccountError
+
+PLACES = (LEDGER, SESSIONS, BUCKET)
 
 DESCRIPTION = """\
 Erase a user. Conversations, shares and everything that leads to the person are deleted. The books are kept under a
@@ -29,7 +30,8 @@ what it does not reach:
   the payment provider (delete the customer there), logs (they end by themselves), and backups of the tables, which
   keep everything for 35 days.
 
-{WHERE}  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables,
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables,
   and s3:DeleteObject and DeleteObjectVersion on sessions/* of the bucket.
 
 exit status:
@@ -40,37 +42,27 @@ exit status:
 examples:
   make erase USER=alice
   make erase USER=alice YES=1
+  make erase USER=alice ARGS="--ledger-table L-1A2B --sessions-table S-3C4D --bucket b-5e6f"
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.erase",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("user", metavar="USER", help="who")
+    parser = command("erase", "USER=... [YES=1]", DESCRIPTION, EPILOG)
+    parser.add_argument("user", metavar="USER", type=user_id, help="who")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    add_tables(parser)
-    add_bucket(parser)
+    add_places(parser, *PLACES)
     options = parser.parse_args(arguments)
     try:
-        with tables(parser, options) as found:
-            assert found.texts is not None
-            eraser = DynamoEraser(
-                found.store,
-                ledger_table=found.ledger_table,
-                sessions_table=found.sessions_table,
-                texts=found.texts,
-            )
+        with find(parser, options) as found:
+            store = found.store()
+            eraser = found.person(store)
             if not eraser.exists(options.user):
                 raise NoAccountError(options.user)
             if not options.yes and not confirmed(options.user):
                 print("nothing was erased", file=sys.stderr)
                 return 1
             erase = EraseAccount(
-                ledger=found.ledger, eraser=eraser, new_pseudonym=lambda: pseudonym_of(secrets.randbits(130))
+                ledger=found.ledger(store), eraser=eraser, new_pseudonym=lambda: pseudonym_of(secrets.randbits(130))
             )
             erased = erase(options.user, now=datetime.now(UTC))
     except (NowhereError, NoAccountError, StoreUnavailableError) as error:

@@ -1,6 +1,5 @@
 """Prints everything that is kept of a user, as JSON: `make export USER=alice`."""
 
-import argparse
 import base64
 import json
 import os
@@ -9,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from local.where import WHERE, NowhereError, add_bucket, add_tables, cause, tables
+from local.command import command, user_id
+from local.where import BUCKET, LEDGER, SESSIONS, NowhereError, add_places, cause, find, where
 from playground.adapters.dynamo_audit import fields_of, with_texts
 from playground.adapters.dynamo_erasure import DynamoPerson
 from playground.domain.errors import PlaygroundError
@@ -35,6 +35,8 @@ CONVERSATION = {
     "VOTE": "votes",
 }
 
+PLACES = (LEDGER, SESSIONS, BUCKET)
+
 DESCRIPTION = """\
 Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
 purchases, customers, subscriptions, what payments and their events say of the user, conversations with all their turns,
@@ -42,7 +44,8 @@ shares and votes, and views, votes and reports that the user left at those of ot
 used meanwhile, and what changes meanwhile may be in it as it was or as it is.
 """
 EPILOG = f"""\
-{WHERE}  Needed are dynamodb:GetItem, Query and Scan on both tables, s3:ListBucket on --bucket and s3:GetObject on its
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, Query and Scan on both tables, s3:ListBucket on --bucket and s3:GetObject on its
   sessions/*.
   What does not lie under the user's own key is found by scans, which on AWS cost as much as reading both tables.
 
@@ -50,32 +53,20 @@ exit status:
   0  all of it was printed
   2  it could not be done: no stack, no such account, no answer from the store, wrong command line
 
-example:
+examples:
   make -s export USER=alice > alice.json
+  make -s export USER=alice ARGS="--ledger-table L-1A2B --sessions-table S-3C4D --bucket b-5e6f" > alice.json
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.export",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("user", metavar="USER", help="whose data")
-    add_tables(parser)
-    add_bucket(parser)
+    parser = command("export", "USER=...", DESCRIPTION, EPILOG)
+    parser.add_argument("user", metavar="USER", type=user_id, help="whose data")
+    add_places(parser, *PLACES)
     options = parser.parse_args(arguments)
     try:
-        with tables(parser, options) as found:
-            assert found.texts is not None
-            person = DynamoPerson(
-                found.store,
-                ledger_table=found.ledger_table,
-                sessions_table=found.sessions_table,
-                texts=found.texts,
-            )
-            document = everything(person, options.user)
+        with find(parser, options) as found:
+            document = everything(found.person(found.store()), options.user)
     except (NowhereError, PlaygroundError) as error:
         print(f"{error}{cause(error)}", file=sys.stderr)
         return 2

@@ -1,12 +1,12 @@
 """Gives credits: `make grant USER=alice CREDITS=50 REASON="Sorry for the outage" REF=ticket-123`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from local.orders import Ordering, add_order, carry_out
-from local.where import WHERE
+from local.command import command, number
+from local.orders import PLACES, Ordering, add_order, carry_out
+from local.where import where
 from playground.usecases.operate import GrantBonus
 
 DESCRIPTION = """\
@@ -15,30 +15,27 @@ that says who gave them and why; the user can read it.
 """
 EPILOG = f"""\
 once:
-  What was given under a reference is never given again, however often the command is repeated. The same reference with
-  another amount is refused.
+  What was given to an account under a reference is never given to it again, however often the command is repeated. The
+  same reference with another amount is refused. Without a reference each command is an order of its own.
 
-{WHERE}  Needed are dynamodb:GetItem, Query, PutItem and UpdateItem on the ledger's table.
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, Query, PutItem and UpdateItem on the ledger's table.
 
 exit status:
-  0  done, now or before
+  0  done, now or before; an account that was not there yet is opened
   1  refused
-  2  it could not be done: no stack, no such account, no answer from the store, wrong command line
+  2  it could not be done: no stack, no answer from the store, wrong command line
 
 examples:
   make grant USER=alice CREDITS=50 REASON="Sorry for the outage" REF=ticket-123
-  python -m local.grant alice --credits 50 --reason "Won the contest" --ref contest-7 --by anna
+  make grant USER=alice CREDITS=50 REASON="Won the contest" REF=contest-7 BY=anna
+  make grant USER=alice CREDITS=50 REF=ticket-123 ARGS="--ledger-table L-1A2B --sessions-table S-3C4D"
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.grant",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--credits", required=True, type=int, help="how many")
+    parser = command("grant", 'USER=... CREDITS=... [REF=...] [REASON="..."] [BY=...]', DESCRIPTION, EPILOG)
+    parser.add_argument("--credits", required=True, type=number, help="how many, such as CREDITS=50")
     add_order(parser, reason="Bonus")
     options = parser.parse_args(arguments)
 

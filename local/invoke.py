@@ -4,24 +4,30 @@ Anywhere in the file `{{token}}` stands for a fresh token of the user demo, `{{t
 that the files stay valid. AT replaces the time `at` of an event for scheduled work: `AT=2027-01-31T00:00:00Z`.
 """
 
-import argparse
 import http.client
 import json
 import re
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+from local.command import command, full_time
 from local.settings import TEMPLATE, state_dir
-from local.state_file import read_state
 from local.template import TemplateError
 from local.tokens import Issuer, TokenError, issuer
+from local.where import NowhereError, running
 
 DEMO_USER = "demo"
 TOKEN_LIFETIME = timedelta(hours=1)
 TIMEOUT_SECONDS = 960  # Lambda's longest function, and a minute
 _TOKEN = re.compile(r"\{\{token(?::([^{}]+))?\}\}")
+
+
+class UnknownFunctionError(Exception):
+    """The stack has no such function."""
 
 
 def with_tokens(text: str, tokens: Issuer) -> str:
@@ -30,21 +36,22 @@ def with_tokens(text: str, tokens: Issuer) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.invoke", description="Call one function of the running stack with an event from a file."
+    parser = command(
+        "invoke", "FN=run EVENT=file [AT=time]", "Call one function of the running stack with an event from a file."
     )
     parser.add_argument("function", help="run, or RunFunction")
     parser.add_argument("event", type=Path, help="a JSON file; {{token}} and {{token:alice}} in it become tokens")
-    parser.add_argument("--at", help="the time of scheduled work, instead of that in the file: 2027-01-31T00:00:00Z")
+    parser.add_argument(
+        "--at", type=full_time, help="the time of scheduled work, instead of that in the file: 2027-01-31T00:00:00Z"
+    )
     arguments = parser.parse_args()
-    folder = state_dir()
-    state = read_state(folder)
-    if state is None:
-        print(f"no stack is running with its state in {folder}: `make run` first", file=sys.stderr)
-        return 1
+    if not arguments.function.strip() or not arguments.event.name:
+        parser.error("which function, and with what? make invoke FN=run EVENT=events/run/ok.json")
     try:
-        event = json.loads(with_tokens(arguments.event.read_text(encoding="utf-8"), issuer(TEMPLATE, folder)))
-    except (OSError, TokenError, TemplateError) as error:
+        state = running()
+        check_function(arguments.function, state["functions"])
+        event = json.loads(with_tokens(arguments.event.read_text(encoding="utf-8"), issuer(TEMPLATE, state_dir())))
+    except (NowhereError, UnknownFunctionError, OSError, TokenError, TemplateError) as error:
         print(error, file=sys.stderr)
         return 1
     except ValueError as error:
@@ -56,6 +63,13 @@ def main() -> int:
             return 1
         event["at"] = arguments.at
     return call(str(state["runtime_url"]), arguments.function, event)
+
+
+def check_function(name: str, functions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises UnknownFunctionError."""
+    known = {str(function["short_name"]) for function in functions.values()}
+    if name not in known and name not in functions:
+        raise UnknownFunctionError(f"there is no function {name}: FN is one of {', '.join(sorted(known))}")
 
 
 def call(runtime_url: str, function: str, event: object) -> int:

@@ -1,10 +1,11 @@
 """Prints a token for a user of the laptop stack, and nothing else: `make token USER=alice [DAYS=30]`."""
 
-import argparse
 import sys
 from datetime import timedelta
 
+from local.command import command, number, user_id
 from local.settings import TEMPLATE, state_dir
+from local.state_file import UnusableFolderError
 from local.template import TemplateError
 from local.tokens import TokenError, issuer
 
@@ -12,20 +13,19 @@ MOST_DAYS = 3650
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.make_token",
-        description="Print a token for a user of the laptop stack. It works whether or not the stack is running.",
+    parser = command(
+        "token",
+        "USER=... [DAYS=30]",
+        "Print a token for a user of the laptop stack. It works whether or not the stack is running.",
     )
-    parser.add_argument("user", help="the user's id, the token's subject")
-    parser.add_argument("--days", type=int, default=30, help="how long it is valid (default: %(default)s)")
+    parser.add_argument("user", metavar="USER", type=user_id, help="the user's id, the token's subject")
+    parser.add_argument("--days", type=number, default=30, help="how long it is valid (default: %(default)s)")
     arguments = parser.parse_args()
-    if not arguments.user.strip():
-        parser.error("the user must not be empty: make token USER=alice")
     if not 1 <= arguments.days <= MOST_DAYS:
-        parser.error(f"days must be from 1 to {MOST_DAYS}")
+        parser.error(f"days must be from 1 to {MOST_DAYS}, not {arguments.days}")
     try:
         print(issuer(TEMPLATE, state_dir()).token(arguments.user, timedelta(days=arguments.days)))
-    except (TokenError, TemplateError, OSError) as error:
+    except (TokenError, TemplateError, UnusableFolderError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -3,7 +3,6 @@
 The purchase is found by its id in the metadata of its PaymentIntent, `purchase_id`.
 """
 
-import argparse
 import http.client
 import json
 import sys
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from local.settings import state_dir
-from local.state_file import read_state
+from local.command import command, given
 from local.stripe_double.cards import SHORT
 from local.stripe_keys import API_KEY
+from local.where import NowhereError, running
 
 
 class CannotPayError(Exception):
@@ -58,22 +57,21 @@ class Till:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.pay",
-        description="Pay a purchase with a test card, as a customer would in the browser.",
-        epilog=f"Cards: {', '.join(SHORT)}, or one of Stripe's own names, such as pm_card_amex.",
+    parser = command(
+        "pay",
+        "PURCHASE=pur_... [CARD=visa]",
+        "Pay a purchase with a test card, as a customer would in the browser.",
+        f"Cards: {', '.join(SHORT)}, or one of Stripe's own names, such as pm_card_amex.",
     )
     parser.add_argument("purchase", help="the purchase_id that the API answered")
-    parser.add_argument("--card", default="visa", help="a test card (default: %(default)s)")
+    parser.add_argument("--card", type=given, default="visa", help="a test card (default: %(default)s)")
     arguments = parser.parse_args()
-    state = read_state(state_dir())
     try:
-        if state is None:
-            raise CannotPayError("no stack is running in that STATE_DIR; start one with `make run`")
+        state = running()
         if state.get("stripe_url") is None:
             raise CannotPayError("the stack uses the real Stripe: pay in the browser, with one of its test cards")
         intent = Till(state["stripe_url"]).pay(arguments.purchase, arguments.card)
-    except (CannotPayError, OSError, http.client.HTTPException) as error:
+    except (CannotPayError, NowhereError, OSError, http.client.HTTPException) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{intent['id']} {intent['status']}: {intent['amount'] / 100:.2f} {intent['currency'].upper()}")

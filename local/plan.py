@@ -1,12 +1,12 @@
 """Begins, prolongs or ends a plan: `make plan USER=acme PLAN=plus UNTIL=2027-12-31 REF=contract-7`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from local.orders import Ordering, add_order, carry_out
-from local.where import WHERE
+from local.command import command, moment
+from local.orders import PLACES, Ordering, add_order, carry_out
+from local.where import where
 from playground.domain.account import Plan
 from playground.domain.calendar import iso
 from playground.usecases.operate import ChangePlan
@@ -23,30 +23,29 @@ plans:
   A plan that belongs to a subscription at Stripe is changed there; here it is refused.
 
 once:
-  What was done under a reference is never done again. The same reference with another plan or end is refused.
+  What was done to an account under a reference is never done to it again. The same reference with another plan or end
+  is refused. Without a reference each command is an order of its own.
 
-{WHERE}  Needed are dynamodb:GetItem, Query, PutItem and UpdateItem on the ledger's table.
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, Query, PutItem and UpdateItem on the ledger's table.
 
 exit status:
-  0  done, now or before
+  0  done, now or before; an account that was not there yet is opened
   1  refused
-  2  it could not be done: no stack, no such account, no answer from the store, wrong command line
+  2  it could not be done: no stack, no answer from the store, wrong command line
 
 examples:
   make plan USER=acme PLAN=plus UNTIL=2027-12-31 REF=contract-7
-  python -m local.plan acme --plan free --ref contract-7-ended --reason "The contract has ended" --by anna
+  make plan USER=acme PLAN=free REF=contract-7-ended REASON="The contract has ended" BY=anna
+  make plan USER=acme PLAN=plus REF=contract-7 ARGS="--ledger-table L-1A2B --sessions-table S-3C4D"
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.plan",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage = 'USER=... PLAN=plus|free [UNTIL=...] [REF=...] [REASON="..."] [BY=...]'
+    parser = command("plan", usage, DESCRIPTION, EPILOG)
     parser.add_argument("--plan", required=True, choices=[plan.value for plan in Plan])
-    parser.add_argument("--until", type=_moment, help="when it ends: 2027-12-31 (its first moment, in UTC), or a time")
+    parser.add_argument("--until", type=moment, help="when it ends: 2027-12-31 (its first moment, in UTC), or a time")
     add_order(parser, reason="Set by an operator")
     options = parser.parse_args(arguments)
 
@@ -59,11 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return f"{options.user}: {before}entry {done.entry.seq}, plan {account.plan}{until}, balance {account.balance}"
 
     return carry_out(parser, options, change)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 if __name__ == "__main__":

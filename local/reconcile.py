@@ -1,24 +1,18 @@
 """Compares what Stripe has with what we have: `make reconcile`, or `make reconcile ALL=1` for all there ever was."""
 
-import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.engine import CREDENTIALS
-from local.settings import state_dir
-from local.state_file import read_state
+from local.command import command, given, number
+from local.where import LEDGER, STRIPE, Found, NowhereError, add_places, cause, find, where
 from playground import wiring
-from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
-from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.prices import load_prices
+from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import PaymentsError, StripePayments
 from playground.domain.errors import PlaygroundError
 from playground.http import utc_now
@@ -29,20 +23,17 @@ DESCRIPTION = """\
 List payments, refunds, disputes and invoices at Stripe, apply what we were not told of them, and say what cannot be
 explained. It can be done again at any time, while the stack is at work.
 """
-EPILOG = """\
+EPILOG = f"""\
 what is compared:
-  What Stripe made in the last 35 days; with --all whatever it made, and all purchases and quarantined events of ours
+  What Stripe made in the last 35 days; with ALL=1 whatever it made, and all purchases and quarantined events of ours
   besides. The latter begins with a scan of the whole table, which on AWS costs as much as reading all of it.
 
-where:
-  By default the stack that `make run` has started, which it finds in STATE_DIR/stack.json (STATE_DIR: .local).
-  With --ledger-table a deployed one: its output LedgerTableName. The key for Stripe is in the secret --stripe-secret
-  (the output StripeSecretArn), or in the variable STRIPE_SECRET_KEY. Credentials and region are found as by the AWS
-  CLI.
-  Needed are dynamodb:GetItem, PutItem, UpdateItem, Scan (for --all), and secretsmanager:GetSecretValue.
+{where(LEDGER, STRIPE)}\
+  Without --stripe-secret the key for Stripe of a deployed stack is in the variable STRIPE_SECRET_KEY. Needed are
+  dynamodb:GetItem, PutItem, UpdateItem, Scan (for ALL=1), and secretsmanager:GetSecretValue.
 
 closing:
-  --close ID says that a person has dealt with a quarantined event (evt_...) or an object of Stripe (pi_..., in_...): it
+  CLOSE=ID says that a person has dealt with a quarantined event (evt_...) or an object of Stripe (pi_..., in_...): it
   is not told again.
 
 output:
@@ -52,6 +43,10 @@ exit status:
   0  nothing is left over
   1  something is
   2  it could not be done, or not to the end: no stack, no answer, wrong command line
+
+examples:
+  make reconcile ALL=1
+  make reconcile ARGS="--ledger-table playground-LedgerTable-1A2B --stripe-secret StripeSecret-7g8h"
 """
 
 
@@ -60,30 +55,25 @@ class CannotReconcileError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.reconcile",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("reconcile", "[ALL=1] [CLOSE=...]", DESCRIPTION, EPILOG)
     parser.add_argument("--all", action="store_true", help="everything there ever was, on both sides")
-    parser.add_argument("--days", type=int, default=WINDOW.days, help="how far back Stripe is asked (%(default)s)")
-    parser.add_argument("--close", metavar="ID", help="note that this is dealt with")
-    parser.add_argument("--ledger-table", help="name of the ledger's table in a deployed stack")
-    parser.add_argument("--stripe-secret", help="name or ARN of the secret with Stripe's key in a deployed stack")
+    parser.add_argument("--days", type=number, default=WINDOW.days, help="how far back Stripe is asked (%(default)s)")
+    parser.add_argument("--close", type=given, metavar="ID", help="note that this is dealt with")
+    add_places(parser, LEDGER, STRIPE)
     options = parser.parse_args(arguments)
     if options.days < 1:
-        parser.error("--days must be 1 at least")
+        parser.error(f"--days must be 1 at least, not {options.days}")
     try:
-        with sides(options.ledger_table, options.stripe_secret) as reconcile:
+        with find(parser, options) as found:
+            reconcile = sides(found)
             if options.close:
                 return close(reconcile, options.close)
             window = None if options.all else timedelta(days=options.days)
             return tell(reconcile(window=window, everything=options.all))
-    except CannotReconcileError as error:
+    except (CannotReconcileError, NowhereError) as error:
         print(error, file=sys.stderr)
     except PlaygroundError as error:
-        print(error.message, file=sys.stderr)
+        print(f"{error.message}{cause(error)}", file=sys.stderr)
     except (PaymentsError, ClientError, BotoCoreError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return 2
@@ -119,65 +109,35 @@ def line(difference: Difference) -> str:
     return f"{difference.subject}: {difference.cause.value} {more}".rstrip()
 
 
-@contextmanager
-def sides(ledger_table: str | None, stripe_secret: str | None) -> Iterator[Reconcile]:
-    """Ours on this machine, or, with a table, in a deployed stack; and the Stripe that belongs to it. Raises
-    CannotReconcileError."""
-    base_url: str | None = None
-    if ledger_table is not None:
-        connection = connect()
-        secrets = boto3.client("secretsmanager") if stripe_secret is not None else None
-    else:
-        folder = state_dir()
-        state = read_state(folder)
-        if state is None:
-            raise CannotReconcileError(
-                f"no stack is running with its state in {folder}: start one with `make run`, or name the table of a "
-                "deployed one with --ledger-table"
-            )
-        ledger_table = state["tables"]["LedgerTable"]
-        environment = state["functions"]["WebhookFunction"]["environment"]
-        stripe_secret, base_url = environment["STRIPE_SECRET_ARN"], environment["STRIPE_BASE_URL"]
-        # Of the store on this machine, never the developer's own.
-        ours = {
-            "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            "region_name": CREDENTIALS["AWS_REGION"],
-        }
-        secrets = boto3.client("secretsmanager", endpoint_url=state["engine_url"], **ours)
-        connection = connect(CREDENTIALS["AWS_REGION"], state["engine_url"])
-        connection.session.set_credentials(ours["aws_access_key_id"], ours["aws_secret_access_key"])
-    api_key = key_for_stripe(secrets, stripe_secret)
-    store = DynamoStore(connection, [ledger_table])
-    records = DynamoPayments(store, ledger_table)
-    payments = StripePayments(api_key=api_key, base_url=base_url)
+def sides(found: Found) -> Reconcile:
+    """Ours, and the Stripe that belongs to it. Raises CannotReconcileError."""
+    environment = {} if found.state is None else found.state["functions"]["WebhookFunction"]["environment"]
+    api_key = key_for_stripe(found, environment.get("STRIPE_SECRET_ARN"))
+    store = found.store()
+    records = DynamoPayments(store, found.ledger_table)
+    payments = StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL"))
     live = wiring.is_live(api_key)
-    client = connection.client  # made here: PynamoDB makes one for the thread that asks first
-    try:
-        yield Reconcile(
-            payments=payments,
+    return Reconcile(
+        payments=payments,
+        records=records,
+        apply_payment=ApplyPayment(
+            ledger=found.ledger(store),
             records=records,
-            apply_payment=ApplyPayment(
-                ledger=DynamoLedger(store, ledger_table=ledger_table, sessions_table=""),
-                records=records,
-                payments=payments,
-                prices=load_prices(),
-                live=live,
-                clock=utc_now,
-            ),
-            clock=utc_now,
+            payments=payments,
+            prices=load_prices(),
             live=live,
-        )
-    finally:
-        client.close()
+            clock=utc_now,
+        ),
+        clock=utc_now,
+        live=live,
+    )
 
 
-def key_for_stripe(secrets: object, stripe_secret: str | None) -> str:
-    if secrets is None or stripe_secret is None:
-        api_key = os.environ.get("STRIPE_SECRET_KEY", "")
-    else:
-        answer = secrets.get_secret_value(SecretId=stripe_secret)  # type: ignore[attr-defined]
-        api_key = str(json.loads(answer["SecretString"]).get("api_key") or "")
+def key_for_stripe(found: Found, of_the_stack: str | None) -> str:
+    secret = found.names.get(STRIPE.name) or of_the_stack
+    if secret is not None:
+        return str(read_secret(found.client("secretsmanager"), secret, "api_key")["api_key"])
+    api_key = os.environ.get("STRIPE_SECRET_KEY", "")
     if not api_key:
         raise CannotReconcileError("no key for Stripe: name its secret with --stripe-secret, or set STRIPE_SECRET_KEY")
     return api_key

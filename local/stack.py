@@ -1,4 +1,4 @@
-"""The whole backend on this machine, in the foreground: `make run`, or `python -m local.stack`.
+"""The whole backend on this machine, in the foreground: `make run`.
 
 | port   | what                                                                       |
 | ------ | -------------------------------------------------------------------------- |
@@ -12,7 +12,6 @@ All of it listens on 127.0.0.1 only. Data is kept in STATE_DIR (default .local).
 the store last. If one part ends by itself the rest is ended too, with what that part said last.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -29,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 from local.backend import Backend
+from local.command import command
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.http_server import BusyPortError, listen
@@ -36,12 +36,31 @@ from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import TEMPLATE, Settings, SettingsError, read_settings
-from local.state_file import FolderInUseError, lock_folder, remove_state, write_state
+from local.state_file import (
+    FolderInUseError,
+    UnusableFolderError,
+    lock_folder,
+    prepare_state_dir,
+    remove_state,
+    write_state,
+)
 from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
-from local.tokens import TokenError, auth_secrets, issuer, prepare_state_dir
+from local.tokens import TokenError, auth_secrets, issuer
 
+EPILOG = """\
+from the environment, or on make's command line:
+  PORT                   the API (3000); the four ports after it are used, too
+  STATE_DIR              where data and the secret of the tokens are kept (.local)
+  FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
+  LOCAL_CONCURRENCY      instances of a function (8)
+  AUTH_SECRETS           secrets for tokens, separated by commas (made once)
+  ANTHROPIC_API_KEY      asks the real Claude instead of the stand-in
+  ANTHROPIC_BASE_URL     where the real Claude is
+  STRIPE_SECRET_KEY      uses the real Stripe instead of the stand-in
+  STRIPE_WEBHOOK_SECRET  secret that events are signed with (made once)
+"""
 DEMO_USER = "demo"
 DEMO_DAYS = 30
 CATALOG_TABLE = "CatalogTable"
@@ -120,7 +139,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
 
     say("starting the store")
     store = settings.state_dir / "store"
-    store.mkdir(exist_ok=True, mode=0o700)  # it holds the API key
+    prepare_state_dir(store)
     engine = Engine(store, settings.engine_port, show=_errors_only, on_exit=signals.program_ended)
     parts.callback(engine.stop)
     engine.start()
@@ -309,6 +328,7 @@ REASONS = (
     TableChangedError,
     TemplateError,
     TokenError,
+    UnusableFolderError,
 )
 
 
@@ -325,12 +345,11 @@ def advice(error: Exception, environment: Mapping[str, str] = os.environ) -> str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m local.stack",
-        description="Run the whole backend on this machine, in the foreground.",
-        epilog="From the environment: PORT (3000; the four ports after it are used too), STATE_DIR (.local), "
-        "FRONTEND_URL, LOCAL_CONCURRENCY (8 instances per function), AUTH_SECRETS, ANTHROPIC_API_KEY and "
-        "ANTHROPIC_BASE_URL (the real Claude instead of the stand-in), STRIPE_SECRET_KEY (the real Stripe).",
+    parser = command(
+        "run",
+        "[PORT=3000] [STATE_DIR=.local]",
+        "Run the whole backend on this machine, in the foreground.",
+        EPILOG,
     )
     parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template than the project's")
     arguments = parser.parse_args()

@@ -1,5 +1,6 @@
-"""STATE_DIR/stack.json: what other commands need to know of the stack that is running, and only while it is."""
+"""STATE_DIR, and in it stack.json: what other commands need to know of the stack that is running, only while it is."""
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,27 @@ class FolderInUseError(Exception):
         self.folder = folder
         who = "another stack" if state is None else f"the stack at {state['url']} (process {state['pid']})"
         super().__init__(f"{who} keeps its state in {folder}: end it, or choose another folder with STATE_DIR=...")
+
+
+class UnusableFolderError(Exception):
+    """Nothing can be kept in STATE_DIR."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        self.folder = folder
+        super().__init__(
+            f"STATE_DIR={folder} cannot be used ({error.strerror}): name a folder that you may write to, as in "
+            "`make run STATE_DIR=.local`"
+        )
+
+
+def prepare_state_dir(folder: Path) -> None:
+    """The folder holds secrets and, in the store, an API key: nobody else may look. Raises UnusableFolderError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UnusableFolderError(folder, error) from error
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -41,8 +63,14 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Keep the folder for this process; the kernel gives it back however we end. Raises FolderInUseError."""
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    """Keep the folder for this process; the kernel gives it back however we end.
+
+    Raises FolderInUseError, UnusableFolderError.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UnusableFolderError(folder, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from local.tokens import prepare_state_dir
+from local.state_file import prepare_state_dir
 
 API_KEY = "sk_test_local"
 WEBHOOK_PATH = "/v1/webhooks/stripe/credits"  # below the stage

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jwt
 
+from local.state_file import prepare_state_dir
 from local.template import read_parameters
 
 SECRET_BYTES = 32  # the least that HS256 asks for
@@ -54,12 +55,9 @@ def _kept(path: Path) -> tuple[str, ...]:
         content = json.loads(path.read_text(encoding="utf-8"))["secrets"]
     except (ValueError, KeyError, TypeError) as error:
         raise TokenError(f"{path} is damaged; remove it to get new secrets (old tokens end)") from error
+    except OSError as error:
+        raise TokenError(f"{path} cannot be read ({error.strerror}); it must be yours") from error
     return tuple(str(secret) for secret in content)
-
-
-def prepare_state_dir(folder: Path) -> None:
-    """The folder holds secrets and, in the store, an API key: nobody else may look."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,8 @@ def portal() -> UrlAnswer:
 
 @cache
 def stripe_secret() -> dict[str, Any]:
-    return read_secret(wiring.secrets_client(), settings.stripe_secret_arn)
+    """Kept once it is good; one that is not set yet is read again with the next request."""
+    return read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 
 
 @cache

@@ -97,11 +97,12 @@ def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -
     assert f"reported by {user_id}-2" in shown
     assert "def add" in shown
     assert "\x1b" not in shown
-    assert moderate(stack, "restore", f"{stack.url}{link}").returncode == 0
+    restored = moderate(stack, "restore", f"{stack.url}{link}")
+    assert (restored.returncode, restored.stdout.split(",")[:2]) == (0, [f"restore: {share_id} shown", " 0 reports"])
     assert anybody.get(link).status == 200
-    assert moderate(stack, "hide", token).returncode == 0
+    assert moderate(stack, "hide", token).stdout.startswith(f"hide: {share_id} hidden,")
     assert anybody.get(link).status == 404
-    assert moderate(stack, "remove", share_id).returncode == 0
+    assert moderate(stack, "remove", share_id).stdout.startswith(f"remove: {share_id} removed,")
     gone = moderate(stack, "show", share_id)
     assert (gone.returncode, gone.stderr) == (1, "There is no such share.\n")
     again = alice.post(f"/playground/sessions/{session_id}/share", {"acknowledge_findings": True})

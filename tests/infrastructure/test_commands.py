@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.kit import crash_matrix
 from tests.mutants.__main__ import plant
 from tests.mutants.catalogue import MUTANTS, Mutant
 
@@ -32,6 +35,17 @@ def test_the_bench_measures_everything_that_it_names() -> None:
 def test_the_bench_of_the_schedule_advances_everybody() -> None:
     printed = run("bench.reset", "--accounts", "30")
     assert "30 advanced, 0 failed" in printed
+
+
+def test_the_crash_matrix_is_of_paths_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, status, words in ((["typo"], 2, "no path begins with 'typo'"), (["--help"], 0, "paths:\n  bonus\n")):
+        with pytest.raises(SystemExit) as ended:
+            crash_matrix.main(arguments)
+        assert ended.value.code == status
+        assert words in "".join(capsys.readouterr())
+    name = crash_matrix.PATHS[0].name
+    assert [path.name for path in crash_matrix.chosen([name])][:1] == [name]
+    assert crash_matrix.chosen([]) == list(crash_matrix.PATHS)
 
 
 def test_every_planted_mistake_fits_the_code(tmp_path: Path) -> None:

@@ -1,10 +1,17 @@
 """What the documents say is what the code has."""
 
 import re
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
+from io import StringIO
+from itertools import chain
 
 import pytest
 
-from local.settings import read_settings
+from local import claude_double, stack
+from local.settings import TEMPLATE, read_settings
+from local.template import read_parameters
+from local.where import BUCKET, CATALOG, LEDGER, SESSIONS, STRIPE
 from playground import settings
 from playground.domain import errors
 from playground.http import STATUS
@@ -60,6 +67,93 @@ def test_every_variable_of_the_stack_is_in_the_table() -> None:
     read = set(re.findall(r'"([A-Z][A-Z_]+)"', source))
     assert read <= set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
     assert f"| `PORT` | {read_settings({}).port} |" in README
+
+
+def test_every_parameter_of_the_template_is_in_the_table_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z][a-z]\w+)` \| (`[^`]*`|empty) \|", README, re.MULTILINE))
+    defaults = {name: f"`{value}`" if value else "empty" for name, value in read_parameters(TEMPLATE).items()}
+    assert rows == defaults
+
+
+def test_every_variable_of_the_stack_is_in_its_help() -> None:
+    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    assert "STRIPE_WEBHOOK_SECRET" in rows
+    assert rows == set(re.findall(r"^  ([A-Z_]+) ", stack.EPILOG, re.MULTILINE))
+
+
+def test_every_alarm_has_something_to_do() -> None:
+    template = TEMPLATE.read_text(encoding="utf-8")
+    alarms = set(re.findall(r"^  (\w+)Alarm:\n    Type: AWS::CloudWatch::Alarm$", template, re.MULTILINE))
+    section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ((?:`\w+` ?)+) \|", section, re.MULTILINE)
+    assert alarms
+    assert {name for row in rows for name in re.findall(r"\w+", row)} == alarms
+
+
+def test_every_schedule_is_told() -> None:
+    template = TEMPLATE.read_text(encoding="utf-8")
+    tasks = re.findall(r"""ScheduleExpression: .+\n(?:.*\n){0,2}? +Input: '\{"task": "(\w+)\"""", template)
+    section = OPERATIONS.partition("\n## Time passes\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| (.+) \| `(\w+)` \|", section, re.MULTILINE)
+    assert len(tasks) == 6
+    assert {task for _, task in told} == set(tasks)
+    for hour, minute in re.findall(r"cron\((?P<minute>\d+) (?P<hour>\d+) ", template):
+        assert any(f"{int(minute):02}:{int(hour):02}" in when for when, _ in told)
+
+
+def test_every_folder_is_in_the_table() -> None:
+    listed = {
+        name.partition("/")[0] for name in re.findall(r"^\| `([\w<>./]+)` \|", README, re.MULTILINE) if "/" in name
+    }
+    assert listed == {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
+
+
+def test_codes_of_the_gateway_are_in_the_table_of_errors() -> None:
+    codes = set(re.findall(r'"error": "(\w+)"', TEMPLATE.read_text(encoding="utf-8")))
+    assert "bad_request" in codes
+    table = "".join(re.findall(r"^\| \d{3} \| .+ \|$", README, re.MULTILINE))
+    assert all(f"`{code}`" in table for code in codes), codes
+
+
+def test_every_directive_of_the_stand_in_for_claude_is_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        claude_double.main(["--help"])
+    said = capsys.readouterr().out
+    for name in ("output_tokens=N", "delay=SECONDS", "error_in_stream=TYPE", "thinking_only", "slow=MS"):
+        assert re.search(rf"^ +{name} ", said, re.MULTILINE), name
+
+
+def test_every_secret_is_in_the_table() -> None:
+    template = TEMPLATE.read_text(encoding="utf-8")
+    secrets = set(re.findall(r"^  (\w+):\n    Type: AWS::SecretsManager::Secret$", template, re.MULTILINE))
+    assert secrets
+    assert secrets <= set(re.findall(r"^\| `(\w+Secret)` \|", OPERATIONS, re.MULTILINE))
+
+
+def test_what_is_to_be_typed_needs_nothing_but_make() -> None:
+    """A module by itself needs the environment and the path that make gives it."""
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in chain((ROOT / "docs").glob("*.md"), [ROOT / "README.md"])
+    }
+    bare = {path.name: re.findall(r"(?<!/)python3? -m local\S*", text) for path, text in texts.items()}
+    assert not any(bare.values()), bare
+
+
+def test_names_of_a_deployed_stack_are_those_that_the_commands_take() -> None:
+    rows = re.findall(r"^\| ((?:`[a-z-]+` ?)+) \| ((?:`--[a-z-]+` ?)+) \|$", OPERATIONS, re.MULTILINE)
+    told = {
+        target: re.findall(r"--[a-z-]+", options)
+        for targets, options in rows
+        for target in re.findall(r"[a-z-]+", targets)
+    }
+    modules = {"import": "import_package", "sweep-texts": "sweep_texts"}
+    for target, options in told.items():
+        module = import_module(f"local.{modules.get(target, target)}")
+        with suppress(SystemExit), redirect_stdout(StringIO()) as printed:
+            module.main(["--help"])
+        places = [place.option for place in (LEDGER, SESSIONS, CATALOG, BUCKET, STRIPE)]
+        assert [place for place in places if f"  {place} " in printed.getvalue()] == options, target
+    assert len(told) == 9
 
 
 def test_prices_of_the_readme_are_those_of_the_table() -> None:

@@ -1,12 +1,14 @@
 """What becomes of a user's credits when a worker dies, or loses the store, at any request of any path that moves them.
 
-    PYTHONPATH=layers/shared python -m tests.kit.crash_matrix [path]
+    make crash-matrix ARGS="sweep 'run, a month'"
 
-prints it: path × request × what goes wrong × when the sweeper comes → what was left behind → what it comes to.
+prints it, of all paths or of those whose names begin so:
+path × request × what goes wrong × when the sweeper comes → what was left behind → what it comes to.
 
 The requests of a path are learned by playing it once, so a new one is in the matrix by itself.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -285,21 +287,38 @@ def _line(error: BaseException) -> int:
     return trace.tb_lineno if trace is not None else 0
 
 
-def main(wanted: Sequence[str]) -> int:
-    """Print the matrix on an engine of its own: of the paths whose names begin with `wanted`, or of all."""
+def chosen(arguments: Sequence[str]) -> list[Path]:
+    """The paths that a command line names by how they begin; all if it names none."""
+    names = sorted(path.name for path in PATHS)
+    parser = argparse.ArgumentParser(
+        prog="make crash-matrix",
+        usage='make crash-matrix [ARGS="path ..."]',
+        description="Kill a worker at every request of every path that moves credits, and print what came of it.",
+        epilog="\n  ".join(["paths:", *names]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", nargs="*", help="how the names of the wanted paths begin (default: all of them)")
+    wanted = parser.parse_args(arguments).path
+    for beginning in wanted:
+        if not any(name.startswith(beginning) for name in names):
+            parser.error(f"no path begins with {beginning!r}: there are {'; '.join(names)}")
+    return [path for path in PATHS if not wanted or path.name.startswith(tuple(wanted))]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the matrix on an engine of its own. 0: all is well; 1: some cell is wrong; 2: there is none."""
+    paths = chosen(arguments)
     os.environ.update(CREDENTIALS)
     number = wrong = 0
     with Engine() as engine, ClaudeDouble() as claude:
         create_resources(read_template(ROOT / "template.yaml"), engine.endpoint_url)
         with closing(Stage(engine, claude.url)) as stage:
-            for path in PATHS:
-                if wanted and not path.name.startswith(tuple(wanted)):
-                    continue
+            for path in paths:
                 for cell in Matrix(stage, path):
                     print(cell, flush=True)
                     number, wrong = number + 1, wrong + bool(cell.wrong)
     print(f"{number} cells, {wrong} wrong")
-    return 1 if wrong else 0
+    return 2 if not number else 1 if wrong else 0
 
 
 if __name__ == "__main__":

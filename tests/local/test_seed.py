@@ -110,11 +110,11 @@ def running_stack(
     engine: Engine, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """What a running stack leaves in its folder."""
-    names = {name: environment[name] for name in ("CATALOG_TABLE", "CONTENT_BUCKET")}
     state: dict[str, Any] = {
         "pid": os.getpid(),
         "engine_url": engine.endpoint_url,
-        "functions": {"CatalogFunction": {"short_name": "catalog", "environment": names}},
+        "tables": {"CatalogTable": environment["CATALOG_TABLE"]},
+        "buckets": {"ContentBucket": environment["CONTENT_BUCKET"]},
     }
     folder = tmp_path / "state"
     folder.mkdir()
@@ -162,7 +162,7 @@ def test_imports_into_a_deployed_stack(
     """With the names of its table and bucket, and the environment that the AWS SDK reads."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": engine.endpoint_url}.items():
         monkeypatch.setenv(name, value)
-    names = ["--table", environment["CATALOG_TABLE"], "--bucket", environment["CONTENT_BUCKET"]]
+    names = ["--catalog-table", environment["CATALOG_TABLE"], "--bucket", environment["CONTENT_BUCKET"]]
 
     assert import_package.main([*names, str(REVIEWER)]) == 0
     assert capsys.readouterr().out.startswith("imported ")
@@ -208,7 +208,10 @@ def test_says_what_the_store_said(
         monkeypatch.setenv(name, value)
 
     assert (
-        import_package.main(["--table", "no-such-table", "--bucket", environment["CATALOG_TABLE"], str(REVIEWER)]) == 1
+        import_package.main(
+            ["--catalog-table", "no-such-table", "--bucket", environment["CATALOG_TABLE"], str(REVIEWER)]
+        )
+        == 1
     )
     assert "ResourceNotFoundException" in capsys.readouterr().err
 
@@ -217,7 +220,7 @@ def test_says_what_the_store_said(
     ("arguments", "status", "said"),
     [
         ([""], 2, "make import PACKAGE=file.tar.gz"),
-        (["--table", "t", "x.tar.gz"], 2, "belong together"),
+        (["--catalog-table", "t", "x.tar.gz"], 2, "--catalog-table and --bucket must be given"),
         (["--help"], 0, "exit status"),
     ],
 )

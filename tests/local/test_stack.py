@@ -259,7 +259,7 @@ def test_invoke_calls_a_function_of_the_running_stack(
 
     none = invoke(tmp_path / "no-stack", "x")
     assert (none.returncode, none.stdout) == (1, "")
-    assert "`make run` first" in none.stderr
+    assert "start one with `make run`" in none.stderr
 
     stack = launch()
     fine = invoke(stack.state_dir, "x")

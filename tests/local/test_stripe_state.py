@@ -153,12 +153,14 @@ def test_what_cannot_be_started(capsys: pytest.CaptureFixture[str]) -> None:
     assert "this machine only" in errors
 
 
-@pytest.mark.parametrize("module", ["local.stripe_double", "local.pay"])
-def test_help(module: str, script_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("module", "usage"), [("local.stripe_double", "python -m local.stripe_double"), ("local.pay", "make pay PURCHASE=")]
+)
+def test_help(module: str, usage: str, script_environment: dict[str, str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", module, "--help"], env=script_environment, capture_output=True, text=True, check=True
     )
-    assert "usage: python -m" in result.stdout
+    assert f"usage: {usage}" in result.stdout
 
 
 def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Secrets are JSON objects; what is wrong with one is said without showing it."""
 
+import json
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 
+from local.template import load_yaml
 from playground.adapters.secrets import SecretError, read_secret
 from playground.domain.errors import StoreUnavailableError
+from tests.conftest import ROOT
+from tests.handlers import Handlers
 
 ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:auth"
 CANARY = "canary-in-a-value"
@@ -58,6 +62,60 @@ def test_a_secret_of_another_form_is_named_but_not_shown(text: str, what: str) -
     # json's own error carries the text; a traceback that is logged must not lead to it.
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+TEMPLATE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]
+AS_MADE = {
+    name: {
+        **json.loads(resource["Properties"]["GenerateSecretString"]["SecretStringTemplate"]),
+        resource["Properties"]["GenerateSecretString"]["GenerateStringKey"]: CANARY,
+    }
+    for name, resource in TEMPLATE.items()
+    if resource["Type"] == "AWS::SecretsManager::Secret"
+}
+
+
+@pytest.mark.parametrize("name", ["AnthropicSecret", "StripeSecret"])
+def test_a_secret_that_is_as_the_template_made_it_is_refused(name: str) -> None:
+    with pytest.raises(SecretError, match="has no api_key yet: put it there") as caught:
+        read_secret(vault(json.dumps(AS_MADE[name])), ARN)
+    assert ARN in str(caught.value)
+    assert caught.value.what == str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_a_secret_that_the_template_makes_whole_is_taken() -> None:
+    assert read_secret(vault(json.dumps(AS_MADE["ShareSecret"])), ARN)["generated"] == CANARY
+
+
+@pytest.mark.parametrize(
+    ("value", "needed", "missing"),
+    [
+        ({"api_key": ""}, (), "no api_key yet"),
+        ({"api_key": "  "}, (), "no api_key yet"),
+        ({"api_key": "not-set"}, (), "no api_key yet"),
+        ({"api_key": CANARY, "webhook_secrets": [CANARY, ""]}, ("api_key",), "no webhook_secrets yet"),
+        ({"api_key": CANARY, "secrets": [CANARY, "not-set"]}, (), "no secrets yet"),
+        ({"key": CANARY}, ("api_key",), "no api_key yet"),
+        ({"api_key": 5, "other": " "}, ("api_key",), "no api_key and no other yet"),
+    ],
+)
+def test_what_is_empty_is_named_but_not_shown(value: dict[str, Any], needed: tuple[str, ...], missing: str) -> None:
+    with pytest.raises(SecretError, match=missing) as caught:
+        read_secret(vault(json.dumps(value)), ARN, *needed)
+    assert ARN in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_credits_reads_a_secret_again_that_was_not_set(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = handlers.apps["credits"]
+    app.stripe_secret.cache_clear()
+    for text in ('{"api_key": "not-set"}', "{}"):
+        monkeypatch.setattr(app.wiring, "secrets_client", lambda text=text: vault(text))
+        with pytest.raises(SecretError):
+            app.stripe_secret()
+    monkeypatch.undo()
+    assert app.stripe_secret()["api_key"].startswith("sk_")
 
 
 def test_a_secret_of_bytes_is_named() -> None:

@@ -1,0 +1,67 @@
+"""Removes what a stack keeps on this machine: `make clean-state`, or `make clean-state STATE_DIR=elsewhere`.
+
+Only what the stack has put there goes, and the folder if nothing else is in it: STATE_DIR may have been mistyped.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.command import command
+from local.settings import state_dir
+from local.state_file import FILE_NAME as STATE
+from local.state_file import LOCK_NAME, FolderInUseError, UnusableFolderError, lock_folder
+from local.stripe_keys import FILE_NAME as WEBHOOK_SECRET
+from local.tokens import FILE_NAME as TOKEN_SECRETS
+
+FOLDERS = ("store", "stripe")
+FILES = (STATE, TOKEN_SECRETS, WEBHOOK_SECRET)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    command("clean-state", "[STATE_DIR=.local]", "Remove the data of a stack that is not running.").parse_args(
+        arguments
+    )
+    folder = state_dir()
+    try:
+        print(clean(folder))
+    except (FolderInUseError, UnusableFolderError) as error:
+        print(f"nothing was removed: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"not all of {folder} could be removed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def clean(folder: Path) -> str:
+    """What was removed. Raises FolderInUseError if a stack is at work in it, UnusableFolderError, OSError."""
+    if not any((folder / name).is_file() for name in (LOCK_NAME, TOKEN_SECRETS)):  # one of both every command makes
+        return f"no stack keeps its state in {folder}; nothing was removed"
+    lock = lock_folder(folder)
+    try:
+        removed = [path.name for path in sorted(folder.iterdir()) if _is_ours(path)]
+        for name in removed:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / LOCK_NAME).unlink()
+        left = len(list(folder.iterdir()))
+        if not left:
+            folder.rmdir()
+    finally:
+        os.close(lock)
+    others = f"; {left} that no stack has made {'is' if left == 1 else 'are'} left" if left else ""
+    return f"removed from {folder}: {', '.join(removed) or 'nothing but the lock'}{others}"
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    # A process that was killed may have left a draft, which has the name of the file and another ending.
+    return path.name in FOLDERS if path.is_dir() else path.name.startswith(FILES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
