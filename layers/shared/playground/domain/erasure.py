@@ -8,15 +8,27 @@ lines are chained anew, for every hash of the old chain has the user's id in it.
 import re
 from dataclasses import replace
 from datetime import datetime
+from typing import ClassVar
 
 from playground.domain.account import Account, Change, write_entry
 from playground.domain.calendar import instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import PlaygroundError
 from playground.domain.runs import Run, base32
+from playground.domain.subscriptions import Subscription
 
 ERASED = "erased"  # in the place of words
 _PSEUDONYM = re.compile(r"erased_[0-9a-hj-km-np-tv-z]{26}")
+
+
+class OvertakenError(PlaygroundError):
+    """This erasure has been finished by somebody else. What is under the user's id by now is not to be touched."""
+
+    code: ClassVar[str] = "erasure_overtaken"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"The erasure of {user_id} was finished by somebody else meanwhile; this one has stopped.")
 
 
 def pseudonym_of(random_bits: int) -> str:
@@ -43,6 +55,12 @@ def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Accou
     if account.holds or account.allowance:
         raise ValueError(f"{account.user_id} still has a plan or open runs")
     return replace(account, user_id=pseudonym, last_hash=last_hash, subscription_id=None)
+
+
+def joined(moved: Subscription, there: Subscription) -> Subscription:
+    """What is known of a subscription from a record that is moved and from the one that is `there` already."""
+    both = replace(there, ended={**moved.ended, **there.ended})
+    return both.told(moved.described) if moved.described is not None else both
 
 
 def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:

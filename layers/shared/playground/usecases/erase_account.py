@@ -36,7 +36,10 @@ class Erased:
 
 
 class Eraser(Protocol):
-    """The steps of an erasure. Each may be repeated, and goes on where it stopped."""
+    """The steps of an erasure. Each may be repeated, and goes on where it stopped.
+
+    Each raises OvertakenError if another erasure has finished this one: it must not touch who came back since.
+    """
 
     def exists(self, user_id: str) -> bool: ...
 
@@ -61,14 +64,18 @@ class Eraser(Protocol):
         ...
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
-        """Delete conversations with what was shared of them, and what was left at those of others."""
+        """Delete conversations with what was shared of them; how many there were."""
+        ...
+
+    def delete_traces(self, user_id: str, pseudonym: str) -> int:
+        """Delete what was left at conversations of others, and conversations that came about since; how many."""
         ...
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:
         """Put the pseudonym into the payment provider's events."""
         ...
 
-    def delete_books(self, user_id: str) -> None:
+    def delete_books(self, user_id: str, pseudonym: str) -> None:
         """Delete what was copied. Keys stay, so that what was done once is not done again."""
         ...
 
@@ -92,7 +99,8 @@ class EraseAccount:
         """Erase an account. If it dies on the way, call it again: it goes on.
 
         Open runs are ended without a charge, a plan that an operator set is ended. Raises NoAccountError,
-        StripeManagedError while a subscription is on: it would go on charging somebody whom nobody knows any more.
+        StripeManagedError while a subscription is on: it would go on charging somebody whom nobody knows any more;
+        OvertakenError if somebody else has finished the same erasure.
         """
         eraser = self._eraser
         if not eraser.exists(user_id):
@@ -103,7 +111,8 @@ class EraseAccount:
         payments = eraser.move_payments(user_id, pseudonym)
         sessions = eraser.delete_sessions(user_id, pseudonym)
         events = eraser.forget_events(user_id, pseudonym)
-        eraser.delete_books(user_id)
+        eraser.delete_books(user_id, pseudonym)
+        sessions += eraser.delete_traces(user_id, pseudonym)
         eraser.finish(user_id, pseudonym, now)
         return Erased(entries=entries, runs=runs, payments=payments, sessions=sessions, events=events)
 
