@@ -4,7 +4,8 @@ import io
 import itertools
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,13 +23,20 @@ from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
-from playground.adapters.dynamo_store import DynamoStore, RawItem, connect
+from playground.adapters.dynamo_store import Backoff, DynamoStore, Put, RawItem, connect
 from playground.adapters.prices import load_prices
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
 from playground.domain.entries import Entry, EntryType
-from playground.domain.erasure import erased_account, erased_entry, is_pseudonym, opened_again, pseudonym_of
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.erasure import (
+    OvertakenError,
+    erased_account,
+    erased_entry,
+    is_pseudonym,
+    opened_again,
+    pseudonym_of,
+)
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.payments import Customer, PaymentEvent, Purchase, PurchaseState
 from playground.domain.provider import Payment, ProviderEvent, RefundSum
 from playground.domain.runs import RunStatus
@@ -70,8 +78,15 @@ class Mortal(DynamoStore):
 
     left: int | None = None
     reply_lost = False
+    asleep: int | None = None  # after so many calls the process sleeps, and meanwhile something happens
+    meanwhile: Callable[[], None]
 
     def _call(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        if self.asleep is not None:
+            self.asleep -= 1
+            if self.asleep < 1:
+                self.asleep = None
+                self.meanwhile()
         if self.left is None:
             return super()._call(operation, arguments)
         self.left -= 1
@@ -427,6 +442,227 @@ def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: li
     assert {entry.run_id for entry in entries if entry.run_id} == {
         raw["run_id"]["S"] for raw in person.books(name, "RUN#") if raw["status"]["S"] == "settled"
     }
+
+
+class Sleeper(DynamoEraser):
+    """The process sleeps after so many calls from the mark on."""
+
+    def __init__(self, store: Mortal, calls: int) -> None:
+        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        self.mortal, self.calls = store, calls
+
+    def begin(self, *seen: Any) -> bool:
+        begun = super().begin(*seen)
+        self.mortal.asleep = self.calls
+        return begun
+
+
+def come_back(store: DynamoStore, user_id: str) -> None:
+    """A bonus, a run, a purchase: another life under the same name."""
+    ledger = new_ledger(store)
+    GrantBonus(ledger)(user_id, 30, replace(ORDER, reference="ticket-9"), now=LATER)
+    hold = a_hold(f"run_back_{user_id}".ljust(30, "0"), 10, LATER, session_id=f"ses_back_{user_id}")
+    assert isinstance(ledger.place_hold(user_id, hold, limit=20, now=LATER), Held)
+    talk = conversation(user_id, hold, LATER)
+    ledger.settle(ledger.account(user_id, LATER), hold, charging(hold, 3, LATER), talk)
+    assert DynamoPayments(store, LEDGER_TABLE).keep(
+        Customer(user_id=user_id, customer_id=f"cus_back_{user_id}", live=False, created_at=LATER),
+        PaymentEvent(
+            event_id=f"evt_back_{user_id}",
+            type="payment_intent.succeeded",
+            user_id=user_id,
+            subject=None,
+            occurred_at=LATER,
+            received_at=LATER,
+        ),
+    )
+
+
+def test_an_erasure_that_slept_touches_nothing_of_who_has_come_back(own: Mortal) -> None:
+    """Another one finishes it meanwhile, wherever it was, and the user begins anew."""
+    ledger = new_ledger(own)
+    overtaken = 0
+    for calls in itertools.count(1, 8):
+        user_id, name = f"sleeper-{next(_numbers)}", pseudonym(next(_numbers) + 5000)
+        live(own, user_id)
+        before = all_entries(ledger, user_id)
+
+        def meanwhile(user_id: str = user_id) -> None:
+            erase(own, user_id, pseudonym(30))
+            come_back(own, user_id)
+
+        own.meanwhile = meanwhile
+        first = EraseAccount(ledger=ledger, eraser=Sleeper(own, calls), new_pseudonym=lambda name=name: name)
+        try:
+            first(user_id, now=LATER)
+        except OvertakenError:
+            overtaken += 1
+        if own.asleep is not None:
+            own.asleep = None
+            break
+        entries = all_entries(ledger, user_id)
+        check_invariants(ledger.account(user_id, LATER), entries)
+        assert [entry.amount for entry in entries] == [0, 30, -3]
+        assert ledger.run(user_id, f"run_back_{user_id}".ljust(30, "0")) is not None
+        assert DynamoSessions(own, SESSIONS_TABLE, TEXTS[own]).find(user_id, f"ses_back_{user_id}") is not None
+        payments = DynamoPayments(own, LEDGER_TABLE)
+        assert payments.user_of(f"cus_back_{user_id}") == user_id
+        event = payments.event(f"evt_back_{user_id}")
+        assert event is not None
+        assert event.user_id == user_id
+        kept = all_entries(ledger, name)
+        check_invariants(ledger.account(name, LATER), kept)
+        assert [entry.deltas for entry in kept[: len(before)]] == [entry.deltas for entry in before]
+    assert overtaken > 3
+
+
+def test_a_copy_that_differs_from_what_is_there_is_an_error(own: Mortal, user: str) -> None:
+    name = pseudonym(31)
+    stranger, (entry,) = opened_again(name, revision=1, now=NOW)
+    own.transact(Put(items.entry_key(LEDGER_TABLE, name, entry.seq), items.entry_item(entry)))
+
+    with pytest.raises(CorruptLedgerError) as refusal:
+        erase(own, user, name)
+    assert "another one" in refusal.value.what
+    assert all_entries(new_ledger(own), name) == [entry]
+    assert stranger.balance == 0
+
+
+# --- what people wrote ------------------------------------------------------------------------------------------------
+
+
+class Meanwhile(DynamoEraser):
+    """Something happens once a conversation was looked through, and before anything else is done."""
+
+    def __init__(self, store: DynamoStore, happens: Callable[[str], None]) -> None:
+        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        self.happens = happens
+
+    def conversation(self, session_id: str) -> Iterator[RawItem]:
+        found = list(super().conversation(session_id))
+        self.happens(session_id)
+        return iter(found)
+
+
+def erase_while(store: DynamoStore, user_id: str, name: str, eraser: DynamoEraser) -> Erased:
+    return EraseAccount(ledger=new_ledger(store), eraser=eraser, new_pseudonym=lambda: name)(user_id, now=LATER)
+
+
+def left_in_sessions(store: DynamoStore, user_id: str) -> list[str]:
+    return [
+        f"{item['pk']['S']} {item['sk']['S']}"
+        for item in everywhere(store)
+        if item["pk"]["S"].startswith(("SESSION", "SHARE")) and f'"{user_id}"' in json.dumps(item, default=str)
+    ]
+
+
+def test_what_is_shared_or_copied_while_it_is_erased_does_not_stay(own: Mortal, user: str) -> None:
+    sessions, shares = DynamoSessions(own, SESSIONS_TABLE, TEXTS[own]), DynamoShares(own, SESSIONS_TABLE)
+    session = sessions.find(user, f"ses_{user}")
+    assert session is not None
+    link = shares.find(session.share.share_id if session.share else "")
+    assert link is not None
+    late = replace(link, share_id=f"late-{user}")
+    created = []
+
+    def happens(session_id: str) -> None:
+        if session_id == session.session_id:
+            created.append(shares.create(replace(session, share=None), late, "nonce"))
+            fork = replace(session, session_id=f"ses_fork_{user}_{len(created)}", share=None, forked_from="x")
+            assert sessions.begin_fork(fork)
+
+    erased = erase_while(own, user, pseudonym(32), Meanwhile(own, happens))
+
+    assert created == [False] * len(created)
+    assert erased.sessions == 1 + len(created)
+    assert left_in_sessions(own, user) == []
+
+
+def test_a_copy_that_is_made_last_of_all_does_not_stay(own: Mortal, user: str) -> None:
+    sessions = DynamoSessions(own, SESSIONS_TABLE, TEXTS[own])
+    session = sessions.find(user, f"ses_{user}")
+    assert session is not None
+
+    class Late(DynamoEraser):
+        def delete_books(self, user_id: str, pseudonym: str) -> None:
+            super().delete_books(user_id, pseudonym)
+            assert sessions.begin_fork(replace(session, session_id=f"ses_late_{user}", share=None))
+
+    late = Late(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    erase_while(own, user, pseudonym(33), late)
+
+    assert left_in_sessions(own, user) == []
+
+
+def test_a_copy_in_the_making_is_never_finished(own: Mortal, user: str) -> None:
+    sessions = DynamoSessions(own, SESSIONS_TABLE, TEXTS[own])
+    session = sessions.find(user, f"ses_{user}")
+    assert session is not None
+    whole = replace(session, session_id=f"ses_half_{user}", share=None, forked_from="share-x")
+    assert sessions.begin_fork(replace(whole, deleted_at=LATER, forking=True))
+
+    def happens(session_id: str) -> None:
+        if session_id == whole.session_id:
+            assert not sessions.finish_fork(whole)
+
+    erase_while(own, user, pseudonym(34), Meanwhile(own, happens))
+
+    assert left_in_sessions(own, user) == []
+
+
+class Throttled(Mortal):
+    """Of a batch in the table of sessions only summaries are taken."""
+
+    def _call(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        requests = arguments.get("RequestItems", {}).get(SESSIONS_TABLE)
+        if operation != "BatchWriteItem" or not requests:
+            return super()._call(operation, arguments)
+        taken = [
+            each for each in requests if each.get("DeleteRequest", {}).get("Key", {}).get("sk") == {"S": "SESSION"}
+        ]
+        if taken:
+            super()._call(operation, {"RequestItems": {SESSIONS_TABLE: taken}})
+        return {"UnprocessedItems": {SESSIONS_TABLE: [each for each in requests if each not in taken]}}
+
+
+def test_a_summary_is_deleted_last(own: Mortal, user: str) -> None:
+    """It is what leads to the turns. What is taken in part may be any part."""
+    store = Throttled(own.connection, [], Backoff(sleep=lambda _: None, tries=3))
+    TEXTS[store] = TEXTS[own]
+    with suppress(StoreUnavailableError):
+        erase(store, user, pseudonym(35))
+    erase(own, user, pseudonym(38))
+
+    assert [item for item in everywhere(own) if item["pk"]["S"] == f"SESSION#ses_{user}"] == []
+
+
+def test_turns_that_nothing_leads_to_any_more_are_found_by_receipts(own: Mortal, user: str) -> None:
+    own.delete_all([items.session_key(SESSIONS_TABLE, f"ses_{user}")])
+
+    erase(own, user, pseudonym(36))
+
+    assert [item for item in everywhere(own) if item["pk"]["S"] == f"SESSION#ses_{user}"] == []
+
+
+def test_no_version_of_a_text_stays(own: Mortal, user: str) -> None:
+    """One that a repeat has covered, one of a run that crashed, one of a run that crashed before there was a session,
+    and one that was deleted by its name only."""
+    texts = TEXTS[own]
+    [turn, *_] = DynamoSessions(own, SESSIONS_TABLE, texts).turns(f"ses_{user}")
+    hold = a_hold(f"run_{user}_9".ljust(30, "0"), 1, LATER, session_id=f"ses_never_{user}")
+    ledger = new_ledger(own)
+    ledger.place_hold(user, hold, limit=20, now=LATER)
+    texts.put(f"ses_{user}", turn, "covered")
+    texts.put(f"ses_{user}", turn, "covered")
+    texts.put(f"ses_{user}", turn, "crashed")
+    texts.put(f"ses_never_{user}", turn, "crashed")
+    gone = texts.put(f"ses_{user}", turn, "deleted")
+    texts.delete(replace(gone, version=None))
+    assert len(texts.versions(f"ses_{user}")) == 5
+
+    erase(own, user, pseudonym(37))
+
+    assert texts.versions(f"ses_{user}") == texts.versions(f"ses_never_{user}") == []
 
 
 def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
