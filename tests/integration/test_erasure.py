@@ -11,19 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pynamodb.expressions.operand import Path
 
 from local import erase as erase_command
 from local import export as export_command
 from local.engine import Engine
 from local.export import everything
 from local.resources import client, create_resources
+from local.stripe_double import StripeDouble
 from local.template import REGION, Description
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
-from playground.adapters.dynamo_store import Backoff, DynamoStore, Put, RawItem, connect
+from playground.adapters.dynamo_store import Backoff, DynamoStore, Key, Put, RawItem, Update, connect
 from playground.adapters.prices import load_prices
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
@@ -42,12 +44,15 @@ from playground.domain.provider import Payment, ProviderEvent, RefundSum
 from playground.domain.runs import RunStatus
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, Vote, viewer_of
+from playground.domain.subscriptions import Subscription
 from playground.ports import CannotAfford, Held
 from playground.usecases.apply_payment import ApplyPayment, Outcome
-from playground.usecases.erase_account import EraseAccount, Erased, NoAccountError
+from playground.usecases.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
 from playground.usecases.operate import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
+from playground.usecases.reconcile import Reconcile
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation, receipt
+from tests.kit.billing import Billing, stripe_in_process
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger
 
 MONTH = timedelta(days=31)
@@ -677,6 +682,272 @@ def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
     with pytest.raises(StripeManagedError):
         erase(own, user_id, pseudonym(8))
     assert ledger.account(user_id, LATER).plan is Plan.PLUS
+
+
+# --- who pays ---------------------------------------------------------------------------------------------------------
+
+
+def a_payer(store: DynamoStore) -> Billing:
+    number = next(_numbers)
+    double = StripeDouble(base=lambda: 1_801_353_600, seed=number)
+    records = DynamoPayments(store, LEDGER_TABLE)
+    return Billing(new_ledger(store), records, double, stripe_in_process(double), f"payer-{number}")
+
+
+def erase_payer(payer: Billing, name: str, eraser: DynamoEraser) -> Erased:
+    """The use case at the payer's time."""
+    step = EraseAccount(ledger=payer.ledger, eraser=eraser, new_pseudonym=lambda: name)
+    return step(payer.user_id, now=payer.clock())
+
+
+class Slow(DynamoEraser):
+    """Something happens while conversations are deleted, or before a kind of record is moved."""
+
+    def __init__(self, store: DynamoStore, happens: Callable[[], object], before: str = "") -> None:
+        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        self.happens, self.before = happens, before
+
+    def delete_sessions(self, user_id: str, pseudonym: str) -> int:
+        if not self.before:
+            self.happens()
+        return super().delete_sessions(user_id, pseudonym)
+
+    def _move_payment(self, user_id: str, pseudonym: str, raw: RawItem) -> int:
+        if self.before and raw["sk"]["S"].startswith(self.before):
+            self.happens()
+        return super()._move_payment(user_id, pseudonym, raw)
+
+
+@pytest.mark.parametrize("what", ["buy", "subscribe"])
+def test_nobody_begins_to_pay_while_the_account_is_being_erased(own: Mortal, what: str) -> None:
+    payer = a_payer(own)
+    assert payer.account.balance == 5
+
+    def happens() -> None:
+        with pytest.raises(StoreUnavailableError):
+            payer.buy() if what == "buy" else payer.subscriptions.subscribe(payer.user_id)
+        with pytest.raises(StoreUnavailableError):  # nor whoever has looked at the account before
+            payer.records.keep(
+                Customer(user_id=payer.user_id, customer_id=f"cus_{payer.user_id}", live=False, created_at=NOW)
+            )
+
+    erase_payer(payer, pseudonym(next(_numbers) + 7000), Slow(own, happens))
+
+    assert payer.account.balance == 0
+    assert payer.records.customer(payer.user_id, live=False) is None
+    payer.pay(payer.buy())
+    payer.deliver()
+    assert payer.buckets == (0, 0, 100)
+    check_reconciled(payer)
+
+
+def check_reconciled(payer: Billing) -> None:
+    reconcile = Reconcile(
+        payments=payer.payments,
+        records=payer.records,
+        apply_payment=payer.apply_payment,
+        clock=payer.clock,
+        live=False,
+    )
+    mine = [each for each in reconcile(everything=False).differences if each.user_id == payer.user_id]
+    assert mine == []
+
+
+@pytest.mark.parametrize("hours", [0, 5, 20, 30])
+def test_who_comes_back_can_pay_at_once(own: Mortal, hours: int) -> None:
+    """Stripe answers a key for a day with what it made then, and that is the pseudonym's by now."""
+    payer = a_payer(own)
+    payer.pay(payer.buy(key="mine"))
+    payer.deliver()
+    payer.subscriptions.subscribe(payer.user_id)
+    payer.wait(seconds=26 * 3600)  # the page has expired
+    payer.pay(payer.buy(key="yours"))
+    payer.deliver()
+    name = pseudonym(next(_numbers) + 7000)
+    erase_payer(payer, name, eraser(own))
+    payer.wait(seconds=hours * 3600)
+
+    payer.pay(payer.buy(key="yours"))
+    payer.deliver()
+    payer.subscribe()
+    payer.deliver()
+
+    assert payer.buckets == (200, 0, 100)
+    assert payer.ledger.account(name, payer.clock()).balance == 205
+
+
+def test_a_pointer_that_was_moved_before_its_record_is_no_obstacle(own: Mortal) -> None:
+    """Erasures that began before pointers were left alone must be able to end."""
+    payer = a_payer(own)
+    payer.pay(payer.buy())
+    payer.deliver()
+    name = pseudonym(next(_numbers) + 7000)
+
+    def happens() -> None:
+        customer = payer.records.customer(payer.user_id, live=False)
+        assert customer is not None
+        own.update(
+            Update(
+                Key(LEDGER_TABLE, f"CUSTOMER#{customer.customer_id}", "CUSTOMER"),
+                actions=[Path("user_id").set(name)],
+                condition=Path("pk").exists(),
+            )
+        )
+        raw = own.get(Key(LEDGER_TABLE, f"USER#{payer.user_id}", "CUSTOMER#test"))
+        assert raw is not None
+        own.put_all({Key(LEDGER_TABLE, f"USER#{name}", "CUSTOMER#test"): raw})
+
+    erase_payer(payer, name, Slow(own, happens, before="CUSTOMER"))
+
+    assert payer.account.balance == 0
+    assert payer.records.customer(payer.user_id, live=False) is None
+    assert payer.records.customer(name, live=False) is not None
+
+
+@pytest.mark.parametrize("kind", ["SUBSCRIPTION", "CUSTOMER", "PURCHASE"])
+def test_what_is_told_while_payments_are_moved_is_told_again(own: Mortal, kind: str) -> None:
+    """Or has its effect in the books of the pseudonym: never in both, nowhere, or in the way."""
+    payer = a_payer(own)
+    bought = payer.pay(payer.buy())
+    subscription = payer.subscribe()
+    payer.deliver()
+    payer.wait(days=3)
+    payer.payments.client.v1.subscriptions.cancel(subscription)
+    payer.deliver()
+    payer.double.control("refund", payment_intent=bought, amount=250)
+    ended = [event for event in payer.double.events() if event["type"] == "customer.subscription.deleted"]
+    refunded = payer.new_events()
+    name = pseudonym(next(_numbers) + 7000)
+    outcomes: list[str] = []
+
+    def happens() -> None:
+        for event in (*ended, *refunded):
+            with suppress(StoreUnavailableError):
+                outcomes.append(payer.send(event).outcome.value)
+
+    erase_payer(payer, name, Slow(own, happens, before=kind))
+
+    assert "quarantined" not in outcomes
+    for event in (*ended, *refunded):
+        payer.send(event)
+    assert payer.account.balance == 0
+    assert payer.ledger.account(name, payer.clock()).balance == 5 + 50
+    check_invariants(payer.ledger.account(name, payer.clock()), all_entries(payer.ledger, name))
+    assert payer.records.subscription(name).status == "canceled"
+
+
+def test_what_is_known_of_a_subscription_in_two_places_is_joined(own: Mortal) -> None:
+    payer = a_payer(own)
+    subscription = payer.subscribe()
+    payer.deliver()
+    payer.wait(days=3)
+    payer.payments.client.v1.subscriptions.cancel(subscription)
+    payer.deliver()
+    known = payer.records.subscription(payer.user_id)
+    assert known.described is not None
+    name = pseudonym(next(_numbers) + 7000)
+    other = replace(known.described, subscription_id="sub_before", started_at=NOW - MONTH, ended_at=NOW)
+    there = Subscription(user_id=name).told(other)
+
+    erase_payer(payer, name, Slow(own, lambda: payer.records.keep(there), before="SUBSCRIPTION"))
+
+    both = payer.records.subscription(name)
+    assert both.described == known.described
+    assert both.ended == {**known.ended, "sub_before": NOW}
+    assert payer.records.subscription(payer.user_id).described is None
+
+
+def test_an_invoice_of_a_subscription_that_ended_grants_nothing_after_the_erasure(own: Mortal) -> None:
+    """Neither what the nightly comparison lists, nor anything else, gives a month a second time."""
+    payer = a_payer(own)
+    payer.subscribe()
+    payer.deliver()
+    payer.wait(days=10)
+    payer.subscriptions.cancel(payer.user_id)
+    payer.deliver()
+    payer.wait(days=20)
+    payer.deliver()
+    assert payer.account.plan is Plan.FREE
+    payer.wait(days=1)
+    name = pseudonym(next(_numbers) + 7000)
+    erase_payer(payer, name, eraser(own))
+    balance = payer.ledger.account(name, payer.clock()).balance
+
+    for event in payer.double.events():
+        payer.send(event)
+
+    account = payer.ledger.account(name, payer.clock())
+    assert account.balance == balance
+    check_invariants(account, all_entries(payer.ledger, name))
+
+
+def test_nobody_is_erased_whose_subscription_is_on_or_about_to_begin(own: Mortal) -> None:
+    payer = a_payer(own)
+    page = payer.subscriptions.subscribe(payer.user_id)
+    assert page
+    with pytest.raises(CheckoutOpenError):
+        erase_payer(payer, pseudonym(1), eraser(own))
+    checkout = payer.records.subscription(payer.user_id).checkout_id
+    payer.double.control("checkout", session=checkout, card="pm_card_visa")
+    for event in payer.new_events():
+        if event["type"] != "invoice.paid":  # nothing is granted yet
+            payer.send(event)
+    assert payer.account.plan is Plan.FREE
+    with pytest.raises(StripeManagedError):
+        erase_payer(payer, pseudonym(1), eraser(own))
+    assert payer.account.balance == 5
+
+
+def test_a_page_that_has_expired_is_in_nobodys_way(own: Mortal) -> None:
+    payer = a_payer(own)
+    payer.subscriptions.subscribe(payer.user_id)
+    expires_at = payer.records.subscription(payer.user_id).checkout_expires_at
+    assert expires_at is not None
+    payer.at = expires_at + timedelta(minutes=59)
+    with pytest.raises(CheckoutOpenError):
+        erase_payer(payer, pseudonym(1), eraser(own))
+    payer.at = expires_at + timedelta(minutes=61)
+    erase_payer(payer, pseudonym(next(_numbers) + 7000), eraser(own))
+    assert payer.account.balance == 0
+
+
+def test_a_checkout_that_begins_after_the_look_at_it_is_seen(own: Mortal) -> None:
+    payer = a_payer(own)
+    assert payer.account.balance == 5
+
+    class Late(DynamoEraser):
+        def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
+            if not subscription.checkouts:
+                payer.subscriptions.subscribe(payer.user_id)
+            return super().begin(account, subscription, pseudonym)
+
+    late = Late(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    with pytest.raises(CheckoutOpenError):
+        erase_payer(payer, pseudonym(1), late)
+    assert payer.account.balance == 5
+
+
+def test_nobody_is_rid_of_a_debt(own: Mortal) -> None:
+    payer = a_payer(own)
+    bought = payer.pay(payer.buy("large"))
+    payer.deliver()
+    ledger, now = payer.ledger, payer.clock()
+    hold = a_hold(f"run_{payer.user_id}".ljust(30, "0"), 600, now, session_id=f"ses_{payer.user_id}")
+    ledger.place_hold(payer.user_id, hold, limit=20, now=now)
+    talk = conversation(payer.user_id, hold, now)
+    ledger.settle(ledger.account(payer.user_id, now), hold, charging(hold, 600, now), talk)
+    payer.double.control("refund", payment_intent=bought)
+    payer.deliver()
+    assert payer.account.debt == 595
+
+    with pytest.raises(InDebtError, match="595"):
+        erase_payer(payer, pseudonym(1), eraser(own))
+
+    payer.pay(payer.buy("large"))
+    payer.deliver()
+    assert (payer.account.debt, payer.account.balance) == (0, 5)
+    erase_payer(payer, pseudonym(next(_numbers) + 7000), eraser(own))
+    assert payer.account.balance == 0
 
 
 def test_a_stranger_has_nothing_to_erase(own: Mortal) -> None:

@@ -23,7 +23,7 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem, SessionItem
-from playground.adapters.dynamo_payments import record_writes, subscription_of
+from playground.adapters.dynamo_payments import DynamoPayments, record_writes, subscription_of
 from playground.adapters.dynamo_sessions import share_key
 from playground.adapters.dynamo_store import (
     Check,
@@ -51,6 +51,7 @@ from playground.domain.erasure import (
 )
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sharing import viewer_of
+from playground.domain.subscriptions import Subscription
 
 PAGE = 25
 MOST_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
@@ -186,7 +187,10 @@ class DynamoEraser(DynamoPerson):
         raw = self._raw_account(user_id) or {}
         return str(raw[items.ERASING]["S"]) if items.ERASING in raw else None
 
-    def begin(self, account: Account, pseudonym: str) -> bool:
+    def subscription(self, user_id: str) -> Subscription:
+        return DynamoPayments(self._store, self._ledger).subscription(user_id)
+
+    def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
         mark = Update(
             items.account_key(self._ledger, account.user_id),
             actions=[
@@ -205,8 +209,12 @@ class DynamoEraser(DynamoPerson):
             & Path(items.ERASING).does_not_exist(),
         )
         kept = Put(Key(self._ledger, items.user_pk(account.user_id), "ERASURE"), items.account_item(account))
+        unmoved: Condition = Path("pk").does_not_exist()
+        if subscription.revision:
+            unmoved = Path("revision") == subscription.revision
+        seen = Check(Key(self._ledger, items.user_pk(account.user_id), "SUBSCRIPTION"), unmoved)
         try:
-            self._store.transact(mark, kept)  # the account as it was, until it has been copied
+            self._store.transact(mark, kept, seen)  # the account as it was, until it has been copied
         except TransactionRefused as refusal:
             there = refusal.refused.get(0) or {}
             return bool(there.get(items.ERASING) == {"S": pseudonym})  # our own write, its reply lost
