@@ -21,7 +21,9 @@ from local.resources import client, create_resources
 from local.stripe_double import StripeDouble
 from local.template import REGION, Description
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
+from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
@@ -31,6 +33,7 @@ from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
 from playground.domain.entries import Entry, EntryType
 from playground.domain.erasure import (
+    BeingErasedError,
     OvertakenError,
     erased_account,
     erased_entry,
@@ -47,6 +50,7 @@ from playground.domain.sharing import Report, Share, Vote, viewer_of
 from playground.domain.subscriptions import Subscription
 from playground.ports import CannotAfford, Held
 from playground.usecases.apply_payment import ApplyPayment, Outcome
+from playground.usecases.audit_account import AuditAccount
 from playground.usecases.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
 from playground.usecases.operate import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
 from playground.usecases.reconcile import Reconcile
@@ -683,6 +687,39 @@ def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
     with pytest.raises(StripeManagedError):
         erase(own, user_id, pseudonym(8))
     assert ledger.account(user_id, LATER).plan is Plan.PLUS
+
+
+def test_the_bus_does_not_learn_which_pseudonym_is_whose(own: Mortal, user: str) -> None:
+    key = Key(LEDGER_TABLE, f"EVENT#evt_{user}", "EVENT")
+    told = DynamoPayments(own, LEDGER_TABLE).event(f"evt_{user}")
+    assert told is not None
+    DynamoPayments(own, LEDGER_TABLE).keep(replace(told, quarantined="amount"))
+    before = own.get(key)
+    erase(own, user, pseudonym(39))
+    after = own.get(key)
+
+    assert before is not None
+    assert after is not None
+    assert after["user_id"] == {"S": pseudonym(39)}
+    change = {"Keys": key.raw, "OldImage": before, "NewImage": after, "SequenceNumber": "1"}
+    assert notices_of({"dynamodb": change}) == ()
+
+
+def test_an_audit_says_that_an_account_is_being_erased(own: Mortal, user: str) -> None:
+    archive = DynamoAudit(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    audit = AuditAccount(archive, load_prices())
+    looked: list[str] = []
+
+    def look() -> None:
+        with pytest.raises(BeingErasedError, match="being erased"):
+            audit(user)
+        looked.append(user)
+
+    name = pseudonym(40)
+    erase_while(own, user, name, Slow(own, look))
+
+    assert looked == [user]
+    assert not [str(finding) for finding in audit(user).findings]
 
 
 # --- who pays ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,15 @@ ERASED = "erased"  # in the place of words
 _PSEUDONYM = re.compile(r"erased_[0-9a-hj-km-np-tv-z]{26}")
 
 
+class BeingErasedError(PlaygroundError):
+    """What is there of the account is neither the old one nor the new one."""
+
+    code: ClassVar[str] = "being_erased"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"The account {user_id} is being erased. If nobody is at it, repeat the erasure: it goes on.")
+
+
 class OvertakenError(PlaygroundError):
     """This erasure has been finished by somebody else. What is under the user's id by now is not to be touched."""
 
