@@ -39,7 +39,8 @@ where:
   With --ledger-table a deployed one: its output LedgerTableName. The key for Stripe is in the secret --stripe-secret
   (the output StripeSecretArn), or in the variable STRIPE_SECRET_KEY. Credentials and region are found as by the AWS
   CLI.
-  Needed are dynamodb:GetItem, PutItem, UpdateItem, Scan (for --all), and secretsmanager:GetSecretValue.
+  Needed are dynamodb:GetItem, PutItem, UpdateItem, ConditionCheckItem, Scan (for --all), and
+  secretsmanager:GetSecretValue.
 
 closing:
   --close ID says that a person has dealt with a quarantined event (evt_...) or an object of Stripe (pi_..., in_...): it

@@ -791,6 +791,20 @@ def check_reconciled(payer: Billing) -> None:
     assert mine == []
 
 
+def test_two_accounts_of_one_user_are_never_opened_at_the_same_time(own: Mortal) -> None:
+    """The provider's keys name them by that."""
+    payer = a_payer(own)
+    payer.pay(payer.buy(key="mine"))
+    payer.deliver()
+    first = payer.account.created_at
+    erase_payer(payer, pseudonym(next(_numbers) + 7000), eraser(own))  # the clock stands still
+
+    assert payer.account.created_at > first
+    payer.pay(payer.buy(key="mine"))
+    payer.deliver()
+    assert payer.buckets == (0, 0, 100)
+
+
 @pytest.mark.parametrize("hours", [0, 5, 20, 30])
 def test_who_comes_back_can_pay_at_once(own: Mortal, hours: int) -> None:
     """Stripe answers a key for a day with what it made then, and that is the pseudonym's by now."""

@@ -12,7 +12,7 @@ For an operator, never on a request's path.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
@@ -452,7 +452,9 @@ class DynamoEraser(DynamoPerson):
         raw = self._store.get(key) or {}
         if raw.get(items.ERASING) != {"S": pseudonym}:
             return  # finished
-        account, (entry,) = opened_again(user_id, revision=int(raw["revision"]["N"]) + 1, now=now)
+        # Later than the former one in any case: accounts of one user are told apart by when they were opened.
+        opened_at = max(now, from_iso(raw["created_at"]["S"]) + timedelta(milliseconds=1))
+        account, (entry,) = opened_again(user_id, revision=int(raw["revision"]["N"]) + 1, now=opened_at)
         try:
             self._store.transact(
                 Replace(key, items.account_item(account), Path(items.ERASING) == pseudonym),
