@@ -31,12 +31,16 @@ what it does not reach:
   keep everything for 35 days.
 
 {where(*PLACES)}\
-  Needed are dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem and BatchWriteItem on both tables,
-  and s3:DeleteObject and DeleteObjectVersion on sessions/* of the bucket.
+  Needed are
+    dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem, ConditionCheckItem   on both tables
+    dynamodb:Query                                        on index/by_owner of the table of sessions
+    s3:ListBucketVersions                                 on the bucket, for the prefix sessions/
+    s3:DeleteObject, s3:DeleteObjectVersion               on sessions/* of the bucket
 
 exit status:
   0  erased
-  1  refused: a subscription is on (end it at the payment provider first), the account is in use, not confirmed
+  1  refused: a subscription is on (end it at the payment provider first) or a page on which one can be begun is open,
+     credits are owed, the account is in use, somebody else has finished the same erasure, not confirmed
   2  it could not be done: no stack, no such account, no answer from the store, wrong command line
 
 examples:

@@ -29,24 +29,23 @@ CONVERSATION = {
     "SESSION": "session",
     "TURN": "turns",
     "FEEDBACK": "feedback",
-    "REPORT": "reports",
     "SHARE": "share",
-    "VIEW": "views",
-    "VOTE": "votes",
 }
+OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what other people did: only how many
 
 PLACES = (LEDGER, SESSIONS, BUCKET)
 
 DESCRIPTION = """\
 Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
 purchases, customers, subscriptions, what payments and their events say of the user, conversations with all their turns,
-shares and votes, and views, votes and reports that the user left at those of others. Reads only; the account can be
+shares, and views, votes and reports that the user left at those of others. Who looked at, voted on or reported a
+conversation of the user's, and what they wrote, is theirs: there are only the numbers. Reads only; the account can be
 used meanwhile, and what changes meanwhile may be in it as it was or as it is.
 """
 EPILOG = f"""\
 {where(*PLACES)}\
-  Needed are dynamodb:GetItem, Query and Scan on both tables, s3:ListBucket on --bucket and s3:GetObject on its
-  sessions/*.
+  Needed are dynamodb:GetItem, Query and Scan on both tables, dynamodb:Query on index/by_owner of the table of
+  sessions, s3:ListBucket on --bucket and s3:GetObject on its sessions/*.
   What does not lie under the user's own key is found by scans, which on AWS cost as much as reading both tables.
 
 exit status:
@@ -100,9 +99,11 @@ def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
 
 
 def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
-    found: dict[str, Any] = {"session": None, "turns": []}
+    found: dict[str, Any] = {"session": None, "turns": [], **dict.fromkeys(OF_OTHERS.values(), 0)}
     for kind, fields in _parts(person, session_id):
-        if kind in ("session", "share"):
+        if kind in OF_OTHERS:
+            found[OF_OTHERS[kind]] += 1
+        elif kind in ("session", "share"):
             found[kind] = fields
         else:
             found.setdefault(kind, []).append(fields)
@@ -115,7 +116,7 @@ def _parts(person: DynamoPerson, session_id: str) -> Iterator[tuple[str, Mapping
         fields = fields_of(raw)
         if kind == "TURN":
             fields = {**with_texts(fields), **person.texts_of(raw)}
-        yield CONVERSATION.get(kind, kind.lower()), fields
+        yield kind if kind in OF_OTHERS else CONVERSATION.get(kind, kind.lower()), fields
 
 
 def _plain(value: object) -> object:

@@ -191,6 +191,7 @@ def payments() -> Payments:
 @cache
 def buy_credits() -> BuyCredits:
     return BuyCredits(
+        ledger=ledger,
         records=records,
         payments=payments(),
         prices=PRICES,

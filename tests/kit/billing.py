@@ -76,6 +76,7 @@ class Billing:
         self.at: datetime | None = None
         self._seen = {event["id"] for event in double.events()}
         self._buys = BuyCredits(
+            ledger=ledger,
             records=records,
             payments=payments,
             prices=PRICES,

@@ -126,6 +126,43 @@ def test_only_a_payment_that_was_put_aside_is_told() -> None:
     assert notice.data == {"event_id": "evt_1", "event_type": "payment_intent.succeeded", "reason": "amount"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"quarantined": "amount"}, 1),
+        ({"quarantined": "customer"}, {"quarantined": "amount"}, 1),
+        ({"quarantined": "amount", "resolved_at": NOW}, {"quarantined": "amount"}, 1),
+        ({"quarantined": "amount"}, {"quarantined": "amount", "received_at": NOW + DAY}, 0),
+        ({"quarantined": "amount", "user_id": "alice"}, {"quarantined": "amount", "user_id": pseudonym_of(1)}, 0),
+        ({"quarantined": "amount"}, {"quarantined": "amount", "resolved_at": NOW}, 0),
+        ({"quarantined": "amount"}, {}, 0),
+        (None, {"quarantined": "amount", "user_id": pseudonym_of(1)}, 0),
+        (None, {"quarantined": "closed", "type": "closed"}, 0),
+        (None, {"quarantined": "closed", "resolved_at": NOW}, 0),
+    ],
+    ids=[
+        "new",
+        "other reason",
+        "again",
+        "repeat",
+        "erased",
+        "closed",
+        "fits",
+        "pseudonym",
+        "note",
+        "dated note",
+    ],
+)
+def test_an_event_is_told_when_it_is_put_aside_and_not_when_it_changes(
+    before: dict[str, Any] | None, after: dict[str, Any], told: int
+) -> None:
+    """Above all nobody is told which pseudonym is whose."""
+    [old] = record_writes("t", an_event(**before)) if before is not None else [None]
+    [new] = record_writes("t", an_event(**after))
+    record = a_record("EVENT#evt_1", "EVENT", before=old.item if old is not None else None, after=new.item)
+    assert len(notices_of(record)) == told
+
+
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 

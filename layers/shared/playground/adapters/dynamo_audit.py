@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.domain.audit import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
+from playground.domain.erasure import BeingErasedError
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.runs import RunStatus
 
@@ -32,7 +33,10 @@ class DynamoAudit:
         self._sessions = sessions_table
 
     def account(self, user_id: str) -> Fields | None:
+        """Raises BeingErasedError: it does not add up before it is finished."""
         raw = self._store.get(items.account_key(self._ledger, user_id))
+        if raw is not None and items.ERASING in raw:
+            raise BeingErasedError(user_id)
         return fields_of(raw) if raw is not None else None
 
     def read(self, user_id: str) -> Stored:

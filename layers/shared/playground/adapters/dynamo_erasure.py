@@ -11,17 +11,22 @@
 For an operator, never on a request's path.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_items import AccountItem
+from playground.adapters.dynamo_items import AccountItem, SessionItem
+from playground.adapters.dynamo_payments import DynamoPayments, record_writes, subscription_of
+from playground.adapters.dynamo_sessions import share_key
 from playground.adapters.dynamo_store import (
-    ConditionFailed,
+    Check,
     Delete,
     DynamoStore,
     Key,
@@ -30,18 +35,33 @@ from playground.adapters.dynamo_store import (
     Replace,
     TransactionRefused,
     Update,
+    Write,
 )
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account
-from playground.domain.calendar import iso
+from playground.domain.calendar import from_iso, iso
 from playground.domain.entries import GENESIS
-from playground.domain.erasure import erased_account, erased_entry, erased_run, opened_again
+from playground.domain.erasure import (
+    OvertakenError,
+    erased_account,
+    erased_entry,
+    erased_run,
+    joined,
+    opened_again,
+)
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sharing import viewer_of
+from playground.domain.subscriptions import Subscription
 
 PAGE = 25
-PAYMENT_KINDS = ("PURCHASE#", "CUSTOMER#", "SUBSCRIPTION")
+MOST_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
+MOST_ROUNDS = 10  # in search of conversations that somebody goes on copying
+# A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
+# customer with whom they are compared.
+PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
+FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
+ANY = Path("pk").exists() | Path("pk").does_not_exist()
 
 
 class DynamoPerson:
@@ -153,7 +173,12 @@ class DynamoPerson:
 
 class DynamoEraser(DynamoPerson):
     """`erase_account.Eraser`. What is copied is worked out from what is there and the pseudonym, so that a copy that is
-    made twice is the same."""
+    made twice is the same.
+
+    Every write has the condition that the account is still being erased under this pseudonym. Nobody writes to such an
+    account, so what is found there is of the person who goes; and whoever sleeps while another one finishes finds the
+    mark gone, and touches nothing of who has come back since.
+    """
 
     def exists(self, user_id: str) -> bool:
         return self._raw_account(user_id) is not None
@@ -162,7 +187,10 @@ class DynamoEraser(DynamoPerson):
         raw = self._raw_account(user_id) or {}
         return str(raw[items.ERASING]["S"]) if items.ERASING in raw else None
 
-    def begin(self, account: Account, pseudonym: str) -> bool:
+    def subscription(self, user_id: str) -> Subscription:
+        return DynamoPayments(self._store, self._ledger).subscription(user_id)
+
+    def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
         mark = Update(
             items.account_key(self._ledger, account.user_id),
             actions=[
@@ -181,8 +209,12 @@ class DynamoEraser(DynamoPerson):
             & Path(items.ERASING).does_not_exist(),
         )
         kept = Put(Key(self._ledger, items.user_pk(account.user_id), "ERASURE"), items.account_item(account))
+        unmoved: Condition = Path("pk").does_not_exist()
+        if subscription.revision:
+            unmoved = Path("revision") == subscription.revision
+        seen = Check(Key(self._ledger, items.user_pk(account.user_id), "SUBSCRIPTION"), unmoved)
         try:
-            self._store.transact(mark, kept)  # the account as it was, until it has been copied
+            self._store.transact(mark, kept, seen)  # the account as it was, until it has been copied
         except TransactionRefused as refusal:
             there = refusal.refused.get(0) or {}
             return bool(there.get(items.ERASING) == {"S": pseudonym})  # our own write, its reply lost
@@ -196,13 +228,14 @@ class DynamoEraser(DynamoPerson):
             entry = erased_entry(items.entry_of(user_id, raw), pseudonym, previous_hash=previous_hash)
             if entry.seq != entries + 1:
                 if self._store.get(items.entry_key(self._ledger, pseudonym, entries + 1)) is None:
+                    self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{user_id} lacks entry {entries + 1}")
                 break  # they are being deleted, so all of them were copied
             previous_hash = entry.hash
             entries += 1
             copies[items.entry_key(self._ledger, pseudonym, entry.seq)] = items.entry_item(entry)
-            copies = self._write_full(copies)
-        self._store.put_all(copies)
+            copies = self._copy_full(user_id, pseudonym, copies)
+        self._copy(user_id, pseudonym, copies)
         copies = {}
         for raw in self.books(user_id, "RUN#"):
             run = items.run_of(user_id, raw)
@@ -210,25 +243,42 @@ class DynamoEraser(DynamoPerson):
             if run.entry_seq is not None:
                 copied = self._store.get(items.entry_key(self._ledger, pseudonym, run.entry_seq))
                 if copied is None:
+                    self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{run.run_id} names an entry that is not there")
                 entry_hash = items.entry_of(pseudonym, copied).hash
             erased = erased_run(run, pseudonym, entry_hash=entry_hash)
             runs += 1
             copies[items.run_key(self._ledger, pseudonym, run.run_id)] = items.run_item(erased)
-            copies = self._write_full(copies)
+            copies = self._copy_full(user_id, pseudonym, copies)
         for raw in self.books(user_id, "KEY#"):
-            if raw["version"] != {"N": "0"}:  # it was copied, and says so
+            if raw["version"] != FORGOTTEN:  # it was copied, and says so
                 copies[Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])] = raw
-                copies = self._write_full(copies)
-        self._store.put_all(copies)
+                copies = self._copy_full(user_id, pseudonym, copies)
+        self._copy(user_id, pseudonym, copies)
         return entries, runs
 
-    def _write_full(self, copies: dict[Key, RawItem]) -> dict[Key, RawItem]:
-        """What is still to be written."""
+    def _copy_full(self, user_id: str, pseudonym: str, copies: dict[Key, RawItem]) -> dict[Key, RawItem]:
+        """What is still to be copied."""
         if len(copies) < PAGE:
             return copies
-        self._store.put_all(copies)
+        self._copy(user_id, pseudonym, copies)
         return {}
+
+    def _copy(self, user_id: str, pseudonym: str, copies: Mapping[Key, RawItem]) -> None:
+        """Those that are not there. One that is there and differs is of other books than these."""
+        puts = [Put(key, item) for key, item in copies.items()]
+        for _ in self._store.backoff:
+            if not puts:
+                return
+            try:
+                self._fenced(user_id, pseudonym, *puts)
+            except TransactionRefused as refusal:
+                for place, there in refusal.refused.items():
+                    if there != {**puts[place].item, **puts[place].key.raw}:
+                        raise CorruptLedgerError(f"{puts[place].key.sk} of {pseudonym} is another one") from None
+                puts = [put for place, put in enumerate(puts) if place not in refusal.refused]
+            else:
+                return
 
     def copy_account(self, user_id: str, pseudonym: str) -> None:
         key = Key(self._ledger, items.user_pk(user_id), "ERASURE")
@@ -238,11 +288,12 @@ class DynamoEraser(DynamoPerson):
         account = items.account_of(user_id, raw)
         last = self._store.get(items.entry_key(self._ledger, pseudonym, account.version))
         if last is None:
+            self._still(user_id, pseudonym)
             raise CorruptLedgerError(f"{pseudonym} lacks entry {account.version}")
         erased = erased_account(account, pseudonym, last_hash=items.entry_of(pseudonym, last).hash)
         target = items.account_key(self._ledger, pseudonym)
         try:
-            self._store.transact(Put(target, items.account_item(erased)), Delete(key, Path("pk").exists()))
+            self._fenced(user_id, pseudonym, Put(target, items.account_item(erased)), Delete(key, ANY))
         except TransactionRefused:
             if self._store.get(target) is None:
                 raise StoreUnavailableError from None
@@ -258,17 +309,16 @@ class DynamoEraser(DynamoPerson):
         """One record and the pointer to it, at the same moment. A record that moves meanwhile is read again."""
         old = Key(self._ledger, items.user_pk(user_id), raw["sk"]["S"])
         for _ in self._store.backoff:
-            writes: list[Put | Update | Delete] = [
-                Put(Key(self._ledger, items.user_pk(pseudonym), old.sk), raw),
+            writes: list[Write] = [
                 Delete(old, Path("revision") == int(raw["revision"]["N"])),
+                *self._in_new_place(pseudonym, raw),
             ]
             pointer = _pointer_of(self._ledger, raw)
             if pointer is not None:
-                writes.append(
-                    Update(pointer, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
-                )
+                theirs = (Path("user_id") == user_id) | (Path("user_id") == pseudonym)
+                writes.append(Update(pointer, actions=[Path("user_id").set(pseudonym)], condition=theirs))
             try:
-                self._store.transact(*writes)
+                self._fenced(user_id, pseudonym, *writes)
             except TransactionRefused:
                 again = self._store.get(old)
                 if again is None:
@@ -278,53 +328,133 @@ class DynamoEraser(DynamoPerson):
                 return 1
         raise StoreUnavailableError
 
+    def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
+        """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
+        subscription; a customer or a purchase stays as it is there, for what was told since was told of that one."""
+        place = Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])
+        there = self._store.get(place)
+        if there is None:
+            return [Put(place, raw)]
+        if place.sk != "SUBSCRIPTION":
+            return []
+        both = joined(subscription_of(pseudonym, raw), subscription_of(pseudonym, there))
+        return record_writes(self._ledger, both)
+
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
+        named = {raw["session_id"]["S"] for name in (user_id, pseudonym) for raw in self.books(name, "RUN#")}
+        return self._delete_those(user_id, pseudonym, sorted(named)) + self._delete_owned(user_id, pseudonym)
+
+    def delete_traces(self, user_id: str, pseudonym: str) -> int:
+        left = [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.left_behind(user_id)]
+        self._delete(user_id, pseudonym, left)
+        return self._delete_owned(user_id, pseudonym)
+
+    def _delete_owned(self, user_id: str, pseudonym: str) -> int:
+        """Until none is found: conversations can be copied meanwhile, and an index may be a moment behind."""
         deleted = 0
-        for session_id in list(self.sessions(user_id, pseudonym)):
-            everything = []
-            for raw in self.conversation(session_id):
-                kept = items.kept_of(raw)
-                if kept is not None:
-                    self._texts.delete(kept)  # before the item that names it
-                everything.append(Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]))
-            # Shares first, so that no link leads here any more; the summary last: it is what leads to the rest.
-            everything.sort(key=lambda key: (key.sk == "SESSION", key.sk != "SHARE"))
-            self._store.delete_all(everything)
-            deleted += 1
-        self._store.delete_all(
-            [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.left_behind(user_id)]
-        )
+        for _ in range(MOST_ROUNDS):
+            found = [session_id for session_id in sorted(set(self._owned(user_id))) if self._is_of(session_id, user_id)]
+            if not found:
+                return deleted
+            deleted += self._delete_those(user_id, pseudonym, found)
+        raise StoreUnavailableError
+
+    def _delete_those(self, user_id: str, pseudonym: str, session_ids: Iterable[str]) -> int:
+        """The mark first, which every other write to a session looks at, and the summary last and by itself: it is
+        what leads to the rest. Of one that is not there any more, what was left of it."""
+        deleted = 0
+        for session_id in session_ids:
+            state = self._mark_deleted(user_id, pseudonym, session_id)
+            if state is Mark.OF_ANOTHER:
+                continue
+            while versions := self._texts.versions(session_id):
+                self._still(user_id, pseudonym)  # so they are of the conversation that goes
+                for name, version in versions:
+                    self._texts.delete_version(name, version)
+            summary = items.session_key(self._sessions, session_id)
+            while rest := [key for key in self._keys_of(session_id) if key != summary]:
+                self._delete(user_id, pseudonym, rest, at_once=MOST_LARGE)
+            if state is Mark.THERE:
+                self._fenced(user_id, pseudonym, Delete(summary, ANY))
+                deleted += 1
         return deleted
+
+    def _keys_of(self, session_id: str) -> list[Key]:
+        return [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.conversation(session_id)]
+
+    def _mark_deleted(self, user_id: str, pseudonym: str, session_id: str) -> "Mark":
+        """Nothing is added to the session from now on: no turn, no share, and no copy is finished."""
+        key = items.session_key(self._sessions, session_id)
+        for _ in self._store.backoff:
+            raw = self._store.get(key)
+            if raw is None:
+                return Mark.GONE
+            if raw["user_id"]["S"] != user_id:
+                return Mark.OF_ANOTHER
+            if "deleted_at" in raw and "forking" not in raw:
+                return Mark.THERE
+            at = raw["updated_at"]["S"]  # of its last activity: the mark itself is gone in a moment
+            actions: list[Action] = [
+                SessionItem.deleted_at.set(at),
+                SessionItem.listed_at.set(items.marked_at(from_iso(at), session_id)),
+                Path(SessionItem.forking).remove(),
+            ]
+            condition = (SessionItem.user_id == user_id) & SessionItem.forking.does_not_exist()
+            if "forking" in raw:
+                condition = SessionItem.user_id == user_id
+            writes: list[Write] = []
+            share_id = raw.get("share", {}).get("M", {}).get("id", {}).get("S")
+            if share_id is None:
+                condition &= Path(SessionItem.share).does_not_exist()
+            else:
+                condition &= Path(SessionItem.share)["id"] == share_id
+                actions += [Path(SessionItem.share).remove(), SessionItem.former_shares.add({share_id})]
+                writes = [Delete(share_key(self._sessions, share_id), ANY)]
+            try:
+                self._fenced(user_id, pseudonym, Update(key, actions=actions, condition=condition), *writes)
+            except TransactionRefused:
+                continue
+            return Mark.THERE
+        raise StoreUnavailableError
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:
         changed = 0
         for raw in self.elsewhere(user_id):
             key = Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"])
+            if key.sk != "EVENT":  # pointers move with what they lead to
+                continue
+            named = Update(key, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
             try:
-                self._store.update(
-                    Update(key, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
-                )
-            except ConditionFailed:
+                self._fenced(user_id, pseudonym, named)
+            except TransactionRefused:
                 continue
             changed += 1
         return changed
 
-    def delete_books(self, user_id: str) -> None:
+    def delete_books(self, user_id: str, pseudonym: str) -> None:
         for kind in PERSONAL_KINDS:
             keys = [Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.books(user_id, kind)]
-            self._store.delete_all(keys)
-        stripped = {
-            Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]): {"created_at": raw["created_at"], "version": {"N": "0"}}
+            self._delete(user_id, pseudonym, keys)
+        stripped = [
+            Replace(
+                Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]),
+                {"created_at": raw["created_at"], "version": FORGOTTEN},
+                ANY,
+            )
             for raw in self.books(user_id, "KEY#")
-        }
-        self._store.put_all(stripped)
+            if raw["version"] != FORGOTTEN
+        ]
+        for start in range(0, len(stripped), PAGE):
+            self._fenced(user_id, pseudonym, *stripped[start : start + PAGE])
 
     def finish(self, user_id: str, pseudonym: str, now: datetime) -> None:
         key = items.account_key(self._ledger, user_id)
         raw = self._store.get(key) or {}
         if raw.get(items.ERASING) != {"S": pseudonym}:
             return  # finished
-        account, (entry,) = opened_again(user_id, revision=int(raw["revision"]["N"]) + 1, now=now)
+        # Later than the former one in any case: accounts of one user are told apart by when they were opened.
+        opened_at = max(now, from_iso(raw["created_at"]["S"]) + timedelta(milliseconds=1))
+        account, (entry,) = opened_again(user_id, revision=int(raw["revision"]["N"]) + 1, now=opened_at)
         try:
             self._store.transact(
                 Replace(key, items.account_item(account), Path(items.ERASING) == pseudonym),
@@ -334,8 +464,40 @@ class DynamoEraser(DynamoPerson):
             if self.pseudonym(user_id) == pseudonym:
                 raise CorruptLedgerError(f"{iso(now)}: something of the former account is still there") from None
 
+    def _fenced(self, user_id: str, pseudonym: str, *writes: Write) -> None:
+        """All of `writes`, or none. Raises OvertakenError if the account is not being erased under this pseudonym any
+        more, and TransactionRefused, which names `writes` by their position."""
+        try:
+            self._store.transact(*writes, Check(items.account_key(self._ledger, user_id), _erasing(pseudonym)))
+        except TransactionRefused as refusal:
+            if len(writes) in refusal.refused:
+                raise OvertakenError(user_id) from None
+            raise
+
+    def _still(self, user_id: str, pseudonym: str) -> None:
+        """Raises OvertakenError. What was read before is of the account that is being erased."""
+        if self.pseudonym(user_id) != pseudonym:
+            raise OvertakenError(user_id)
+
+    def _delete(self, user_id: str, pseudonym: str, keys: Sequence[Key], *, at_once: int = PAGE) -> None:
+        for start in range(0, len(keys), at_once):
+            self._fenced(user_id, pseudonym, *(Delete(key, ANY) for key in keys[start : start + at_once]))
+
     def _raw_account(self, user_id: str) -> RawItem | None:
         return self._store.get(items.account_key(self._ledger, user_id))
+
+
+class Mark(Enum):
+    """What there is of a session that is to be deleted."""
+
+    THERE = auto()
+    GONE = auto()
+    OF_ANOTHER = auto()
+
+
+def _erasing(pseudonym: str) -> Condition:
+    condition: Condition = Path(items.ERASING) == pseudonym
+    return condition
 
 
 def shares_of(session: RawItem) -> Sequence[str]:

@@ -5,7 +5,7 @@
     USER#<id>     RUN#<id>        new       run.settled, hold.expired
     USER#<id>     ACCOUNT         changed   credits.low
     USER#<id>     NOTICE#<id>     new       what it says: rollover.expiring
-    EVENT#<id>    EVENT           any       payment.quarantined
+    EVENT#<id>    EVENT           any       payment.quarantined, if it was not known before
 
 Everything else is nobody's news.
 """
@@ -81,7 +81,9 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
     if after is None:
         return ()
     if sk == "EVENT":
-        return of_payment_event(event_of(pk.partition("#")[2], after))
+        event_id = pk.partition("#")[2]
+        known = event_of(event_id, before) if before is not None else None
+        return of_payment_event(event_of(event_id, after), known)
     user_id = pk.removeprefix(items.user_pk(""))
     if pk == user_id:
         return ()

@@ -15,10 +15,11 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import read_item, undamaged, user_pk, whole
-from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save, TransactionRefused
+from playground.adapters.dynamo_items import ERASING, account_key, read_item, undamaged, user_pk, whole
+from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
 from playground.domain.calendar import from_iso, iso
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
@@ -70,10 +71,15 @@ class DynamoPayments:
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
+        # Nothing may begin under the name of a user whose records are just being moved.
+        users = {record.user_id for record in records if record.user_id is not None}
+        checks = [Check(account_key(self._table, user_id), Path(ERASING).does_not_exist()) for user_id in sorted(users)]
         for _ in self._store.backoff:
             try:
-                self._store.transact(*writes)
-            except TransactionRefused:
+                self._store.transact(*writes, *checks)
+            except TransactionRefused as refusal:
+                if any(place >= len(writes) for place in refusal.refused):
+                    raise StoreUnavailableError(retry_after=60) from None
                 return self._are_there(writes)
             else:
                 return True

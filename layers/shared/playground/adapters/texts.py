@@ -57,6 +57,17 @@ class TurnTexts:
         version = {"VersionId": kept.version} if kept.version is not None else {}
         self._call("delete_object", Key=kept.name, **version)
 
+    def versions(self, session_id: str) -> Sequence[tuple[str, str]]:
+        """Names and versions of objects of a conversation, also of those that no turn names, and of what was deleted
+        or written over; at most a page of them. Empty if nothing is left."""
+        found = self._call("list_object_versions", Prefix=f"{PREFIX}{session_id}/")
+        listed = [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+        return [(each["Key"], each["VersionId"]) for each in listed]
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Remove it for good. An older version becomes what is read, so all of them have to go."""
+        self._call("delete_object", Key=name, VersionId=version)
+
     def page(self, after: str | None, *, limit: int) -> tuple[Sequence[tuple[str, datetime]], str | None]:
         """Names and times of the objects of turns, in order, after a name; and the `after` of the next page, if any."""
         start = {"StartAfter": after} if after is not None else {}

@@ -8,15 +8,36 @@ lines are chained anew, for every hash of the old chain has the user's id in it.
 import re
 from dataclasses import replace
 from datetime import datetime
+from typing import ClassVar
 
 from playground.domain.account import Account, Change, write_entry
 from playground.domain.calendar import instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import PlaygroundError
 from playground.domain.runs import Run, base32
+from playground.domain.subscriptions import Subscription
 
 ERASED = "erased"  # in the place of words
 _PSEUDONYM = re.compile(r"erased_[0-9a-hj-km-np-tv-z]{26}")
+
+
+class BeingErasedError(PlaygroundError):
+    """What is there of the account is neither the old one nor the new one."""
+
+    code: ClassVar[str] = "being_erased"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"The account {user_id} is being erased. If nobody is at it, repeat the erasure: it goes on.")
+
+
+class OvertakenError(PlaygroundError):
+    """This erasure has been finished by somebody else. What is under the user's id by now is not to be touched."""
+
+    code: ClassVar[str] = "erasure_overtaken"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"The erasure of {user_id} was finished by somebody else meanwhile; this one has stopped.")
 
 
 def pseudonym_of(random_bits: int) -> str:
@@ -39,10 +60,19 @@ def erased_run(run: Run, pseudonym: str, *, entry_hash: str | None) -> Run:
 
 
 def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Account:
-    """The same balance. Raises ValueError for an account with a plan or open runs: they are ended before."""
+    """The same balance. Raises ValueError for an account with a plan or open runs: they are ended before.
+
+    The subscription that has ended stays known, with its periods: what is told of it once more grants nothing.
+    """
     if account.holds or account.allowance:
         raise ValueError(f"{account.user_id} still has a plan or open runs")
-    return replace(account, user_id=pseudonym, last_hash=last_hash, subscription_id=None)
+    return replace(account, user_id=pseudonym, last_hash=last_hash)
+
+
+def joined(moved: Subscription, there: Subscription) -> Subscription:
+    """What is known of a subscription from a record that is moved and from the one that is `there` already."""
+    both = replace(there, ended={**moved.ended, **there.ended})
+    return both.told(moved.described) if moved.described is not None else both
 
 
 def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:

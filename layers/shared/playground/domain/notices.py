@@ -13,12 +13,14 @@ from enum import StrEnum
 from playground.domain.account import Account
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
+from playground.domain.erasure import is_pseudonym
 from playground.domain.payments import PaymentEvent
 from playground.domain.runs import Run, RunStatus, base32
 
 VERSION = 1  # of the schema; a field that is added does not change it, one that changes its meaning does
 LOW_CREDITS = (10, 0)  # a balance that falls to one of these is told
 EXPIRY_AHEAD = timedelta(days=7)
+CLOSED = "closed"  # type of an event that an operator has noted
 
 Data = Mapping[str, str | int | None]
 
@@ -90,10 +92,17 @@ def of_run(run: Run) -> tuple[Notice, ...]:
     return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=data),)
 
 
-def of_payment_event(event: PaymentEvent) -> tuple[Notice, ...]:
-    """An event of the payment provider that was put aside, because it does not fit what we know."""
-    if event.quarantined is None:
+def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) -> tuple[Notice, ...]:
+    """An event of the payment provider that was put aside, because it does not fit what we know.
+
+    Whatever else happens to it is nobody's news: that it was closed, or came again, or whose it is called since.
+    `before` is the event as it was known until now. What is in the books of somebody who was erased is told to nobody.
+    """
+    if not _waits(event) or (event.user_id is not None and is_pseudonym(event.user_id)):
         return ()
+    if before is not None and _waits(before) and before.quarantined == event.quarantined:
+        return ()
+    assert event.quarantined is not None
     return (
         Notice(
             type=NoticeType.PAYMENT_QUARANTINED,
@@ -103,6 +112,11 @@ def of_payment_event(event: PaymentEvent) -> tuple[Notice, ...]:
             data={"event_id": event.event_id, "event_type": event.type, "reason": event.quarantined},
         ),
     )
+
+
+def _waits(event: PaymentEvent) -> bool:
+    """For an operator. Type `closed` is the note that one has dealt with something."""
+    return event.quarantined is not None and event.resolved_at is None and event.type != CLOSED
 
 
 def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ...]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from playground.domain.account import Plan
-from playground.domain.calendar import instant
+from playground.domain.account import Account, Plan
+from playground.domain.calendar import instant, iso
 from playground.domain.errors import (
     AlreadySubscribedError,
     IdempotencyConflictError,
@@ -44,13 +44,14 @@ class Customers:
         self._payments = payments
         self._live = live
 
-    def __call__(self, user_id: str, now: datetime) -> str:
+    def __call__(self, account: Account, now: datetime) -> str:
+        user_id = account.user_id
         for _ in range(MOST_TRIES):
             customer = self._records.customer(user_id, live=self._live)
             if customer is not None:
                 return customer.customer_id
             mode = "live" if self._live else "test"
-            customer_id = self._payments.create_customer(user_id=user_id, key=f"customer:{mode}:{user_id}")
+            customer_id = self._payments.create_customer(user_id=user_id, key=f"customer:{mode}:{_generation(account)}")
             self._records.keep(Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now))
         raise StoreUnavailableError
 
@@ -59,6 +60,7 @@ class BuyCredits:
     def __init__(
         self,
         *,
+        ledger: Ledger,
         records: PaymentRecords,
         payments: Payments,
         prices: PriceTable,
@@ -66,6 +68,7 @@ class BuyCredits:
         clock: Clock,
         new_id: NewId,
     ) -> None:
+        self._ledger = ledger
         self._records = records
         self._payments = payments
         self._prices = prices
@@ -77,21 +80,25 @@ class BuyCredits:
     def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
         """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
 
-        Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one.
+        Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
+        StoreUnavailableError while the account is being erased.
         """
         pack = next((pack for pack in self._prices.packs if pack.id == pack_id), None)
         if pack is None:
             raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self._prices.packs)}")
         now = instant(self._clock())
-        purchase = self._open(user_id, pack, idempotency_key, now)
-        customer_id = self._customer_of(user_id, now)
+        account = self._ledger.account(user_id, now)
+        purchase = self._open(account, pack, idempotency_key, now)
+        customer_id = self._customer_of(account, now)
         started = self._payment(purchase, customer_id, now)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
-    def _open(self, user_id: str, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
+    def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
+        user_id = account.user_id
         purchase_id = self._new_id("pur")
         if idempotency_key is not None:
-            purchase_id = "pur_" + run_id_of(user_id, f"purchase:{idempotency_key}").removeprefix("run_")
+            key = f"purchase:{_generation(account)}:{idempotency_key}"
+            purchase_id = "pur_" + run_id_of(user_id, key).removeprefix("run_")
         wanted = Purchase(
             purchase_id=purchase_id,
             user_id=user_id,
@@ -190,11 +197,13 @@ class ManageSubscription:
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
         """The address of the provider's page. A page that is still open is given again, instead of a second one.
 
-        Raises AlreadySubscribedError, and InvalidRequestError for an address that is not the front end's.
+        Raises AlreadySubscribedError, InvalidRequestError for an address that is not the front end's, and
+        StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
         now = instant(self._clock())
+        account = self._ledger.account(user_id, now)
         for _ in range(MOST_TRIES):
             subscription = self._records.subscription(user_id)
             if _alive(subscription.described):
@@ -204,13 +213,13 @@ class ManageSubscription:
                 return url
             mode = "live" if self._live else "test"
             started = self._payments().create_checkout(
-                customer_id=Customers(self._records, self._payments(), live=self._live)(user_id, now),
+                customer_id=Customers(self._records, self._payments(), live=self._live)(account, now),
                 user_id=user_id,
                 plan=self._prices.plan,
                 currency=self._prices.currency.lower(),
                 success_url=success,
                 cancel_url=cancel,
-                key=f"checkout:{mode}:{user_id}:{subscription.checkouts}:{_digest(success, cancel)}",
+                key=f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}",
             )
             opened = replace(
                 subscription,
@@ -265,6 +274,12 @@ class ManageSubscription:
         if not url.startswith(self._frontend_url + "/") or any(character in url for character in "\\\r\n\t "):
             raise InvalidRequestError(field, f"must begin with {self._frontend_url}/")
         return url
+
+
+def _generation(account: Account) -> str:
+    """Whose account, and which one: who comes back after an erasure begins anew, also at the provider, which would
+    answer an old key with what is somebody else's by now."""
+    return f"{account.user_id}:{iso(account.created_at)}"
 
 
 def _digest(*texts: str) -> str:
