@@ -27,11 +27,11 @@ from local.stripe_double import StripeDouble
 from local.template import Description, Route, read_template
 from local.tokens import Issuer
 from playground import wiring
+from tests.kit.rights import SERVICES, Rights
 
 WEBHOOK_SECRET = "whsec_of_the_tests_0123456789"
 ROOT = Path(__file__).parent.parent
 EVENTS = ROOT / "events"
-SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "events")
 
 
 class Context:
@@ -67,6 +67,7 @@ class Handlers:
     apps: Mapping[str, ModuleType]
     tokens: Issuer
     description: Description
+    rights: Rights
 
     def call(
         self,
@@ -153,7 +154,8 @@ class Handlers:
         return self.event("webhook", event)
 
     def event(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 29) -> Answer:
-        answer = self.apps[function].handler(event, Context(seconds_left))
+        with self.rights.of(function):
+            answer = self.apps[function].handler(event, Context(seconds_left))
         assert answer["isBase64Encoded"] is False
         assert payload_bytes(answer) <= PAYLOAD_LIMIT
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
@@ -161,7 +163,8 @@ class Handlers:
 
     def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
         """Call a function that nobody calls over HTTP, as a schedule or a queue does."""
-        return self.apps[function].handler(dict(event), Context(seconds_left))
+        with self.rights.of(function):
+            return self.apps[function].handler(dict(event), Context(seconds_left))
 
 
 @contextmanager
@@ -188,8 +191,11 @@ def loaded(
     wiring.client.cache_clear()
     apps = load_apps(local, engine.endpoint_url)
     clients = [wiring.client(service) for service in SERVICES]
+    rights = Rights(ROOT / "template.yaml", local)
+    for watched in (*clients, *(app.store.connection.client for app in apps.values() if hasattr(app, "store"))):
+        rights.watch(watched)
     try:
-        yield Handlers(apps, issuer, local)
+        yield Handlers(apps, issuer, local, rights)
     finally:
         for app in apps.values():
             if hasattr(app, "store"):

@@ -12,7 +12,7 @@ settings = EstimateSettings.load()
 store = wiring.store(settings)
 catalog = wiring.catalog(settings)
 model = ClaudeModel(
-    api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn)["api_key"],
+    api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
     base_url=settings.anthropic_base_url,
 )
 estimate_run = EstimateRun(

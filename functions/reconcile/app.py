@@ -22,7 +22,7 @@ from playground.usecases.reconcile import WINDOW, Reconcile
 RESERVE_MS = 60_000  # kept for the page that is being compared: a hundred payments, three calls each
 
 settings = ReconcileSettings.load()
-secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn)
+secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 live = wiring.is_live(secret["api_key"])
 store = wiring.store(settings)
 records = DynamoPayments(store, settings.ledger_table)

@@ -13,7 +13,7 @@ from playground.settings import WebhookSettings
 from playground.usecases.apply_payment import ApplyPayment
 
 settings = WebhookSettings.load()
-secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn)
+secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 store = wiring.store(settings)
 read_event = EventReader(secret["webhook_secrets"])
 apply_payment = ApplyPayment(

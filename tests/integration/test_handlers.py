@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from local.claude_double import ClaudeDouble
 from playground import wiring
+from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus
 from playground.domain.calendar import boundary, iso
@@ -22,7 +23,7 @@ from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
 from tests.kit.shop import Shop
-from tests.support import all_entries, check_invariants, claude_calls
+from tests.support import LEDGER_TABLE, all_entries, check_invariants, claude_calls
 
 HOUR = timedelta(hours=1)
 
@@ -520,3 +521,15 @@ def test_without_a_store_stripe_is_asked_to_come_again(shop: Shop) -> None:
 
     assert {shop.send(event).status for event in events} == {200}
     assert shop.history() == [("signup", 5), ("purchase", 100)]
+
+
+def test_a_function_does_what_the_template_lets_it_and_nothing_else(handlers: Handlers) -> None:
+    """Whatever the functions do in these tests is looked up there."""
+    store = handlers.apps["webhook"].store
+    key = items.account_key(LEDGER_TABLE, "nobody")
+    with handlers.rights.of("webhook"):
+        assert store.get(key) is None
+        with pytest.raises(PermissionError, match=r"does not let webhook do dynamodb:Query LedgerTable$"):
+            store.query(LEDGER_TABLE, key.pk, first="A", last="B", limit=1)
+    with handlers.rights.of("catalog"), pytest.raises(PermissionError, match="dynamodb:GetItem LedgerTable"):
+        store.get(key)

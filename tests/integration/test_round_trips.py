@@ -48,7 +48,7 @@ def test_repeated_request_reads_and_asks_nobody(measured: World, claude: ClaudeD
     measured.round_trips(user_id, key="one")
     asked = claude_calls(claude.url)["messages"]
     trips = measured.round_trips(user_id, key="one")
-    assert (trips.before, trips.after) == (("BatchGetItem", "GetItem"), None)
+    assert (trips.before, trips.after) == (("BatchGetItem", "BatchGetItem"), None)
     assert claude_calls(claude.url)["messages"] == asked
 
 

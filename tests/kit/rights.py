@@ -1,0 +1,99 @@
+"""The rights that template.yaml gives each function, enforced: the local engine would let everybody do everything.
+
+What a function sends to AWS while it is called is looked up in its policies; PermissionError says what is missing.
+Only actions and resources are compared. Conditions and wildcards are not understood, and are not used for tables.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from local.template import Description, load_yaml
+
+SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs", "events")
+# Actions that are not called as their operation is.
+RENAMED = {
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+}
+IN_TRANSACTIONS = {
+    "Put": "dynamodb:PutItem",
+    "Update": "dynamodb:UpdateItem",
+    "Delete": "dynamodb:DeleteItem",
+    "ConditionCheck": "dynamodb:ConditionCheckItem",
+}
+Right = tuple[str, str]  # an action, and the table or index that it is for: "" for other services
+
+
+class Rights:
+    def __init__(self, template: Path, description: Description) -> None:
+        self._tables = {table.name: logical_id for logical_id, table in description.tables.items()}
+        resources = load_yaml(template.read_text(encoding="utf-8"))["Resources"]
+        self._of = {
+            function.short_name: frozenset(_rights(resources[logical_id]))
+            for logical_id, function in description.functions.items()
+        }
+        self._function: str | None = None
+
+    @contextmanager
+    def of(self, function: str) -> Iterator[None]:
+        """While it lasts, what is sent is sent by this function."""
+        before, self._function = self._function, function
+        try:
+            yield
+        finally:
+            self._function = before
+
+    def watch(self, client: Any) -> None:
+        service = client.meta.service_model.service_name
+        client.meta.events.register(f"before-parameter-build.{service}", self._look, unique_id=f"rights-{id(self)}")
+
+    def _look(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        if self._function is None:
+            return  # it is being loaded, or the test itself looks
+        action = f"{model.service_model.service_name}:{model.name}"
+        action = RENAMED.get(action, action)
+        for right in self._needed(action, params):
+            if right not in self._of[self._function]:
+                raise PermissionError(f"template.yaml does not let {self._function} do {right[0]} {right[1]}".strip())
+
+    def _needed(self, action: str, params: Mapping[str, Any]) -> Iterator[Right]:
+        match action:
+            case "dynamodb:TransactWriteItems":
+                for item in params["TransactItems"]:
+                    for kind, what in item.items():
+                        yield IN_TRANSACTIONS[kind], self._tables[what["TableName"]]
+            case "dynamodb:BatchGetItem" | "dynamodb:BatchWriteItem":
+                for table in params["RequestItems"]:
+                    yield action, self._tables[table]
+            case _ if action.startswith("dynamodb:"):
+                index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+                yield action, self._tables[params["TableName"]] + index
+            case _:
+                yield action, ""
+
+
+def _rights(function: Mapping[str, Any]) -> Iterator[Right]:
+    for policy in function["Properties"]["Policies"]:
+        for statement in policy.get("Statement", ()) if isinstance(policy, dict) else ():
+            actions, targets = _listed(statement["Action"]), _listed(statement["Resource"])
+            for action in actions:
+                for target in targets:
+                    yield action, _table(target) if action.startswith("dynamodb:") else ""
+
+
+def _table(resource: Any) -> str:
+    """The logical id of a table, and the path of its index, in `!GetAtt X.Arn` or `!Sub "${X.Arn}/index/name"`."""
+    match resource:
+        case {"Fn::GetAtt": [logical_id, "Arn"]}:
+            return str(logical_id)
+    found = re.search(r"\$\{(\w+)\.Arn\}(/index/\w+)", json.dumps(resource))
+    assert found is not None, f"a right on {resource}"
+    return found[1] + found[2]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
