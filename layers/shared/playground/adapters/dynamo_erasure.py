@@ -55,6 +55,7 @@ from playground.domain.subscriptions import Subscription
 
 PAGE = 25
 MOST_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
+MOST_PAGES = 10_000  # of versions of the texts of one conversation
 MOST_ROUNDS = 10  # in search of conversations that somebody goes on copying
 # A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
 # customer with whom they are compared.
@@ -367,17 +368,29 @@ class DynamoEraser(DynamoPerson):
             state = self._mark_deleted(user_id, pseudonym, session_id)
             if state is Mark.OF_ANOTHER:
                 continue
-            while versions := self._texts.versions(session_id):
-                self._still(user_id, pseudonym)  # so they are of the conversation that goes
-                for name, version in versions:
-                    self._texts.delete_version(name, version)
+            self._delete_texts(user_id, pseudonym, session_id)
             summary = items.session_key(self._sessions, session_id)
-            while rest := [key for key in self._keys_of(session_id) if key != summary]:
+            for _ in range(MOST_ROUNDS):
+                rest = [key for key in self._keys_of(session_id) if key != summary]
+                if not rest:
+                    break
                 self._delete(user_id, pseudonym, rest, at_once=MOST_LARGE)
+            else:
+                raise StoreUnavailableError  # somebody goes on adding to it
             if state is Mark.THERE:
                 self._fenced(user_id, pseudonym, Delete(summary, ANY))
                 deleted += 1
         return deleted
+
+    def _delete_texts(self, user_id: str, pseudonym: str, session_id: str) -> None:
+        for _ in range(MOST_PAGES):
+            versions = self._texts.versions(session_id)
+            if not versions:
+                return
+            self._still(user_id, pseudonym)  # so they are of the conversation that goes
+            for name, version in versions:
+                self._texts.delete_version(name, version)
+        raise StoreUnavailableError
 
     def _keys_of(self, session_id: str) -> list[Key]:
         return [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.conversation(session_id)]
