@@ -95,7 +95,8 @@ class _Pool:
         self.function = function
         self.runtime = runtime
         self.instances: dict[str, _Instance] = {}
-        self.launching = 0  # processes that are being created
+        # Processes that are being created; when the loop is busy, they may call before we are told that they are there.
+        self.launching: dict[str, asyncio.Future[_Instance]] = {}
         self.waiting: deque[_Invocation] = deque()
         self.tried = asyncio.Event()  # an instance has become ready, or failed to
 
@@ -112,17 +113,22 @@ class _Pool:
                 return
             if instance.poll is not None and not instance.poll.done():
                 self.hand_over(instance, self.waiting.popleft())
-        starting = self.launching + sum(not instance.ready for instance in self.instances.values())
-        room = self.runtime.concurrency - self.launching - len(self.instances)
+        starting = len(self.launching) + sum(not instance.ready for instance in self.instances.values())
+        room = self.runtime.concurrency - len(self.launching) - len(self.instances)
         for _ in range(min(len(self.waiting) - starting, room)):
             self.launch()
 
     def launch(self) -> None:
-        self.launching += 1
-        self.runtime.spawn(self._launch())
-
-    async def _launch(self) -> None:
         instance_id = uuid.uuid4().hex
+        self.launching[instance_id] = asyncio.get_running_loop().create_future()
+        self.runtime.spawn(self._launch(instance_id))
+
+    async def find(self, instance_id: str) -> _Instance | None:
+        if instance_id in self.launching:
+            await asyncio.wait([self.launching[instance_id]])
+        return self.instances.get(instance_id)
+
+    async def _launch(self, instance_id: str) -> None:
         try:
             process = await asyncio.create_subprocess_exec(
                 *leashed(str(INSTANCE), self.function.handler),
@@ -134,12 +140,12 @@ class _Pool:
                 start_new_session=True,
             )
         except OSError as error:
-            self.launching -= 1
+            self.launching.pop(instance_id).cancel()
             self._start_failed(_error_body("Runtime.InvalidEntrypoint", str(error)))
             return
-        self.launching -= 1
         instance = _Instance(instance_id, process)
         self.instances[instance_id] = instance
+        self.launching.pop(instance_id).set_result(instance)
         instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)
         output = asyncio.create_task(self._show_output(process))
         instance.tasks.append(output)
@@ -307,7 +313,7 @@ class Runtime:
 
     def instance_count(self, logical_id: str) -> int:
         pool = self._pools[logical_id]
-        return pool.launching + len(pool.instances)
+        return len(pool.launching) + len(pool.instances)
 
     def environment_of(self, function: Function, instance_id: str) -> dict[str, str]:
         """What a function sees: the machine's necessities, what Lambda sets, and the template's variables."""
@@ -348,7 +354,7 @@ class Runtime:
             return await self._serve_invoke(invoke[1], request)
         _, instance_id, rest = [*path.split("/", 2), "", ""][:3]
         for pool in self._pools.values():
-            instance = pool.instances.get(instance_id)
+            instance = await pool.find(instance_id)
             if instance is not None:
                 return await self._serve_instance(pool, instance, f"/{rest}", request)
         return _api_error(404, "InvalidPath", "there is nothing here")

@@ -3,7 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,6 +68,7 @@ class Handlers:
     tokens: Issuer
     description: Description
     rights: Rights
+    clients: Sequence[Any]
 
     def call(
         self,
@@ -191,15 +192,14 @@ def loaded(
     wiring.client.cache_clear()
     apps = load_apps(local, engine.endpoint_url)
     clients = [wiring.client(service) for service in SERVICES]
+    clients += [app.store.connection.client for app in apps.values() if hasattr(app, "store")]
     rights = Rights(ROOT / "template.yaml", local)
-    for watched in (*clients, *(app.store.connection.client for app in apps.values() if hasattr(app, "store"))):
+    for watched in clients:
         rights.watch(watched)
     try:
-        yield Handlers(apps, issuer, local, rights)
+        yield Handlers(apps, issuer, local, rights, clients)
     finally:
         for app in apps.values():
-            if hasattr(app, "store"):
-                app.store.connection.client.close()
             if hasattr(app, "model"):
                 app.model.close()
         for made in (*clients, *(wiring.client(service) for service in SERVICES)):

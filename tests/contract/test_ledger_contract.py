@@ -1070,6 +1070,7 @@ holds = st.builds(
 def accounts(draw: st.DrawFn) -> Account:
     held = {hold.run_id: hold for hold in draw(st.lists(holds, max_size=4))}
     sum_held = sum(hold.ceiling for hold in held.values())
+    anchor = draw(maybe_moment)
     return Account(
         user_id="u",
         created_at=draw(moments),
@@ -1082,9 +1083,9 @@ def accounts(draw: st.DrawFn) -> Account:
         last_hash=draw(texts),
         plan=draw(st.sampled_from(Plan)),
         allowance=draw(credits_),
-        anchor=draw(maybe_moment),
+        anchor=anchor,
         period=draw(numbers),
-        due_at=draw(maybe_moment),
+        due_at=draw(maybe_moment) if anchor is not None else None,
         entitled_until=draw(maybe_moment),
     )
 

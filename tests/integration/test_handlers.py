@@ -11,7 +11,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from local.claude_double import ClaudeDouble
-from playground import wiring
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus
@@ -465,8 +464,7 @@ def no_store(handlers: Handlers) -> Iterator[None]:
     def refuse(request: Any, **_: Any) -> None:
         raise EndpointConnectionError(endpoint_url=request.url)
 
-    clients = [app.store.connection.client for app in handlers.apps.values() if hasattr(app, "store")]
-    clients.append(wiring.client("dynamodb"))
+    clients = [client for client in handlers.clients if client.meta.service_model.service_name == "dynamodb"]
     for client in clients:
         client.meta.events.register_first("before-send.dynamodb", refuse)
     try:

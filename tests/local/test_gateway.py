@@ -445,9 +445,12 @@ def test_more_requests_than_instances_wait_for_their_turn(
         assert len({answer.result().json()["pid"] for answer in answers}) == 2
 
 
-def test_two_hundred_connections_at_once(client: Any) -> None:
+def test_two_hundred_connections_at_once(client: Any, log: Any) -> None:
     with ThreadPoolExecutor(200) as threads:
         answers = list(threads.map(lambda number: client("GET", f"/stage/items/{number}"), range(200)))
+    assert {answer.status for answer in answers} == {200}, "\n".join(
+        line for line in log.lines if " 200 " not in line and "echo /" not in line
+    )
     assert [echoed(answer)["pathParameters"]["id"] for answer in answers] == [str(number) for number in range(200)]
 
 
