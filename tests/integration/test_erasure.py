@@ -393,25 +393,6 @@ def test_what_was_worked_out_before_does_not_fit_the_account_that_is_left(own: M
     assert ledger.account(user_id, LATER) == left
 
 
-def test_a_run_that_ends_after_its_account_was_erased_is_told_that_it_was_ended(own: Mortal) -> None:
-    ledger, user_id = new_ledger(own), f"quick-{next(_numbers)}"
-    hold = a_hold(f"run_{user_id}".ljust(30, "0"), 3, NOW)
-    assert isinstance(ledger.place_hold(user_id, hold, limit=20, now=NOW), Held)
-    seen = ledger.account(user_id, NOW)
-    erase(own, user_id, pseudonym(55))
-    left = ledger.account(user_id, LATER)
-
-    settled = ledger.settle(seen, hold, charging(hold, 2, LATER), conversation(user_id, hold, LATER))
-    released = ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, NOW))
-
-    for ended in (settled, released):
-        assert (ended.by_us, ended.run.status, ended.run.charged) == (False, RunStatus.EXPIRED, 0)
-    assert ledger.account(user_id, LATER) == left
-    new = a_hold(f"run_{user_id}-2".ljust(30, "0"), 3, LATER + MONTH)
-    with pytest.raises(CorruptLedgerError):  # nothing was held for this one, and it is of the new account
-        ledger.release(user_id, receipt(user_id, new, RunStatus.RELEASED, new.placed_at))
-
-
 def kill(store: Mortal, user_id: str, name: str, step: int, *, reply_lost: bool = False) -> None:
     store.left, store.reply_lost = step, reply_lost
     try:

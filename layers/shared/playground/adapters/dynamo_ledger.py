@@ -325,24 +325,9 @@ class DynamoLedger:
         return Ended(there, by_us=there == run)
 
     def _on_record(self, user_id: str, ours: Hold | Run, raw: RawItem | None) -> Run:
-        if raw is not None:
-            return items.run_of(user_id, raw)
-        began, erased = ours.placed_at if isinstance(ours, Hold) else ours.started_at, self._reread(user_id).created_at
-        if began >= erased:
+        if raw is None:
             raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
-        # The account was erased, and opened again, since the run began: erasing has ended it.
-        return Run(
-            run_id=ours.run_id,
-            user_id=user_id,
-            status=RunStatus.EXPIRED,
-            nonce=ours.nonce,
-            request_hash=ours.request_hash,
-            session_id=ours.session_id,
-            model=ours.model,
-            ceiling=ours.ceiling,
-            started_at=began,
-            ended_at=erased,
-        )
+        return items.run_of(user_id, raw)
 
     def _moved(self, user_id: str, raw: RawItem | None) -> Account:
         if raw is None:
