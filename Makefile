@@ -1,5 +1,5 @@
 # Thin on purpose: what happens is in local/, and .ci/run calls nothing but these targets.
-# Needs make and any python3; the virtual environments are made on first use (local/bootstrap.py).
+# Needs make and any python3; the virtual environments are made on first use (tools/bootstrap.py).
 
 PYTHON := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
@@ -12,7 +12,7 @@ endif
 # A python3 may be missing or, with pyenv, be there and refuse.
 define bootstrap
 @for python in python3 python3.13 python3.12 python3.11 python /usr/bin/python3; do \
-	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then exec $$python local/bootstrap.py $(1); fi; \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then exec $$python tools/bootstrap.py $(1); fi; \
 done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
@@ -84,39 +84,39 @@ pay: ## pay a purchase at the stand-in for Stripe (PURCHASE=pur_... CARD=visa)
 
 import: ## put a package into the catalogue of the running stack (PACKAGE=file)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.import_package "$$@" -- "$$PACKAGE"
+	@$(words) exec $(PYTHON) -m operate.import_package "$$@" -- "$$PACKAGE"
 
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.audit "$$@" $(call flag,ALL,--all) $(if $(named)$(filter-out 1,$(or $(value ALL),0)),$(user))
+	@$(words) exec $(PYTHON) -m operate.audit "$$@" $(call flag,ALL,--all) $(if $(named)$(filter-out 1,$(or $(value ALL),0)),$(user))
 
 reconcile: ## compare what Stripe has with what we have (ALL=1 for everything, CLOSE=id when a person has dealt with it)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.reconcile "$$@" $(call flag,ALL,--all) $(call option,CLOSE,--close)
+	@$(words) exec $(PYTHON) -m operate.reconcile "$$@" $(call flag,ALL,--all) $(call option,CLOSE,--close)
 
 moderate: ## decide about shared conversations that were reported (DO=list, or DO=show|hide|restore|remove SHARE=id)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.moderate "$$@" -- "$${DO:-list}" $(call option,SHARE,)
+	@$(words) exec $(PYTHON) -m operate.moderate "$$@" -- "$${DO:-list}" $(call option,SHARE,)
 
 sweep-texts: ## find texts in the content bucket that no turn names (DELETE=1 removes them)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.sweep_texts "$$@" $(call flag,DELETE,--delete)
+	@$(words) exec $(PYTHON) -m operate.sweep_texts "$$@" $(call flag,DELETE,--delete)
 
 grant: ## give credits, once per account and reference (USER=alice CREDITS=50 REASON="..." REF=ticket-123)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.grant $(ORDER) --credits "$$CREDITS" $(user)
+	@$(words) exec $(PYTHON) -m operate.grant $(ORDER) --credits "$$CREDITS" $(user)
 
 plan: ## begin, prolong or end a plan (USER=acme PLAN=plus|free UNTIL=2027-12-31 REF=contract-7)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.plan $(ORDER) --plan "$$PLAN" $(call option,UNTIL,--until) $(user)
+	@$(words) exec $(PYTHON) -m operate.plan $(ORDER) --plan "$$PLAN" $(call option,UNTIL,--until) $(user)
 
 export: ## print everything that is kept of a user, as JSON (USER=alice)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.export "$$@" $(user)
+	@$(words) exec $(PYTHON) -m operate.export "$$@" $(user)
 
 erase: ## forget a user; the books stay under a pseudonym (USER=alice YES=1)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.erase "$$@" $(call flag,YES,--yes) $(user)
+	@$(words) exec $(PYTHON) -m operate.erase "$$@" $(call flag,YES,--yes) $(user)
 
 bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
 	$(call bootstrap,dev engine)
@@ -144,7 +144,7 @@ soak-payments: ## lives of payments told in any order, with new seeds (LIVES=100
 
 openapi: ## write the description of the API
 	$(call bootstrap,dev)
-	@exec $(PYTHON) -m local.openapi
+	@exec $(PYTHON) -m tools.openapi
 
 clean: ## remove environments, builds and caches, but no data
 	rm -rf .venv .venv-engine .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

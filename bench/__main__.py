@@ -13,7 +13,7 @@ from bench.functions import invocations
 from bench.latency import CONFLICTS, LATENCY, Crowd, Plan, a_hold, crowd, percentile, two_ways_to_hold
 from bench.units import Written
 from bench.world import SECONDS_LEFT, FixedModel, RoundTrips, World, a_request, utc_now, world
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.process import ROOT
 from local.resources import create_resources

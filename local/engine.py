@@ -31,7 +31,7 @@ def engine_python() -> Path:
     python = Path(os.environ.get("ENGINE_PYTHON") or ROOT / ".venv-engine" / "bin" / "python")
     if not python.exists():
         raise ProgramError(
-            "engine", f"has no interpreter: {python} does not exist; `python3 local/bootstrap.py engine` makes it", ()
+            "engine", f"has no interpreter: {python} does not exist; `python3 tools/bootstrap.py engine` makes it", ()
         )
     return python
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from local.command import command, full_time
 from local.settings import TEMPLATE, state_dir
 from local.template import TemplateError
 from local.tokens import Issuer, TokenError, issuer
-from local.where import NowhereError, running
+from operate.command import command, full_time
+from operate.where import NowhereError, running
 
 DEMO_USER = "demo"
 TOKEN_LIFETIME = timedelta(hours=1)

@@ -3,11 +3,11 @@
 import sys
 from datetime import timedelta
 
-from local.command import command, number, user_id
 from local.settings import TEMPLATE, state_dir
 from local.state_file import UnusableFolderError
 from local.template import TemplateError
 from local.tokens import TokenError, issuer
+from operate.command import command, number, user_id
 
 MOST_DAYS = 3650
 

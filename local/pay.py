@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from local.command import command, given
-from local.stripe_double.cards import SHORT
+from doubles.stripe.cards import SHORT
 from local.stripe_keys import API_KEY
-from local.where import NowhereError, running
+from operate.command import command, given
+from operate.where import NowhereError, running
 
 
 class CannotPayError(Exception):

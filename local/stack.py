@@ -28,7 +28,6 @@ from types import FrameType
 from typing import Any
 
 from local.backend import Backend
-from local.command import command
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.http_server import BusyPortError, listen
@@ -48,6 +47,7 @@ from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
 from local.tokens import TokenError, auth_secrets, issuer
+from operate.command import command
 
 EPILOG = """\
 from the environment, or on make's command line:
@@ -220,7 +220,7 @@ def check_ports(settings: Settings) -> None:
 def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
     program = Program(
         "claude",
-        leashed("local.claude_double", "--port", str(settings.claude_port)),
+        leashed("doubles.claude.server", "--port", str(settings.claude_port)),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,
@@ -242,7 +242,7 @@ def stripe_double(settings: Settings, description: Description, signals: Signals
             arguments += ["--endpoint", f"{settings.url}/{api.stage}{WEBHOOK_PATH}", "--secret-file", str(secret)]
     program = Program(
         "stripe",
-        leashed("local.stripe_double", *arguments),
+        leashed("doubles.stripe", *arguments),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
-from local.stripe_double import StripeDouble
 from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore

@@ -15,15 +15,15 @@ from urllib.parse import parse_qsl
 import stripe
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller  # type: ignore[import-untyped]
 
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
 from local.apps import load_apps
-from local.claude_double import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.gateway import Router
 from local.invoke import with_tokens
 from local.resources import create_resources
 from local.runtime import PAYLOAD_LIMIT
 from local.seed import seed
-from local.stripe_double import StripeDouble
 from local.template import Description, Route, read_template
 from local.tokens import Issuer
 from playground import wiring

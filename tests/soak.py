@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.process import ROOT
 from local.resources import create_resources

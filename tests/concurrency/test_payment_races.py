@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from doubles.stripe import StripeDouble
 from local.engine import Engine
-from local.stripe_double import StripeDouble
 from local.template import Description
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import Backoff, DynamoStore

@@ -113,7 +113,7 @@ def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -
 def moderate(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "STATE_DIR": str(stack.folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
     return subprocess.run(
-        [sys.executable, "-m", "local.moderate", *arguments],
+        [sys.executable, "-m", "operate.moderate", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,

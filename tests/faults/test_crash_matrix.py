@@ -5,7 +5,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items

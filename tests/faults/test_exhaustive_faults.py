@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
 from playground.domain.errors import PlaygroundError, RunInProgressError, StoreUnavailableError

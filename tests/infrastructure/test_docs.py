@@ -8,10 +8,11 @@ from itertools import chain
 
 import pytest
 
-from local import claude_double, stack
+from doubles.claude import server as claude_double
+from local import stack
 from local.settings import TEMPLATE, read_settings
 from local.template import read_parameters
-from local.where import BUCKET, CATALOG, LEDGER, SESSIONS, STRIPE
+from operate.where import BUCKET, CATALOG, LEDGER, SESSIONS, STRIPE
 from playground import settings
 from playground.domain import errors
 from playground.http import STATUS

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from local.openapi import TARGET, document
 from playground.http import STATUS
 from tests.handlers import Handlers
+from tools.openapi import TARGET, document
 
 
 def test_openapi_document_is_up_to_date(handlers: Handlers) -> None:

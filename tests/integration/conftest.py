@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.stripe_double import StripeDouble
+from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.handlers import Handlers
 from tests.kit.shop import Shop

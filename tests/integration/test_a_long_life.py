@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import time_machine
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.event_sources import sqs_record
 from local.resources import client
-from local.stripe_double import StripeDouble
 from local.template import Description, read_template
 from playground.domain.calendar import iso
 from playground.http import utc_now

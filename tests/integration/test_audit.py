@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from local import audit as command
 from local.engine import Engine
 from local.resources import create_resources
 from local.state_file import write_state
 from local.template import Description
+from operate import audit as command
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger

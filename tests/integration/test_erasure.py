@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 from pynamodb.expressions.operand import Path
 
-from local import erase as erase_command
-from local import export as export_command
+from doubles.stripe import StripeDouble
 from local.engine import Engine
-from local.export import everything
 from local.resources import client, create_resources
-from local.stripe_double import StripeDouble
 from local.template import REGION, Description
+from operate import erase as erase_command
+from operate import export as export_command
+from operate.change_account import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
+from operate.dynamo_erasure import DynamoEraser, DynamoPerson
+from operate.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
+from operate.export import everything
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_erasure import DynamoEraser, DynamoPerson
 from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -51,8 +53,6 @@ from playground.domain.subscriptions import Subscription
 from playground.ports import CannotAfford, Held
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.audit_account import AuditAccount
-from playground.usecases.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
-from playground.usecases.operate import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
 from playground.usecases.reconcile import Reconcile
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation, receipt

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from local import grant as grant_command
-from local import plan as plan_command
 from local.engine import Engine
+from operate import grant as grant_command
+from operate import plan as plan_command
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import Plan
 from playground.domain.credits import Buckets

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stripe
 
-from local.stripe_double.wire import ApiError
+from doubles.stripe.wire import ApiError
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.handlers import WEBHOOK_SECRET, Handlers
 from tests.kit.shop import DECLINED, Shop

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from local import reconcile
 from local.engine import Engine
 from local.state_file import write_state
+from operate import reconcile
 from tests.handlers import Context, Handlers
 from tests.kit.shop import Shop
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.transport import Transport
 from bench.world import FixedModel, World, a_request, utc_now, world
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
 from playground.domain.errors import InsufficientCreditsError, StoreUnavailableError

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from local.stripe_double import StripeDouble
+from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore

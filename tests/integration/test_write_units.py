@@ -10,7 +10,7 @@ import pytest
 
 from bench.units import Index, index_writes, item_size, number_size, value_size, write_units, written
 from bench.world import FixedModel, World, a_request, world
-from local.claude_double import ClaudeDouble
+from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items

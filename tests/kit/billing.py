@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import stripe
 
-from local.stripe_double import StripeDouble
+from doubles.stripe import StripeDouble
 from playground.adapters.ids import id_maker
 from playground.adapters.stripe_events import read_event
 from playground.adapters.stripe_payments import StripePayments

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from doubles.stripe import StripeDouble
 from local.engine import Engine
-from local.stripe_double import StripeDouble
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from local.stripe_double import StripeDouble
-from local.stripe_double.wire import ApiError
+from doubles.stripe import StripeDouble
+from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS
 from playground.domain.payments import Purchase
 from playground.ports import Held, Ledger, PaymentRecords

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.stripe_double import StripeDouble
+from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import Account
 from playground.http import utc_now

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from local import bootstrap
-from local.bootstrap import BootstrapError, Environment
+from tools import bootstrap
+from tools.bootstrap import BootstrapError, Environment
 
 
 def fake_interpreter(path: Path, says: str, status: int = 0) -> Path:

@@ -24,8 +24,8 @@ from anthropic.types import Message, RawMessageStreamEvent
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from local.claude_answers import clip, fit, pieces
-from local.claude_double import ClaudeDouble, count_input_tokens, count_text_tokens
+from doubles.claude.answers import clip, fit, pieces
+from doubles.claude.server import ClaudeDouble, count_input_tokens, count_text_tokens
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -1056,7 +1056,7 @@ def test_verbose_is_one_line_per_call_without_texts(capfd: pytest.CaptureFixture
 
 
 def module(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "local.claude_double", *arguments]
+    command = [sys.executable, "-m", "doubles.claude.server", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from local import audit, erase, export, grant, invoke, make_token, moderate, pay, plan, reconcile
-from local.command import full_time, moment, user_id
+from local import invoke, make_token, pay
+from operate import audit, erase, export, grant, moderate, plan, reconcile
+from operate.command import full_time, moment, user_id
 from playground.adapters.tokens import LONGEST_SUBJECT, TokenVerifier, shared_secrets
 from playground.domain.errors import UnauthorizedError
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from local import grant, plan
 from local.engine import Engine
 from local.resources import create_resources
 from local.settings import TEMPLATE
 from local.state_file import write_state
 from local.template import read_template
+from operate import grant, plan
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE
 
 Main = Callable[[Sequence[str]], int]

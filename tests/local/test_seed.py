@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from local import import_package, seed
+from local import seed
 from local.engine import CREDENTIALS, Engine
 from local.resources import client
 from local.state_file import write_state
+from operate import import_package
 from playground.adapters.packages import read_folder
 from playground.domain.errors import VersionExistsError
 from playground.domain.packages import PackageVersion, package_uuid

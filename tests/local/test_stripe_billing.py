@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 import stripe
 
-from local.stripe_double import StripeDouble
-from local.stripe_double.subscriptions import later
+from doubles.stripe import StripeDouble
+from doubles.stripe.subscriptions import later
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -18,10 +18,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stripe._encode import _api_encode
 
-from local.stripe_double import StripeDouble
-from local.stripe_double.cards import CARDS
-from local.stripe_double.control import CONTROLS
-from local.stripe_double.wire import ApiError, decode_form
+from doubles.stripe import StripeDouble
+from doubles.stripe.cards import CARDS
+from doubles.stripe.control import CONTROLS
+from doubles.stripe.wire import ApiError, decode_form
 
 pytestmark = pytest.mark.timeout(30)
 

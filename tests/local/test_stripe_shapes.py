@@ -13,11 +13,11 @@ import pytest
 import stripe
 from stripe._object_classes import OBJECT_CLASSES, get_object_class
 
-from local.stripe_double import StripeDouble
-from local.stripe_double.cards import CARDS
-from local.stripe_double.expand import EXPANDABLE
-from local.stripe_double.wire import ApiError
-from local.stripe_double.world import plain
+from doubles.stripe import StripeDouble
+from doubles.stripe.cards import CARDS
+from doubles.stripe.expand import EXPANDABLE
+from doubles.stripe.wire import ApiError
+from doubles.stripe.world import plain
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import stripe
 
+from doubles.stripe import StripeDouble
+from doubles.stripe.__main__ import main
+from doubles.stripe.api import ROUTES
+from doubles.stripe.control import CONTROLS
+from doubles.stripe.world import API_VERSION
 from local import pay
-from local.stripe_double import StripeDouble
-from local.stripe_double.__main__ import main
-from local.stripe_double.api import ROUTES
-from local.stripe_double.control import CONTROLS
-from local.stripe_double.world import API_VERSION
 from local.stripe_keys import API_KEY, webhook_secret
 
 pytestmark = pytest.mark.timeout(60)
@@ -69,7 +69,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_killed_double_loses_no_call_that_was_answered(tmp_path: Path, script_environment: dict[str, str]) -> None:
     """A key of the first process is known to the second, and events go on where they stood."""
-    command = [sys.executable, "-m", "local.stripe_double", "--state-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "doubles.stripe", "--state-dir", str(tmp_path)]
     made: list[str] = []
     for _ in range(2):
         with subprocess.Popen(command, env=script_environment, stdout=subprocess.PIPE, text=True) as process:
@@ -127,7 +127,7 @@ def test_a_reply_is_not_given_before_it_is_kept(tmp_path: Path) -> None:
 def test_it_starts_listens_and_ends(tmp_path: Path, script_environment: dict[str, str]) -> None:
     secret = tmp_path / "secret"
     secret.write_text("whsec_file\n", encoding="utf-8")
-    command = [sys.executable, "-m", "local.stripe_double", "--port", "0", "--verbose"]
+    command = [sys.executable, "-m", "doubles.stripe", "--port", "0", "--verbose"]
     command += ["--endpoint", "http://127.0.0.1:9/hooks", "--secret-file", str(secret)]
     process = subprocess.Popen(
         command, env=script_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -154,7 +154,7 @@ def test_what_cannot_be_started(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "usage"), [("local.stripe_double", "python -m local.stripe_double"), ("local.pay", "make pay PURCHASE=")]
+    ("module", "usage"), [("doubles.stripe", "python -m doubles.stripe"), ("local.pay", "make pay PURCHASE=")]
 )
 def test_help(module: str, usage: str, script_environment: dict[str, str]) -> None:
     result = subprocess.run(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import stripe
 
-from local.stripe_double import StripeDouble
-from local.stripe_double.webhooks import Mode, signature
+from doubles.stripe import StripeDouble
+from doubles.stripe.webhooks import Mode, signature
 
 pytestmark = pytest.mark.timeout(30)
 

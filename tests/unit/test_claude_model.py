@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from local.claude_answers import count_input_tokens, count_text_tokens
-from local.claude_double import ClaudeDouble
+from doubles.claude.answers import count_input_tokens, count_text_tokens
+from doubles.claude.server import ClaudeDouble
 from playground.adapters.claude import LONGEST_RETRY_AFTER, RETRIES, ClaudeModel, guess_tokens
 from playground.adapters.prices import load_prices
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError

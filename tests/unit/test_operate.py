@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from operate.change_account import ChangePlan, GrantBonus, Order, ReferenceUsedError, StripeManagedError
 from playground.domain.account import Account, Change, Plan, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError
-from playground.usecases.operate import ChangePlan, GrantBonus, Order, ReferenceUsedError, StripeManagedError
 from tests.fakes import InMemoryLedger
 from tests.support import all_entries, check_invariants
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from local.stripe_double import StripeDouble
+from doubles.stripe import StripeDouble
 from playground.domain.payments import PurchaseState
 from playground.usecases.reconcile import Cause, Reconcile, Reconciled
 from tests.fakes import InMemoryLedger

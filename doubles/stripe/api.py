@@ -1,0 +1,305 @@
+"""The routes of Stripe's API that the double has, and what each takes."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from doubles.stripe import catalog, checkout, payments, refunds, subscriptions
+from doubles.stripe.account import Account
+from doubles.stripe.customers import FIELDS
+from doubles.stripe.invoices import subscription_of
+from doubles.stripe.search import search
+from doubles.stripe.wire import LIST_PARAMETERS, ApiError, Obj, Params
+from doubles.stripe.world import plain
+
+Call = Callable[[Account, str, Params], Obj]
+
+NOTHING: Final[tuple[str, ...]] = ()
+# What the nouns in paths are called as objects.
+KINDS: Final = {
+    "balance_transactions": "balance_transaction",
+    "charges": "charge",
+    "customers": "customer",
+    "disputes": "dispute",
+    "invoice_payments": "invoice_payment",
+    "invoices": "invoice",
+    "line_items": "item",
+    "lines": "line_item",
+    "payment_intents": "payment_intent",
+    "payment_methods": "payment_method",
+    "prices": "price",
+    "products": "product",
+    "refunds": "refund",
+    "sessions": "checkout.session",
+    "subscriptions": "subscription",
+}
+SEARCH: Final = ("query", "limit", "page")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    pattern: re.Pattern[str]
+    allowed: tuple[str, ...]
+    call: Call
+
+    @property
+    def kind(self) -> str:
+        """Of the object that it answers with, or of those in its list; the last noun of the path says it."""
+        nouns = [part for part in self.path.split("/") if part in KINDS and "billing_portal" not in self.path]
+        return KINDS[nouns[-1]] if nouns else ""
+
+    @property
+    def listed(self) -> bool:
+        return self.method == "GET" and not self.path.endswith(("/{id}", "/balance"))
+
+
+def _route(method: str, path: str, allowed: Iterable[str], call: Call) -> Route:
+    pattern = re.compile("/v1/" + path.replace("{id}", r"(?P<id>[^/]+)"))
+    return Route(method, f"/v1/{path}", pattern, tuple(allowed), call)
+
+
+def _list(kind: str, path: str, *filters: str) -> Route:
+    """A list that can be filtered by fields of its objects."""
+
+    def call(account: Account, _id: str, params: Params) -> Obj:
+        wanted = {name: params.text(name) for name in filters if name in params}
+        return account.world.page(
+            kind,
+            f"/v1/{path}",
+            params,
+            lambda obj: all(obj.get(name) == value for name, value in wanted.items()),
+        )
+
+    return _route("GET", path, (*LIST_PARAMETERS, *filters), call)
+
+
+def _one(kind: str, path: str, param: str = "id") -> Route:
+    return _route(
+        "GET",
+        f"{path}/{{id}}",
+        NOTHING if kind != "payment_intent" else ("client_secret",),
+        lambda account, identifier, _: account.world.get(kind, identifier, param),
+    )
+
+
+def _search(kind: str, path: str) -> Route:
+    return _route(
+        "GET", f"{path}/search", SEARCH, lambda account, _, params: search(account.world, kind, f"/v1/{path}", params)
+    )
+
+
+def _events(account: Account, _id: str, params: Params) -> Obj:
+    types = params.words("types") or ([params.needed("type")] if "type" in params else [])
+
+    def wanted(event: Obj) -> bool:
+        kind = event["type"]
+        return not types or any(kind == name or (name.endswith("*") and kind.startswith(name[:-1])) for name in types)
+
+    return account.world.page("event", "/v1/events", params, wanted)
+
+
+def _refunds_of_charge(account: Account, identifier: str, params: Params) -> Obj:
+    charge = account.world.get("charge", identifier)
+    url = f"/v1/charges/{identifier}/refunds"
+    return account.world.page("refund", url, params, lambda refund: bool(refund["charge"] == charge["id"]))
+
+
+def _customer_methods(account: Account, identifier: str, params: Params) -> Obj:
+    account.customers.usable(identifier, "id")
+    url = f"/v1/customers/{identifier}/payment_methods"
+    kind = params.text("type")
+    return account.world.page(
+        "payment_method",
+        url,
+        params,
+        lambda method: method["customer"] == identifier and kind in (None, method["type"]),
+    )
+
+
+def _subscriptions(account: Account, _id: str, params: Params) -> Obj:
+    """Without a status: all that have not ended."""
+    status, customer, price = (params.text(name) for name in ("status", "customer", "price"))
+
+    def wanted(subscription: Obj) -> bool:
+        state = subscription["status"]
+        matching = (
+            status == "all"
+            or (status is None and state != "canceled")
+            or (status == "ended" and state in subscriptions.ENDED)
+            or status == state
+        )
+        prices = [item["price"]["id"] for item in subscription["items"]["data"]]
+        return matching and customer in (None, subscription["customer"]) and price in (None, *prices)
+
+    return account.world.page("subscription", "/v1/subscriptions", params, wanted)
+
+
+def _invoices(account: Account, _id: str, params: Params) -> Obj:
+    customer, status, subscription = (params.text(name) for name in ("customer", "status", "subscription"))
+
+    def wanted(invoice: Obj) -> bool:
+        return (
+            customer in (None, invoice["customer"])
+            and status in (None, invoice["status"])
+            and subscription in (None, subscription_of(invoice))
+        )
+
+    return account.world.page("invoice", "/v1/invoices", params, wanted)
+
+
+def _invoice_payments(account: Account, _id: str, params: Params) -> Obj:
+    invoice, status = params.text("invoice"), params.text("status")
+    intent = params.nested("payment", ("type", "payment_intent")).text("payment_intent")
+
+    def wanted(payment: Obj) -> bool:
+        return (
+            invoice in (None, payment["invoice"])
+            and status in (None, payment["status"])
+            and intent in (None, payment["payment"]["payment_intent"])
+        )
+
+    return account.world.page("invoice_payment", "/v1/invoice_payments", params, wanted)
+
+
+def _prices(account: Account, _id: str, params: Params) -> Obj:
+    keys, product, kind = params.words("lookup_keys"), params.text("product"), params.text("type")
+    active = params.flag("active") if "active" in params else None
+
+    def wanted(price: Obj) -> bool:
+        return (
+            (not keys or price["lookup_key"] in keys)
+            and product in (None, price["product"])
+            and kind in (None, price["type"])
+            and active in (None, price["active"])
+        )
+
+    return account.world.page("price", "/v1/prices", params, wanted)
+
+
+def _balance(account: Account, _id: str, _params: Params) -> Obj:
+    lines = [line for line in account.world.all("balance_transaction") if line["_livemode"] == account.world.livemode]
+    pending = [{"amount": sum(line["net"] for line in lines), "currency": "usd", "source_types": {"card": 0}}]
+    return {"object": "balance", "available": [], "livemode": account.world.livemode, "pending": pending}
+
+
+ROUTES: Final[list[Route]] = [
+    # customers
+    _route("POST", "customers", FIELDS, lambda account, _, params: account.customers.create(params)),
+    _search("customer", "customers"),
+    _list("customer", "customers", "email"),
+    _one("customer", "customers"),
+    _route("POST", "customers/{id}", FIELDS[:-2] + FIELDS[-1:], lambda a, i, p: a.customers.update(i, p)),
+    _route("DELETE", "customers/{id}", NOTHING, lambda account, i, _: account.customers.delete(i)),
+    _route("GET", "customers/{id}/payment_methods", (*LIST_PARAMETERS, "type"), _customer_methods),
+    # payment methods
+    _route("POST", "payment_methods", ("type", "card", "metadata"), lambda a, _, p: a.customers.create_method(p)),
+    _list("payment_method", "payment_methods", "customer", "type"),
+    _one("payment_method", "payment_methods"),
+    _route("POST", "payment_methods/{id}/attach", ("customer",), lambda a, i, p: a.customers.attach(i, p)),
+    _route("POST", "payment_methods/{id}/detach", NOTHING, lambda a, i, p: a.customers.detach(i, p)),
+    # payments
+    _route("POST", "payment_intents", payments.CREATE, lambda a, _, p: a.payments.create(p)),
+    _search("payment_intent", "payment_intents"),
+    _list("payment_intent", "payment_intents", "customer"),
+    _one("payment_intent", "payment_intents", "intent"),
+    _route("POST", "payment_intents/{id}", payments.UPDATE, lambda a, i, p: a.payments.update(i, p)),
+    _route("POST", "payment_intents/{id}/confirm", payments.CONFIRM, lambda a, i, p: a.payments.confirm(i, p)),
+    _route("POST", "payment_intents/{id}/cancel", ("cancellation_reason",), lambda a, i, p: a.payments.cancel(i, p)),
+    _search("charge", "charges"),
+    _list("charge", "charges", "customer", "payment_intent"),
+    _one("charge", "charges"),
+    _route("GET", "charges/{id}/refunds", LIST_PARAMETERS, _refunds_of_charge),
+    # money that goes back
+    _route("POST", "refunds", refunds.CREATE, lambda a, _, p: a.refunds.create(p)),
+    _list("refund", "refunds", "charge", "payment_intent"),
+    _one("refund", "refunds"),
+    _route("POST", "refunds/{id}", ("metadata",), lambda a, i, p: a.refunds.update(i, p)),
+    _list("dispute", "disputes", "charge", "payment_intent"),
+    _one("dispute", "disputes"),
+    _route("POST", "disputes/{id}", ("evidence", "metadata", "submit"), lambda a, i, p: a.disputes.update(i, p)),
+    _route("POST", "disputes/{id}/close", NOTHING, lambda a, i, p: a.disputes.close(i, p)),
+    _list("balance_transaction", "balance_transactions", "source", "type"),
+    _one("balance_transaction", "balance_transactions"),
+    _route("GET", "balance", NOTHING, _balance),
+    # what is sold
+    _route("POST", "products", catalog.PRODUCT, lambda a, _, p: a.catalog.create_product(p)),
+    _search("product", "products"),
+    _list("product", "products"),
+    _one("product", "products"),
+    _route("POST", "products/{id}", catalog.PRODUCT_UPDATE, lambda a, i, p: a.catalog.update_product(i, p)),
+    _route("POST", "prices", catalog.PRICE, lambda a, _, p: a.catalog.create_price(p)),
+    _search("price", "prices"),
+    _route("GET", "prices", (*LIST_PARAMETERS, "active", "lookup_keys", "product", "type"), _prices),
+    _one("price", "prices"),
+    _route("POST", "prices/{id}", catalog.PRICE_UPDATE, lambda a, i, p: a.catalog.update_price(i, p)),
+    # subscriptions
+    _route("POST", "subscriptions", subscriptions.CREATE, lambda a, _, p: a.subscriptions.create(p)),
+    _search("subscription", "subscriptions"),
+    _route("GET", "subscriptions", (*LIST_PARAMETERS, "customer", "price", "status"), _subscriptions),
+    _one("subscription", "subscriptions"),
+    _route("POST", "subscriptions/{id}", subscriptions.UPDATE, lambda a, i, p: a.subscriptions.update(i, p)),
+    _route("DELETE", "subscriptions/{id}", subscriptions.CANCEL, lambda a, i, p: a.subscriptions.cancel(i, p)),
+    _search("invoice", "invoices"),
+    _route("GET", "invoices", (*LIST_PARAMETERS, "customer", "status", "subscription"), _invoices),
+    _one("invoice", "invoices"),
+    _route("GET", "invoices/{id}/lines", LIST_PARAMETERS, lambda a, i, p: a.invoices.lines(i, p)),
+    _route("POST", "invoices/{id}/pay", ("payment_method", "off_session"), lambda a, i, p: a.invoices.pay(i, p)),
+    _route("POST", "invoices/{id}/void", NOTHING, lambda a, i, p: a.invoices.void(i, p)),
+    _route("GET", "invoice_payments", (*LIST_PARAMETERS, "invoice", "status", "payment"), _invoice_payments),
+    _one("invoice_payment", "invoice_payments"),
+    # Checkout and the billing portal
+    _route("POST", "checkout/sessions", checkout.CREATE, lambda a, _, p: a.checkout.create(p)),
+    _list("checkout.session", "checkout/sessions", "customer", "payment_intent", "status", "subscription"),
+    _one("checkout.session", "checkout/sessions"),
+    _route("POST", "checkout/sessions/{id}", ("metadata",), lambda a, i, p: a.checkout.update(i, p)),
+    _route("POST", "checkout/sessions/{id}/expire", NOTHING, lambda a, i, p: a.checkout.expire_now(i, p)),
+    _route("GET", "checkout/sessions/{id}/line_items", LIST_PARAMETERS, lambda a, i, p: a.checkout.line_items(i, p)),
+    _route("POST", "billing_portal/sessions", checkout.PORTAL, lambda a, _, p: a.checkout.portal(p)),
+    # events
+    _route("GET", "events", (*LIST_PARAMETERS, "type", "types"), _events),
+    _one("event", "events"),
+    _route(
+        "POST",
+        "webhook_endpoints",
+        ("url", "enabled_events", "metadata", "description"),
+        lambda a, _, p: a.outbox.create_endpoint(p),
+    ),
+    _list("webhook_endpoint", "webhook_endpoints"),
+    _one("webhook_endpoint", "webhook_endpoints"),
+    _route(
+        "POST",
+        "webhook_endpoints/{id}",
+        ("url", "enabled_events", "metadata", "disabled"),
+        lambda a, i, p: a.outbox.update_endpoint(i, p),
+    ),
+    _route("DELETE", "webhook_endpoints/{id}", NOTHING, lambda a, i, _: a.outbox.delete_endpoint(i)),
+]
+
+
+def name_of(method: str, path: str) -> str:
+    """The route that a call takes, for whoever counts them."""
+    for route in ROUTES:
+        if route.method == method and route.pattern.fullmatch(path):
+            return f"{method} {route.path}"
+    return f"{method} (no such route)"
+
+
+def answer(account: Account, method: str, path: str, values: dict[str, Any]) -> Obj:
+    """What the API says to a call. Raises ApiError."""
+    for route in ROUTES:
+        found = route.pattern.fullmatch(path)
+        if found is not None and route.method == method:
+            params = Params(values, route.allowed)
+            paths = params.words("expand")
+            account.expander.check(route.kind, paths, listed=route.listed)
+            result: Obj = plain(route.call(account, found.groupdict().get("id", ""), params))
+            return account.expander.expand(result, paths)
+    raise ApiError(
+        404,
+        "invalid_request_error",
+        f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at "
+        "https://support.stripe.com/. (The Stripe double has no such route.)",
+    )

@@ -1,0 +1,93 @@
+"""What an operator sees and decides of shares. In no function: `python -m operate.moderate` uses it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.expressions.operand import Path
+from pynamodb.expressions.update import Action
+
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_sessions import share_key
+from playground.adapters.dynamo_shares import ShareItem, share_of
+from playground.adapters.dynamo_store import Delete, DynamoStore, Key, TransactionRefused, Update
+from playground.domain.calendar import from_iso
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.sharing import Report, Share
+
+MOST_REPORTS = 100
+
+
+class DynamoModeration:
+    """`moderate.Moderation`."""
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def find(self, share_id: str) -> Share | None:
+        raw = self._store.get(share_key(self._table, share_id))
+        return share_of(share_id, raw) if raw is not None else None
+
+    def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
+        arguments: dict[str, Any] = {
+            "TableName": self._table,
+            "FilterExpression": "sk = :share AND (reports > :none OR #hidden = :yes)",
+            "ExpressionAttributeNames": {"#hidden": "hidden"},
+            "ExpressionAttributeValues": {":share": {"S": "SHARE"}, ":none": {"N": "0"}, ":yes": {"BOOL": True}},
+        }
+        if after is not None:
+            pk, sk = json.loads(after)
+            arguments["ExclusiveStartKey"] = Key(self._table, pk, sk).raw
+        try:
+            answer = self._store.connection.dispatch("Scan", arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise StoreUnavailableError from error
+        found = [share_of(raw["pk"]["S"].removeprefix("SHARE#"), raw) for raw in answer["Items"]]
+        stopped = answer.get("LastEvaluatedKey")
+        return found, json.dumps([stopped["pk"]["S"], stopped["sk"]["S"]]) if stopped else None
+
+    def reports(self, share: Share) -> Sequence[Report]:
+        page, _ = self._store.query(
+            self._table, f"SESSION#{share.session_id}", first="REPORT#", last="REPORT$", limit=MOST_REPORTS
+        )
+        return [
+            Report(
+                reporter=raw["sk"]["S"].removeprefix("REPORT#"),
+                reason=raw["reason"]["S"],
+                given_at=from_iso(raw["given_at"]["S"]),
+            )
+            for raw in page
+        ]
+
+    def set_hidden(self, share: Share, *, hidden: bool) -> bool:
+        reports = share.reports if hidden else 0
+        return self._write(
+            share,
+            [SessionItem.hidden.set(hidden), SessionItem.reports.set(reports)],
+            Update(
+                share_key(self._table, share.share_id),
+                actions=[ShareItem.hidden.set(hidden), ShareItem.reports.set(reports)],
+                condition=ShareItem.reports == share.reports,
+            ),
+        )
+
+    def remove(self, share: Share) -> bool:
+        gone: list[Action] = [
+            SessionItem.removed.set(True),
+            Path(SessionItem.share).remove(),
+            SessionItem.former_shares.add({share.share_id}),
+        ]
+        return self._write(share, gone, Delete(share_key(self._table, share.share_id), Path("pk").exists()))
+
+    def _write(self, share: Share, actions: Sequence[Action], write: Update | Delete) -> bool:
+        """Session and share together, while they belong together."""
+        theirs = (Path(SessionItem.share)["id"] == share.share_id) & SessionItem.deleted_at.does_not_exist()
+        session = Update(items.session_key(self._table, share.session_id), actions=actions, condition=theirs)
+        try:
+            self._store.transact(session, write)
+        except TransactionRefused:
+            return False
+        return True

@@ -1,0 +1,127 @@
+"""Prints everything that is kept of a user, as JSON: `make export USER=alice`."""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from operate.command import command, user_id
+from operate.dynamo_erasure import DynamoPerson
+from operate.where import BUCKET, LEDGER, SESSIONS, NowhereError, add_places, cause, find, where
+from playground.adapters.dynamo_audit import fields_of, with_texts
+from playground.domain.errors import PlaygroundError
+
+# Kinds of items in a user's own partition, by the beginning of their sort key, and where they are in the export.
+BOOKS = {
+    "ENTRY": "entries",
+    "RUN": "runs",
+    "KEY": "keys",
+    "NOTICE": "notices",
+    "PURCHASE": "purchases",
+    "CUSTOMER": "customers",
+    "SUBSCRIPTION": "subscriptions",
+}
+# The same of a conversation and its share.
+CONVERSATION = {
+    "SESSION": "session",
+    "TURN": "turns",
+    "FEEDBACK": "feedback",
+    "SHARE": "share",
+}
+OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what other people did: only how many
+
+PLACES = (LEDGER, SESSIONS, BUCKET)
+
+DESCRIPTION = """\
+Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
+purchases, customers, subscriptions, what payments and their events say of the user, conversations with all their turns,
+shares, and views, votes and reports that the user left at those of others. Who looked at, voted on or reported a
+conversation of the user's, and what they wrote, is theirs: there are only the numbers. Reads only; the account can be
+used meanwhile, and what changes meanwhile may be in it as it was or as it is.
+"""
+EPILOG = f"""\
+{where(*PLACES)}\
+  Needed are dynamodb:GetItem, Query and Scan on both tables, dynamodb:Query on index/by_owner of the table of
+  sessions, s3:ListBucket on --bucket and s3:GetObject on its sessions/*.
+  What does not lie under the user's own key is found by scans, which on AWS cost as much as reading both tables.
+
+exit status:
+  0  all of it was printed
+  2  it could not be done: no stack, no such account, no answer from the store, wrong command line
+
+examples:
+  make -s export USER=alice > alice.json
+  make -s export USER=alice ARGS="--ledger-table L-1A2B --sessions-table S-3C4D --bucket b-5e6f" > alice.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command("export", "USER=...", DESCRIPTION, EPILOG)
+    parser.add_argument("user", metavar="USER", type=user_id, help="whose data")
+    add_places(parser, *PLACES)
+    options = parser.parse_args(arguments)
+    try:
+        with find(parser, options) as found:
+            document = everything(found.person(found.store()), options.user)
+    except (NowhereError, PlaygroundError) as error:
+        print(f"{error}{cause(error)}", file=sys.stderr)
+        return 2
+    if document is None:
+        print(f"there is no account {options.user}", file=sys.stderr)
+        return 2
+    with suppress(BrokenPipeError):  # whoever reads it has enough
+        json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_plain)
+        print(flush=True)
+        return 0
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter says so once more
+    return 0
+
+
+def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
+    """What is kept of a user; None if there is no account."""
+    document: dict[str, Any] = {"user_id": user_id, "account": None}
+    document |= {name: [] for name in BOOKS.values()}
+    for raw in person.books(user_id):
+        kind = raw["sk"]["S"].partition("#")[0]
+        if kind == "ACCOUNT":
+            document["account"] = fields_of(raw)
+        else:
+            document.setdefault(BOOKS.get(kind, kind.lower()), []).append(fields_of(raw))
+    if document["account"] is None:
+        return None
+    document["payments"] = [fields_of(raw) for raw in person.elsewhere(user_id)]
+    document["left_behind"] = [fields_of(raw) for raw in person.left_behind(user_id)]
+    document["sessions"] = [conversation(person, session_id) for session_id in person.sessions(user_id)]
+    return document
+
+
+def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = {"session": None, "turns": [], **dict.fromkeys(OF_OTHERS.values(), 0)}
+    for kind, fields in _parts(person, session_id):
+        if kind in OF_OTHERS:
+            found[OF_OTHERS[kind]] += 1
+        elif kind in ("session", "share"):
+            found[kind] = fields
+        else:
+            found.setdefault(kind, []).append(fields)
+    return found
+
+
+def _parts(person: DynamoPerson, session_id: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    for raw in person.conversation(session_id):
+        kind = raw["sk"]["S"].partition("#")[0]
+        fields = fields_of(raw)
+        if kind == "TURN":
+            fields = {**with_texts(fields), **person.texts_of(raw)}
+        yield kind if kind in OF_OTHERS else CONVERSATION.get(kind, kind.lower()), fields
+
+
+def _plain(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
