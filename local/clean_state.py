@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from local.command import command
 from local.settings import state_dir
 from local.state_file import FILE_NAME as STATE
 from local.state_file import LOCK_NAME, FolderInUseError, UnusableFolderError, lock_folder
 from local.stripe_keys import FILE_NAME as WEBHOOK_SECRET
 from local.tokens import FILE_NAME as TOKEN_SECRETS
-from operate.command import command
 
 FOLDERS = ("store", "stripe")
 FILES = (STATE, TOKEN_SECRETS, WEBHOOK_SECRET)

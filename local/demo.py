@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from local.pay import CannotPayError, Till
 from local.process import ROOT
 from local.settings import TEMPLATE, state_dir
 from local.state_file import read_state
+from local.till import CannotPayError, Till
 from local.tokens import issuer
 
 PACKAGE = "@playground/code-reviewer"

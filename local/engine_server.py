@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("dynamodb", "dynamodbstreams", "events", "s3", "secretsmanager", "sqs")
+SERVICES = ("cloudformation", "dynamodb", "dynamodbstreams", "events", "s3", "secretsmanager", "sqs")
 INTERVAL = 0.25  # seconds between a change and its checkpoint
 DUTY = 5  # a checkpoint of 1 s is followed by at least 5 s without one
 LOCK_SECONDS = 3.0

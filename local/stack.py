@@ -28,6 +28,7 @@ from types import FrameType
 from typing import Any
 
 from local.backend import Backend
+from local.command import command
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.http_server import BusyPortError, listen
@@ -47,7 +48,6 @@ from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
 from local.tokens import TokenError, auth_secrets, issuer
-from operate.command import command
 
 EPILOG = """\
 from the environment, or on make's command line:

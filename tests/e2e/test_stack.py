@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +16,7 @@ import pytest
 
 from local import demo
 from local.demo import Answer, free_ports
-from local.pay import Till
+from local.till import Till
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
 from playground.domain.runs import run_id_of
@@ -185,9 +184,9 @@ def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> Non
 
 def test_invoke_and_token_commands_work_against_the_stack(stack: Stack) -> None:
     environment = {**os.environ, "STATE_DIR": str(stack.folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
-    for module, arguments in (("local.invoke", ["run", "events/run/ok.json"]), ("local.make_token", ["alice"])):
+    for arguments in (["invoke", "run", "events/run/ok.json"], ["token", "alice"]):
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [ROOT / "playground", *arguments],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -195,7 +194,7 @@ def test_invoke_and_token_commands_work_against_the_stack(stack: Stack) -> None:
             timeout=60,
         )
         assert done.returncode == 0, done.stderr
-        if module == "local.invoke":
+        if arguments[0] == "invoke":
             assert json.loads(done.stdout)["statusCode"] == 200
         else:
             assert demo.Client(stack.url, done.stdout.strip()).get("/playground/credits").status == 200

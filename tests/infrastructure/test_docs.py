@@ -7,12 +7,12 @@ from io import StringIO
 from itertools import chain
 
 import pytest
+from operate.where import BUCKET, CATALOG, LEDGER, SESSIONS, STRIPE
 
 from doubles.claude import server as claude_double
 from local import stack
 from local.settings import TEMPLATE, read_settings
 from local.template import read_parameters
-from operate.where import BUCKET, CATALOG, LEDGER, SESSIONS, STRIPE
 from playground import settings
 from playground.domain import errors
 from playground.http import STATUS

@@ -16,7 +16,7 @@ from local.engine import Engine
 from local.resources import create_resources
 from local.state_file import write_state
 from local.template import Description
-from operate import audit as command
+from operate.cli import run
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
@@ -30,6 +30,7 @@ from playground.ports import Held
 from playground.usecases.audit_account import MOST_LOOKS, AuditAccount, AuditAccounts
 from playground.usecases.expire_holds import ExpireHolds
 from tests.handlers import Context, Handlers
+from tests.kit.deployed import deploy
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger, new_store
 
 NOW = instant(datetime.now(UTC))
@@ -518,23 +519,23 @@ def test_all_accounts_are_audited_in_bounded_steps_each_once(own: Books) -> None
 
 
 def test_command_says_that_an_account_is_fine(stack: Books, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["user-00"]) == 0
+    assert run(["audit", "user-00"]) == 0
     assert capsys.readouterr() == ("user-00: 1 entry, balance 5, held 0, chain holds\n", "")
 
 
 def test_command_says_exactly_what_is_wrong(stack: Books, capsys: pytest.CaptureFixture[str]) -> None:
     damage_account(stack, "user-01", held="2")
-    assert command.main(["user-01"]) == 1
+    assert run(["audit", "user-01"]) == 1
     assert capsys.readouterr().out == (
         "user-01: 2 findings\n  account: available is 5, should be 3\n  account: held is 2, should be 0\n"
     )
 
 
 def test_command_audits_everybody(stack: Books, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--all"]) == 0
+    assert run(["audit", "--all"]) == 0
     assert capsys.readouterr().err == "30 accounts, 0 with findings\n"
     damage_account(stack, "user-02", held="2")
-    assert command.main(["--all"]) == 1
+    assert run(["audit", "--all"]) == 1
     out, err = capsys.readouterr()
     assert err == "30 accounts, 1 with findings\n"
     assert len(re.findall(r"^user-\d\d: 1 entry, balance 5, held 0, chain holds$", out, re.MULTILINE)) == 29
@@ -544,29 +545,26 @@ def test_command_audits_everybody(stack: Books, capsys: pytest.CaptureFixture[st
 def test_command_audits_a_deployed_stack(
     own: Books, own_engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", own_engine.endpoint_url)
-    names = ["--ledger-table", LEDGER_TABLE, "--sessions-table", SESSIONS_TABLE]
-    assert command.main(["user-03", *names]) == 0
+    name = deploy(own_engine, {"LedgerTableName": LEDGER_TABLE, "SessionsTableName": SESSIONS_TABLE}, monkeypatch)
+    assert run(["audit", "user-03", "--stack", name]) == 0
     assert capsys.readouterr().out.startswith("user-03: 1 entry")
 
 
 def test_command_that_cannot_be_done_says_why(
     stack: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(["nobody"]) == 2
-    assert capsys.readouterr().err == "there is no account nobody\n"
+    assert run(["audit", "nobody"]) == 2
+    assert capsys.readouterr().err == "there is no account nobody in the local stack\n"
     state = json.loads((tmp_path / "stack.json").read_text(encoding="utf-8"))
     write_state(tmp_path, {**state, "tables": {"LedgerTable": "gone", "SessionsTable": "gone-too"}})
-    assert command.main(["--all"]) == 2
+    assert run(["audit", "--all"]) == 2
     assert "ResourceNotFoundException" in capsys.readouterr().err
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "elsewhere"))
-    assert command.main(["alice"]) == 2
+    assert run(["audit", "alice"]) == 2
     assert "no stack is running" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["alice", "--all"], ["alice", "--ledger-table", "x"], ["--what"]])
+@pytest.mark.parametrize("arguments", [[], ["alice", "--all"], ["alice", "--stack", ""], ["--what"]])
 def test_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.main(arguments)
-    assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert run(["audit", *arguments]) == 2
+    assert "Usage: playground audit" in capsys.readouterr().err

@@ -17,12 +17,11 @@ from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.resources import client, create_resources
 from local.template import REGION, Description
-from operate import erase as erase_command
-from operate import export as export_command
 from operate.change_account import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
+from operate.cli import run
+from operate.commands.export import everything
 from operate.dynamo_erasure import DynamoEraser, DynamoPerson
 from operate.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
-from operate.export import everything
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_notices import notices_of
@@ -1101,12 +1100,12 @@ def state_dir(own: Mortal, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("state_dir")
 def test_the_commands_say_what_they_did(own: Mortal, user: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export_command.main([user]) == 0
+    assert run(["export", user]) == 0
     assert json.loads(capsys.readouterr().out)["user_id"] == user
-    assert erase_command.main([user, "--yes"]) == 0
+    assert run(["erase", user, "--yes"]) == 0
     assert capsys.readouterr().out.startswith(f"{user} is erased: ")
     assert new_ledger(own).account(user, datetime.now(LATER.tzinfo)).balance == 0
-    assert export_command.main(["nobody"]) == erase_command.main(["nobody", "--yes"]) == 2
+    assert run(["export", "nobody"]) == run(["erase", "nobody", "--yes"]) == 2
 
 
 @pytest.mark.usefixtures("state_dir")
@@ -1115,5 +1114,5 @@ def test_an_erasure_wants_the_name_typed(
     own: Mortal, user: str, typed: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    assert erase_command.main([user]) == status
+    assert run(["erase", user]) == status
     assert new_ledger(own).account(user, LATER).balance > 50

@@ -7,7 +7,7 @@ import pytest
 
 from local.engine import Engine
 from local.state_file import write_state
-from operate import reconcile
+from operate.cli import run as playground
 from tests.handlers import Context, Handlers
 from tests.kit.shop import Shop
 
@@ -60,7 +60,7 @@ def run(shop: Shop, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatc
         },
     )
     monkeypatch.setenv("STATE_DIR", str(folder))
-    return reconcile.main(arguments)
+    return playground(["reconcile", *arguments])
 
 
 def test_the_command_makes_up_for_lost_events_and_tells_what_is_left(
@@ -91,5 +91,5 @@ def test_a_command_without_a_stack_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
-    assert reconcile.main([]) == 2
+    assert playground(["reconcile"]) == 2
     assert "no stack is running" in capsys.readouterr().err

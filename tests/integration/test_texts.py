@@ -12,7 +12,7 @@ import pytest
 from local.engine import Engine
 from local.resources import client
 from local.template import Description
-from operate.sweep_texts import orphans
+from operate.commands.sweep_texts import orphans
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.adapters.texts import TurnTexts

@@ -1,20 +1,22 @@
 """What operators' commands take, and what they say to the rest."""
 
-import argparse
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import click
 import jwt
 import pytest
 
-from local import invoke, make_token, pay
-from operate import audit, erase, export, grant, moderate, plan, reconcile
-from operate.command import full_time, moment, user_id
+from local import invoke
+from operate.cli import COMMANDS, run
+from operate.options import MOMENT, USER
 from playground.adapters.tokens import LONGEST_SUBJECT, TokenVerifier, shared_secrets
 from playground.domain.errors import UnauthorizedError
 
 SECRET = "s" * 32
 NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (LONGEST_SUBJECT + 1)]
 SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * LONGEST_SUBJECT]
+DECISIONS = ("list", "show", "hide", "restore", "remove")
 
 
 @pytest.mark.parametrize("name", [*NOBODY, *SOMEBODY])
@@ -27,77 +29,56 @@ def test_a_user_is_whom_a_token_may_speak_for(name: str) -> None:
         is_somebody = False
     assert is_somebody == (name in SOMEBODY)
     if is_somebody:
-        assert user_id(name) == name
+        assert USER.convert(name, None, None) == name
     else:
-        with pytest.raises(argparse.ArgumentTypeError) as refused:
-            user_id(name)
-        assert repr(name) in str(refused.value)
-
-
-def said(capsys: pytest.CaptureFixture[str], main: object, *arguments: str) -> str:
-    """What a command says to a command line that it refuses."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))  # type: ignore[operator]
-    assert ended.value.code == 2
-    return capsys.readouterr().err
+        with pytest.raises(click.BadParameter) as refused:
+            USER.convert(name, None, None)
+        assert repr(name) in refused.value.message
 
 
 @pytest.mark.parametrize("name", NOBODY)
-def test_every_command_refuses_nobody(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for main, *more in (
-        (grant.main, "--credits", "5"),
-        (plan.main, "--plan", "plus"),
-        (export.main,),
-        (erase.main, "--yes"),
-        (audit.main,),
+def test_every_command_refuses_nobody(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["grant", "--", name, "5"],
+        ["plan", "--", name, "plus"],
+        ["export", "--", name],
+        ["erase", "--yes", "--", name],
+        ["audit", "--", name],
+        ["user", "--", name],
+        ["token", "--", name],
     ):
-        assert repr(name) in said(capsys, main, *more, "--", name)
-    monkeypatch.setattr("sys.argv", ["token", name])
-    assert repr(name) in said(capsys, lambda _: make_token.main())
-
-
-@pytest.mark.parametrize(
-    ("main", "arguments", "words"),
-    [
-        (grant.main, ["a", "--credits", "5", "--ref", ""], "--ref"),
-        (grant.main, ["a", "--credits", "5", "--ref", "  "], "--ref"),
-        (plan.main, ["a", "--plan", "plus", "--ref", ""], "--ref"),
-        (grant.main, ["a", "--credits", ""], "'' is no whole number"),
-        (grant.main, ["a", "--credits", "many"], "'many' is no whole number"),
-        (plan.main, ["a", "--plan", "plus", "--until", "soon"], "'soon' is no time: a day such as 2027-12-31"),
-        (audit.main, ["a", "--all"], "Either one"),
-        (audit.main, [], "Either one"),
-        (audit.main, ["--all", "--ledger-table", "", "--sessions-table", "x"], "--ledger-table: the name is empty"),
-        (moderate.main, ["list", "abc"], "what is to be done with abc? DO=show"),
-        (moderate.main, ["hide"], "DO=hide takes SHARE="),
-        (moderate.main, ["hide", ""], "given and empty"),
-        (reconcile.main, ["--close", ""], "given and empty"),
-        (reconcile.main, ["--days", "0"], "not 0"),
-        (reconcile.main, ["--stripe-secret", "x"], "--ledger-table must be given"),
-    ],
-)
-def test_what_is_wrong_is_said(
-    main: object, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert words in said(capsys, main, *arguments)
+        assert run(arguments) == 2
+        assert repr(name) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["", ""], "make invoke FN=run EVENT="),
-        (["run", ""], "make invoke FN=run EVENT="),
-        (["reset", "events/reset/daily.json", "--at", "2027-01-31"], "'2027-01-31' is no full time"),
-        (["reset", "events/reset/daily.json", "--at", ""], "'' is no full time"),
+        (["grant", "a", "5", "--ref", ""], "'--ref': must not be empty; got ''"),
+        (["grant", "a", "5", "--ref", "  "], "'--ref': must not be empty; got '  '"),
+        (["plan", "a", "plus", "--ref", ""], "'--ref': must not be empty"),
+        (["grant", "a", "5", "--stack", ""], "'--stack': must not be empty"),
+        (["grant", "a", ""], "'' is not a valid integer"),
+        (["grant", "a", "many"], "'many' is not a valid integer"),
+        (["grant", "a"], "give USER and CREDITS, or --from FILE"),
+        (["grant", "a", "5", "--from", "x.csv"], "--from takes users and references from the file"),
+        (["plan", "a", "gold"], "'gold' is not one of 'free', 'plus'"),
+        (["plan", "a", "plus", "--until", "soon"], "must be a day such as 2027-12-31"),
+        (["audit", "a", "--all"], "give either USER or --all"),
+        (["audit"], "give either USER or --all"),
+        (["moderate", "list", "abc"], "unexpected extra argument (abc)"),
+        (["moderate", "hide"], "Missing argument 'SHARE'"),
+        (["moderate", "hide", ""], "must not be empty"),
+        (["reconcile", "--close", ""], "must not be empty"),
+        (["reconcile", "--days", "0"], "0 is not in the range x>=1"),
+        (["token", "a", "--days", "0"], "0 is not in the range"),
+        (["invoke", "run", "x.json", "--at", "soon"], "must be a day such as"),
+        (["granny"], "No such command 'granny'"),
     ],
 )
-def test_what_is_wrong_with_a_call_is_said(
-    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["invoke", *arguments])
-    assert words in said(capsys, lambda _: invoke.main())
+def test_what_is_wrong_is_said(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_function_that_is_not_there_is_told_from_those_that_are() -> None:
@@ -108,16 +89,32 @@ def test_a_function_that_is_not_there_is_told_from_those_that_are() -> None:
         invoke.check_function("runs", functions)
 
 
+@pytest.mark.parametrize("arguments", [["pay", "pur_1"], ["user", "alice"], ["invoke", "run", "x.json"]])
 def test_without_a_stack_the_folder_is_named(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["pay", "pur_1"])
-    assert pay.main() == 1
+    assert run(arguments) == 2
     assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_times() -> None:
-    assert moment("2027-12-31") == datetime(2027, 12, 31, tzinfo=UTC)
-    assert moment("2027-12-31T12:00:00+02:00") == datetime(2027, 12, 31, 10, tzinfo=UTC)
-    assert full_time("2027-01-31T00:00:00Z") == "2027-01-31T00:00:00Z"
+    assert MOMENT.convert("2027-12-31", None, None) == datetime(2027, 12, 31, tzinfo=UTC)
+    assert MOMENT.convert("2027-12-31T12:00:00+02:00", None, None) == datetime(2027, 12, 31, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [["moderate", name] for name in DECISIONS])
+def test_every_command_explains_itself_in_80_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: playground {words[0]}")
+    assert all(part in text for part in ("Exit status:", "Examples:", f"playground {words[0]}"))
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("token", "pay", "invoke")])
+def test_every_command_for_a_deployed_stack_names_its_rights(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [name, "list"] if name == "moderate" else [name]
+    assert run([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(part in text for part in ("--stack NAME", "--json", "Rights on a deployed stack:", "DescribeStacks"))

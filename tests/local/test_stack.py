@@ -17,10 +17,10 @@ import jwt
 import pytest
 
 from local.invoke import call, with_tokens
-from local.make_token import main as make_token
 from local.settings import SettingsError, read_settings
 from local.state_file import read_state
 from local.tokens import Issuer, TokenError, auth_secrets
+from operate.cli import run as playground
 
 NOT_TO_INHERIT = (
     "ANTHROPIC_API_KEY",
@@ -289,8 +289,7 @@ def test_a_token_can_be_made_before_the_first_start(
 ) -> None:
     monkeypatch.setenv("STATE_DIR", str(tmp_path / "state"))
     monkeypatch.delenv("AUTH_SECRETS", raising=False)
-    monkeypatch.setattr(sys, "argv", ["make_token", "alice", "--days", "2"])
-    assert make_token() == 0
+    assert playground(["token", "alice", "--days", "2"]) == 0
     (secret,) = auth_secrets(tmp_path / "state")
     (token,) = capsys.readouterr().out.splitlines()
     claims = jwt.decode(token, secret, algorithms=["HS256"], options={"verify_aud": False})

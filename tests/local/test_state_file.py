@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from local import clean_state, make_token
+from local import clean_state
 from local.clean_state import clean
 from local.settings import read_settings
 from local.stack import run
 from local.state_file import FolderInUseError, UnusableFolderError, lock_folder, write_state
 from local.stripe_keys import webhook_secret
 from local.tokens import auth_secrets
+from operate.cli import run as playground
 
 
 @pytest.fixture
@@ -77,8 +78,7 @@ def test_a_folder_that_cannot_be_used_is_named(
     with pytest.raises(UnusableFolderError) as refused:
         run(read_settings())
     assert str(refused.value).startswith(f"STATE_DIR={folder} cannot be used (")
-    monkeypatch.setattr("sys.argv", ["token", "alice"])
-    assert make_token.main() == 1
+    assert playground(["token", "alice"]) == 2
     assert capsys.readouterr().err == f"{refused.value}\n"
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
-
 from operate.command import command
 from operate.where import BUCKET, CATALOG, NowhereError, add_places, cause, find, where
+
 from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.packages import MAX_BYTES, read_folder, read_tarball
 from playground.domain.errors import PlaygroundError

@@ -1,0 +1,15 @@
+"""How the commands of the laptop stack are called: by make, with variables of the environment."""
+
+import argparse
+
+
+def command(target: str, usage: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of what `make target` runs. `usage`: the variables that the target takes."""
+    return argparse.ArgumentParser(
+        prog=f"make {target}",
+        usage=f"make {target} {usage}".strip(),
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )

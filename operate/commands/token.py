@@ -1,0 +1,32 @@
+"""`playground token alice`: print a token for a user of the stack on this machine."""
+
+from datetime import timedelta
+
+import click
+
+from local.settings import TEMPLATE, state_dir
+from local.state_file import UnusableFolderError
+from local.template import TemplateError
+from local.tokens import TokenError, issuer
+from operate.errors import CannotDoError
+from operate.helptext import more_help
+from operate.options import USER
+
+MAX_DAYS = 3650
+
+
+@click.command(
+    "token",
+    epilog=more_help(
+        statuses={1: None, 2: "it could not be done: no template, no folder for the secret, wrong command line"},
+        examples=["playground token alice", "playground token alice --days 1"],
+    ),
+)
+@click.argument("user", type=USER)
+@click.option("--days", type=click.IntRange(1, MAX_DAYS), default=30, show_default=True, help="How long it is valid.")
+def command(user: str, days: int) -> None:
+    """Print a token for USER, and nothing else. It works whether or not the stack is running."""
+    try:
+        click.echo(issuer(TEMPLATE, state_dir()).token(user, timedelta(days=days)))
+    except (TokenError, TemplateError, UnusableFolderError) as error:
+        raise CannotDoError(str(error)) from None
