@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote
 
+from local.console import outcome_of
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
 from local.runtime import PayloadTooLargeError, Runtime
@@ -144,7 +145,10 @@ class Gateway:
         request_id = str(uuid.uuid4())
         response = await self._answer(request, request_id)
         milliseconds = (time.monotonic() - begun) * 1000
-        self._show("api", f"{request.method} {self._loggable(request)} {response.status} {milliseconds:.0f} ms")
+        outcome = outcome_of(response.status, response.body)
+        self._show(
+            "api", f"{request.method} {self._loggable(request)} {response.status} {milliseconds:.0f} ms{outcome}"
+        )
         return Response(response.status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
 
     def _loggable(self, request: Request) -> str:

@@ -27,6 +27,7 @@ class Settings:
     anthropic_base_url: str | None
     stripe_secret_key: str | None
     stripe_webhook_secret: str | None
+    log_as_json: bool
 
     @property
     def url(self) -> str:
@@ -61,6 +62,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
         stripe_secret_key=environment.get("STRIPE_SECRET_KEY") or None,
         stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET") or None,
+        log_as_json=_choice(environment, "LOG", "text", "json") == "json",
     )
 
 
@@ -73,3 +75,10 @@ def _integer(environment: Mapping[str, str], name: str, default: int, lowest: in
     if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
         raise SettingsError(f"{name} must be a number from {lowest} to {highest}, not {text!r}")
     return int(text)
+
+
+def _choice(environment: Mapping[str, str], name: str, default: str, *others: str) -> str:
+    text = environment.get(name) or default
+    if text not in (default, *others):
+        raise SettingsError(f"{name} must be {' or '.join((default, *others))}, not {text!r}")
+    return text

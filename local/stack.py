@@ -29,6 +29,7 @@ from typing import Any
 
 from local.backend import Backend
 from local.command import command
+from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.http_server import BusyPortError, listen
@@ -55,6 +56,7 @@ from the environment, or on make's command line:
   STATE_DIR              where data and the secret of the tokens are kept (.local)
   FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
   LOCAL_CONCURRENCY      instances of a function (8)
+  LOG                    text, or json for what functions write (text)
   AUTH_SECRETS           secrets for tokens, separated by commas (made once)
   ANTHROPIC_API_KEY      asks the real Claude instead of the stand-in
   ANTHROPIC_BASE_URL     where the real Claude is
@@ -152,6 +154,11 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         parts.enter_context(stripe_double(settings, description, signals))
     import_packages(description, engine.endpoint_url)
 
+    show = (
+        show_line
+        if settings.log_as_json
+        else for_a_person(behind_the_api=functions_of_the_api(description).__contains__)
+    )
     say("starting the functions")
     extra = {"AWS_ENDPOINT_URL": engine.endpoint_url}
     if real_claude:
@@ -163,17 +170,24 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         extra_environment=extra,
         concurrency=settings.concurrency,
         warm=True,
-        show=show_line,
+        show=show,
     )
     parts.callback(backend.stop)
     backend.start()
-    sources = EventSources(description, engine.endpoint_url, backend.invoke, show=show_line)
+    sources = EventSources(description, engine.endpoint_url, backend.invoke, show=show)
     parts.callback(sources.stop)
     sources.start()
     parts.callback(remove_state, settings.state_dir)
     write_state(settings.state_dir, state(settings, description, backend, engine))
     token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
     announce(settings, description, token)
+
+
+def functions_of_the_api(description: Description) -> frozenset[str]:
+    """Short names of the functions that answer requests."""
+    return frozenset(
+        description.functions[route.function].short_name for api in description.apis for route in api.routes
+    )
 
 
 def parameters(settings: Settings) -> dict[str, str]:

@@ -1,0 +1,70 @@
+"""What the laptop stack prints: a line for each request and outcome, or with LOG=json what the functions write."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from local.process import ShowLine, show_line
+
+LONGEST_LINE = 300  # characters
+QUIET_LEVELS = ("DEBUG", "INFO")
+# Of a log line: what says where and when, not what.
+FRAME = frozenset(
+    {"level", "location", "message", "timestamp", "service", "correlation_id", "xray_trace_id", "function_name"}
+    | {"function_memory_size", "function_arn", "function_request_id", "cold_start", "exception", "exception_name"}
+)
+
+
+def for_a_person(show: ShowLine = show_line, *, behind_the_api: Callable[[str], bool] = lambda name: False) -> ShowLine:
+    """Shows lines as text. Metric documents are left out, and so is what a function behind the API says of a request
+    that went well: the gateway has a line for it."""
+
+    def show_readable(name: str, line: str) -> None:
+        document = _document(line)
+        if document is None:
+            show(name, line)
+        elif "_aws" not in document and not (document["level"] in QUIET_LEVELS and behind_the_api(name)):
+            show(name, text_of(document))
+
+    return show_readable
+
+
+def text_of(document: dict[str, Any]) -> str:
+    """A log line as text: level unless it is INFO, message, facts, and of an exception what it says."""
+    facts = [f"{name}={value}" for name, value in document.items() if name not in FRAME]
+    level = "" if document["level"] == "INFO" else f"{document['level']} "
+    text = " ".join([f"{level}{document['message']}", *facts])
+    exception = str(document.get("exception") or "").strip()
+    if exception:
+        return f"{text[:LONGEST_LINE]}\n{exception}"
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}..."
+
+
+def _document(line: str) -> dict[str, Any] | None:
+    """A line of a function's log, or a metric document; None for any other text."""
+    if not line.startswith("{"):
+        return None
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    known = isinstance(document, dict) and ("_aws" in document or {"level", "message"} <= document.keys())
+    return document if known else None
+
+
+def outcome_of(status: int, body: bytes) -> str:
+    """What an answer of the API came to, for the end of its line: credits, or the code of the error."""
+    if len(body) > 1_000_000:
+        return ""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return ""
+    if not isinstance(answer, dict):
+        return ""
+    if status >= 400:
+        return f" {answer['error']}" if isinstance(answer.get("error"), str) else ""
+    spent = answer.get("credits_spent")
+    if isinstance(spent, int) and "run_id" in answer:
+        return f" {spent} credit{'' if spent == 1 else 's'}"
+    return ""

@@ -1,0 +1,78 @@
+"""What the laptop stack prints."""
+
+import json
+
+import pytest
+
+from local.console import for_a_person, outcome_of
+from local.settings import SettingsError, read_settings
+
+LOG = {
+    "level": "INFO",
+    "location": "handler:24",
+    "message": "notices published",
+    "timestamp": "2026-11-28 02:33:13,591+0000",
+    "service": "notices",
+    "records": 5,
+    "xray_trace_id": "1-6b0a3d69",
+}
+
+
+def shown(name: str, line: str) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for_a_person(lambda *each: lines.append(each), behind_the_api={"run"}.__contains__)(name, line)
+    return lines
+
+
+def test_a_log_line_is_a_sentence_with_its_facts() -> None:
+    assert shown("notices", json.dumps(LOG)) == [("notices", "notices published records=5")]
+    assert shown("notices", json.dumps({**LOG, "level": "ERROR"})) == [("notices", "ERROR notices published records=5")]
+
+
+def test_what_went_well_behind_the_api_has_one_line_which_is_the_gateways() -> None:
+    assert shown("run", json.dumps(LOG)) == []
+    assert shown("run", json.dumps({**LOG, "level": "WARNING"})) == [("run", "WARNING notices published records=5")]
+
+
+def test_metric_documents_are_left_out() -> None:
+    assert shown("notices", json.dumps({"_aws": {"Timestamp": 1}, "RunSettled": [1.0]})) == []
+
+
+def test_an_exception_is_shown_with_its_lines() -> None:
+    line = json.dumps(
+        {**LOG, "level": "ERROR", "exception": "Traceback ...\nValueError: x", "exception_name": "ValueError"}
+    )
+    ((_, text),) = shown("run", line)
+    assert text.endswith("\nTraceback ...\nValueError: x")
+
+
+@pytest.mark.parametrize("line", ["Task timed out after 3.00 seconds", "{half", "[1]", '{"a": 1}', ""])
+def test_everything_else_is_shown_as_it_is(line: str) -> None:
+    assert shown("run", line) == [("run", line)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, {"run_id": "run_1", "credits_spent": 1}, " 1 credit"),
+        (200, {"run_id": "run_1", "credits_spent": 3}, " 3 credits"),
+        (200, {"credits_spent": 3}, ""),
+        (402, {"error": "insufficient_credits"}, " insufficient_credits"),
+        (500, {"error": 5}, ""),
+        (200, [1], ""),
+        (200, "text", ""),
+    ],
+)
+def test_the_line_of_a_request_says_what_came_of_it(status: int, body: object, outcome: str) -> None:
+    assert outcome_of(status, json.dumps(body).encode()) == outcome
+
+
+def test_a_body_that_is_no_json_has_no_outcome() -> None:
+    assert outcome_of(200, b"\xff") == outcome_of(502, b"") == ""
+
+
+def test_log_is_text_or_json() -> None:
+    assert not read_settings({}).log_as_json
+    assert read_settings({"LOG": "json"}).log_as_json
+    with pytest.raises(SettingsError, match="LOG must be text or json, not 'yaml'"):
+        read_settings({"LOG": "yaml"})
