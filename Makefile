@@ -25,11 +25,11 @@ help: ## show this list
 	@echo 'ARGS="..." passes more words to a command. ./playground --help: what operators do.'
 
 run: ## start the whole backend on this machine, in the foreground (PORT=3000 STATE_DIR=.local)
-	$(call bootstrap,dev engine)
+	$(call bootstrap,run engine)
 	@exec $(PYTHON) -m local.stack $(ARGS)
 
 demo: ## show the main job from end to end against the running stack
-	$(call bootstrap,dev engine)
+	$(call bootstrap,run engine)
 	@exec $(PYTHON) -m local.demo
 
 token: ## print a token for a user of the running stack (USER=alice), as ./playground token does
@@ -100,12 +100,12 @@ deploy: build ## deploy it to AWS (STACK=playground ARGS="--parameter-overrides 
 	@$(SAM) deploy $(ARGS) $(if $(STACK),--stack-name $(STACK))
 
 environment: ## make the environment that ./playground and make run need
-	$(call bootstrap,dev engine)
+	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
 	rm -rf .venv .venv-engine .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)
-	$(call bootstrap,dev)
+	$(call bootstrap,run)
 	@exec $(PYTHON) -m local.clean_state

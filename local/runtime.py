@@ -1,8 +1,8 @@
 """Lambda on a laptop: instances of the functions, and the two HTTP APIs around them on one port.
 
 - The Runtime API, which an instance polls for its next event: /<instance>/2018-06-01/runtime/...
-- The Invoke API of Lambda itself: POST /2015-03-31/functions/<name>/invocations, so `make invoke` and any SDK with
-  this endpoint can call a function.
+- The Invoke API of Lambda itself: POST /2015-03-31/functions/<name>/invocations, so `playground invoke` and any SDK
+  with this endpoint can call a function.
 
 As on Lambda, an instance is a process that handles one event at a time and stays for the next one. Instances are
 started on demand up to a limit per function; further events wait. A function that runs longer than its timeout is

@@ -1,4 +1,4 @@
-"""Calls handlers in this process, with the same event files that `make invoke` uses."""
+"""Calls handlers in this process, with the same event files that `./playground invoke` uses."""
 
 import json
 import os

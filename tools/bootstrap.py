@@ -2,7 +2,8 @@
 
 | name   | folder       | for                                                                       |
 | ------ | ------------ | ------------------------------------------------------------------------- |
-| dev    | .venv        | the laptop stack, tests and checks (requirements-dev.txt)                 |
+| run    | .venv        | the laptop stack and ./playground (requirements-run.txt)                  |
+| dev    | .venv        | tests and checks, too (requirements-dev.txt, which includes the former)   |
 | engine | .venv-engine | the store, whose pins contradict ours (requirements-engine.txt)           |
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate` (requirements-sam.txt)       |
 
@@ -22,6 +23,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence  # noqa: UP035 - has to run on 3.8
 
@@ -29,8 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = "installed.stamp"
 LOG = "pip.log"
 MINORS = (13, 12, 11, 14)  # in this order; 3.13 is what the functions run on
-PIP_OPTIONS = ("--quiet", "--compile", "--no-input", "--disable-pip-version-check")
+PIP_OPTIONS = ("--compile", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
 LOG_TAIL = 30  # lines of pip's output that are shown when it fails
+PROGRESS_SECONDS = 5  # between two lines about an installation, where stderr is no terminal
 
 # Does it run at all, which version is it, and can it make environments (Debian packs ensurepip separately)?
 PROBE = """
@@ -50,11 +53,15 @@ class BootstrapError(Exception):
 
 
 class Environment(NamedTuple):
+    """A folder, and what is installed into it. What was installed for `within` has all of this, too."""
+
     folder: str
     requirements: str
+    within: str = ""
 
 
 ENVIRONMENTS = {
+    "run": Environment(".venv", "requirements-run.txt", within="requirements-dev.txt"),
     "dev": Environment(".venv", "requirements-dev.txt"),
     "engine": Environment(".venv-engine", "requirements-engine.txt"),
     "sam": Environment(".venv-sam", "requirements-sam.txt"),
@@ -185,9 +192,50 @@ def read_stamp(folder: Path) -> tuple[str, str] | None:
     return first, second
 
 
-def current(folder: Path, requirements: Path) -> bool:
+def current(folder: Path, *requirements: Path) -> bool:
+    """Whether the folder has what one of these files wants."""
     version = environment_version(folder)
-    return version is not None and read_stamp(folder) == (fingerprint(requirements), version)
+    stamp = read_stamp(folder)
+    return version is not None and stamp in [(fingerprint(path), version) for path in requirements]
+
+
+class Progress:
+    """How far an installation is, on stderr: one line that is overwritten, or a few lines where that is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.begun = self.shown_at = time.monotonic()
+        self.packages = 0
+        self.what = "starting"
+
+    def line(self, text: str) -> None:
+        """A line that pip has printed."""
+        word, _, rest = text.strip().partition(" ")
+        if word == "Collecting":
+            self.packages += 1
+            self.what = "looking up {}".format(rest.split(" ")[0])
+        elif word == "Downloading":
+            self.what = "downloading {}".format(rest.split(" ")[0].rpartition("/")[2])
+        elif text.startswith("Installing collected packages"):
+            self.what = "unpacking and compiling"
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            self._overwrite(self.text(now))
+        elif now - self.shown_at >= PROGRESS_SECONDS:
+            self.shown_at = now
+            say(self.text(now))
+
+    def text(self, now: float) -> str:
+        return f"{self.name}: {self.packages} packages, {now - self.begun:.0f} s, {self.what}"
+
+    def end(self) -> None:
+        if sys.stderr.isatty():
+            self._overwrite("")
+
+    @staticmethod
+    def _overwrite(text: str) -> None:
+        sys.stderr.write(f"\r{text:<78.78}" if text else "\r{:<78}\r".format(""))
+        sys.stderr.flush()
 
 
 def install(folder: Path, requirements: Path, python: Path) -> None:
@@ -207,7 +255,7 @@ def install(folder: Path, requirements: Path, python: Path) -> None:
             shutil.rmtree(folder)
         say(f"making {folder.name} with {python}")
         run([str(python), "-m", "venv", str(folder)], environment, None)
-    say(f"installing {requirements.name} into {folder.name}, which can take a minute")
+    say(f"installing {requirements.name} into {folder.name}")
     run(
         [str(folder / "bin" / "python"), "-m", "pip", "install", *PIP_OPTIONS, "--requirement", str(requirements)],
         environment,
@@ -223,21 +271,30 @@ def install(folder: Path, requirements: Path, python: Path) -> None:
 
 
 def run(command: Sequence[str], environment: dict[str, str], log: Path | None) -> None:
-    """Run silently; raises BootstrapError with the last lines of output when it fails."""
-    result = subprocess.run(
+    """Run, and with a log show how far it is. Raises BootstrapError with the last lines of output when it fails."""
+    process = subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        check=False,
     )
-    text = result.stdout.decode("utf-8", errors="replace")
+    assert process.stdout is not None
+    progress = Progress(log.parent.name) if log is not None else None
+    lines = []
+    with process:
+        for raw in process.stdout:
+            lines.append(raw.decode("utf-8", errors="replace"))
+            if progress is not None:
+                progress.line(lines[-1])
+    status = process.returncode
+    if progress is not None:
+        progress.end()
     if log is not None:
-        log.write_text(text, encoding="utf-8")
-    if result.returncode != 0:
-        tail = "\n".join(text.splitlines()[-LOG_TAIL:])
-        raise BootstrapError(f"{' '.join(command)}\nended with status {result.returncode}:\n{tail}")
+        log.write_text("".join(lines), encoding="utf-8")
+    if status != 0:
+        tail = "".join(lines[-LOG_TAIL:])
+        raise BootstrapError(f"{' '.join(command)}\nended with status {status}:\n{tail}")
 
 
 def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
@@ -245,7 +302,11 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 
     def stale() -> list[Environment]:
         wanted = [ENVIRONMENTS[name] for name in names]
-        return [each for each in wanted if not current(root / each.folder, root / each.requirements)]
+        return [each for each in wanted if not is_current(each)]
+
+    def is_current(each: Environment) -> bool:
+        names = [each.requirements, each.within] if each.within else [each.requirements]
+        return current(root / each.folder, *(root / name for name in names))
 
     if not stale():
         return
@@ -270,7 +331,9 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's virtual environments.")
-    parser.add_argument("names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="dev, engine or sam")
+    parser.add_argument(
+        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine or sam"
+    )
     arguments = parser.parse_args()
     try:
         bootstrap(arguments.names)

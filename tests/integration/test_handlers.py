@@ -1,4 +1,4 @@
-"""The functions, called with the event files that `make invoke` uses, over the real engine and the Claude double."""
+"""The functions, called with the event files of `playground invoke`, over the real engine and the Claude double."""
 
 import base64
 import json

@@ -172,3 +172,34 @@ def test_its_syntax_is_that_of_old_interpreters() -> None:
     import ast
 
     ast.parse(Path(bootstrap.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+@pytest.mark.usefixtures("without_pip")
+def test_what_is_installed_for_development_is_enough_to_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "run.txt").write_text("# little\n", encoding="utf-8")
+    environments = {"run": Environment(".venv", "run.txt", within="requirements.txt"), **bootstrap.ENVIRONMENTS}
+    monkeypatch.setattr(bootstrap, "ENVIRONMENTS", environments)
+    bootstrap.bootstrap(["run"], project)
+    assert "installing run.txt" in capsys.readouterr().err
+    bootstrap.bootstrap(["dev"], project)
+    assert "installing requirements.txt" in capsys.readouterr().err
+    for name in ("run", "dev"):
+        bootstrap.bootstrap([name], project)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_installation_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "PROGRESS_SECONDS", 0)
+    progress = bootstrap.Progress(".venv")
+    progress.line("Collecting boto3==1.44.5 (from -r requirements.txt)")
+    progress.line("  Downloading boto3-1.44.5-py3-none-any.whl (100 kB)")
+    progress.line("Installing collected packages: boto3")
+    progress.end()
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith(".venv: 1 packages, 0 s, looking up boto3==1.44.5")
+    assert second.endswith("downloading boto3-1.44.5-py3-none-any.whl")
+    assert third.endswith("unpacking and compiling")

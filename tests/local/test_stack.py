@@ -242,14 +242,14 @@ def test_with_a_key_it_is_the_real_stripe(launch: Launch) -> None:
 
 
 def test_invoke_calls_a_function_of_the_running_stack(
-    launch: Launch, script_environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    launch: Launch, script_environment: dict[str, str], tmp_path: Path
 ) -> None:
     def invoke(state_dir: Path, thing: str) -> "subprocess.CompletedProcess[str]":
         event = {"resource": "/things/{id}", "httpMethod": "GET", "pathParameters": {"id": thing}}
         path = tmp_path / "event.json"
         path.write_text(json.dumps(event), encoding="utf-8")
         return subprocess.run(
-            [sys.executable, "-m", "local.invoke", "things", str(path)],
+            [sys.executable, "-m", "operate", "invoke", "things", str(path)],
             env={**script_environment, "STATE_DIR": str(state_dir)},
             capture_output=True,
             text=True,
@@ -258,7 +258,7 @@ def test_invoke_calls_a_function_of_the_running_stack(
         )
 
     none = invoke(tmp_path / "no-stack", "x")
-    assert (none.returncode, none.stdout) == (1, "")
+    assert (none.returncode, none.stdout) == (2, "")
     assert "start one with `make run`" in none.stderr
 
     stack = launch()
@@ -267,8 +267,8 @@ def test_invoke_calls_a_function_of_the_running_stack(
     failed = invoke(stack.state_dir, "fail")
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["errorType"] == "ValueError"
-    assert call(stack.state()["runtime_url"], "nobody", {}) == 1
-    assert "Function not found" in capsys.readouterr().out
+    status, _, answer = call(stack.state()["runtime_url"], "nobody", {})
+    assert (status, answer["errorMessage"]) == (404, "Function not found: nobody")  # type: ignore[index]
 
 
 def test_placeholders_become_tokens() -> None:

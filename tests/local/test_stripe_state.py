@@ -1,4 +1,4 @@
-"""The Stripe double as a program: what it keeps, how it is started, and `make pay`."""
+"""The Stripe double as a program: what it keeps, how it is started, and `./playground pay`."""
 
 from __future__ import annotations
 
