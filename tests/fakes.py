@@ -16,11 +16,12 @@ from playground.domain.account import (
     Account,
     Change,
     Hold,
-    cross_boundary,
     drop_hold,
     open_account,
+    overdue_change,
     place_hold,
     settle,
+    with_debt_repaid,
 )
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
@@ -474,8 +475,8 @@ class InMemoryLedger:
             if user_id not in self._accounts:
                 opened, entries = open_account(user_id, now)
                 self._write(opened, *entries)
-            while self._accounts[user_id].is_due(now):
-                self._apply(cross_boundary(self._accounts[user_id]))
+            while (overdue := overdue_change(self._accounts[user_id], now)) is not None:
+                self._apply(overdue)
             return self._accounts[user_id]
 
     def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
@@ -493,9 +494,9 @@ class InMemoryLedger:
             self.leases.setdefault(user_id, hold.lease_at)
             return Held(self._accounts[user_id], ended_before)
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
         with self._lock:
-            self._drop(user_id, hold.run_id, hold.nonce)
+            self._drop(user_id, hold.run_id, hold.nonce, now)
 
     def correct_lease(self, account: Account) -> bool:
         with self._lock:
@@ -510,21 +511,27 @@ class InMemoryLedger:
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         user_id = account.user_id
         while True:
-            after, run, entry = conclude(account)
+            after, run, entries = conclude(account)
             with self._lock:
-                current = self.account(user_id, entry.created_at)
+                current = self.account(user_id, entries[-1].created_at)
                 if self._is_over(user_id, hold.run_id, hold.nonce):
                     return self._ended_already(user_id, run)
-                if current.version == account.version:
+                owes = account.owes or current.owes  # then it matters what is available
+                if current.version == account.version and (not owes or current == account):
                     self.sessions.add(conversation)
-                    self._drop(user_id, hold.run_id, hold.nonce)
+                    self._ended.add((user_id, hold.run_id))
+                    holds = {run_id: other for run_id, other in current.holds.items() if run_id != hold.run_id}
                     paid = replace(
-                        self._accounts[user_id],
+                        current,
                         buckets=after.buckets,
+                        held=current.held - hold.ceiling,
+                        holds=holds,
+                        debt=after.debt,
+                        lapsed=after.lapsed,
                         version=after.version,
                         last_hash=after.last_hash,
                     )
-                    self._write(paid, entry)
+                    self._write(paid, *entries)
                     self._runs[user_id, hold.run_id] = run
                     return Ended(run, by_us=True)
             account = current
@@ -534,7 +541,7 @@ class InMemoryLedger:
             self.account(user_id, run.ended_at)
             if self._is_over(user_id, run.run_id, run.nonce):
                 return self._ended_already(user_id, run)
-            self._drop(user_id, run.run_id, run.nonce)
+            self._drop(user_id, run.run_id, run.nonce, run.ended_at)
             self._runs[user_id, run.run_id] = run
             return Ended(run, by_us=True)
 
@@ -550,7 +557,7 @@ class InMemoryLedger:
                     return current
                 if current is account:
                     self._keys.add((user_id, business_key))
-                    return self._apply(change)
+                    return self._apply(with_debt_repaid(change, now=now))
 
     def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
         while True:
@@ -560,7 +567,7 @@ class InMemoryLedger:
                 return account
             with self._lock:
                 if self.account(user_id, now) is account and self.records.keep(*booking.records):
-                    return self._apply((booking.account, tuple(booking.entries)))
+                    return self._apply(with_debt_repaid((booking.account, tuple(booking.entries)), now=now))
 
     def run(self, user_id: str, run_id: str) -> Run | None:
         with self._lock:
@@ -587,11 +594,12 @@ class InMemoryLedger:
         after, entries = change
         return self._write(replace(after, revision=after.revision + 1), *entries)
 
-    def _drop(self, user_id: str, run_id: str, nonce: str) -> None:
+    def _drop(self, user_id: str, run_id: str, nonce: str, now: datetime) -> None:
         """Give a hold back, if it is the one that `nonce` placed."""
         account = self._accounts.get(user_id)
         if account is not None and run_id in account.holds and account.holds[run_id].nonce == nonce:
-            self._accounts[user_id] = drop_hold(account, run_id)
+            after, entries = drop_hold(account, run_id, now=now)
+            self._write(after, *entries)
             self._ended.add((user_id, run_id))
 
     def _is_over(self, user_id: str, run_id: str, nonce: str) -> bool:
@@ -602,7 +610,7 @@ class InMemoryLedger:
         there = self._runs.get((user_id, ours.run_id))
         if there is None:
             raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
-        self._drop(user_id, ours.run_id, ours.nonce)
+        self._drop(user_id, ours.run_id, ours.nonce, ours.ended_at)
         settled = RunStatus.SETTLED
         by_us = there.nonce == ours.nonce and there.status is settled if ours.status is settled else there == ours
         return Ended(there, by_us=by_us)
@@ -782,8 +790,9 @@ def receipt(user_id: str, hold: Hold, status: RunStatus, at: datetime) -> Run:
 def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:
     """Charges `cost` for the run of `hold`."""
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
-        after, entry = settle(account, hold.run_id, cost, reason="A run", now=at)
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, entries = settle(account, hold.run_id, cost, reason="A run", now=at)
+        entry = entries[-1]
         run = replace(
             receipt(account.user_id, hold, RunStatus.SETTLED, at),
             failure=None,
@@ -794,7 +803,7 @@ def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:
             entry_hash=entry.hash,
             turn=turn,
         )
-        return after, run, entry
+        return after, run, entries
 
     return conclude
 

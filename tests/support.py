@@ -11,7 +11,7 @@ from local.template import REGION
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
-from playground.domain.account import Account
+from playground.domain.account import PLUS_ALLOWANCE, Account
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.ports import Ledger, PaymentRecords
 from tests.fakes import InMemoryLedger
@@ -66,6 +66,9 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
         assert (entry.balance_after, entry.previous_hash) == (balance, previous)
         previous = entry.hash
     assert account.last_hash == previous
+    assert not account.payable_debt, "purchased credits beside debt"  # I1
+    assert 0 <= account.lapsed <= min(account.held, buckets.rollover)
+    assert buckets.rollover - account.lapsed <= PLUS_ALLOWANCE, "more rollover than one allowance"
     assert account.debt == sum(entry.amount for entry in entries if entry.type is EntryType.DEBT)
     spends = [entry.run_id for entry in entries if entry.type is EntryType.SPEND]
     assert len(spends) == len(set(spends))  # I4

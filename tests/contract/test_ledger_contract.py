@@ -347,7 +347,7 @@ def test_a_settlement_is_worked_out_again_when_the_account_has_moved(subject: Le
     give(subject, user_id, 10, "first")
     charge, seen = charging(hold, 5, NOW), list[int]()
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
         seen.append(account.version)
         if len(seen) == 2:
             give(subject, user_id, 20, "second")
@@ -369,7 +369,7 @@ def test_a_hold_placed_meanwhile_does_not_disturb_a_settlement(subject: Ledger, 
     hold_on(subject, user_id, other)
     charge, calls = charging(hold, 2, NOW), list[Account]()
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
         calls.append(account)
         return charge(account)
 
@@ -509,8 +509,8 @@ def test_a_cancelled_hold_leaves_nothing_behind(subject: Ledger, user_id: str) -
     hold = a_hold("run_1", 3, NOW)
     hold_on(subject, user_id, hold)
 
-    subject.cancel_hold(user_id, hold)
-    subject.cancel_hold(user_id, hold)
+    subject.cancel_hold(user_id, hold, now=NOW)
+    subject.cancel_hold(user_id, hold, now=NOW)
 
     account = checked(subject, user_id)
     assert (account.holds, account.available) == ({}, 5)
@@ -522,12 +522,12 @@ def test_cancelling_concerns_only_the_hold_of_the_attempt(subject: Ledger, user_
     hold = a_hold("run_1", 3, NOW)
     account = hold_on(subject, user_id, hold)
 
-    subject.cancel_hold(user_id, replace(hold, nonce="try_2"))
-    subject.cancel_hold(user_id, a_hold("run_2", 3, NOW))
+    subject.cancel_hold(user_id, replace(hold, nonce="try_2"), now=NOW)
+    subject.cancel_hold(user_id, a_hold("run_2", 3, NOW), now=NOW)
     assert checked(subject, user_id).holds == {"run_1": hold}
 
     settle(subject, account, hold, 2)
-    subject.cancel_hold(user_id, hold)
+    subject.cancel_hold(user_id, hold, now=NOW)
     account = checked(subject, user_id)
     assert (account.balance, account.available) == (3, 3)
     assert isinstance(run := subject.run(user_id, "run_1"), Run)
@@ -535,7 +535,7 @@ def test_cancelling_concerns_only_the_hold_of_the_attempt(subject: Ledger, user_
 
 
 def test_cancelling_does_nothing_for_a_user_who_was_never_here(subject: Ledger, user_id: str) -> None:
-    subject.cancel_hold(user_id, a_hold("run_1", 3, NOW))
+    subject.cancel_hold(user_id, a_hold("run_1", 3, NOW), now=NOW)
 
     assert checked(subject, user_id).available == 5
 
@@ -837,7 +837,7 @@ def test_fourteen_missed_months_are_caught_up_by_whatever_comes_next(subject: Le
     elif touch == "hold":
         hold = a_hold("run_1", 405, late)
         assert hold_on(subject, user_id, hold, now=late) == replace(expected, held=405, holds={"run_1": hold})
-        subject.cancel_hold(user_id, hold)
+        subject.cancel_hold(user_id, hold, now=NOW)
     else:
         assert give(subject, user_id, 1, now=late).balance == expected.balance + 1
         entries.append(all_entries(subject, user_id)[-1])
@@ -927,9 +927,9 @@ def test_a_receipt_is_read_as_it_was_written(books: Books, user_id: str) -> None
     charge = charging(hold, 2, NOW + SECOND)
     said = "Zażółć gęślą jaźń 🦆 \x00\u2028 " * 50
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
-        after, run, entry = charge(account)
-        return after, replace(run, **EVERYTHING), entry
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, **EVERYTHING), entries
 
     about = conversation(user_id, hold, NOW + SECOND)
     about = Conversation(replace(about.session, title="🦆"), replace(about.turn, input="", answer=said))
@@ -1366,9 +1366,9 @@ def test_a_broken_receipt_is_not_shown(
     hold = a_hold("run_1", 2, NOW)
     account, charge = hold_on(ledger, user_id, hold), charging(hold, 1, NOW)
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
-        after, run, entry = charge(account)
-        return after, replace(run, **EVERYTHING), entry
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, **EVERYTHING), entries
 
     ledger.settle(account, hold, conclude, conversation(user_id, hold, NOW))
     break_(vandal)

@@ -255,7 +255,7 @@ DEEDS: Mapping[str, Deed] = {
     "cancel": Deed(
         "UpdateItem",
         place,
-        lambda ledger, user_id: ledger.cancel_hold(user_id, hold_for(user_id)),
+        lambda ledger, user_id: ledger.cancel_hold(user_id, hold_for(user_id), now=NOW),
         lambda outcome: outcome is None,
         (5, 5, 1),
         (5, 0, 1),

@@ -78,7 +78,7 @@ class Books:
         return (
             account.buckets,
             account.version,
-            account.debt,
+            (account.debt, account.lapsed),
             (bought, len(self.records)),
             (account.plan, account.period, account.due_at),
             tuple((h.run_id == self.run_id, h.ceiling, number(h.nonce), h.lease_at - start) for h in holds),
@@ -95,7 +95,8 @@ class Books:
             return
         account = self.account
         for run_id in self.receipts.keys() & account.holds.keys():
-            account = drop_hold(account, run_id)  # of an attempt that does not know yet that another one was first
+            hold = account.holds[run_id]
+            account, _ = drop_hold(account, run_id, now=hold.placed_at)  # of an attempt that does not know yet that another one was first
         check_invariants(account, self.entries)
         spent = {entry.run_id: -entry.amount for entry in self.entries if entry.type is EntryType.SPEND}
         paid = {run_id: run for run_id, run in self.receipts.items() if run.status is RunStatus.SETTLED}

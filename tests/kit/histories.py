@@ -131,6 +131,7 @@ def said(answer: object) -> str:
             holds = " ".join(f"{run}/{nonce}:{ceiling}" for run, nonce, ceiling, _ in sorted(answer.holds))
             sums = f"{answer.monthly}+{answer.rollover}+{answer.purchased}-{answer.held}"
             owes = f" owes {answer.debt}" if answer.debt else ""
+            owes += f" lapsed {answer.lapsed}" if answer.lapsed else ""
             return f"{sums} v{answer.version} {answer.plan} {answer.period}{owes} [{holds}]"
         case Ended(receipt, by_us):
             return f"{said(receipt)}, by us: {by_us}"

@@ -112,8 +112,8 @@ class Subject:
             case Release(place, status, at):
                 outcome = receipt(user_id, self._hold(place), RunStatus(status), moment(at))
                 return ended_of(self.ledger.release(user_id, outcome))
-            case Cancel(place, _):
-                self.ledger.cancel_hold(user_id, self._hold(place))
+            case Cancel(place, at):
+                self.ledger.cancel_hold(user_id, self._hold(place), now=moment(at))
                 return Nothing()
             case Sweep():
                 account = self.account(operation.now)
@@ -272,6 +272,7 @@ def view_of(account: Account) -> View:
             (hold.run_id, hold.nonce, hold.ceiling, millis(hold.lease_at)) for hold in account.holds.values()
         ),
         debt=account.debt,
+        lapsed=account.lapsed,
     )
 
 

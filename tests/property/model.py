@@ -198,6 +198,7 @@ class View(NamedTuple):
     until: int | None
     holds: frozenset[tuple[str, str, int, int]]
     debt: int = 0
+    lapsed: int = 0
 
 
 class Bought(NamedTuple):
@@ -326,6 +327,7 @@ class Model:
         self.due: int | None = None
         self.until: int | None = None
         self.debt = 0
+        self.lapsed = 0  # credits of rollover that should have expired, and were held
         self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
         self.receipts: dict[str, Receipt] = {}
@@ -388,6 +390,7 @@ class Model:
             until=self.until,
             holds=frozenset((hold.run, hold.nonce, hold.ceiling, hold.lease) for hold in self.holds.values()),
             debt=self.debt,
+            lapsed=self.lapsed,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -402,10 +405,23 @@ class Model:
 
     def apply(self, operation: Operation, *, arriving: bool = True) -> Answer:
         """Do it, and say what the answer is. `arriving` False: without looking at the clock."""
+        answer = self._apply(operation, arriving=arriving)
+        self.check()
+        return answer
+
+    def check(self) -> None:
+        """What the README promises of an account at any time, whatever has been done: a rule that is wrong here and in
+        the ledger alike would explain every history."""
+        assert min(self.monthly, self.rollover, self.purchased, self.free, self.debt, self.lapsed) >= 0
+        assert not self.debt or not min(self.purchased, self.free), "purchased credits beside debt"
+        assert self.rollover - self.lapsed <= ALLOWANCE, "more rollover than one allowance"
+        assert self.lapsed <= self.held, "what nobody holds has not lapsed"
+
+    def _apply(self, operation: Operation, *, arriving: bool) -> Answer:
         if isinstance(operation, ReadRun):
             return self.receipts.get(operation.run, Nothing())
         if isinstance(operation, Cancel):
-            self.drop(operation.hold)
+            self.drop(operation.hold, operation.now)
             return Nothing()
         if arriving:
             self.arrive(operation.now)
@@ -432,6 +448,7 @@ class Model:
                 if key not in self.keys:
                     self.keys |= {key}
                     self._write(Line("bonus", now, purchased=credits))
+                    self._repay(now)
                 return self.view()
             case Start(until, key, now):
                 if key not in self.keys and self.plan == "free":
@@ -459,17 +476,19 @@ class Model:
 
     def cross(self) -> None:
         """The next boundary: old rollover goes, what is left of the month rolls over, and a new month begins. What is
-        held stays, and goes at the boundary after, if it is there then."""
+        held stays and has lapsed: it goes when it comes back, or at the boundary after."""
         assert self.due is not None
         assert self.anchor is not None
         at, regular = self.due, month_after(self.anchor, self.period + 1)
         self.changes += 1
         self._write(Line("expire", at, rollover=-min(self.rollover, self.free)))
+        lapsed = self.rollover
         if at < regular:  # only rollover of an earlier plan expires here
-            self.due = regular
+            self.due, self.lapsed = regular, lapsed
             return
         self.period += 1
         self._write(Line("expire", at, monthly=-min(max(self.monthly - self.allowance, 0), self.free)))
+        lapsed += max(self.monthly - self.allowance, 0)
         self._write(Line("rollover", at, monthly=-self.monthly, rollover=self.monthly))
         entitled = self.plan == "plus" and (self.until is None or self.until > at)
         if entitled:
@@ -477,13 +496,21 @@ class Model:
         else:
             self.plan, self.allowance = "free", 0
         self.due = month_after(self.anchor, self.period + 1) if entitled or self.rollover else None
+        self.lapsed = lapsed
+        self._repay(at)
 
-    def drop(self, hold: Place) -> None:
-        """Give the hold back, if this attempt has one."""
+    def drop(self, hold: Place, now: int, cost: int = 0) -> None:
+        """Give the hold back, if this attempt has one, but for `cost`. What has lapsed of it expires, then debt is
+        repaid."""
         there = self.holds.get(hold.run)
         if there is not None and there.nonce == hold.nonce:
             self.changes += 1
             del self.holds[hold.run]
+            for_it = min(max(cost - self.monthly, 0), self.rollover)
+            expired = min(self.lapsed, there.ceiling - cost, self.rollover - for_it)
+            self.lapsed = min(self.lapsed - expired, self.held)
+            self._write(Line("expire", now, rollover=-expired, run=hold.run))
+            self._repay(now, cost, hold.run)
             self.gone |= {hold.nonce}
             self.given_back.pop(hold.run, None)
             self.given_back[hold.run] = None
@@ -513,7 +540,7 @@ class Model:
         turns = self.turns.get(hold.session, ())
         if len(turns) != hold.turn - 1:
             return Moved()
-        self.drop(hold)
+        self.drop(hold, now, cost)
         monthly = min(cost, self.monthly)
         rollover = min(cost - monthly, self.rollover)
         split = (-monthly, -rollover, -(cost - monthly - rollover))
@@ -528,7 +555,7 @@ class Model:
     def _release(self, hold: Place, status: str, now: int) -> Answer:
         if self._over(hold):
             return self._how_it_ended(hold, status, now)
-        self.drop(hold)
+        self.drop(hold, now)
         self.receipts[hold.run] = Receipt(status, hold.nonce, hold.ceiling, now)
         return Ended(self.receipts[hold.run], by_us=True)
 
@@ -540,7 +567,7 @@ class Model:
         receipt = self.receipts.get(hold.run)
         if receipt is None:
             return Lost()
-        self.drop(hold)
+        self.drop(hold, now)
         ours = (receipt.status, receipt.nonce) == (status, hold.nonce)
         open_ = ours and status == "settled" and receipt.ended != now
         return Ended(receipt, None if open_ else ours and receipt.ended == now)
@@ -551,6 +578,7 @@ class Model:
         self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
         self.until = until
         self._write(Line("monthly", now, monthly=ALLOWANCE))
+        self._repay(now)
 
     # REVOKE AND RESTORE
 
@@ -597,10 +625,11 @@ class Model:
                 self._repay(told.now)
         return known._replace(taken_refund=refund, taken_dispute=dispute)
 
-    def _repay(self, now: int) -> None:
-        repaid = min(self.debt, self.purchased, self.free)
+    def _repay(self, now: int, reserved: int = 0, run: str | None = None) -> None:
+        """Whatever comes in or comes back repays debt first."""
+        repaid = min(self.debt, self.purchased, self.free - reserved)
         self.debt -= repaid
-        self._write(Line("debt", now, purchased=-repaid))
+        self._write(Line("debt", now, purchased=-repaid, run=run))
 
     def _write(self, line: Line) -> None:
         if any((line.monthly, line.rollover, line.purchased)):
@@ -608,4 +637,5 @@ class Model:
             self.monthly += line.monthly
             self.rollover += line.rollover
             self.purchased += line.purchased
+            self.lapsed = min(self.lapsed, self.rollover)
             self.lines += (line,)

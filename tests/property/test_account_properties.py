@@ -21,10 +21,12 @@ from playground.domain.account import (
     place_hold,
     settle,
     start_plus,
+    with_debt_repaid,
 )
 from playground.domain.calendar import boundary
 from playground.domain.credits import Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
+from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
 from tests.support import check_invariants
 
 TICK = timedelta(milliseconds=1)
@@ -55,6 +57,8 @@ class Numbers:
         self.crossed = 0
         self.paid_until: int | None = 0  # number of the first boundary that is not paid for; None: there is none
         self.has_boundary = False
+        self.lapsed = 0  # credits of rollover that should have gone, and were held
+        self.debt = 0
         self.old_rollover = False  # is left of an earlier plan, and expires before the first boundary of this one
 
     def total(self) -> int:
@@ -62,6 +66,26 @@ class Numbers:
 
     def free(self) -> int:
         return self.total() - sum(self.holds.values())
+
+    def give_back(self, run_id: str, cost: int) -> None:
+        """One credit after the other comes back: to go, if it has lapsed; for what is owed; or to be had again."""
+        back = self.holds.pop(run_id) - cost
+        self.spend(cost)
+        while back and self.lapsed and self.rollover:
+            self.rollover, self.lapsed, back = self.rollover - 1, self.lapsed - 1, back - 1
+        self.lapsed = min(self.lapsed, self.rollover, sum(self.holds.values()))
+        self.repay()
+
+    def repay(self) -> None:
+        while self.debt and self.purchased and self.free():
+            self.debt, self.purchased = self.debt - 1, self.purchased - 1
+
+    def take_back(self, credits_: int) -> None:
+        for _ in range(credits_):
+            if self.purchased and self.free():
+                self.purchased -= 1
+            else:
+                self.debt += 1
 
     def spend(self, credits_: int) -> None:
         for _ in range(credits_):
@@ -80,12 +104,14 @@ class Numbers:
     def cross(self) -> None:
         while self.rollover and self.free():
             self.rollover -= 1
+        self.lapsed = self.rollover
         if self.old_rollover:
             self.old_rollover = False
             return
         self.crossed += 1
         while self.monthly > self.allowance and self.free():
             self.monthly -= 1
+        self.lapsed += max(self.monthly - self.allowance, 0)
         self.rollover += self.monthly
         self.monthly = 0
         if self.paid_until is None or self.paid_until > self.crossed:
@@ -93,6 +119,7 @@ class Numbers:
         else:
             self.allowance = 0
             self.has_boundary = self.rollover > 0
+        self.repay()
 
 
 class AccountLife(RuleBasedStateMachine):
@@ -106,9 +133,10 @@ class AccountLife(RuleBasedStateMachine):
         self.numbers = Numbers()
         self.runs = 0
 
-    def keep(self, change: Change | tuple[Account, Entry]) -> None:
-        self.account, written = change
-        self.entries += written if isinstance(written, tuple) else (written,)
+    def keep(self, change: Change) -> None:
+        """As a ledger does."""
+        self.account, written = with_debt_repaid(change, now=self.now)
+        self.entries += written
 
     @precondition(lambda self: self.numbers.free() > 0)
     @rule(data=st.data())
@@ -130,10 +158,10 @@ class AccountLife(RuleBasedStateMachine):
         cost = data.draw(st.integers(1, self.numbers.holds[run_id]), label="cost")
         before = len(self.entries)
         self.keep(settle(self.account, run_id, cost, reason="", now=self.now))
-        del self.numbers.holds[run_id]
         self.numbers.ended.add(run_id)
-        self.numbers.spend(cost)
-        [entry] = self.entries[before:]
+        self.numbers.give_back(run_id, cost)
+        entry = self.entries[-1]
+        assert all(other.type in (EntryType.EXPIRE, EntryType.DEBT) for other in self.entries[before:-1])
         assert (entry.type, entry.amount, entry.run_id) == (EntryType.SPEND, -cost, run_id)
 
     @precondition(lambda self: self.numbers.holds)
@@ -148,9 +176,9 @@ class AccountLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def drops(self, data: st.DataObject) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.numbers.holds)), label="run")
-        self.account = drop_hold(self.account, run_id)
-        del self.numbers.holds[run_id]
+        self.keep(drop_hold(self.account, run_id, now=self.now))
         self.numbers.ended.add(run_id)
+        self.numbers.give_back(run_id, 0)
 
     @precondition(lambda self: self.numbers.ended)
     @rule(data=st.data())
@@ -159,13 +187,38 @@ class AccountLife(RuleBasedStateMachine):
         with pytest.raises(KeyError):
             settle(self.account, run_id, 1, reason="", now=self.now)
         with pytest.raises(KeyError):
-            drop_hold(self.account, run_id)
+            drop_hold(self.account, run_id, now=self.now)
 
     @rule(credits_=st.integers(1, 700), type_=st.sampled_from([EntryType.PURCHASE, EntryType.BONUS]))
     def grants(self, credits_: int, type_: EntryType) -> None:
         key = f"grant:{len(self.entries)}"
-        self.keep(grant(self.account, credits_, type_=type_, business_key=key, reason="", now=self.now))
+        after, entry = grant(self.account, credits_, type_=type_, business_key=key, reason="", now=self.now)
+        self.keep((after, (entry,)))
         self.numbers.purchased += credits_
+        self.numbers.repay()
+
+    @rule(credits_=st.integers(1, 700), disputed=st.booleans())
+    def takes_back(self, credits_: int, disputed: bool) -> None:
+        """A pack of that size is refunded, or disputed, as a whole."""
+        pack = Purchase(
+            purchase_id=f"pur_{len(self.entries)}",
+            user_id="alice",
+            pack="small",
+            credits=credits_,
+            amount=500,
+            currency="usd",
+            live=False,
+            price_version="1",
+            created_at=self.now,
+            state=PurchaseState.PAID,
+        )
+        paid, change = book_purchase(self.account, pack, now=self.now)
+        self.keep(change)
+        self.numbers.purchased += credits_
+        self.numbers.repay()
+        taken = paid.with_dispute("dp_1", Claim(500, Stage.OPEN)) if disputed else paid.with_refunded(500)
+        self.keep(book_purchase(self.account, taken, now=self.now)[1])
+        self.numbers.take_back(credits_)
 
     @rule(paid_until=st.none() | st.integers(0, 3))
     def starts_plus(self, paid_until: int | None) -> None:
@@ -174,6 +227,7 @@ class AccountLife(RuleBasedStateMachine):
         due = self.account.due_at
         self.numbers.start(paid_until, due_before=due is not None and due < boundary(self.now, 1))
         self.keep(start_plus(self.account, entitled_until=until, now=self.now))
+        self.numbers.repay()
 
     @precondition(lambda self: self.numbers.has_boundary)
     @rule()
@@ -187,9 +241,9 @@ class AccountLife(RuleBasedStateMachine):
         written = self.entries[entries:]
         expired = -sum(entry.amount for entry in written if entry.type is EntryType.EXPIRE)
         assert expired <= before.available  # nothing that is held
-        assert all(entry.deltas.purchased == 0 for entry in written)
+        assert all(entry.deltas.purchased == 0 for entry in written if entry.type is not EntryType.DEBT)
         assert all(entry.created_at == before.due_at for entry in written)
-        assert (self.account.holds, self.account.debt) == (before.holds, before.debt)
+        assert self.account.holds == before.holds
         assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1))
         assert self.account.period - before.period == (before.due_at >= boundary(before.anchor, before.period + 1))
 
@@ -213,6 +267,7 @@ class AccountLife(RuleBasedStateMachine):
         assert [getattr(account.buckets, name) for name in BUCKETS] == [getattr(numbers, name) for name in BUCKETS]
         assert {run_id: hold.ceiling for run_id, hold in account.holds.items()} == numbers.holds
         assert (account.available, account.allowance) == (numbers.free(), numbers.allowance)
+        assert (account.debt, account.lapsed) == (numbers.debt, numbers.lapsed)
         assert (account.plan is Plan.PLUS) == (numbers.allowance > 0)
         assert (account.due_at is not None) == numbers.has_boundary
 
@@ -240,7 +295,7 @@ def test_a_later_bucket_is_touched_only_when_the_earlier_ones_are_empty(
     ceiling = data.draw(st.integers(1, account.available))
     cost = data.draw(st.integers(1, ceiling))
 
-    after, entry = settle(
+    after, [entry] = settle(
         place_hold(account, hold_of("run_1", ceiling, account.created_at)), "run_1", cost, reason="", now=NOON
     )
 
@@ -291,7 +346,7 @@ def a_history() -> tuple[Account, list[Entry]]:
     entries += more
     for run in range(3):
         account = place_hold(account, hold_of(f"run_{run}", 70, NOON))
-        account, entry = settle(account, f"run_{run}", 60 + run, reason="Run", now=NOON)
+        account, [entry] = settle(account, f"run_{run}", 60 + run, reason="Run", now=NOON)
         entries += (entry,)
     for _ in range(2):
         account, more = cross_boundary(account)

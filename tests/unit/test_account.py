@@ -13,13 +13,16 @@ from playground.domain.account import (
     Account,
     Hold,
     Plan,
+    as_of,
     cross_boundary,
     drop_hold,
     grant,
     open_account,
+    overdue_change,
     place_hold,
     settle,
     start_plus,
+    without_dead_holds,
 )
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
@@ -63,6 +66,13 @@ def a_plus_account(
         entitled_until=until,
     )
     return place_hold(account, a_hold(ceiling=held)) if held else account
+
+
+def dropped(account: Account, run_id: str) -> Account:
+    """The account after a hold that is given back without an entry."""
+    account, entries = drop_hold(account, run_id, now=NOW)
+    assert not entries
+    return account
 
 
 def lines(entries: tuple[Entry, ...]) -> list[tuple[str, Deltas]]:
@@ -126,16 +136,16 @@ def test_dropping_a_hold_gives_all_of_it_back_and_writes_nothing() -> None:
     before = an_account(monthly=10)
     held = place_hold(place_hold(before, a_hold("run_1", 4)), a_hold("run_2", 3))
 
-    assert drop_hold(held, "run_2") == place_hold(before, a_hold("run_1", 4))
-    assert drop_hold(drop_hold(held, "run_1"), "run_2") == before
+    assert dropped(held, "run_2") == place_hold(before, a_hold("run_1", 4))
+    assert dropped(dropped(held, "run_1"), "run_2") == before
     with pytest.raises(KeyError):
-        drop_hold(held, "run_3")
+        drop_hold(held, "run_3", now=NOW)
 
 
 def test_earlier_accounts_do_not_change() -> None:
     before = an_account(monthly=10)
     held = place_hold(before, a_hold())
-    drop_hold(held, "run_1")
+    drop_hold(held, "run_1", now=NOW)
 
     assert (before.holds, before.held) == ({}, 0)
     assert (set(held.holds), held.held) == ({"run_1"}, 3)
@@ -168,7 +178,7 @@ def test_an_account_that_does_not_add_up_does_not_exist(wrong: dict[str, Any]) -
 def test_settling_spends_the_cost_and_gives_the_rest_back() -> None:
     account = place_hold(an_account(monthly=10), a_hold(ceiling=4))
 
-    after, entry = settle(account, "run_1", 3, reason="Run of @acme/tidy", now=NOW)
+    after, [entry] = settle(account, "run_1", 3, reason="Run of @acme/tidy", now=NOW)
 
     assert (after.balance, after.held, after.available, after.holds, after.version) == (7, 0, 7, {}, 1)
     assert (entry.type, entry.business_key, entry.amount) == (EntryType.SPEND, "run:run_1", -3)
@@ -183,7 +193,7 @@ def test_settling_spends_the_cost_and_gives_the_rest_back() -> None:
 def test_settling_draws_from_the_buckets_in_order() -> None:
     account = place_hold(an_account(monthly=1, rollover=2, purchased=5), a_hold(ceiling=6))
 
-    after, entry = settle(account, "run_1", 5, reason="", now=NOW)
+    after, [entry] = settle(account, "run_1", 5, reason="", now=NOW)
 
     assert entry.deltas == Deltas(monthly=-1, rollover=-2, purchased=-2)
     assert after.buckets == Buckets(purchased=3)
@@ -195,7 +205,7 @@ def test_the_split_is_made_from_the_buckets_at_the_end_not_at_the_hold() -> None
     account, _ = cross_boundary(account)
     assert account.buckets == Buckets(monthly=200, rollover=150)
 
-    _, entry = settle(account, "run_1", 100, reason="", now=FEBRUARY)
+    _, [entry] = settle(account, "run_1", 100, reason="", now=FEBRUARY)
 
     assert entry.deltas == Deltas(monthly=-100)
 
@@ -222,6 +232,66 @@ def test_a_run_is_settled_once() -> None:
 
     with pytest.raises(KeyError):
         settle(after, "run_1", 1, reason="", now=NOW)
+
+
+# --- debt -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_gives_back_repays_debt() -> None:
+    """5 + 100 credits, a run holds 24, the pack is refunded, the run costs 3: as if it had cost 3 before the refund."""
+    account = place_hold(an_account(purchased=24, debt=19), a_hold("run_1", 24))
+
+    after, entries = settle(account, "run_1", 3, reason="", now=NOW)
+
+    assert lines(entries) == [("debt", Deltas(purchased=-19)), ("spend", Deltas(purchased=-3))]
+    assert (after.buckets, after.debt, entries[-1].balance_after) == (Buckets(purchased=2), 0, 2)
+
+
+def test_a_hold_that_is_given_back_repays_debt_as_far_as_it_goes() -> None:
+    account = place_hold(place_hold(an_account(purchased=24, debt=19), a_hold("run_1", 10)), a_hold("run_2", 14))
+
+    after, entries = drop_hold(account, "run_1", now=NOW)
+
+    assert lines(entries) == [("debt", Deltas(purchased=-10))]
+    assert (after.buckets, after.debt, after.available) == (Buckets(purchased=14), 9, 0)
+    again, more = drop_hold(after, "run_2", now=NOW)
+    assert (again.buckets, again.debt) == (Buckets(purchased=5), 0)
+    assert len({entry.business_key for entry in (*entries, *more)}) == 2
+
+
+def test_a_month_is_not_touched_by_debt() -> None:
+    account = place_hold(an_account(monthly=50, debt=19), a_hold("run_1", 24))
+
+    after, entries = settle(account, "run_1", 3, reason="", now=NOW)
+
+    assert lines(entries) == [("spend", Deltas(monthly=-3))]
+    assert (after.buckets, after.debt) == (Buckets(monthly=47), 19)
+
+
+def test_a_month_that_frees_purchased_credits_repays_debt_from_them() -> None:
+    """The hold can be paid by the month now, so that it keeps nothing of *purchased* back."""
+    account = replace(a_plus_account(monthly=0, purchased=24, held=24), debt=19)
+
+    after, entries = cross_boundary(account)
+
+    assert lines(entries) == [("monthly", Deltas(monthly=200)), ("debt", Deltas(purchased=-19))]
+    assert (after.buckets, after.debt, after.available) == (Buckets(monthly=200, purchased=5), 0, 181)
+
+
+def test_an_account_that_an_earlier_version_left_with_credits_beside_debt_repays_it() -> None:
+    account = an_account(purchased=21, debt=19)
+
+    after = as_of(account, "alice", NOW)
+
+    assert (after.buckets, after.debt) == (Buckets(purchased=2), 0)
+    assert overdue_change(after, NOW) is None
+
+
+def test_dead_holds_are_counted_as_the_ledger_will_have_them() -> None:
+    dead = a_hold("run_1", 24, lease_at=NOW)
+    account = without_dead_holds(place_hold(an_account(purchased=24, debt=19), dead), NOW)
+
+    assert (account.available, account.debt) == (5, 0)
 
 
 # --- grants -----------------------------------------------------------------------------------------------------------
@@ -319,14 +389,66 @@ def test_what_is_held_does_not_expire() -> None:
     assert (after.held, after.available) == (60, 200)
 
 
-def test_what_was_held_over_a_boundary_expires_at_the_next_one_if_it_is_given_back() -> None:
+def test_what_was_held_over_a_boundary_expires_when_it_is_given_back() -> None:
     account, _ = cross_boundary(a_plus_account(monthly=0, rollover=70, purchased=0, held=60))
-    account = drop_hold(account, "run_1")
+    assert account.lapsed == 60
 
-    after, entries = cross_boundary(account)
+    after, entries = drop_hold(account, "run_1", now=FEBRUARY)
 
-    assert lines(entries)[0] == ("expire", Deltas(rollover=-60))
-    assert after.buckets == Buckets(monthly=200, rollover=200)
+    assert lines(entries) == [("expire", Deltas(rollover=-60))]
+    assert (after.buckets, after.held, after.lapsed) == (Buckets(monthly=200), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("cost", "expired", "left"),
+    [
+        (1, 59, Buckets(monthly=199, rollover=1)),
+        (20, 40, Buckets(monthly=180, rollover=20)),
+        (60, 0, Buckets(monthly=140, rollover=60)),
+    ],
+)
+def test_what_a_run_spends_over_a_boundary_does_not_expire(cost: int, expired: int, left: Buckets) -> None:
+    """The user has what is left if the run had ended before the boundary: 200 of the new month, 60 − cost of the old."""
+    account, _ = cross_boundary(a_plus_account(monthly=0, rollover=60, purchased=0, held=60))
+
+    after, entries = settle(account, "run_1", cost, reason="", now=FEBRUARY)
+
+    assert -sum(entry.amount for entry in entries if entry.type is EntryType.EXPIRE) == expired
+    assert (entries[-1].type, entries[-1].balance_after) == (EntryType.SPEND, after.balance)
+    assert (after.buckets, after.balance, after.lapsed) == (left, 200, 0)
+
+
+def test_what_lapsed_expires_from_what_several_holds_give_back() -> None:
+    account = place_hold(a_plus_account(monthly=0, rollover=70, purchased=0, held=40), a_hold("run_2", 30))
+    account, _ = cross_boundary(account)
+
+    once, first = drop_hold(account, "run_1", now=FEBRUARY)
+    twice, second = settle(once, "run_2", 10, reason="", now=FEBRUARY)
+
+    assert (lines(first), once.lapsed) == ([("expire", Deltas(rollover=-40))], 30)
+    assert lines(second) == [("expire", Deltas(rollover=-20)), ("spend", Deltas(monthly=-10))]
+    assert (twice.buckets, twice.lapsed) == (Buckets(monthly=190, rollover=10), 0)
+    keys = [entry.business_key for entry in (*first, *second)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_purchased_credits_do_not_expire_for_rollover_that_a_run_has_spent() -> None:
+    """250 are held: 200 of rollover, 50 of purchased. 150 are spent from rollover; only 50 of it are left to expire."""
+    account, _ = cross_boundary(a_plus_account(monthly=0, rollover=200, purchased=50, held=250))
+    account = replace(account, buckets=replace(account.buckets, monthly=0))
+
+    after, entries = settle(account, "run_1", 150, reason="", now=FEBRUARY)
+
+    assert lines(entries) == [("expire", Deltas(rollover=-50)), ("spend", Deltas(rollover=-150))]
+    assert after.buckets == Buckets(purchased=50)
+
+
+def test_what_is_held_over_two_boundaries_lapses_once() -> None:
+    account, _ = cross_boundary(a_plus_account(monthly=0, rollover=60, purchased=0, held=60))
+    account, _ = cross_boundary(account)
+
+    assert (account.buckets, account.lapsed) == (Buckets(monthly=200, rollover=200), 0)  # others cover the hold now
+    assert dropped(account, "run_1").buckets == account.buckets
 
 
 def test_a_hold_that_other_credits_cover_does_not_keep_rollover_alive() -> None:
@@ -340,7 +462,8 @@ def test_what_is_held_beyond_the_rollover_limit_rolls_over_too() -> None:
     after, entries = cross_boundary(a_plus_account(monthly=300, purchased=0, held=250))
 
     assert lines(entries)[:2] == [("expire", Deltas(monthly=-50)), ("rollover", Deltas(monthly=-250, rollover=250))]
-    assert after.available == 200
+    assert (after.available, after.lapsed) == (200, 50)
+    assert drop_hold(after, "run_1", now=FEBRUARY)[0].buckets == Buckets(monthly=200, rollover=200)
 
 
 def test_a_plan_that_is_paid_until_the_boundary_is_over_at_the_boundary() -> None:
@@ -383,9 +506,9 @@ def test_rollover_that_is_held_when_it_should_end_keeps_a_boundary_ahead() -> No
     account, _ = cross_boundary(account)
     assert (account.buckets.rollover, account.due_at) == (20, APRIL)
 
-    after, _ = cross_boundary(drop_hold(account, "run_2"))
-
-    assert (after.buckets, after.due_at) == (Buckets(), None)
+    given_back, _ = drop_hold(account, "run_2", now=APRIL - timedelta(days=1))
+    assert (given_back.buckets, given_back.due_at) == (Buckets(), APRIL)
+    assert cross_boundary(given_back)[0].due_at is None
 
 
 def test_a_plan_that_ends_with_nothing_left_has_no_boundary_ahead() -> None:

@@ -160,7 +160,7 @@ def make_books() -> Books:
     ceiling = PRICES.ceiling(SONNET, 1000, 1500)
     for number in (1, 2):
         hold = a_hold(number, ceiling)
-        account, entry = settle(
+        account, [entry] = settle(
             place_hold(account, hold), hold.run_id, price.credits, reason=f"Run of {PACKAGE}", now=NOW + 2 * SECOND
         )
         written.append(entry)
@@ -191,7 +191,7 @@ def make_books() -> Books:
     failure = Failure(code="model_failed", reason="empty")
     runs[failed.run_id] = an_item(a_receipt(failed, RunStatus.RELEASED, failure=failure))
     runs[dead.run_id] = an_item(a_receipt(dead, RunStatus.EXPIRED, failure=failure))
-    account = drop_hold(place_hold(account, failed), failed.run_id)
+    account, _ = drop_hold(place_hold(account, failed), failed.run_id, now=NOW)
     at_work = a_hold(5, 4)
     account = place_hold(account, at_work)
     session = Session(

@@ -544,7 +544,7 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
         def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
             outcome = super().place_hold(user_id, hold, limit=limit, now=now)
             if isinstance(outcome, CannotAfford):
-                self.cancel_hold(user_id, others.pop()) if others else None
+                self.cancel_hold(user_id, others.pop(), now=now) if others else None
             return outcome
 
     world = World(ledger=Busy())
@@ -806,7 +806,7 @@ def test_no_more_runs_at_once_than_allowed() -> None:
 
     assert caught.value.facts == {"limit": 2, "retry_after": 2}
     assert not world.model.prompts
-    world.ledger.cancel_hold(USER, a_hold("run_0", 1, NOW))
+    world.ledger.cancel_hold(USER, a_hold("run_0", 1, NOW), now=NOW)
     assert world.run(key="k").run.charged == 1
 
 
@@ -980,8 +980,8 @@ class Shaky(InMemoryLedger):
     def release(self, user_id: str, run: Run) -> Ended:
         return self._shake("release", lambda: super(Shaky, self).release(user_id, run))
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
-        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold))
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
+        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold, now=now))
 
     def _shake(self, name: str, act: Callable[[], T]) -> T:
         if name in self.before:

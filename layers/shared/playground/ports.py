@@ -67,9 +67,10 @@ class Ended:
 
 
 class Conclude(Protocol):
-    """Says, for the account as it is now, what the run comes to. Called again whenever the account has moved."""
+    """Says, for the account as it is now, what the run comes to: the account afterwards, the receipt, and the entries,
+    of which the spend is the last. Called again whenever the account has moved."""
 
-    def __call__(self, account: Account) -> tuple[Account, Run, Entry]: ...
+    def __call__(self, account: Account) -> tuple[Account, Run, Sequence[Entry]]: ...
 
 
 class Amend(Protocol):
@@ -111,7 +112,8 @@ class Conversation:
 
 class Ledger(Protocol):
     """Accounts and what happens to them. Every operation opens the account if it is not there, exactly once, and
-    advances it over boundaries that have passed. All raise StoreUnavailableError when the store does not take or give
+    advances it over boundaries that have passed. Whatever makes credits available repays debt in the same write, and
+    what a hold gives back expires first, as far as it lapsed while it was held. All raise StoreUnavailableError when the store does not take or give
     an answer in time, CorruptLedgerError when what is stored does not add up."""
 
     def account(self, user_id: str, now: datetime) -> Account:
@@ -135,7 +137,7 @@ class Ledger(Protocol):
         If the run has ended otherwise, that outcome comes back and its hold, if one is left, is given back, too."""
         ...
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
         """Give a hold back as if it had never been placed: no receipt. Does nothing if it is not there."""
         ...
 

@@ -110,6 +110,7 @@ class AccountItem(Model):
     """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
+    `lapsed` is absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
     that holds have taken (`q`).
     """
@@ -121,6 +122,7 @@ class AccountItem(Model):
     held = NumberAttribute()
     available = NumberAttribute()
     debt = NumberAttribute()
+    lapsed = NumberAttribute(null=True)
     version = NumberAttribute()
     revision = NumberAttribute()
     last_hash = UnicodeAttribute()
@@ -179,6 +181,7 @@ def account_item(account: Account) -> RawItem:
         held=account.held,
         available=account.available,
         debt=account.debt,
+        lapsed=account.lapsed or None,
         version=account.version,
         revision=account.revision,
         last_hash=account.last_hash,
@@ -211,6 +214,7 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             ),
             held=whole(item.held),
             debt=whole(item.debt),
+            lapsed=whole(item.lapsed or 0),
             holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
             version=whole(item.version),
             revision=whole(item.revision),

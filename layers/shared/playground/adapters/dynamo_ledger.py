@@ -7,7 +7,8 @@
 
 Holds change `held` and `available` by difference and leave `version` alone, so parallel runs of one user queue up
 inside DynamoDB. What writes entries compares `version`; if it was stale, the refusal brings the account as it is now,
-and the change is worked out again. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
+and the change is worked out again. A hold of an account that owes something (debt, or credits that lapsed while they
+were held) pays that from what it gives back, so it ends with entries and compares `version`, too. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
 lost, the repeat recognises its own work.
 """
 
@@ -33,7 +34,15 @@ from playground.adapters.dynamo_store import (
     TransactionRefused,
     Update,
 )
-from playground.domain.account import Account, Change, Hold, cross_boundary, open_account
+from playground.domain.account import (
+    Account,
+    Change,
+    Hold,
+    drop_hold,
+    open_account,
+    overdue_change,
+    with_debt_repaid,
+)
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
@@ -100,9 +109,10 @@ class DynamoLedger:
     def _advance(self, account: Account, now: datetime) -> Account:
         """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
         for _ in range(MOST_BOUNDARIES):
-            if not account.is_due(now):
+            overdue = overdue_change(account, now)
+            if overdue is None:
                 return account
-            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)
+            account = self._apply(account, overdue) or self._reread(account.user_id)
         raise CorruptLedgerError(f"{account.user_id} has boundaries without end")
 
     def _reread(self, user_id: str) -> Account:
@@ -158,9 +168,18 @@ class DynamoLedger:
             return TooManyHolds(account)
         return CannotAfford(account) if account.available < hold.ceiling else None
 
-    def cancel_hold(self, user_id: str, hold: Hold | Run) -> None:
-        with suppress(ConditionFailed):  # it is not there
-            self._store.update(self._drop(user_id, hold))
+    def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime) -> None:
+        for _ in self._store.backoff:
+            try:
+                self._store.update(self._drop(user_id, hold, _owes_nothing()))
+            except ConditionFailed as refusal:
+                if refusal.item is None or not _holds(account := items.account_of(user_id, refusal.item), hold):
+                    return  # it is not there
+                if not account.owes or self._apply(account, drop_hold(account, hold.run_id, now=now), ended=hold):
+                    return
+            else:
+                return
+        raise StoreUnavailableError
 
     def correct_lease(self, account: Account) -> bool:
         condition = size(AccountItem.holds) == len(account.holds)  # type: ignore[no-untyped-call]
@@ -195,24 +214,27 @@ class DynamoLedger:
                 account = self._in_line(self._reread(user_id), hold, patience)
             account = self._advance(account, now)
             if not _holds(account, hold):
-                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id))
-            after, run, entry = conclude(account)
+                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id), now)
+            after, run, entries = conclude(account)
+            spent = account.balance - after.balance  # by the run, and for what the account owes
             writes = [
                 Update(
                     items.account_key(self._ledger, user_id),
                     actions=[
                         *_bucket_actions(after),
+                        *_owed_actions(after),
                         AccountItem.held.set(AccountItem.held - hold.ceiling),
-                        AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged)),
+                        AccountItem.available.set(AccountItem.available + (hold.ceiling - spent)),
                         Path(AccountItem.holds)[run_id].remove(),
                         Path(AccountItem.recent)[slot].set(mark),
                     ],
                     condition=(AccountItem.version == account.version)
                     & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)
-                    & _not_due(now),
+                    & _not_due(now)
+                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),
                 ),
                 self._receipt_put(run),
-                *self._entry_puts([entry]),
+                *self._entry_puts(entries),
                 turn,
                 session,
             ]
@@ -220,13 +242,13 @@ class DynamoLedger:
                 self._store.transact(*writes)
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
-                    return self._settled_or_ended(user_id, hold, refusal.refused[1])
+                    return self._settled_or_ended(user_id, hold, refusal.refused[1], now)
                 if 0 in refusal.refused:
                     account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, patience, outrun=True)
                 elif refusal.in_the_way:
                     account = self._reread(user_id)
-                elif 2 in refusal.refused:
-                    raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is there already") from None
+                elif any(place in refusal.refused for place in range(2, 2 + len(entries))):
+                    raise CorruptLedgerError(f"entry {after.version} of {user_id} is there already") from None
                 else:
                     raise SessionConflictError from None
             else:
@@ -276,7 +298,7 @@ class DynamoLedger:
             try:
                 self._store.transact(
                     # Before a boundary that has passed, what is held would still count as held.
-                    self._drop(user_id, run, _not_due(run.ended_at)),
+                    self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),
                     self._receipt_put(run),
                 )
             except TransactionRefused as refusal:
@@ -285,7 +307,12 @@ class DynamoLedger:
                 account = self._moved(user_id, refusal.refused[0])
                 if not _holds(account, run):
                     return self._released_or_ended(user_id, run, self._receipt(user_id, run.run_id))
-                self._advance(account, run.ended_at)
+                account = self._advance(account, run.ended_at)
+                if account.owes and _holds(account, run):
+                    with suppress(_DoneBeforeError):  # the next try reads the receipt
+                        back = drop_hold(account, run.run_id, now=run.ended_at)
+                        if self._apply(account, back, self._receipt_put(run), ended=run):
+                            return Ended(run, by_us=True)
             else:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
@@ -296,8 +323,8 @@ class DynamoLedger:
     def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
         return self._store.get(items.run_key(self._ledger, user_id, run_id))
 
-    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition | None = None) -> Update:
-        """Give a hold back, if it is the one that was `placed`."""
+    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition) -> Update:
+        """Give a hold back, if it is the one that was `placed`. For an account that owes nothing."""
         slot, mark = items.recent_slot(placed.run_id)
         there = Path(AccountItem.holds)[placed.run_id]
         ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)
@@ -309,19 +336,20 @@ class DynamoLedger:
                 there.remove(),
                 Path(AccountItem.recent)[slot].set(mark),
             ],
-            condition=ours if condition is None else ours & condition,
+            condition=ours & condition,
         )
 
-    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None) -> Ended:
+    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None, now: datetime) -> Ended:
         """The outcome on record. Only the attempt that holds settles, so a settlement with its nonce is its own."""
         there = self._on_record(user_id, hold, raw)
-        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat
+        # If it outlived the run, or was placed once more by a late repeat.
+        self.cancel_hold(user_id, hold, now=now)
         return Ended(there, by_us=there.nonce == hold.nonce and there.status is RunStatus.SETTLED)
 
     def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
         """The outcome on record. It is our own write, its reply lost, if it is the very receipt that we meant."""
         there = self._on_record(user_id, run, raw)
-        self.cancel_hold(user_id, run)
+        self.cancel_hold(user_id, run, now=run.ended_at)
         return Ended(there, by_us=there == run)
 
     def _on_record(self, user_id: str, ours: Hold | Run, raw: RawItem | None) -> Run:
@@ -367,7 +395,7 @@ class DynamoLedger:
                 {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
             )
             try:
-                after = self._apply(account, change, key)
+                after = self._apply(account, with_debt_repaid(change, now=now), key)
             except _DoneBeforeError:
                 return self._reread(user_id)
             if after is not None:
@@ -382,14 +410,18 @@ class DynamoLedger:
             if booking is None:
                 return account
             writes = [write for record in booking.records for write in record_writes(self._ledger, record)]
-            after = self._apply(account, (booking.account, tuple(booking.entries)), *writes)
+            change = with_debt_repaid((booking.account, tuple(booking.entries)), now=now)
+            after = self._apply(account, change, *writes)
             if after is not None:
                 return after
             account = self.account(user_id, now)
         raise StoreUnavailableError
 
-    def _apply(self, account: Account, change: Change, *others: Put | Save) -> Account | None:
-        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile.
+    def _apply(
+        self, account: Account, change: Change, *others: Put | Save, ended: Hold | Run | None = None
+    ) -> Account | None:
+        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile. `ended`: with
+        the end of this hold.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
         Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
@@ -401,8 +433,9 @@ class DynamoLedger:
             actions=[
                 *_bucket_actions(after),
                 *_plan_actions(after),
-                AccountItem.debt.set(after.debt),
+                *_owed_actions(after),
                 AccountItem.available.set(after.available),
+                *(_ended_actions(after, ended.run_id) if ended is not None else ()),
             ],
             condition=(AccountItem.version == account.version)
             & (AccountItem.revision == account.revision)
@@ -490,6 +523,20 @@ def _bucket_actions(after: Account) -> list[Action]:
     ]
 
 
+def _owed_actions(after: Account) -> list[Action]:
+    lapsed: Action = AccountItem.lapsed.set(after.lapsed) if after.lapsed else AccountItem.lapsed.remove()
+    return [AccountItem.debt.set(after.debt), lapsed]
+
+
+def _ended_actions(after: Account, run_id: str) -> list[Action]:
+    slot, mark = items.recent_slot(run_id)
+    return [
+        AccountItem.held.set(after.held),
+        Path(AccountItem.holds)[run_id].remove(),
+        Path(AccountItem.recent)[slot].set(mark),
+    ]
+
+
 def _plan_actions(after: Account) -> list[Action]:
     def optional(attribute: Any, value: datetime | None) -> Action:
         action: Action = attribute.set(iso(value)) if value else attribute.remove()
@@ -516,4 +563,19 @@ def _plan_actions(after: Account) -> list[Action]:
 def _not_due(now: datetime) -> Condition:
     """No monthly boundary has passed by `now` that the account has not seen."""
     condition: Condition = AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))
+    return condition
+
+
+def _owes_nothing() -> Condition:
+    """What is given back is available: no debt is repaid from it, and nothing of it has lapsed."""
+    condition: Condition = (AccountItem.debt == 0) & AccountItem.lapsed.does_not_exist()
+    return condition
+
+
+def _owes_as_seen(account: Account) -> Condition:
+    """What was worked out from `account` for what it owes is still right: that depends on what is available, too."""
+    lapsed = AccountItem.lapsed == account.lapsed if account.lapsed else AccountItem.lapsed.does_not_exist()
+    condition: Condition = (
+        (AccountItem.debt == account.debt) & lapsed & (Path(AccountItem.holds) == items.holds_map(account))
+    )
     return condition

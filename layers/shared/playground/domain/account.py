@@ -58,6 +58,10 @@ class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
     `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
 
+    `debt`: credits that were taken back and had been spent; repaid from *purchased* as soon as some are available.
+    `lapsed`: how much of the rollover was due to expire at the last boundary and was held. What a hold gives back
+    expires up to that amount.
+
     `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
     `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
     still matter."""
@@ -67,6 +71,7 @@ class Account:
     buckets: Buckets = Buckets()
     held: int = 0
     debt: int = 0
+    lapsed: int = 0
     holds: Mapping[str, Hold] = field(default_factory=dict)
     version: int = 0
     last_hash: str = GENESIS
@@ -85,6 +90,8 @@ class Account:
             raise ValueError(f"held {self.held}, debt {self.debt} and available {self.available} cannot be negative")
         if self.held != sum(hold.ceiling for hold in self.holds.values()):
             raise ValueError(f"held {self.held} is not the sum of the holds")
+        if not 0 <= self.lapsed <= min(self.held, self.buckets.rollover):
+            raise ValueError(f"lapsed {self.lapsed} is more than what is held, or than the rollover")
         if self.due_at is not None and self.anchor is None:
             raise ValueError("there is no boundary without an anchor")
 
@@ -96,6 +103,16 @@ class Account:
     def available(self) -> int:
         """What a new hold may take."""
         return self.balance - self.held
+
+    @property
+    def payable_debt(self) -> int:
+        """What could be repaid at once: 0 after every change."""
+        return min(self.debt, self.buckets.purchased, self.available)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is taken from what a hold gives back."""
+        return self.debt > 0 or self.lapsed > 0
 
     @property
     def allocated(self) -> int:
@@ -152,7 +169,38 @@ def write_entry(
         session_id=session_id,
         purchase_id=purchase_id,
     )
-    return replace(account, buckets=buckets, version=entry.seq, last_hash=entry.hash), entry
+    lapsed = min(account.lapsed, buckets.rollover)
+    return replace(account, buckets=buckets, lapsed=lapsed, version=entry.seq, last_hash=entry.hash), entry
+
+
+def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0, **about: str | None) -> Change:
+    """Repay debt from *purchased*, as far as credits are available beyond `reserved`. Changes nothing without debt.
+
+    `cause` is the business key of what made credits available. `about`: the run or purchase that the entry names.
+    """
+    repaid = min(account.payable_debt, account.available - reserved)
+    if repaid < 1:
+        return account, ()
+    account = replace(account, debt=account.debt - repaid)
+    account, entry = write_entry(
+        account,
+        EntryType.DEBT,
+        Deltas(purchased=-repaid),
+        business_key=f"debt:{cause}:repaid",
+        reason="Outstanding debt paid",
+        now=now,
+        **about,
+    )
+    return account, (entry,)
+
+
+def with_debt_repaid(change: Change, *, now: datetime) -> Change:
+    """`change`, and debt repaid from what it has made available: an account never has available *purchased* credits
+    beside debt."""
+    account, entries = change
+    cause = entries[-1].business_key if entries else f"entry:{account.version}"
+    account, repaid = repay_debt(account, cause=cause, now=now)
+    return account, (*entries, *repaid)
 
 
 def open_account(user_id: str, now: datetime) -> Change:
@@ -174,10 +222,21 @@ def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
     if account is None:
         account, _ = open_account(user_id, now)
     for _ in range(MOST_BOUNDARIES):
-        if not account.is_due(now):
+        overdue = overdue_change(account, now)
+        if overdue is None:
             break
-        account, _ = cross_boundary(account)
+        account, _ = overdue
     return account
+
+
+def overdue_change(account: Account, now: datetime) -> Change | None:
+    """What has to be done to the account before anything else: the next boundary that has passed. None if nothing is.
+
+    An account that an earlier version has left with *purchased* credits beside debt repays it here.
+    """
+    if account.is_due(now):
+        return cross_boundary(account)
+    return with_debt_repaid((account, ()), now=now) if account.payable_debt else None
 
 
 def place_hold(account: Account, hold: Hold) -> Account:
@@ -187,31 +246,64 @@ def place_hold(account: Account, hold: Hold) -> Account:
     return replace(account, held=account.held + hold.ceiling, holds={**account.holds, hold.run_id: hold})
 
 
-def drop_hold(account: Account, run_id: str) -> Account:
-    """Give the whole hold back: release and expire. Raises KeyError if the run is not held."""
-    holds = dict(account.holds)
-    hold = holds.pop(run_id)
-    return replace(account, held=account.held - hold.ceiling, holds=holds)
+def drop_hold(account: Account, run_id: str, *, now: datetime) -> Change:
+    """Give the whole hold back: release, expire and cancel. Raises KeyError if the run is not held.
+
+    What has lapsed of it expires, then debt is repaid. Without either there is no entry.
+    """
+    return _give_back(account, run_id, 0, now)
 
 
 def without_dead_holds(account: Account, now: datetime) -> Account:
     """The account once what dead attempts have left behind has been given back."""
     for hold in account.dead_holds(now):
-        account = drop_hold(account, hold.run_id)
+        account, _ = drop_hold(account, hold.run_id, now=now)
     return account
 
 
-def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> tuple[Account, Entry]:
-    """Spend `cost` credits of the hold of `run_id` and give the rest back.
+def _give_back(account: Account, run_id: str, cost: int, now: datetime) -> Change:
+    """End the hold of `run_id`, which is about to spend `cost`: take from the rest what has lapsed, then debt.
 
-    The split over the buckets is made here, in priority order, from the buckets as they are now. Raises KeyError if the
-    run is not held, ValueError unless 1 ≤ cost ≤ ceiling: nobody pays more than was set aside, and no answer is free.
+    What lapsed while it was held expires from what comes back, never from what is spent or was available anyway.
+    `lapsed` is 0 when nothing is held. A hold may come back twice, if a late repeat placed it again, so the keys of
+    these entries also have the number of the entry before.
+    """
+    holds = dict(account.holds)
+    hold = holds.pop(run_id)
+    held = account.held - hold.ceiling
+    cause = f"run:{run_id}:{account.version}"
+    left = account.buckets.rollover + account.buckets.draw_down(cost).rollover
+    expired = min(account.lapsed, hold.ceiling - cost, left)
+    lapsed = min(account.lapsed - expired, held)
+    account = replace(account, held=held, holds=holds, lapsed=lapsed)
+    entries: tuple[Entry, ...] = ()
+    if expired:
+        account, entry = write_entry(
+            account,
+            EntryType.EXPIRE,
+            Deltas(rollover=-expired),
+            business_key=f"{cause}:lapsed",
+            reason="Rollover credits expired while a run held them",
+            now=now,
+            run_id=run_id,
+        )
+        entries = (entry,)
+    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)
+    return account, (*entries, *repaid)
+
+
+def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> Change:
+    """Spend `cost` credits of the hold of `run_id` and give the rest back. The spend entry is the last one.
+
+    The split over the buckets is made here, in priority order, from the buckets as they are now. What is given back
+    first pays what `drop_hold` names. Raises KeyError if the run is not held, ValueError unless 1 ≤ cost ≤ ceiling:
+    nobody pays more than was set aside, and no answer is free.
     """
     hold = account.holds[run_id]
     if not 1 <= cost <= hold.ceiling:
         raise ValueError(f"a run held for {hold.ceiling} cannot cost {cost}")
-    account = drop_hold(account, run_id)
-    return write_entry(
+    account, entries = _give_back(account, run_id, cost, now)
+    account, entry = write_entry(
         account,
         EntryType.SPEND,
         account.buckets.draw_down(cost),
@@ -221,6 +313,7 @@ def settle(account: Account, run_id: str, cost: int, *, reason: str, now: dateti
         run_id=run_id,
         session_id=hold.session_id,
     )
+    return account, (*entries, entry)
 
 
 def grant(
@@ -269,7 +362,8 @@ def cross_boundary(account: Account) -> Change:
 
     Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
     granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
-    `balance − held` leaves, the remainder goes at the next boundary. Purchased credits are not touched.
+    `balance − held` leaves, and the account remembers the remainder (`lapsed`), which goes when it is given back, or at
+    the next boundary. Purchased credits are touched only to repay debt, if the month makes held ones available.
     """
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
@@ -288,14 +382,16 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, period=account.period + 1)
     old = min(account.buckets.rollover, account.available)
     write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
+    lapsed = account.buckets.rollover
     if of_an_earlier_plan:
-        return replace(account, due_at=boundary(anchor, account.period + 1)), tuple(entries)
+        return replace(account, due_at=boundary(anchor, account.period + 1), lapsed=lapsed), tuple(entries)
     unused = account.buckets.monthly
     excess = min(max(unused - account.allowance, 0), account.available)
     write(
         EntryType.EXPIRE, Deltas(monthly=-excess), "expire-monthly", "Unused credits beyond the rollover limit expired"
     )
     kept = account.buckets.monthly
+    lapsed += max(kept - account.allowance, 0)
     write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
     entitled = _is_entitled(account, at)
     if entitled:
@@ -305,7 +401,8 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, plan=Plan.FREE, allowance=0)
     # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
     more = entitled or unpaid or account.buckets.rollover > 0
-    return replace(account, due_at=boundary(anchor, account.period + 1) if more else None), tuple(entries)
+    due_at = boundary(anchor, account.period + 1) if more else None
+    return with_debt_repaid((replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)), now=at)
 
 
 def _is_entitled(account: Account, at: datetime) -> bool:

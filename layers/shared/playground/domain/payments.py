@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from playground.domain.account import Account, Change, write_entry
+from playground.domain.account import Account, Change, repay_debt, write_entry
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
@@ -153,7 +153,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
             now=now,
             purchase_id=purchase.purchase_id,
         )
-        account, repaid = _repay(account, purchase.purchase_id, "purchase", now)
+        account, repaid = repay_debt(account, cause=entry.business_key, now=now, purchase_id=purchase.purchase_id)
         entries += [entry, *repaid]
         purchase = replace(purchase, granted=True)
     refund = purchase.due_for_refunds - purchase.taken_refund
@@ -205,27 +205,9 @@ def _take_back(account: Account, purchase: Purchase, credits_: int, type_: Entry
     )
     entries.append(entry)
     if credits_ < 0:
-        account, repaid = _repay(account, purchase.purchase_id, key, now)
+        account, repaid = repay_debt(account, cause=key, now=now, purchase_id=purchase.purchase_id)
         entries += repaid
     return account, tuple(entries)
-
-
-def _repay(account: Account, purchase_id: str, cause: str, now: datetime) -> Change:
-    """Pay outstanding debt from what is there in *purchased*."""
-    repaid = min(account.debt, account.buckets.purchased, account.available)
-    if not repaid:
-        return account, ()
-    account = replace(account, debt=account.debt - repaid)
-    account, entry = write_entry(
-        account,
-        EntryType.DEBT,
-        Deltas(purchased=-repaid),
-        business_key=f"debt:{cause}:{purchase_id}:repaid",
-        reason="Outstanding debt paid",
-        now=now,
-        purchase_id=purchase_id,
-    )
-    return account, (entry,)
 
 
 # --- who pays, and what was told --------------------------------------------------------------------------------------

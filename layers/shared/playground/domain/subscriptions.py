@@ -149,7 +149,7 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     if number == present and not over:
         deltas, reason = Deltas(monthly=PLUS_ALLOWANCE), "PRPM+ credits of this month"
     elif number == present - 1 and not over:
-        room = max(PLUS_ALLOWANCE - account.buckets.rollover, 0)
+        room = max(PLUS_ALLOWANCE - (account.buckets.rollover - account.lapsed), 0)
         deltas, reason = Deltas(rollover=room), "PRPM+ credits of last month, paid late"
         account = replace(account, period=present, due_at=account.due_at or boundary(anchor, present + 1))
     granted: tuple[Entry, ...] = ()

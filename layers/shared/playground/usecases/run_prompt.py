@@ -6,7 +6,7 @@ Nothing is asked of the model without a hold, no answer leaves without being pai
 stores it, and whatever goes wrong in between gives everything back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -238,7 +238,7 @@ class RunPrompt:
     def _take_back(self, user_id: str, hold: Hold) -> None:
         """The hold is not needed, or it is not known whether it was placed; it should not stay until its lease ends."""
         try:
-            self._ledger.cancel_hold(user_id, hold)
+            self._ledger.cancel_hold(user_id, hold, now=instant(self._clock()))
         except StoreUnavailableError:
             return  # then the lease ends it
 
@@ -291,8 +291,9 @@ class RunPrompt:
             usage=completion.usage, price=price, stop_reason=completion.stop_reason, duration_ms=duration_ms
         )
 
-        def conclude(account: Account) -> tuple[Account, Run, Entry]:
-            after, entry = settle(account, hold.run_id, charged, reason=f"Run of {attempt.package.name}", now=now)
+        def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+            after, entries = settle(account, hold.run_id, charged, reason=f"Run of {attempt.package.name}", now=now)
+            entry = entries[-1]
             run = attempt.receipt(
                 hold,
                 prompt,
@@ -309,7 +310,7 @@ class RunPrompt:
                 turn=turn.number,
                 measured=measured,
             )
-            return after, run, entry
+            return after, run, entries
 
         return turn, session, conclude
 
