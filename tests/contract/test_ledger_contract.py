@@ -22,12 +22,14 @@ from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
+from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
 from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Session, Turn
 from playground.ports import (
     AlreadyHeld,
     Amend,
+    Booking,
     CannotAfford,
     Conversation,
     Ended,
@@ -881,10 +883,14 @@ def test_what_is_held_survives_a_boundary_and_can_be_charged_after_it(subject: L
     account = checked(subject, user_id, second)
     assert (account.buckets, account.held, account.available) == (Buckets(rollover=95, purchased=5), 100, 0)
 
-    assert settle(subject, account, hold, 90, second).by_us
+    ended = settle(subject, account, hold, 90, second)
     account = checked(subject, user_id, second)
-    assert account.buckets == Buckets(rollover=5, purchased=5)
-    assert checked(subject, user_id, boundary(NOW, 3)).buckets == Buckets(purchased=5)  # the remainder goes then
+    assert account.buckets == Buckets(purchased=5)  # the remainder was due to go, and has come back
+    assert (ended.by_us, ended.run.balance_after) == (True, 5)
+    assert [(entry.type, entry.amount) for entry in all_entries(subject, user_id)[-2:]] == [
+        (EntryType.EXPIRE, -5),
+        (EntryType.SPEND, -90),
+    ]
 
 
 @pytest.mark.parametrize("read_before", [True, False], ids=["read before", "not read before"])
@@ -904,7 +910,8 @@ def test_a_settlement_comes_after_the_boundaries_before_it(subject: Ledger, user
 
 @pytest.mark.parametrize("read_before", [True, False], ids=["read before", "not read before"])
 def test_a_release_comes_after_the_boundaries_before_it(subject: Ledger, user_id: str, read_before: bool) -> None:
-    """What was held at the boundary did not expire there, whether somebody looked in between or not."""
+    """What was held at the boundary did not expire there but when it came back, whether somebody looked in between or
+    not."""
     plus(subject, user_id, entitled_until=boundary(NOW, 1))
     first, second = boundary(NOW, 1), boundary(NOW, 2)
     hold = a_hold("run_1", 100, first)
@@ -914,7 +921,155 @@ def test_a_release_comes_after_the_boundaries_before_it(subject: Ledger, user_id
 
     assert release(subject, user_id, hold, second + SECOND).by_us
 
-    assert checked(subject, user_id, second + SECOND).buckets == Buckets(rollover=95, purchased=5)
+    assert checked(subject, user_id, second + SECOND).buckets == Buckets(purchased=5)
+    expired = [(entry.amount, entry.created_at) for entry in all_entries(subject, user_id)[-2:]]
+    assert expired == [(-105, second), (-95, second + SECOND)]
+
+
+# --- what is owed -----------------------------------------------------------------------------------------------------
+
+End = Callable[[Ledger, Account, Hold, datetime], object]
+ENDS: Mapping[str, tuple[End, int]] = {
+    "settled": (lambda ledger, account, hold, at: settle(ledger, account, hold, 3, at), 3),
+    "released": (lambda ledger, account, hold, at: release(ledger, account.user_id, hold, at), 0),
+    "expired": (lambda ledger, account, hold, at: expire(ledger, account.user_id, hold, at), 0),
+    "cancelled": (lambda ledger, account, hold, at: ledger.cancel_hold(account.user_id, hold, now=at), 0),
+}
+ALL_ENDS = pytest.mark.parametrize(("end", "cost"), ENDS.values(), ids=ENDS.keys())
+
+
+def a_pack(ledger: Ledger, user_id: str) -> Callable[[Callable[[Purchase], Purchase]], Account]:
+    """100 credits that are paid for. Returns what tells something about it."""
+    known = [
+        Purchase(
+            purchase_id=f"pur_{user_id}",
+            user_id=user_id,
+            pack="small",
+            credits=100,
+            amount=500,
+            currency="usd",
+            live=False,
+            price_version="1",
+            created_at=NOW,
+        )
+    ]
+
+    def tell(what: Callable[[Purchase], Purchase]) -> Account:
+        def book(account: Account) -> Booking:
+            purchase, (after, entries) = book_purchase(account, what(known[0]), now=NOW)
+            known[1:] = [purchase]
+            return Booking(after, entries, ())
+
+        account = ledger.book(user_id, book, now=NOW)
+        known[:] = known[1:]
+        return account
+
+    tell(lambda pack: pack.reached(PurchaseState.PAID, NOW))
+    return tell
+
+
+TAKEN: Mapping[str, Callable[[Purchase], Purchase]] = {
+    "refund": lambda pack: pack.with_refunded(500),
+    "dispute": lambda pack: pack.with_dispute("dp_1", Claim(500, Stage.OPEN)),
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN.values(), ids=TAKEN.keys())
+@ALL_ENDS
+def test_what_is_taken_back_while_a_run_is_held_is_as_if_it_had_come_later(
+    subject: Ledger, user_id: str, end: End, cost: int, taken: Callable[[Purchase], Purchase]
+) -> None:
+    """105 credits, a run holds 24, 100 are taken back: 19 are owed. What the hold gives back repays them at once."""
+    tell = a_pack(subject, user_id)
+    hold = a_hold("run_1", 24, NOW)
+    placed = hold_on(subject, user_id, hold)
+    owed = tell(taken)
+    assert (owed.balance, owed.debt, owed.available) == (24, 19, 0)
+    checked(subject, user_id)
+
+    end(subject, placed, hold, NOW)
+
+    account = checked(subject, user_id)
+    assert (account.buckets, account.debt, account.held) == (Buckets(purchased=5 - cost), 0, 0)
+    end(subject, placed, hold, NOW)  # again
+    assert checked(subject, user_id) == account
+    run = subject.run(user_id, "run_1")
+    assert run is None or run.balance_after in (None, 2)
+
+
+def test_a_dispute_that_is_won_while_a_run_is_held_gives_back_what_was_taken(subject: Ledger, user_id: str) -> None:
+    tell = a_pack(subject, user_id)
+    hold = a_hold("run_1", 24, NOW)
+    account = hold_on(subject, user_id, hold)
+    tell(TAKEN["dispute"])
+
+    account = tell(lambda pack: pack.with_dispute("dp_1", Claim(500, Stage.GIVEN_BACK)))
+
+    assert (account.balance, account.debt) == (105, 0)
+    settle(subject, account, hold, 3)
+    assert checked(subject, user_id).buckets == Buckets(purchased=102)
+
+
+def test_a_bonus_repays_debt_first(subject: Ledger, user_id: str) -> None:
+    tell = a_pack(subject, user_id)
+    spent = a_hold("run_1", 24, NOW)
+    settle(subject, hold_on(subject, user_id, spent), spent, 24)
+    assert tell(TAKEN["refund"]).debt == 19
+
+    first = give(subject, user_id, 10, "first")
+    assert (first.balance, first.debt) == (0, 9)
+    second = give(subject, user_id, 10, "second")
+
+    assert (second.balance, second.debt) == (1, 0)
+    assert give(subject, user_id, 10, "second") == second == checked(subject, user_id)
+
+
+def test_several_holds_repay_debt_one_after_the_other(subject: Ledger, user_id: str) -> None:
+    tell = a_pack(subject, user_id)
+    holds = [a_hold(f"run_{number}", 10, NOW) for number in range(4)]
+    account = [hold_on(subject, user_id, hold) for hold in holds][-1]
+    assert tell(TAKEN["refund"]).debt == 35
+
+    for number, hold in enumerate(holds):
+        settle(subject, account, hold, 1) if number % 2 else release(subject, user_id, hold)
+        checked(subject, user_id)
+
+    account = checked(subject, user_id)
+    assert (account.buckets, account.debt) == (Buckets(purchased=3), 0)
+
+
+@ALL_ENDS
+def test_what_was_held_over_a_boundary_expires_when_it_comes_back(
+    subject: Ledger, user_id: str, end: End, cost: int
+) -> None:
+    """200 of rollover and 5 are held when the rollover should go. The new month is not touched."""
+    plus(subject, user_id)
+    first, second = boundary(NOW, 1), boundary(NOW, 2)
+    subject.account(user_id, first)
+    hold = a_hold("run_1", 405, first)
+    placed = hold_on(subject, user_id, hold, now=first)
+    account = checked(subject, user_id, second)
+    assert (account.buckets, account.lapsed) == (Buckets(monthly=200, rollover=400, purchased=5), 200)
+
+    end(subject, placed, hold, second)
+
+    account = checked(subject, user_id, second)
+    assert (account.buckets, account.lapsed) == (Buckets(monthly=200 - cost, rollover=200, purchased=5), 0)
+    end(subject, placed, hold, second)  # again
+    assert checked(subject, user_id, second) == account
+
+
+def test_holding_everything_at_every_boundary_keeps_nothing_alive(subject: Ledger, user_id: str) -> None:
+    plus(subject, user_id)
+    for month in range(1, 6):
+        at = boundary(NOW, month)
+        hold = a_hold(f"run_{month}", subject.account(user_id, at - SECOND).available, at - SECOND)
+        hold_on(subject, user_id, hold, now=at - SECOND)
+        subject.account(user_id, at)
+        assert release(subject, user_id, hold, at + SECOND).by_us
+
+        account = checked(subject, user_id, at + SECOND)
+        assert account.buckets == Buckets(monthly=200, rollover=200, purchased=5)
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------

@@ -96,7 +96,9 @@ class Books:
         account = self.account
         for run_id in self.receipts.keys() & account.holds.keys():
             hold = account.holds[run_id]
-            account, _ = drop_hold(account, run_id, now=hold.placed_at)  # of an attempt that does not know yet that another one was first
+            account, _ = drop_hold(
+                account, run_id, now=hold.placed_at
+            )  # of an attempt that does not know yet that another one was first
         check_invariants(account, self.entries)
         spent = {entry.run_id: -entry.amount for entry in self.entries if entry.type is EntryType.SPEND}
         paid = {run_id: run for run_id, run in self.receipts.items() if run.status is RunStatus.SETTLED}

@@ -310,7 +310,7 @@ MUTANTS = (
     mutant(
         "time in line does not count",
         LEDGER,
-        "patience = self._store.backoff.monotonic() + LONGEST_WAIT",
+        "patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)",
         "patience = self._store.backoff.monotonic() + 1e9",
         RACES,
     ),

@@ -119,6 +119,7 @@ class World:
             max_open_runs=self.max_open_runs,
             model_timeout_seconds=24,
             report=self.reported.append,
+            monotonic=lambda: (self.clock() - NOW).total_seconds(),
         )
 
     def run(

@@ -2,6 +2,7 @@
 the same contract tests."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +25,10 @@ Clock = Callable[[], datetime]
 
 NewId = Callable[[str], str]
 """A fresh id of a kind (`ses` → `ses_…`). Ids sort roughly by time and cannot be guessed."""
+
+TimeLimit = Callable[[float], AbstractContextManager[None]]
+"""Within `TimeLimit(seconds)` whatever this thread asks of a store has ended after so many seconds: with an answer, or
+with StoreUnavailableError. A limit within another one never makes that one longer."""
 
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------

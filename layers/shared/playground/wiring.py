@@ -13,6 +13,7 @@ from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.secrets import read_secret
 from playground.adapters.texts import TurnTexts
+from playground.adapters.time_limit import obey_time_limit
 from playground.domain.sharing import ShareKeys
 from playground.settings import (
     CatalogSettings,
@@ -29,7 +30,9 @@ _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 
 @cache
 def client(service: str) -> Any:
-    return boto3.client(service, config=_LIMITS)
+    made = boto3.client(service, config=_LIMITS)
+    obey_time_limit(made)
+    return made
 
 
 def secrets_client() -> Any:

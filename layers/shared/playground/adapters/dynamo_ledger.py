@@ -34,6 +34,7 @@ from playground.adapters.dynamo_store import (
     TransactionRefused,
     Update,
 )
+from playground.adapters.time_limit import time_left
 from playground.domain.account import (
     Account,
     Change,
@@ -208,7 +209,7 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
-        patience = self._store.backoff.monotonic() + LONGEST_WAIT
+        patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)
         for number in self._store.backoff.without_pauses():  # its time runs in line, too
             if number == 0 and len(account.holds) > 1:  # others are at work: it has moved, most likely
                 account = self._in_line(self._reread(user_id), hold, patience)

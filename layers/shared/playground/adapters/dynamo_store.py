@@ -21,6 +21,7 @@ from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
+from playground.adapters.time_limit import obey_time_limit, time_left
 from playground.domain.errors import StoreUnavailableError
 
 RawItem = Mapping[str, Any]
@@ -134,7 +135,7 @@ class Backoff:
     """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
 
     64 tries are enough for as many settlements of one account at once: in every round one of them goes through. After
-    `most_seconds` no new try is begun, for somebody is waiting.
+    `most_seconds`, or when the time limit ends, no new try is begun, for somebody is waiting.
     """
 
     tries: int = 64
@@ -155,7 +156,7 @@ class Backoff:
         for number in range(self.tries):
             if number:
                 self.sleep(self.random() * min(self.cap, self.base * 2**number))
-                if self.monotonic() > ends:
+                if self.monotonic() > ends or time_left() <= 0:
                     break
             yield number
         raise StoreUnavailableError
@@ -406,8 +407,9 @@ def _meta(table: str) -> MetaTable:
 
 
 def connect(region: str | None = None, endpoint_url: str | None = None) -> Connection:
-    """A connection with short, explicit limits: an answer within 2 s, 3 attempts. No more than 64 requests at once."""
-    return Connection(
+    """A connection with short, explicit limits: an answer within 2 s, 3 attempts, less if a time limit ends. No more
+    than 64 requests at once."""
+    connection = Connection(
         region=region,
         host=endpoint_url,
         connect_timeout_seconds=1,
@@ -415,3 +417,5 @@ def connect(region: str | None = None, endpoint_url: str | None = None) -> Conne
         max_retry_attempts=2,
         max_pool_connections=64,
     )
+    obey_time_limit(connection.client)
+    return connection

@@ -6,7 +6,9 @@ Nothing is asked of the model without a hold, no answer leaves without being pai
 stores it, and whatever goes wrong in between gives everything back.
 """
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,13 +47,17 @@ from playground.ports import (
     NewId,
     Prompt,
     Sessions,
+    TimeLimit,
     TooManyHolds,
 )
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
-LEDGER_RESERVE = 7.0  # s of an invocation that are kept for ending the run: 4 s to settle, the rest to release
+# Of the seconds of an invocation. The first is what the model does not get, and has the other two in it.
+LEDGER_RESERVE = 7.0  # for ending the run: at least 4 s to settle
+RELEASE_RESERVE = 2.5  # … for the release, if the store did not answer the settlement
+ANSWER_RESERVE = 0.5  # … for the answer, when the store is asked nothing more
 MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
 LONGEST_TITLE = 80  # characters
@@ -82,6 +88,8 @@ class RunPrompt:
         max_open_runs: int,
         model_timeout_seconds: float,
         report: Callable[[Run], None] = lambda run: None,
+        time_limit: TimeLimit = lambda seconds: nullcontext(),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
@@ -94,6 +102,8 @@ class RunPrompt:
         self._max_open_runs = max_open_runs
         self._model_timeout = model_timeout_seconds
         self._report = report
+        self._time_limit = time_limit
+        self._monotonic = monotonic
         self._expire = ExpireHolds(ledger)
         self._fit = FitConversation(sessions, model, prices)
 
@@ -104,8 +114,15 @@ class RunPrompt:
 
         The same key and request again give the first outcome, for ever: the same answer, or the same failure. Raises
         what `domain.errors` has; whatever is raised, nothing has been charged by this call. An error that has ended the
-        run names it.
+        run names it. A store that does not answer is given up in time: settlement and release share one deadline.
         """
+        deadline = self._monotonic() + seconds_left
+        with self._time_limit(seconds_left - ANSWER_RESERVE):
+            return self._run(user_id, request, idempotency_key, seconds_left, deadline)
+
+    def _run(
+        self, user_id: str, request: RunRequest, idempotency_key: str | None, seconds_left: float, deadline: float
+    ) -> PaidAnswer:
         started = instant(self._clock())
         ends = started + timedelta(seconds=seconds_left)
         model = self._prices.models[request.model]
@@ -151,6 +168,7 @@ class RunPrompt:
                 wanted_max_tokens=prompt.max_tokens,
                 started=started,
                 omitted=fitted.omitted,
+                deadline=deadline,
             )
             try:
                 placed = self._place(attempt, hold, prompt)
@@ -163,7 +181,7 @@ class RunPrompt:
             return self._replay(placed, request)
         account, hold, prompt = placed
         try:
-            completion = self._model.complete(prompt, timeout=self._time_for_model(ends))
+            completion = self._model.complete(prompt, timeout=self._time_for_model(deadline))
         except ModelError as error:
             ended = self._release(attempt, hold, prompt, failure_of(error))
             if ended.by_us:
@@ -174,8 +192,8 @@ class RunPrompt:
             raise
         return self._settle(attempt, account, hold, prompt, completion)
 
-    def _time_for_model(self, ends: datetime) -> float:
-        left = (ends - self._clock()).total_seconds() - LEDGER_RESERVE
+    def _time_for_model(self, deadline: float) -> float:
+        left = deadline - self._monotonic() - LEDGER_RESERVE
         return max(min(self._model_timeout, left), 0.0)
 
     # --- hold ---------------------------------------------------------------------------------------------------------
@@ -250,8 +268,10 @@ class RunPrompt:
         kept: Kept | None = None
         try:
             turn, session, conclude = self._concluding(attempt, hold, prompt, completion)
-            kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
-            ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
+            left = attempt.deadline - self._monotonic() - RELEASE_RESERVE - ANSWER_RESERVE
+            with self._time_limit(left):
+                kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
+                ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
         except (SessionConflictError, StoreUnavailableError) as error:
             # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
             ended = self._release(attempt, hold, prompt, failure_of(error))
@@ -352,7 +372,8 @@ class RunPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """What one call of RunPrompt knows from the beginning. `keyed`: a repeat will lead to the same run."""
+    """What one call of RunPrompt knows from the beginning. `keyed`: a repeat will lead to the same run. `deadline`: when
+    the invocation ends, in monotonic seconds."""
 
     user_id: str
     request: RunRequest
@@ -364,6 +385,7 @@ class _Attempt:
     wanted_max_tokens: int
     started: datetime
     omitted: int
+    deadline: float
 
     def receipt(self, hold: Hold, prompt: Prompt, status: RunStatus, ended: datetime, **outcome: Any) -> Run:
         return Run(
