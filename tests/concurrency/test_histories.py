@@ -35,10 +35,12 @@ from tests.property.model import (
     Lost,
     Model,
     Operation,
+    Paid,
     Place,
     Placed,
     Read,
     ReadRun,
+    Refunded,
     Release,
     Settle,
     Start,
@@ -125,7 +127,27 @@ RELEASED = Release(FIVE, "released", NOW)
 OPEN = record(0, 1, READ, answered(READ))
 HELD = record(2, 3, FIVE, answered(FIVE))
 
+PAID, REFUNDED, LARGE = Paid("p", 100, 500, NOW), Refunded("p", 100, 500, 500, NOW), place("run_1", 24)
+CHARGED = Settle(LARGE, 3, NOW)
+IN_DEBT = (PAID, LARGE, REFUNDED, CHARGED)
+
+
+def beside_debt() -> Answer:
+    """What an earlier ledger came to: 19 are owed, and 21 of what was bought can be spent."""
+    after_all = answered(READ, *IN_DEBT)
+    assert isinstance(after_all, View)
+    return after_all._replace(purchased=21, available=21, debt=19, version=after_all.version - 1)
+
+
 WRONG: dict[str, Sequence[Record]] = {
+    "purchased credits beside debt": [
+        *(
+            record(2 * number, 2 * number + 1, operation, answered(operation, *IN_DEBT[:number]))
+            for number, operation in enumerate(IN_DEBT[:-1])
+        ),
+        record(6, NEVER, CHARGED, None),
+        record(7, 8, READ, beside_debt()),
+    ],
     "double spend": [OPEN, record(2, 5, FIVE, answered(FIVE)), record(3, 4, SAME, answered(SAME))],
     "stale read": [
         OPEN,

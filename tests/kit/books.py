@@ -93,13 +93,12 @@ class Books:
         if self.account is None:
             assert (list(self.entries), self.receipts, self.turns) == ([], {}, {}), "there is no account for this"
             return
-        account = self.account
+        account, entries = self.account, [*self.entries]
         for run_id in self.receipts.keys() & account.holds.keys():
-            hold = account.holds[run_id]
-            account, _ = drop_hold(
-                account, run_id, now=hold.placed_at
-            )  # of an attempt that does not know yet that another one was first
-        check_invariants(account, self.entries)
+            # Of an attempt that does not know yet that another one was first.
+            account, more = drop_hold(account, run_id, now=account.holds[run_id].placed_at)
+            entries += more
+        check_invariants(account, entries)
         spent = {entry.run_id: -entry.amount for entry in self.entries if entry.type is EntryType.SPEND}
         paid = {run_id: run for run_id, run in self.receipts.items() if run.status is RunStatus.SETTLED}
         assert spent == {run_id: run.charged for run_id, run in paid.items()}, "spent is not what the receipts say"

@@ -9,7 +9,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,7 +27,7 @@ from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
 from playground.domain.account import Account, Change, grant, start_plus
 from playground.domain.calendar import boundary
-from playground.domain.entries import EntryType
+from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import (
     CorruptLedgerError,
     PaymentsUnavailableError,
@@ -36,12 +36,14 @@ from playground.domain.errors import (
     StoreUnavailableError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.runs import RunRequest, run_id_of
-from playground.ports import Leases
+from playground.domain.pricing import Usage
+from playground.domain.runs import Measured, Run, RunRequest, run_id_of
+from playground.ports import Held, Leases
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from playground.usecases.sweep_holds import SweepHolds, Swept
+from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.books import PRICES, Books, Onlooker
 from tests.kit.transport import (
@@ -492,6 +494,95 @@ def _bought_spent_and_refunded(scene: Scene) -> None:
     _expects(scene, "charge.refunded")
 
 
+def _bought_and_spent(scene: Scene) -> None:
+    """99 credits are left of 105, and Stripe is asked for the money of 100: 4 will be owed while a run holds 3."""
+    _bought(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    for number in range(3):
+        scene.by_other(lambda other, number=number: scene.run(other, ORDINARY, f"run {number}"))
+
+
+def _taken_back(control: str, kind: str) -> Callable[[Scene], None]:
+    """The money goes back, or is disputed, and Stripe says so."""
+
+    def happen(scene: Scene) -> None:
+        [paid] = scene.stripe.events("payment_intent.succeeded")
+        scene.stripe.control(control, payment_intent=paid["data"]["object"]["id"])
+        [event] = scene.stripe.events(kind)
+        scene.by_other(lambda other: scene.billing(other).send(event))
+        account = scene.books().account
+        assert account is not None
+        assert (account.debt, account.available) == (1 + account.held, 0)
+
+    return happen
+
+
+_refunded = _taken_back("refund", "charge.refunded")
+_disputed = _taken_back("dispute", "charge.dispute.created")
+
+
+def _in_debt(scene: Scene) -> None:
+    _bought_and_spent(scene)
+    _refunded(scene)
+
+
+def _dead_and_refunded(scene: Scene) -> None:
+    _bought_and_spent(scene)
+    scene.leave_dead(ORDINARY, KEY)
+    _refunded(scene)
+
+
+def _spend(scene: Scene, credits_: int) -> None:
+    """One run that costs so much, at least 3."""
+    model = PRICES.models["sonnet"]
+    usage = Usage(input_tokens=10_000 + 4_000 * (credits_ - 3), output_tokens=0)
+    price = PRICES.price(model, usage)
+    assert price.credits == credits_
+    hold = a_hold(f"run_{uuid4().hex}", credits_, scene.now)
+    charge = charging(hold, credits_, scene.now)
+    scene.session_ids.append(hold.session_id)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        measured = Measured(usage=usage, price=price, stop_reason="end_turn", duration_ms=0)
+        return after, replace(run, measured=measured), entries
+
+    def spend(other: Worker) -> Account:
+        placed = other.ledger.place_hold(scene.user_id, hold, limit=MAX_OPEN_RUNS, now=scene.now)
+        assert isinstance(placed, Held)
+        talk = conversation(scene.user_id, hold, scene.now)
+        talk = replace(talk, session=replace(talk.session, credits=credits_))
+        assert other.ledger.settle(placed.account, hold, conclude, talk).by_us
+        account = other.ledger.account(scene.user_id, scene.now)
+        assert other.ledger.correct_lease(account)  # so that no sweep looks for this hold
+        return account
+
+    assert isinstance(scene.by_other(spend), Account)
+
+
+def _only_old_rollover(scene: Scene) -> None:
+    """3 credits are left, which roll over a second time in 10 seconds: they expire, unless they are held."""
+    _plus(scene)
+    _spend(scene, 205)
+    scene.now = boundary(START, 1)
+    _spend(scene, 197)
+    scene.now = boundary(START, 2)
+    _spend(scene, 200)
+    scene.now = boundary(START, 3) - timedelta(seconds=10)
+
+
+def _rollover_lapses(scene: Scene) -> None:
+    scene.move(timedelta(seconds=20))
+    account = _account(scene)
+    assert isinstance(account, Account)
+    assert (account.period, account.lapsed) == (3, account.held)
+
+
+def _dead_with_old_rollover(scene: Scene) -> None:
+    _only_old_rollover(scene)
+    scene.leave_dead(ORDINARY, KEY)
+
+
 def _subscribed(scene: Scene) -> None:
     """PRPM+ was paid for, and Stripe is about to say so."""
 
@@ -599,6 +690,51 @@ PATHS: Sequence[Path] = (
         result=Applied,
     ),
     Path(name="webhook, invoice", act=_told, prepare=_subscribed, is_run=False, result=Applied),
+    Path(
+        name="run, refunded before it settles",
+        act=_run(ORDINARY),
+        prepare=_bought_and_spent,
+        meanwhile=_before("settled", _refunded),
+    ),
+    Path(
+        name="run, disputed before it fails",
+        act=_run(FAILING),
+        prepare=_bought_and_spent,
+        meanwhile=_before("released", _disputed),
+    ),
+    Path(
+        name="sweep, in debt",
+        act=lambda scene, worker: scene.sweep(worker, everybody=True),
+        prepare=_dead_and_refunded,
+        is_run=False,
+        result=Swept,
+    ),
+    Path(
+        name="bonus, in debt",
+        act=lambda scene, worker: scene.give(worker, 10, "bonus#1"),
+        prepare=_in_debt,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="run, its rollover lapses",
+        act=_run(ORDINARY),
+        prepare=_only_old_rollover,
+        meanwhile=_before("settled", _rollover_lapses),
+    ),
+    Path(
+        name="run, fails, its rollover lapses",
+        act=_run(FAILING),
+        prepare=_only_old_rollover,
+        meanwhile=_before("released", _rollover_lapses),
+    ),
+    Path(
+        name="sweep, rollover lapsed",
+        act=lambda scene, worker: scene.sweep(worker, everybody=True),
+        prepare=_dead_with_old_rollover,
+        is_run=False,
+        result=Swept,
+    ),
     Path(
         name="purchase",
         act=lambda scene, worker: scene.billing(worker).buy("small", KEY),

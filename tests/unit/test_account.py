@@ -408,7 +408,7 @@ def test_what_was_held_over_a_boundary_expires_when_it_is_given_back() -> None:
     ],
 )
 def test_what_a_run_spends_over_a_boundary_does_not_expire(cost: int, expired: int, left: Buckets) -> None:
-    """The user has what is left if the run had ended before the boundary: 200 of the new month, 60 − cost of the old."""
+    """The user has as much as if the run had ended before the boundary: the 200 of the new month."""
     account, _ = cross_boundary(a_plus_account(monthly=0, rollover=60, purchased=0, held=60))
 
     after, entries = settle(account, "run_1", cost, reason="", now=FEBRUARY)

@@ -117,9 +117,9 @@ class Conversation:
 
 class Ledger(Protocol):
     """Accounts and what happens to them. Every operation opens the account if it is not there, exactly once, and
-    advances it over boundaries that have passed. Whatever makes credits available repays debt in the same write, and
-    what a hold gives back expires first, as far as it lapsed while it was held. All raise StoreUnavailableError when the store does not take or give
-    an answer in time, CorruptLedgerError when what is stored does not add up."""
+    advances it over boundaries that have passed. Whatever makes credits available repays debt in the same write; what
+    a hold gives back expires before that, as far as it lapsed while it was held. All raise StoreUnavailableError when
+    the store does not take or give an answer in time, CorruptLedgerError when what is stored does not add up."""
 
     def account(self, user_id: str, now: datetime) -> Account:
         """The account, advanced to `now`."""

@@ -7,9 +7,11 @@
 
 Holds change `held` and `available` by difference and leave `version` alone, so parallel runs of one user queue up
 inside DynamoDB. What writes entries compares `version`; if it was stale, the refusal brings the account as it is now,
-and the change is worked out again. A hold of an account that owes something (debt, or credits that lapsed while they
-were held) pays that from what it gives back, so it ends with entries and compares `version`, too. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
+and the change is worked out again. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
 lost, the repeat recognises its own work.
+
+What a hold gives back to an account that owes something (debt, or credits that lapsed while they were held) pays that
+first, in entries. So without a version a hold ends only while nothing is owed; otherwise its end is a change.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

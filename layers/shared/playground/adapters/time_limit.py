@@ -1,8 +1,8 @@
 """One limit for everything that a request still asks of AWS.
 
 botocore's timeouts are for one attempt, and attempts add up: a store that accepts connections and says nothing takes
-three times two seconds for each call. Within `time_limit` no attempt, repeat or pause goes on beyond the end of it; what
-is asked after that raises TimeIsUpError, which adapters report as StoreUnavailableError like any other.
+three times two seconds for each call. Within `time_limit` no attempt, repeat or pause goes on beyond its end; what is
+asked after that raises TimeIsUpError, which adapters report as StoreUnavailableError like any other.
 """
 
 import math

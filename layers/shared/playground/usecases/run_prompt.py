@@ -353,7 +353,11 @@ class RunPrompt:
             model_id=attempt.model.model_id,
             failure=failure,
         )
-        ended = self._ledger.release(attempt.user_id, run)
+        try:
+            ended = self._ledger.release(attempt.user_id, run)
+        except StoreUnavailableError:
+            # Once more, if there is time: what got no answer may have been a refusal. The same receipt is the same end.
+            ended = self._ledger.release(attempt.user_id, run)
         if ended.by_us:
             self._report(ended.run)
         return ended
@@ -372,8 +376,8 @@ class RunPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """What one call of RunPrompt knows from the beginning. `keyed`: a repeat will lead to the same run. `deadline`: when
-    the invocation ends, in monotonic seconds."""
+    """What one call of RunPrompt knows from the beginning. `keyed`: a repeat will lead to the same run. `deadline`: the
+    end of the invocation, in monotonic seconds."""
 
     user_id: str
     request: RunRequest
