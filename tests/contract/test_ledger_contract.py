@@ -1059,6 +1059,25 @@ def test_what_was_held_over_a_boundary_expires_when_it_comes_back(
     assert checked(subject, user_id, second) == account
 
 
+@ALL_ENDS
+def test_who_has_not_seen_a_boundary_that_another_clock_crossed_learns_what_lapsed_there(
+    subject: Ledger, user_id: str, end: End, cost: int
+) -> None:
+    """The plan is over and all is held, so that the boundary is crossed without an entry: the version says nothing."""
+    plus(subject, user_id, entitled_until=boundary(NOW, 1))
+    first, second = boundary(NOW, 1), boundary(NOW, 2)
+    subject.account(user_id, first)
+    hold = a_hold("run_1", 205, first)
+    placed = hold_on(subject, user_id, hold, now=first)
+    crossed = subject.account(user_id, second)
+    assert (crossed.version, crossed.lapsed) == (placed.version, 200)
+
+    end(subject, placed, hold, second - SECOND)
+
+    account = checked(subject, user_id, second)
+    assert (account.buckets, account.lapsed) == (Buckets(purchased=5), 0)
+
+
 def test_holding_everything_at_every_boundary_keeps_nothing_alive(subject: Ledger, user_id: str) -> None:
     plus(subject, user_id)
     for month in range(1, 6):

@@ -200,19 +200,7 @@ class AccountLife(RuleBasedStateMachine):
     @rule(credits_=st.integers(1, 700), disputed=st.booleans())
     def takes_back(self, credits_: int, disputed: bool) -> None:
         """A pack of that size is refunded, or disputed, as a whole."""
-        pack = Purchase(
-            purchase_id=f"pur_{len(self.entries)}",
-            user_id="alice",
-            pack="small",
-            credits=credits_,
-            amount=500,
-            currency="usd",
-            live=False,
-            price_version="1",
-            created_at=self.now,
-            state=PurchaseState.PAID,
-        )
-        paid, change = book_purchase(self.account, pack, now=self.now)
+        paid, change = book_purchase(self.account, a_pack(len(self.entries), credits_), now=self.now)
         self.keep(change)
         self.numbers.purchased += credits_
         self.numbers.repay()
@@ -309,6 +297,106 @@ def test_a_later_bucket_is_touched_only_when_the_earlier_ones_are_empty(
 
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
+
+
+# --- what is owed -----------------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_holding_everything_at_every_boundary_for_14_months_keeps_one_allowance_of_rollover(
+    data: st.DataObject,
+) -> None:
+    """Some of the holds end before the next boundary, some after several, for any cost. When all are over, the rollover
+    is one allowance at most, and what expired was due to: at each boundary no more than the rollover that was there."""
+    account, entries = open_account("alice", NOON)
+    account, more = start_plus(account, entitled_until=None, now=NOON)
+    entries += more
+    due, runs = 0, 0
+    for month in range(1, 15):
+        at = boundary(NOON, month)
+        while account.available:  # everything is held
+            runs += 1
+            ceiling = data.draw(st.integers(min(account.available, 100), account.available), label="ceiling")
+            account = place_hold(account, hold_of(f"run_{runs}", ceiling, at))
+        due += account.buckets.rollover - account.lapsed
+        account, more = cross_boundary(account)
+        entries += more
+        stays = data.draw(st.integers(0, 2), label="holds that go on")
+        for run_id in sorted(account.holds)[: max(len(account.holds) - stays, 0)]:
+            cost = data.draw(st.integers(0, account.holds[run_id].ceiling), label="cost")
+            end = settle(account, run_id, cost, reason="", now=at) if cost else drop_hold(account, run_id, now=at)
+            account, more = end
+            entries += more
+            check_invariants(account, entries)
+    for run_id in list(account.holds):
+        account, more = drop_hold(account, run_id, now=at)
+        entries += more
+
+    check_invariants(account, entries)
+    assert (account.held, account.lapsed) == (0, 0)
+    assert account.buckets.rollover <= 200
+    assert -sum(entry.amount for entry in entries if entry.type is EntryType.EXPIRE) <= due
+
+
+@given(
+    packs=st.lists(st.integers(1, 300), min_size=1, max_size=3),
+    month=st.integers(0, 200),
+    data=st.data(),
+)
+@settings(deadline=None)
+def test_runs_at_the_same_time_as_refunds_come_to_what_they_come_to_before_them(
+    packs: list[int], month: int, data: st.DataObject
+) -> None:
+    """I7 for what is owed: holds, refunds and ends in any order, against the runs one after the other and the refunds
+    after them. The second knows no holds beside a refund, so no mistake about them is in both."""
+    account, _ = open_account("alice", NOON)
+    for number, credits_ in enumerate(packs):
+        account, _ = book_purchase(account, a_pack(number, credits_), now=NOON)[1]
+    account = replace(account, buckets=replace(account.buckets, monthly=month))
+    serial, costs, todo = account, dict[str, int](), list[tuple[str, str]]()
+    for number in range(data.draw(st.integers(1, 4), label="runs")):
+        if not account.available:
+            break
+        run_id, ceiling = f"run_{number}", data.draw(st.integers(1, account.available), label="ceiling")
+        costs[run_id] = data.draw(st.integers(0, ceiling), label="cost")
+        account = place_hold(account, hold_of(run_id, ceiling, NOON))
+        todo.append(("end", run_id))
+    todo += [("refund", str(number)) for number in range(len(packs))]
+    for what, name in data.draw(st.permutations(todo), label="order"):
+        if what == "refund":
+            account, _ = _refunded(account, int(name), packs)
+        elif costs[name]:
+            account, _ = settle(account, name, costs[name], reason="", now=NOON)
+        else:
+            account, _ = drop_hold(account, name, now=NOON)
+        assert not account.payable_debt
+
+    for run_id, cost in costs.items():
+        if cost:
+            serial, _ = settle(place_hold(serial, hold_of(run_id, cost, NOON)), run_id, cost, reason="", now=NOON)
+    for number in range(len(packs)):
+        serial, _ = _refunded(serial, number, packs)
+    assert (account.buckets, account.debt) == (serial.buckets, serial.debt)
+
+
+def a_pack(number: int, credits_: int) -> Purchase:
+    return Purchase(
+        purchase_id=f"pur_{number}",
+        user_id="alice",
+        pack="small",
+        credits=credits_,
+        amount=500,
+        currency="usd",
+        live=False,
+        price_version="1",
+        created_at=NOON,
+        state=PurchaseState.PAID,
+    )
+
+
+def _refunded(account: Account, number: int, packs: list[int]) -> Change:
+    return book_purchase(account, replace(a_pack(number, packs[number]).with_refunded(500), granted=True), now=NOON)[1]
 
 
 def write(**buckets: int) -> Account:

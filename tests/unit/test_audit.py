@@ -325,10 +325,53 @@ def second_spend(books: Books) -> None:
     books.entries[3] = dict(fields_of(items.entry_item(entry)))
 
 
+def beside_debt(books: Books) -> None:
+    """3 credits are lent, in an entry as it should be, and nothing is repaid from the 5 that are there."""
+    last, account = books.entries[-1], books.account
+    assert account is not None
+    entry = Entry(
+        user_id=USER,
+        seq=5,
+        type=items.EntryType.DEBT,
+        deltas=items.Deltas(purchased=3),
+        balance_after=206,
+        business_key="debt:refund:pur_1:1",
+        reason="Owed",
+        created_at=NOW,
+        previous_hash=last["hash"],
+        purchase_id="pur_1",
+    )
+    books.entries.append(dict(fields_of(items.entry_item(entry))))
+    account.update(version=5, last_hash=entry.hash, debt=3)
+    account.update(purchased=account["purchased"] + 3, available=account["available"] + 3)
+
+
+def too_much_rollover(books: Books) -> None:
+    """A month's credits that became rollover twice, in an entry as it should be."""
+    last, account = books.entries[-1], books.account
+    assert account is not None
+    entry = Entry(
+        user_id=USER,
+        seq=5,
+        type=items.EntryType.ADMIN,
+        deltas=items.Deltas(rollover=201),
+        balance_after=404,
+        business_key="admin:1",
+        reason="Again",
+        created_at=NOW,
+        previous_hash=last["hash"],
+    )
+    books.entries.append(dict(fields_of(items.entry_item(entry))))
+    account.update(version=5, last_hash=entry.hash, rollover=201, available=account["available"] + 201)
+
+
 PRICE = BOOKS.runs[PAID]["price"]
 LATE = iso(NOW + 1801 * SECOND)
 RULES: dict[str, tuple[Code, str, object, object, Damage]] = {
     "debt": (Code.DEBT, "account: debt", 0, 3, account_is(debt=3)),
+    "credits beside debt": (Code.OWED, "account: credits that should repay debt", 0, 8, beside_debt),
+    "lapsed and not held": (Code.LAPSED, "account: lapsed", "at most 0", 1, account_is(lapsed=1)),
+    "more rollover than a month": (Code.LAPSED, "account: lapsed", "at least 1", 0, too_much_rollover),
     "account is gone": (Code.ACCOUNT, "the account", "there", "nothing", without_account),
     "amount": (Code.AMOUNT, "entry 3: amount", -1, -2, entry_is(3, amount=-2)),
     "attribute is missing": (Code.ATTRIBUTE, "entry 2: reason", "text", "nothing", entry_is(2, reason=None)),
