@@ -26,11 +26,18 @@ ERASER = "layers/shared/playground/adapters/dynamo_erasure.py"
 SESSIONS = "layers/shared/playground/adapters/dynamo_sessions.py"
 SHARE = "layers/shared/playground/usecases/share_session.py"
 SHARED = "layers/shared/playground/usecases/visit_share.py"
+TIME_LIMIT = "layers/shared/playground/adapters/time_limit.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 RACES = "tests/concurrency/test_ledger_races.py"
+MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers"
+REFUSED_RELEASE = (
+    "tests/faults/test_crash_matrix.py::test_whatever_happens_to_a_worker_no_credit_is_lost_or_gained"
+    "[run, disputed before it fails]"
+)
+IN_TIME = "tests/faults/test_time_limit.py"
 HISTORIES = "tests/concurrency/test_histories.py"
 MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
@@ -170,7 +177,7 @@ MUTANTS = (
     mutant(
         "a settlement writes what is available by value",
         LEDGER,
-        "AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged))",
+        "AccountItem.available.set(AccountItem.available + (hold.ceiling - spent))",
         "AccountItem.available.set(after.available)",
     ),
     mutant(
@@ -182,7 +189,7 @@ MUTANTS = (
     mutant(
         "a settlement gives the whole hold back",
         LEDGER,
-        "(hold.ceiling - run.charged)",
+        "(hold.ceiling - spent)",
         "hold.ceiling",
     ),
     mutant(
@@ -221,13 +228,13 @@ MUTANTS = (
     mutant(
         "a release does not cross the boundaries before it",
         LEDGER,
-        "self._drop(user_id, run, _not_due(run.ended_at)),",
-        "self._drop(user_id, run),",
+        "self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),",
+        "self._drop(user_id, run, _owes_nothing()),",
     ),
     mutant(
         "a hold that outlived its run stays",
         LEDGER,
-        "        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat\n",
+        "        self.cancel_hold(user_id, hold, now=now)\n",
         "",
     ),
     mutant(
@@ -259,6 +266,156 @@ MUTANTS = (
         "        return self.lease_at <= now + timedelta(milliseconds=1)\n",
         UNIT,
         MACHINE,
+    ),
+    # --- what is owed -------------------------------------------------------------------------------------------------
+    Mutant(
+        "debt: neither what a hold gives back nor what comes in repays it",
+        (
+            Edit(
+                ACCOUNT,
+                "    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)\n"
+                "    return account, (*entries, *repaid)",
+                "    return account, entries",
+            ),
+            Edit(
+                ACCOUNT,
+                "    account, repaid = repay_debt(account, cause=cause, now=now)\n"
+                "    return account, (*entries, *repaid)",
+                "    return account, entries",
+            ),
+            Edit(
+                ACCOUNT,
+                "return with_debt_repaid((account, ()), now=now) if account.payable_debt else None",
+                "return None",
+            ),
+        ),
+        (MANY,),
+    ),
+    mutant(
+        "debt: what a run gives back does not repay it",
+        ACCOUNT,
+        "    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)\n"
+        "    return account, (*entries, *repaid)",
+        "    return account, entries",
+        UNIT,
+    ),
+    mutant(
+        "debt: it is repaid from what the run is about to spend",
+        ACCOUNT,
+        "repaid = min(account.payable_debt, account.available - reserved)",
+        "repaid = account.payable_debt",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "debt: a bonus is a present",
+        LEDGER,
+        "self._apply(account, with_debt_repaid(change, now=now), key)",
+        "self._apply(account, change, key)",
+        CONTRACT,
+    ),
+    mutant(
+        "debt: a month that frees purchased credits does not repay it",
+        ACCOUNT,
+        "return with_debt_repaid((replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)), now=at)",
+        "return replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)",
+        UNIT,
+    ),
+    mutant(
+        "owed: a release does not ask",
+        LEDGER,
+        "self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),",
+        "self._drop(user_id, run, _not_due(run.ended_at)),",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a hold that is cancelled does not ask",
+        LEDGER,
+        "self._drop(user_id, hold, _owes_nothing())",
+        "self._drop(user_id, hold, AccountItem.version >= 0)",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a settlement does not ask",
+        LEDGER,
+        "                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),\n",
+        "",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a settlement does not write what is left of it",
+        LEDGER,
+        "                        *_owed_actions(after),\n",
+        "",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a release that was refused is the last word",
+        RUN_PROMPT,
+        "            # Once more, if there is time: what got no answer may have been a refusal.\n"
+        "            ended = self._ledger.release(attempt.user_id, run)\n",
+        "            raise\n",
+        REFUSED_RELEASE,
+    ),
+    mutant(
+        "lapsed: rollover that is held over a boundary lives on",
+        ACCOUNT,
+        "    lapsed = account.buckets.rollover\n    if of_an_earlier_plan:",
+        "    lapsed = 0\n    if of_an_earlier_plan:",
+        MANY,
+        CONTRACT,
+    ),
+    mutant(
+        "lapsed: what is held beyond the rollover limit lives on",
+        ACCOUNT,
+        "    lapsed += max(kept - account.allowance, 0)\n",
+        "",
+        UNIT,
+    ),
+    mutant(
+        "lapsed: what was available all the time expires, too",
+        ACCOUNT,
+        "expired = min(account.lapsed, hold.ceiling - cost, left)",
+        "expired = min(account.lapsed, left)",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: purchased credits are spent, so that rollover can expire",
+        ACCOUNT,
+        "expired = min(account.lapsed, hold.ceiling - cost, left)",
+        "expired = min(account.lapsed, hold.ceiling - cost)",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: it outlives the holds",
+        ACCOUNT,
+        "lapsed = min(account.lapsed - expired, held)",
+        "lapsed = account.lapsed - expired",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: it takes room from a month that is paid late",
+        SUBSCRIPTIONS,
+        "(account.buckets.rollover - account.lapsed)",
+        "account.buckets.rollover",
+        BILLED,
+    ),
+    mutant(
+        "time: a settlement takes the time of the release",
+        RUN_PROMPT,
+        "- RELEASE_RESERVE - ANSWER_RESERVE",
+        "- ANSWER_RESERVE",
+        IN_TIME,
+    ),
+    mutant(
+        "time: only attempts are limited, not what they add up to",
+        TIME_LIMIT,
+        "token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))",
+        "token = _ends_at.set(_ends_at.get())",
+        IN_TIME,
     ),
     # --- change -------------------------------------------------------------------------------------------------------
     mutant(

@@ -356,7 +356,7 @@ class RunPrompt:
         try:
             ended = self._ledger.release(attempt.user_id, run)
         except StoreUnavailableError:
-            # Once more, if there is time: what got no answer may have been a refusal. The same receipt is the same end.
+            # Once more, if there is time: what got no answer may have been a refusal.
             ended = self._ledger.release(attempt.user_id, run)
         if ended.by_us:
             self._report(ended.run)
