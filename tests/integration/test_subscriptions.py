@@ -137,7 +137,10 @@ def test_the_portal_is_for_who_has_paid(shop: Shop) -> None:
 def test_a_plan_that_an_operator_set_is_shown_as_granted(shop: Shop, handlers: Handlers) -> None:
     now = shop.account.created_at
     shop.ledger.change(
-        shop.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="plan", now=now
+        shop.user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=now),
+        business_key="plan",
+        now=now,
     )
     state = shop.call("GET", "/playground/subscription").body
     assert (state["is_active"], state["status"], state["cancel_at_period_end"]) == (True, "granted", False)
@@ -342,7 +345,10 @@ def test_an_invoice_of_another_price_is_put_into_quarantine(billing: Billing, na
 def test_a_plan_that_an_operator_set_gives_way_to_a_paid_one(billing: Billing) -> None:
     now = billing.clock()
     billing.ledger.change(
-        billing.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="p", now=now
+        billing.user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=now),
+        business_key="p",
+        now=now,
     )
     billing.wait(days=10)
     billing.subscribe()

@@ -239,7 +239,9 @@ def _granted(account: Account, credits_: int, key: str, at: int) -> Change:
 def _started(account: Account, until: int | None, at: int) -> Change | None:
     if account.plan is Plan.PLUS:
         return None
-    return start_plus(account, entitled_until=moment(until) if until is not None else None, now=moment(at))
+    return start_plus(
+        account, allowance=200, entitled_until=moment(until) if until is not None else None, now=moment(at)
+    )
 
 
 def _entitled(account: Account, until: int | None) -> Change | None:

@@ -173,7 +173,7 @@ class AccountLife(RuleBasedStateMachine):
         until = None if paid_until is None else boundary(self.now, paid_until)
         due = self.account.due_at
         self.numbers.start(paid_until, due_before=due is not None and due < boundary(self.now, 1))
-        self.keep(start_plus(self.account, entitled_until=until, now=self.now))
+        self.keep(start_plus(self.account, allowance=200, entitled_until=until, now=self.now))
 
     @precondition(lambda self: self.numbers.has_boundary)
     @rule()
@@ -287,7 +287,7 @@ CHANGED: dict[str, Any] = {
 
 def a_history() -> tuple[Account, list[Entry]]:
     account, entries = open_account("alice", NOON)
-    account, more = start_plus(account, entitled_until=None, now=NOON)
+    account, more = start_plus(account, allowance=200, entitled_until=None, now=NOON)
     entries += more
     for run in range(3):
         account = place_hold(account, hold_of(f"run_{run}", 70, NOON))

@@ -8,7 +8,6 @@ import pytest
 
 from playground.domain.account import (
     LEASE_MARGIN,
-    PLUS_ALLOWANCE,
     SIGNUP_CREDITS,
     Account,
     Hold,
@@ -57,7 +56,7 @@ def a_plus_account(
         rollover=rollover,
         purchased=purchased,
         plan=Plan.PLUS,
-        allowance=PLUS_ALLOWANCE,
+        allowance=200,
         anchor=NOW,
         due_at=FEBRUARY,
         entitled_until=until,
@@ -255,10 +254,9 @@ def test_a_grant_grants_something(credits_: int) -> None:
 def test_the_plan_begins_with_an_allowance_and_a_boundary_a_month_later() -> None:
     account, first = open_account("alice", NOW - timedelta(days=3))
 
-    account, entries = start_plus(account, entitled_until=None, now=NOW)
+    account, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW)
 
     assert account.buckets == Buckets(monthly=200, purchased=5)
-    assert PLUS_ALLOWANCE == 200
     assert (account.plan, account.allowance, account.anchor, account.period) == (Plan.PLUS, 200, NOW, 0)
     assert account.due_at == FEBRUARY
     assert lines(entries) == [("monthly", Deltas(monthly=200))]
@@ -398,7 +396,7 @@ def test_a_plan_that_ends_with_nothing_left_has_no_boundary_ahead() -> None:
 
 def test_a_year_of_missed_boundaries_is_the_same_as_twelve_nights_of_work() -> None:
     account, entries = open_account("alice", NOW)
-    account, more = start_plus(account, entitled_until=None, now=NOW)
+    account, more = start_plus(account, allowance=200, entitled_until=None, now=NOW)
     entries += more
     due = []
     while account.is_due(NOW + timedelta(days=365)):
@@ -428,7 +426,7 @@ def test_a_plan_that_begins_again_has_keys_of_its_own() -> None:
     """Its periods are numbered from 0 again; without the anchor in the key a new month could look like an old one."""
     account, entries = open_account("alice", NOW)
     for begun in (NOW, NOW + timedelta(milliseconds=1)):
-        account, more = start_plus(account, entitled_until=None, now=begun)
+        account, more = start_plus(account, allowance=200, entitled_until=None, now=begun)
         entries += more
         account, more = cross_boundary(account)
         entries += more

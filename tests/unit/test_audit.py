@@ -151,7 +151,7 @@ def make_books() -> Books:
     """A plan, two paid turns of one conversation, a failure, a run that died, one at work."""
     account, entries = open_account(USER, NOW - timedelta(days=3))
     written: list[Entry] = list(entries)
-    account, entries = start_plus(account, entitled_until=None, now=NOW - timedelta(days=2))
+    account, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW - timedelta(days=2))
     written += entries
     runs: dict[str, Item] = {}
     turns: dict[tuple[str, str], Item] = {}
@@ -652,7 +652,7 @@ def test_overrun_is_recorded_and_not_charged(books: Books) -> None:
 def test_account_after_its_plan_has_ended_adds_up() -> None:
     account, entries = open_account(USER, NOW)
     written = list(entries)
-    account, entries = start_plus(account, entitled_until=NOW + timedelta(days=1), now=NOW)
+    account, entries = start_plus(account, allowance=200, entitled_until=NOW + timedelta(days=1), now=NOW)
     written += entries
     seen: list[Account] = []
     while account.due_at is not None:

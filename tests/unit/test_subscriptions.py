@@ -46,7 +46,9 @@ class Life:
         return self
 
     def pay(self, paid: PaidPeriod) -> "Life":
-        change = pay_period(self.account, paid, ended_at=self.ended.get(paid.subscription_id), now=self.now)
+        change = pay_period(
+            self.account, paid, allowance=200, ended_at=self.ended.get(paid.subscription_id), now=self.now
+        )
         if change is not None:
             self._keep(change)
         return self
@@ -153,7 +155,7 @@ def test_a_new_subscription_takes_the_place_of_the_former_one() -> None:
 def test_an_old_invoice_does_not_touch_the_plan_that_an_operator_set_since(ended: datetime, after: timedelta) -> None:
     """It is told again by the payment provider, or found by the nightly comparison."""
     life = Life().at(START).pay(period(0)).at(ended).end(ended).at(ended + after)
-    change = start_plus(life.account, entitled_until=None, now=life.now)
+    change = start_plus(life.account, allowance=200, entitled_until=None, now=life.now)
     life._keep(change)
     before = life.account, list(life.entries)
     life.pay(period(0)).pay(period(1))

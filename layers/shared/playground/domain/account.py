@@ -14,7 +14,6 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 
 SIGNUP_CREDITS = 5
-PLUS_ALLOWANCE = 200
 MOST_BOUNDARIES = 1200  # a hundred years of months
 
 # A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
@@ -58,7 +57,9 @@ class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
     `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
 
-    `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
+    `allowance` is what a month of the plan gives, as it was
+    when the plan began or its last month was granted. `entitled_until` is for plans that an operator set; None is without
+    an end. A plan that is paid for has the
     `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
     still matter."""
 
@@ -96,6 +97,11 @@ class Account:
     def available(self) -> int:
         """What a new hold may take."""
         return self.balance - self.held
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the plan is on, and an operator set it."""
+        return self.plan is Plan.PLUS and self.subscription_id is None
 
     @property
     def allocated(self) -> int:
@@ -232,13 +238,16 @@ def grant(
     return write_entry(account, type_, Deltas(purchased=credits_), business_key=business_key, reason=reason, now=now)
 
 
-def start_plus(account: Account, *, entitled_until: datetime | None, now: datetime) -> Change:
-    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended."""
-    account = replace(begin_plus(account, anchor=now), entitled_until=entitled_until)
+def start_plus(account: Account, *, allowance: int, entitled_until: datetime | None, now: datetime) -> Change:
+    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended.
+
+    `allowance` is what every month of this plan gives until it is changed, and the most that rolls over.
+    """
+    account = ending_at(begin_plus(account, anchor=now, allowance=allowance), entitled_until)
     account, entry = write_entry(
         account,
         EntryType.MONTHLY,
-        Deltas(monthly=PLUS_ALLOWANCE),
+        Deltas(monthly=allowance),
         business_key=period_key(account, account.period, "monthly"),
         reason="PRPM+ credits of this month",
         now=now,
@@ -246,15 +255,17 @@ def start_plus(account: Account, *, entitled_until: datetime | None, now: dateti
     return account, (entry,)
 
 
-def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | None = None) -> Account:
+def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
     """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
-    first boundary if that is earlier."""
+    first boundary if that is earlier. Raises ValueError for an allowance of nothing."""
+    if allowance < 1:
+        raise ValueError(f"a plan of {allowance} credits a month gives nothing")
     anchor = instant(anchor)
     first = boundary(anchor, 1)
     return replace(
         account,
         plan=Plan.PLUS,
-        allowance=PLUS_ALLOWANCE,
+        allowance=allowance,
         anchor=anchor,
         period=0,
         due_at=min(first, account.due_at) if account.due_at and account.buckets.rollover else first,
@@ -264,16 +275,33 @@ def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | Non
     )
 
 
+def ending_at(account: Account, until: datetime | None) -> Account:
+    """The plan that an operator set, ending at `until`, or not by itself (None).
+
+    `until` is a time at which something is due, as a boundary is.
+    """
+    if account.anchor is None:
+        raise ValueError(f"{account.user_id} has no plan that could end")
+    regular = boundary(account.anchor, account.period + 1)
+    due = [regular] if until is None else [regular, instant(until)]
+    if account.buckets.rollover and account.due_at not in (None, regular, account.entitled_until):
+        due += [account.due_at] if account.due_at is not None else []  # rollover of an earlier plan expires before
+    return replace(account, entitled_until=until, due_at=min(due))
+
+
 def cross_boundary(account: Account) -> Change:
     """Cross the next monthly boundary, at the boundary's own time. Raises ValueError if there is none.
 
     Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
     granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
-    `balance − held` leaves, the remainder goes at the next boundary. Purchased credits are not touched.
+    `balance − held` leaves, the remainder goes at the next boundary. Purchased credits are not touched. A plan that an
+    operator ended within a month ends there: unused monthly is removed, rollover lives to its boundary.
     """
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
     at, anchor = account.due_at, account.anchor
+    if _ends_within_a_month(account, at):
+        return _end_within_a_month(account, at)
     of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # its rollover outlived it, and expires now
     entries: list[Entry] = []
 
@@ -289,7 +317,7 @@ def cross_boundary(account: Account) -> Change:
     old = min(account.buckets.rollover, account.available)
     write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
     if of_an_earlier_plan:
-        return replace(account, due_at=boundary(anchor, account.period + 1)), tuple(entries)
+        return _with_next_due(account), tuple(entries)
     unused = account.buckets.monthly
     excess = min(max(unused - account.allowance, 0), account.available)
     write(
@@ -305,7 +333,44 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, plan=Plan.FREE, allowance=0)
     # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
     more = entitled or unpaid or account.buckets.rollover > 0
-    return replace(account, due_at=boundary(anchor, account.period + 1) if more else None), tuple(entries)
+    return _with_next_due(account) if more else replace(account, due_at=None), tuple(entries)
+
+
+def _with_next_due(account: Account) -> Account:
+    """With the next boundary as what is due next, or the end of the plan, if that comes first."""
+    assert account.anchor is not None
+    following = boundary(account.anchor, account.period + 1)
+    until = account.entitled_until
+    if until is not None and account.is_given and boundary_before(account) < until < following:
+        following = until
+    return replace(account, due_at=following)
+
+
+def boundary_before(account: Account) -> datetime:
+    """The beginning of the period that the account is in."""
+    assert account.anchor is not None
+    return boundary(account.anchor, account.period) if account.period else account.anchor
+
+
+def _ends_within_a_month(account: Account, at: datetime) -> bool:
+    """Whether what is due at `at` is the end of a plan before its month is over."""
+    assert account.anchor is not None
+    until = account.entitled_until
+    return account.is_given and until is not None and until <= at < boundary(account.anchor, account.period + 1)
+
+
+def _end_within_a_month(account: Account, at: datetime) -> Change:
+    unused = min(account.buckets.monthly, account.available)
+    account = replace(account, plan=Plan.FREE, allowance=0)
+    entries: tuple[Entry, ...] = ()
+    if unused:
+        key = period_key(account, account.period, "end")
+        account, entry = write_entry(
+            account, EntryType.EXPIRE, Deltas(monthly=-unused), business_key=key, reason="PRPM+ has ended", now=at
+        )
+        entries = (entry,)
+    left = account.buckets.monthly or account.buckets.rollover
+    return _with_next_due(account) if left else replace(account, due_at=None), entries
 
 
 def _is_entitled(account: Account, at: datetime) -> bool:
@@ -320,4 +385,9 @@ def _is_entitled(account: Account, at: datetime) -> bool:
 def period_key(account: Account, period: int, name: str) -> str:
     """The business key of what happens in a period of a plan, once."""
     assert account.anchor is not None
-    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"
+    return period_key_of(account.anchor, period, name)
+
+
+def period_key_of(anchor: datetime, period: int, name: str) -> str:
+    """The same, of a plan with that anchor."""
+    return f"period:{anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"
