@@ -50,7 +50,7 @@ class CreditNotes:
             if intent is None:
                 raise refused("There is no payment to refund.", param="refund_amount")
             made = self.refunds.create(
-                Params({"payment_intent": intent["id"], "amount": refund}, ("payment_intent", "amount"))
+                Params({"payment_intent": intent["id"], "amount": str(refund)}, ("payment_intent", "amount"))
             )
             linked.append({"amount_refunded": refund, "refund": made["id"], "type": "refund"})
         note = self._note(
@@ -91,6 +91,9 @@ class CreditNotes:
             amount_due=invoice["amount_due"] - less,
             amount_remaining=invoice["amount_remaining"] - less,
         )
+        intent = self.world.find("payment_intent", invoice["_intent"])
+        if intent is not None and intent["status"] not in ("succeeded", "canceled") and invoice["amount_remaining"]:
+            self.world.update(intent, amount=invoice["amount_remaining"])
 
     def _linked(self, params: Params) -> list[Obj]:
         linked: list[Obj] = []

@@ -230,7 +230,8 @@ def _grant_beside(
     if ended_at is not None:
         over = min(over, ended_at)
     month = replace(month, granted=True)
-    if over <= account.anchor or any(entry.business_key == month.grant_key for entry in entries(month)):
+    before = month.period_start < account.anchor
+    if over <= account.anchor or (before and any(entry.business_key == month.grant_key for entry in entries(month))):
         return month, (account, ())
     key = f"month:{month.invoice_id}"
     account, entry = write_entry(

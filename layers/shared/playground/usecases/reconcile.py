@@ -169,7 +169,7 @@ class Reconcile:
                 if isinstance(record, Purchase):
                     self._compare(tally, record)
                 elif isinstance(record, PaidMonth):
-                    self._compare_month(tally, record.user_id, record.invoice_id)
+                    self._compare_record(tally, record)
                 elif self._healed(tally, record, now):
                     tally.repaired.append(record.event_id)
                 elif record.resolved_at is None and not record.event_id.startswith("reconcile:"):
@@ -223,6 +223,16 @@ class Reconcile:
                 return False
             paid += 1
         return paid > 0 and self._records.keep(replace(event, resolved_at=now))
+
+    def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
+        """A paid month that we have, which may be older than what was listed."""
+        if month.invoice_id in tally.compared or self._is_closed(month.invoice_id):
+            return
+        if self._payments.invoice_paid(month.invoice_id) is None:
+            tally.compared.add(month.invoice_id)
+            tally.note(Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id))
+            return
+        self._compare_month(tally, month.user_id, month.invoice_id)
 
     def _compare_month(self, tally: _Tally, user_id: str, invoice_id: str) -> None:
         """What the provider says of the money of a paid month, and what we made of it."""
