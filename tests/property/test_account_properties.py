@@ -55,6 +55,7 @@ class Numbers:
         self.crossed = 0
         self.paid_until: int | None = 0  # number of the first boundary that is not paid for; None: there is none
         self.has_boundary = False
+        self.within = False
         self.old_rollover = False  # is left of an earlier plan, and expires before the first boundary of this one
 
     def total(self) -> int:
@@ -72,12 +73,19 @@ class Numbers:
             else:
                 self.purchased -= 1
 
-    def start(self, paid_until: int | None, *, due_before: bool) -> None:
+    def start(self, paid_until: int | None, *, within: bool, due_before: bool) -> None:
         self.monthly += 200
         self.old_rollover = self.rollover > 0 and due_before
         self.allowance, self.crossed, self.paid_until, self.has_boundary = 200, 0, paid_until, True
+        self.within = within
 
     def cross(self) -> None:
+        if self.ends_next:
+            self.allowance, self.within = 0, False
+            while self.monthly and self.free():
+                self.monthly -= 1
+            self.has_boundary = self.rollover + self.monthly > 0
+            return
         while self.rollover and self.free():
             self.rollover -= 1
         if self.old_rollover:
@@ -88,11 +96,16 @@ class Numbers:
             self.monthly -= 1
         self.rollover += self.monthly
         self.monthly = 0
-        if self.paid_until is None or self.paid_until > self.crossed:
+        if self.paid_until is None or self.paid_until > self.crossed or self.ends_next:
             self.monthly = self.allowance
         else:
             self.allowance = 0
             self.has_boundary = self.rollover > 0
+
+    @property
+    def ends_next(self) -> bool:
+        """Whether the plan ends within the month that is on."""
+        return self.within and self.allowance > 0 and self.paid_until == self.crossed
 
 
 class AccountLife(RuleBasedStateMachine):
@@ -167,12 +180,13 @@ class AccountLife(RuleBasedStateMachine):
         self.keep(grant(self.account, credits_, type_=type_, business_key=key, reason="", now=self.now))
         self.numbers.purchased += credits_
 
-    @rule(paid_until=st.none() | st.integers(0, 3))
-    def starts_plus(self, paid_until: int | None) -> None:
+    @rule(paid_until=st.none() | st.integers(1, 3), within=st.booleans())
+    def starts_plus(self, paid_until: int | None, within: bool) -> None:
+        """`within`: it ends ten days after a boundary, and not with one."""
         self.now += TICK
-        until = None if paid_until is None else boundary(self.now, paid_until)
+        until = None if paid_until is None else boundary(self.now, paid_until) + timedelta(days=10 * within)
         due = self.account.due_at
-        self.numbers.start(paid_until, due_before=due is not None and due < boundary(self.now, 1))
+        self.numbers.start(paid_until, within=within, due_before=due is not None and due < boundary(self.now, 1))
         self.keep(start_plus(self.account, allowance=200, entitled_until=until, now=self.now))
 
     @precondition(lambda self: self.numbers.has_boundary)
@@ -190,7 +204,8 @@ class AccountLife(RuleBasedStateMachine):
         assert all(entry.deltas.purchased == 0 for entry in written)
         assert all(entry.created_at == before.due_at for entry in written)
         assert (self.account.holds, self.account.debt) == (before.holds, before.debt)
-        assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1))
+        ends = self.account.entitled_until if self.account.allowance else None
+        assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1), ends)
         assert self.account.period - before.period == (before.due_at >= boundary(before.anchor, before.period + 1))
 
     @precondition(lambda self: not self.numbers.has_boundary)

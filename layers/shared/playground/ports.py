@@ -199,8 +199,8 @@ class PaymentRecords(Protocol):
         ...
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
-        """Some of all purchases, paid months and of all events in quarantine, after a place; and the place of the next page, if any.
-        Reads everything that is stored: nothing for a request."""
+        """Some of all purchases, paid months and events in quarantine, after a place; and the place of the next page,
+        if any. Reads everything that is stored: nothing for a request."""
         ...
 
     def keep(self, *records: Record) -> bool:

@@ -331,7 +331,8 @@ class DynamoEraser(DynamoPerson):
 
     def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
         """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
-        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of that one."""
+        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
+        that one."""
         place = Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])
         there = self._store.get(place)
         if there is None:

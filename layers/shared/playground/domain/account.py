@@ -57,9 +57,8 @@ class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
     `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
 
-    `allowance` is what a month of the plan gives, as it was
-    when the plan began or its last month was granted. `entitled_until` is for plans that an operator set; None is without
-    an end. A plan that is paid for has the
+    `allowance` is what a month of the plan gives, as it was when the plan began or its last month was granted.
+    `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
     `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
     still matter."""
 

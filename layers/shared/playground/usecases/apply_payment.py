@@ -36,7 +36,6 @@ from playground.domain.provider import (
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentRecords, Payments
 
-
 MAX_LOOKS = 3  # at what the provider knows beyond an event
 MAX_PAGES = 1_000  # of entries, in the search for those of a month
 PAGE = 100
