@@ -81,7 +81,7 @@ def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
         written: dict[Key, RawItem] = {}
         for number in range(first, min(first + MOST_IN_A_BATCH, accounts)):
             opened, signup = open_account(f"user-{number}", ANCHOR)
-            account, monthly = start_plus(opened, entitled_until=None, now=ANCHOR)
+            account, monthly = start_plus(opened, allowance=200, entitled_until=None, now=ANCHOR)
             written[items.account_key(table, account.user_id)] = items.account_item(account)
             for entry in (*signup, *monthly):
                 written[items.entry_key(table, entry.user_id, entry.seq)] = items.entry_item(entry)

@@ -21,6 +21,7 @@ BOOKS = {
     "KEY": "keys",
     "NOTICE": "notices",
     "PURCHASE": "purchases",
+    "INVOICE": "paid_months",
     "CUSTOMER": "customers",
     "SUBSCRIPTION": "subscriptions",
 }
@@ -37,10 +38,10 @@ PLACES = (LEDGER, SESSIONS, BUCKET)
 
 DESCRIPTION = """\
 Print everything that is kept of a user to stdout, as one JSON document: account, entries, runs, keys, notices,
-purchases, customers, subscriptions, what payments and their events say of the user, conversations with all their turns,
-shares, and views, votes and reports that the user left at those of others. Who looked at, voted on or reported a
-conversation of the user's, and what they wrote, is theirs: there are only the numbers. Reads only; the account can be
-used meanwhile, and what changes meanwhile may be in it as it was or as it is.
+purchases, paid months, customers, subscriptions, what payments and their events say of the user, conversations with
+all their turns, shares, and views, votes and reports that the user left at those of others. Who looked at, voted on or
+reported a conversation of the user's, and what they wrote, is theirs: there are only the numbers. Reads only; the
+account can be used meanwhile, and what changes meanwhile may be in it as it was or as it is.
 """
 EPILOG = f"""\
 {where(*PLACES)}\

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from local.command import command, moment
 from local.orders import PLACES, Ordering, add_order, carry_out
 from local.where import where
+from playground.adapters.prices import load_prices
 from playground.domain.account import Plan
 from playground.domain.calendar import iso
 from playground.usecases.operate import ChangePlan
+
+ALLOWANCE = load_prices().plan.credits
 
 DESCRIPTION = """\
 Set the plan of a user, for a verified organisation for example. The ledger gets an entry of type admin, of no credits,
@@ -17,8 +20,9 @@ that says who did it and why, beside what the change itself brings.
 """
 EPILOG = f"""\
 plans:
-  plus  begins now, with its 200 credits, and goes on every month until --until, or until it is ended. If it is on
-        already, only its end changes, and nothing is granted.
+  plus  begins now, with its {ALLOWANCE} credits, and goes on every month until --until, or until it is ended. If it is
+        on already, only its end changes, and nothing is granted. At --until, what is unused of the month is removed;
+        rollover lives to its own expiry.
   free  ends it now: what is unused of this month is removed, rollover lives to its own expiry, purchased credits stay.
   A plan that belongs to a subscription at Stripe is changed there; here it is refused.
 
@@ -52,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def change(ordering: Ordering) -> str:
         now = datetime.now(UTC)
         plan = Plan(options.plan)
-        done = ChangePlan(ordering.ledger)(options.user, plan, ordering.order, until=options.until, now=now)
+        done = ChangePlan(ordering.ledger, allowance=ALLOWANCE)(
+            options.user, plan, ordering.order, until=options.until, now=now
+        )
         account, before = done.account, "" if done.anew else "done before: "
         until = f" until {iso(account.entitled_until)}" if account.entitled_until and account.plan is Plan.PLUS else ""
         return f"{options.user}: {before}entry {done.entry.seq}, plan {account.plan}{until}, balance {account.balance}"

@@ -28,6 +28,7 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
 from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunStatus
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
@@ -396,6 +397,10 @@ class InMemoryPayments:
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         return self._purchases.get(payment_id)
 
+    def month(self, user_id: str, invoice_id: str) -> PaidMonth | None:
+        found = self._records.get((PaidMonth, user_id, invoice_id))
+        return found if isinstance(found, PaidMonth) else None
+
     def subscription(self, user_id: str) -> Subscription:
         found = self._records.get((Subscription, user_id))
         return found if isinstance(found, Subscription) else Subscription(user_id=user_id)
@@ -410,9 +415,9 @@ class InMemoryPayments:
     def event(self, event_id: str) -> PaymentEvent | None:
         return self.events.get(event_id)
 
-    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
         with self._lock:
-            purchases = [record for record in self._records.values() if isinstance(record, Purchase)]
+            purchases = [record for record in self._records.values() if isinstance(record, Purchase | PaidMonth)]
             return [*purchases, *(event for event in self.events.values() if event.quarantined is not None)], None
 
     def keep(self, *records: Record) -> bool:
@@ -446,8 +451,10 @@ class InMemoryPayments:
         if isinstance(record, Customer):
             self._customers[record.customer_id] = record.user_id
 
-    def _key(self, record: Purchase | Subscription | Customer) -> object:
+    def _key(self, record: Purchase | PaidMonth | Subscription | Customer) -> object:
         match record:
+            case PaidMonth():
+                return PaidMonth, record.user_id, record.invoice_id
             case Purchase():
                 return Purchase, record.user_id, record.purchase_id
             case Customer():

@@ -11,11 +11,13 @@ from local.template import REGION
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
-from playground.domain.account import PLUS_ALLOWANCE, Account
+from playground.adapters.prices import load_prices
+from playground.domain.account import Account
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.ports import Ledger, PaymentRecords
 from tests.fakes import InMemoryLedger
 
+ALLOWANCE = load_prices().plan.credits
 LEDGER_TABLE = "playground-LedgerTable"
 SESSIONS_TABLE = "playground-SessionsTable"
 CATALOG_TABLE = "playground-CatalogTable"
@@ -68,7 +70,7 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
     assert account.last_hash == previous
     assert not account.payable_debt, "purchased credits beside debt"  # I1
     assert 0 <= account.lapsed <= min(account.held, buckets.rollover)
-    assert buckets.rollover - account.lapsed <= PLUS_ALLOWANCE, "more rollover than one allowance"
+    assert buckets.rollover - account.lapsed <= ALLOWANCE, "more rollover than one allowance"
     assert account.debt == sum(entry.amount for entry in entries if entry.type is EntryType.DEBT)
     spends = [entry.run_id for entry in entries if entry.type is EntryType.SPEND]
     assert len(spends) == len(set(spends))  # I4

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from local.stripe_double import catalog, checkout, payments, refunds, subscriptions
+from local.stripe_double import catalog, checkout, credit_notes, payments, refunds, subscriptions
 from local.stripe_double.account import Account
 from local.stripe_double.customers import FIELDS
 from local.stripe_double.invoices import subscription_of
@@ -20,6 +20,7 @@ NOTHING: Final[tuple[str, ...]] = ()
 KINDS: Final = {
     "balance_transactions": "balance_transaction",
     "charges": "charge",
+    "credit_notes": "credit_note",
     "customers": "customer",
     "disputes": "dispute",
     "invoice_payments": "invoice_payment",
@@ -248,6 +249,11 @@ ROUTES: Final[list[Route]] = [
     _route("GET", "invoices/{id}/lines", LIST_PARAMETERS, lambda a, i, p: a.invoices.lines(i, p)),
     _route("POST", "invoices/{id}/pay", ("payment_method", "off_session"), lambda a, i, p: a.invoices.pay(i, p)),
     _route("POST", "invoices/{id}/void", NOTHING, lambda a, i, p: a.invoices.void(i, p)),
+    _route("POST", "invoices/{id}/mark_uncollectible", NOTHING, lambda a, i, p: a.invoices.give_up(i, p)),
+    _route("POST", "credit_notes", credit_notes.CREATE, lambda a, _, p: a.credit_notes.create(p)),
+    _list("credit_note", "credit_notes", "customer", "invoice"),
+    _one("credit_note", "credit_notes"),
+    _route("POST", "credit_notes/{id}/void", NOTHING, lambda a, i, p: a.credit_notes.void(i, p)),
     _route("GET", "invoice_payments", (*LIST_PARAMETERS, "invoice", "status", "payment"), _invoice_payments),
     _one("invoice_payment", "invoice_payments"),
     # Checkout and the billing portal

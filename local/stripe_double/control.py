@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from local.stripe_double.account import Account
 from local.stripe_double.cards import SHORT, full_name
+from local.stripe_double.catalog import plan_of
 from local.stripe_double.invoices import AFTER_RETRIES
 from local.stripe_double.outages import KINDS, Outages
 from local.stripe_double.refunds import DISPUTE_REASONS
@@ -92,6 +93,29 @@ class Controls:
             return update(subscription["id"], Params(given, ("default_payment_method",)))
 
     # ------------------------------------------------------------ the bank and the dashboard
+
+    def terms(self, params: Params) -> Obj:
+        """From the next invoice on, without prorations."""
+        subscription = self._object("subscription", params.needed("subscription"))
+        with self._as(subscription):
+            item = subscription["items"]["data"][0]
+            if "price" in params:
+                price = self._object("price", params.needed("price"))
+                item = {**item, "price": plain(price), "plan": plan_of(price)}
+            items = {**subscription["items"], "data": [item]}
+            names = ("percent_off", "tax_percent")
+            numbers = {f"_{name}": params.integer(name, lowest=0, highest=100) for name in names if name in params}
+            previous = self.world.update(subscription, items=items, **numbers)
+            if previous:
+                self.world.emit("customer.subscription.updated", subscription, previous)
+        return subscription
+
+    def balance(self, params: Params) -> Obj:
+        customer = self._object("customer", params.needed("customer"))
+        credit = params.integer("credit", lowest=0) or 0
+        with self._as(customer):
+            self.world.update(customer, balance=customer["balance"] - credit)
+        return customer
 
     def refund(self, params: Params) -> Obj:
         with self._as(self._charge(params)):
@@ -263,6 +287,18 @@ CONTROLS: Final[dict[str, Control]] = {
         ("subscription", "card"),
         "subscription, card=visa: what renewals are paid with from now on",
         Controls.subscription_card,
+    ),
+    "terms": Control(
+        "POST",
+        ("subscription", "price", "percent_off", "tax_percent"),
+        "subscription, price, percent_off, tax_percent: another price, a coupon, a tax for the invoices to come",
+        Controls.terms,
+    ),
+    "balance": Control(
+        "POST",
+        ("customer", "credit"),
+        "customer, credit: cents that invoices of the customer use before a card is charged",
+        Controls.balance,
     ),
     "refund": Control(
         "POST",

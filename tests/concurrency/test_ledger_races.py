@@ -330,7 +330,7 @@ def test_changes_with_keys_of_their_own_all_go_through(race: Race, ledger: Dynam
 def on_plus(ledger: DynamoLedger, user_id: str, entitled_until: datetime | None = None) -> Account:
     return ledger.change(
         user_id,
-        lambda account: start_plus(account, entitled_until=entitled_until, now=NOW),
+        lambda account: start_plus(account, allowance=200, entitled_until=entitled_until, now=NOW),
         business_key="plus",
         now=NOW,
     )

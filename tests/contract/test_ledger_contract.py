@@ -105,7 +105,7 @@ def give(ledger: Ledger, user_id: str, credits_: int, key: str = "bonus", now: d
 def plus(ledger: Ledger, user_id: str, *, anchor: datetime = NOW, entitled_until: datetime | None = None) -> Account:
     return ledger.change(
         user_id,
-        lambda account: start_plus(account, entitled_until=entitled_until, now=anchor),
+        lambda account: start_plus(account, allowance=200, entitled_until=entitled_until, now=anchor),
         business_key="plus",
         now=anchor,
     )

@@ -17,7 +17,7 @@ def test_a_month_passes_for_somebody_who_does_nothing(stack: Stack) -> None:
     now = datetime.now(UTC)
 
     def start(account: Account) -> Change:
-        return start_plus(account, entitled_until=None, now=now)
+        return start_plus(account, allowance=200, entitled_until=None, now=now)
 
     anchor = stack.ledger.change("sleeper", start, business_key="plan:1", now=now).anchor
     assert anchor is not None

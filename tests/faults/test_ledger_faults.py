@@ -220,7 +220,10 @@ def give(ledger: DynamoLedger, user_id: str) -> Account:
 
 def begin(ledger: DynamoLedger, user_id: str) -> Account:
     return ledger.change(
-        user_id, lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="plus", now=NOW
+        user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plus",
+        now=NOW,
     )
 
 

@@ -194,7 +194,7 @@ def carols(store: DynamoStore) -> Session:
 
 
 def plus(account: Account) -> Change:
-    return start_plus(account, entitled_until=None, now=NOW)
+    return start_plus(account, allowance=200, entitled_until=None, now=NOW)
 
 
 def eraser(store: DynamoStore) -> DynamoEraser:
@@ -680,7 +680,7 @@ def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
     ledger = new_ledger(own)
 
     def subscribe(account: Account) -> Change:
-        after, entries = start_plus(account, entitled_until=None, now=NOW)
+        after, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW)
         return replace(after, subscription_id="sub_1", paid_periods=(0,)), entries
 
     ledger.change(user_id, subscribe, business_key="plan:1", now=NOW)

@@ -390,7 +390,10 @@ def test_fourteen_months_with_and_without_the_job_are_the_same(
     anchor = datetime(year, month + 1, min(now.day, 28), tzinfo=UTC)
     for user in (visited, forgotten):
         ledger.change(
-            user, lambda account: start_plus(account, entitled_until=None, now=anchor), business_key="p", now=anchor
+            user,
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=anchor),
+            business_key="p",
+            now=anchor,
         )
     months = [boundary(anchor, number) for number in range(1, 15)]
     for number, at in enumerate(month for month in months if month <= now):

@@ -76,7 +76,7 @@ class World:
 
     def subscribed(self, user_id: str, anchor: datetime = ANCHOR) -> str:
         def start(account: Account) -> Change:
-            return start_plus(account, entitled_until=None, now=anchor)
+            return start_plus(account, allowance=200, entitled_until=None, now=anchor)
 
         self.ledger.change(user_id, start, business_key="plan:1", now=anchor)
         return user_id
@@ -217,7 +217,7 @@ def steps(description: Description) -> Iterator[Steps]:
 
 def subscribe(ledger: DynamoLedger, user_id: str, anchor: datetime) -> None:
     def start(account: Account) -> Change:
-        return start_plus(account, entitled_until=None, now=anchor)
+        return start_plus(account, allowance=200, entitled_until=None, now=anchor)
 
     ledger.change(user_id, start, business_key="plan:1", now=anchor)
 

@@ -96,7 +96,10 @@ def papers(handlers: Handlers, ledger: DynamoLedger) -> dict[str, Papers]:
     """A run of each case, by one user with a plan."""
     user_id, now = "receipts", datetime.now(UTC)
     ledger.change(
-        user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="plus", now=now
+        user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=now),
+        business_key="plus",
+        now=now,
     )
     for model in PRICES.models:  # so that the package's text is in the cache of each
         assert handlers.file("run/ok", user_id=user_id, changes={"model": model}).status == 200

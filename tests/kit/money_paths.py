@@ -401,7 +401,7 @@ def _plus(scene: Scene) -> Outcome:
     return scene.by_other(
         lambda other: other.ledger.change(
             scene.user_id,
-            lambda account: start_plus(account, entitled_until=None, now=scene.now),
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=scene.now),
             business_key="plus",
             now=scene.now,
         )
@@ -667,7 +667,7 @@ PATHS: Sequence[Path] = (
         name="plan starts, new account",
         act=lambda scene, worker: worker.ledger.change(
             scene.user_id,
-            lambda account: start_plus(account, entitled_until=None, now=START),
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=START),
             business_key="plus",
             now=scene.now,
         ),

@@ -1,10 +1,9 @@
 """Does the operations of the model (tests/property/model.py) on a real ledger, and says the answers in its words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from playground.domain.account import Account, Change, Hold, Plan, grant, start_plus
+from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
@@ -239,13 +238,15 @@ def _granted(account: Account, credits_: int, key: str, at: int) -> Change:
 def _started(account: Account, until: int | None, at: int) -> Change | None:
     if account.plan is Plan.PLUS:
         return None
-    return start_plus(account, entitled_until=moment(until) if until is not None else None, now=moment(at))
+    return start_plus(
+        account, allowance=200, entitled_until=moment(until) if until is not None else None, now=moment(at)
+    )
 
 
 def _entitled(account: Account, until: int | None) -> Change | None:
     if account.plan is Plan.FREE:
         return None
-    return replace(account, entitled_until=moment(until) if until is not None else None), ()
+    return ending_at(account, moment(until) if until is not None else None), ()
 
 
 # --- the ledger's words in the model's --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
 PURCHASES = "layers/shared/playground/domain/payments.py"
 SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
+PAID_MONTHS = "layers/shared/playground/domain/paid_months.py"
 APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
@@ -46,6 +47,7 @@ UNIT = "tests/unit/test_account.py"
 DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
 PLANS = "tests/integration/test_subscriptions.py"
+MONEY = "tests/integration/test_paid_months.py"
 COMPARED = "tests/unit/test_reconcile.py"
 MONTHS = "tests/unit/test_calendar.py"
 BILLED = "tests/unit/test_subscriptions.py"
@@ -639,6 +641,126 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "months: a refund takes nothing",
+        PAID_MONTHS,
+        "return self._due(self.amount_refunded)",
+        "return 0",
+        MONEY,
+    ),
+    mutant(
+        "months: a dispute takes nothing",
+        PAID_MONTHS,
+        "return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds",
+        "return 0",
+        MONEY,
+    ),
+    mutant(
+        "months: what has expired is owed",
+        PAID_MONTHS,
+        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
+        "owed = due - fate.taken - taken",
+        MONEY,
+    ),
+    mutant(
+        "months: what was spent is not owed",
+        PAID_MONTHS,
+        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
+        "owed = fate.left - wanted - taken",
+        MONEY,
+    ),
+    mutant(
+        "months: what is held is taken",
+        PAID_MONTHS,
+        "taken = min(fate.left - wanted, account.available)",
+        "taken = fate.left - wanted",
+        MONEY,
+    ),
+    mutant(
+        "months: a won dispute gives nothing back",
+        PAID_MONTHS,
+        "place, wanted = (live, wanted) if live is not None else (place, fate.left)",
+        "wanted = fate.left",
+        MONEY,
+    ),
+    mutant(
+        "months: a credit note counts its refunds again",
+        EVENTS,
+        "claim=Claim(max(after - refunds, 0), stage)",
+        "claim=Claim(after, stage)",
+        MONEY,
+    ),
+    mutant(
+        "months: what was waived is granted",
+        PAID_MONTHS,
+        "self.refunded.values()) - failed) + self.credited, self.amount)",
+        "self.refunded.values()) - failed), self.amount)",
+        MONEY,
+    ),
+    mutant(
+        "months: money that goes back is nobody's",
+        APPLY,
+        "return self._claim_of_invoice(event, told)",
+        "return Applied(outcome=Outcome.IGNORED)",
+        MONEY,
+    ),
+    mutant(
+        "months: reconcile does not look at their money",
+        RECONCILE,
+        "for stated in statement.claims:",
+        "for stated in ():",
+        MONEY,
+    ),
+    mutant(
+        "prices: only the present one is good",
+        APPLY,
+        "agreed = [table, *subscription.offers]",
+        "agreed = [table]\n        subscription = replace(subscription, prices={})",
+        MONEY,
+    ),
+    mutant(
+        "prices: every amount is good",
+        APPLY,
+        "if not any(price.currency == line.currency and price.amount == line.amount for price in agreed):",
+        "if False:",
+        MONEY,
+    ),
+    mutant(
+        "prices: the allowance stands in the code",
+        SUBSCRIPTIONS,
+        'deltas, reason = Deltas(monthly=allowance), "PRPM+',
+        'deltas, reason = Deltas(monthly=200), "PRPM+',
+        MONEY,
+    ),
+    mutant(
+        "plans: a second subscription takes the place of the first",
+        APPLY,
+        'return "second_subscription" if self._is_second(',
+        'return "second_subscription" if False and self._is_second(',
+        MONEY,
+    ),
+    mutant(
+        "plans: a subscription ends what an operator gave",
+        PAID_MONTHS,
+        "if account.is_given:",
+        "if False:",
+        MONEY,
+    ),
+    mutant(
+        "plans: subscribing is not refused beside an operator's plan",
+        "layers/shared/playground/usecases/buy_credits.py",
+        "            if account.is_given:\n                raise",
+        "            if False:\n                raise",
+        MONEY,
+    ),
+    mutant(
+        "plans: an operator's plan goes on to its boundary",
+        ACCOUNT,
+        "due = [regular] if until is None else [regular, instant(until)]",
+        "due = [regular]",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
         "payments: what is over can be revived",
         SUBSCRIPTIONS,
         "over, begun = self.ended_at is not None, ",
@@ -790,8 +912,8 @@ MUTANTS = (
     mutant(
         "time: an old invoice ends the plan that an operator set",
         SUBSCRIPTIONS,
-        "known_or_over = account.subscription_id is not None or ended_at is not None",
-        "known_or_over = account.subscription_id is not None",
+        "if account.is_given:\n        return None",
+        "pass",
         BILLED,
     ),
     # --- operators and erasure ----------------------------------------------------------------------------------------

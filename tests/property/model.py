@@ -459,7 +459,7 @@ class Model:
                 if key not in self.keys and self.plan == "plus":
                     self.changes += 1
                     self.keys |= {key}
-                    self.until = until
+                    self._end_at(until)
                 return self.view()
             case Paid() | Refunded() | Disputed():
                 self._payment(operation)
@@ -481,10 +481,15 @@ class Model:
         assert self.anchor is not None
         at, regular = self.due, month_after(self.anchor, self.period + 1)
         self.changes += 1
+        if self.plan == "plus" and self.until is not None and self.until <= at < regular:
+            self.plan, self.allowance = "free", 0
+            self._write(Line("expire", at, monthly=-min(self.monthly, self.free)))
+            self.due = regular if self.monthly or self.rollover else None
+            return
         self._write(Line("expire", at, rollover=-min(self.rollover, self.free)))
         lapsed = self.rollover
         if at < regular:  # only rollover of an earlier plan expires here
-            self.due, self.lapsed = regular, lapsed
+            self.due, self.lapsed = self._next_due(), lapsed
             return
         self.period += 1
         self._write(Line("expire", at, monthly=-min(max(self.monthly - self.allowance, 0), self.free)))
@@ -495,9 +500,28 @@ class Model:
             self._write(Line("monthly", at, monthly=self.allowance))
         else:
             self.plan, self.allowance = "free", 0
-        self.due = month_after(self.anchor, self.period + 1) if entitled or self.rollover else None
+        self.due = self._next_due() if entitled or self.rollover else None
         self.lapsed = lapsed
         self._repay(at)
+
+    def _next_due(self) -> int:
+        """The next boundary, or the end of the plan, if that comes first."""
+        assert self.anchor is not None
+        begun = month_after(self.anchor, self.period) if self.period else self.anchor
+        regular = month_after(self.anchor, self.period + 1)
+        ends = self.plan == "plus" and self.until is not None and begun < self.until < regular
+        return self.until if ends and self.until is not None else regular
+
+    def _end_at(self, until: int | None) -> None:
+        assert self.anchor is not None
+        regular = month_after(self.anchor, self.period + 1)
+        waits = self.rollover and self.due not in (None, regular, self.until)  # rollover of an earlier plan
+        due = [
+            regular,
+            *([until] if until is not None else []),
+            *([self.due] if waits and self.due is not None else []),
+        ]
+        self.due, self.until = min(due), until
 
     def drop(self, hold: Place, now: int, cost: int = 0) -> None:
         """Give the hold back, if this attempt has one, but for `cost`. What has lapsed of it expires, then debt is
@@ -576,7 +600,8 @@ class Model:
         first = month_after(now, 1)
         self.due = min(self.due, first) if self.due is not None and self.rollover else first
         self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
-        self.until = until
+        self.until = None
+        self._end_at(until)
         self._write(Line("monthly", now, monthly=ALLOWANCE))
         self._repay(now)
 

@@ -59,6 +59,7 @@ class Numbers:
         self.has_boundary = False
         self.lapsed = 0  # credits of rollover that should have gone, and were held
         self.debt = 0
+        self.within = False
         self.old_rollover = False  # is left of an earlier plan, and expires before the first boundary of this one
 
     def total(self) -> int:
@@ -96,12 +97,19 @@ class Numbers:
             else:
                 self.purchased -= 1
 
-    def start(self, paid_until: int | None, *, due_before: bool) -> None:
+    def start(self, paid_until: int | None, *, within: bool, due_before: bool) -> None:
         self.monthly += 200
         self.old_rollover = self.rollover > 0 and due_before
         self.allowance, self.crossed, self.paid_until, self.has_boundary = 200, 0, paid_until, True
+        self.within = within
 
     def cross(self) -> None:
+        if self.ends_next:
+            self.allowance, self.within = 0, False
+            while self.monthly and self.free():
+                self.monthly -= 1
+            self.has_boundary = self.rollover + self.monthly > 0
+            return
         while self.rollover and self.free():
             self.rollover -= 1
         self.lapsed = self.rollover
@@ -114,12 +122,17 @@ class Numbers:
         self.lapsed += max(self.monthly - self.allowance, 0)
         self.rollover += self.monthly
         self.monthly = 0
-        if self.paid_until is None or self.paid_until > self.crossed:
+        if self.paid_until is None or self.paid_until > self.crossed or self.ends_next:
             self.monthly = self.allowance
         else:
             self.allowance = 0
             self.has_boundary = self.rollover > 0
         self.repay()
+
+    @property
+    def ends_next(self) -> bool:
+        """Whether the plan ends within the month that is on."""
+        return self.within and self.allowance > 0 and self.paid_until == self.crossed
 
 
 class AccountLife(RuleBasedStateMachine):
@@ -208,13 +221,14 @@ class AccountLife(RuleBasedStateMachine):
         self.keep(book_purchase(self.account, taken, now=self.now)[1])
         self.numbers.take_back(credits_)
 
-    @rule(paid_until=st.none() | st.integers(0, 3))
-    def starts_plus(self, paid_until: int | None) -> None:
+    @rule(paid_until=st.none() | st.integers(1, 3), within=st.booleans())
+    def starts_plus(self, paid_until: int | None, within: bool) -> None:
+        """`within`: it ends ten days after a boundary, and not with one."""
         self.now += TICK
-        until = None if paid_until is None else boundary(self.now, paid_until)
+        until = None if paid_until is None else boundary(self.now, paid_until) + timedelta(days=10 * within)
         due = self.account.due_at
-        self.numbers.start(paid_until, due_before=due is not None and due < boundary(self.now, 1))
-        self.keep(start_plus(self.account, entitled_until=until, now=self.now))
+        self.numbers.start(paid_until, within=within, due_before=due is not None and due < boundary(self.now, 1))
+        self.keep(start_plus(self.account, allowance=200, entitled_until=until, now=self.now))
         self.numbers.repay()
 
     @precondition(lambda self: self.numbers.has_boundary)
@@ -232,7 +246,8 @@ class AccountLife(RuleBasedStateMachine):
         assert all(entry.deltas.purchased == 0 for entry in written if entry.type is not EntryType.DEBT)
         assert all(entry.created_at == before.due_at for entry in written)
         assert self.account.holds == before.holds
-        assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1))
+        ends = self.account.entitled_until if self.account.allowance else None
+        assert self.account.due_at in (None, boundary(before.anchor, self.account.period + 1), ends)
         assert self.account.period - before.period == (before.due_at >= boundary(before.anchor, before.period + 1))
 
     @precondition(lambda self: not self.numbers.has_boundary)
@@ -310,7 +325,7 @@ def test_holding_everything_at_every_boundary_for_14_months_keeps_one_allowance_
     """Some of the holds end before the next boundary, some after several, for any cost. When all are over, the rollover
     is one allowance at most, and what expired was due to: at each boundary no more than the rollover that was there."""
     account, entries = open_account("alice", NOON)
-    account, more = start_plus(account, entitled_until=None, now=NOON)
+    account, more = start_plus(account, allowance=200, entitled_until=None, now=NOON)
     entries += more
     due, runs = 0, 0
     for month in range(1, 15):
@@ -430,7 +445,7 @@ CHANGED: dict[str, Any] = {
 
 def a_history() -> tuple[Account, list[Entry]]:
     account, entries = open_account("alice", NOON)
-    account, more = start_plus(account, entitled_until=None, now=NOON)
+    account, more = start_plus(account, allowance=200, entitled_until=None, now=NOON)
     entries += more
     for run in range(3):
         account = place_hold(account, hold_of(f"run_{run}", 70, NOON))

@@ -74,7 +74,7 @@ def lived(life: Life, nights: Sequence[datetime]) -> tuple[Account, list[Entry]]
 
     def start(account: Account) -> Change:
         until = life.anchor + life.paid_for if life.paid_for else None
-        return start_plus(account, entitled_until=until, now=life.anchor)
+        return start_plus(account, allowance=200, entitled_until=until, now=life.anchor)
 
     ledger.change("alice", start, business_key="plan", now=life.anchor)
     todo: list[tuple[datetime, int, Callable[[], object]]] = []
@@ -142,7 +142,7 @@ def test_fourteen_months_at_once_are_fourteen_nights(anchor: datetime, months: i
     ledger = InMemoryLedger()
 
     def start(account: Account) -> Change:
-        return start_plus(account, entitled_until=None, now=anchor)
+        return start_plus(account, allowance=200, entitled_until=None, now=anchor)
 
     account = ledger.change("alice", start, business_key="plan", now=anchor)
     at_once = account

@@ -8,7 +8,6 @@ import pytest
 
 from playground.domain.account import (
     LEASE_MARGIN,
-    PLUS_ALLOWANCE,
     SIGNUP_CREDITS,
     Account,
     Hold,
@@ -16,6 +15,7 @@ from playground.domain.account import (
     as_of,
     cross_boundary,
     drop_hold,
+    ending_at,
     grant,
     open_account,
     overdue_change,
@@ -60,7 +60,7 @@ def a_plus_account(
         rollover=rollover,
         purchased=purchased,
         plan=Plan.PLUS,
-        allowance=PLUS_ALLOWANCE,
+        allowance=200,
         anchor=NOW,
         due_at=FEBRUARY,
         entitled_until=until,
@@ -325,10 +325,9 @@ def test_a_grant_grants_something(credits_: int) -> None:
 def test_the_plan_begins_with_an_allowance_and_a_boundary_a_month_later() -> None:
     account, first = open_account("alice", NOW - timedelta(days=3))
 
-    account, entries = start_plus(account, entitled_until=None, now=NOW)
+    account, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW)
 
     assert account.buckets == Buckets(monthly=200, purchased=5)
-    assert PLUS_ALLOWANCE == 200
     assert (account.plan, account.allowance, account.anchor, account.period) == (Plan.PLUS, 200, NOW, 0)
     assert account.due_at == FEBRUARY
     assert lines(entries) == [("monthly", Deltas(monthly=200))]
@@ -488,7 +487,51 @@ def test_the_next_reset_is_told_only_if_there_is_one() -> None:
 def test_a_plan_that_is_paid_beyond_the_boundary_goes_on() -> None:
     after, _ = cross_boundary(a_plus_account(monthly=0, until=FEBRUARY + timedelta(milliseconds=1)))
 
-    assert (after.plan, after.allowance, after.buckets.monthly, after.due_at) == (Plan.PLUS, 200, 200, MARCH)
+    assert (after.plan, after.allowance, after.buckets.monthly) == (Plan.PLUS, 200, 200)
+    assert after.due_at == FEBRUARY + timedelta(milliseconds=1)
+
+
+def test_a_plan_that_an_operator_ends_within_a_month_ends_there() -> None:
+    """What is unused of the month is removed; rollover lives to its own expiry."""
+    middle = FEBRUARY + timedelta(days=10)
+    account, _ = cross_boundary(a_plus_account(monthly=120, until=middle))
+    assert (account.due_at, account.resets_at) == (middle, None)
+
+    ended, entries = cross_boundary(account)
+    assert lines(entries) == [("expire", Deltas(monthly=-200))]
+    assert entries[0].created_at == middle
+    assert (ended.plan, ended.allowance, ended.due_at) == (Plan.FREE, 0, MARCH)
+    assert ended.buckets == Buckets(rollover=120, purchased=5)
+
+    over, entries = cross_boundary(ended)
+    assert lines(entries) == [("expire", Deltas(rollover=-120))]
+    assert (over.due_at, over.buckets) == (None, Buckets(purchased=5))
+
+
+def test_what_is_held_when_a_plan_ends_within_a_month_goes_at_its_boundary() -> None:
+    middle = NOW + timedelta(days=10)
+    account = replace(a_plus_account(monthly=200, purchased=0, held=80, until=middle), due_at=middle)
+    ended, entries = cross_boundary(account)
+    assert (lines(entries), ended.due_at) == ([("expire", Deltas(monthly=-120))], FEBRUARY)
+    assert (ended.buckets.monthly, ended.available) == (80, 0)
+
+
+def test_an_end_that_is_moved_is_due_where_it_is_now() -> None:
+    account, _ = start_plus(open_account("alice", NOW)[0], allowance=200, entitled_until=None, now=NOW)
+    assert account.due_at == FEBRUARY
+    middle = NOW + timedelta(days=10)
+    sooner = ending_at(account, middle)
+    assert (sooner.entitled_until, sooner.due_at) == (middle, middle)
+    later = ending_at(sooner, NOW + timedelta(days=500))
+    assert (later.due_at, ending_at(sooner, None).due_at) == (FEBRUARY, FEBRUARY)
+
+
+def test_a_plan_gives_what_it_gave_when_it_began() -> None:
+    account, _ = start_plus(open_account("alice", NOW)[0], allowance=400, entitled_until=None, now=NOW)
+    account, _ = cross_boundary(account)
+    assert account.buckets == Buckets(monthly=400, rollover=400, purchased=5)
+    with pytest.raises(ValueError, match="gives nothing"):
+        start_plus(account, allowance=0, entitled_until=None, now=NOW)
 
 
 def test_after_the_plan_rollover_lives_to_its_own_expiry_and_purchased_stays() -> None:
@@ -521,7 +564,7 @@ def test_a_plan_that_ends_with_nothing_left_has_no_boundary_ahead() -> None:
 
 def test_a_year_of_missed_boundaries_is_the_same_as_twelve_nights_of_work() -> None:
     account, entries = open_account("alice", NOW)
-    account, more = start_plus(account, entitled_until=None, now=NOW)
+    account, more = start_plus(account, allowance=200, entitled_until=None, now=NOW)
     entries += more
     due = []
     while account.is_due(NOW + timedelta(days=365)):
@@ -551,7 +594,7 @@ def test_a_plan_that_begins_again_has_keys_of_its_own() -> None:
     """Its periods are numbered from 0 again; without the anchor in the key a new month could look like an old one."""
     account, entries = open_account("alice", NOW)
     for begun in (NOW, NOW + timedelta(milliseconds=1)):
-        account, more = start_plus(account, entitled_until=None, now=begun)
+        account, more = start_plus(account, allowance=200, entitled_until=None, now=begun)
         entries += more
         account, more = cross_boundary(account)
         entries += more

@@ -34,7 +34,7 @@ from playground.domain.audit import (
     Unreadable,
     audit,
 )
-from playground.domain.calendar import iso
+from playground.domain.calendar import boundary, iso
 from playground.domain.entries import GENESIS, Entry
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
@@ -151,7 +151,7 @@ def make_books() -> Books:
     """A plan, two paid turns of one conversation, a failure, a run that died, one at work."""
     account, entries = open_account(USER, NOW - timedelta(days=3))
     written: list[Entry] = list(entries)
-    account, entries = start_plus(account, entitled_until=None, now=NOW - timedelta(days=2))
+    account, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW - timedelta(days=2))
     written += entries
     runs: dict[str, Item] = {}
     turns: dict[tuple[str, str], Item] = {}
@@ -692,10 +692,11 @@ def test_overrun_is_recorded_and_not_charged(books: Books) -> None:
     assert books.audit().findings == ()
 
 
-def test_account_after_its_plan_has_ended_adds_up() -> None:
+@pytest.mark.parametrize(("until", "crossings"), [(boundary(NOW, 1), 2), (boundary(NOW, 1) + timedelta(days=9), 3)])
+def test_account_after_its_plan_has_ended_adds_up(until: datetime, crossings: int) -> None:
     account, entries = open_account(USER, NOW)
     written = list(entries)
-    account, entries = start_plus(account, entitled_until=NOW + timedelta(days=1), now=NOW)
+    account, entries = start_plus(account, allowance=200, entitled_until=until, now=NOW)
     written += entries
     seen: list[Account] = []
     while account.due_at is not None:
@@ -714,7 +715,7 @@ def test_account_after_its_plan_has_ended_adds_up() -> None:
             keys={},
         )
         assert books.audit().findings == ()
-    assert len(seen) == 2
+    assert len(seen) == crossings
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

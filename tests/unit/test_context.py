@@ -167,7 +167,7 @@ def test_credits_of_a_dead_run_pay_for_history() -> None:
 
 def test_the_plan_is_that_of_now() -> None:
     """The account in the store may not have crossed its boundaries yet."""
-    account, _ = start_plus(open_account("user", NOW)[0], entitled_until=NOW, now=NOW)
+    account, _ = start_plus(open_account("user", NOW)[0], allowance=200, entitled_until=boundary(NOW, 1), now=NOW)
     later = datetime(2027, 3, 1, tzinfo=UTC)
     assert as_of(account, "user", NOW).plan is Plan.PLUS
     assert as_of(account, "user", boundary(NOW, 1)).buckets == Buckets(rollover=200, purchased=5)

@@ -528,7 +528,10 @@ def test_who_cannot_afford_the_shortest_answer_is_told_what_it_takes() -> None:
 def test_who_has_a_plan_is_told_when_there_will_be_more() -> None:
     world = World(count=lambda prompt: 950_000, prices=WIDE)
     world.ledger.change(
-        USER, lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="plus", now=NOW
+        USER,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plus",
+        now=NOW,
     )
 
     with pytest.raises(InsufficientCreditsError) as caught:

@@ -39,6 +39,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SessionNotFoundError: 404,
     errors.SubscriptionNotFoundError: 404,
     errors.AlreadySubscribedError: 409,
+    errors.PlanGrantedError: 409,
     errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,

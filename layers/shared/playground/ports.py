@@ -12,9 +12,18 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage
-from playground.domain.provider import Listed, Payment, Stated, Statement
+from playground.domain.provider import (
+    CustomersSubscription,
+    InvoicePaid,
+    InvoiceStatement,
+    Listed,
+    Payment,
+    Stated,
+    Statement,
+)
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
@@ -84,7 +93,7 @@ class Amend(Protocol):
     def __call__(self, account: Account) -> Change | None: ...
 
 
-Record = Purchase | Subscription | Customer | PaymentEvent
+Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
 """What is kept of the payment provider's world beside the account. Its `revision` is that of the item it was read from;
 0 if there was none."""
 
@@ -182,6 +191,8 @@ class PaymentRecords(Protocol):
         """User and purchase of a payment of the provider."""
         ...
 
+    def month(self, user_id: str, invoice_id: str) -> PaidMonth | None: ...
+
     def subscription(self, user_id: str) -> Subscription:
         """One without a description, if there is none."""
         ...
@@ -194,9 +205,9 @@ class PaymentRecords(Protocol):
         """One that had an effect, or is in quarantine."""
         ...
 
-    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
-        """Some of all purchases and of all events in quarantine, after a place; and the place of the next page, if any.
-        Reads everything that is stored: nothing for a request."""
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
+        """Some of all purchases, paid months and events in quarantine, after a place; and the place of the next page,
+        if any. Reads everything that is stored: nothing for a request."""
         ...
 
     def keep(self, *records: Record) -> bool:
@@ -520,6 +531,24 @@ class Payments(Protocol):
     def stated_subscription(self, subscription_id: str) -> Stated | None: ...
 
     def statement(self, payment_id: str) -> Statement | None: ...
+
+    def invoice_of(self, payment_id: str) -> InvoicePaid | None:
+        """The invoice of a subscription that a payment is of, if that is paid."""
+        ...
+
+    def invoice_paid(self, invoice_id: str) -> InvoicePaid | None:
+        """An invoice of a subscription, if it is paid."""
+        ...
+
+    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
+        """All of a subscription, oldest first."""
+        ...
+
+    def invoice_statement(self, invoice_id: str) -> InvoiceStatement: ...
+
+    def subscriptions_of(self, customer_id: str) -> Sequence[CustomersSubscription]:
+        """The latest hundred, also those that are over."""
+        ...
 
     def is_of_invoice(self, payment_id: str) -> bool:
         """Whether the payment is that of an invoice, and so of a subscription."""

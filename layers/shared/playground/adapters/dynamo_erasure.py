@@ -1,6 +1,6 @@
 """Erasure and export on DynamoDB: everything that is kept of one user, wherever it is.
 
-    USER#<id>         ACCOUNT ENTRY# RUN# KEY# NOTICE# PURCHASE# CUSTOMER# SUBSCRIPTION    the ledger's table
+    USER#<id>         ACCOUNT ENTRY# RUN# KEY# NOTICE# PURCHASE# INVOICE# CUSTOMER# SUBSCRIPTION    the ledger's table
     PAYMENT#<id>      PAYMENT      }
     CUSTOMER#<id>     CUSTOMER     } name their user in an attribute and are found by a scan
     EVENT#<id>        EVENT        }
@@ -59,7 +59,7 @@ MOST_PAGES = 10_000  # of versions of the texts of one conversation
 MOST_ROUNDS = 10  # in search of conversations that somebody goes on copying
 # A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
 # customer with whom they are compared.
-PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#")
+PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
 ANY = Path("pk").exists() | Path("pk").does_not_exist()
@@ -331,7 +331,8 @@ class DynamoEraser(DynamoPerson):
 
     def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
         """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
-        subscription; a customer or a purchase stays as it is there, for what was told since was told of that one."""
+        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
+        that one."""
         place = Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])
         there = self._store.get(place)
         if there is None:

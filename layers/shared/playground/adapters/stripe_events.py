@@ -14,7 +14,10 @@ import stripe
 from playground.domain.errors import InvalidDeliveryError
 from playground.domain.payments import Claim, PurchaseState, Stage
 from playground.domain.provider import (
+    CreditNoteMoved,
+    CustomersSubscription,
     DisputeMoved,
+    InvoiceLine,
     InvoicePaid,
     Listed,
     Payment,
@@ -26,7 +29,7 @@ from playground.domain.provider import (
     SubscriptionMoved,
     Told,
 )
-from playground.domain.subscriptions import Described
+from playground.domain.subscriptions import AgreedPrice, Described
 
 TOLERANCE = 300  # s that a delivery's time may be off, in both directions
 LARGEST = 1_000_000  # bytes; Stripe's largest events are far below
@@ -193,6 +196,20 @@ def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id:
     )
 
 
+def customers_subscription_of(content: Mapping[str, Any], *, occurred_at: datetime) -> CustomersSubscription:
+    items = (content.get("items") or {}).get("data") or []
+    price: AgreedPrice | None = None
+    if len(items) == 1 and isinstance(items[0].get("price"), Mapping):
+        its = items[0]["price"]
+        amount = (its.get("unit_amount") or 0) * (items[0].get("quantity") or 1)
+        price = AgreedPrice(amount=amount, currency=str(its.get("currency", "")).lower(), price_id=_id(its))
+    return CustomersSubscription(
+        described=described_of(content, occurred_at=occurred_at, event_id=""),
+        price=price,
+        user_id=_pointer(content, "user_id"),
+    )
+
+
 def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> Told | None:
     customer_id = _id(content.get("customer"))
     if customer_id is None:
@@ -205,20 +222,60 @@ def _invoice_paid(content: Mapping[str, Any], _at_: datetime, _event: str) -> To
     details = parent.get("subscription_details") or {}
     subscription_id = _id(details.get("subscription")) or _id(content.get("subscription"))
     customer_id = _id(content.get("customer"))
-    if subscription_id is None or customer_id is None:
+    if subscription_id is None or customer_id is None or content.get("status", "paid") != "paid":
         return None
-    lines = (content.get("lines") or {}).get("data") or []
-    periods = [line["period"]["start"] for line in lines if line.get("period")]
-    start = _at(max(periods)) if periods else _at(content["period_start"])
-    first = content.get("billing_reason") == "subscription_create"
+    lines = [_line(line, subscription_id) for line in (content.get("lines") or {}).get("data") or []]
+    whole = [line for line in lines if line is not None]
+    latest = max(whole, key=lambda line: line.start) if whole else None
+    reason = content.get("billing_reason")
+    total = content.get("total")
     return InvoicePaid(
         customer_id=customer_id,
         subscription_id=subscription_id,
         invoice_id=_text(content["id"]),
-        amount=_whole(content["amount_paid"]),
-        currency=_text(content["currency"]),
-        period_start=start,
-        started_at=start if first else None,
+        total=_whole(content["amount_paid"] if total is None else max(total, 0)),
+        credited=_whole(content.get("pre_payment_credit_notes_amount") or 0),
+        currency=_text(content["currency"]).lower(),
+        line=latest,
+        prorated=latest is None and reason not in ("subscription_create", "subscription_cycle"),
+        user_id=_pointer(details, "user_id") or _pointer(content, "user_id"),
+        started_at=latest.start if latest is not None and reason == "subscription_create" else None,
+    )
+
+
+def _line(line: Mapping[str, Any], subscription_id: str) -> InvoiceLine | None:
+    """None for what is no whole period of the subscription: prorations, further items."""
+    parent = line.get("parent") or {}
+    item = parent.get("subscription_item_details") or {}
+    of_item = bool(item) or line.get("type") == "subscription"
+    of = _id(item.get("subscription")) or _id(line.get("subscription"))
+    if not of_item or of not in (None, subscription_id) or item.get("proration") or line.get("proration"):
+        return None
+    pricing = line.get("pricing") or {}
+    price = _id((pricing.get("price_details") or {}).get("price")) or _id(line.get("price"))
+    start, end = (_at(line["period"][name]) for name in ("start", "end"))
+    return InvoiceLine(
+        price_id=price,
+        amount=_whole(max(line["amount"], 0)),
+        currency=_text(line["currency"]).lower(),
+        start=start,
+        end=end,
+    )
+
+
+def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Told | None:
+    """Its refunds are told as refunds; what it waived before the invoice was paid is told with the invoice."""
+    invoice_id, customer_id = _id(content.get("invoice")), _id(content.get("customer"))
+    if invoice_id is None or customer_id is None:
+        return None
+    after = _whole(content.get("post_payment_amount") or 0)
+    refunds = sum(_whole(each.get("amount_refunded") or 0) for each in content.get("refunds") or [])
+    stage = Stage.GIVEN_BACK if content.get("status") == "void" else Stage.OPEN
+    return CreditNoteMoved(
+        customer_id=customer_id,
+        invoice_id=invoice_id,
+        note_id=_text(content["id"]),
+        claim=Claim(max(after - refunds, 0), stage),
     )
 
 
@@ -238,6 +295,9 @@ READERS = {
     "customer.subscription.updated": _subscription,
     "customer.subscription.deleted": _subscription,
     "invoice.paid": _invoice_paid,
+    "credit_note.created": _credit_note,
+    "credit_note.updated": _credit_note,
+    "credit_note.voided": _credit_note,
 }
 """Event types that move something here. `checkout.session.completed` and `invoice.payment_failed` move nothing: what
 follows from them comes as events of the subscription and its invoices."""
@@ -254,6 +314,7 @@ LISTED_TYPES = {
     Listed.REFUNDS: "refund.updated",
     Listed.DISPUTES: "charge.dispute.updated",
     Listed.INVOICES: "invoice.paid",
+    Listed.CREDIT_NOTES: "credit_note.updated",
     None: "customer.subscription.updated",
 }
 
@@ -283,6 +344,7 @@ def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
         payment_id=object_id if kind is Listed.PAYMENTS else _id(content.get("payment_intent")),
         customer_id=_id(content.get("customer")),
         subscription_id=object_id if kind is None else _id(parent.get("subscription")),
+        invoice_id=object_id if kind is Listed.INVOICES else _id(content.get("invoice")),
     )
 
 

@@ -11,16 +11,25 @@ from typing import Any, TypeVar
 import stripe
 from stripe import StripeClient
 
-from playground.adapters.stripe_events import described_of, payment_of, stated_of
+from playground.adapters.stripe_events import customers_subscription_of, described_of, payment_of, stated_of
 from playground.domain.errors import PaymentsUnavailableError
 from playground.domain.pricing import PlanPrice
-from playground.domain.provider import Listed, Payment, Stated, Statement
+from playground.domain.provider import (
+    CustomersSubscription,
+    InvoicePaid,
+    InvoiceStatement,
+    Listed,
+    Payment,
+    Stated,
+    Statement,
+)
 from playground.domain.subscriptions import Described
 from playground.ports import CheckoutStarted, PaymentStarted
 
 TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
 PAGE = 100  # objects of a list at a time
+MOST_INVOICES = 600  # of one subscription: fifty years
 MOST_LISTED = 300  # payments of one customer that are looked through
 
 T = TypeVar("T")
@@ -152,6 +161,7 @@ class StripePayments:
             Listed.REFUNDS: self.client.v1.refunds.list,
             Listed.DISPUTES: self.client.v1.disputes.list,
             Listed.INVOICES: self.client.v1.invoices.list,
+            Listed.CREDIT_NOTES: self.client.v1.credit_notes.list,
         }
         page = _call(lambda: lists[kind](params))
         found = [stated_of(kind, _plain(each)) for each in page.data]
@@ -166,20 +176,64 @@ class StripePayments:
         if payment is None:
             return None
 
-        def claims(listed: Callable[[Any], Any], kind: Listed) -> list[Stated]:
-            page = _call(lambda: listed({"payment_intent": payment_id, "limit": PAGE}))
-            if page.has_more:  # more than a hundred parts of one payment: nothing of ours
-                raise PaymentsError("too many claims", None)
-            return [stated_of(kind, _plain(each)) for each in page.data]
-
         return Statement(
             received=payment.amount_received if payment.status == "succeeded" else 0,
             payment=stated_of(Listed.PAYMENTS, _plain(payment)),
-            claims=[
-                *claims(self.client.v1.refunds.list, Listed.REFUNDS),
-                *claims(self.client.v1.disputes.list, Listed.DISPUTES),
-            ],
+            claims=self._claims(payment_id),
         )
+
+    def _claims(self, payment_id: str) -> list[Stated]:
+        return [
+            *self._all(Listed.REFUNDS, self.client.v1.refunds.list, payment_intent=payment_id),
+            *self._all(Listed.DISPUTES, self.client.v1.disputes.list, payment_intent=payment_id),
+        ]
+
+    def _all(self, kind: Listed, listed: Callable[[Any], Any], **wanted: str) -> list[Stated]:
+        page = _call(lambda: listed({**wanted, "limit": PAGE}))
+        if page.has_more:  # more than a hundred parts of one payment: nothing of ours
+            raise PaymentsError("too many claims", None)
+        return [stated_of(kind, _plain(each)) for each in page.data]
+
+    def invoice_statement(self, invoice_id: str) -> InvoiceStatement:
+        wanted: Any = {"invoice": invoice_id, "status": "paid", "limit": PAGE}
+        claims: list[Stated] = []
+        for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data:
+            intent = (_plain(each).get("payment") or {}).get("payment_intent")
+            payment_id = intent.get("id") if isinstance(intent, Mapping) else intent
+            if isinstance(payment_id, str):
+                claims += self._claims(payment_id)
+        claims += self._all(Listed.CREDIT_NOTES, self.client.v1.credit_notes.list, invoice=invoice_id)
+        return InvoiceStatement(claims=claims)
+
+    def invoice_paid(self, invoice_id: str) -> InvoicePaid | None:
+        found = _find(lambda: self.client.v1.invoices.retrieve(invoice_id))
+        told = stated_of(Listed.INVOICES, _plain(found)).event.told if found is not None else None
+        return told if isinstance(told, InvoicePaid) else None
+
+    def invoice_of(self, payment_id: str) -> InvoicePaid | None:
+        wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
+        for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data:
+            invoice = each.invoice
+            return self.invoice_paid(invoice if isinstance(invoice, str) else invoice.id)
+        return None
+
+    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
+        def look() -> list[Stated]:
+            listed = self.client.v1.invoices.list({"subscription": subscription_id, "limit": PAGE})
+            found: list[Stated] = []
+            for each in listed.auto_paging_iter():
+                if len(found) >= MOST_INVOICES:
+                    raise PaymentsError("too many invoices", None)
+                found.append(stated_of(Listed.INVOICES, _plain(each)))
+            return found[::-1]
+
+        return _call(look)
+
+    def subscriptions_of(self, customer_id: str) -> Sequence[CustomersSubscription]:
+        now = datetime.now(UTC).replace(microsecond=0)
+        wanted: Any = {"customer": customer_id, "status": "all", "limit": PAGE}
+        page = _call(lambda: self.client.v1.subscriptions.list(wanted))
+        return [customers_subscription_of(_plain(each), occurred_at=now) for each in page.data]
 
     def is_of_invoice(self, payment_id: str) -> bool:
         wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}

@@ -14,7 +14,6 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 
 SIGNUP_CREDITS = 5
-PLUS_ALLOWANCE = 200
 MOST_BOUNDARIES = 1200  # a hundred years of months
 
 # A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
@@ -62,6 +61,7 @@ class Account:
     `lapsed`: how much of the rollover was due to expire at the last boundary and was held. What a hold gives back
     expires up to that amount.
 
+    `allowance` is what a month of the plan gives, as it was when the plan began or its last month was granted.
     `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
     `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
     still matter."""
@@ -113,6 +113,11 @@ class Account:
     def owes(self) -> bool:
         """Whether something is taken from what a hold gives back."""
         return self.debt > 0 or self.lapsed > 0
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the plan is on, and an operator set it."""
+        return self.plan is Plan.PLUS and self.subscription_id is None
 
     @property
     def allocated(self) -> int:
@@ -325,13 +330,16 @@ def grant(
     return write_entry(account, type_, Deltas(purchased=credits_), business_key=business_key, reason=reason, now=now)
 
 
-def start_plus(account: Account, *, entitled_until: datetime | None, now: datetime) -> Change:
-    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended."""
-    account = replace(begin_plus(account, anchor=now), entitled_until=entitled_until)
+def start_plus(account: Account, *, allowance: int, entitled_until: datetime | None, now: datetime) -> Change:
+    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended.
+
+    `allowance` is what every month of this plan gives until it is changed, and the most that rolls over.
+    """
+    account = ending_at(begin_plus(account, anchor=now, allowance=allowance), entitled_until)
     account, entry = write_entry(
         account,
         EntryType.MONTHLY,
-        Deltas(monthly=PLUS_ALLOWANCE),
+        Deltas(monthly=allowance),
         business_key=period_key(account, account.period, "monthly"),
         reason="PRPM+ credits of this month",
         now=now,
@@ -339,15 +347,17 @@ def start_plus(account: Account, *, entitled_until: datetime | None, now: dateti
     return account, (entry,)
 
 
-def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | None = None) -> Account:
+def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
     """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
-    first boundary if that is earlier."""
+    first boundary if that is earlier. Raises ValueError for an allowance of nothing."""
+    if allowance < 1:
+        raise ValueError(f"a plan of {allowance} credits a month gives nothing")
     anchor = instant(anchor)
     first = boundary(anchor, 1)
     return replace(
         account,
         plan=Plan.PLUS,
-        allowance=PLUS_ALLOWANCE,
+        allowance=allowance,
         anchor=anchor,
         period=0,
         due_at=min(first, account.due_at) if account.due_at and account.buckets.rollover else first,
@@ -357,17 +367,34 @@ def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | Non
     )
 
 
+def ending_at(account: Account, until: datetime | None) -> Account:
+    """The plan that an operator set, ending at `until`, or not by itself (None).
+
+    `until` is a time at which something is due, as a boundary is.
+    """
+    if account.anchor is None:
+        raise ValueError(f"{account.user_id} has no plan that could end")
+    regular = boundary(account.anchor, account.period + 1)
+    due = [regular] if until is None else [regular, instant(until)]
+    if account.buckets.rollover and account.due_at not in (None, regular, account.entitled_until):
+        due += [account.due_at] if account.due_at is not None else []  # rollover of an earlier plan expires before
+    return replace(account, entitled_until=until, due_at=min(due))
+
+
 def cross_boundary(account: Account) -> Change:
     """Cross the next monthly boundary, at the boundary's own time. Raises ValueError if there is none.
 
     Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
     granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
     `balance − held` leaves, and the account remembers the remainder (`lapsed`), which goes when it is given back, or at
-    the next boundary. Purchased credits are touched only to repay debt, if the month makes held ones available.
+    the next boundary. Purchased credits are touched only to repay debt, if the month makes held ones available. A plan
+    that an operator ended within a month ends there: unused monthly is removed, rollover lives to its boundary.
     """
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
     at, anchor = account.due_at, account.anchor
+    if _ends_within_a_month(account, at):
+        return _end_within_a_month(account, at)
     of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # its rollover outlived it, and expires now
     entries: list[Entry] = []
 
@@ -384,7 +411,7 @@ def cross_boundary(account: Account) -> Change:
     write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
     lapsed = account.buckets.rollover
     if of_an_earlier_plan:
-        return replace(account, due_at=boundary(anchor, account.period + 1), lapsed=lapsed), tuple(entries)
+        return replace(_with_next_due(account), lapsed=lapsed), tuple(entries)
     unused = account.buckets.monthly
     excess = min(max(unused - account.allowance, 0), account.available)
     write(
@@ -401,8 +428,45 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, plan=Plan.FREE, allowance=0)
     # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
     more = entitled or unpaid or account.buckets.rollover > 0
-    due_at = boundary(anchor, account.period + 1) if more else None
-    return with_debt_repaid((replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)), now=at)
+    account = _with_next_due(account) if more else replace(account, due_at=None)
+    return with_debt_repaid((replace(account, lapsed=lapsed), tuple(entries)), now=at)
+
+
+def _with_next_due(account: Account) -> Account:
+    """With the next boundary as what is due next, or the end of the plan, if that comes first."""
+    assert account.anchor is not None
+    following = boundary(account.anchor, account.period + 1)
+    until = account.entitled_until
+    if until is not None and account.is_given and boundary_before(account) < until < following:
+        following = until
+    return replace(account, due_at=following)
+
+
+def boundary_before(account: Account) -> datetime:
+    """The beginning of the period that the account is in."""
+    assert account.anchor is not None
+    return boundary(account.anchor, account.period) if account.period else account.anchor
+
+
+def _ends_within_a_month(account: Account, at: datetime) -> bool:
+    """Whether what is due at `at` is the end of a plan before its month is over."""
+    assert account.anchor is not None
+    until = account.entitled_until
+    return account.is_given and until is not None and until <= at < boundary(account.anchor, account.period + 1)
+
+
+def _end_within_a_month(account: Account, at: datetime) -> Change:
+    unused = min(account.buckets.monthly, account.available)
+    account = replace(account, plan=Plan.FREE, allowance=0)
+    entries: tuple[Entry, ...] = ()
+    if unused:
+        key = period_key(account, account.period, "end")
+        account, entry = write_entry(
+            account, EntryType.EXPIRE, Deltas(monthly=-unused), business_key=key, reason="PRPM+ has ended", now=at
+        )
+        entries = (entry,)
+    left = account.buckets.monthly or account.buckets.rollover
+    return _with_next_due(account) if left else replace(account, due_at=None), entries
 
 
 def _is_entitled(account: Account, at: datetime) -> bool:
@@ -417,4 +481,9 @@ def _is_entitled(account: Account, at: datetime) -> bool:
 def period_key(account: Account, period: int, name: str) -> str:
     """The business key of what happens in a period of a plan, once."""
     assert account.anchor is not None
-    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"
+    return period_key_of(account.anchor, period, name)
+
+
+def period_key_of(anchor: datetime, period: int, name: str) -> str:
+    """The same, of a plan with that anchor."""
+    return f"period:{anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"

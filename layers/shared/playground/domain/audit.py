@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.account import PLUS_ALLOWANCE, Plan
+from playground.domain.account import Plan
 from playground.domain.calendar import boundary, from_iso, iso
 from playground.domain.entries import GENESIS, EntryType
 from playground.domain.packages import package_uuid
@@ -658,16 +658,22 @@ class _Audit:
         item.time("entitled_until", optional=True)
         self._indexed(item, "due", required=plan == Plan.PLUS or bool(rollover))
         if due is not None and period is not None and period >= 0:
-            regular = _due(anchor, period)
+            regular, until = _due(anchor, period), item.fields.get("entitled_until")
+            # A plan that an operator set may end in between.
+            if plan == Plan.PLUS and not item.has("subscription_id") and isinstance(until, str) and iso(due) == until:
+                regular = min(regular, until)
             # Rollover of an earlier plan may expire in between, at a time that is no boundary of this one.
             if not rollover or not _due(anchor, period - 1) < iso(due) < regular:
                 self._compare(Code.DUE, "account: due_at", regular, iso(due))
         if plan == Plan.FREE:
             self._compare(Code.PLAN, "account: allowance", 0, allowance)
         elif plan == Plan.PLUS:
-            # A subscription may wait for its first payment.
-            expected = self._granted or (PLUS_ALLOWANCE if item.has("subscription_id") else 0)
-            self._compare(Code.PLAN, "account: allowance", expected, allowance)
+            paid = item.fields.get("paid_periods")
+            granted = not item.has("subscription_id") or (isinstance(paid, list) and period in paid)
+            if granted:
+                self._compare(Code.PLAN, "account: allowance", self._granted or 0, allowance)
+            elif allowance == 0:  # a month that waits for its payment will give what the price table says by then
+                self._findings.add(Code.PLAN, "account: allowance", "at least 1", 0)
         if anchor is None and not item.has("anchor"):
             self._compare(Code.PLAN, "account: period", 0, period)
 

@@ -24,6 +24,7 @@
     │   ├── ModelOverloadedError
     │   └── ModelTimedOutError
     ├── AlreadySubscribedError
+    ├── PlanGrantedError
     ├── PaymentsUnavailableError        the payment provider did not do it in time
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
@@ -287,6 +288,20 @@ class AlreadySubscribedError(PlaygroundError):
 
     def __init__(self) -> None:
         super().__init__("There is a subscription already.")
+
+
+class PlanGrantedError(PlaygroundError):
+    """A plan that an operator set is on: a subscription beside it would be paid for nothing."""
+
+    code = "plan_granted"
+
+    def __init__(self, *, entitled_until: datetime | None) -> None:
+        until = iso(entitled_until) if entitled_until is not None else None
+        ends = f"until {until}" if until is not None else "without an end"
+        super().__init__(
+            f"PRPM+ was given to this account and goes on {ends}. There is nothing to subscribe to until then.",
+            entitled_until=until,
+        )
 
 
 class SubscriptionNotFoundError(NotFoundError):

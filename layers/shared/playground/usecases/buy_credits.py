@@ -15,13 +15,14 @@ from playground.domain.errors import (
     AlreadySubscribedError,
     IdempotencyConflictError,
     InvalidRequestError,
+    PlanGrantedError,
     StoreUnavailableError,
     SubscriptionNotFoundError,
 )
 from playground.domain.payments import Customer, Purchase
 from playground.domain.pricing import Pack, PriceTable
 from playground.domain.runs import run_id_of
-from playground.domain.subscriptions import Described, Subscription
+from playground.domain.subscriptions import AgreedPrice, Described, Subscription
 from playground.ports import Clock, Ledger, NewId, PaymentRecords, Payments, PaymentStarted
 
 MOST_TRIES = 8  # at a row that others write, too
@@ -185,11 +186,11 @@ class ManageSubscription:
         """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
         account = self._ledger.account(user_id, self._clock())
         subscription = self._records.subscription(user_id)
-        if not subscription.is_active and account.plan is Plan.PLUS and account.subscription_id is None:
+        if not subscription.is_active and (account.is_given or _pays(account, subscription)):
             return SubscriptionState(
                 is_active=True,
-                status="granted",
-                cancel_at_period_end=account.entitled_until is not None,
+                status="granted" if account.is_given else "active",
+                cancel_at_period_end=account.is_given and account.entitled_until is not None,
                 current_period_end=account.due_at,
             )
         return _state(subscription)
@@ -197,17 +198,20 @@ class ManageSubscription:
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
         """The address of the provider's page. A page that is still open is given again, instead of a second one.
 
-        Raises AlreadySubscribedError, InvalidRequestError for an address that is not the front end's, and
-        StoreUnavailableError while the account is being erased.
+        Raises AlreadySubscribedError, PlanGrantedError while a plan is on that an operator set, InvalidRequestError for
+        an address that is not the front end's, and StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
         now = instant(self._clock())
         account = self._ledger.account(user_id, now)
+        plan, currency = self._prices.plan, self._prices.currency.lower()
         for _ in range(MOST_TRIES):
             subscription = self._records.subscription(user_id)
-            if _alive(subscription.described):
+            if _alive(subscription.described) or _pays(account, subscription):
                 raise AlreadySubscribedError
+            if account.is_given:
+                raise PlanGrantedError(entitled_until=account.entitled_until)
             url = subscription.open_checkout(now)
             if url is not None:
                 return url
@@ -215,8 +219,8 @@ class ManageSubscription:
             started = self._payments().create_checkout(
                 customer_id=Customers(self._records, self._payments(), live=self._live)(account, now),
                 user_id=user_id,
-                plan=self._prices.plan,
-                currency=self._prices.currency.lower(),
+                plan=plan,
+                currency=currency,
                 success_url=success,
                 cancel_url=cancel,
                 key=f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}",
@@ -228,7 +232,7 @@ class ManageSubscription:
                 checkout_url=started.url,
                 checkout_expires_at=started.expires_at,
                 checkouts=subscription.checkouts + 1,
-            )
+            ).with_offer(AgreedPrice(amount=plan.price_cents, currency=currency))
             if self._records.keep(opened):
                 return started.url
         raise StoreUnavailableError
@@ -289,6 +293,13 @@ def _digest(*texts: str) -> str:
 
 def _alive(described: Described | None) -> bool:
     return described is not None and described.ended_at is None and described.status != "incomplete"
+
+
+def _pays(account: Account, subscription: Subscription) -> bool:
+    """Whether the plan is that of a subscription that goes on, while a later one of the same user is over."""
+    described, own = subscription.described, account.subscription_id
+    other = described is not None and described.subscription_id != own
+    return account.plan is Plan.PLUS and own is not None and other and own not in subscription.ended
 
 
 def _state(subscription: Subscription) -> SubscriptionState:
