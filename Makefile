@@ -45,9 +45,10 @@ run: ## start the whole backend on this machine, in the foreground (PORT=3000 ST
 	$(call bootstrap,dev engine)
 	@$(words) exec $(PYTHON) -m local.stack "$$@"
 
-test: ## run the tests (ARGS="-k ledger")
+# Each worker has a store and stand-ins of its own; one file is one worker's, but for those that tests/schedule.py splits.
+test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)
 	$(call bootstrap,dev engine)
-	@$(words) exec $(PYTHON) -m pytest "$$@"
+	@$(words) exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$$@"
 
 check: ## lint, format, types, import rules, template
 	$(call bootstrap,dev sam)

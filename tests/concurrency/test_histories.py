@@ -24,6 +24,7 @@ from tests.kit.histories import (
     explain,
     play,
 )
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -248,7 +249,7 @@ class Overtaken:
     def __init__(self, engine: Engine, subject: Subject) -> None:
         store = new_store(engine)
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self._other = subject
         self._meanwhile: list[Operation] = []
         self.subject = Subject(new_ledger(store), subject.sessions, subject.user_id)
@@ -259,12 +260,13 @@ class Overtaken:
         assert not self._meanwhile, "there was no transaction"
         return answer
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         now, self._meanwhile = self._meanwhile, []
         for operation in now:
             self._other.apply(operation)
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 

@@ -29,6 +29,7 @@ from playground.domain.runs import RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
+from tests.kit.intercept import Interception, Request
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -431,7 +432,7 @@ class Line:
     def __init__(self, engine: Engine) -> None:
         store = new_store(engine, Backoff(sleep=self._pause, monotonic=lambda: self.now))
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []
         self.before_transaction: Callable[[], object] = lambda: None
@@ -445,11 +446,12 @@ class Line:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         self.transactions += 1
         self.before_transaction()
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 

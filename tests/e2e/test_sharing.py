@@ -7,13 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-import pytest
-
 from local.demo import Answer, Client
 from tests.conftest import ROOT
 from tests.e2e.conftest import Stack
-
-pytestmark = pytest.mark.timeout(180)
 
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
 

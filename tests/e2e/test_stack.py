@@ -25,8 +25,6 @@ from tests.conftest import NOW, ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
 from tests.support import all_entries, check_invariants, claude_calls
 
-pytestmark = pytest.mark.timeout(180)
-
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
 
 

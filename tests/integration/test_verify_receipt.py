@@ -24,6 +24,7 @@ from playground.domain.pricing import Usage
 from playground.domain.runs import run_id_of
 from tests.conftest import ROOT
 from tests.handlers import EVENTS, Handlers
+from tests.kit.extent import examples
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
 PRICES = load_prices()
@@ -253,7 +254,7 @@ def test_table_of_another_version_will_not_do(
 tokens = st.integers(0, 400_000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.sampled_from(sorted(PRICES.models)), st.tuples(tokens, tokens, tokens, tokens), tokens, st.integers(1, 100_000)
 )

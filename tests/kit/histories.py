@@ -27,14 +27,13 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError
-from botocore.httpsession import URLLib3Session
+from botocore.awsrequest import AWSResponse
 
 from local.engine import Engine
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.errors import StoreUnavailableError
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -406,18 +405,15 @@ class Disturbance:
     def __init__(self, store: DynamoStore, seed: object, rate: float) -> None:
         self._random = random.Random(str(seed))
         self._rate = rate
-        self._session = URLLib3Session(timeout=(1, 10), max_pool_connections=64)
-        self._events = store.connection.client.meta.events
-        self._events.register_last("before-send.dynamodb", self._on_request)
+        self._interception = Interception(store.connection.client, self._on_request)
 
-    def _on_request(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
-        operation = event_name.rpartition(".")[2]
-        if operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
+    def _on_request(self, request: Request) -> AWSResponse | None:
+        if request.operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
             return None
         if self._random.random() < 0.5:
-            return _in_conflict(request, transaction=operation == "TransactWriteItems")
-        self._session.send(request)
-        raise ConnectionClosedError(endpoint_url=request.url)
+            return request.in_conflict()  # a transaction's first item is the account, which is what others have
+        request.send()
+        raise request.hung_up()
 
     def __enter__(self) -> Self:
         return self
@@ -425,24 +421,7 @@ class Disturbance:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.unregister("before-send.dynamodb", self._on_request)
-        self._session.close()
-
-
-class _Body:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._content
-
-
-def _in_conflict(request: AWSPreparedRequest, *, transaction: bool) -> AWSResponse:
-    code, reasons = "TransactionConflictException", ""
-    if transaction:  # whose first item is the account, which is what others have
-        code, reasons = "TransactionCanceledException", ',"CancellationReasons":[{"Code":"TransactionConflict"}]'
-    body = f'{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"{reasons}}}'
-    return AWSResponse(request.url, 400, {"content-type": "application/x-amz-json-1.0"}, _Body(body.encode()))
+        self._interception.close()
 
 
 # --- making histories -------------------------------------------------------------------------------------------------

@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 
 from local.claude_answers import clip, fit, pieces
 from local.claude_double import ClaudeDouble, count_input_tokens, count_text_tokens
-
-pytestmark = pytest.mark.timeout(30)
+from tests.kit.extent import examples
 
 HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
 ROOT = Path(__file__).parents[2]
@@ -206,7 +205,7 @@ def test_cuts_at_max_tokens(client: anthropic.Anthropic) -> None:
     assert whole.startswith(text_of(message))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), system=TEXTS | st.just(""), max_tokens=st.integers(1, 500))
 def test_usage_is_what_count_tokens_says(
     client: anthropic.Anthropic, texts: list[str], system: str, max_tokens: int

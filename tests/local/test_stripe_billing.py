@@ -14,8 +14,6 @@ import stripe
 from local.stripe_double import StripeDouble
 from local.stripe_double.subscriptions import later
 
-pytestmark = pytest.mark.timeout(30)
-
 DAY = 86_400
 
 

@@ -23,8 +23,6 @@ from local.stripe_double.cards import CARDS
 from local.stripe_double.control import CONTROLS
 from local.stripe_double.wire import ApiError, decode_form
 
-pytestmark = pytest.mark.timeout(30)
-
 T0 = 1_790_000_000  # where the clocks of these tests stand until they are moved
 NEVER_REDIRECTED = {"enabled": True, "allow_redirects": "never"}
 

@@ -24,8 +24,6 @@ from local.stripe_double.control import CONTROLS
 from local.stripe_double.world import API_VERSION
 from local.stripe_keys import API_KEY, webhook_secret
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def connect(url: str) -> stripe.StripeClient:
     return stripe.StripeClient(API_KEY, base_addresses={"api": url}, max_network_retries=0)

@@ -22,8 +22,6 @@ from playground.domain.errors import ModelError, ModelOverloadedError, ModelTime
 from playground.domain.pricing import Usage
 from playground.ports import Prompt
 
-pytestmark = pytest.mark.timeout(60)
-
 MODELS = load_prices().models
 SYSTEM = "# Tidy\n\nTidy up.\n\n- Keep it short\n"
 LONG_SYSTEM = SYSTEM + "- Never leave anything lying about\n" * 200  # long enough for the provider's cache

@@ -1,0 +1,42 @@
+"""How much of the tests runs: all of it in continuous integration (`CI=true`), a part of the repetitions elsewhere.
+
+No test is left out that shows something of its own. What is made smaller is how often: examples of a property, cells
+of the crash matrix. Tests that are about the repository and not about the product (`whole_only`: benches, pip) wait
+for CI. `CI=true make test` runs everything anywhere.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+WHOLE = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
+
+DEV_PART = 4  # one of so many examples, or cells
+HANG_SECONDS = 600  # longer than anything takes on a machine that is ten times too busy: whoever waits so long hangs
+
+_T = TypeVar("_T")
+
+whole_only = pytest.mark.skipif(not WHOLE, reason="is about the repository's own tools: CI=true runs it")
+
+
+def examples(whole: int) -> int:
+    """How many examples a property gets that has `whole` of them in continuous integration."""
+    return whole if WHOLE else -(-whole // DEV_PART)
+
+
+def some(of: Iterable[_T]) -> Iterator[_T]:
+    """All of them in continuous integration, else every fourth, from the first on."""
+    return (each for number, each in enumerate(of) if WHOLE or number % DEV_PART == 0)
+
+
+def load_profile() -> None:
+    """Choose the profile of hypothesis. No limit of time in any of them: a busy machine is slow, and that is all."""
+    patient = settings(settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("whole", parent=patient, derandomize=True, database=None, print_blob=True)
+    settings.register_profile("dev", parent=patient, max_examples=examples(patient.max_examples))
+    # What the mutants are found by: something is wrong, and nobody needs the shortest example of it.
+    settings.register_profile("unshrunk", parent=patient, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+    settings.load_profile("whole" if WHOLE else "dev")
