@@ -118,9 +118,6 @@ MUTANTS = (
                 LEDGER,
                 "        place = Path(AccountItem.holds)[hold.run_id]\n",
                 "        seen = self.account(user_id, now)\n"
-                "        fits = len(seen.holds) < limit and hold.run_id not in seen.holds\n"
-                "        if fits and seen.available < hold.ceiling:\n"
-                "            return CannotAfford(seen)\n"
                 "        place = Path(AccountItem.holds)[hold.run_id]\n",
             ),
             Edit(
@@ -259,6 +256,20 @@ MUTANTS = (
         "        return self.lease_at <= now + timedelta(milliseconds=1)\n",
         UNIT,
         MACHINE,
+    ),
+    mutant(
+        "a lease that ends before that of the index stays behind it",
+        LEDGER,
+        "AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease)",
+        "AccountItem.lease_at.set(Path(AccountItem.lease_at) | lease)",
+        CONTRACT,
+    ),
+    mutant(
+        "a hold does not look at the lease of the index",
+        LEDGER,
+        "            & (AccountItem.lease_at > lease if ends_first else earlier)\n",
+        "",
+        CONTRACT,
     ),
     # --- change -------------------------------------------------------------------------------------------------------
     mutant(
