@@ -18,6 +18,7 @@ from local.settings import TEMPLATE
 from local.tokens import issuer
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.conftest import ROOT
+from tests.kit.extent import HANG_SECONDS
 from tests.support import new_ledger, new_store
 
 
@@ -75,7 +76,7 @@ class _EngineAt(Engine):
 def stop_stack(stack: Stack) -> None:
     stack.process.terminate()
     try:
-        stack.process.wait(30)
+        stack.process.wait(HANG_SECONDS / 2)
     finally:
         stack.process.kill()
         stack.process.wait()

@@ -24,7 +24,7 @@ from playground.domain.pricing import Usage
 from playground.domain.runs import run_id_of
 from tests.conftest import ROOT
 from tests.handlers import EVENTS, Handlers
-from tests.kit.extent import examples
+from tests.kit.extent import HANG_SECONDS, examples
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
 PRICES = load_prices()
@@ -214,7 +214,7 @@ def test_needs_nothing_but_the_standard_library(papers: dict[str, Papers], tmp_p
         input=json.dumps(case.receipt),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG_SECONDS,
         check=False,
         cwd=tmp_path,
     )

@@ -6,18 +6,14 @@ for CI. `CI=true make test` runs everything anywhere.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 WHOLE = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
-DEV_PART = 4  # one of so many examples, or cells
-HANG_SECONDS = 600  # longer than anything takes on a machine that is ten times too busy: whoever waits so long hangs
-
-_T = TypeVar("_T")
+DEV_PART = 4  # outside of it, one of so many examples, cells or moments of death
+HANG_SECONDS = 300  # far longer than anything takes, also on a machine that is ten times too busy: then it hangs
 
 whole_only = pytest.mark.skipif(not WHOLE, reason="is about the repository's own tools: CI=true runs it")
 
@@ -25,11 +21,6 @@ whole_only = pytest.mark.skipif(not WHOLE, reason="is about the repository's own
 def examples(whole: int) -> int:
     """How many examples a property gets that has `whole` of them in continuous integration."""
     return whole if WHOLE else -(-whole // DEV_PART)
-
-
-def some(of: Iterable[_T]) -> Iterator[_T]:
-    """All of them in continuous integration, else every fourth, from the first on."""
-    return (each for number, each in enumerate(of) if WHOLE or number % DEV_PART == 0)
 
 
 def load_profile() -> None:

@@ -33,6 +33,7 @@ from local.engine import Engine
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.errors import StoreUnavailableError
+from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
@@ -74,7 +75,7 @@ from tests.property.model import (
 )
 from tests.support import SESSIONS_TABLE, new_ledger, new_store
 
-WAIT = 100.0  # s for a process or a thread that has lost its way
+WAIT = HANG_SECONDS / 2  # for a process or a thread that has lost its way
 MOST_STATES = 150_000  # that one search looks at before it gives up
 NEVER = math.inf
 
@@ -612,18 +613,24 @@ def dead_holds(view: View, now: int) -> list[Place]:
 
 
 class Crew:
-    """Some processes, each with a store of its own over one engine. One history at a time."""
+    """Some processes, each with a store of its own over one engine. One history at a time. After one that failed, or
+    was given up in the middle, the next is played by new ones."""
 
     def __init__(self, engine: Engine, processes: int) -> None:
-        context = get_context("spawn")
+        self._engine = engine
+        self._number = processes
         self._pipes: list[Pipe] = []
         self._processes: list[BaseProcess] = []
-        self._together = context.Barrier(processes)  # kept: it ends with us
-        for number in range(processes):
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._together = context.Barrier(self._number)  # kept: it ends with us
+        for number in range(self._number):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_member,
-                args=(theirs, engine.port, number, self._together),
+                args=(theirs, self._engine.port, number, self._together),
                 name=f"history-{number}",
                 daemon=True,
             )
@@ -634,6 +641,15 @@ class Crew:
 
     def play(self, scene: Scene) -> list[Record]:
         """All that happened, in no order. Raises RuntimeError if a process failed."""
+        if not self._pipes:
+            self._start()
+        try:
+            return self._play(scene)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _play(self, scene: Scene) -> list[Record]:
         for pipe in self._pipes:
             pipe.send(scene)
         records: list[Record] = []
@@ -647,13 +663,20 @@ class Crew:
         return records
 
     def close(self) -> None:
+        """Let them end in order."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()
-            process.join(10)
+            process.join(WAIT)
+        self.kill()
+
+    def kill(self) -> None:
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.close()
             if process.is_alive():
                 process.kill()
-                process.join()
+            process.join()
             process.close()
+        self._pipes, self._processes = [], []
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ import pytest
 
 from local.backend import Backend
 from local.template import Description, read_template
+from tests.kit.extent import HANG_SECONDS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -38,7 +39,7 @@ class Client:
     def __call__(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=HANG_SECONDS)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -50,7 +51,7 @@ class Client:
         address = urlsplit(self.url)
         assert address.hostname is not None
         assert address.port is not None
-        return socket.create_connection((address.hostname, address.port), timeout=30)
+        return socket.create_connection((address.hostname, address.port), timeout=HANG_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +97,7 @@ def client_of() -> Callable[[str], Client]:
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Waits until something is true, and fails when it does not become true."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = HANG_SECONDS / 2) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not happen"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.extent import HANG_SECONDS
+
 ROOT = Path(__file__).parents[2]
 HOSTILE = """it's $HOME, $(shell echo no), `id`; 50% "off" \\ #1"""
 
@@ -38,7 +40,7 @@ def make(tmp_path: Path) -> Make:
             env={**kept, "USER": "login", **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
 

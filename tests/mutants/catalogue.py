@@ -117,8 +117,7 @@ MUTANTS = (
             Edit(
                 LEDGER,
                 "        place = Path(AccountItem.holds)[hold.run_id]\n",
-                "        seen = self.account(user_id, now)\n"
-                "        place = Path(AccountItem.holds)[hold.run_id]\n",
+                "        seen = self.account(user_id, now)\n        place = Path(AccountItem.holds)[hold.run_id]\n",
             ),
             Edit(
                 LEDGER,
