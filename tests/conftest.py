@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from tests.handlers import Handlers, loaded
 from tests.kit.extent import load_profile
-from tests.schedule import Schedule, longest_first
+from tests.schedule import longest_first
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
@@ -33,11 +32,6 @@ load_profile()
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items[:] = longest_first(items)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
-    return Schedule(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,39 +1,31 @@
-"""Which test is run by which worker, and when: what takes long begins first, so that no worker ends long after others.
+"""What several workers do first: the files that take long, so that no worker ends long after the others.
 
-A file is the work of one worker, which makes what its tests share once. Files with a few long tests that share little
-are dealt out test by test.
+A file is the work of one worker (`--dist loadfile`), which makes what its tests share once. A worker has an engine,
+stand-ins and ports of its own.
 """
 
 from collections.abc import Sequence
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
-# By the time that a file takes at all: the longest first, then folder by folder.
+# By how long the longest files take; those of a folder one after the other.
 FIRST = (
-    "tests/faults/test_crash_matrix.py",
-    "tests/faults/test_exhaustive_faults.py",
+    "tests/e2e/test_stack.py",
+    "tests/integration/test_erasure.py",
     "tests/local/test_stack.py",
-    "tests/concurrency/test_histories.py",
-    "tests/e2e/",
+    "tests/infrastructure/test_commands.py",
+    "tests/faults/test_crash_matrix.py",
     "tests/property/test_ledger_machine.py",
+    "tests/integration/test_a_long_life.py",
+    "tests/e2e/",
     "tests/faults/",
     "tests/concurrency/",
-    "tests/local/",
     "tests/integration/",
+    "tests/local/",
     "tests/property/",
     "tests/infrastructure/",
     "tests/contract/",
 )
-SPLIT = ("tests/faults/test_crash_matrix.py", "tests/faults/test_exhaustive_faults.py")
-
-
-class Schedule(LoadScopeScheduling):
-    """Of pytest-xdist, which calls it when there is more than one worker."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return nodeid if file in SPLIT else file
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:

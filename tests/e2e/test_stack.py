@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import demo
-from local.demo import Answer, free_ports
+from local.demo import Answer
 from local.pay import Till
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
@@ -24,6 +24,7 @@ from playground.domain.runs import run_id_of
 from tests.conftest import NOW, ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.ports import free_ports
 from tests.support import all_entries, check_invariants, claude_calls
 
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
@@ -164,7 +165,7 @@ def test_nothing_that_people_write_is_logged(stack: Stack, user_id: str) -> None
 
 def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> None:
     """`kill -9` of the stack; the same command starts it again on the same ports with the same data."""
-    port = free_ports()
+    port = free_ports(5)
     stack = start_stack(tmp_path, port)
     try:
         client = stack.client(user_id)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import random
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from local.backend import Backend
 from local.template import Description, read_template
+from tests.kit import ports
 from tests.kit.extent import HANG_SECONDS
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -121,23 +121,7 @@ def alive() -> Callable[[int], bool]:
 @pytest.fixture
 def free_ports() -> int:
     """The first of ten free ports in a row: enough for two stacks."""
-    for _ in range(100):
-        base = random.randrange(20_000, 32_000)
-        sockets = []
-        try:
-            for port in range(base, base + 10):
-                listener = socket.socket()
-                sockets.append(listener)
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
-            return base
-        finally:
-            for listener in sockets:
-                listener.close()
-    raise AssertionError("there are no ten free ports in a row")
+    return ports.free_ports(10)
 
 
 @pytest.fixture(scope="session")
