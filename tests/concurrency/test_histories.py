@@ -6,6 +6,7 @@ places; then histories of the ledger.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -338,6 +339,20 @@ def test_an_account_that_is_told_was_there(overtaken: Overtaken, operation: Oper
 def crew(engine: Engine, description: Description) -> Iterator[Crew]:
     with Crew(engine, PROCESSES) as crew:
         yield crew
+
+
+def test_a_history_that_could_not_be_played_does_not_keep_others_from_it(
+    crew: Crew, ledger: DynamoLedger, store: DynamoStore, user_id: str
+) -> None:
+    """Whoever waited in vain for the others is replaced, too."""
+    scene = Scene(seed=1, users=(user_id,), steps=1)
+    subjects = [Subject(ledger, DynamoSessions(store, SESSIONS_TABLE), user_id)]
+    with pytest.raises(RuntimeError, match="TypeError"):
+        crew.play(replace(scene, threads="no number"))  # type: ignore[arg-type]
+
+    history = play(crew, scene, subjects)
+
+    explain(history[user_id])
 
 
 @pytest.mark.parametrize(
