@@ -115,7 +115,7 @@ def test_an_audit_is_of_one_or_of_all(make: Make) -> None:
 
 def test_args_are_words_in_which_only_quotes_count(make: Make) -> None:
     got = called(make("test", """ARGS=-k 'a or "b"' "$HOME/*" $(id) ; x"""))
-    assert got == ["pytest", "-k", 'a or "b"', "$HOME/*", "$(id)", ";", "x"]
+    assert (got[0], got[-6:]) == ("pytest", ["-k", 'a or "b"', "$HOME/*", "$(id)", ";", "x"])
     got = called(make("grant", "USER=alice", "CREDITS=5", "ARGS=--ledger-table L --sessions-table S"))
     assert got == ["grant", "--ledger-table", "L", "--sessions-table", "S", "--credits", "5", "--", "alice"]
     ended = make("grant", "USER=alice", "ARGS=it's")
