@@ -45,7 +45,7 @@ run: ## start the whole backend on this machine, in the foreground (PORT=3000 ST
 	$(call bootstrap,dev engine)
 	@$(words) exec $(PYTHON) -m local.stack "$$@"
 
-# Each worker has a store and stand-ins of its own; one file is one worker's, but for those that tests/schedule.py splits.
+# A file is the work of one worker, which has a store, stand-ins and ports of its own; tests/schedule.py says what is first.
 test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)
 	$(call bootstrap,dev engine)
 	@$(words) exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$$@"
