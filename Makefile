@@ -45,9 +45,10 @@ run: ## start the whole backend on this machine, in the foreground (PORT=3000 ST
 	$(call bootstrap,dev engine)
 	@$(words) exec $(PYTHON) -m local.stack "$$@"
 
-test: ## run the tests (ARGS="-k ledger")
+# A file is the work of one worker, which has a store, stand-ins and ports of its own; tests/schedule.py says what is first.
+test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)
 	$(call bootstrap,dev engine)
-	@$(words) exec $(PYTHON) -m pytest "$$@"
+	@$(words) exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$$@"
 
 check: ## lint, format, types, import rules, template
 	$(call bootstrap,dev sam)

@@ -122,6 +122,7 @@ class Script:
 
     output_tokens: int | None = None
     delay: float = 0.0
+    together: int = 0
     status: int | None = None
     times: int | None = None
     retry_after: str | None = None
@@ -176,6 +177,7 @@ _FLAGS: Final = frozenset({"empty", "thinking_only"})
 _KEYS: Final[Mapping[str, Callable[[str], Any]]] = {
     "output_tokens": _whole(1, MAX_OUTPUT_TOKENS),
     "delay": _decimal(120),
+    "together": _whole(2, 64),
     "status": _whole(400, 599),
     "times": _whole(1, 1_000_000),
     "retry_after": _seconds,

@@ -29,10 +29,11 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
 
     output_tokens=N        text of exactly N tokens; longer than max_tokens: cut, stop_reason max_tokens
     delay=SECONDS          wait first, at most 120; in a stream before the first content delta
+    together=N             wait first, like delay, until N calls wait for the same N, at most 120 s; 2 to 64
     status=CODE            fail with this HTTP status, 400 to 599, and its error type
     retry_after=SECONDS    the retry-after header of that failure (429 and 529 have one anyway)
-    times=N                the first N calls with this very message go wrong; later ones ignore delay, slow, status,
-                           cut_after, error_in_stream, empty, thinking_only and stop_reason
+    times=N                the first N calls with this very message go wrong; later ones ignore delay, together, slow,
+                           status, cut_after, error_in_stream, empty, thinking_only and stop_reason
     stop_reason=X          end_turn, max_tokens, stop_sequence, refusal, pause_turn, model_context_window_exceeded;
                            refusal has no content, unless output_tokens=N asks for text before it
     empty                  no content, stop_reason end_turn, 3 output tokens
@@ -54,8 +55,9 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
@@ -82,6 +84,7 @@ __all__ = ["ClaudeDouble", "count_input_tokens", "count_text_tokens", "main"]
 CONTEXT_WINDOW: Final = 1_000_000  # tokens, input and output together
 MAX_BODY: Final = 32 * 1024 * 1024  # bytes
 DELTAS_BEFORE_ERROR: Final = 3
+MEETING_SECONDS: Final = 120.0
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 THINKING_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "claude-haiku-5-5": ("adaptive",),
@@ -379,12 +382,38 @@ def _events(message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> 
 # ---------------------------------------------------------------- HTTP
 
 
+class _Meetings:
+    """Calls that wait for each other. Whoever comes last lets all of them go on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: Counter[int] = Counter()
+        self._over: Counter[int] = Counter()
+
+    def meet(self, number: int, closing: threading.Event) -> bool:
+        """Wait until `number` calls do, or for MEETING_SECONDS. False: it is closing time."""
+        ends = time.monotonic() + MEETING_SECONDS
+        with self._changed:
+            ours = self._over[number]
+            self._waiting[number] += 1
+            if self._waiting[number] == number:
+                self._over[number] += 1
+                self._waiting[number] = 0
+                self._changed.notify_all()
+            while self._over[number] == ours and not closing.is_set() and time.monotonic() < ends:
+                self._changed.wait(0.1)
+            if self._over[number] == ours:
+                self._waiting[number] -= 1
+        return not closing.is_set()
+
+
 class _Server(LoopbackServer):
     def __init__(self, address: tuple[str, int], *, retry_after: str, verbose: bool) -> None:
         self.memory = _Memory()
         self.retry_after = retry_after
         self.verbose = verbose
         self.closing = threading.Event()
+        self.meetings = _Meetings()
         super().__init__(address, _Handler)
 
 
@@ -476,7 +505,7 @@ class _Handler(BaseHTTPRequestHandler):
             script = script.recovered()
         streamed = request.get("stream", False)
         if script.status or not streamed:
-            self._pause(script.delay)
+            self._wait(script)
         if script.status:
             raise ApiError.scripted(script.status, script.retry_after)
         if script.error_in_stream and not streamed:
@@ -503,7 +532,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True  # without the last chunk: the client can tell that something is missing
                 return
             if not waited and (delta or kind == "message_delta"):
-                self._pause(script.delay)
+                self._wait(script)
                 waited = True
             elif delta:
                 self._pause(script.slow / 1000)
@@ -520,6 +549,12 @@ class _Handler(BaseHTTPRequestHandler):
         data = f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.flush()
+
+    def _wait(self, script: Script) -> None:
+        """What an answer waits for before it begins."""
+        self._pause(script.delay)
+        if script.together and not self.server.meetings.meet(script.together, self.server.closing):
+            raise ConnectionAbortedError("the double is stopping")
 
     def _pause(self, seconds: float) -> None:
         if seconds and self.server.closing.wait(seconds):
@@ -631,7 +666,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="print one line per call on stderr, never its text")
     options = parser.parse_args(arguments)
     ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the first thread, so that only sigwait below receives them
+    # Before the first thread, so that only sigwait receives them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        return serve(options, ends)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(options: argparse.Namespace, ends: Collection[signal.Signals]) -> int:
     double = ClaudeDouble(options.port, options.host, retry_after=options.retry_after, verbose=options.verbose)
     try:
         double.start()

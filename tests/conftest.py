@@ -17,12 +17,21 @@ from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from tests.handlers import Handlers, loaded
+from tests.kit.extent import load_profile
+from tests.schedule import longest_first
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 _numbers = itertools.count(1)
+
+load_profile()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

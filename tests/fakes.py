@@ -498,7 +498,7 @@ class InMemoryLedger:
             if account.available < hold.ceiling:
                 return CannotAfford(account)
             self._accounts[user_id] = place_hold(account, hold)
-            self.leases.setdefault(user_id, hold.lease_at)
+            self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
 
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:

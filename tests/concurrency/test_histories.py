@@ -6,6 +6,7 @@ places; then histories of the ledger.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.kit.histories import (
     explain,
     play,
 )
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -270,7 +272,7 @@ class Overtaken:
     def __init__(self, engine: Engine, subject: Subject) -> None:
         store = new_store(engine)
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self._other = subject
         self._meanwhile: list[Operation] = []
         self.subject = Subject(new_ledger(store), subject.sessions, subject.user_id)
@@ -281,12 +283,13 @@ class Overtaken:
         assert not self._meanwhile, "there was no transaction"
         return answer
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         now, self._meanwhile = self._meanwhile, []
         for operation in now:
             self._other.apply(operation)
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 
@@ -358,6 +361,20 @@ def test_an_account_that_is_told_was_there(overtaken: Overtaken, operation: Oper
 def crew(engine: Engine, description: Description) -> Iterator[Crew]:
     with Crew(engine, PROCESSES) as crew:
         yield crew
+
+
+def test_a_history_that_could_not_be_played_does_not_keep_others_from_it(
+    crew: Crew, ledger: DynamoLedger, store: DynamoStore, user_id: str
+) -> None:
+    """Whoever waited in vain for the others is replaced, too."""
+    scene = Scene(seed=1, users=(user_id,), steps=1)
+    subjects = [Subject(ledger, DynamoSessions(store, SESSIONS_TABLE), user_id)]
+    with pytest.raises(RuntimeError, match="TypeError"):
+        crew.play(replace(scene, threads="no number"))  # type: ignore[arg-type]
+
+    history = play(crew, scene, subjects)
+
+    explain(history[user_id])
 
 
 @pytest.mark.parametrize(

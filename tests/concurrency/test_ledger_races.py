@@ -29,6 +29,8 @@ from playground.domain.runs import RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Interception, Request
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -41,7 +43,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def ledgers(engine: Engine, description: Description) -> Iterator[Sequence[DynamoLedger]]:
-    patient = Backoff(most_seconds=60)  # here is one small machine for all of it
+    patient = Backoff(most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     with ThreadPoolExecutor(4) as pool:  # making a client takes a while
         clients = list(pool.map(lambda store: store.connection.client, stores))
@@ -65,14 +67,14 @@ class Race:
 
     def __call__(self, *runners: Callable[[DynamoLedger], T]) -> list[T]:
         assert len(runners) <= MOST_THREADS
-        barrier = threading.Barrier(len(runners), timeout=30)
+        barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[DynamoLedger], T], ledger: DynamoLedger) -> T:
             barrier.wait()
             return runner(ledger)
 
         futures = [self._pool.submit(start, runner, next(self._ledgers)) for runner in runners]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(timeout=HANG_SECONDS) for future in futures]
 
 
 @pytest.fixture
@@ -403,7 +405,7 @@ def test_settlements_that_race_with_a_boundary(race: Race, ledger: DynamoLedger,
 
 def test_the_ledger_in_memory_is_right_under_threads_too(pool: ThreadPoolExecutor) -> None:
     ledger = InMemoryLedger()
-    barrier = threading.Barrier(32, timeout=30)
+    barrier = threading.Barrier(32, timeout=HANG_SECONDS)
 
     def one(number: int) -> bool:
         hold = a_hold(f"run_{number}", 1, NOW)
@@ -431,7 +433,7 @@ class Line:
     def __init__(self, engine: Engine) -> None:
         store = new_store(engine, Backoff(sleep=self._pause, monotonic=lambda: self.now))
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []
         self.before_transaction: Callable[[], object] = lambda: None
@@ -445,11 +447,12 @@ class Line:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         self.transactions += 1
         self.before_transaction()
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 

@@ -581,6 +581,23 @@ def test_an_account_is_in_the_index_of_leases_while_it_may_have_a_dead_one(books
     assert due(leases, user_id, first.lease_at)
 
 
+def test_a_hold_with_an_earlier_lease_than_the_first_is_found_when_that_ends(books: Books, user_id: str) -> None:
+    """Who began before the others and took longer than they to place a hold: its lease ends first."""
+    ledger, leases = books.ledger, books.leases
+    quick, slow = a_hold("run_1", 1, NOW + 20 * SECOND), a_hold("run_2", 1, NOW)
+
+    hold_on(ledger, user_id, quick)
+    hold_on(ledger, user_id, slow)
+
+    assert not due(leases, user_id, slow.lease_at - SECOND)
+    assert due(leases, user_id, slow.lease_at)
+    assert checked(ledger, user_id).holds == {"run_1": quick, "run_2": slow}
+    release(ledger, user_id, slow)
+    assert ledger.correct_lease(ledger.account(user_id, NOW))
+    assert not due(leases, user_id, quick.lease_at - SECOND)
+    assert due(leases, user_id, quick.lease_at)
+
+
 @pytest.mark.parametrize("seen", ["nothing", "the first"])
 def test_a_lease_is_not_corrected_by_who_has_not_seen_the_hold(books: Books, user_id: str, seen: str) -> None:
     ledger, leases = books.ledger, books.leases

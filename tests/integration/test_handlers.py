@@ -3,12 +3,11 @@
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from local.claude_double import ClaudeDouble
 from playground.adapters import dynamo_items as items
@@ -21,6 +20,7 @@ from playground.ports import Held
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
+from tests.kit.intercept import Request, intercepted
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, claude_calls
 
@@ -464,17 +464,14 @@ def test_what_a_dead_run_holds_is_given_back_by_whoever_looks(
 def no_store(handlers: Handlers) -> Iterator[None]:
     """While it lasts, nothing that a function sends to DynamoDB gets there."""
 
-    def refuse(request: Any, **_: Any) -> None:
-        raise EndpointConnectionError(endpoint_url=request.url)
+    def refuse(request: Request) -> None:
+        raise request.unreachable()
 
     clients = [client for client in handlers.clients if client.meta.service_model.service_name == "dynamodb"]
-    for client in clients:
-        client.meta.events.register_first("before-send.dynamodb", refuse)
-    try:
-        yield
-    finally:
+    with ExitStack() as interceptions:
         for client in clients:
-            client.meta.events.unregister("before-send.dynamodb", refuse)
+            interceptions.enter_context(intercepted(client, refuse))
+        yield
 
 
 RUN = {"package_id": "@playground/code-reviewer", "input": "Is this right?"}

@@ -31,12 +31,13 @@ from playground.ports import Held
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS
+from tests.kit.extent import HANG_SECONDS
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 ANCHOR = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)  # a common one
 FIRST = boundary(ANCHOR, 1)
 MANY = 300
-SOON = 60.0  # s, on a busy machine
+SOON = HANG_SECONDS / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from playground.domain.pricing import Usage
 from playground.domain.runs import run_id_of
 from tests.conftest import ROOT
 from tests.handlers import EVENTS, Handlers
+from tests.kit.extent import HANG_SECONDS, examples
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
 PRICES = load_prices()
@@ -216,7 +217,7 @@ def test_needs_nothing_but_the_standard_library(papers: dict[str, Papers], tmp_p
         input=json.dumps(case.receipt),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG_SECONDS,
         check=False,
         cwd=tmp_path,
     )
@@ -256,7 +257,7 @@ def test_table_of_another_version_will_not_do(
 tokens = st.integers(0, 400_000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.sampled_from(sorted(PRICES.models)), st.tuples(tokens, tokens, tokens, tokens), tokens, st.integers(1, 100_000)
 )

@@ -1,13 +1,11 @@
 """What is stored of one user, read behind everybody's back, and what must be true of it at any time."""
 
 import base64
-import http.client
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from local.engine import CREDENTIALS
 from local.template import REGION
@@ -19,6 +17,7 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.payments import Purchase
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session, Turn
+from tests.kit.intercept import PlainConnection
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, check_invariants
 
 PRICES = load_prices()
@@ -129,7 +128,7 @@ class Onlooker:
     """Reads in plain HTTP: nothing can go wrong with it, and it takes a quarter of the SDK's time."""
 
     def __init__(self, endpoint_url: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc, timeout=30)
+        self._connection = PlainConnection(endpoint_url)
 
     def close(self) -> None:
         self._connection.close()
@@ -192,10 +191,8 @@ class Onlooker:
             "X-Amz-Target": f"DynamoDB_20120810.{operation}",
             "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none",
         }
-        self._connection.request("POST", "/", json.dumps(body), headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        assert response.status == 200, f"{operation}: {response.status} {content!r}"
+        status, _, content = self._connection.send("POST", "/", json.dumps(body), headers)
+        assert status == 200, f"{operation}: {status} {content!r}"
         answer: dict[str, Any] = json.loads(content, object_hook=_with_bytes)
         return answer
 

@@ -27,14 +27,14 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError
-from botocore.httpsession import URLLib3Session
+from botocore.awsrequest import AWSResponse
 
 from local.engine import Engine
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.errors import StoreUnavailableError
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -75,7 +75,7 @@ from tests.property.model import (
 )
 from tests.support import SESSIONS_TABLE, new_ledger, new_store
 
-WAIT = 100.0  # s for a process or a thread that has lost its way
+WAIT = HANG_SECONDS / 2  # for a process or a thread that has lost its way
 MOST_STATES = 150_000  # that one search looks at before it gives up
 NEVER = math.inf
 
@@ -407,18 +407,15 @@ class Disturbance:
     def __init__(self, store: DynamoStore, seed: object, rate: float) -> None:
         self._random = random.Random(str(seed))
         self._rate = rate
-        self._session = URLLib3Session(timeout=(1, 10), max_pool_connections=64)
-        self._events = store.connection.client.meta.events
-        self._events.register_last("before-send.dynamodb", self._on_request)
+        self._interception = Interception(store.connection.client, self._on_request)
 
-    def _on_request(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
-        operation = event_name.rpartition(".")[2]
-        if operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
+    def _on_request(self, request: Request) -> AWSResponse | None:
+        if request.operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
             return None
         if self._random.random() < 0.5:
-            return _in_conflict(request, transaction=operation == "TransactWriteItems")
-        self._session.send(request)
-        raise ConnectionClosedError(endpoint_url=request.url)
+            return request.in_conflict()  # a transaction's first item is the account, which is what others have
+        request.send()
+        raise request.hung_up()
 
     def __enter__(self) -> Self:
         return self
@@ -426,24 +423,7 @@ class Disturbance:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.unregister("before-send.dynamodb", self._on_request)
-        self._session.close()
-
-
-class _Body:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._content
-
-
-def _in_conflict(request: AWSPreparedRequest, *, transaction: bool) -> AWSResponse:
-    code, reasons = "TransactionConflictException", ""
-    if transaction:  # whose first item is the account, which is what others have
-        code, reasons = "TransactionCanceledException", ',"CancellationReasons":[{"Code":"TransactionConflict"}]'
-    body = f'{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"{reasons}}}'
-    return AWSResponse(request.url, 400, {"content-type": "application/x-amz-json-1.0"}, _Body(body.encode()))
+        self._interception.close()
 
 
 # --- making histories -------------------------------------------------------------------------------------------------
@@ -634,18 +614,24 @@ def dead_holds(view: View, now: int) -> list[Place]:
 
 
 class Crew:
-    """Some processes, each with a store of its own over one engine. One history at a time."""
+    """Some processes, each with a store of its own over one engine. One history at a time. After one that failed, or
+    was given up in the middle, the next is played by new ones."""
 
     def __init__(self, engine: Engine, processes: int) -> None:
-        context = get_context("spawn")
+        self._engine = engine
+        self._number = processes
         self._pipes: list[Pipe] = []
         self._processes: list[BaseProcess] = []
-        self._together = context.Barrier(processes)  # kept: it ends with us
-        for number in range(processes):
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._together = context.Barrier(self._number)  # kept: it ends with us
+        for number in range(self._number):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_member,
-                args=(theirs, engine.port, number, self._together),
+                args=(theirs, self._engine.port, number, self._together),
                 name=f"history-{number}",
                 daemon=True,
             )
@@ -656,6 +642,15 @@ class Crew:
 
     def play(self, scene: Scene) -> list[Record]:
         """All that happened, in no order. Raises RuntimeError if a process failed."""
+        if not self._pipes:
+            self._start()
+        try:
+            return self._play(scene)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _play(self, scene: Scene) -> list[Record]:
         for pipe in self._pipes:
             pipe.send(scene)
         records: list[Record] = []
@@ -669,13 +664,20 @@ class Crew:
         return records
 
     def close(self) -> None:
+        """Let them end in order."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()
-            process.join(10)
+            process.join(WAIT)
+        self.kill()
+
+    def kill(self) -> None:
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.close()
             if process.is_alive():
                 process.kill()
-                process.join()
+            process.join()
             process.close()
+        self._pipes, self._processes = [], []
 
     def __enter__(self) -> Self:
         return self

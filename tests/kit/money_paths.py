@@ -193,7 +193,7 @@ class Scene:
 
     # what can be done
 
-    def run(self, worker: Worker, request: RunRequest, key: str) -> PaidAnswer:
+    def run(self, worker: Worker, request: RunRequest, key: str, *, seconds_left: float = SECONDS_LEFT) -> PaidAnswer:
         run_prompt = RunPrompt(
             ledger=worker.ledger,
             lookup=worker.lookup,
@@ -206,7 +206,7 @@ class Scene:
             max_open_runs=MAX_OPEN_RUNS,
             model_timeout_seconds=24.0,
         )
-        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=SECONDS_LEFT)
+        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=seconds_left)
 
     def _new_id(self, kind: str) -> str:
         new_id = id_maker(self.clock)(kind)
@@ -410,6 +410,12 @@ def _plus(scene: Scene) -> Outcome:
 
 def _bonus(credits_: int) -> Callable[[Scene], Outcome]:
     return lambda scene: scene.by_other(lambda other: scene.give(other, credits_, "bonus#before"))
+
+
+def _a_longer_lease(scene: Scene) -> None:
+    """A run that has ended has left the account in the index, by a lease that is later than that of the run now."""
+    _bonus(20)(scene)
+    scene.by_other(lambda other: scene.run(other, ORDINARY, "longer", seconds_left=SECONDS_LEFT + 60))
 
 
 def _in_month(number: int, by: timedelta) -> Callable[[Scene], None]:
@@ -649,6 +655,7 @@ PATHS: Sequence[Path] = (
         act=_run(ORDINARY),
         prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
     ),
+    Path(name="run, its lease ends first", act=_run(ORDINARY), prepare=_a_longer_lease),
     Path(
         name="sweep",
         act=lambda scene, worker: scene.sweep(worker, everybody=True),

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -192,6 +191,11 @@ def test_what_fails_comes_again_and_ends_in_the_dead_letter_queue(
     assert seen.count("good") == seen.count("fine") == (1 if how == "named" else 0)
 
 
+def checkpoints(folder: Path) -> list[int]:
+    saved = folder / "checkpoints"
+    return sorted(int(path.name) for path in saved.iterdir() if path.name.isdigit()) if saved.exists() else []
+
+
 def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
     described: Description, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
@@ -199,7 +203,10 @@ def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
     with Engine(state_dir=tmp_path) as engine:
         create_resources(described, engine.endpoint_url)
         send(engine, described, ["survivor"])
-        time.sleep(1)  # the store saves a quarter of a second after a change
+        for reason in ("for a checkpoint that may have begun before", "for one that has everything"):
+            before = checkpoints(tmp_path)
+            put(engine, described, reason)
+            eventually(lambda before=before: checkpoints(tmp_path) > before)
         engine.kill()
     with Engine(state_dir=tmp_path) as engine:
         create_resources(described, engine.endpoint_url)

@@ -19,6 +19,7 @@ import pytest
 from local.backend import Backend
 from local.gateway import Router
 from local.template import Api, Description, Route
+from tests.kit.extent import HANG_SECONDS
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MEGABYTE = 1024 * 1024
@@ -172,7 +173,7 @@ def test_a_chunked_body_arrives_whole(client: Any) -> None:
 def test_refuses_20_megabytes_so_that_the_client_sees_it(client: Any, chunked: bool) -> None:
     """The client sends everything before it reads, and still gets the answer instead of a reset connection."""
     headers = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(20 * MEGABYTE)}
-    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
         pieces = (b"x" * MEGABYTE for _ in range(20))
         connection.request("POST", "/stage/echo", pieces, headers, encode_chunked=chunked)
@@ -395,7 +396,7 @@ class Meeting:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.listener.settimeout(30)
+        self.listener.settimeout(HANG_SECONDS)
         self.address = str(self.listener.getsockname()[1]).encode()
 
     def arrival(self) -> socket.socket:
@@ -458,7 +459,7 @@ def test_two_hundred_connections_at_once(client: Any, log: Any) -> None:
 
 
 def test_a_connection_is_kept(client: Any) -> None:
-    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
         connection.connect()
         first = connection.sock

@@ -13,8 +13,7 @@ import stripe
 
 from local.stripe_double import StripeDouble
 from local.stripe_double.subscriptions import later
-
-pytestmark = pytest.mark.timeout(30)
+from tests.kit.extent import HANG_SECONDS
 
 DAY = 86_400
 
@@ -89,7 +88,7 @@ def since(double: StripeDouble, number: int) -> list[str]:
 def browse(url: str, form: dict[str, str] | None = None) -> tuple[int, str | None, str]:
     """Status, where it leads to, and the page."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=10)
+    connection = http.client.HTTPConnection(address.netloc, timeout=HANG_SECONDS)
     try:
         connection.request("POST" if form else "GET", address.path, urlencode(form or {}))
         response = connection.getresponse()

@@ -19,8 +19,6 @@ from local.stripe_double.expand import EXPANDABLE
 from local.stripe_double.wire import ApiError
 from local.stripe_double.world import plain
 
-pytestmark = pytest.mark.timeout(60)
-
 OURS = ("delivery", "idempotency_key")  # never leave the double as objects of Stripe's
 
 

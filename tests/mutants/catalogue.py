@@ -126,11 +126,7 @@ MUTANTS = (
             Edit(
                 LEDGER,
                 "        place = Path(AccountItem.holds)[hold.run_id]\n",
-                "        seen = self.account(user_id, now)\n"
-                "        fits = len(seen.holds) < limit and hold.run_id not in seen.holds\n"
-                "        if fits and seen.available < hold.ceiling:\n"
-                "            return CannotAfford(seen)\n"
-                "        place = Path(AccountItem.holds)[hold.run_id]\n",
+                "        seen = self.account(user_id, now)\n        place = Path(AccountItem.holds)[hold.run_id]\n",
             ),
             Edit(
                 LEDGER,
@@ -319,8 +315,8 @@ MUTANTS = (
     mutant(
         "debt: a month that frees purchased credits does not repay it",
         ACCOUNT,
-        "return with_debt_repaid((replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)), now=at)",
-        "return replace(account, due_at=due_at, lapsed=lapsed), tuple(entries)",
+        "return with_debt_repaid((replace(account, lapsed=lapsed), tuple(entries)), now=at)",
+        "return replace(account, lapsed=lapsed), tuple(entries)",
         UNIT,
     ),
     mutant(
@@ -401,7 +397,7 @@ MUTANTS = (
     mutant(
         "lapsed: it takes room from a month that is paid late",
         SUBSCRIPTIONS,
-        "(account.buckets.rollover - account.lapsed)",
+        "max(account.buckets.rollover - account.lapsed, 0)",
         "account.buckets.rollover",
         BILLED,
     ),
@@ -418,6 +414,20 @@ MUTANTS = (
         "token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))",
         "token = _ends_at.set(_ends_at.get())",
         IN_TIME,
+    ),
+    mutant(
+        "a lease that ends before that of the index stays behind it",
+        LEDGER,
+        "AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease)",
+        "AccountItem.lease_at.set(Path(AccountItem.lease_at) | lease)",
+        CONTRACT,
+    ),
+    mutant(
+        "a hold does not look at the lease of the index",
+        LEDGER,
+        "            & (AccountItem.lease_at > lease if ends_first else earlier)\n",
+        "",
+        CONTRACT,
     ),
     # --- change -------------------------------------------------------------------------------------------------------
     mutant(

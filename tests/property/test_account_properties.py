@@ -27,6 +27,7 @@ from playground.domain.calendar import boundary
 from playground.domain.credits import Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
+from tests.kit.extent import examples
 from tests.support import check_invariants
 
 TICK = timedelta(milliseconds=1)
@@ -282,7 +283,7 @@ class AccountLife(RuleBasedStateMachine):
 
 
 TestAccountLife = AccountLife.TestCase
-TestAccountLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAccountLife.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 # --- draw-down --------------------------------------------------------------------------------------------------------

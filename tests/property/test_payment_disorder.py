@@ -6,14 +6,13 @@ does the same with many more of them.
 
 import random
 
-import pytest
-
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore
 from playground.usecases.audit_account import AuditAccount
 from tests.kit.books import PRICES
+from tests.kit.extent import examples
 from tests.kit.payment_lives import Life, live_through
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE
 
@@ -24,7 +23,7 @@ LONGEST_OF_ALL_ORDERS = 5  # events: 120 orders
 
 
 def test_lives_come_to_the_same_in_whatever_order_they_are_told() -> None:
-    for number in range(IN_MEMORY):
+    for number in range(examples(IN_MEMORY)):
         live_through(f"disorder-{number}", lambda life: life.in_memory())
 
 
@@ -42,13 +41,12 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
     raise AssertionError(f"only {lives} lives were short")
 
 
-@pytest.mark.timeout(120)
 def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
     """And what is stored adds up from its first entry on."""
     records = DynamoPayments(store, LEDGER_TABLE)
     archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
     audit_account = AuditAccount(archive, PRICES)
-    for number in range(ON_THE_ENGINE):
+    for number in range(examples(ON_THE_ENGINE)):
         life = Life(f"engine-disorder-{number}")
         chance = random.Random(number)
         billing = life.elsewhere(ledger, records)

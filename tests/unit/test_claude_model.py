@@ -22,8 +22,6 @@ from playground.domain.errors import ModelError, ModelOverloadedError, ModelTime
 from playground.domain.pricing import Usage
 from playground.ports import Prompt
 
-pytestmark = pytest.mark.timeout(60)
-
 MODELS = load_prices().models
 SYSTEM = "# Tidy\n\nTidy up.\n\n- Keep it short\n"
 LONG_SYSTEM = SYSTEM + "- Never leave anything lying about\n" * 200  # long enough for the provider's cache
@@ -415,7 +413,8 @@ def test_callers_are_asked_to_wait_for_a_sensible_time(double: ClaudeDouble, sec
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
-ENOUGH = 0.5  # s for a call; what should be cut by it would go on for seconds
+ENOUGH = 0.5  # s for a call
+TOO_LONG = 60  # s: what should be cut after ENOUGH would go on for minutes
 
 
 def takes(call: Callable[[], object]) -> float:
@@ -426,7 +425,9 @@ def takes(call: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize(
-    "directive", ["delay=30", "slow=40 output_tokens=900", "slow=40 thinking=800"], ids=["silence", "drip", "thoughts"]
+    "directive",
+    ["delay=120", "slow=400 output_tokens=900", "slow=400 thinking=800"],
+    ids=["silence", "drip", "thoughts"],
 )
 def test_an_answer_that_takes_too_long_is_given_up(double: ClaudeDouble, directive: str) -> None:
     sleeps: list[float] = []
@@ -435,7 +436,7 @@ def test_an_answer_that_takes_too_long_is_given_up(double: ClaudeDouble, directi
     error = fails(scripted(directive), double.url, timeout=ENOUGH, sleeps=sleeps)
 
     assert (type(error), error.reason, sleeps) == (ModelTimedOutError, "timed_out", [])
-    assert ENOUGH <= time.monotonic() - started < 10 * ENOUGH
+    assert ENOUGH <= time.monotonic() - started < TOO_LONG
     assert calls(double)["messages"] == 1
 
 
@@ -449,7 +450,7 @@ def test_without_time_nobody_is_asked(double: ClaudeDouble, timeout: float) -> N
 def test_a_model_goes_on_after_a_call_that_took_too_long(double: ClaudeDouble) -> None:
     claude = model(double.url)
     with pytest.raises(ModelTimedOutError):
-        claude.complete(scripted("slow=40 output_tokens=900"), timeout=ENOUGH)
+        claude.complete(scripted("slow=400 output_tokens=900"), timeout=ENOUGH)
 
     assert claude.complete(prompt(), timeout=20).text
     assert claude.count_tokens(prompt(), timeout=20) == count_input_tokens(as_sent(prompt()))
@@ -550,7 +551,7 @@ def test_pings_do_not_extend_the_time() -> None:
         took = time.monotonic() - started
 
     assert (type(error), error.reason) == (ModelTimedOutError, "timed_out")
-    assert ENOUGH <= took < 10 * ENOUGH
+    assert ENOUGH <= took < TOO_LONG
 
 
 def test_a_server_that_never_answers_costs_no_more_than_the_time_there_is() -> None:
@@ -558,15 +559,16 @@ def test_a_server_that_never_answers_costs_no_more_than_the_time_there_is() -> N
         started = time.monotonic()
         assert isinstance(fails(prompt(), url, timeout=ENOUGH), ModelTimedOutError)
         assert model(url).count_tokens(prompt(), timeout=ENOUGH) == guess_tokens(prompt())
-        assert time.monotonic() - started < 10 * ENOUGH
+        assert time.monotonic() - started < TOO_LONG
 
 
 @pytest.mark.parametrize("speak", [falls_silent, drips_headers])
 def test_the_time_is_over_when_it_is_over(speak: Speaker) -> None:
-    """An invocation that is ended in the middle of a read cannot release its hold any more."""
+    """An invocation that is ended in the middle of a read cannot release its hold any more. A read that is not cut
+    takes 1.9 s every time; on a busy machine one that is cut may take as long once, but not always."""
     with speaking(speak) as url:
-        assert takes(lambda: model(url).complete(prompt(), timeout=1)) < 1.8
-        assert takes(lambda: model(url).count_tokens(prompt(), timeout=1)) < 1.8
+        assert any(takes(lambda: model(url).complete(prompt(), timeout=1)) < 1.8 for _ in range(9))
+        assert any(takes(lambda: model(url).count_tokens(prompt(), timeout=1)) < 1.8 for _ in range(9))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from playground.adapters.leaks import KINDS, RULES, LeakScanner, Rule
 from playground.domain.leaks import Leak, card_numbers, email_addresses, is_placeholder, merged, passes_luhn
 from playground.ports import Leaks
+from tests.kit.extent import examples
 from tests.unit.leaks_corpus import clean
 from tests.unit.leaks_corpus.measure import SEED, alarms, recall
 from tests.unit.leaks_corpus.planted import ALL_KINDS, SHAPES, card_digits, chars, planted
@@ -87,7 +88,7 @@ words = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     kind=st.sampled_from(ALL_KINDS),
     seed=st.integers(0, 10**9),
@@ -116,7 +117,7 @@ fragments = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(fragments | st.text(max_size=5), max_size=40).map("".join))
 def test_whatever_the_text_is_there_are_places_in_it_in_order_and_apart(text: str) -> None:
     leaks = SCAN(text)

@@ -24,6 +24,7 @@ from playground.adapters.packages import (
     read_tarball,
 )
 from playground.domain.packages import PackageVersion, package_uuid
+from tests.kit.extent import examples
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SKILL = ".claude/skills/tidy/SKILL.md"
@@ -517,7 +518,7 @@ def test_folders_have_the_same_bounds(tmp_path: Path) -> None:
 GOOD_TAR = tar(
     [("prpm.json", manifest(files=[SKILL, "a" * 120 + ".md"])), (SKILL, TEXT.encode()), ("a" * 120 + ".md", b"more")]
 )
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read_or_refused(data: bytes) -> None:

@@ -127,32 +127,40 @@ class DynamoLedger:
     # --- place hold ---------------------------------------------------------------------------------------------------
 
     def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+        ends_first = False
+        for _ in self._store.backoff:
+            try:
+                raw = self._store.update(self._placing(user_id, hold, limit, now, ends_first=ends_first))
+            except ConditionFailed as refusal:
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
+                if outcome is not None:
+                    return outcome
+                ends_first = iso(hold.lease_at) < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
+            else:
+                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
+        raise StoreUnavailableError
+
+    def _placing(self, user_id: str, hold: Hold, limit: int, now: datetime, *, ends_first: bool) -> Update:
+        """`ends_first`: its lease ends before `lease_at`, for it began earlier than others and was placed after them.
+        It is then put in the place of that one; otherwise the earliest stays, and the sweeper corrects it."""
         place = Path(AccountItem.holds)[hold.run_id]
-        write = Update(
+        lease = iso(hold.lease_at)
+        earlier = AccountItem.lease_at.does_not_exist() | (AccountItem.lease_at <= lease)
+        return Update(
             items.account_key(self._ledger, user_id),
             actions=[
                 AccountItem.available.set(AccountItem.available - hold.ceiling),
                 AccountItem.held.set(AccountItem.held + hold.ceiling),
                 place.set(items.hold_map(hold)),
                 AccountItem.lease_shard.set(items.shard(user_id)),
-                # The earliest lease stays: the sweeper corrects it when it comes by.
-                AccountItem.lease_at.set(Path(AccountItem.lease_at) | iso(hold.lease_at)),
+                AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease),
             ],
             condition=(AccountItem.available >= hold.ceiling)
+            & (AccountItem.lease_at > lease if ends_first else earlier)
             & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
             & place.does_not_exist()
             & _not_due(now),
         )
-        for _ in self._store.backoff:
-            try:
-                raw = self._store.update(write)
-            except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
-                if outcome is not None:
-                    return outcome
-            else:
-                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
-        raise StoreUnavailableError
 
     def _why_not(self, user_id: str, hold: Hold, raw: RawItem | None, limit: int, now: datetime) -> HoldOutcome | None:
         """Why the hold was refused, from the account that refused it; None if it can be tried again."""
