@@ -327,6 +327,17 @@ def test_what_comes_back_just_before_the_boundary_expires_there(overtaken: Overt
     assert answer == answered(Read(second), *setting, back)
 
 
+@pytest.mark.parametrize("end", [CHARGED, Release(LARGE, "released", NOW)], ids=["settled", "released"])
+def test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it(overtaken: Overtaken, end: Settle | Release) -> None:
+    for each in (PAID, LARGE):
+        overtaken.subject.apply(each)
+
+    answer = overtaken.apply(end, REFUNDED)
+
+    assert answer == answered(end, PAID, LARGE, REFUNDED)
+    assert overtaken.subject.apply(READ) == answered(READ, PAID, LARGE, REFUNDED, end)
+
+
 def test_a_settlement_ends_its_own_hold_and_no_other(overtaken: Overtaken) -> None:
     """Between its look at the account and its write another attempt takes the place of this one."""
     other = place("run_1", 5, "try_2")

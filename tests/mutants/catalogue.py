@@ -33,6 +33,7 @@ SHARING = "layers/shared/playground/domain/sharing.py"
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 RACES = "tests/concurrency/test_ledger_races.py"
+REPAID = "tests/concurrency/test_histories.py::test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it"
 MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers"
 REFUSED_RELEASE = (
     "tests/faults/test_crash_matrix.py::test_whatever_happens_to_a_worker_no_credit_is_lost_or_gained"
@@ -287,7 +288,7 @@ MUTANTS = (
                 "return None",
             ),
         ),
-        (MANY,),
+        (REPAID, MANY),
     ),
     mutant(
         "debt: what a run gives back does not repay it",
@@ -303,7 +304,6 @@ MUTANTS = (
         "repaid = min(account.payable_debt, account.available - reserved)",
         "repaid = account.payable_debt",
         UNIT,
-        PROPERTIES,
     ),
     mutant(
         "debt: a bonus is a present",

@@ -247,6 +247,15 @@ def test_what_a_run_gives_back_repays_debt() -> None:
     assert (after.buckets, after.debt, entries[-1].balance_after) == (Buckets(purchased=2), 0, 2)
 
 
+def test_debt_is_not_repaid_from_what_the_run_spends() -> None:
+    account = place_hold(an_account(purchased=24, debt=19), a_hold("run_1", 24))
+
+    after, entries = settle(account, "run_1", 10, reason="", now=NOW)
+
+    assert lines(entries) == [("debt", Deltas(purchased=-14)), ("spend", Deltas(purchased=-10))]
+    assert (after.buckets, after.debt) == (Buckets(), 5)
+
+
 def test_a_hold_that_is_given_back_repays_debt_as_far_as_it_goes() -> None:
     account = place_hold(place_hold(an_account(purchased=24, debt=19), a_hold("run_1", 10)), a_hold("run_2", 14))
 
