@@ -30,7 +30,7 @@ what is compared:
 
 {where(LEDGER, STRIPE)}\
   Without --stripe-secret the key for Stripe of a deployed stack is in the variable STRIPE_SECRET_KEY. Needed are
-  dynamodb:GetItem, PutItem, UpdateItem, ConditionCheckItem, Scan (for ALL=1), and secretsmanager:GetSecretValue.
+  dynamodb:GetItem, Query, PutItem, UpdateItem, ConditionCheckItem, Scan (for ALL=1), and secretsmanager:GetSecretValue.
 
 closing:
   CLOSE=ID says that a person has dealt with a quarantined event (evt_...) or an object of Stripe (pi_..., in_...): it

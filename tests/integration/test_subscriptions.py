@@ -13,7 +13,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan, start_plus
-from playground.domain.calendar import boundary
+from playground.domain.calendar import boundary, iso
 from playground.usecases.apply_payment import Outcome
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
@@ -70,6 +70,33 @@ def test_paying_starts_the_plan_at_the_beginning_of_the_subscription(shop: Shop)
     assert datetime.fromisoformat(state["current_period_end"]).timestamp() == item["current_period_end"]
     monthly = shop.call("GET", "/playground/credits").body["monthly"]
     assert (monthly["allocated"], monthly["remaining"]) == (200, 200)
+
+
+def test_a_refunded_month_is_taken_back_by_the_webhook_function(shop: Shop) -> None:
+    """With the rights that it has: it looks up what was used of the month in the ledger."""
+    subscription_id = subscribed(shop)
+    [invoice] = [
+        each
+        for each in shop.double.account.world.all("invoice")
+        if each["parent"]["subscription_details"]["subscription"] == subscription_id
+    ]
+    shop.double.control("refund", payment_intent=invoice["_intent"], amount=500)
+    assert {*shop.deliver()} == {200}
+    assert shop.account.buckets.monthly == 150
+
+
+def test_subscribing_beside_an_operators_plan_says_why_not(shop: Shop) -> None:
+    now = shop.account.created_at
+    until = boundary(now, 12)
+    shop.ledger.change(
+        shop.user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=until, now=now),
+        business_key="contract",
+        now=now,
+    )
+    answer = shop.call("POST", "/playground/subscribe", {})
+    assert (answer.status, answer.body["error"]) == (409, "plan_granted")
+    assert answer.body["entitled_until"] == iso(until)
 
 
 def test_a_second_subscription_is_refused(shop: Shop) -> None:

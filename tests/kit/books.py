@@ -159,7 +159,9 @@ class Onlooker:
             turns=turns,
             sessions=sessions,
             purchases=[purchase_of(user_id, raw) for name, raw in found.items() if name.startswith("PURCHASE#")],
-            records=sorted(name for name in found if name.startswith(("CUSTOMER#", "SUBSCRIPTION", "KEY#"))),
+            records=sorted(
+                name for name in found if name.startswith(("CUSTOMER#", "INVOICE#", "SUBSCRIPTION", "KEY#"))
+            ),
         )
 
     def _sessions(self, session_ids: Sequence[str]) -> tuple[Mapping[tuple[str, int], Turn], Sequence[Session]]:

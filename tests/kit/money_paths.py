@@ -596,6 +596,54 @@ def _subscribed(scene: Scene) -> None:
     _expects(scene, "invoice.paid")
 
 
+def _month_refunded(*, told: bool) -> Callable[[Scene], None]:
+    """A month of PRPM+ that is paid back in part; `told` of its payment and used a little, or neither."""
+
+    def prepare(scene: Scene) -> None:
+        _subscribed(scene)
+        if told:
+            scene.by_other(lambda other: scene.billing(other).send(scene.event))
+            scene.by_other(lambda other: scene.run(other, ORDINARY, "a run"))
+        [invoice] = scene.stripe.account.world.all("invoice")
+        scene.stripe.control("refund", payment_intent=invoice["_intent"], amount=1999)
+        _expects(scene, "refund.created")
+
+    return prepare
+
+
+def _renewed_at_a_former_price(scene: Scene) -> None:
+    """The second month is paid for, and the price table has another price by now."""
+    _subscribed(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    scene.stripe.control("advance", days=31)
+    scene.move(timedelta(days=31))
+    scene.event = max(scene.stripe.events("invoice.paid"), key=lambda event: event["created"])
+
+
+def _told_at_a_new_price(scene: Scene, worker: Worker) -> Applied:
+    billing = scene.billing(worker)
+    billing.sell(replace(billing.prices, plan=replace(billing.prices.plan, price_cents=2500)))
+    return billing.send(scene.event)
+
+
+def _paid_beside_a_plan(scene: Scene) -> None:
+    """An operator has given PRPM+, and a subscription is paid for all the same."""
+    scene.by_other(lambda other: scene.billing(other).subscriptions.subscribe(scene.user_id))
+    _plus(scene)
+    scene.by_other(lambda other: scene.billing(other).subscribe_now())
+    _expects(scene, "invoice.paid")
+
+
+def _subscribed_twice(scene: Scene) -> None:
+    """A second subscription of the same customer is paid for."""
+    _subscribed(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    scene.stripe.control("advance", days=5)
+    [first] = scene.stripe.account.world.all("subscription")
+    scene.by_other(lambda other: scene.billing(other).subscribe_at_stripe(like=first["id"]))
+    scene.event = max(scene.stripe.events("invoice.paid"), key=lambda event: event["created"])
+
+
 def _expects(scene: Scene, kind: str) -> None:
     [scene.event] = scene.stripe.events(kind)
 
@@ -742,6 +790,35 @@ PATHS: Sequence[Path] = (
         is_run=False,
         result=Swept,
     ),
+    Path(
+        name="webhook, month refunded after spending",
+        act=_told,
+        prepare=_month_refunded(told=True),
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, refund before its invoice",
+        act=_told,
+        prepare=_month_refunded(told=False),
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, invoice at a former price",
+        act=_told_at_a_new_price,
+        prepare=_renewed_at_a_former_price,
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, invoice beside an operator's plan",
+        act=_told,
+        prepare=_paid_beside_a_plan,
+        is_run=False,
+        result=Applied,
+    ),
+    Path(name="webhook, second subscription", act=_told, prepare=_subscribed_twice, is_run=False, result=Applied),
     Path(
         name="purchase",
         act=lambda scene, worker: scene.billing(worker).buy("small", KEY),

@@ -651,9 +651,9 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
-        "months: a refund takes nothing",
+        "months: what goes back takes nothing",
         PAID_MONTHS,
-        "return self._due(self.amount_refunded)",
+        "return -(-self.credits * cents // self.amount) if cents else 0",
         "return 0",
         MONEY,
     ),
