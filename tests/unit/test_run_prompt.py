@@ -9,6 +9,7 @@ import pytest
 
 from playground.adapters.prices import load_prices
 from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, start_plus
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
     ContextTooLongError,
@@ -541,8 +542,10 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
     """The first refusal is for what was held then; the next try asks for what can be afforded now."""
 
     class Busy(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-            outcome = super().place_hold(user_id, hold, limit=limit, now=now)
+        def place_hold(
+            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        ) -> HoldOutcome:
+            outcome = super().place_hold(user_id, hold, limit=limit, now=now, allowance=allowance)
             if isinstance(outcome, CannotAfford):
                 self.cancel_hold(user_id, others.pop()) if others else None
             return outcome
@@ -563,7 +566,9 @@ def test_whoever_never_gets_the_hold_that_they_can_afford_is_asked_to_come_again
     tries: list[int] = []
 
     class Fickle(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+        def place_hold(
+            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        ) -> HoldOutcome:
             tries.append(hold.ceiling)
             return CannotAfford(self.account(user_id, now))
 
@@ -969,16 +974,19 @@ class Shaky(InMemoryLedger):
     def run(self, user_id: str, run_id: str) -> Run | None:
         return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-        return self._shake("place_hold", lambda: super(Shaky, self).place_hold(user_id, hold, limit=limit, now=now))
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
+        placing = super().place_hold
+        return self._shake("place_hold", lambda: placing(user_id, hold, limit=limit, now=now, allowance=allowance))
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         if self.broken:
             "\ud800".encode()
         return self._shake("settle", lambda: super(Shaky, self).settle(account, hold, conclude, conversation))
 
-    def release(self, user_id: str, run: Run) -> Ended:
-        return self._shake("release", lambda: super(Shaky, self).release(user_id, run))
+    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
+        return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use))
 
     def cancel_hold(self, user_id: str, hold: Hold) -> None:
         return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold))

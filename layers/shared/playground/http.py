@@ -47,6 +47,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.TooManyRunsError: 429,
+    errors.TooManyFailuresError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
     errors.PaymentsUnavailableError: 503,

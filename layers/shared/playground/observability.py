@@ -22,6 +22,7 @@ class Metric(StrEnum):
     RUN_SETTLED = "RunSettled"
     RUN_RELEASED = "RunReleased"
     CREDITS_SPENT = "CreditsSpent"
+    UNPAID_COST = "UnpaidCost"
     OVERRUN_CREDITS = "OverrunCredits"
     REFUSED = "Refused"
     UNHANDLED_ERROR = "UnhandledError"
@@ -109,8 +110,11 @@ def flush_metrics() -> None:
 
 
 def report_run(run: Run) -> None:
-    """One line and the counts for a run that has ended."""
-    count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    """One line and the counts for a run that has ended. Runs that expired are counted by who looks for them."""
+    if run.status is not RunStatus.EXPIRED:
+        count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    if run.unpaid:
+        count(Metric.UNPAID_COST, run.unpaid.cost_nano)
     if run.charged:
         count(Metric.CREDITS_SPENT, run.charged)
     if run.overrun:
@@ -126,4 +130,6 @@ def report_run(run: Run) -> None:
         charged=run.charged,
         overrun=run.overrun,
         reason=run.failure.reason if run.failure else None,
+        unpaid_nano=run.unpaid.cost_nano if run.unpaid else None,
+        estimated=run.unpaid.estimated if run.unpaid else None,
     )

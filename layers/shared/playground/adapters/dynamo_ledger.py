@@ -14,7 +14,9 @@ lost, the repeat recognises its own work.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 from pynamodb.expressions.condition import Condition, size
@@ -34,12 +36,14 @@ from playground.adapters.dynamo_store import (
     Update,
 )
 from playground.domain.account import Account, Change, Hold, cross_boundary, open_account
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Book,
@@ -113,7 +117,9 @@ class DynamoLedger:
 
     # --- place hold ---------------------------------------------------------------------------------------------------
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
         place = Path(AccountItem.holds)[hold.run_id]
         write = Update(
             items.account_key(self._ledger, user_id),
@@ -130,18 +136,28 @@ class DynamoLedger:
             & place.does_not_exist()
             & _not_due(now),
         )
+        if allowance is not None:
+            write = replace(write, condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))
         for _ in self._store.backoff:
             try:
                 raw = self._store.update(write)
             except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance)
                 if outcome is not None:
                     return outcome
             else:
                 return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
         raise StoreUnavailableError
 
-    def _why_not(self, user_id: str, hold: Hold, raw: RawItem | None, limit: int, now: datetime) -> HoldOutcome | None:
+    def _why_not(
+        self,
+        user_id: str,
+        hold: Hold,
+        raw: RawItem | None,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None,
+    ) -> HoldOutcome | None:
         """Why the hold was refused, from the account that refused it; None if it can be tried again."""
         if raw is None:
             self._open(user_id, now)
@@ -156,7 +172,11 @@ class DynamoLedger:
             return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
         if len(account.holds) >= limit:
             return TooManyHolds(account)
-        return CannotAfford(account) if account.available < hold.ceiling else None
+        if account.available < hold.ceiling:
+            return CannotAfford(account)
+        if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+            return AllowanceUsedUp(account)
+        return None
 
     def cancel_hold(self, user_id: str, hold: Hold | Run) -> None:
         with suppress(ConditionFailed):  # it is not there
@@ -271,21 +291,20 @@ class DynamoLedger:
         except ConditionFailed as refusal:
             return self._moved(user_id, refusal.item)
 
-    def release(self, user_id: str, run: Run) -> Ended:
+    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
+        account: Account | None = None
         for _ in self._store.backoff:
+            # Before a boundary that has passed, what is held would still count as held.
+            drop = self._drop(user_id, run, _not_due(run.ended_at))
             try:
-                self._store.transact(
-                    # Before a boundary that has passed, what is held would still count as held.
-                    self._drop(user_id, run, _not_due(run.ended_at)),
-                    self._receipt_put(run),
-                )
+                self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
                     return self._released_or_ended(user_id, run, refusal.refused[1])
                 account = self._moved(user_id, refusal.refused[0])
                 if not _holds(account, run):
                     return self._released_or_ended(user_id, run, self._receipt(user_id, run.run_id))
-                self._advance(account, run.ended_at)
+                account = self._advance(account, run.ended_at)
             else:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
@@ -401,6 +420,7 @@ class DynamoLedger:
             actions=[
                 *_bucket_actions(after),
                 *_plan_actions(after),
+                *_payment_actions(account, after),
                 AccountItem.debt.set(after.debt),
                 AccountItem.available.set(after.available),
             ],
@@ -511,6 +531,55 @@ def _plan_actions(after: Account) -> list[Action]:
         else AccountItem.paid_periods.remove(),
         AccountItem.due_shard.set(items.shard(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
     ]
+
+
+def _payment_actions(before: Account, after: Account) -> list[Action]:
+    """What is paid for the first time makes the allowance larger and begins it anew."""
+    if before.has_paid or not after.has_paid:
+        return []
+    return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]
+
+
+def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> Condition:
+    """`Allowance.admits`, of the account as it is when it is written."""
+
+    def not_after(attribute: Any, latest: datetime) -> Condition:
+        condition: Condition = attribute.does_not_exist() | (attribute <= items.millis(latest))
+        return condition
+
+    runs = [
+        (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
+        for most, latest in allowance.by_open_runs(limit, now)
+    ]
+    credits_ = [
+        (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)
+        for most, latest in allowance.by_held_credits(ceiling, now)
+    ]
+    condition: Condition = reduce(or_, runs) & reduce(or_, credits_)
+    return condition
+
+
+def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
+    """`write`, and what a run without an answer uses up of the allowance.
+
+    DynamoDB knows no maximum: a time that has passed is set, one that is ahead is added to, and the condition says which
+    of the two was right. `seen`, the account that refused, decides; at first nothing is thought to be used.
+    """
+    actions, conditions = list(write.actions), [write.condition]
+    for attribute, ahead, more in (
+        (AccountItem.failures_at, seen.failures_at if seen else None, use.failures),
+        (AccountItem.unpaid_at, seen.unpaid_at if seen else None, use.unpaid),
+    ):
+        if not more:
+            continue
+        now, moved = items.millis(at), more // timedelta(milliseconds=1)
+        if ahead is not None and items.millis(ahead) > now:
+            actions.append(attribute.set(attribute + moved))
+            conditions.append(attribute > now)
+        else:
+            actions.append(attribute.set(now + moved))
+            conditions.append(attribute.does_not_exist() | (attribute <= now))
+    return replace(write, actions=actions, condition=reduce(and_, conditions))
 
 
 def _not_due(now: datetime) -> Condition:

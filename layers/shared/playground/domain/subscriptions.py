@@ -15,6 +15,7 @@ from playground.domain.account import (
     Plan,
     begin_plus,
     cross_boundary,
+    note_payment,
     period_key,
     write_entry,
 )
@@ -143,7 +144,7 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     number, present = period_number(anchor, paid.period_start + TOLERANCE), _present(account, now)
     if number in account.paid_periods:
         return None
-    account = replace(account, paid_periods=_noted(account.paid_periods, number, present))
+    account = replace(note_payment(account), paid_periods=_noted(account.paid_periods, number, present))
     over = ended_at is not None and ended_at < boundary(anchor, number + 1)
     deltas, reason = Deltas(), ""
     if number == present and not over:
