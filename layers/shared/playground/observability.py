@@ -25,6 +25,7 @@ class Metric(StrEnum):
     UNPAID_COST = "UnpaidCost"
     OVERRUN_CREDITS = "OverrunCredits"
     REFUSED = "Refused"
+    KEYS_STALE = "KeysStale"
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
@@ -52,6 +53,12 @@ def report_failure(user_id: str | None, error: Exception) -> None:
     logger.error(
         "account failed", user_id=user_id, error=code, kind=type(error).__name__, what=what, exc_info=unforeseen
     )
+
+
+def report_stale_keys(cause: str, age_seconds: float) -> None:
+    """The key set of the issuer could not be fetched; the keys that are known are used."""
+    count(Metric.KEYS_STALE)
+    logger.error("key set is stale", cause=cause, age_seconds=round(age_seconds))
 
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:

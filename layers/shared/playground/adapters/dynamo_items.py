@@ -111,7 +111,7 @@ class AccountItem(Model):
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
-    that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970, so that they can be added to.
+    that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
     """
 
     created_at = UnicodeAttribute()

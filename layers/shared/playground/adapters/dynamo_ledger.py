@@ -562,8 +562,8 @@ def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> 
 def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
     """`write`, and what a run without an answer uses up of the allowance.
 
-    DynamoDB knows no maximum: a time that has passed is set, one that is ahead is added to, and the condition says which
-    of the two was right. `seen`, the account that refused, decides; at first nothing is thought to be used.
+    DynamoDB knows no maximum: a time that has passed is set, one that is ahead is added to, and the condition says
+    which of the two was right. `seen`, the account that refused, decides; at first nothing is thought to be used.
     """
     actions, conditions = list(write.actions), [write.condition]
     for attribute, ahead, more in (

@@ -1,12 +1,13 @@
 """The allowance: how much an account may fail at our expense.
 
-A run without an answer costs its user nothing, and often costs us. Each account may have so many failed runs an hour and
-so much unpaid provider cost a day. Both are kept as a time in the account, as a leaky bucket keeps its level: a failure
-moves `failures_at` forward by an hour ÷ the runs allowed, and `unpaid_at` by a day × its cost ÷ the cost allowed, from
-now or from where it is, whichever is later. How far such a time lies ahead is how much is used, and waiting gives it back.
+A run without an answer costs its user nothing, and often costs us. Each account may have so many failed runs an hour
+and so much unpaid provider cost a day. Both are kept as a time in the account, as a leaky bucket keeps its level: a
+failure moves `failures_at` forward by an hour ÷ the runs allowed, and `unpaid_at` by a day × its cost ÷ the cost
+allowed, from now or from where it is, whichever is later. How far such a time lies ahead is how much is used; waiting
+gives it back.
 
-A hold is placed only if what is used and what the open runs may still use stay within the allowance. So runs that fail at
-the same moment cannot exceed it.
+A hold is placed only if what is used and what the open runs may still use stay within the allowance. So runs that fail
+at the same moment cannot exceed it.
 """
 
 from collections.abc import Sequence
