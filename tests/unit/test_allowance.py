@@ -120,6 +120,12 @@ def test_a_plan_of_an_operator_has_the_larger_allowance_while_it_lasts() -> None
     assert PRICES.allowance(replace(account(), plan=Plan.PLUS)) == PRICES.allowance(note_payment(account()))
 
 
+def test_more_credits_than_those_of_the_welcome_are_as_good_as_a_payment() -> None:
+    """They were bought before payments were noted in the account, or an operator gave them."""
+    assert PRICES.allowance(account(6)) == PRICES.allowance(note_payment(account()))
+    assert PRICES.allowance(account(5)) != PRICES.allowance(account(6))
+
+
 def test_a_hold_costs_us_at_most_what_the_allowance_takes_it_for() -> None:
     """The floor of prices: a ceiling is never less than what the provider bills at most."""
     allowance = PRICES.allowance(account())

@@ -952,13 +952,13 @@ def test_open_runs_that_may_fail_are_too_many_runs_and_no_failures() -> None:
     world = World()
     world.give(1000)
     for number in range(3):
-        world.hold(replace(a_hold(f"run_{number}", 6, NOW), nonce=f"try_{number}"))
+        world.hold(replace(a_hold(f"run_{number}", 62, NOW), nonce=f"try_{number}"))
 
     with pytest.raises(TooManyRunsError) as caught:
         world.run()
 
     assert caught.value.facts == {"limit": 3, "retry_after": 2}
-    world.ledger.cancel_hold(USER, replace(a_hold("run_1", 6, NOW), nonce="try_1"))
+    world.ledger.cancel_hold(USER, replace(a_hold("run_1", 62, NOW), nonce="try_1"))
     assert world.run().run.charged == 1
 
 

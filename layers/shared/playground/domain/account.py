@@ -128,8 +128,9 @@ class Account:
 
     @property
     def is_paying(self) -> bool:
-        """Whether the larger allowance applies: to whoever has ever paid, or has a plan."""
-        return self.has_paid or self.plan is Plan.PLUS
+        """Whether the larger allowance for failures applies: to whoever has ever paid or has a plan. More credits than
+        those of the welcome were bought before payments were noted here, or an operator gave them."""
+        return self.has_paid or self.plan is Plan.PLUS or self.buckets.purchased > SIGNUP_CREDITS
 
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
