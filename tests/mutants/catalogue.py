@@ -13,6 +13,10 @@ APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
+ALLOWANCE = "layers/shared/playground/domain/allowance.py"
+CLAUDE = "layers/shared/playground/adapters/claude.py"
+WATCH = "layers/shared/playground/usecases/watch_holds.py"
+KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
 NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
@@ -36,6 +40,9 @@ MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
 RUNS = "tests/unit/test_run_prompt.py"
 UNIT = "tests/unit/test_account.py"
+ALLOWED = "tests/unit/test_allowance.py"
+FAILURES = "tests/integration/test_allowance.py"
+KEYED = "tests/unit/test_key_set.py"
 DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
 PLANS = "tests/integration/test_subscriptions.py"
@@ -136,6 +143,169 @@ MUTANTS = (
         ),
         (RACES, HISTORIES),
     ),
+    # --- the allowance for runs without an answer ---------------------------------------------------------------------
+    mutant(
+        "a hold does not ask for the allowance",
+        LEDGER,
+        "condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))",
+        "condition=write.condition)",
+        CONTRACT,
+    ),
+    mutant(
+        "a hold reads the allowance before it writes",
+        LEDGER,
+        "            write = replace(write, condition=write.condition"
+        " & _admitted(allowance, hold.ceiling, limit, now))\n",
+        "            seen = self.account(user_id, now)\n"
+        "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
+        "                return AllowanceUsedUp(seen)\n",
+        RACES,
+    ),
+    mutant(
+        "open runs do not count as if they failed",
+        ALLOWANCE,
+        "return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]",
+        "return [(limit, now + (self.failed_runs_per_hour - 1) * self.interval)]",
+        ALLOWED,
+        CONTRACT,
+    ),
+    mutant(
+        "what open runs may cost does not count",
+        ALLOWANCE,
+        "terms = [(room, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        "terms = [(10**9, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        ALLOWED,
+        CONTRACT,
+    ),
+    mutant(
+        "a failure is given back with its hold and not counted",
+        LEDGER,
+        "self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))",
+        "self._store.transact(drop, self._receipt_put(run))",
+        CONTRACT,
+    ),
+    mutant(
+        "a failure is counted from now though others were counted before",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n",
+        "        if ahead is None:\n",
+        CONTRACT,
+        RACES,
+    ),
+    mutant(
+        "whoever fails at the same moment overwrites the count",
+        LEDGER,
+        "            conditions.append(attribute.does_not_exist() | (attribute <= now))\n",
+        "",
+        CONTRACT,
+        RACES,
+    ),
+    mutant(
+        "time that has passed is saved up for failures",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute > now)\n",
+        "        if ahead is not None:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute.exists())\n",
+        CONTRACT,
+    ),
+    mutant(
+        "the first payment does not forgive",
+        LEDGER,
+        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
+        "return [AccountItem.has_paid.set(True)]",
+        CONTRACT,
+    ),
+    mutant(
+        "every payment forgives",
+        ACCOUNT,
+        "return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        "return replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        ALLOWED,
+        MACHINE,
+    ),
+    mutant(
+        "a worker that died uses nothing up",
+        EXPIRE,
+        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval))",
+        "ended = self._ledger.release(user_id, run)",
+        CONTRACT,
+    ),
+    mutant(
+        "what the model took for no answer is not counted",
+        RUN_PROMPT,
+        "self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED",
+        "NOTHING_USED",
+        RUNS,
+    ),
+    mutant(
+        "an answer that lost the race for its session is not counted",
+        RUN_PROMPT,
+        "            if isinstance(error, SessionConflictError) and unpaid is not None:\n",
+        "            if unpaid is None:\n",
+        RUNS,
+    ),
+    mutant(
+        "a timeout is taken for free",
+        CLAUDE,
+        "        except (httpx2.TimeoutException, _TooLateError):\n"
+        "            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None\n",
+        "        except (httpx2.TimeoutException, _TooLateError):\n            raise ModelTimedOutError from None\n",
+        FAILURES,
+    ),
+    mutant(
+        "silence is taken for no output",
+        CLAUDE,
+        "if seen else prompt.max_tokens",
+        "if seen else 0",
+        FAILURES,
+    ),
+    # --- dead runs ----------------------------------------------------------------------------------------------------
+    mutant(
+        "a run is given up at the second look",
+        WATCH,
+        "return seen - now + (hold.longest + MARGIN).total_seconds()",
+        "return seen - now",
+        RUNS,
+    ),
+    mutant(
+        "a run is given up by the clock that placed it",
+        RUN_PROMPT,
+        "                    if left <= 0:\n",
+        "                    if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
+        RUNS,
+    ),
+    mutant(
+        "another attempt is taken for the one that was watched",
+        WATCH,
+        "self._seen.setdefault((user_id, hold.nonce), now)",
+        "self._seen.setdefault((user_id, hold.run_id), now)",
+        RUNS,
+    ),
+    # --- the key set --------------------------------------------------------------------------------------------------
+    mutant(
+        "keys that were withdrawn are kept",
+        KEYS,
+        "            self._keys = fetch(self._url, self._fetch_seconds)\n",
+        "            self._keys = {**self._keys, **fetch(self._url, self._fetch_seconds)}\n",
+        KEYED,
+    ),
+    mutant(
+        "stale keys are used for ever",
+        KEYS,
+        "return age if age < STALE_SECONDS else None",
+        "return age",
+        KEYED,
+    ),
+    mutant(
+        "a key set that cannot be fetched lets nobody in",
+        KEYS,
+        "            if age is None:\n                self._keys = {}\n",
+        "            if True:\n                self._keys = {}\n",
+        KEYED,
+    ),
     mutant(
         "an attempt does not know its own hold",
         LEDGER,
@@ -221,8 +391,8 @@ MUTANTS = (
     mutant(
         "a release does not cross the boundaries before it",
         LEDGER,
-        "self._drop(user_id, run, _not_due(run.ended_at)),",
-        "self._drop(user_id, run),",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at))",
+        "drop = self._drop(user_id, run)",
     ),
     mutant(
         "a hold that outlived its run stays",
