@@ -535,7 +535,9 @@ class InMemoryLedger:
                     return Ended(run, by_us=True)
             account = current
 
-    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
         with self._lock:
             self.account(user_id, run.ended_at)
             if self._is_over(user_id, run.run_id, run.nonce):

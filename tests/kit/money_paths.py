@@ -573,12 +573,6 @@ PATHS: Sequence[Path] = (
         check=_counted_after_others,
     ),
     Path(
-        name="run, another one fails meanwhile",
-        act=_run(THINKING),
-        prepare=_account,
-        meanwhile=_before("released", lambda scene: scene.by_other(lambda other: scene.run(other, FAILING, "other"))),
-    ),
-    Path(
         name="run, expired before it settles",
         act=_run(ORDINARY),
         prepare=_account,

@@ -229,7 +229,7 @@ MUTANTS = (
     mutant(
         "a worker that died uses nothing up",
         EXPIRE,
-        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval))",
+        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
         "ended = self._ledger.release(user_id, run)",
         CONTRACT,
     ),

@@ -1262,8 +1262,10 @@ class Shaky(InMemoryLedger):
             "\ud800".encode()
         return self._shake("settle", lambda: super(Shaky, self).settle(account, hold, conclude, conversation))
 
-    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
-        return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use))
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use, seen=seen))
 
     def cancel_hold(self, user_id: str, hold: Hold) -> None:
         return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold))

@@ -141,9 +141,12 @@ class Ledger(Protocol):
         Raises SessionConflictError if the session moved or was deleted meanwhile; the hold is then still there."""
         ...
 
-    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
         """End a held run without a charge: give the hold back, write the receipt `run` (released or expired) and note
-        what it uses up of the account's allowance, in one transaction.
+        what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last seen, which
+        may save a request; it may have moved since.
         If the run has ended otherwise, that outcome comes back and its hold, if one is left, is given back, too."""
         ...
 

@@ -291,8 +291,10 @@ class DynamoLedger:
         except ConditionFailed as refusal:
             return self._moved(user_id, refusal.item)
 
-    def release(self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED) -> Ended:
-        account: Account | None = None
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        account = seen
         for _ in self._store.backoff:
             # Before a boundary that has passed, what is held would still count as held.
             drop = self._drop(user_id, run, _not_due(run.ended_at))

@@ -25,9 +25,9 @@ class ExpireHolds:
 
     def __call__(self, account: Account, *, now: datetime) -> int:
         """How many holds of `account` were given back by this call."""
-        return sum(self.one(account.user_id, hold, now=now).by_us for hold in account.dead_holds(now))
+        return sum(self.one(account.user_id, hold, now=now, seen=account).by_us for hold in account.dead_holds(now))
 
-    def one(self, user_id: str, hold: Hold, *, now: datetime) -> Ended:
+    def one(self, user_id: str, hold: Hold, *, now: datetime, seen: Account | None = None) -> Ended:
         """End the run of `hold` as expired; or, if it has ended already, say how."""
         run = Run(
             run_id=hold.run_id,
@@ -43,7 +43,7 @@ class ExpireHolds:
             failure=INTERRUPTED,
             unpaid=UnpaidCost(cost_nano=hold.cost_nano, estimated=True) if hold.cost_nano else None,
         )
-        ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval))
+        ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)
         if ended.by_us:
             self._report(ended.run)
         return ended

@@ -187,13 +187,13 @@ class RunPrompt:
         except ModelError as error:
             unpaid = _unpaid(model, error.spent)
             use = self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED
-            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use)
+            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use, account)
             if ended.by_us:
                 raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
             return self._replay(ended.run, request)
         except Exception:
             most = UnpaidCost(cost_nano=hold.cost_nano, estimated=True)
-            self._release(attempt, hold, prompt, INTERNAL, most, AllowanceUse(failures=hold.interval))
+            self._release(attempt, hold, prompt, INTERNAL, most, AllowanceUse(failures=hold.interval), account)
             raise
         return self._settle(attempt, account, hold, prompt, completion)
 
@@ -223,15 +223,15 @@ class RunPrompt:
                         return account, hold, prompt
                     self._take_back(user_id, hold)
                     return ended
-                case AlreadyHeld(_, there):
+                case AlreadyHeld(account, there):
                     if there.dead(now):
-                        return self._expire.one(user_id, there, now=now).run
+                        return self._expire.one(user_id, there, now=now, seen=account).run
                     if there.request_hash != hold.request_hash:
                         raise IdempotencyConflictError
                     left = self._watch.seconds_left(user_id, there)
                     if left <= 0:
                         self._watch.forget(user_id, there)
-                        return self._expire.one(user_id, there, now=now).run
+                        return self._expire.one(user_id, there, now=now, seen=account).run
                     should_be_over = there.lease_at - LEASE_MARGIN <= now
                     raise RunInProgressError(
                         run_id=hold.run_id,
@@ -307,12 +307,14 @@ class RunPrompt:
             use = NOTHING_USED  # a store that does not answer is not the user's failure
             if isinstance(error, SessionConflictError) and unpaid is not None:
                 use = self._prices.allowance(account).use(unpaid.cost_nano)
-            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use)
+            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use, account)
             if ended.by_us:
                 self._discard(kept)
                 raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
         except Exception:
-            if self._release(attempt, hold, prompt, INTERNAL, unpaid, AllowanceUse(failures=hold.interval)).by_us:
+            if self._release(
+                attempt, hold, prompt, INTERNAL, unpaid, AllowanceUse(failures=hold.interval), account
+            ).by_us:
                 self._discard(kept)
             raise
         if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
@@ -383,6 +385,7 @@ class RunPrompt:
         failure: Failure,
         unpaid: UnpaidCost | None,
         use: AllowanceUse,
+        account: Account,
     ) -> Ended:
         run = attempt.receipt(
             hold,
@@ -394,7 +397,7 @@ class RunPrompt:
             failure=failure,
             unpaid=unpaid,
         )
-        ended = self._ledger.release(attempt.user_id, run, use)
+        ended = self._ledger.release(attempt.user_id, run, use, seen=account)
         if ended.by_us:
             self._report(ended.run)
         return ended
