@@ -149,7 +149,7 @@ MUTANTS = (
         LEDGER,
         "condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))",
         "condition=write.condition)",
-        CONTRACT,
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
     ),
     mutant(
         "a hold reads the allowance before it writes",
@@ -159,46 +159,42 @@ MUTANTS = (
         "            seen = self.account(user_id, now)\n"
         "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
         "                return AllowanceUsedUp(seen)\n",
-        RACES,
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
     ),
     mutant(
         "open runs do not count as if they failed",
         ALLOWANCE,
         "return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]",
         "return [(limit, now + (self.failed_runs_per_hour - 1) * self.interval)]",
-        ALLOWED,
-        CONTRACT,
+        f"{CONTRACT}::test_open_runs_count_as_if_they_failed",
     ),
     mutant(
         "what open runs may cost does not count",
         ALLOWANCE,
         "terms = [(room, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
         "terms = [(10**9, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
-        ALLOWED,
-        CONTRACT,
+        f"{CONTRACT}::test_so_much_may_be_unpaid",
     ),
     mutant(
         "a failure is given back with its hold and not counted",
         LEDGER,
         "self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))",
         "self._store.transact(drop, self._receipt_put(run))",
-        CONTRACT,
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
     ),
     mutant(
         "a failure is counted from now though others were counted before",
         LEDGER,
         "        if ahead is not None and items.millis(ahead) > now:\n",
         "        if ahead is None:\n",
-        CONTRACT,
-        RACES,
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
     ),
     mutant(
         "whoever fails at the same moment overwrites the count",
         LEDGER,
         "            conditions.append(attribute.does_not_exist() | (attribute <= now))\n",
         "",
-        CONTRACT,
-        RACES,
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
     ),
     mutant(
         "time that has passed is saved up for failures",
@@ -209,14 +205,14 @@ MUTANTS = (
         "        if ahead is not None:\n"
         "            actions.append(attribute.set(attribute + moved))\n"
         "            conditions.append(attribute.exists())\n",
-        CONTRACT,
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
     ),
     mutant(
         "the first payment does not forgive",
         LEDGER,
         "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
         "return [AccountItem.has_paid.set(True)]",
-        CONTRACT,
+        f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
     ),
     mutant(
         "every payment forgives",
@@ -224,14 +220,13 @@ MUTANTS = (
         "return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
         "return replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
         ALLOWED,
-        MACHINE,
     ),
     mutant(
         "a worker that died uses nothing up",
         EXPIRE,
         "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
         "ended = self._ledger.release(user_id, run)",
-        CONTRACT,
+        f"{CONTRACT}::test_a_hold_whose_worker_died_is_a_failure_and_no_cost",
     ),
     mutant(
         "what the model took for no answer is not counted",
