@@ -23,6 +23,7 @@ from playground.domain.account import (
     settle,
     with_debt_repaid,
 )
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
@@ -36,6 +37,7 @@ from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Book,
@@ -486,7 +488,9 @@ class InMemoryLedger:
                 self._apply(overdue)
             return self._accounts[user_id]
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
         with self._lock:
             account = self.account(user_id, now)
             ended_before = (user_id, hold.run_id) in self._ended
@@ -497,6 +501,8 @@ class InMemoryLedger:
                 return TooManyHolds(account)
             if account.available < hold.ceiling:
                 return CannotAfford(account)
+            if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+                return AllowanceUsedUp(account)
             self._accounts[user_id] = place_hold(account, hold)
             self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
@@ -543,12 +549,15 @@ class InMemoryLedger:
                     return Ended(run, by_us=True)
             account = current
 
-    def release(self, user_id: str, run: Run) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
         with self._lock:
             self.account(user_id, run.ended_at)
             if self._is_over(user_id, run.run_id, run.nonce):
                 return self._ended_already(user_id, run)
             self._drop(user_id, run.run_id, run.nonce, run.ended_at)
+            self._accounts[user_id] = use_allowance(self._accounts[user_id], use, run.ended_at)
             self._runs[user_id, run.run_id] = run
             return Ended(run, by_us=True)
 

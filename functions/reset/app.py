@@ -16,7 +16,7 @@ from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PlaygroundError
 from playground.domain.work import Task, Visit, Walk, work_of
-from playground.observability import Metric, count, flush_metrics, logger, report_failure
+from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_run
 from playground.settings import ResetSettings
 from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
 from playground.usecases.sweep_holds import SweepHolds
@@ -28,7 +28,10 @@ settings = ResetSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
 sweep_holds = SweepHolds(
-    ledger=ledger, leases=DynamoLeases(store, settings.ledger_table), report_failure=report_failure
+    ledger=ledger,
+    leases=DynamoLeases(store, settings.ledger_table),
+    report_failure=report_failure,
+    report=report_run,
 )
 fan_out = FanOut(
     boundaries=DynamoBoundaries(store, settings.ledger_table),

@@ -21,6 +21,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.domain.account import Account, Change, Hold, grant, start_plus
+from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
@@ -298,6 +299,75 @@ def test_a_hold_and_the_end_of_the_attempt_before_it(race: Race, ledger: DynamoL
         assert run.status is RunStatus.RELEASED
     account = checked(ledger, user_id)
     assert (account.held, account.available) == (0, 5)
+
+
+# --- the allowance for runs without an answer -------------------------------------------------------------------------
+
+HOURLY = Allowance(failed_runs_per_hour=20, unpaid_nano_per_day=500_000_000, nano_per_credit=25_000_000)
+
+
+def allowed(user_id: str, hold: Hold) -> Callable[[DynamoLedger], HoldOutcome]:
+    return lambda ledger: ledger.place_hold(user_id, hold, limit=MOST_THREADS, now=hold.placed_at, allowance=HOURLY)
+
+
+def failing(user_id: str, hold: Hold, cost_nano: int) -> Callable[[DynamoLedger], Ended]:
+    use = HOURLY.use(cost_nano)
+    return lambda ledger: ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, NOW), use)
+
+
+def failing_at_once(user_id: str, hold: Hold, cost_nano: int) -> Callable[[DynamoLedger], bool]:
+    """Whether it was admitted."""
+
+    def run(ledger: DynamoLedger) -> bool:
+        if not isinstance(allowed(user_id, hold)(ledger), Held):
+            return False
+        return failing(user_id, hold, cost_nano)(ledger).by_us
+
+    return run
+
+
+def test_sixty_four_runs_that_all_fail_are_twenty(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Nobody has failed yet when they begin: open runs count as if they did."""
+    giving(user_id, 1000, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 1, NOW, nonce=f"try_{number}") for number in range(64)]
+
+    outcomes = race(*(allowed(user_id, hold) for hold in holds))
+
+    assert kinds(outcomes) == {"Held": 20, "AllowanceUsedUp": 44}
+    placed = [hold for hold, outcome in zip(holds, outcomes, strict=True) if isinstance(outcome, Held)]
+    ended = race(*(failing(user_id, hold, 25_000_000) for hold in placed))
+    assert all(each.by_us for each in ended)
+    account = checked(ledger, user_id)
+    assert account.failures_at == NOW + timedelta(hours=1)
+    assert account.unpaid_at == NOW + timedelta(days=1), "20 × 2.5 cents are the 50 cents of a day"
+    more = race(*(allowed(user_id, a_hold(f"more_{number}", 1, NOW)) for number in range(16)))
+    assert kinds(more) == {"AllowanceUsedUp": 16}
+
+
+def test_what_open_runs_may_cost_stays_within_a_day(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Twenty are allowed by their number, and by their cost only four: 5 credits can cost 12.5 cents, of 50."""
+    giving(user_id, 1000, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 5, NOW, nonce=f"try_{number}") for number in range(32)]
+
+    outcomes = race(*(allowed(user_id, hold) for hold in holds))
+
+    assert kinds(outcomes) == {"Held": 4, "AllowanceUsedUp": 28}
+
+
+def test_failures_and_new_runs_at_once_stay_within_the_allowance(
+    race: Race, ledger: DynamoLedger, user_id: str
+) -> None:
+    """Whoever fails makes room for nobody: the hold goes, and the failure is counted, in one transaction."""
+    giving(user_id, 1000, "plenty")(ledger)
+    cost, failed = 12_000_000, 0
+    for batch in range(4):
+        holds = [a_hold(f"run_{batch}_{number}", 1, NOW, nonce=f"try_{number}") for number in range(16)]
+        failed += sum(race(*(failing_at_once(user_id, hold, cost) for hold in holds)))
+
+    assert failed == 20
+    account = checked(ledger, user_id)
+    assert account.failures_at == NOW + timedelta(hours=1)
+    assert account.unpaid_at == NOW + 20 * HOURLY.use(cost).unpaid
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

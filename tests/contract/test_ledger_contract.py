@@ -17,16 +17,28 @@ from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_ledger import LARGEST_PAGES, DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
-from playground.domain.account import Account, Change, Hold, Plan, cross_boundary, grant, start_plus, write_entry
+from playground.domain.account import (
+    Account,
+    Change,
+    Hold,
+    Plan,
+    cross_boundary,
+    grant,
+    note_payment,
+    start_plus,
+    write_entry,
+)
+from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
 from playground.domain.pricing import Price, Usage
-from playground.domain.runs import Failure, Measured, Run, RunStatus
+from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
 from playground.domain.sessions import Session, Turn
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Booking,
@@ -34,6 +46,7 @@ from playground.ports import (
     Conversation,
     Ended,
     Held,
+    HoldOutcome,
     Leases,
     Ledger,
     Sessions,
@@ -1126,7 +1139,9 @@ def test_a_receipt_is_read_as_it_was_written(books: Books, user_id: str) -> None
     about = Conversation(replace(about.session, title="🦆"), replace(about.turn, input="", answer=said))
     ended = ledger.settle(account, hold, conclude, about)
 
-    assert all(getattr(ended.run, field.name) is not None for field in fields(Run) if field.name != "failure")
+    assert all(
+        getattr(ended.run, field.name) is not None for field in fields(Run) if field.name not in ("failure", "unpaid")
+    )
     assert ledger.run(user_id, "run_1") == ended.run
     assert books.sessions.turn(hold.session_id, 1) == about.turn
 
@@ -1155,6 +1170,139 @@ def test_a_failure_is_read_as_it_was_written(subject: Ledger, user_id: str, retr
     hold_on(subject, user_id, hold)
     failure = Failure(code="model_overloaded", reason="rate_limited", retry_after=retry_after)
     run = replace(receipt(user_id, hold, RunStatus.RELEASED, NOW), failure=failure)
+
+    assert subject.release(user_id, run).run == subject.run(user_id, "run_1") == run
+
+
+# --- the allowance for runs without an answer -------------------------------------------------------------------------
+
+HOURLY = Allowance(failed_runs_per_hour=4, unpaid_nano_per_day=1_000_000_000, nano_per_credit=25_000_000)
+
+
+def place_allowed(
+    ledger: Ledger, user_id: str, run: str, *, ceiling: int = 1, now: datetime = NOW, allowance: Allowance = HOURLY
+) -> HoldOutcome:
+    return ledger.place_hold(user_id, a_hold(run, ceiling, now), limit=LIMIT, now=now, allowance=allowance)
+
+
+def fail(
+    ledger: Ledger, user_id: str, run: str, *, ceiling: int = 1, cost_nano: int = 0, now: datetime = NOW
+) -> HoldOutcome:
+    outcome = place_allowed(ledger, user_id, run, ceiling=ceiling, now=now)
+    if isinstance(outcome, Held):
+        ended = receipt(user_id, outcome.account.holds[run], RunStatus.RELEASED, now)
+        assert ledger.release(user_id, ended, HOURLY.use(cost_nano)).by_us
+    return outcome
+
+
+def test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up(subject: Ledger, user_id: str) -> None:
+    outcomes = [fail(subject, user_id, f"run_{number}") for number in range(6)]
+
+    assert [type(outcome) for outcome in outcomes] == [Held] * 4 + [AllowanceUsedUp] * 2
+    account = checked(subject, user_id)
+    assert account.failures_at == NOW + timedelta(hours=1)
+    assert outcomes[-1].account == account
+    assert isinstance(
+        place_allowed(subject, user_id, "late", now=NOW + timedelta(minutes=15) - timedelta(milliseconds=1)),
+        AllowanceUsedUp,
+    )
+    assert isinstance(place_allowed(subject, user_id, "late", now=NOW + timedelta(minutes=15)), Held)
+
+
+def test_open_runs_count_as_if_they_failed(subject: Ledger, user_id: str) -> None:
+    fail(subject, user_id, "run_0")
+
+    outcomes = [place_allowed(subject, user_id, f"run_{number}") for number in range(1, 6)]
+
+    assert [type(outcome) for outcome in outcomes] == [Held] * 3 + [AllowanceUsedUp] * 2
+    subject.cancel_hold(user_id, a_hold("run_1", 1, NOW))
+    assert isinstance(place_allowed(subject, user_id, "run_6"), Held)
+
+
+def test_so_much_may_be_unpaid(subject: Ledger, user_id: str) -> None:
+    """$1 a day; 10 credits can cost 25 cents, and do."""
+    give(subject, user_id, 1000)
+    many = replace(HOURLY, failed_runs_per_hour=100)
+    outcomes: list[HoldOutcome] = []
+    for number in range(5):
+        outcomes.append(place_allowed(subject, user_id, f"run_{number}", ceiling=10, allowance=many))
+        if isinstance(outcomes[-1], Held):
+            ended = receipt(user_id, outcomes[-1].account.holds[f"run_{number}"], RunStatus.RELEASED, NOW)
+            subject.release(user_id, ended, many.use(250_000_000))
+
+    assert [type(outcome) for outcome in outcomes] == [Held] * 4 + [AllowanceUsedUp]
+    assert checked(subject, user_id).unpaid_at == NOW + timedelta(days=1)
+    assert isinstance(place_allowed(subject, user_id, "dear", ceiling=10, allowance=many), AllowanceUsedUp)
+    later = NOW + timedelta(hours=6)
+    assert isinstance(place_allowed(subject, user_id, "later", ceiling=10, allowance=many, now=later), Held)
+    assert isinstance(place_allowed(subject, user_id, "more", ceiling=1, allowance=many, now=later), AllowanceUsedUp)
+
+
+def test_a_failure_is_counted_from_now_or_from_where_the_count_is(subject: Ledger, user_id: str) -> None:
+    for number, minutes in enumerate((0, 1, 20)):
+        fail(subject, user_id, f"run_{number}", cost_nano=1000, now=NOW + timedelta(minutes=minutes))
+
+    account = checked(subject, user_id, NOW + timedelta(minutes=20))
+    assert account.failures_at == NOW + timedelta(minutes=45)
+    long_after = NOW + timedelta(days=9)
+    fail(subject, user_id, "run_9", cost_nano=1000, now=long_after)
+    assert checked(subject, user_id, long_after).failures_at == long_after + timedelta(minutes=15)
+
+
+def test_what_is_settled_or_cancelled_uses_nothing_up(subject: Ledger, user_id: str) -> None:
+    hold = a_hold("run_1", 2, NOW)
+    settle(subject, hold_on(subject, user_id, hold), hold, 1)
+    hold_on(subject, user_id, a_hold("run_2", 2, NOW))
+    subject.cancel_hold(user_id, a_hold("run_2", 2, NOW))
+
+    account = checked(subject, user_id)
+    assert (account.failures_at, account.unpaid_at) == (None, None)
+
+
+def test_a_failure_is_counted_once_however_often_it_is_told(subject: Ledger, user_id: str) -> None:
+    hold = a_hold("run_1", 1, NOW)
+    hold_on(subject, user_id, hold)
+    ended = receipt(user_id, hold, RunStatus.RELEASED, NOW)
+    for _ in range(3):
+        subject.release(user_id, ended, HOURLY.use(1000))
+    subject.release(user_id, replace(ended, nonce="try_9", status=RunStatus.EXPIRED), HOURLY.use(1000))
+
+    assert checked(subject, user_id).failures_at == NOW + timedelta(minutes=15)
+
+
+def test_a_hold_whose_worker_died_is_a_failure_and_no_cost(subject: Ledger, user_id: str) -> None:
+    later = NOW + timedelta(hours=2)
+    hold = replace(a_hold("run_1", 1, NOW), cost_nano=900_000_000, interval=HOURLY.interval)
+    account = hold_on(subject, user_id, hold)
+
+    assert ExpireHolds(subject)(account, now=later) == 1
+
+    run = subject.run(user_id, "run_1")
+    assert run is not None
+    assert run.unpaid == UnpaidCost(cost_nano=900_000_000, estimated=True)
+    account = checked(subject, user_id, later)
+    assert (account.failures_at, account.unpaid_at) == (later + timedelta(minutes=15), None)
+
+
+def test_the_first_payment_forgives_what_was_used(subject: Ledger, user_id: str) -> None:
+    for number in range(4):
+        fail(subject, user_id, f"run_{number}", cost_nano=1000)
+
+    subject.change(user_id, lambda account: (note_payment(account), ()), business_key="paid", now=NOW)
+
+    account = checked(subject, user_id)
+    assert (account.has_paid, account.failures_at, account.unpaid_at) == (True, None, None)
+    fail(subject, user_id, "run_5")
+    subject.change(user_id, lambda account: (note_payment(account), ()), business_key="again", now=NOW)
+    assert checked(subject, user_id).failures_at == NOW + timedelta(minutes=15)
+
+
+@pytest.mark.parametrize("usage", [None, Usage(input_tokens=7, output_tokens=5, cache_write_tokens=3)])
+def test_an_unpaid_cost_is_read_as_it_was_written(subject: Ledger, user_id: str, usage: Usage | None) -> None:
+    hold = a_hold("run_1", 4, NOW)
+    hold_on(subject, user_id, hold)
+    unpaid = UnpaidCost(cost_nano=12_345, estimated=usage is None, usage=usage)
+    run = replace(receipt(user_id, hold, RunStatus.RELEASED, NOW), unpaid=unpaid)
 
     assert subject.release(user_id, run).run == subject.run(user_id, "run_1") == run
 

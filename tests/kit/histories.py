@@ -51,6 +51,7 @@ from tests.property.model import (
     Entitle,
     Full,
     Grant,
+    Limits,
     Lost,
     Model,
     Moved,
@@ -101,12 +102,13 @@ def told(operation: Operation) -> str:
     """An operation in a few words."""
     name, now = type(operation).__name__.lower(), f"at {moment(operation.now):%d %H:%M:%S}"
     match operation:
-        case Place(run, nonce, ceiling, _, session, turn, limit, _):
-            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}, {now}"
+        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits):
+            failures = f", {limits.runs} may fail" if limits is not None else ""
+            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{failures}, {now}"
         case Settle(hold, cost, _):
             return f"{name} {hold.run} as {hold.nonce} with {cost} of {hold.ceiling}, turn {hold.turn}, {now}"
-        case Release(hold, status, _):
-            return f"{name} {hold.run} as {hold.nonce}, {status}, {now}"
+        case Release(hold, status, _, cost):
+            return f"{name} {hold.run} as {hold.nonce}, {status}, unpaid {cost}, {now}"
         case Cancel(hold, _):
             return f"{name} {hold.run} as {hold.nonce}"
         case ReadRun(run, _):
@@ -450,6 +452,7 @@ class Scene:
 
 
 SKEW = 10 * MINUTE
+FAILURES = Limits(runs=6, cost=1_000_000_000, per_credit=25_000_000)  # 40 credits a day
 SHARED_RUNS = 6  # that all workers try for
 SHARED_KEYS = 5
 SHARED_SESSIONS = 3
@@ -504,6 +507,7 @@ class Worker:
             turn=1 if session == f"ses_{name}" else self._random.choice((1, 1, 2, 3)),
             limit=self._random.choice((20, 20, 6)),
             now=now,
+            limits=self._random.choice((None, FAILURES)),
         )
         answer = self._do(user, place)
         if isinstance(answer, Placed):
@@ -519,7 +523,8 @@ class Worker:
     def release(self) -> None:
         if self._placed:
             user, place = self._a_placed()
-            self._do(user, Release(place, "released", self._now()))
+            cost = self._random.choice((None, 0, place.ceiling * FAILURES.per_credit))
+            self._do(user, Release(place, "released", self._now(), cost))
 
     def cancel(self) -> None:
         if self._placed:

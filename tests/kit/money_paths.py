@@ -37,7 +37,7 @@ from playground.domain.errors import (
 )
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
-from playground.domain.runs import Measured, Run, RunRequest, run_id_of
+from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
 from playground.ports import Held, Leases
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
@@ -326,7 +326,8 @@ class Scene:
         run = books.receipt
         if not self.path.is_run:
             assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
-            self.path.check(self)
+        self.path.check(self)
+        if not self.path.is_run:
             return
         assert run is not None, f"no receipt, and the client was told {outcome!r}"
         if isinstance(outcome, PaidAnswer):
@@ -350,6 +351,9 @@ ORDINARY = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: output_tokens=20 usage_factor=150]]", model="sonnet", max_tokens=7000
 )  # holds 3 credits and costs 2
 LONG = RunRequest(package_id="@crash/tidy", input=ORDINARY.input, model="sonnet", max_tokens=20_000)  # 8, if it could
+THINKING = RunRequest(
+    package_id="@crash/tidy", input="Go. [[claude: thinking_only]]", model="sonnet", max_tokens=4000
+)  # costs us 4 cents
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
 
 
@@ -652,6 +656,34 @@ def _told(scene: Scene, worker: Worker) -> Applied:
     return scene.billing(worker).send(scene.event)
 
 
+def _failed_before(scene: Scene) -> None:
+    scene.by_other(lambda other: scene.run(other, FAILING, "before"))
+
+
+def _counted(scene: Scene, before: datetime | None) -> None:
+    """Of the allowance, exactly what this run uses up was used."""
+    books = scene.books()
+    run, account = books.receipt, books.account
+    assert run is not None
+    assert account is not None
+    allowance = PRICES.allowance(account)
+    ours = run.failure is not None and run.failure.code == "store_unavailable"
+    expected = before
+    if run.status is RunStatus.EXPIRED or (run.unpaid is not None and not ours):
+        expected = max(before or run.ended_at, run.ended_at) + allowance.interval
+    assert account.failures_at == expected, f"{account.failures_at} after a run that ended at {run.ended_at}"
+    if run.unpaid is not None and run.status is RunStatus.RELEASED:
+        assert run.unpaid.cost_nano > 0
+
+
+def _counted_once(scene: Scene) -> None:
+    _counted(scene, None)
+
+
+def _counted_after_others(scene: Scene) -> None:
+    _counted(scene, START + PRICES.allowance(Account(user_id="", created_at=START)).interval)
+
+
 def _one_of_each(scene: Scene) -> None:
     """However often it was tried, Stripe has one customer and one payment."""
     assert [len(scene.stripe.account.world.all(kind)) for kind in ("customer", "payment_intent")] == [1, 1]
@@ -677,6 +709,13 @@ PATHS: Sequence[Path] = (
         act=_run(ORDINARY),
         prepare=_in_month(1, -timedelta(seconds=10)),
         meanwhile=_before("settled", _month_passes),
+    ),
+    Path(name="run, only thinking", act=_run(THINKING), prepare=_account, check=_counted_once),
+    Path(
+        name="run, others failed before",
+        act=_run(THINKING),
+        prepare=_failed_before,
+        check=_counted_after_others,
     ),
     Path(
         name="run, expired before it settles",

@@ -14,6 +14,10 @@ APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
+ALLOWANCE = "layers/shared/playground/domain/allowance.py"
+CLAUDE = "layers/shared/playground/adapters/claude.py"
+WATCH = "layers/shared/playground/usecases/watch_holds.py"
+KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
 NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
@@ -45,6 +49,9 @@ MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
 RUNS = "tests/unit/test_run_prompt.py"
 UNIT = "tests/unit/test_account.py"
+ALLOWED = "tests/unit/test_allowance.py"
+FAILURES = "tests/integration/test_allowance.py"
+KEYED = "tests/unit/test_key_set.py"
 DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
 PLANS = "tests/integration/test_subscriptions.py"
@@ -142,6 +149,164 @@ MUTANTS = (
         ),
         (RACES, HISTORIES),
     ),
+    # --- the allowance for runs without an answer ---------------------------------------------------------------------
+    mutant(
+        "a hold does not ask for the allowance",
+        LEDGER,
+        "condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))",
+        "condition=write.condition)",
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
+    ),
+    mutant(
+        "a hold reads the allowance before it writes",
+        LEDGER,
+        "            write = replace(write, condition=write.condition"
+        " & _admitted(allowance, hold.ceiling, limit, now))\n",
+        "            seen = self.account(user_id, now)\n"
+        "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
+        "                return AllowanceUsedUp(seen)\n",
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+    ),
+    mutant(
+        "open runs do not count as if they failed",
+        ALLOWANCE,
+        "return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]",
+        "return [(limit, now + (self.failed_runs_per_hour - 1) * self.interval)]",
+        f"{CONTRACT}::test_open_runs_count_as_if_they_failed",
+    ),
+    mutant(
+        "what open runs may cost does not count",
+        ALLOWANCE,
+        "terms = [(room, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        "terms = [(10**9, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        f"{CONTRACT}::test_so_much_may_be_unpaid",
+    ),
+    mutant(
+        "a failure is given back with its hold and not counted",
+        LEDGER,
+        "self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))",
+        "self._store.transact(drop, self._receipt_put(run))",
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
+    ),
+    mutant(
+        "a failure is counted from now though others were counted before",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n",
+        "        if ahead is None:\n",
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
+    ),
+    mutant(
+        "whoever fails at the same moment overwrites the count",
+        LEDGER,
+        "            conditions.append(attribute.does_not_exist() | (attribute <= now))\n",
+        "",
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+    ),
+    mutant(
+        "time that has passed is saved up for failures",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute > now)\n",
+        "        if ahead is not None:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute.exists())\n",
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
+    ),
+    mutant(
+        "the first payment does not forgive",
+        LEDGER,
+        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
+        "return [AccountItem.has_paid.set(True)]",
+        f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
+    ),
+    mutant(
+        "every payment forgives",
+        ACCOUNT,
+        "return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        "return replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        ALLOWED,
+    ),
+    mutant(
+        "a worker that died uses nothing up",
+        EXPIRE,
+        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
+        "ended = self._ledger.release(user_id, run)",
+        f"{CONTRACT}::test_a_hold_whose_worker_died_is_a_failure_and_no_cost",
+    ),
+    mutant(
+        "what the model took for no answer is not counted",
+        RUN_PROMPT,
+        "self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED",
+        "NOTHING_USED",
+        RUNS,
+    ),
+    mutant(
+        "an answer that lost the race for its session is not counted",
+        RUN_PROMPT,
+        "            if isinstance(error, SessionConflictError) and unpaid is not None:\n",
+        "            if unpaid is None:\n",
+        RUNS,
+    ),
+    mutant(
+        "a timeout is taken for free",
+        CLAUDE,
+        "        except (httpx2.TimeoutException, _TooLateError):\n"
+        "            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None\n",
+        "        except (httpx2.TimeoutException, _TooLateError):\n            raise ModelTimedOutError from None\n",
+        FAILURES,
+    ),
+    mutant(
+        "silence is taken for no output",
+        CLAUDE,
+        "if seen else prompt.max_tokens",
+        "if seen else 0",
+        FAILURES,
+    ),
+    # --- dead runs ----------------------------------------------------------------------------------------------------
+    mutant(
+        "a run is given up at the second look",
+        WATCH,
+        "return seen - now + (hold.longest + MARGIN).total_seconds()",
+        "return seen - now",
+        RUNS,
+    ),
+    mutant(
+        "a run is given up by the clock that placed it",
+        RUN_PROMPT,
+        "                    if left <= 0:\n",
+        "                    if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
+        RUNS,
+    ),
+    mutant(
+        "another attempt is taken for the one that was watched",
+        WATCH,
+        "self._seen.setdefault((user_id, hold.nonce), now)",
+        "self._seen.setdefault((user_id, hold.run_id), now)",
+        RUNS,
+    ),
+    # --- the key set --------------------------------------------------------------------------------------------------
+    mutant(
+        "keys that were withdrawn are kept",
+        KEYS,
+        "            self._keys = fetch(self._url, self._fetch_seconds)\n",
+        "            self._keys = {**self._keys, **fetch(self._url, self._fetch_seconds)}\n",
+        KEYED,
+    ),
+    mutant(
+        "stale keys are used for ever",
+        KEYS,
+        "return age if age < STALE_SECONDS else None",
+        "return age",
+        KEYED,
+    ),
+    mutant(
+        "a key set that cannot be fetched lets nobody in",
+        KEYS,
+        "            if age is None:\n                self._keys = {}\n",
+        "            if True:\n                self._keys = {}\n",
+        KEYED,
+    ),
     mutant(
         "an attempt does not know its own hold",
         LEDGER,
@@ -227,8 +392,8 @@ MUTANTS = (
     mutant(
         "a release does not cross the boundaries before it",
         LEDGER,
-        "self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),",
-        "self._drop(user_id, run, _owes_nothing()),",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, run, _owes_nothing())",
     ),
     mutant(
         "a hold that outlived its run stays",
@@ -322,8 +487,8 @@ MUTANTS = (
     mutant(
         "owed: a release does not ask",
         LEDGER,
-        "self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),",
-        "self._drop(user_id, run, _not_due(run.ended_at)),",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at))",
         CONTRACT,
     ),
     mutant(
@@ -351,7 +516,7 @@ MUTANTS = (
         "owed: a release that was refused is the last word",
         RUN_PROMPT,
         "            # Once more, if there is time: what got no answer may have been a refusal.\n"
-        "            ended = self._ledger.release(attempt.user_id, run)\n",
+        "            ended = self._ledger.release(attempt.user_id, run, use, seen=account)\n",
         "            raise\n",
         REFUSED_RELEASE,
     ),
@@ -397,7 +562,7 @@ MUTANTS = (
     mutant(
         "lapsed: it takes room from a month that is paid late",
         SUBSCRIPTIONS,
-        "max(account.buckets.rollover - account.lapsed, 0)",
+        "(account.buckets.rollover - account.lapsed)",
         "account.buckets.rollover",
         BILLED,
     ),

@@ -58,6 +58,19 @@ class ReadRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What an account may fail: runs an hour, cost a day, and the most that a held credit can cost."""
+
+    runs: int
+    cost: int
+    per_credit: int
+
+    @property
+    def interval(self) -> int:
+        return HOUR // self.runs
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A hold of `ceiling` for the attempt `nonce` of `run`, which is to become turn `turn` of `session`."""
 
@@ -69,6 +82,7 @@ class Place:
     turn: int
     limit: int
     now: int
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +96,12 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The end without a charge, as `released` or `expired`."""
+    """The end without a charge, as `released` or `expired`. `cost`: what it cost us, if it counts as a failure."""
 
     hold: Place
     status: str
     now: int
+    cost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +214,9 @@ class View(NamedTuple):
     holds: frozenset[tuple[str, str, int, int]]
     debt: int = 0
     lapsed: int = 0
+    paid: bool = False
+    failures: int | None = None
+    unpaid: int | None = None
 
 
 class Bought(NamedTuple):
@@ -258,6 +276,12 @@ class Full(NamedTuple):
     view: View
 
 
+class UsedUp(NamedTuple):
+    """Too much has failed, or could."""
+
+    view: View
+
+
 class Taken(NamedTuple):
     """Another attempt, `nonce`, holds."""
 
@@ -299,7 +323,7 @@ class Books(NamedTuple):
     receipts: tuple[Receipt | None, ...]
 
 
-Answer = View | Books | Placed | Dear | Full | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
+Answer = View | Books | Placed | Dear | Full | UsedUp | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
 
 
 def agree(expected: Answer, actual: object) -> bool:
@@ -328,6 +352,9 @@ class Model:
         self.until: int | None = None
         self.debt = 0
         self.lapsed = 0  # credits of rollover that should have expired, and were held
+        self.paid = False
+        self.failures: int | None = None
+        self.unpaid: int | None = None
         self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
         self.receipts: dict[str, Receipt] = {}
@@ -391,6 +418,9 @@ class Model:
             holds=frozenset((hold.run, hold.nonce, hold.ceiling, hold.lease) for hold in self.holds.values()),
             debt=self.debt,
             lapsed=self.lapsed,
+            paid=self.paid,
+            failures=self.failures,
+            unpaid=self.unpaid,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -439,10 +469,13 @@ class Model:
                 return self._place(operation)
             case Settle(hold, cost, now):
                 return self._settle(hold, cost, now)
-            case Release(hold, status, now):
-                return self._release(hold, status, now)
+            case Release(hold, status, now, cost):
+                return self._release(hold, status, now, cost)
             case Sweep(now):
-                ends = [self._release(hold, "expired", now) for hold in self.dead(now)]
+                ends = [
+                    self._release(hold, "expired", now, 0 if hold.limits is not None else None)
+                    for hold in self.dead(now)
+                ]
                 return Count(sum(isinstance(end, Ended) and end.by_us is True for end in ends))
             case Grant(credits, key, now):
                 if key not in self.keys:
@@ -548,9 +581,30 @@ class Model:
                 return Full(self.view())
             if self.free < hold.ceiling:
                 return Dear(self.view())
+            if hold.limits is not None and not self._admitted(hold, hold.limits):
+                return UsedUp(self.view())
             self.changes += 1
             self.holds[hold.run] = hold
         return Placed(self.view(), self._remembers(hold.run))
+
+    def _admitted(self, hold: Place, limits: Limits) -> bool:
+        """What has failed and what is open, as if it failed, too, stays within the limits. Cost is looked at in
+        twentieths; what alone is beyond a day's cost goes if nothing was used and nothing is held."""
+        failed = max((self.failures or 0) - hold.now, 0)
+        if failed + (len(self.holds) + 1) * limits.interval > limits.runs * limits.interval:
+            return False
+        used = max((self.unpaid or 0) - hold.now, 0)
+        if hold.ceiling > limits.cost // limits.per_credit:
+            return used == self.held == 0
+        twentieths = -(-used * 20 // DAY)
+        return self.held + hold.ceiling <= limits.cost * (20 - twentieths) // 20 // limits.per_credit
+
+    def _fail(self, hold: Place, cost: int | None, now: int) -> None:
+        if cost is None or hold.limits is None:
+            return
+        self.failures = max(self.failures or 0, now) + hold.limits.interval
+        if cost:
+            self.unpaid = max(self.unpaid or 0, now) + -(-cost * DAY // hold.limits.cost)
 
     def _remembers(self, run: str) -> bool | None:
         """Never of a run that has not ended, surely of the last one that did, perhaps of the others."""
@@ -576,10 +630,11 @@ class Model:
         self.receipts[hold.run] = receipt
         return Ended(receipt, by_us=True)
 
-    def _release(self, hold: Place, status: str, now: int) -> Answer:
+    def _release(self, hold: Place, status: str, now: int, cost: int | None) -> Answer:
         if self._over(hold):
             return self._how_it_ended(hold, status, now)
         self.drop(hold, now)
+        self._fail(hold, cost, now)
         self.receipts[hold.run] = Receipt(status, hold.nonce, hold.ceiling, now)
         return Ended(self.receipts[hold.run], by_us=True)
 
@@ -623,6 +678,8 @@ class Model:
                 after = before._replace(disputes=tuple(sorted((name, *each) for name, each in known.items())))
         if after.paid:
             if not before.paid:
+                if not self.paid:
+                    self.paid, self.failures, self.unpaid = True, None, None
                 self._write(Line("purchase", told.now, purchased=told.credits))
                 self._repay(told.now)
             after = self._follow(after, told)

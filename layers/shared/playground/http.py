@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger
+from playground.observability import Metric, count, flush_metrics, logger, report_stale_keys
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -48,6 +48,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.TooManyRunsError: 429,
+    errors.TooManyFailuresError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
     errors.PaymentsUnavailableError: 503,
@@ -232,7 +233,7 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
             read_secret(secrets_client(), settings.auth_secret_arn).get("secrets") or [], settings.auth_algorithm
         )
         if settings.auth_algorithm.startswith("HS")
-        else key_set(settings.auth_jwks_url)
+        else key_set(settings.auth_jwks_url, report_stale_keys)
     )
     return TokenVerifier(
         algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys

@@ -22,8 +22,10 @@ class Metric(StrEnum):
     RUN_SETTLED = "RunSettled"
     RUN_RELEASED = "RunReleased"
     CREDITS_SPENT = "CreditsSpent"
+    UNPAID_COST = "UnpaidCost"
     OVERRUN_CREDITS = "OverrunCredits"
     REFUSED = "Refused"
+    KEYS_STALE = "KeysStale"
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
@@ -51,6 +53,12 @@ def report_failure(user_id: str | None, error: Exception) -> None:
     logger.error(
         "account failed", user_id=user_id, error=code, kind=type(error).__name__, what=what, exc_info=unforeseen
     )
+
+
+def report_stale_keys(cause: str, age_seconds: float) -> None:
+    """The key set of the issuer could not be fetched; the keys that are known are used."""
+    count(Metric.KEYS_STALE)
+    logger.error("key set is stale", cause=cause, age_seconds=round(age_seconds))
 
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:
@@ -109,8 +117,11 @@ def flush_metrics() -> None:
 
 
 def report_run(run: Run) -> None:
-    """One line and the counts for a run that has ended."""
-    count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    """One line and the counts for a run that has ended. Runs that expired are counted by who looks for them."""
+    if run.status is not RunStatus.EXPIRED:
+        count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    if run.unpaid:
+        count(Metric.UNPAID_COST, run.unpaid.cost_nano)
     if run.charged:
         count(Metric.CREDITS_SPENT, run.charged)
     if run.overrun:
@@ -126,4 +137,6 @@ def report_run(run: Run) -> None:
         charged=run.charged,
         overrun=run.overrun,
         reason=run.failure.reason if run.failure else None,
+        unpaid_nano=run.unpaid.cost_nano if run.unpaid else None,
+        estimated=run.unpaid.estimated if run.unpaid else None,
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.entries import Entry, EntryType
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
@@ -62,6 +63,13 @@ class TooManyHolds:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceUsedUp:
+    """The account's runs without an answer, and what is open, leave no room for this one."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class AlreadyHeld:
     """Another attempt of the same run has a hold."""
 
@@ -69,7 +77,7 @@ class AlreadyHeld:
     hold: Hold
 
 
-HoldOutcome = Held | CannotAfford | TooManyHolds | AlreadyHeld
+HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | AlreadyHeld
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +142,11 @@ class Ledger(Protocol):
         """The account, advanced to `now`."""
         ...
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-        """Set credits aside, atomically, if they are available, fewer than `limit` holds are open and the run has none.
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
+        """Set credits aside, atomically, if they are available, fewer than `limit` holds are open, the run has none and
+        `allowance` admits it (None: whatever has failed). A refusal uses nothing up.
         Repeating it with the same nonce gives `Held` again and holds once."""
         ...
 
@@ -146,8 +157,12 @@ class Ledger(Protocol):
         Raises SessionConflictError if the session moved or was deleted meanwhile; the hold is then still there."""
         ...
 
-    def release(self, user_id: str, run: Run) -> Ended:
-        """End a held run without a charge: give the hold back and write the receipt `run` (released or expired).
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        """End a held run without a charge: give the hold back, write the receipt `run` (released or expired) and note
+        what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last seen, which
+        may save a request; it may have moved since.
         If the run has ended otherwise, that outcome comes back and its hold, if one is left, is given back, too."""
         ...
 

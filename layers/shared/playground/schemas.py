@@ -328,6 +328,14 @@ class PricingAnswer(BaseModel):
     price_version: str
 
 
+class UnpaidAnswer(BaseModel):
+    cost_nano_dollars: int
+    usage_source: Annotated[
+        Literal["reported", "estimated"],
+        Field(description="estimated: the provider did not report all of it; what is missing is counted upward"),
+    ]
+
+
 class ReceiptAnswer(BaseModel):
     run_id: str
     status: Literal["held", "settled", "released", "expired"]
@@ -347,6 +355,9 @@ class ReceiptAnswer(BaseModel):
     balance_after: int | None = None
     usage: dict[str, int] | None = None
     price: dict[str, int] | None = None
+    unpaid: Annotated[
+        UnpaidAnswer | None, Field(description="What a run without an answer cost the service; never charged")
+    ] = None
     price_version: str | None = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None

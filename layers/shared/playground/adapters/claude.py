@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import anthropic
 import httpx2
 
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
-from playground.domain.pricing import Usage
+from playground.domain.pricing import Spent, Usage
 from playground.domain.pricing import guess_tokens as tokens_of
 from playground.ports import Completion, Prompt
 
@@ -25,6 +26,7 @@ CONNECT_TIMEOUT = 3.0  # s
 RETRIES = 2
 FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks for longer
 LEAST_USEFUL = 2.0  # s; with less than this left a retry is not begun
+BYTES_PER_TOKEN = 3  # of UTF-8, rather too few: for counting upward
 LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
 
 _OVERLOADED = frozenset({"rate_limit_error", "overloaded_error"})
@@ -91,6 +93,8 @@ class ClaudeModel:
         if left <= 0:
             raise ModelTimedOutError
 
+        streams: list[Any] = []  # the one that is being read, for what was seen of it if it breaks off
+
         def ask() -> Completion:
             with self._client.messages.stream(
                 model=prompt.model.model_id,
@@ -99,22 +103,28 @@ class ClaudeModel:
                 **_content(prompt),
                 **_settings(prompt),
             ) as stream:
+                streams.append(stream)
                 return _completion(stream.get_final_message())
 
         try:
             return _within(left, ask)
+        except ModelError as error:
+            raise error.costing(_spent(prompt, streams)) from None
         except anthropic.APIStatusError as error:
-            raise _meaning(error) from None
+            meaning = _meaning(error)
+            if isinstance(meaning, ModelError) and _begun(streams) is not None:
+                meaning.costing(_spent(prompt, streams))
+            raise meaning from None
         except anthropic.APITimeoutError as error:
             if isinstance(error.__cause__, httpx2.ConnectTimeout):  # nobody has been asked yet
                 raise _RetryableError(ModelError("unreachable")) from None
-            raise ModelTimedOutError from None
+            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None
         except (httpx2.TimeoutException, _TooLateError):
-            raise ModelTimedOutError from None
+            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None
         except anthropic.APIConnectionError:
             raise _RetryableError(ModelError("unreachable")) from None
         except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
-            raise ModelError("cut_off") from None
+            raise ModelError("cut_off").costing(_spent(prompt, streams)) from None
 
 
 class _TooLateError(Exception):
@@ -216,6 +226,53 @@ def _meaning(error: anthropic.APIStatusError) -> Exception:
     if status >= 500:
         return _RetryableError(ModelError("provider_error"))
     return ModelError("provider_error" if status == 200 else "rejected")
+
+
+def _spent(prompt: Prompt, streams: list[Any]) -> Spent:
+    """What the provider bills for a call without an answer, as far as it said so before the end.
+
+    A message that is complete has its usage. Of one that is not, the prompt is known from its beginning, and output is
+    what was seen of it, counted upward; if nothing was seen, as when the model only thinks, it is all that was allowed.
+    """
+    message = _begun(streams)
+    reported: Usage | None = None
+    if message is not None:
+        with suppress(*_NONSENSE):
+            reported = _usage(message.usage)
+    if reported is not None and message.stop_reason is not None:
+        return Spent(usage=reported, estimated=False)
+    seen = sum(len(_text_of(block).encode(errors="replace")) for block in message.content) if message is not None else 0
+    output = min(-(-seen // BYTES_PER_TOKEN), prompt.max_tokens) if seen else prompt.max_tokens
+    if reported is None:
+        return Spent(usage=prompt.model.dearest(guess_tokens(prompt), output), estimated=True)
+    usage = replace(reported, output_tokens=max(reported.output_tokens, output))
+    return Spent(usage=usage, estimated=True)
+
+
+def _begun(streams: list[Any]) -> Any:
+    """What was read of the message; None if it has not begun."""
+    with suppress(AssertionError, IndexError):
+        return streams[-1].current_message_snapshot
+    return None
+
+
+def _text_of(block: Any) -> str:
+    text = getattr(block, "text", None) or getattr(block, "thinking", None)
+    return text if isinstance(text, str) else ""
+
+
+def _usage(usage: Any) -> Usage:
+    """Raises one of _NONSENSE if it makes none."""
+    classes = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_creation_input_tokens or 0,
+        usage.cache_read_input_tokens or 0,
+    )
+    if not all(type(tokens) is int for tokens in classes):
+        raise ValueError("tokens are whole numbers")
+    read, written, cache_write, cache_read = classes
+    return Usage(input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read)
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float:

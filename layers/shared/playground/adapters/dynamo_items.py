@@ -7,7 +7,7 @@ except inside a hold, of which an account may have twenty.
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -28,7 +28,7 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.pricing import Price, Usage
-from playground.domain.runs import Failure, Measured, Run, RunStatus
+from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
 from playground.domain.sessions import Place, Session, Turn
 from playground.domain.sharing import ShareLink
 from playground.ports import Kept
@@ -112,7 +112,7 @@ class AccountItem(Model):
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
     `lapsed` is absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
-    that holds have taken (`q`).
+    that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
     """
 
     created_at = UnicodeAttribute()
@@ -140,6 +140,9 @@ class AccountItem(Model):
     lease_at = UnicodeAttribute(null=True)
     lease_shard = UnicodeAttribute(null=True)
     tickets = NumberAttribute(null=True)
+    has_paid = BooleanAttribute(null=True)
+    failures_at = NumberAttribute(null=True)
+    unpaid_at = NumberAttribute(null=True)
 
 
 def recent_slot(run_id: str) -> tuple[str, str]:
@@ -168,7 +171,23 @@ def hold_map(hold: Hold) -> dict[str, Any]:
         "m": hold.model,
         "p": iso(hold.placed_at),
         **({"q": hold.ticket} if hold.ticket is not None else {}),
+        **({"k": hold.cost_nano} if hold.cost_nano else {}),
+        **({"f": hold.interval // _MILLISECOND} if hold.interval else {}),
     }
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def millis(moment: datetime) -> int:
+    """Milliseconds since 1970, cut."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(number: Any) -> datetime:
+    """The inverse of `millis`."""
+    return _EPOCH + whole(number) * _MILLISECOND
 
 
 def account_item(account: Account) -> RawItem:
@@ -196,6 +215,9 @@ def account_item(account: Account) -> RawItem:
         paid_periods=list(account.paid_periods) or None,
         due_at=iso(account.due_at) if account.due_at else None,
         due_shard=shard(account.user_id) if account.due_at else None,
+        has_paid=account.has_paid or None,
+        failures_at=millis(account.failures_at) if account.failures_at else None,
+        unpaid_at=millis(account.unpaid_at) if account.unpaid_at else None,
     ).serialize()
     return item
 
@@ -227,6 +249,9 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             entitled_until=from_iso(item.entitled_until) if item.entitled_until else None,
             subscription_id=item.subscription_id,
             paid_periods=tuple(whole(period) for period in item.paid_periods or ()),
+            has_paid=bool(item.has_paid),
+            failures_at=from_millis(item.failures_at) if item.failures_at is not None else None,
+            unpaid_at=from_millis(item.unpaid_at) if item.unpaid_at is not None else None,
         )
         available = whole(item.available)
     if available != account.available:
@@ -252,6 +277,8 @@ def _hold(run_id: str, values: Any) -> Hold:
         model=values["m"],
         placed_at=from_iso(values["p"]),
         ticket=whole(values["q"]) if "q" in values else None,
+        cost_nano=whole(values.get("k", 0)),
+        interval=whole(values.get("f", 0)) * _MILLISECOND,
     )
 
 
@@ -367,10 +394,11 @@ class RunItem(Model):
     stop_reason = UnicodeAttribute(null=True)
     duration_ms = NumberAttribute(null=True)
     failure: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    unpaid: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 def run_item(run: Run) -> RawItem:
-    measured, failure = run.measured, run.failure
+    measured, failure, unpaid = run.measured, run.failure, run.unpaid
     item: RawItem = RunItem(
         run_id=run.run_id,
         status=run.status.value,
@@ -396,14 +424,7 @@ def run_item(run: Run) -> RawItem:
         entry_seq=run.entry_seq,
         entry_hash=run.entry_hash,
         turn=run.turn,
-        usage=[
-            measured.usage.input_tokens,
-            measured.usage.output_tokens,
-            measured.usage.cache_write_tokens,
-            measured.usage.cache_read_tokens,
-        ]
-        if measured
-        else None,
+        usage=_usage_list(measured.usage) if measured else None,
         price=[
             measured.price.credits,
             measured.price.tier,
@@ -418,6 +439,13 @@ def run_item(run: Run) -> RawItem:
         failure={"code": failure.code, "reason": failure.reason, "retry_after": failure.retry_after}
         if failure
         else None,
+        unpaid={
+            "cost_nano": unpaid.cost_nano,
+            "estimated": unpaid.estimated,
+            **({"usage": _usage_list(unpaid.usage)} if unpaid.usage else {}),
+        }
+        if unpaid
+        else None,
     ).serialize()
     return {name: value for name, value in item.items() if value != {"NULL": True}}
 
@@ -429,14 +457,11 @@ def run_of(user_id: str, raw: RawItem) -> Run:
 
 
 def _run_of(user_id: str, item: RunItem) -> Run:
-    measured = failure = None
+    measured = failure = unpaid = None
     if item.usage is not None and item.price is not None:
-        read, written, cache_write, cache_read = (whole(value) for value in item.usage)
         credits_, tier, factor, floor, cost = (whole(value) for value in item.price)
         measured = Measured(
-            usage=Usage(
-                input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
-            ),
+            usage=_usage(item.usage),
             price=Price(credits=credits_, tier=tier, factor=factor, floor=floor, cost_nano=cost),
             stop_reason=item.stop_reason or "",
             duration_ms=whole(item.duration_ms or 0),
@@ -445,6 +470,13 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         values = item.failure.attribute_values
         retry_after = values.get("retry_after")
         failure = Failure(code=values["code"], reason=values["reason"], retry_after=_optional_int(retry_after))
+    if item.unpaid is not None:
+        values = item.unpaid.attribute_values
+        unpaid = UnpaidCost(
+            cost_nano=whole(values["cost_nano"]),
+            estimated=bool(values["estimated"]),
+            usage=_usage(values["usage"]) if "usage" in values else None,
+        )
     return Run(
         run_id=item.run_id,
         user_id=user_id,
@@ -473,7 +505,17 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         turn=_optional_int(item.turn),
         measured=measured,
         failure=failure,
+        unpaid=unpaid,
     )
+
+
+def _usage_list(usage: Usage) -> list[int]:
+    return [usage.input_tokens, usage.output_tokens, usage.cache_write_tokens, usage.cache_read_tokens]
+
+
+def _usage(values: Any) -> Usage:
+    read, written, cache_write, cache_read = (whole(value) for value in values)
+    return Usage(input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read)
 
 
 def _optional_int(value: Any) -> int | None:

@@ -17,7 +17,9 @@ first, in entries. So without a version a hold ends only while nothing is owed; 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 from pynamodb.expressions.condition import Condition, size
@@ -46,12 +48,14 @@ from playground.domain.account import (
     overdue_change,
     with_debt_repaid,
 )
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Book,
@@ -126,13 +130,18 @@ class DynamoLedger:
 
     # --- place hold ---------------------------------------------------------------------------------------------------
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
         ends_first = False
         for _ in self._store.backoff:
+            write = self._placing(user_id, hold, limit, now, ends_first=ends_first)
+            if allowance is not None:
+                write = replace(write, condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))
             try:
-                raw = self._store.update(self._placing(user_id, hold, limit, now, ends_first=ends_first))
+                raw = self._store.update(write)
             except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance)
                 if outcome is not None:
                     return outcome
                 ends_first = iso(hold.lease_at) < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
@@ -162,7 +171,15 @@ class DynamoLedger:
             & _not_due(now),
         )
 
-    def _why_not(self, user_id: str, hold: Hold, raw: RawItem | None, limit: int, now: datetime) -> HoldOutcome | None:
+    def _why_not(
+        self,
+        user_id: str,
+        hold: Hold,
+        raw: RawItem | None,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None,
+    ) -> HoldOutcome | None:
         """Why the hold was refused, from the account that refused it; None if it can be tried again."""
         if raw is None:
             self._open(user_id, now)
@@ -177,7 +194,11 @@ class DynamoLedger:
             return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
         if len(account.holds) >= limit:
             return TooManyHolds(account)
-        return CannotAfford(account) if account.available < hold.ceiling else None
+        if account.available < hold.ceiling:
+            return CannotAfford(account)
+        if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+            return AllowanceUsedUp(account)
+        return None
 
     def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime) -> None:
         for _ in self._store.backoff:
@@ -304,14 +325,15 @@ class DynamoLedger:
         except ConditionFailed as refusal:
             return self._moved(user_id, refusal.item)
 
-    def release(self, user_id: str, run: Run) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        account = seen
         for _ in self._store.backoff:
+            # Before a boundary that has passed, what is held would still count as held.
+            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())
             try:
-                self._store.transact(
-                    # Before a boundary that has passed, what is held would still count as held.
-                    self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing()),
-                    self._receipt_put(run),
-                )
+                self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
                     return self._released_or_ended(user_id, run, refusal.refused[1])
@@ -321,7 +343,8 @@ class DynamoLedger:
                 account = self._advance(account, run.ended_at)
                 if account.owes and _holds(account, run):
                     with suppress(_DoneBeforeError):  # the next try reads the receipt
-                        back = drop_hold(account, run.run_id, now=run.ended_at)
+                        after, entries = drop_hold(account, run.run_id, now=run.ended_at)
+                        back = use_allowance(after, use, run.ended_at), entries
                         if self._apply(account, back, self._receipt_put(run), ended=run):
                             return Ended(run, by_us=True)
             else:
@@ -445,6 +468,7 @@ class DynamoLedger:
                 *_bucket_actions(after),
                 *_plan_actions(after),
                 *_owed_actions(after),
+                *_allowance_actions(account, after),
                 AccountItem.available.set(after.available),
                 *(_ended_actions(after, ended.run_id) if ended is not None else ()),
             ],
@@ -569,6 +593,60 @@ def _plan_actions(after: Account) -> list[Action]:
         else AccountItem.paid_periods.remove(),
         AccountItem.due_shard.set(items.shard(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
     ]
+
+
+def _allowance_actions(before: Account, after: Account) -> list[Action]:
+    """What a run without an answer has used, and what is paid for the first time, which begins the allowance anew."""
+    actions: list[Action] = [AccountItem.has_paid.set(True)] if after.has_paid and not before.has_paid else []
+    for attribute, was, becomes in (
+        (AccountItem.failures_at, before.failures_at, after.failures_at),
+        (AccountItem.unpaid_at, before.unpaid_at, after.unpaid_at),
+    ):
+        if becomes != was:
+            actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())
+    return actions
+
+
+def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> Condition:
+    """`Allowance.admits`, of the account as it is when it is written."""
+
+    def not_after(attribute: Any, latest: datetime) -> Condition:
+        condition: Condition = attribute.does_not_exist() | (attribute <= items.millis(latest))
+        return condition
+
+    runs = [
+        (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
+        for most, latest in allowance.by_open_runs(limit, now)
+    ]
+    credits_ = [
+        (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)
+        for most, latest in allowance.by_held_credits(ceiling, now)
+    ]
+    condition: Condition = reduce(or_, runs) & reduce(or_, credits_)
+    return condition
+
+
+def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
+    """`write`, and what a run without an answer uses up of the allowance.
+
+    DynamoDB knows no maximum: a time that has passed is set, one that is ahead is added to, and the condition says
+    which of the two was right. `seen`, the account that refused, decides; at first nothing is thought to be used.
+    """
+    actions, conditions = list(write.actions), [write.condition]
+    for attribute, ahead, more in (
+        (AccountItem.failures_at, seen.failures_at if seen else None, use.failures),
+        (AccountItem.unpaid_at, seen.unpaid_at if seen else None, use.unpaid),
+    ):
+        if not more:
+            continue
+        now, moved = items.millis(at), more // timedelta(milliseconds=1)
+        if ahead is not None and items.millis(ahead) > now:
+            actions.append(attribute.set(attribute + moved))
+            conditions.append(attribute > now)
+        else:
+            actions.append(attribute.set(now + moved))
+            conditions.append(attribute.does_not_exist() | (attribute <= now))
+    return replace(write, actions=actions, condition=reduce(and_, conditions))
 
 
 def _not_due(now: datetime) -> Condition:

@@ -1,19 +1,17 @@
 """Access tokens: JWTs of the registry, verified with PyJWT."""
 
 from collections.abc import Callable, Sequence
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 
-from playground.domain.errors import StoreUnavailableError, UnauthorizedError
+from playground.adapters.key_set import KeySet
+from playground.domain.errors import UnauthorizedError
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
 LONGEST_SUBJECT = 128  # characters; it becomes part of a key
-
-_UNUSABLE_SET = (jwt.PyJWTError, OSError, ValueError, HTTPException, RecursionError)
 
 Keys = Callable[[str], Sequence[Any]]
 """The keys that may have signed a token. Raises jwt.PyJWTError if there are none for it."""
@@ -35,33 +33,24 @@ def shared_secrets(secrets: Sequence[str], algorithm: str) -> Keys:
     return lambda token: secrets
 
 
-def key_set(url: str) -> Keys:
+def key_set(url: str, report_stale: Callable[[str, float], None] = lambda cause, age_seconds: None) -> Keys:
     """Keys of an asymmetric algorithm: the one that the token's `kid` names in the set at `url`, and nowhere else.
 
-    The set is cached for 5 min; an unknown `kid` has it fetched again, at most twice a minute.
+    The set is fetched anew after 5 min; an unknown `kid` has it fetched again, at most twice a minute. If that fails,
+    the keys that are known are used for up to 24 hours, and `report_stale` is told why and how old they are.
     Raises ValueError for an address that is not HTTPS (plain HTTP is fine on loopback).
     """
     parts = urlsplit(url)
+    _ = parts.port  # a ValueError, if it is no number
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
         raise ValueError(f"the key set must be at an https:// address, not {url!r}")
-    client = jwt.PyJWKClient(url, lifespan=300, cooldown_duration=30, timeout=3)
+    key_set = KeySet(url, report_stale=report_stale)
 
     def keys(token: str) -> Sequence[Any]:
         kid = jwt.get_unverified_header(token).get("kid")
         if not isinstance(kid, str):
             raise jwt.InvalidTokenError("no kid")
-        try:
-            client.get_signing_keys()  # cached; whatever is wrong with the set is not the caller's fault
-        except _UNUSABLE_SET as error:
-            raise StoreUnavailableError from error
-        try:
-            return [client.get_signing_key(kid).key]
-        except jwt.PyJWKClientConnectionError as error:
-            raise StoreUnavailableError from error
-        except jwt.PyJWKClientError as error:
-            raise jwt.InvalidTokenError("unknown kid") from error
-        except (OSError, ValueError) as error:
-            raise StoreUnavailableError from error
+        return [key_set.key(kid)]
 
     return keys
 

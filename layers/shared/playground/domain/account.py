@@ -42,6 +42,10 @@ class Hold:
     model: str
     placed_at: datetime
     ticket: int | None = field(default=None, compare=False)
+    cost_nano: int = 0
+    """The most that the provider can bill for the run, in nano-dollars; 0 in holds of an earlier version."""
+    interval: timedelta = timedelta()
+    """What the run uses up of the account's failed runs if its worker dies: see `domain.allowance`."""
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:
@@ -50,6 +54,11 @@ class Hold:
     def dead(self, now: datetime) -> bool:
         """Whether the lease has run out: the attempt that placed it cannot be alive any more."""
         return self.lease_at <= now
+
+    @property
+    def longest(self) -> timedelta:
+        """How long the invocation that placed it can go on at most, by one clock."""
+        return self.lease_at - LEASE_MARGIN - self.placed_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,11 @@ class Account:
     entitled_until: datetime | None = None
     subscription_id: str | None = None
     paid_periods: tuple[int, ...] = ()
+    has_paid: bool = False
+    """Whether a purchase or a month was ever paid for. Payments before this was recorded do not count."""
+    failures_at: datetime | None = None
+    unpaid_at: datetime | None = None
+    """How much of the allowance is used: see `domain.allowance`. None, or a time that has passed: nothing."""
     revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,6 +147,12 @@ class Account:
         following = boundary(self.anchor, self.period + 1)
         ends = self.entitled_until if self.subscription_id is None else None
         return following if ends is None or ends > following else None
+
+    @property
+    def is_paying(self) -> bool:
+        """Whether the larger allowance for failures applies: to whoever has ever paid or has a plan. More credits than
+        those of the welcome were bought before payments were noted here, or an operator gave them."""
+        return self.has_paid or self.plan is Plan.PLUS or self.buckets.purchased > SIGNUP_CREDITS
 
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
@@ -242,6 +262,11 @@ def overdue_change(account: Account, now: datetime) -> Change | None:
     if account.is_due(now):
         return cross_boundary(account)
     return with_debt_repaid((account, ()), now=now) if account.payable_debt else None
+
+
+def note_payment(account: Account) -> Account:
+    """Note that something was paid for. The first time, what was used of the smaller allowance is forgiven."""
+    return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)
 
 
 def place_hold(account: Account, hold: Hold) -> Account:

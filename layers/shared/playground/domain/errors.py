@@ -13,6 +13,7 @@
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
     ├── TooManyRunsError                too many open holds
+    ├── TooManyFailuresError            the account's runs without an answer have cost us enough for now
     ├── RunInProgressError              this run is held by another attempt
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or moved meanwhile
@@ -35,9 +36,12 @@ provider's text.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from playground.domain.calendar import iso
+
+if TYPE_CHECKING:
+    from playground.domain.pricing import Spent
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
@@ -184,16 +188,29 @@ class TooManyRunsError(PlaygroundError):
         super().__init__(f"{limit} runs are open; wait for one of them to end.", limit=limit, retry_after=retry_after)
 
 
+class TooManyFailuresError(PlaygroundError):
+    """Too many runs of this account ended without an answer lately, at our expense. Nothing is held or counted."""
+
+    code = "too_many_failures"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "Too many of your runs ended without an answer lately. Please try again later.", retry_after=retry_after
+        )
+
+
 class RunInProgressError(PlaygroundError):
-    """Another attempt of the same run is at work. Ask again after `retry_after` seconds with the same key."""
+    """Another attempt of the same run is at work, or its worker died. Ask again after `retry_after` seconds with the
+    same key. A worker that died is given up at `lease_at` at the latest."""
 
     code = "run_in_progress"
 
-    def __init__(self, *, run_id: str, retry_after: int) -> None:
+    def __init__(self, *, run_id: str, retry_after: int, lease_at: datetime) -> None:
         super().__init__(
             "This run is in progress. Repeat the request later to read its outcome.",
             run_id=run_id,
             retry_after=retry_after,
+            lease_at=iso(lease_at),
         )
 
 
@@ -248,6 +265,13 @@ class ModelError(PlaygroundError):
     def __init__(self, reason: str) -> None:
         super().__init__(self.MESSAGES.get(reason, "The model gave no answer. Nothing was charged."), reason=reason)
         self.reason = reason
+        self.spent: Spent | None = None
+        """What the provider bills for it; None if it surely bills nothing."""
+
+    def costing(self, spent: "Spent | None") -> Self:
+        """This error, with what the provider bills for it."""
+        self.spent = spent
+        return self
 
 
 class ModelOverloadedError(ModelError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.account import Account, Change, Plan, period_key_of, repay_debt, write_entry
+from playground.domain.account import Account, Change, Plan, note_payment, period_key_of, repay_debt, write_entry
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
@@ -235,7 +235,7 @@ def _grant_beside(
         return month, (account, ())
     key = f"month:{month.invoice_id}"
     account, entry = write_entry(
-        account,
+        note_payment(account),
         EntryType.PURCHASE,
         Deltas(purchased=month.credits),
         business_key=key,

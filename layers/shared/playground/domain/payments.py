@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from playground.domain.account import Account, Change, repay_debt, write_entry
+from playground.domain.account import Account, Change, note_payment, repay_debt, write_entry
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
@@ -143,6 +143,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
         return purchase, (account, ())
     entries: list[Entry] = []
     if not purchase.granted:
+        account = note_payment(account)
         reason = f"{purchase.credits} credits bought"
         account, entry = write_entry(
             account,

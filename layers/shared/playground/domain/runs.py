@@ -68,6 +68,16 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnpaidCost:
+    """What a run without an answer cost us, in nano-dollars. `usage` is None if only the most that it can have been is
+    known. `estimated`: the provider did not say all of it; what is missing is counted upward."""
+
+    cost_nano: int
+    estimated: bool
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The receipt. `overrun` is what the price exceeded the ceiling by: never charged, always recorded.
 
@@ -101,6 +111,7 @@ class Run:
     turn: int | None = None
     measured: Measured | None = None
     failure: Failure | None = None
+    unpaid: UnpaidCost | None = None
 
 
 def run_id_of(user_id: str, idempotency_key: str) -> str:

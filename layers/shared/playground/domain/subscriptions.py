@@ -14,6 +14,7 @@ from playground.domain.account import (
     Plan,
     begin_plus,
     cross_boundary,
+    note_payment,
     period_key,
     write_entry,
 )
@@ -174,14 +175,14 @@ def pay_period(
     number, present = period_number(anchor, paid.period_start + TOLERANCE), present_period(account, now)
     if number in account.paid_periods:
         return None
-    account = replace(account, paid_periods=_noted(account.paid_periods, number, present))
+    account = replace(note_payment(account), paid_periods=_noted(account.paid_periods, number, present))
     over = ended_at is not None and ended_at < boundary(anchor, number + 1)
     deltas, reason = Deltas(), ""
     if number == present and not over:
         deltas, reason = Deltas(monthly=allowance), "PRPM+ credits of this month"
         account = replace(account, allowance=allowance)
     elif number == present - 1 and not over:
-        room = max(allowance - max(account.buckets.rollover - account.lapsed, 0), 0)
+        room = max(allowance - (account.buckets.rollover - account.lapsed), 0)
         deltas, reason = Deltas(rollover=room), "PRPM+ credits of last month, paid late"
         account = replace(account, period=present, due_at=account.due_at or boundary(anchor, present + 1))
     granted: tuple[Entry, ...] = ()

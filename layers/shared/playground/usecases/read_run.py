@@ -1,5 +1,6 @@
 """ReadRun: what became of a run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from playground.domain.account import Hold
@@ -19,11 +20,18 @@ class Receipt:
 
 
 class ReadRun:
-    def __init__(self, *, ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        sessions: Sessions,
+        clock: Clock,
+        report: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         self._ledger = ledger
         self._sessions = sessions
         self._clock = clock
-        self._expire = ExpireHolds(ledger)
+        self._expire = ExpireHolds(ledger, report)
 
     def __call__(self, user_id: str, run_id: str) -> Receipt:
         """The receipt of the caller's own run; a dead hold is given back on the way. Raises RunNotFoundError."""

@@ -6,6 +6,7 @@ Nothing is asked of the model without a hold, no answer leaves without being pai
 stores it, and whatever goes wrong in between gives everything back.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.errors import (
@@ -24,13 +26,25 @@ from playground.domain.errors import (
     SessionConflictError,
     SessionNotFoundError,
     StoreUnavailableError,
+    TooManyFailuresError,
     TooManyRunsError,
 )
 from playground.domain.packages import PackageVersion
-from playground.domain.pricing import ModelPrice, PriceTable
-from playground.domain.runs import Failure, Measured, Run, RunRequest, RunStatus, error_of, failure_of, run_id_of
+from playground.domain.pricing import ModelPrice, PriceTable, Spent
+from playground.domain.runs import (
+    Failure,
+    Measured,
+    Run,
+    RunRequest,
+    RunStatus,
+    UnpaidCost,
+    error_of,
+    failure_of,
+    run_id_of,
+)
 from playground.domain.sessions import Session, Turn
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     CannotAfford,
     Catalog,
@@ -52,6 +66,7 @@ from playground.ports import (
 )
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
+from playground.usecases.watch_holds import HoldWatch
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
 # Of the seconds of an invocation. The first is what the model does not get, and has the other two in it.
@@ -90,6 +105,7 @@ class RunPrompt:
         report: Callable[[Run], None] = lambda run: None,
         time_limit: TimeLimit = lambda seconds: nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
+        watch: HoldWatch | None = None,
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
@@ -104,7 +120,8 @@ class RunPrompt:
         self._report = report
         self._time_limit = time_limit
         self._monotonic = monotonic
-        self._expire = ExpireHolds(ledger)
+        self._watch = watch or HoldWatch()
+        self._expire = ExpireHolds(ledger, report)
         self._fit = FitConversation(sessions, model, prices)
 
     def __call__(
@@ -142,6 +159,7 @@ class RunPrompt:
         package = package_for(request, found.package, found.session, self._catalog)
         account = as_of(found.account, user_id, started)
         account = without_dead_holds(account, started)  # placing a hold gives them back, if it needs them
+        allowance = self._prices.allowance(account)
         session_id = found.session.session_id if found.session is not None else self._new_id("ses")
         nonce = self._new_id("try")
         for last_try in (False, True):
@@ -151,6 +169,8 @@ class RunPrompt:
                 run_id=run_id,
                 nonce=nonce,
                 ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
+                cost_nano=model.cost_nano(model.dearest(tokens, prompt.max_tokens)),
+                interval=allowance.interval,
                 lease_at=instant(ends + LEASE_MARGIN),
                 request_hash=request.hash,
                 session_id=session_id,
@@ -171,7 +191,7 @@ class RunPrompt:
                 deadline=deadline,
             )
             try:
-                placed = self._place(attempt, hold, prompt)
+                placed = self._place(attempt, hold, prompt, allowance)
                 break
             except InsufficientCreditsError:
                 if last_try or found.session is None or fitted.omitted == found.session.turns:
@@ -183,12 +203,15 @@ class RunPrompt:
         try:
             completion = self._model.complete(prompt, timeout=self._time_for_model(deadline))
         except ModelError as error:
-            ended = self._release(attempt, hold, prompt, failure_of(error))
+            unpaid = _unpaid(model, error.spent)
+            use = self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED
+            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use, account)
             if ended.by_us:
                 raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
             return self._replay(ended.run, request)
         except Exception:
-            self._release(attempt, hold, prompt, INTERNAL)
+            most = UnpaidCost(cost_nano=hold.cost_nano, estimated=True)
+            self._release(attempt, hold, prompt, INTERNAL, most, AllowanceUse(failures=hold.interval), account)
             raise
         return self._settle(attempt, account, hold, prompt, completion)
 
@@ -198,12 +221,16 @@ class RunPrompt:
 
     # --- hold ---------------------------------------------------------------------------------------------------------
 
-    def _place(self, attempt: "_Attempt", hold: Hold, prompt: Prompt) -> tuple[Account, Hold, Prompt] | Run:
+    def _place(
+        self, attempt: "_Attempt", hold: Hold, prompt: Prompt, allowance: Allowance
+    ) -> tuple[Account, Hold, Prompt] | Run:
         """A hold, for as many tokens as can be afforded; or the run that another attempt has ended meanwhile."""
         user_id, now, expired = attempt.user_id, attempt.started, False
         for _ in range(MOST_TRIES):
             try:
-                outcome = self._ledger.place_hold(user_id, hold, limit=self._max_open_runs, now=now)
+                outcome = self._ledger.place_hold(
+                    user_id, hold, limit=self._max_open_runs, now=now, allowance=allowance
+                )
             except StoreUnavailableError:
                 self._take_back(user_id, hold)
                 raise
@@ -214,20 +241,42 @@ class RunPrompt:
                         return account, hold, prompt
                     self._take_back(user_id, hold)
                     return ended
-                case AlreadyHeld(_, there):
+                case AlreadyHeld(account, there):
                     if there.dead(now):
-                        return self._expire.one(user_id, there, now=now).run
+                        return self._expire.one(user_id, there, now=now, seen=account).run
                     if there.request_hash != hold.request_hash:
                         raise IdempotencyConflictError
-                    raise RunInProgressError(run_id=hold.run_id, retry_after=RETRY_AFTER)
-                case TooManyHolds(account) | CannotAfford(account) if account.dead_holds(now) and not expired:
+                    left = self._watch.seconds_left(user_id, there)
+                    if left <= 0:
+                        self._watch.forget(user_id, there)
+                        return self._expire.one(user_id, there, now=now, seen=account).run
+                    should_be_over = there.lease_at - LEASE_MARGIN <= now
+                    raise RunInProgressError(
+                        run_id=hold.run_id,
+                        retry_after=max(math.ceil(left), RETRY_AFTER) if should_be_over else RETRY_AFTER,
+                        lease_at=there.lease_at,
+                    )
+                case TooManyHolds(account) | CannotAfford(account) | AllowanceUsedUp(account) if (
+                    account.dead_holds(now) and not expired
+                ):
                     expired = True
                     self._expire(account, now=now)
+                case AllowanceUsedUp(account) if self._prices.allowance(account) != allowance:
+                    allowance = self._prices.allowance(account)  # it was paid for the first time meanwhile
+                case AllowanceUsedUp(account):
+                    wait = allowance.wait(account, hold.ceiling, now)
+                    if wait:
+                        raise TooManyFailuresError(retry_after=math.ceil(wait.total_seconds()))
+                    raise TooManyRunsError(limit=len(account.holds), retry_after=RETRY_AFTER)
                 case TooManyHolds():
                     raise TooManyRunsError(limit=self._max_open_runs, retry_after=RETRY_AFTER)
                 case CannotAfford(account):
                     max_tokens = self._affordable(account, attempt)
-                    hold = replace(hold, ceiling=self._prices.ceiling(attempt.model, attempt.tokens, max_tokens))
+                    hold = replace(
+                        hold,
+                        ceiling=self._prices.ceiling(attempt.model, attempt.tokens, max_tokens),
+                        cost_nano=attempt.model.cost_nano(attempt.model.dearest(attempt.tokens, max_tokens)),
+                    )
                     prompt = replace(prompt, max_tokens=max_tokens)
         raise StoreUnavailableError
 
@@ -266,6 +315,7 @@ class RunPrompt:
         self, attempt: "_Attempt", account: Account, hold: Hold, prompt: Prompt, completion: Completion
     ) -> PaidAnswer:
         kept: Kept | None = None
+        unpaid = _unpaid(attempt.model, Spent(usage=completion.usage, estimated=False))
         try:
             turn, session, conclude = self._concluding(attempt, hold, prompt, completion)
             left = attempt.deadline - self._monotonic() - RELEASE_RESERVE - ANSWER_RESERVE
@@ -274,12 +324,17 @@ class RunPrompt:
                 ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
         except (SessionConflictError, StoreUnavailableError) as error:
             # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
-            ended = self._release(attempt, hold, prompt, failure_of(error))
+            use = NOTHING_USED  # a store that does not answer is not the user's failure
+            if isinstance(error, SessionConflictError) and unpaid is not None:
+                use = self._prices.allowance(account).use(unpaid.cost_nano)
+            ended = self._release(attempt, hold, prompt, failure_of(error), unpaid, use, account)
             if ended.by_us:
                 self._discard(kept)
                 raise error.ending(hold.run_id, keyed=attempt.keyed) from error.__cause__
         except Exception:
-            if self._release(attempt, hold, prompt, INTERNAL).by_us:
+            if self._release(
+                attempt, hold, prompt, INTERNAL, unpaid, AllowanceUse(failures=hold.interval), account
+            ).by_us:
                 self._discard(kept)
             raise
         if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
@@ -343,7 +398,16 @@ class RunPrompt:
         except StoreUnavailableError:
             return  # an orphan; docs/operations.md says how they go
 
-    def _release(self, attempt: "_Attempt", hold: Hold, prompt: Prompt, failure: Failure) -> Ended:
+    def _release(
+        self,
+        attempt: "_Attempt",
+        hold: Hold,
+        prompt: Prompt,
+        failure: Failure,
+        unpaid: UnpaidCost | None,
+        use: AllowanceUse,
+        account: Account,
+    ) -> Ended:
         run = attempt.receipt(
             hold,
             prompt,
@@ -352,12 +416,13 @@ class RunPrompt:
             price_version=self._prices.version,
             model_id=attempt.model.model_id,
             failure=failure,
+            unpaid=unpaid,
         )
         try:
-            ended = self._ledger.release(attempt.user_id, run)
+            ended = self._ledger.release(attempt.user_id, run, use, seen=account)
         except StoreUnavailableError:
             # Once more, if there is time: what got no answer may have been a refusal.
-            ended = self._ledger.release(attempt.user_id, run)
+            ended = self._ledger.release(attempt.user_id, run, use, seen=account)
         if ended.by_us:
             self._report(ended.run)
         return ended
@@ -372,6 +437,13 @@ class RunPrompt:
         if turn is None or turn.run_id != run.run_id:
             raise SessionNotFoundError  # deleted since: the charge stays on record, the answer is gone
         return PaidAnswer(run=run, turn=turn, replayed=True)
+
+
+def _unpaid(model: ModelPrice, spent: Spent | None) -> UnpaidCost | None:
+    """What a call without an answer cost us; None if it is surely not billed."""
+    if spent is None:
+        return None
+    return UnpaidCost(cost_nano=model.cost_nano(spent.usage), estimated=spent.estimated, usage=spent.usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
