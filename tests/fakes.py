@@ -48,6 +48,7 @@ from playground.ports import (
     Kept,
     Prompt,
     Record,
+    TokenCount,
     TooManyHolds,
 )
 
@@ -707,7 +708,7 @@ class ScriptedModel:
         self,
         replies: Sequence[Reply] | Callable[[Prompt], Reply],
         *,
-        count: Callable[[Prompt], int] = lambda prompt: 100,
+        count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100,
     ) -> None:
         self._reply = replies if callable(replies) else _in_turn(iter(replies))
         self._count = count
@@ -715,9 +716,10 @@ class ScriptedModel:
         self.prompts: list[Prompt] = []
         self.timeouts: list[float] = []
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         self.counted.append(prompt)
-        return self._count(prompt)
+        count = self._count(prompt)
+        return count if isinstance(count, TokenCount) else TokenCount(count)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         self.prompts.append(prompt)

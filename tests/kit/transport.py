@@ -29,7 +29,7 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, 
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
 
 from playground.adapters.claude import ClaudeModel
-from playground.ports import Completion, Model, Prompt
+from playground.ports import Completion, Model, Prompt, TokenCount
 
 TIMEOUT = 10  # s: the engine is on this machine, which may be busy
 STRIPE = "STRIPE"
@@ -348,7 +348,7 @@ class _Model:
         self._wire = wire
         self._model = model
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return self._wire.model_call(lambda: self._model.count_tokens(prompt, timeout=timeout))
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:

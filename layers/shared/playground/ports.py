@@ -439,15 +439,23 @@ class Completion:
     model_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt. `guessed`: nobody has counted them; the guess is rather too high."""
+
+    tokens: int
+    guessed: bool = False
+
+
 class Model(Protocol):
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
-        """Prompt tokens of `prompt`: counted by the provider, or, if it does not answer within `timeout` seconds, a
-        guess that is rather too high."""
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
+        """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
+        or its answer cannot be true."""
         ...
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
-        there is none."""
+        there is none, or if its usage cannot be that of this prompt (`invalid_usage`)."""
         ...
 
 

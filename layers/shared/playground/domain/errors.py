@@ -238,6 +238,7 @@ class ModelError(PlaygroundError):
         "empty": "The model gave an empty answer. Nothing was charged.",
         "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
         "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
+        "invalid_usage": "The model's report of its tokens cannot be true. Nothing was charged; please try again later.",
         "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
