@@ -50,7 +50,7 @@ class FixedModel:
         self._seconds = seconds
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
-        return 1000
+        return TokenCount(1000)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         time.sleep(self._seconds())

@@ -159,7 +159,9 @@ class InMemorySessions:
         session = self.summaries.get(session_id)
         return session if session is not None and session.user_id == user_id else None
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
         def place(session: Session) -> Place:
             return Place(session.updated_at, session.session_id)
 
@@ -174,7 +176,7 @@ class InMemorySessions:
             key=place,
             reverse=True,
         )
-        return found[:limit], place(found[limit - 1]) if len(found) > limit else None
+        return found[:limit], place(found[limit - 1]) if len(found) > limit else None, []
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
         found = [
@@ -569,14 +571,14 @@ class InMemoryLedger:
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         with self._lock:
             found = [
                 entry
                 for entry in reversed(self._entries.get(user_id, []))
                 if (before is None or entry.seq < before) and (type_ is None or entry.type is type_)
             ]
-        return found[:limit], found[limit - 1].seq if len(found) > limit else None
+        return found[:limit], found[limit - 1].seq if len(found) > limit else None, []
 
     def _write(self, account: Account, *entries: Entry) -> Account:
         self._accounts[account.user_id] = account

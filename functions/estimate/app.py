@@ -46,4 +46,5 @@ def estimate(body: EstimateBody) -> EstimateAnswer:
         turns_omitted=estimate.turns_omitted,
         affordable_max_tokens=estimate.affordable_max_tokens,
         price_version=estimate.price_version,
+        approximate=estimate.guessed,
     )

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger
+from playground.observability import Metric, count, flush_metrics, logger, report_unreadable
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -49,6 +49,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.TooManyRunsError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.UnreadableError: 500,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
@@ -205,6 +206,8 @@ class Api:
         facts = dict(error.facts)
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
+        if isinstance(error, errors.UnreadableError):
+            report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
         return self._error(status, error.code, error.message, facts)

@@ -155,7 +155,14 @@ IdempotencyKey = Annotated[
 ]
 
 
-OMITTED = "How many of the oldest turns of the session were left out, because they do not fit or cannot be paid for"
+OMITTED = (
+    "How many turns of the session were left out: the oldest, because they do not fit or cannot be paid for, "
+    "and those that the model declined"
+)
+
+
+UNREADABLE_TURN = "Whether what is stored of this message is damaged: then its content is empty"
+UNREADABLE = "What belongs here and cannot be read; an operator has been told"
 
 
 class Message(BaseModel):
@@ -163,13 +170,26 @@ class Message(BaseModel):
     content: str
     timestamp: Moment
     tokens: int
+    unreadable: Annotated[bool, Field(description=UNREADABLE_TURN)] = False
 
 
 def messages(turn: Turn) -> list[Message]:
     """A turn, as the contract shows it."""
     return [
-        Message(role="user", content=turn.input, timestamp=turn.asked_at, tokens=turn.input_tokens),
-        Message(role="assistant", content=turn.answer, timestamp=turn.answered_at, tokens=turn.output_tokens),
+        Message(
+            role="user",
+            content=turn.input,
+            timestamp=turn.asked_at,
+            tokens=turn.input_tokens,
+            unreadable=turn.unreadable,
+        ),
+        Message(
+            role="assistant",
+            content=turn.answer,
+            timestamp=turn.answered_at,
+            tokens=turn.output_tokens,
+            unreadable=turn.unreadable,
+        ),
     ]
 
 
@@ -205,6 +225,9 @@ class EstimateAnswer(BaseModel):
     turns_omitted: Annotated[int, Field(description=OMITTED)]
     affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
     price_version: str
+    approximate: Annotated[
+        bool, Field(description="Whether the prompt's tokens could not be counted: then all of it is rather too high")
+    ]
 
 
 class Breakdown(BaseModel):
@@ -300,6 +323,7 @@ class Transaction(BaseModel):
 class HistoryAnswer(BaseModel):
     transactions: list[Transaction]
     next_cursor: str | None
+    unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
 
 
 class PackAnswer(BaseModel):
@@ -381,6 +405,7 @@ class SessionListed(BaseModel):
 class SessionList(BaseModel):
     sessions: list[SessionListed]
     next_cursor: str | None
+    unreadable: Annotated[list[str], Field(description=f"Ids of sessions. {UNREADABLE}")] = []
 
 
 class ShareStatus(BaseModel):
@@ -452,6 +477,7 @@ class SharedMessage(BaseModel):
     role: Literal["user", "assistant"]
     content: str
     timestamp: Moment
+    unreadable: Annotated[bool, Field(description=UNREADABLE_TURN)] = False
 
 
 class SharedAnswer(BaseModel):

@@ -21,7 +21,7 @@ from typing import Any, TypeGuard, TypeVar
 import anthropic
 import httpx2
 
-from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
+from playground.domain.errors import INVALID_USAGE, ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Usage, is_count
 from playground.domain.pricing import guess_tokens as tokens_of
 from playground.domain.text import is_blank, whole_characters
@@ -330,21 +330,21 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def believable_usage(told: Mapping[str, object], prompt: Prompt) -> Usage:
-    """The usage that the provider tells, if a call with this prompt can have it. Raises ModelError("invalid_usage").
+    """The usage that the provider tells, if a call with this prompt can have it. Raises ModelError (INVALID_USAGE).
 
-    The provider leaves out the classes of the cache, or says null, if there is no cache; the other two are always there.
+    The provider leaves out the classes of the cache, or says null, if there is no cache; the others are always there.
     """
     cache = [told.get(name) for name in ("cache_creation_input_tokens", "cache_read_input_tokens")]
     values = [told.get("input_tokens"), told.get("output_tokens"), *(0 if value is None else value for value in cache)]
     counts = [value for value in values if is_count(value)]
     if len(counts) < len(values):
-        raise ModelError("invalid_usage")
+        raise ModelError(INVALID_USAGE)
     read, written, cache_write, cache_read = counts
     usage = Usage(
         input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
     )
     if usage.output_tokens > prompt.max_tokens or usage.prompt_tokens > most_prompt_tokens(prompt):
-        raise ModelError("invalid_usage")
+        raise ModelError(INVALID_USAGE)
     return usage
 
 

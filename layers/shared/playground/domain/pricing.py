@@ -27,7 +27,7 @@ def _require(condition: bool, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call, in the provider's four classes. They do not overlap. Raises ValueError for what is no count."""
+    """Tokens of one call, in the provider's four classes. They do not overlap. ValueError for what is no count."""
 
     input_tokens: int = 0
     output_tokens: int = 0

@@ -6,9 +6,7 @@ import unicodedata
 # What Unicode calls letters, marks or symbols and no font shows: fillers, the empty Braille pattern, a null note.
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\U0001d159\U00016fe4")
 # Format characters that do show: signs that stand under or around numbers.
-_VISIBLE_FORMATS = frozenset(
-    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
-)
+_VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 # Not assigned, and reserved for what is not shown. Other unassigned characters may be newer than our tables: visible.
 _RESERVED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
 # Separators, controls, formats, halves of a pair, and marks that need a character to stand on.

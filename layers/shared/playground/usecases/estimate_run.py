@@ -26,6 +26,8 @@ class Estimate:
     available: int
     model_id: str
     price_version: str
+    guessed: bool = False
+    """The tokens of the prompt were not counted: all of this is rather too high."""
 
 
 class EstimateRun:
@@ -83,4 +85,5 @@ class EstimateRun:
             available=account.available,
             model_id=model.model_id,
             price_version=self._prices.version,
+            guessed=fitted.guessed,
         )

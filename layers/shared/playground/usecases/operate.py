@@ -160,7 +160,7 @@ def _changed(account: Account, plan: Plan, until: datetime | None, now: datetime
 def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
     before: int | None = None
     for _ in range(MOST_PAGES):
-        page, before = ledger.entries(user_id, before=before, limit=100, type_=type_)
+        page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=type_)
         for entry in page:
             if entry.business_key == key:
                 return entry

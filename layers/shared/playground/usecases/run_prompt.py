@@ -23,6 +23,7 @@ from playground.domain.errors import (
     SessionNotFoundError,
     StoreUnavailableError,
     TooManyRunsError,
+    UnreadableError,
 )
 from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable
@@ -151,6 +152,7 @@ class RunPrompt:
                 wanted_max_tokens=prompt.max_tokens,
                 started=started,
                 omitted=fitted.omitted,
+                guessed=fitted.guessed,
             )
             try:
                 placed = self._place(attempt, hold, prompt)
@@ -224,6 +226,7 @@ class RunPrompt:
                 required_credits=self._prices.ceiling(attempt.model, attempt.tokens, least),
                 available_credits=account.available,
                 reset_at=account.resets_at,
+                guessed=attempt.guessed,
             )
         return affordable
 
@@ -286,6 +289,7 @@ class RunPrompt:
             output_tokens=completion.usage.output_tokens,
             asked_at=attempt.started,
             answered_at=now,
+            refused=completion.stop_reason == "refusal",
         )
         measured = Measured(
             usage=completion.usage, price=price, stop_reason=completion.stop_reason, duration_ms=duration_ms
@@ -346,6 +350,8 @@ class RunPrompt:
         turn = self._sessions.turn(run.session_id, run.turn)
         if turn is None or turn.run_id != run.run_id:
             raise SessionNotFoundError  # deleted since: the charge stays on record, the answer is gone
+        if turn.unreadable:
+            raise UnreadableError(f"turn {turn.number} of {run.session_id}")
         return PaidAnswer(run=run, turn=turn, replayed=True)
 
 
@@ -363,6 +369,7 @@ class _Attempt:
     wanted_max_tokens: int
     started: datetime
     omitted: int
+    guessed: bool
 
     def receipt(self, hold: Hold, prompt: Prompt, status: RunStatus, ended: datetime, **outcome: Any) -> Run:
         return Run(
