@@ -717,9 +717,11 @@ class ScriptedModel:
         self.counted: list[Prompt] = []
         self.prompts: list[Prompt] = []
         self.timeouts: list[float] = []
+        self.count_timeouts: list[float] = []
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         self.counted.append(prompt)
+        self.count_timeouts.append(timeout)
         count = self._count(prompt)
         return count if isinstance(count, TokenCount) else TokenCount(count)
 

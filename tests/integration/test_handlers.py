@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -262,6 +263,39 @@ def test_model_that_takes_too_long_costs_nothing(handlers: Handlers, ledger: Dyn
     assert (account.balance, account.held) == (5, 0)
 
 
+def late(handlers: Handlers, user_id: str, seconds: float, **body: Any) -> Answer:
+    """A run whose request the gateway took so long ago; the function has its whole time."""
+    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+    event["headers"]["Authorization"] = f"Bearer {handlers.tokens.token(user_id, HOUR)}"
+    event["body"] = json.dumps({"package_id": "@playground/code-reviewer", "input": "Hi", **body})
+    event["requestContext"]["requestTimeEpoch"] = int((time.time() - seconds) * 1000)
+    return handlers.event("run", event)
+
+
+def test_a_request_that_waited_for_its_function_is_not_run_for_nobody(
+    handlers: Handlers, claude: ClaudeDouble, ledger: DynamoLedger, user_id: str
+) -> None:
+    """The gateway gives up 29 s after it has taken a request, whenever the function began: a run that is paid for after
+    that would be a 504 to whoever has paid."""
+    before = claude_calls(claude.url)["messages"]
+
+    refused = late(handlers, user_id, 25)
+    released = late(handlers, user_id, 20.5, input="Hi [[claude: delay=5]]")  # 1.5 s for the model, 7 s for the ledger
+
+    assert (refused.status, refused.body["error"]) == (503, "store_unavailable")
+    assert (released.status, released.body["error"]) == (504, "model_timed_out")
+    assert claude_calls(claude.url)["messages"] == before + 1
+    account = ledger.account(user_id, NOW)
+    assert (account.balance, account.held) == (5, 0)
+    assert late(handlers, user_id, 10).body["credits_spent"] == 1
+
+
+def test_an_event_that_is_older_than_any_request_has_the_functions_time(handlers: Handlers, user_id: str) -> None:
+    """As one from a file has."""
+    for seconds in (3600, -3600):
+        assert late(handlers, user_id, seconds).status == 200
+
+
 def test_answer_longer_than_affordable_is_shortened_and_says_so(
     handlers: Handlers, ledger: DynamoLedger, user_id: str
 ) -> None:
@@ -278,12 +312,12 @@ def test_answer_longer_than_affordable_is_shortened_and_says_so(
 def test_provider_that_bills_more_than_the_ceiling_is_not_the_users_problem(
     handlers: Handlers, ledger: DynamoLedger, user_id: str
 ) -> None:
-    ask = {"input": "Hi [[claude: output_tokens=600 usage_factor=10]]", "max_tokens": 600}
+    ask = {"input": "Hi [[claude: output_tokens=600 input_factor=2.5]]" + " word" * 1800, "max_tokens": 600}
     answer = handlers.file("run/ok", user_id=user_id, changes=ask)
     assert answer.status == 200
     run = ledger.run(user_id, answer.body["run_id"])
     assert run is not None
-    assert (run.status, run.charged, run.ceiling) == (RunStatus.SETTLED, 1, 1)
+    assert (run.status, run.charged, run.ceiling) == (RunStatus.SETTLED, 2, 2)
     assert run.overrun > 0
     check_invariants(ledger.account(user_id, NOW), all_entries(ledger, user_id))
 

@@ -936,7 +936,7 @@ def test_what_is_charged_after_a_grant_goes_by_the_account_of_then() -> None:
 
 @pytest.mark.parametrize(
     ("seconds_left", "counting", "timeout"),
-    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (7, 0, 0), (1, 2, 0)],
+    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (8, 0, 1)],
 )
 def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     seconds_left: float, counting: float, timeout: float
@@ -953,6 +953,18 @@ def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     world.run(seconds_left=seconds_left)
 
     assert world.model.timeouts == [timeout]
+
+
+@pytest.mark.parametrize("seconds_left", [7.9, 7, 1, 0, -20])
+def test_without_time_for_an_answer_nothing_is_held(seconds_left: float) -> None:
+    """A request that has waited for too long is refused, not run for nobody; it may come again with its key."""
+    world = World()
+
+    with pytest.raises(StoreUnavailableError):
+        world.run(key="k", seconds_left=seconds_left)
+
+    assert world.untouched()
+    assert world.run(key="k").run.charged == 1
 
 
 # --- the store --------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class ClaudeModel:
             return counted.input_tokens
 
         try:
-            tokens = _within(timeout, count)
+            tokens = _within(timeout, count) if timeout > 0 else 0
         except (anthropic.AnthropicError, httpx2.HTTPError, _TooLateError, *_NONSENSE):
             return TokenCount(guess_tokens(prompt), guessed=True)
         if not is_count(tokens) or not 0 < tokens <= _most_bytes(prompt):

@@ -53,6 +53,7 @@ from playground.usecases.prompts import FitConversation, package_for, refuse_uns
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
 LEDGER_RESERVE = 7.0  # s of an invocation that are kept for ending the run: 4 s to settle, the rest to release
+MIN_MODEL_SECONDS = 1.0  # with less than that for the model, nothing is held and nobody is asked
 MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
 LONGEST_TITLE = 80  # characters
@@ -154,6 +155,8 @@ class RunPrompt:
                 omitted=fitted.omitted,
                 guessed=fitted.guessed,
             )
+            if self._time_for_model(ends) < MIN_MODEL_SECONDS:
+                raise StoreUnavailableError  # whoever has asked would not hear of it any more
             try:
                 placed = self._place(attempt, hold, prompt)
                 break
