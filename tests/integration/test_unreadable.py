@@ -124,7 +124,9 @@ def test_a_damaged_turn_is_not_shared_unseen_and_the_receipt_of_its_run_is_there
     harm(store, items.turn_key(SESSIONS_TABLE, session_id, 1), "answer", None)
 
     receipt = handlers.call("GET", f"/playground/runs/{run_id}", user=user_id)
-    replayed = handlers.call("POST", "/playground/run", {"package_id": PACKAGE, "input": "Hello."}, user=user_id, key="k")
+    replayed = handlers.call(
+        "POST", "/playground/run", {"package_id": PACKAGE, "input": "Hello."}, user=user_id, key="k"
+    )
     shared = handlers.call("POST", f"/playground/sessions/{session_id}/share", {}, user=user_id)
 
     assert (receipt.status, receipt.body["status"], receipt.body["response"]) == (200, "settled", None)
@@ -143,7 +145,9 @@ def test_a_damaged_receipt_is_a_clear_error_and_nothing_else(
     capsys.readouterr()
 
     receipt = handlers.call("GET", f"/playground/runs/{run_id}", user=user_id)
-    replayed = handlers.call("POST", "/playground/run", {"package_id": PACKAGE, "input": "Hello."}, user=user_id, key="k")
+    replayed = handlers.call(
+        "POST", "/playground/run", {"package_id": PACKAGE, "input": "Hello."}, user=user_id, key="k"
+    )
 
     for answer in (receipt, replayed):
         assert (answer.status, answer.body["error"]) == (500, "unreadable_record")

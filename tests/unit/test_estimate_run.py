@@ -57,7 +57,9 @@ ANSWER = Completion(
 
 
 class World:
-    def __init__(self, count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100, prices: PriceTable = PRICES) -> None:
+    def __init__(
+        self, count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100, prices: PriceTable = PRICES
+    ) -> None:
         self.ledger = InMemoryLedger()
         self.model = ScriptedModel(lambda prompt: ANSWER, count=count)
         catalog, clock = InMemoryCatalog(TIDY, OTHER), FrozenClock(NOW)

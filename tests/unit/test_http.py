@@ -78,7 +78,20 @@ def test_time_is_counted_from_when_the_gateway_took_the_request(before: float, f
 
 @pytest.mark.parametrize(
     "requested_at",
-    [None, "1000000000", True, float("nan"), float("inf"), -1, 0, 1_000_000_001, 2_000_000_000, 10**400, [], 999_699_999],
+    [
+        None,
+        "1000000000",
+        True,
+        float("nan"),
+        float("inf"),
+        -1,
+        0,
+        1_000_000_001,
+        2_000_000_000,
+        10**400,
+        [],
+        999_699_999,
+    ],
 )
 def test_a_time_of_the_request_that_makes_no_sense_takes_nothing_away(requested_at: object) -> None:
     """Nor one in the future, which clocks that differ make, nor one that is older than any request can be."""

@@ -40,6 +40,7 @@ from playground.ports import (
     HoldOutcome,
     Lookup,
     Prompt,
+    TokenCount,
 )
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.run_prompt import INTERNAL, MOST_TRIES, PaidAnswer, RunPrompt
@@ -93,7 +94,7 @@ class World:
     """A worker and everything around it. The model answers "Done." for 1 credit, if nothing else is said."""
 
     reply: Callable[[Prompt], Completion | Exception] = reply_done
-    count: Callable[[Prompt], int] = lambda prompt: 100
+    count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     max_open_runs: int = 20
     clock: FrozenClock = field(default_factory=lambda: FrozenClock(NOW))
