@@ -132,6 +132,7 @@ class Script:
     cut_after: int | None = None
     error_in_stream: str | None = None
     error_first: str | None = None
+    count_status: int | None = None
     usage_factor: float = 1.0
     input_factor: float = 1.0
     told_input: str | None = None
@@ -198,6 +199,7 @@ _KEYS: Final[Mapping[str, Callable[[str], Any]]] = {
     "thinking": _whole(1, MAX_OUTPUT_TOKENS),
     "cut_after": _whole(0, MAX_OUTPUT_TOKENS),
     "error_in_stream": _one_of(ERROR_KINDS.values()),
+    "count_status": _whole(400, 599),
     "error_first": _one_of(ERROR_KINDS.values()),
     "usage_factor": _decimal(1000),
     "input_factor": _decimal(1000),

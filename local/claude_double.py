@@ -31,6 +31,7 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
     output_tokens=N        text of exactly N tokens; longer than max_tokens: cut, stop_reason max_tokens
     delay=SECONDS          wait first, at most 120; in a stream before the first content delta
     status=CODE            fail with this HTTP status, 400 to 599, and its error type
+    count_status=CODE      fail to count its tokens, with this HTTP status
     retry_after=SECONDS    the retry-after header of that failure (429 and 529 have one anyway)
     times=N                the first N calls with this very message go wrong; later ones ignore delay, slow, status,
                            cut_after, error_in_stream, error_first, empty, thinking_only, stop_reason, emoji and
@@ -346,6 +347,14 @@ def _usage(request: Mapping[str, Any], answer: Answer, memory: _Memory) -> dict[
     }
 
 
+def _count_status(request: Mapping[str, Any]) -> int | None:
+    """The status with which counting fails; what cannot be followed is refused when the message is sent."""
+    try:
+        return parse_script(text_of(request["messages"][-1]["content"])).count_status
+    except ScriptError:
+        return None
+
+
 def _said(script: Script, usage: Mapping[str, Any]) -> dict[str, Any]:
     """What a script has usage say instead."""
     raw = {
@@ -485,6 +494,9 @@ class _Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
             request = parse_body(body)
             check_prompt(request)
+            status = _count_status(request)
+            if status is not None:
+                raise ApiError.scripted(status, None)
             return self._send(200, {"input_tokens": count_input_tokens(request)})
         models = [_model_info(model) for model in THINKING_TYPES]
         if (method, path) == ("GET", "/v1/models"):

@@ -296,6 +296,94 @@ def test_an_event_that_is_older_than_any_request_has_the_functions_time(handlers
         assert late(handlers, user_id, seconds).status == 200
 
 
+INVISIBLE = (
+    "\u200b",
+    "\u2060",
+    "\u3164",
+    "\ufeff\u00ad",
+    "\u115f\u1160",
+    "\u180e",
+    "\ufe0f",
+    "\U000e0041\U000e007f",
+    "\u0301",
+    " \u2800",
+)
+
+
+@pytest.mark.parametrize("text", INVISIBLE, ids=ascii)
+def test_nothing_visible_is_blank_wherever_something_must_be_said(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str, text: str
+) -> None:
+    package = {"package_id": "@playground/code-reviewer", "input": text}
+    for path, body, field in (
+        ("/playground/run", package, "input"),
+        ("/playground/estimate", package, "input"),
+        ("/playground/shared/unknown/report", {"reason": text}, "reason"),
+    ):
+        answer = handlers.call("POST", path, body, user=user_id)
+        assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", field)
+    assert ledger.account(user_id, NOW).balance == 5
+
+
+@pytest.mark.parametrize("text", ["a\ud83d", "\ude00", "\ud83d \ude00"], ids=ascii)
+def test_half_of_a_character_is_no_text(handlers: Handlers, user_id: str, text: str) -> None:
+    """JSON can say it; it could be neither stored nor sent."""
+    package = {"package_id": "@playground/code-reviewer", "input": text}
+    for path, body in (
+        ("/playground/run", package),
+        ("/playground/estimate", package),
+        ("/playground/shared/unknown/report", {"reason": text}),
+        ("/playground/shared/unknown/feedback", {"is_helpful": True, "comment": text}),
+    ):
+        answer = handlers.call("POST", path, body, user=user_id)
+        assert (answer.status, answer.body["error"]) == (400, "validation_error")
+
+
+def test_a_character_in_two_escapes_is_one(handlers: Handlers, user_id: str) -> None:
+    body = {"package_id": "@playground/code-reviewer", "input": "\ud83d\ude00 [[claude: emoji=split output_tokens=9]]"}
+    answer = handlers.call("POST", "/playground/run", body, user=user_id)
+    assert answer.status == 200
+    assert answer.body["response"].endswith("😀")
+    path = f"/playground/sessions/{answer.body['session_id']}"
+    asked, answered = handlers.call("GET", path, user=user_id).body["conversation"]
+    assert (asked["content"][0], answered["content"]) == ("😀", answer.body["response"])
+
+
+NOWHERE = "0b8f4f6e-1c1d-4b57-9a3b-2b1d7a3c9e10"
+
+
+@pytest.mark.parametrize("named", ["@nope/nope", NOWHERE, NOWHERE.upper()])
+def test_a_package_that_is_not_there_is_called_what_the_request_called_it(
+    handlers: Handlers, user_id: str, named: str
+) -> None:
+    for path in ("/playground/run", "/playground/estimate"):
+        answer = handlers.call("POST", path, {"package_id": named, "input": "Hi"}, user=user_id)
+        assert (answer.status, answer.body["message"]) == (404, f"There is no package {named}.")
+    pinned = {"packageId": named, "input": "Hi", "package_version": "9.9.9"}
+    answer = handlers.call("POST", "/playground/run", pinned, user=user_id)
+    assert answer.body["message"] == f"There is no package {named} in version 9.9.9."
+    assert handlers.call("GET", f"/packages/{named}").body["message"] == f"There is no package {named}."
+
+
+def test_a_package_by_name_and_by_id_is_one_request(handlers: Handlers, user_id: str) -> None:
+    """What a message calls it is not part of what a key names."""
+    by_name = handlers.call(
+        "POST", "/playground/run", {"package_id": "@playground/code-reviewer", "input": "Hi"}, user=user_id, key="k"
+    )
+    uuid = handlers.call("GET", "/packages/@playground/code-reviewer").body["id"]
+    by_id = handlers.call("POST", "/playground/run", {"package_id": uuid, "input": "Hi"}, user=user_id, key="k")
+    assert by_name.status == by_id.status == 200
+    assert by_name.body["run_id"] == by_id.body["run_id"]
+
+
+def test_when_nobody_counts_an_estimate_is_approximate_and_a_run_is_run(handlers: Handlers, user_id: str) -> None:
+    body = {"package_id": "@playground/code-reviewer", "input": "Hi [[claude: count_status=429]]"}
+    guessed = handlers.call("POST", "/playground/estimate", body, user=user_id)
+    counted = handlers.call("POST", "/playground/estimate", {**body, "input": "Hi"}, user=user_id)
+    assert (guessed.body["approximate"], counted.body["approximate"]) == (True, False)
+    assert handlers.call("POST", "/playground/run", body, user=user_id).body["credits_spent"] == 1
+
+
 def test_answer_longer_than_affordable_is_shortened_and_says_so(
     handlers: Handlers, ledger: DynamoLedger, user_id: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""One damaged record: told apart, reported, and in the way of nothing else. Through the functions, over the real engine.
+"""One damaged record: told apart, reported, in the way of nothing else. Through the functions, over the real engine.
 
 Records are damaged as an earlier version, a defect or a hand may have done it: what is a number is none, is not whole,
 or is not there.

@@ -611,6 +611,13 @@ def test_says_of_its_tokens_what_it_is_told_to(double: ClaudeDouble, raw: str, t
         assert all(type(usage[other]) is int for other in names.values() if other != name)
 
 
+def test_counting_can_fail_alone(client: anthropic.Anthropic) -> None:
+    text = "Hello [[claude: count_status=429]]"
+    with pytest.raises(anthropic.RateLimitError):
+        client.messages.count_tokens(model=HAIKU, messages=[{"role": "user", "content": text}])
+    assert ask(client, text).stop_reason == "end_turn"
+
+
 def test_an_error_can_be_all_there_is_of_a_stream(client: anthropic.Anthropic) -> None:
     seen: list[Any] = []
     with pytest.raises(anthropic.APIStatusError) as failure:

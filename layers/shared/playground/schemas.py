@@ -11,6 +11,7 @@ from playground.domain.calendar import iso
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Turn
+from playground.domain.text import is_blank
 
 PRICES = load_prices()
 MODELS = tuple(PRICES.models)
@@ -21,10 +22,9 @@ Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
 
 
 def _known_package(text: str) -> str:
-    uuid = package_uuid(text)
-    if uuid is None:
+    if package_uuid(text) is None:
         raise ValueError("must be a UUID or @scope/name")
-    return uuid
+    return text
 
 
 def _plain(text: str) -> str:
@@ -34,8 +34,8 @@ def _plain(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
+    if is_blank(text):
+        raise ValueError("must not be blank: nothing of it can be seen")
     return text
 
 
@@ -128,7 +128,8 @@ class EstimateBody(BaseModel):
 
     def request(self) -> RunRequest:
         """What is asked for, in the words of the domain."""
-        return RunRequest(**self.model_dump(), names_model="model" in self.model_fields_set)
+        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
 
 
 class RunBody(EstimateBody):

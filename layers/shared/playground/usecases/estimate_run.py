@@ -55,8 +55,8 @@ class EstimateRun:
         self._fit = FitConversation(sessions, model, prices)
 
     def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
-        """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses what
-        RunPrompt would refuse before it holds, other than for credits."""
+        """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses
+        what RunPrompt would refuse before it holds, other than for credits."""
         ends = self._clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE)
         model = self._prices.models[request.model]
         refuse_unsupported(request, model)

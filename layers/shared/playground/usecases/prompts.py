@@ -37,7 +37,7 @@ def package_for(
     Raises PackageNotFoundError, or SessionConflictError if the request wants something else than its session.
     """
     if found is None:
-        raise PackageNotFoundError(request.package_id, request.package_version)
+        raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
     if session is None:
         return found
     if session.package_id != found.package_id:
