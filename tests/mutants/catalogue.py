@@ -701,7 +701,7 @@ MUTANTS = (
         "replace(entry, user_id=pseudonym, previous_hash=previous_hash)",
         FORGETTING,
     ),
-    # --- usage, damaged records, the gateway's time ---------------------------------------------------------------------
+    # --- usage, damaged records, the time of the gateway --------------------------------------------------------------
     mutant(
         "usage: what is no whole number is believed",
         PRICING,
@@ -780,35 +780,35 @@ MUTANTS = (
         UNREADABLE,
     ),
     mutant(
-        "time: the gateway's is forgotten",
+        "deadline: the gateway's is forgotten",
         HTTP,
         "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
         "return left",
         EDGES,
     ),
     mutant(
-        "time: the function's is forgotten",
+        "deadline: the function's is forgotten",
         HTTP,
         "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
         "return (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds()",
         EDGES,
     ),
     mutant(
-        "time: an old event has none",
+        "deadline: an old event has none",
         HTTP,
         "return requested_at if now - requested_at <= MAX_REQUEST_AGE else None",
         "return requested_at",
         EDGES,
     ),
     mutant(
-        "time: a request from the future has more",
+        "deadline: a request from the future has more",
         HTTP,
         "if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:",
         "if milliseconds is None or not 0 < milliseconds < 10**14:",
         EDGES,
     ),
     mutant(
-        "time: a run that nobody waits for is held",
+        "deadline: a run that nobody waits for is held",
         RUN_PROMPT,
         "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
         "if self._time_for_model(ends) < 0:",
