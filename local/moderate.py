@@ -8,7 +8,7 @@ from local.where import SESSIONS, NowhereError, add_places, cause, find, where
 from playground.adapters.dynamo_moderation import DynamoModeration
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
-from playground.domain.errors import PlaygroundError
+from playground.domain.errors import CorruptLedgerError, PlaygroundError
 from playground.domain.sharing import Share, share_id_of
 from playground.usecases.moderate import ModerateShares
 
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with find(parser, options) as found:
             store = found.store()
-            moderation = DynamoModeration(store, found.sessions_table)
-            sessions = DynamoSessions(store, found.sessions_table)
+            moderation = DynamoModeration(store, found.sessions_table, report=_cannot_read)
+            sessions = DynamoSessions(store, found.sessions_table, report=_cannot_read)
             if options.command == "list":
                 return list_shares(moderation)
             share_id = id_of(options.share)
@@ -102,11 +102,17 @@ def show(moderation: DynamoModeration, sessions: DynamoSessions, share_id: str) 
     for report in moderation.reports(share):
         print(f"  reported by {report.reporter} at {iso(report.given_at)}: {_shown(report.reason)}")
     for turn in sessions.walk(share.session_id, first=1, last=min(share.turns, SHOWN)):
+        if turn.unreadable:
+            continue
         print(f"  {turn.number} user: {_shown(turn.input)}")
         print(f"  {turn.number} assistant: {_shown(turn.answer)}")
     if share.turns > SHOWN:
         print(f"  and {share.turns - SHOWN} more turns")
     return 0
+
+
+def _cannot_read(error: CorruptLedgerError) -> None:
+    print(f"cannot be read: {error.what}", file=sys.stderr)
 
 
 def _line(share: Share, state: str | None = None) -> str:

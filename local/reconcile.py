@@ -14,7 +14,7 @@ from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import PaymentsError, StripePayments
-from playground.domain.errors import PlaygroundError
+from playground.domain.errors import CorruptLedgerError, PlaygroundError
 from playground.http import utc_now
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconciled
@@ -103,6 +103,10 @@ def tell(reconciled: Reconciled) -> int:
     return 1 if reconciled.found else 0
 
 
+def _cannot_read(error: CorruptLedgerError) -> None:
+    print(f"cannot be read: {error.what}", file=sys.stderr)
+
+
 def line(difference: Difference) -> str:
     about = (("user", difference.user_id), ("purchase", difference.purchase_id), ("", difference.detail))
     more = " ".join(f"{name} {value}".strip() for name, value in about if value is not None)
@@ -114,7 +118,7 @@ def sides(found: Found) -> Reconcile:
     environment = {} if found.state is None else found.state["functions"]["WebhookFunction"]["environment"]
     api_key = key_for_stripe(found, environment.get("STRIPE_SECRET_ARN"))
     store = found.store()
-    records = DynamoPayments(store, found.ledger_table)
+    records = DynamoPayments(store, found.ledger_table, report=_cannot_read)
     payments = StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL"))
     live = wiring.is_live(api_key)
     return Reconcile(

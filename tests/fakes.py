@@ -52,6 +52,7 @@ from playground.ports import (
     Kept,
     Prompt,
     Record,
+    TokenCount,
     TooManyHolds,
 )
 
@@ -162,7 +163,9 @@ class InMemorySessions:
         session = self.summaries.get(session_id)
         return session if session is not None and session.user_id == user_id else None
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
         def place(session: Session) -> Place:
             return Place(session.updated_at, session.session_id)
 
@@ -177,7 +180,7 @@ class InMemorySessions:
             key=place,
             reverse=True,
         )
-        return found[:limit], place(found[limit - 1]) if len(found) > limit else None
+        return found[:limit], place(found[limit - 1]) if len(found) > limit else None, []
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
         found = [
@@ -591,14 +594,14 @@ class InMemoryLedger:
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         with self._lock:
             found = [
                 entry
                 for entry in reversed(self._entries.get(user_id, []))
                 if (before is None or entry.seq < before) and (type_ is None or entry.type is type_)
             ]
-        return found[:limit], found[limit - 1].seq if len(found) > limit else None
+        return found[:limit], found[limit - 1].seq if len(found) > limit else None, []
 
     def _write(self, account: Account, *entries: Entry) -> Account:
         self._accounts[account.user_id] = account
@@ -731,17 +734,20 @@ class ScriptedModel:
         self,
         replies: Sequence[Reply] | Callable[[Prompt], Reply],
         *,
-        count: Callable[[Prompt], int] = lambda prompt: 100,
+        count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100,
     ) -> None:
         self._reply = replies if callable(replies) else _in_turn(iter(replies))
         self._count = count
         self.counted: list[Prompt] = []
         self.prompts: list[Prompt] = []
         self.timeouts: list[float] = []
+        self.count_timeouts: list[float] = []
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         self.counted.append(prompt)
-        return self._count(prompt)
+        self.count_timeouts.append(timeout)
+        count = self._count(prompt)
+        return count if isinstance(count, TokenCount) else TokenCount(count)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         self.prompts.append(prompt)

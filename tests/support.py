@@ -57,7 +57,7 @@ def all_entries(ledger: Ledger, user_id: str) -> list[Entry]:
     entries: list[Entry] = []
     before: int | None = None
     for _ in range(10_000):
-        page, before = ledger.entries(user_id, before=before, limit=100, type_=None)
+        page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=None)
         entries += page
         if before is None:
             return entries[::-1]

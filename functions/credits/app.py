@@ -75,12 +75,13 @@ def history(
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
     before = from_cursor(cursor)
     ledger.account(handler.user_id, utc_now())
-    entries, following = ledger.entries(
+    entries, following, unreadable = ledger.entries(
         handler.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
     )
     return HistoryAnswer(
         transactions=[_transaction(entry) for entry in entries],
         next_cursor=to_cursor(following) if following is not None else None,
+        unreadable=list(unreadable),
     )
 
 

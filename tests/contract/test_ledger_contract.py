@@ -790,7 +790,7 @@ def take(account: Account, credits_: int) -> tuple[Account, Entry]:
 def pages(ledger: Ledger, user_id: str, limit: int, type_: EntryType | None) -> Iterator[Sequence[Entry]]:
     before: int | None = None
     for _ in range(1000):
-        page, before = ledger.entries(user_id, before=before, limit=limit, type_=type_)
+        page, before, _ = ledger.entries(user_id, before=before, limit=limit, type_=type_)
         yield page
         if before is None:
             return
@@ -823,7 +823,7 @@ def test_pages_of_a_history_are_the_history(books: Books, user_id: str, limit: i
 def test_the_last_page_says_that_it_is_the_last(subject: Ledger, user_id: str) -> None:
     give(subject, user_id, 1)
 
-    page, before = subject.entries(user_id, before=None, limit=2, type_=None)
+    page, before, _ = subject.entries(user_id, before=None, limit=2, type_=None)
 
     assert ([entry.seq for entry in page], before) == ([2, 1], None)
 
@@ -832,15 +832,15 @@ def test_a_page_begins_below_its_cursor(subject: Ledger, user_id: str) -> None:
     for number in range(4):
         give(subject, user_id, 1, f"bonus {number}")
 
-    page, before = subject.entries(user_id, before=4, limit=2, type_=None)
+    page, before, _ = subject.entries(user_id, before=4, limit=2, type_=None)
     assert ([entry.seq for entry in page], before) == ([3, 2], 2)
-    assert subject.entries(user_id, before=1, limit=2, type_=None) == ([], None)
-    page, _ = subject.entries(user_id, before=10**12 - 1, limit=1, type_=None)
+    assert subject.entries(user_id, before=1, limit=2, type_=None) == ([], None, [])
+    page, *_ = subject.entries(user_id, before=10**12 - 1, limit=1, type_=None)
     assert [entry.seq for entry in page] == [5]
 
 
 def test_nobody_has_a_history_before_the_account_is_there(subject: Ledger, user_id: str) -> None:
-    assert subject.entries(user_id, before=None, limit=10, type_=None) == ([], None)
+    assert subject.entries(user_id, before=None, limit=10, type_=None) == ([], None, [])
 
 
 # --- boundaries -------------------------------------------------------------------------------------------------------
@@ -1782,10 +1782,10 @@ def test_one_page_of_a_long_filtered_history_is_a_bounded_number_of_queries(user
     store = LongHistory(spends_and_one_bonus(user_id, 100 * LARGEST_PAGES + 51))
     ledger = DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
 
-    page, before = ledger.entries(user_id, before=None, limit=10, type_=EntryType.BONUS)
+    page, before, _ = ledger.entries(user_id, before=None, limit=10, type_=EntryType.BONUS)
     assert (page, before, store.queries) == ([], 52, LARGEST_PAGES)
 
-    page, before = ledger.entries(user_id, before=before, limit=10, type_=EntryType.BONUS)
+    page, before, _ = ledger.entries(user_id, before=before, limit=10, type_=EntryType.BONUS)
     assert ([entry.seq for entry in page], before, store.queries) == ([50], None, LARGEST_PAGES + 1)
 
 

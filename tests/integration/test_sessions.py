@@ -31,6 +31,26 @@ def run(handlers: Handlers, user: str, text: str = "Hello.", **fields: Any) -> A
     return answer
 
 
+def test_a_conversation_goes_on_after_an_answer_that_was_declined_in_part(handlers: Handlers, user_id: str) -> None:
+    """The model would decline everything that follows such an answer. It is paid for and can be read."""
+    first = run(handlers, user_id, "[[claude: stop_reason=refusal output_tokens=30]]")
+    assert first.body["stop_reason"] == "refusal"
+    session_id = first.body["session_id"]
+
+    second = run(handlers, user_id, "And now?", session_id=session_id)
+
+    assert (second.body["stop_reason"], second.body["turns_omitted"]) == ("end_turn", 1)
+    estimate = handlers.call(
+        "POST",
+        "/playground/estimate",
+        {"package_id": PACKAGE, "input": "And now?", "session_id": session_id},
+        user=user_id,
+    )
+    assert estimate.body["turns_omitted"] == 1
+    conversation = handlers.call("GET", f"/playground/sessions/{session_id}", user=user_id).body["conversation"]
+    assert conversation[1]["content"] == first.body["response"]
+
+
 def give(ledger: DynamoLedger, user: str, credits_: int) -> None:
     def amend(account: Account) -> Change:
         after, entry = grant(account, credits_, type_=EntryType.BONUS, business_key="gift", reason="", now=utc_now())

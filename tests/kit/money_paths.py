@@ -355,6 +355,7 @@ THINKING = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: thinking_only]]", model="sonnet", max_tokens=4000
 )  # costs us 4 cents
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
+UNTRUE = RunRequest(package_id="@crash/tidy", input="Go. [[claude: told_input=20.5]]", model="sonnet", max_tokens=7000)
 
 
 def _nothing(_scene: Scene) -> None:
@@ -695,6 +696,7 @@ PATHS: Sequence[Path] = (
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
     Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
     Path(name="run, the model fails", act=_run(FAILING), prepare=_account),
+    Path(name="run, its usage cannot be true", act=_run(UNTRUE), prepare=_account),
     Path(name="replay of an answer", act=_run(ORDINARY), prepare=_ran(ORDINARY)),
     Path(name="replay of a failure", act=_run(FAILING), prepare=_ran(FAILING)),
     Path(name="run in a session", act=_next_turn, prepare=_first_turn),

@@ -245,7 +245,7 @@ class Story:
         view = view_of(account)
         assert view == model.view(), f"after {operation}\nthere is {view}\ninstead  {model.view()}"
         if new := model.version - self._lines[number]:
-            entries, _ = subject.ledger.entries(subject.user_id, before=None, limit=new, type_=None)
+            entries, *_ = subject.ledger.entries(subject.user_id, before=None, limit=new, type_=None)
             assert tuple(map(line_of, reversed(entries))) == model.lines[-new:]
             for entry in reversed(entries):
                 assert entry.previous_hash == self._last_hash[number]

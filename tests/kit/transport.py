@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
 
 from playground.adapters.claude import ClaudeModel
-from playground.ports import Completion, Model, Prompt
+from playground.ports import Completion, Model, Prompt, TokenCount
 from tests.kit.intercept import Interception, Request
 
 STRIPE = "STRIPE"
@@ -333,7 +333,7 @@ class _Model:
         self._wire = wire
         self._model = model
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return self._wire.model_call(lambda: self._model.count_tokens(prompt, timeout=timeout))
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:

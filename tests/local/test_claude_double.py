@@ -610,6 +610,60 @@ def test_bills_more_than_it_writes(client: anthropic.Anthropic, factor: str, bil
     assert (count_text_tokens(text_of(message)), message.usage.output_tokens) == (100, billed)
 
 
+def test_bills_more_than_it_counts(client: anthropic.Anthropic) -> None:
+    counted = count_input_tokens(request_for("Hello [[claude: input_factor=3]]"))
+    assert ask(client, "Hello [[claude: input_factor=3]]").usage.input_tokens == 3 * counted
+
+
+@pytest.mark.parametrize(("raw", "told"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
+def test_says_of_its_tokens_what_it_is_told_to(double: ClaudeDouble, raw: str, told: object) -> None:
+    names = {
+        "input": "input_tokens",
+        "output": "output_tokens",
+        "cache_write": "cache_creation_input_tokens",
+        "cache_read": "cache_read_input_tokens",
+    }
+    for short, name in names.items():
+        usage = post(double, request_for(f"Hello [[claude: told_{short}={raw}]]"))[2]["usage"]
+        assert usage[name] == told
+        assert all(type(usage[other]) is int for other in names.values() if other != name)
+
+
+def test_counting_can_fail_alone(client: anthropic.Anthropic) -> None:
+    text = "Hello [[claude: count_status=429]]"
+    with pytest.raises(anthropic.RateLimitError):
+        client.messages.count_tokens(model=HAIKU, messages=[{"role": "user", "content": text}])
+    assert ask(client, text).stop_reason == "end_turn"
+
+
+def test_an_error_can_be_all_there_is_of_a_stream(client: anthropic.Anthropic) -> None:
+    seen: list[Any] = []
+    with pytest.raises(anthropic.APIStatusError) as failure:
+        collect(seen, stream(client, "Hello [[claude: error_first=overloaded_error]]"))
+    assert (seen, failure.value.status_code, failure.value.type) == ([], 200, "overloaded_error")
+    with pytest.raises(anthropic.InternalServerError):
+        ask(client, "Hello [[claude: error_first=overloaded_error]]")
+
+
+@pytest.mark.parametrize(("emoji", "halves"), [("split", ["\\ud83d", "\\ude00"]), ("half", ["\\ud83d"])])
+def test_an_emoji_can_be_cut_in_two(double: ClaudeDouble, emoji: str, halves: list[str]) -> None:
+    body = post(double, request_for(f"Hello [[claude: emoji={emoji}]]", stream=True))[2].decode()
+    deltas = [line for line in body.splitlines() if "text_delta" in line]
+    assert [f'"text": "{half}"' in line for half, line in zip(halves, deltas[-len(halves) :], strict=True)]
+    assert body.count("\\ud") == len(halves)
+
+
+def test_a_conversation_with_a_refused_answer_goes_on_being_refused(client: anthropic.Anthropic) -> None:
+    refused = ask(client, "Hello [[claude: stop_reason=refusal output_tokens=20]]")
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": text_of(refused)},
+        {"role": "user", "content": "And now?"},
+    ]
+    assert (refused.stop_reason, ask(client, "", messages=turns).stop_reason) == ("refusal", "refusal")
+    assert ask(client, "", messages=turns[2:]).stop_reason == "end_turn"
+
+
 @pytest.mark.parametrize(
     ("directive", "named"),
     [
@@ -630,6 +684,9 @@ def test_bills_more_than_it_writes(client: anthropic.Anthropic, factor: str, bil
         ("error_in_stream=nonsense", "error_in_stream"),
         ("empty=yes", "empty takes no value"),
         ("usage_factor=", "usage_factor"),
+        ("error_first=nonsense", "error_first"),
+        ("told_input=many", "told_input"),
+        ("emoji=whole", "emoji"),
         ("retry_after=soon", "retry_after"),
     ],
 )

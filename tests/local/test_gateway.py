@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -386,6 +387,18 @@ def test_a_function_knows_how_much_time_is_left(client: Any) -> None:
     answer = client("GET", "/stage/echo").json()
     assert 15_000 < answer["remaining"] <= 20_000
     assert UUID.fullmatch(answer["request_id"])
+
+
+def test_the_time_of_a_request_is_that_of_the_gateway_and_not_of_the_function(client: Any) -> None:
+    """As on AWS: the gateway's time runs while an instance starts, the function's begins afterwards."""
+    before = time.time()
+
+    told = client("GET", "/stage/sluggish").json()
+
+    assert type(told["requested"]) is int
+    assert before - 0.001 <= told["requested"] / 1000 <= told["begun"]
+    assert told["called"] - told["requested"] / 1000 > 1.2
+    assert told["remaining"] > 9_000
 
 
 # --- concurrency -------------------------------------------------------------------------------------------------

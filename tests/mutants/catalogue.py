@@ -33,6 +33,10 @@ SHARE = "layers/shared/playground/usecases/share_session.py"
 SHARED = "layers/shared/playground/usecases/visit_share.py"
 TIME_LIMIT = "layers/shared/playground/adapters/time_limit.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
+CLAUDE = "layers/shared/playground/adapters/claude.py"
+PRICING = "layers/shared/playground/domain/pricing.py"
+PROMPTS = "layers/shared/playground/usecases/prompts.py"
+HTTP = "layers/shared/playground/http.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
@@ -70,6 +74,9 @@ FORGETTING = "tests/integration/test_erasure.py"
 TALKS = "tests/contract/test_sessions_contract.py"
 TALKING = "tests/integration/test_sessions.py"
 LINKS = "tests/integration/test_sharing.py"
+USAGES = "tests/unit/test_claude_usage.py"
+UNREADABLE = "tests/integration/test_unreadable.py"
+EDGES = "tests/unit/test_http.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -1148,12 +1155,139 @@ MUTANTS = (
         "replace(entry, user_id=pseudonym, previous_hash=previous_hash)",
         FORGETTING,
     ),
+    # --- usage, damaged records, the time of the gateway --------------------------------------------------------------
+    mutant(
+        "usage: what is no whole number is believed",
+        PRICING,
+        "return type(value) is int and value >= 0",
+        "return isinstance(value, int | float) and value >= 0",
+        USAGES,
+    ),
+    mutant(
+        "usage: what is negative is believed",
+        PRICING,
+        "return type(value) is int and value >= 0",
+        "return type(value) is int",
+        USAGES,
+    ),
+    mutant(
+        "usage: more output than was allowed is believed",
+        CLAUDE,
+        "usage.output_tokens > prompt.max_tokens or ",
+        "",
+        USAGES,
+    ),
+    mutant(
+        "usage: more prompt than there is is believed",
+        CLAUDE,
+        " or usage.prompt_tokens > most_prompt_tokens(prompt)",
+        "",
+        USAGES,
+    ),
+    mutant(
+        "usage: what is not told is none",
+        CLAUDE,
+        'values = [told.get("input_tokens"), told.get("output_tokens"), ',
+        'values = [told.get("input_tokens") or 0, told.get("output_tokens") or 0, ',
+        USAGES,
+    ),
+    mutant(
+        "usage: a count that cannot be true is a ceiling",
+        CLAUDE,
+        "if not is_count(tokens) or not 0 < tokens <= _most_bytes(prompt):",
+        "if not tokens:",
+        USAGES,
+    ),
+    mutant(
+        "usage: an answer that has begun is asked for again",
+        CLAUDE,
+        "begun.set()",
+        "begun.clear()",
+        "tests/unit/test_claude_model.py",
+    ),
+    mutant(
+        "a damaged session takes the list down",
+        SESSIONS,
+        "                self._report(error)\n                if _is_there(found[key]):",
+        "                raise error\n                if _is_there(found[key]):",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged entry takes the history down",
+        LEDGER,
+        "                    self._report(error)\n",
+        "                    raise error\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged entry is not named",
+        LEDGER,
+        "                    unreadable.append(seen_down_to)\n",
+        "                    pass\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged turn is shared unseen",
+        SHARE,
+        "            if turn.unreadable:",
+        "            if False:",
+        UNREADABLE,
+    ),
+    mutant(
+        "deadline: the gateway's is forgotten",
+        HTTP,
+        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return left",
+        EDGES,
+    ),
+    mutant(
+        "deadline: the function's is forgotten",
+        HTTP,
+        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds()",
+        EDGES,
+    ),
+    mutant(
+        "deadline: an old event has none",
+        HTTP,
+        "return requested_at if now - requested_at <= MAX_REQUEST_AGE else None",
+        "return requested_at",
+        EDGES,
+    ),
+    mutant(
+        "deadline: a request from the future has more",
+        HTTP,
+        "if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:",
+        "if milliseconds is None or not 0 < milliseconds < 10**14:",
+        EDGES,
+    ),
+    mutant(
+        "deadline: a run that nobody waits for is held",
+        RUN_PROMPT,
+        "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
+        "if self._time_for_model(ends) < 0:",
+        RUNS,
+    ),
+    mutant(
+        "a guess is paid for as what the plan takes",
+        PROMPTS,
+        "tokens = min(tokens, model.context_tokens - least)",
+        "tokens = min(tokens, budget)",
+        CONTEXTS,
+    ),
+    mutant(
+        "a turn that was declined is sent again",
+        PROMPTS,
+        "            if not turn.can_be_sent:\n",
+        "            if turn.unreadable:\n",
+        CONTEXTS,
+    ),
     # --- conversations ------------------------------------------------------------------------------------------------
     mutant(
         "conversations: everybody reads them",
-        SESSIONS,
-        "return session if session is not None and session.user_id == user_id else None",
-        "return session",
+        ITEMS,
+        'return session_of(raw) if raw.get("user_id", {}).get("S") == user_id else None',
+        "return session_of(raw)",
         TALKS,
         TALKING,
     ),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,51 @@ def test_time_that_authentication_took_is_gone() -> None:
         return {"seconds": api.seconds_left}
 
     assert json.loads(api(an_event("/v1/left"), context)["body"]) == {"seconds": 26}  # type: ignore[arg-type]
+
+
+def seconds_left(requested_at: object, *, function: float = 29, at: float = 1_000_000.0) -> float:
+    """What a function with so much time left has, if the gateway says that the request came then (ms)."""
+    api = Api(SETTINGS, clock=lambda: datetime.fromtimestamp(at, UTC))
+
+    @api.app.get("/left")
+    def left() -> dict[str, float]:
+        return {"seconds": api.seconds_left}
+
+    context = {"requestId": "test"} | ({} if requested_at is None else {"requestTimeEpoch": requested_at})
+    event = an_event("/v1/left", requestContext=context)
+    seconds: float = json.loads(api(event, Countdown(function))["body"])["seconds"]  # type: ignore[arg-type]
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("before", "function", "left"),
+    [(0, 29, 29), (4, 29, 25), (4, 10, 10), (28.5, 29, 0.5), (29, 29, 0), (60, 29, -31), (300, 29, -271)],
+)
+def test_time_is_counted_from_when_the_gateway_took_the_request(before: float, function: float, left: float) -> None:
+    """It waits 29 s, from before the function was started; after that nobody is there who could be answered."""
+    assert seconds_left(int((1_000_000 - before) * 1000), function=function) == left
+
+
+@pytest.mark.parametrize(
+    "requested_at",
+    [
+        None,
+        "1000000000",
+        True,
+        float("nan"),
+        float("inf"),
+        -1,
+        0,
+        1_000_000_001,
+        2_000_000_000,
+        10**400,
+        [],
+        999_699_999,
+    ],
+)
+def test_a_time_of_the_request_that_makes_no_sense_takes_nothing_away(requested_at: object) -> None:
+    """Nor one in the future, which clocks that differ make, nor one that is older than any request can be."""
+    assert seconds_left(requested_at) == 29
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------

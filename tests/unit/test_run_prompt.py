@@ -43,6 +43,7 @@ from playground.ports import (
     HoldOutcome,
     Lookup,
     Prompt,
+    TokenCount,
 )
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.run_prompt import INTERNAL, MOST_TRIES, PaidAnswer, RunPrompt
@@ -98,7 +99,7 @@ class World:
     """A worker and everything around it. The model answers "Done." for 1 credit, if nothing else is said."""
 
     reply: Callable[[Prompt], Completion | Exception] = reply_done
-    count: Callable[[Prompt], int] = lambda prompt: 100
+    count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     max_open_runs: int = 20
     clock: FrozenClock = field(default_factory=lambda: FrozenClock(NOW))
@@ -1222,7 +1223,7 @@ def test_what_is_charged_after_a_grant_goes_by_the_account_of_then() -> None:
 
 @pytest.mark.parametrize(
     ("seconds_left", "counting", "timeout"),
-    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (7, 0, 0), (1, 2, 0)],
+    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (8, 0, 1)],
 )
 def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     seconds_left: float, counting: float, timeout: float
@@ -1239,6 +1240,18 @@ def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     world.run(seconds_left=seconds_left)
 
     assert world.model.timeouts == [timeout]
+
+
+@pytest.mark.parametrize("seconds_left", [7.9, 7, 1, 0, -20])
+def test_without_time_for_an_answer_nothing_is_held(seconds_left: float) -> None:
+    """A request that has waited for too long is refused, not run for nobody; it may come again with its key."""
+    world = World()
+
+    with pytest.raises(StoreUnavailableError):
+        world.run(key="k", seconds_left=seconds_left)
+
+    assert world.untouched()
+    assert world.run(key="k").run.charged == 1
 
 
 # --- the store --------------------------------------------------------------------------------------------------------

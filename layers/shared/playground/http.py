@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger, report_stale_keys
+from playground.observability import Metric, count, flush_metrics, logger, report_stale_keys, report_unreadable
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -51,11 +51,15 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.TooManyFailuresError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.UnreadableError: 500,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }
 """Whatever is not here is our fault: 500, and the caller is told nothing about it."""
+
+GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a quota says otherwise
+MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below
 
 Authenticate = Callable[[str | None], str]
 
@@ -77,7 +81,9 @@ class Api:
         public: frozenset[str] = frozenset(),
         headers: Mapping[str, Mapping[str, str]] | None = None,
         raw_bodies: bool = False,
+        clock: Callable[[], datetime] = lambda: utc_now(),
     ) -> None:
+        self._clock = clock
         self._frontend_url = settings.frontend_url
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
@@ -98,7 +104,9 @@ class Api:
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
-        self.app.append_context(request_id=request_id, lambda_context=context)
+        self.app.append_context(
+            request_id=request_id, lambda_context=context, requested_at=_requested_at(event, self._clock())
+        )
         try:
             try:
                 answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
@@ -144,9 +152,17 @@ class Api:
 
     @property
     def seconds_left(self) -> float:
-        """Until Lambda ends this invocation, as of now: looking at the token may have taken a while."""
+        """Until Lambda ends this invocation, or the gateway the request, whichever is first; 0 or less if it has. As of
+        now: looking at the token may have taken a while.
+
+        The gateway's time begins when it takes the request, before an instance of the function is found or started.
+        """
         context: LambdaContext = self.app.context["lambda_context"]
-        return context.get_remaining_time_in_millis() / 1000
+        left: float = context.get_remaining_time_in_millis() / 1000
+        requested_at: datetime | None = self.app.context["requested_at"]
+        if requested_at is None:
+            return left
+        return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
@@ -207,6 +223,8 @@ class Api:
         facts = dict(error.facts)
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
+        if isinstance(error, errors.UnreadableError):
+            report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
         return self._error(status, error.code, error.message, facts)
@@ -246,6 +264,16 @@ _UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
 
 # With or without the mapping of a custom domain.
 _BASE = re.compile(f"({MAPPED_PATH}|{BASE_PATH})(?=/)")
+
+
+def _requested_at(event: Mapping[str, Any], now: datetime) -> datetime | None:
+    """When the gateway took the request, if it says so and it can be: clocks differ, and events are replayed."""
+    told = (event.get("requestContext") or {}).get("requestTimeEpoch")
+    milliseconds = told if type(told) is int else None
+    if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:
+        return None
+    requested_at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return requested_at if now - requested_at <= MAX_REQUEST_AGE else None
 
 
 def _path_of(event: Mapping[str, Any]) -> str:

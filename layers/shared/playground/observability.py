@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from playground.domain.entries import EntryType
-from playground.domain.errors import CorruptLedgerError, PlaygroundError
+from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PlaygroundError
 from playground.domain.provider import ProviderEvent
 from playground.domain.runs import Run, RunStatus
 from playground.usecases.apply_payment import Applied, Outcome
@@ -40,6 +40,8 @@ class Metric(StrEnum):
     WORK_DONE = "WorkDone"
     WORK_FAILED = "WorkFailed"
     NOTICES_PUBLISHED = "NoticesPublished"
+    INVALID_USAGE = "InvalidUsage"
+    UNREADABLE_RECORDS = "UnreadableRecords"
 
 
 def count(metric: Metric, value: int = 1) -> None:
@@ -59,6 +61,12 @@ def report_stale_keys(cause: str, age_seconds: float) -> None:
     """The key set of the issuer could not be fetched; the keys that are known are used."""
     count(Metric.KEYS_STALE)
     logger.error("key set is stale", cause=cause, age_seconds=round(age_seconds))
+
+
+def report_unreadable(error: CorruptLedgerError) -> None:
+    """One line and the count for a stored record that could not be read: left out of a list, or asked for by itself."""
+    count(Metric.UNREADABLE_RECORDS)
+    logger.error("unreadable record", what=error.what)
 
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:
@@ -126,6 +134,8 @@ def report_run(run: Run) -> None:
         count(Metric.CREDITS_SPENT, run.charged)
     if run.overrun:
         count(Metric.OVERRUN_CREDITS, run.overrun)
+    if run.failure is not None and run.failure.reason == INVALID_USAGE:
+        count(Metric.INVALID_USAGE)
     logger.info(
         "run ended",
         run_id=run.run_id,

@@ -10,6 +10,7 @@ from typing import Protocol
 from playground.domain.account import Account, Change, Hold
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
@@ -39,6 +40,10 @@ NewId = Callable[[str], str]
 TimeLimit = Callable[[float], AbstractContextManager[None]]
 """Within `TimeLimit(seconds)` whatever this thread asks of a store has ended after so many seconds: with an answer, or
 with StoreUnavailableError. A limit within another one never makes that one longer."""
+
+
+ReportUnreadable = Callable[[CorruptLedgerError], None]
+"""Told of each stored record that a list leaves out because it is damaged."""
 
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------
@@ -191,9 +196,10 @@ class Ledger(Protocol):
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
-        """At most `limit` entries, newest first, numbered below `before`; and the `before` of the next page, if any.
-        With `type_`, a page may hold fewer than `limit` although there are more."""
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
+        """At most `limit` entries, newest first, numbered below `before`; the `before` of the next page, if any; and
+        the numbers of entries among them that cannot be read, which are left out. With `type_`, a page may hold fewer
+        than `limit` although there are more."""
         ...
 
 
@@ -222,7 +228,7 @@ class PaymentRecords(Protocol):
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
         """Some of all purchases, paid months and events in quarantine, after a place; and the place of the next page,
-        if any. Reads everything that is stored: nothing for a request."""
+        if any. What cannot be read is reported and left out. Reads everything that is stored: nothing for a request."""
         ...
 
     def keep(self, *records: Record) -> bool:
@@ -313,7 +319,9 @@ class Sessions(Protocol):
     """Conversations. A deleted session does not exist for any of these, other than `deleted` and what removes it.
     All raise StoreUnavailableError when the store does not answer in time."""
 
-    def turn(self, session_id: str, number: int) -> Turn | None: ...
+    def turn(self, session_id: str, number: int) -> Turn | None:
+        """One that is damaged is marked as `unreadable`, here and in all that follows, and reported."""
+        ...
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         """All turns, oldest first."""
@@ -341,9 +349,12 @@ class Sessions(Protocol):
         """The user's own session that is marked as deleted, and not removed yet."""
         ...
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
-        """At most `limit` of the user's sessions, newest activity first, after a place; and the place of the next page,
-        if there may be more. A page may hold fewer than `limit` although there are more. May be a moment behind."""
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
+        """At most `limit` of the user's sessions, newest activity first, after a place; the place of the next page, if
+        there may be more; and the ids of sessions among them that cannot be read, which are reported and left out. A
+        page may hold fewer than `limit` although there are more. May be a moment behind."""
         ...
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
@@ -472,15 +483,23 @@ class Completion:
     model_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt. `guessed`: nobody has counted them; the guess is rather too high."""
+
+    tokens: int
+    guessed: bool = False
+
+
 class Model(Protocol):
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
-        """Prompt tokens of `prompt`: counted by the provider, or, if it does not answer within `timeout` seconds, a
-        guess that is rather too high."""
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
+        """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
+        or its answer cannot be true."""
         ...
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
-        there is none."""
+        there is none, or if its usage cannot be that of this prompt (`invalid_usage`)."""
         ...
 
 

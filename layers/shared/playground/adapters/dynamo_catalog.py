@@ -16,15 +16,22 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.domain.calendar import from_iso, iso
-from playground.domain.errors import InvalidRequestError, PlaygroundError, StoreUnavailableError, VersionExistsError
+from playground.domain.errors import (
+    InvalidRequestError,
+    PlaygroundError,
+    StoreUnavailableError,
+    UnreadableError,
+    VersionExistsError,
+)
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.versions import is_version, newest_first, precedence
+from playground.ports import ReportUnreadable
 
 RawItem = Mapping[str, Any]
 """An item as DynamoDB spells it: attribute → {type: value}."""
@@ -88,7 +95,9 @@ class DynamoCatalog:
         s3: Any,
         sleep: Callable[[float], None] = time.sleep,
         randomness: Callable[[], float] = random.random,
+        report: ReportUnreadable = lambda error: None,
     ) -> None:
+        self._report = report
         self._table = table_name
         self._bucket = bucket
         self._dynamodb = dynamodb
@@ -174,12 +183,20 @@ class DynamoCatalog:
         position = after
         for _ in range(SEARCH_QUERIES):
             items, position = self._listed(position, SEARCHED_ITEMS if wanted else limit + 1 - len(found))
-            found += [summary for summary in map(_summary, items) if wanted in _searched(summary)]
+            found += [summary for summary in self._readable(items) if wanted in _searched(summary)]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].name
             if position is None:
                 break
         return found, position
+
+    def _readable(self, listing: Sequence[RawItem]) -> Iterator[PackageSummary]:
+        """What can be read of a part of the list; the rest is reported."""
+        for item in listing:
+            try:
+                yield _summary(item)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                self._report(UnreadableError(f"package {item['sk']['S']}: {error!r}"))
 
     def _listed(self, after: str | None, count: int) -> tuple[Sequence[RawItem], str | None]:
         arguments: dict[str, Any] = {

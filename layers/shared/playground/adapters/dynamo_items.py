@@ -26,11 +26,12 @@ from playground.domain.account import Account, Hold, Plan
 from playground.domain.calendar import from_iso, iso
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
 from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
-from playground.domain.sessions import Place, Session, Turn
+from playground.domain.sessions import UNKNOWN_TIME, Place, Session, Turn
 from playground.domain.sharing import ShareLink
+from playground.domain.text import whole_characters
 from playground.ports import Kept
 
 _Item = TypeVar("_Item", bound=Model)
@@ -54,6 +55,10 @@ def run_key(table: str, user_id: str, run_id: str) -> Key:
 
 def entry_sk(seq: int) -> str:
     return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
+
+
+def seq_of(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("ENTRY#"))
 
 
 def entry_key(table: str, user_id: str, seq: int) -> Key:
@@ -86,12 +91,12 @@ def shard_name(number: int) -> str:
 
 
 @contextmanager
-def undamaged(what: str) -> Iterator[None]:
-    """Whatever shows that an item is damaged is a CorruptLedgerError."""
+def undamaged(what: str, kind: type[CorruptLedgerError] = CorruptLedgerError) -> Iterator[None]:
+    """Whatever shows that an item is damaged is a CorruptLedgerError, or one of its kinds."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise CorruptLedgerError(f"{what}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, zlib.error) as error:
+        raise kind(f"{what}: {error}") from error
 
 
 def read_item(kind: type[_Item], raw: RawItem) -> _Item:
@@ -328,7 +333,7 @@ def entry_item(entry: Entry) -> RawItem:
 
 def entry_of(user_id: str, raw: RawItem) -> Entry:
     """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
-    with undamaged(f"an entry of {user_id}"):
+    with undamaged(f"entry {_name_of(raw, 'sk')} of {user_id}"):
         item = read_item(EntryItem, raw)
         entry = Entry(
             user_id=user_id,
@@ -451,8 +456,8 @@ def run_item(run: Run) -> RawItem:
 
 
 def run_of(user_id: str, raw: RawItem) -> Run:
-    """The receipt in an item. Raises CorruptLedgerError if it is damaged."""
-    with undamaged(f"a receipt of {user_id}"):
+    """The receipt in an item. Raises UnreadableError if it is damaged."""
+    with undamaged(f"receipt {_name_of(raw, 'sk')} of {user_id}", UnreadableError):
         return _run_of(user_id, read_item(RunItem, raw))
 
 
@@ -612,9 +617,14 @@ def link_map(link: ShareLink) -> dict[str, Any]:
 
 
 def session_of(raw: RawItem) -> Session:
-    """The session in an item. Raises CorruptLedgerError if it is damaged."""
-    with undamaged("a session"):
+    """The session in an item. Raises UnreadableError if it is damaged."""
+    with undamaged(f"session {_name_of(raw, 'pk')}", UnreadableError):
         return _session_of(read_item(SessionItem, raw))
+
+
+def own_session_of(user_id: str, raw: RawItem) -> Session | None:
+    """The session in an item, if it is the user's. A foreign one looks like none, damaged or not."""
+    return session_of(raw) if raw.get("user_id", {}).get("S") == user_id else None
 
 
 def _session_of(item: SessionItem) -> Session:
@@ -670,6 +680,7 @@ class TurnItem(Model):
     output_tokens = NumberAttribute()
     asked_at = UnicodeAttribute()
     answered_at = UnicodeAttribute()
+    refused = BooleanAttribute(null=True)
 
 
 def packed_texts(turn: Turn) -> tuple[Mapping[str, bytes], Sequence[str]]:
@@ -692,6 +703,7 @@ def turn_item(turn: Turn, kept: Kept | None = None) -> RawItem:
         output_tokens=turn.output_tokens,
         asked_at=iso(turn.asked_at),
         answered_at=iso(turn.answered_at),
+        refused=turn.refused or None,
         **stored,
     ).serialize()
     return {name: value for name, value in item.items() if value != {"NULL": True}}
@@ -707,25 +719,25 @@ def kept_of(raw: RawItem) -> Kept | None:
     values = raw.get("kept", {}).get("M")
     if values is None:
         return None
-    with undamaged("a turn"):
+    with undamaged(f"a turn of {_name_of(raw, 'pk')}", UnreadableError):
         version = values.get("version")
         return Kept(name=values["name"]["S"], version=version["S"] if version else None, digest=values["digest"]["S"])
 
 
 def _nowhere(kept: Kept) -> Mapping[str, str]:
-    raise CorruptLedgerError(f"the texts {kept.name} cannot be read from here")
+    raise UnreadableError(f"the texts {kept.name} cannot be read from here")
 
 
 def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere) -> Turn:
-    """The turn in an item; `texts` gets those that are kept elsewhere. Raises CorruptLedgerError if it is damaged."""
+    """The turn in an item; `texts` gets those that are kept elsewhere. Raises UnreadableError if it is damaged."""
     kept = kept_of(raw)
     elsewhere = texts(kept) if kept is not None else None
-    with undamaged("a turn"):
+    with undamaged(f"turn {_name_of(raw, 'sk')} of {_name_of(raw, 'pk')}", UnreadableError):
         item = read_item(TurnItem, raw)
 
         def text(name: str) -> str:
             if elsewhere is not None:
-                return elsewhere[name]
+                return whole_characters(elsewhere[name])
             stored: bytes = getattr(item, name)
             return (zlib.decompress(stored) if name in item.packed else stored).decode()
 
@@ -738,4 +750,36 @@ def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere)
             output_tokens=whole(item.output_tokens),
             asked_at=from_iso(item.asked_at),
             answered_at=from_iso(item.answered_at),
+            refused=bool(item.refused),
         )
+
+
+def unreadable_turn(raw: RawItem) -> Turn:
+    """What stands in a conversation for a damaged turn: its number, and what else of it makes sense."""
+
+    def moment(name: str) -> datetime:
+        try:
+            return from_iso(raw[name]["S"])
+        except (LookupError, TypeError, ValueError):
+            return UNKNOWN_TIME
+
+    return Turn(
+        number=turn_number(raw),
+        run_id=str(raw.get("run_id", {}).get("S", "")),
+        input="",
+        answer="",
+        input_tokens=0,
+        output_tokens=0,
+        asked_at=moment("asked_at"),
+        answered_at=moment("answered_at"),
+        unreadable=True,
+    )
+
+
+def turn_number(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("TURN#"))
+
+
+def _name_of(raw: RawItem, key: str) -> str:
+    """The id in a part of an item's key, for messages."""
+    return str(raw.get(key, {}).get("S", "")).partition("#")[2]

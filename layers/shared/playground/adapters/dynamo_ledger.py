@@ -65,6 +65,7 @@ from playground.ports import (
     Ended,
     Held,
     HoldOutcome,
+    ReportUnreadable,
     TooManyHolds,
 )
 
@@ -84,7 +85,9 @@ class DynamoLedger:
         *,
         ledger_table: str,
         sessions_table: str,
+        report: ReportUnreadable = lambda error: None,
     ) -> None:
+        self._report = report
         self._store = store
         self._ledger = ledger_table
         self._sessions = sessions_table
@@ -500,8 +503,10 @@ class DynamoLedger:
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         found: list[Entry] = []
+        unreadable: list[int] = []
+        seen_down_to = before or 10**items.LONGEST_SEQ
         filter_: Mapping[str, Any] | None = None
         if type_ is not None:
             filter_ = {
@@ -520,18 +525,22 @@ class DynamoLedger:
                 limit=limit - len(found) if type_ is None else max(limit, 100),
                 condition=filter_,
             )
-            entries = [items.entry_of(user_id, raw) for raw in page]
-            room = limit - len(found)
-            found += entries[:room]
-            if len(entries) > room:
-                return found, found[-1].seq
+            for raw in page:
+                if len(found) == limit:
+                    return found, seen_down_to, unreadable
+                seen_down_to = items.seq_of(raw)
+                try:
+                    found.append(items.entry_of(user_id, raw))
+                except CorruptLedgerError as error:
+                    self._report(error)
+                    unreadable.append(seen_down_to)
             seen_down_to = int(stopped.rpartition("#")[2]) if stopped is not None else 1
             if seen_down_to == 1:
-                return found, None  # entries are numbered from 1
+                return found, None, unreadable  # entries are numbered from 1
             if len(found) == limit:
-                return found, seen_down_to
+                return found, seen_down_to, unreadable
             last = items.entry_sk(seen_down_to - 1)
-        return found, int(last.rpartition("#")[2]) + 1
+        return found, seen_down_to, unreadable
 
 
 class _DoneBeforeError(Exception):

@@ -22,19 +22,20 @@ from pynamodb.models import Model
 from playground.adapters.dynamo_items import ERASING, account_key, read_item, undamaged, user_pk, whole
 from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
 from playground.domain.calendar import from_iso, iso
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.subscriptions import AgreedPrice, Described, Subscription
-from playground.ports import Record
+from playground.ports import Record, ReportUnreadable
 
 
 class DynamoPayments:
     """`ports.PaymentRecords`."""
 
-    def __init__(self, store: DynamoStore, table: str) -> None:
+    def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
         self._store = store
         self._table = table
+        self._report = report
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
         raw = self._store.get(Key(self._table, user_pk(user_id), f"PURCHASE#{purchase_id}"))
@@ -78,7 +79,13 @@ class DynamoPayments:
                 },
             },
         )
-        return [_found(raw) for raw in page], json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
+        found: list[Purchase | PaidMonth | PaymentEvent] = []
+        for raw in page:
+            try:
+                found.append(_found(raw))
+            except CorruptLedgerError as error:
+                self._report(error)
+        return found, json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]

@@ -39,6 +39,7 @@ from playground.adapters.dynamo_store import (
     Write,
 )
 from playground.domain.calendar import from_iso, iso
+from playground.domain.errors import UnreadableError
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 
@@ -304,8 +305,8 @@ def _share_item(share: Share) -> RawItem:
 
 
 def share_of(share_id: str, raw: RawItem) -> Share:
-    """The share in an item. Raises CorruptLedgerError if it is damaged."""
-    with items.undamaged("a share"):
+    """The share in an item. Raises UnreadableError if it is damaged."""
+    with items.undamaged(f"share {share_id}", UnreadableError):
         item: Any = items.read_item(ShareItem, raw)
         return Share(
             share_id=share_id,

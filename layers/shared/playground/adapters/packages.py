@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from playground.domain.errors import PlaygroundError
 from playground.domain.packages import PackageVersion, is_package_name, package_uuid
+from playground.domain.text import is_blank
 from playground.domain.versions import is_version
 
 MANIFEST = "prpm.json"
@@ -202,7 +203,7 @@ def _require(good: bool) -> None:
 
 
 def _text(value: str) -> str:
-    _require(value.strip() != "" and not _CONTROL.search(value))
+    _require(not is_blank(value) and not _CONTROL.search(value))
     return value
 
 
@@ -318,7 +319,7 @@ def _package(files: Mapping[str, bytes], published_at: datetime) -> PackageVersi
                 "file_missing", f"{MANIFEST} lists {_shown(path)}, but there is no such file in the package."
             )
         texts.append(_decoded(files, path))
-    if not any(text.strip() for text in texts):
+    if all(map(is_blank, texts)):
         raise PackageRefusedError("empty_prompt", f"The files that {MANIFEST} lists are empty; one must have a text.")
     return PackageVersion(
         package_id=package_id,

@@ -29,6 +29,7 @@
     ├── PaymentsUnavailableError        the payment provider did not do it in time
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
+        └── UnreadableError             one record is damaged; everything else is as it was
 
 A message is made from the facts; only `http.py` knows a status. None of them carries a prompt, an answer, a token or a
 provider's text.
@@ -42,6 +43,8 @@ from playground.domain.calendar import iso
 
 if TYPE_CHECKING:
     from playground.domain.pricing import Spent
+INVALID_USAGE = "invalid_usage"
+"""The reason of a ModelError: what the provider told of its tokens cannot be true."""
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
@@ -160,7 +163,7 @@ class OwnShareError(PlaygroundError):
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held."""
+    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens were not counted, so it may be less."""
 
     code = "insufficient_credits"
 
@@ -170,9 +173,11 @@ class InsufficientCreditsError(PlaygroundError):
         required_credits: int,
         available_credits: int,
         reset_at: datetime | None = None,
+        guessed: bool = False,
     ) -> None:
+        needed = f"about {required_credits}" if guessed else f"{required_credits}"
         super().__init__(
-            f"This run needs {required_credits} credits; {available_credits} are available.",
+            f"This run needs {needed} credits; {available_credits} are available.",
             required_credits=required_credits,
             available_credits=available_credits,
             reset_at=iso(reset_at) if reset_at else None,
@@ -233,7 +238,7 @@ class ContextTooLongError(PlaygroundError):
 
     def __init__(self, *, tokens: int, limit: int) -> None:
         super().__init__(
-            f"Package and input have about {tokens} tokens, without any conversation; {limit} fit.",
+            f"Package and input have {tokens} tokens, without any conversation; {limit} fit.",
             tokens=tokens,
             limit=limit,
         )
@@ -256,6 +261,7 @@ class ModelError(PlaygroundError):
         "empty": "The model gave an empty answer. Nothing was charged.",
         "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
         "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
+        INVALID_USAGE: "The model's report of its tokens cannot be true. Nothing was charged; please try again later.",
         "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
@@ -341,3 +347,13 @@ class CorruptLedgerError(PlaygroundError):
     def __init__(self, what: str) -> None:
         super().__init__("This account needs attention by an operator.")
         self.what = what
+
+
+class UnreadableError(CorruptLedgerError):
+    """One record (a receipt, a turn, a session, a share) is damaged. Lists leave it out and say so."""
+
+    code = "unreadable_record"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.message = "This record cannot be read; an operator has been told. Nothing else is affected."

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeGuard
 
 from playground.domain.account import Account, Plan
 from playground.domain.allowance import Allowance
@@ -27,7 +28,7 @@ def _require(condition: bool, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call, in the provider's four classes. They do not overlap."""
+    """Tokens of one call, in the provider's four classes. They do not overlap. ValueError for what is no count."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -35,8 +36,9 @@ class Usage:
     cache_read_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.input_tokens, self.output_tokens, self.cache_write_tokens, self.cache_read_tokens) < 0:
-            raise ValueError(f"tokens cannot be negative: {self}")
+        for tokens in (self.input_tokens, self.output_tokens, self.cache_write_tokens, self.cache_read_tokens):
+            if not is_count(tokens):
+                raise ValueError("tokens must be whole numbers from 0")
 
     @property
     def prompt_tokens(self) -> int:
@@ -303,6 +305,11 @@ class PriceTable:
             else:
                 high = middle - 1
         return low
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number from 0. True is none, nor is 2.0."""
+    return type(value) is int and value >= 0
 
 
 def guess_tokens(text: str) -> int:

@@ -15,7 +15,7 @@ from playground.domain.account import Account, Plan
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.erasure import is_pseudonym
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth, book_month
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, book_purchase
 from playground.domain.pricing import PriceTable
@@ -304,7 +304,9 @@ class ApplyPayment:
         found: list[Entry] = []
         before: int | None = None
         for _ in range(MAX_PAGES):
-            page, before = self._ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
+            page, before, unreadable = self._ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
+            if unreadable:  # what was spent of the month cannot be known
+                raise CorruptLedgerError(f"entries {', '.join(map(str, unreadable))} of {month.user_id} are unreadable")
             found += page
             granted = any(entry.business_key == month.grant_key for entry in page)
             if before is None or granted or (page and page[-1].created_at < month.period_start - BEFORE):

@@ -12,6 +12,7 @@ from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError, PlaygroundError
 from playground.domain.subscriptions import end_plus
+from playground.domain.text import is_blank
 from playground.ports import Ledger
 
 MOST_CREDITS = 100_000  # of one bonus: more is a slip of the finger
@@ -33,7 +34,7 @@ class Order:
             raise InvalidRequestError("reference", "1 to 100 letters, digits and . _ : # / -, such as ticket-123")
         for name in ("reason", "operator"):
             text = getattr(self, name)
-            if not text.strip() or len(text) > LONGEST_TEXT or not text.isprintable():
+            if is_blank(text) or len(text) > LONGEST_TEXT or not text.isprintable():
                 raise InvalidRequestError(name, f"1 to {LONGEST_TEXT} characters on one line")
 
     @property
@@ -166,7 +167,7 @@ def _changed(
 def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
     before: int | None = None
     for _ in range(MOST_PAGES):
-        page, before = ledger.entries(user_id, before=before, limit=100, type_=type_)
+        page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=type_)
         for entry in page:
             if entry.business_key == key:
                 return entry

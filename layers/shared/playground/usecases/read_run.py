@@ -43,7 +43,8 @@ class ReadRun:
         if run.status is not RunStatus.SETTLED or run.turn is None:
             return Receipt(run=run)
         turn = self._sessions.turn(run.session_id, run.turn)
-        return Receipt(run=run, answer=turn.answer if turn is not None and turn.run_id == run_id else None)
+        there = turn is not None and turn.run_id == run_id and not turn.unreadable
+        return Receipt(run=run, answer=turn.answer if turn is not None and there else None)
 
     def _held(self, user_id: str, run_id: str) -> Run | None:
         """The open run, if there is one. Between the two looks at the receipt, for it may end in between."""

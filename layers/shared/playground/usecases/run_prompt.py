@@ -28,6 +28,7 @@ from playground.domain.errors import (
     StoreUnavailableError,
     TooManyFailuresError,
     TooManyRunsError,
+    UnreadableError,
 )
 from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable, Spent
@@ -73,6 +74,7 @@ COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
 LEDGER_RESERVE = 7.0  # for ending the run: at least 4 s to settle
 RELEASE_RESERVE = 2.5  # … for the release, if the store did not answer the settlement
 ANSWER_RESERVE = 0.5  # … for the answer, when the store is asked nothing more
+MIN_MODEL_SECONDS = 1.0  # with less than that for the model, nothing is held and nobody is asked
 MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
 LONGEST_TITLE = 80  # characters
@@ -189,7 +191,10 @@ class RunPrompt:
                 started=started,
                 omitted=fitted.omitted,
                 deadline=deadline,
+                guessed=fitted.guessed,
             )
+            if self._time_for_model(deadline) < MIN_MODEL_SECONDS:
+                raise StoreUnavailableError  # whoever has asked would not hear of it any more
             try:
                 placed = self._place(attempt, hold, prompt, allowance)
                 break
@@ -291,6 +296,7 @@ class RunPrompt:
                 required_credits=self._prices.ceiling(attempt.model, attempt.tokens, least),
                 available_credits=account.available,
                 reset_at=account.resets_at,
+                guessed=attempt.guessed,
             )
         return affordable
 
@@ -361,6 +367,7 @@ class RunPrompt:
             output_tokens=completion.usage.output_tokens,
             asked_at=attempt.started,
             answered_at=now,
+            refused=completion.stop_reason == "refusal",
         )
         measured = Measured(
             usage=completion.usage, price=price, stop_reason=completion.stop_reason, duration_ms=duration_ms
@@ -436,6 +443,8 @@ class RunPrompt:
         turn = self._sessions.turn(run.session_id, run.turn)
         if turn is None or turn.run_id != run.run_id:
             raise SessionNotFoundError  # deleted since: the charge stays on record, the answer is gone
+        if turn.unreadable:
+            raise UnreadableError(f"turn {turn.number} of {run.session_id}")
         return PaidAnswer(run=run, turn=turn, replayed=True)
 
 
@@ -462,6 +471,7 @@ class _Attempt:
     started: datetime
     omitted: int
     deadline: float
+    guessed: bool
 
     def receipt(self, hold: Hold, prompt: Prompt, status: RunStatus, ended: datetime, **outcome: Any) -> Run:
         return Run(

@@ -11,6 +11,7 @@ from playground.domain.errors import (
     OwnShareError,
     ShareNotFoundError,
     StoreUnavailableError,
+    UnreadableError,
 )
 from playground.domain.runs import base32
 from playground.domain.sessions import Session, Turn
@@ -132,6 +133,8 @@ class ForkShared:
         batch: list[Turn] = []
         copied = 0
         for turn in self._sessions.walk(share.session_id, first=1, last=fork.turns):
+            if turn.unreadable:
+                raise UnreadableError(f"turn {turn.number} of {share.session_id}")
             copied += 1
             batch.append(replace(turn, run_id=COPIED))
             if len(batch) == BATCH:
