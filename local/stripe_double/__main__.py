@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             state_dir=options.state_dir,
             verbose=options.verbose,
         ).start()
+        double.control("portal")  # what an operator does once, in the dashboard
     except (ApiError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger
+from playground.observability import Metric, count, flush_metrics, logger, report_rejected
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -39,6 +39,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SessionNotFoundError: 404,
     errors.SubscriptionNotFoundError: 404,
     errors.AlreadySubscribedError: 409,
+    errors.PurchaseUnavailableError: 409,
     errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,
@@ -49,6 +50,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.TooManyRunsError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.PaymentsRejectedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
@@ -207,6 +209,8 @@ class Api:
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
+        if isinstance(error, errors.PaymentsRejectedError):
+            report_rejected(error)
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:

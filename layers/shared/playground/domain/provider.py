@@ -74,7 +74,29 @@ class InvoicePaid:
     started_at: datetime | None
 
 
-Told = PaymentMoved | RefundSum | RefundMoved | DisputeMoved | SubscriptionMoved | InvoicePaid
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerDeleted:
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Signed, of a type that moves something, and not of the shape that its type has. `subject`: the object that it is
+    about, if it says so."""
+
+    subject: str | None
+
+
+Told = (
+    PaymentMoved
+    | RefundSum
+    | RefundMoved
+    | DisputeMoved
+    | SubscriptionMoved
+    | InvoicePaid
+    | CustomerDeleted
+    | Unreadable
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from playground.domain.errors import StoreUnavailableError
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, book_purchase
 from playground.domain.pricing import PriceTable
 from playground.domain.provider import (
+    CustomerDeleted,
     DisputeMoved,
     InvoicePaid,
     Payment,
@@ -28,6 +29,7 @@ from playground.domain.provider import (
     RefundSum,
     SubscriptionMoved,
     Told,
+    Unreadable,
 )
 from playground.domain.subscriptions import PaidPeriod, end_plus, pay_period
 from playground.ports import Booking, Clock, Ledger, PaymentRecords, Payments
@@ -74,6 +76,8 @@ class ApplyPayment:
         again; nothing of it has happened then, or all of it."""
         if event.told is None:
             return Applied(outcome=Outcome.IGNORED)
+        if isinstance(event.told, Unreadable):
+            return self._quarantine(event, None, event.told.subject, "unreadable")
         if event.live is not self._live:
             return self._quarantine(event, None, None, "live_mode")
         match event.told:
@@ -81,6 +85,8 @@ class ApplyPayment:
                 return self._subscription(event, told)
             case InvoicePaid() as told:
                 return self._invoice(event, told)
+            case CustomerDeleted() as told:
+                return self._customer_deleted(event, told)
             case _ as told:
                 return self._purchase(event, told)
 
@@ -122,13 +128,13 @@ class ApplyPayment:
             return "amount"
         if isinstance(told, PaymentMoved):
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
             if told.state is PurchaseState.PAID and told.received != purchase.amount:
                 return "amount"
         elif payment.customer_id is not None:
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
         return None
 
@@ -238,6 +244,20 @@ class ApplyPayment:
             subject=subject,
             entries=tuple(booked.entries) if booked is not None else (),
         )
+
+    # --- customers ----------------------------------------------------------------------------------------------------
+
+    def _customer_deleted(self, event: ProviderEvent, told: CustomerDeleted) -> Applied:
+        """Note it, so that the next one who pays gets another one. What was paid before stays as it is."""
+        user_id = self._records.user_of(told.customer_id)
+        if user_id is None:
+            return Applied(outcome=Outcome.IGNORED, subject=told.customer_id)
+        customer = self._records.customer(user_id, live=event.live)
+        if customer is None or customer.customer_id != told.customer_id or customer.gone:
+            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=told.customer_id)
+        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, told.customer_id)):
+            raise StoreUnavailableError
+        return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=told.customer_id)
 
     # --- what was told ------------------------------------------------------------------------------------------------
 
