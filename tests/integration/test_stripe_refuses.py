@@ -2,7 +2,6 @@
 told why not; what is ours to mend is an alarm."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,18 @@ import stripe
 
 from local.stripe_double import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.stripe_payments import StripePayments
+from playground.adapters.stripe_payments import StripePayments, _call
 from playground.domain.errors import (
     AlreadySubscribedError,
+    PaymentsRejectedError,
+    PaymentsUnavailableError,
     PurchaseUnavailableError,
     SubscriptionNotFoundError,
 )
 from playground.domain.pricing import PlanPrice
 from playground.http import utc_now
-from playground.usecases.apply_payment import Outcome
 from playground.usecases.buy_credits import BuyCredits
+from playground.usecases.reconcile import Cause, Reconcile
 from tests.kit.billing import FRONTEND, Billing, payment_of, stripe_in_process
 from tests.kit.books import PRICES
 from tests.kit.shop import Shop
@@ -143,31 +144,6 @@ def test_customers_are_replaced_again_and_again(shop: Shop) -> None:
     assert len({*gone, customer.customer_id}) == 5
 
 
-def test_a_deleted_customer_is_replaced_once_however_many_ask(shop: Shop, ledger: DynamoLedger) -> None:
-    """Also when they notice at the same time: all of them ask Stripe with the same key."""
-    shop.buy()
-    delete_customer(shop)
-    payments = StripePayments(api_key="sk_test_1", base_url=shop.double.url)
-    billing = Billing(ledger, records_of(ledger), shop.double, payments, shop.user_id)
-    shop.double.control("outage", kind="slow", seconds=0, calls=1, method="POST", path="/v1/customers")
-
-    def buy(_number: int) -> str:
-        for _ in range(50):
-            try:
-                return payment_of(billing.buy())
-            except Exception as error:
-                if type(error).__name__ != "PaymentsUnavailableError":
-                    raise
-        raise AssertionError("Stripe never had time")
-
-    with ThreadPoolExecutor(8) as pool:
-        started = list(pool.map(buy, range(8)))
-
-    assert customers_at_stripe(shop.double, shop.user_id) == [customer_of(shop)]
-    world = shop.double.account.world
-    assert {world.objects[payment]["customer"] for payment in started} == {customer_of(shop)}
-
-
 # --- another account, or the other mode, behind the same data ---------------------------------------------------------
 
 
@@ -182,12 +158,12 @@ class Accounts:
 
 @pytest.fixture
 def accounts(ledger: DynamoLedger, user_id: str) -> Iterator[Accounts]:
-    def billing(seed: int) -> Billing:
-        double = StripeDouble(seed=seed)
+    def billing() -> Billing:
+        double = StripeDouble()
         double.control("portal")
         return Billing(ledger, records_of(ledger), double, stripe_in_process(double), user_id)
 
-    here, there = billing(101), billing(102)
+    here, there = billing(), billing()
     live = BuyCredits(
         ledger=ledger,
         records=records_of(ledger),
@@ -209,6 +185,7 @@ def test_everything_can_be_bought_at_another_account(accounts: Accounts) -> None
     assert here.account.plan.value == "plus"
 
     assert there.subscriptions.portal(user_id).startswith("http")
+    there.wait(days=1)
     offer = there.buy()
     there.pay(offer)
     there.subscribe()
@@ -264,7 +241,7 @@ def test_a_purchase_whose_payment_is_at_another_account_is_not_begun_again(accou
 def test_a_purchase_of_the_other_mode_is_not_begun_again(accounts: Accounts) -> None:
     """Also if nobody knows whether it has a payment: paid in live mode, it would not fit its own row."""
     accounts.here.double.control("outage", kind="error", status=500, calls=5, path="/v1/payment_intents")
-    with pytest.raises(Exception, match="Payments cannot be reached"):
+    with pytest.raises(PaymentsUnavailableError):
         accounts.here.buy("small", "key 1")
 
     with pytest.raises(PurchaseUnavailableError):
@@ -277,7 +254,7 @@ def test_a_payment_that_nobody_noted_is_found_under_the_former_customer(accounts
     here = accounts.here
     here.buy()
     here.double.control("outage", kind="lose_reply", method="POST", path="/v1/payment_intents")
-    with pytest.raises(Exception, match="Payments cannot be reached"):
+    with pytest.raises(PaymentsUnavailableError):
         here.buy("small", "key 1")
     payment = here.double.account.world.all("payment_intent")[-1]["id"]
     here.payments.client.v1.customers.delete(here.records.customer(here.user_id, live=False).customer_id)  # type: ignore[union-attr]
@@ -305,6 +282,7 @@ def test_a_portal_that_is_not_set_up_is_said_so_and_is_an_alarm(shop: Shop, capf
     assert shop.call(*PORTAL).status == 200
 
 
+NO_PRICE = {"code": "resource_missing", "param": "line_items[0][price]"}
 REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "server error": ({"status": 500}, 503, "payments_unavailable"),
     "unavailable": ({"status": 503}, 503, "payments_unavailable"),
@@ -316,11 +294,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str]] = {
     "key without rights": ({"status": 403}, 503, "payments_rejected"),
     "card": ({"status": 402, "type": "card_error", "code": "card_declined"}, 503, "payments_rejected"),
     "key of another request": ({"status": 400, "type": "idempotency_error"}, 503, "payments_rejected"),
-    "no such price": (
-        {"status": 400, "code": "resource_missing", "param": "line_items[0][price]"},
-        503,
-        "payments_rejected",
-    ),
+    "no such price": ({"status": 400, **NO_PRICE}, 503, "payments_rejected"),
     "bad currency": ({"status": 400, "param": "currency"}, 503, "payments_rejected"),
     "odd facts": ({"status": 400, "code": "é\n" * 9, "param": "x y"}, 503, "payments_rejected"),
     "method not allowed": ({"status": 405}, 503, "payments_rejected"),
@@ -347,22 +321,17 @@ def test_every_error_of_stripe_has_an_answer(shop: Shop, name: str, capfd: pytes
 
 def test_no_error_of_the_package_is_forgotten() -> None:
     """Those of version 2 of the API are none that ours calls can raise, and are refusals as well."""
-    from playground.adapters.stripe_payments import _call
-    from playground.domain.errors import PaymentsRejectedError, PaymentsUnavailableError
-
     unavailable = {stripe.RateLimitError, stripe.APIConnectionError, stripe.APIError}
     for kind in all_errors(stripe.StripeError):
-        error = kind("", None) if kind in needing_two() else kind("")
+        error = kind.__new__(kind)
+        stripe.StripeError.__init__(error, "")
+        error.param = None  # type: ignore[attr-defined]
 
         def fail(error: stripe.StripeError = error) -> None:
             raise error
 
         with pytest.raises(PaymentsUnavailableError if kind in unavailable else PaymentsRejectedError):
             _call(fail)
-
-
-def needing_two() -> set[type[stripe.StripeError]]:
-    return {stripe.InvalidRequestError, stripe.SignatureVerificationError}
 
 
 def all_errors(kind: type[stripe.StripeError]) -> set[type[stripe.StripeError]]:
@@ -372,26 +341,22 @@ def all_errors(kind: type[stripe.StripeError]) -> set[type[stripe.StripeError]]:
 @pytest.mark.parametrize("currency", ["us", "usdollar", "€"])
 def test_a_currency_that_is_none_is_a_refusal(accounts: Accounts, currency: str) -> None:
     """What prices.json could have wrong."""
-    from playground.domain.errors import PaymentsRejectedError
-
     payments = accounts.here.payments
     customer = payments.create_customer(user_id="u", key="k")
     with pytest.raises(PaymentsRejectedError) as refused:
         payments.create_checkout(
             customer_id=customer,
             user_id="u",
-            plan=PlanPrice(id="plus", name="PRPM+", price_cents=2000, interval="month", credits=200),
+            plan=PlanPrice(name="PRPM+", price_cents=2000, interval="month", credits=200),
             currency=currency,
             success_url=FRONTEND,
             cancel_url=FRONTEND,
             key="k2",
         )
-    assert refused.value.what.startswith("InvalidRequestError - line_items[0][price_data][currency] req_")
+    assert refused.value.what == "InvalidRequestError - line_items[0][price_data][currency] -"
 
 
 def test_a_key_that_is_taken_by_another_request_is_a_refusal(accounts: Accounts) -> None:
-    from playground.domain.errors import PaymentsRejectedError
-
     payments = accounts.here.payments
     payments.create_customer(user_id="a", key="k")
     with pytest.raises(PaymentsRejectedError, match="set up"):
@@ -400,19 +365,7 @@ def test_a_key_that_is_taken_by_another_request_is_a_refusal(accounts: Accounts)
 
 # --- users and addresses of any script --------------------------------------------------------------------------------
 
-NAMES = [
-    "用户一",
-    "иван",
-    "zoë",
-    " alice ",
-    "🙂",
-    "e\u0301",
-    "x" * 128,
-    "🙂" * 128,
-    "a\u00a0b",
-    'a"\\b',
-    "a,b=c;d#e/f?g%h",
-]
+NAMES = ["用户一", "иван", "zoë", " alice ", "🙂", "e\u0301", "x" * 128, "🙂" * 128, 'a"\\b', "a,b=c;d#e/f?g%h"]
 
 
 @pytest.mark.parametrize("number", range(len(NAMES)))
@@ -443,8 +396,6 @@ def test_an_address_that_stripe_would_refuse_is_refused_by_us(shop: Shop, url: s
 
 
 def test_an_unreadable_event_is_told_by_the_comparison_until_it_is_closed(shop: Shop) -> None:
-    from playground.usecases.reconcile import Cause, Reconcile
-
     shop.pay(shop.buy())
     [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
     del event["data"]["object"]["amount_received"]
@@ -472,4 +423,3 @@ def test_an_event_that_cannot_be_read_is_an_alarm(shop: Shop, capfd: pytest.Capt
     event["data"]["object"]["amount"] = None
     assert shop.send(event).status == 200
     assert metrics_in(capfd.readouterr().out) == {"PaymentQuarantined"}
-    assert Outcome.QUARANTINED.value == "quarantined"

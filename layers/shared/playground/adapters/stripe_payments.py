@@ -129,8 +129,10 @@ class StripePayments:
         )
 
     def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
-        found = _find(lambda: self.client.v1.checkout.sessions.retrieve(checkout_id))
-        return found is not None and found.status != "expired" and found.customer == customer_id
+        found = _find(lambda: self.client.v1.checkout.sessions.retrieve(checkout_id, {"expand": ["customer"]}))
+        if found is None or found.status == "expired" or not isinstance(found.customer, stripe.Customer):
+            return False
+        return found.customer.id == customer_id and not _plain(found.customer).get("deleted", False)
 
     def subscription(self, subscription_id: str) -> Described | None:
         found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))

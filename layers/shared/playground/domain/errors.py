@@ -286,7 +286,7 @@ class PaymentsUnavailableError(PlaygroundError):
 
 class PaymentsRejectedError(PlaygroundError):
     """The payment provider refuses what we ask: our fault, or that of the configuration. Repeating it soon is of no
-    use. `what`, for our log only: which call, the kind of the error, and the provider's code and parameter; no texts."""
+    use. `what`, for our log only: the kind of the error, the provider's code, parameter and request id; no texts."""
 
     code = "payments_rejected"
 

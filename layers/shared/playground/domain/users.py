@@ -1,8 +1,7 @@
 """Who can have an account."""
 
-MAX_USER_ID = (
-    128  # characters, 512 bytes at most: an id is a part of keys (2,048 bytes) and of metadata (500 characters)
-)
+# Characters, so 512 bytes at most: an id is a part of keys (2,048 bytes) and of metadata (500 characters).
+MAX_USER_ID = 128
 
 
 def is_user_id(text: str) -> bool:

@@ -253,8 +253,10 @@ class ManageSubscription:
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
         """The address of the provider's page. A page that is still open is given again, instead of a second one.
 
-        What is only known here does not count: a page or a subscription that the provider does not have (it was of a
-        customer who is gone, or of another account) is none. Raises AlreadySubscribedError, InvalidRequestError for an address that is not the front end's, and
+        What is known here only does not count: a page, or a subscription, that the provider does not have (it was of a
+        customer who is gone, or of another account) is none.
+
+        Raises AlreadySubscribedError, InvalidRequestError for an address that is not the front end's, and
         StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
@@ -321,8 +323,8 @@ class ManageSubscription:
         return Customers(self._records, self._payments(), live=self._live)
 
     def _is_alive_there(self, described: Described | None) -> bool:
-        """What is over is over; what is alive for all that we know may be so at another account only, which will never
-        say that it is over."""
+        """A subscription that this account of the provider does not have would be alive here for ever: nobody would say
+        when it ends."""
         return (
             described is not None
             and _alive(described)
