@@ -1,6 +1,7 @@
 """Stripe says no: to a customer that is gone, to another account's ids, to what we ask wrongly. Users can go on, or are
 told why not; what is ours to mend is an alarm."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import stripe
 
 from local.stripe_double import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.stripe_events import READERS
 from playground.adapters.stripe_payments import StripePayments, _call
 from playground.domain.errors import (
     AlreadySubscribedError,
@@ -24,6 +26,7 @@ from playground.usecases.buy_credits import BuyCredits
 from playground.usecases.reconcile import Cause, Reconcile
 from tests.kit.billing import FRONTEND, Billing, payment_of, stripe_in_process
 from tests.kit.books import PRICES
+from tests.kit.shapes import GONE, changed, used
 from tests.kit.shop import Shop
 from tests.support import records_of
 
@@ -423,3 +426,39 @@ def test_an_event_that_cannot_be_read_is_an_alarm(shop: Shop, capfd: pytest.Capt
     event["data"]["object"]["amount"] = None
     assert shop.send(event).status == 200
     assert metrics_in(capfd.readouterr().out) == {"PaymentQuarantined"}
+
+
+def test_no_shape_of_a_signed_event_is_an_error(shop: Shop) -> None:
+    """On the real store, where a key or a number may be one that it refuses."""
+    payment = shop.pay(shop.buy())
+    shop.double.control("refund", payment_intent=payment, amount=100)
+    shop.double.control("dispute", payment_intent=shop.pay(shop.buy()))
+    shop.call(*SUBSCRIBE)
+    checkout = records_of(shop.ledger).subscription(shop.user_id).checkout_id
+    shop.double.control("checkout", session=checkout)
+    delete_customer(shop)
+    events = {event["type"]: event for event in shop.new_events() if event["type"] in READERS}
+    assert len(events) >= 8
+    for event in events.values():
+        for path in used(event):
+            for value in (GONE, None, 7, "\ud800", "x" * 3000, {"id": "用" * 900}):
+                answer = shop.send(changed(event, path, value))
+                assert (answer.status, answer.body) == (200, {"received": True}), (event["type"], path, value)
+    assert sum(amount for kind, amount in shop.history() if kind == "purchase") <= 200
+
+
+@pytest.mark.parametrize(
+    "header", ["t={now},v1=é", "t={now},v1=\udce9", "t=" + "9" * 400 + ",v1=a", "t=９,v1=a", "é", "\0"]
+)
+def test_a_signature_that_is_no_ascii_is_refused(shop: Shop, header: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Anybody can send that, without any secret."""
+    signature = header.replace("{now}", str(int(time.time())))
+    answer = shop.handlers.deliver("{}", signature=signature)
+    assert (answer.status, answer.body["error"]) == (400, "invalid_delivery")
+    assert metrics_in(capfd.readouterr().out) == set()
+
+
+@pytest.mark.parametrize("body", ["\udce9", "{" * 100_000, "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "NaN"])
+def test_a_body_that_is_no_event_is_refused(shop: Shop, body: str) -> None:
+    answer = shop.handlers.deliver(body, signature=f"t={int(time.time())},v1=00")
+    assert (answer.status, answer.body["error"]) == (400, "invalid_delivery")
