@@ -78,6 +78,15 @@ def test_a_deleted_customer_is_replaced_once(shop: Shop, call: tuple[str, str, A
     assert (customer.number, customer.former, customer.gone) == (1, (gone,), False)
 
 
+def test_it_is_noted_that_a_customer_was_deleted(shop: Shop) -> None:
+    shop.buy()
+    delete_customer(shop)
+    shop.deliver()
+    customer = records_of(shop.ledger).customer(shop.user_id, live=False)
+    assert customer is not None
+    assert (customer.gone, customer.number, customer.former) == (True, 0, ())
+
+
 def test_a_page_of_a_deleted_customer_is_not_given_again(shop: Shop) -> None:
     first = shop.call(*SUBSCRIBE).body["url"]
     assert shop.call(*SUBSCRIBE).body["url"] == first
