@@ -8,9 +8,9 @@ import pytest
 
 from local.stripe_double import StripeDouble
 from local.stripe_double.wire import ApiError
-from playground.adapters.stripe_events import READERS, read_event
+from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
-from playground.domain.provider import Unreadable
+from playground.domain.provider import Listed, Unreadable
 from playground.usecases.apply_payment import Outcome
 from tests.fakes import InMemoryLedger
 from tests.kit.billing import Billing, payment_of, stripe_in_process
@@ -132,3 +132,25 @@ def test_an_envelope_that_is_torn_is_put_aside_too(name: str) -> None:
             torn = read_event(changed(event, (name,), value))
             assert isinstance(torn.told, Unreadable), (kind, value)
     assert read_event(changed({**events["invoice.paid"], "type": "product.created"}, (name,), None)).told is None
+
+
+LISTED_AS = {
+    "payment_intent.succeeded": Listed.PAYMENTS,
+    "refund.created": Listed.REFUNDS,
+    "charge.dispute.created": Listed.DISPUTES,
+    "invoice.paid": Listed.INVOICES,
+    "customer.subscription.updated": None,
+}
+
+
+@pytest.mark.parametrize("kind", LISTED_AS)
+def test_no_shape_of_a_listed_object_stops_the_comparison(kind: str) -> None:
+    """One that cannot be read is told like an event that cannot, and the others of its page are looked at."""
+    _, events = world()
+    whole = events[kind]["data"]["object"]
+    assert stated_of(LISTED_AS[kind], whole).event.told is not None
+    for path in used(events[kind]):
+        if path[:2] == ("data", "object") and path[2:] not in ((), ("id",)):
+            for value in VALUES:
+                torn = changed(whole, path[2:], value)
+                assert stated_of(LISTED_AS[kind], torn).object_id == whole["id"], (path, value)
