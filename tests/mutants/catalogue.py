@@ -547,28 +547,28 @@ MUTANTS = (
         PURCHASES,
         "customer_id in (self.customer_id, *self.former)",
         "customer_id == self.customer_id",
-        REFUSED,
+        f"{REFUSED}::test_what_was_paid_under_the_former_customer_is_granted_and_refunded",
     ),
     mutant(
         "payments: a customer who was deleted is not noted",
         APPLY,
         "self._records.keep(replace(customer, gone=True), self._record",
         "self._records.keep(customer, self._record",
-        REFUSED,
+        f"{REFUSED}::test_it_is_noted_that_a_customer_was_deleted",
     ),
     mutant(
         "payments: the end of a former customer ends the present one",
         APPLY,
         "customer.customer_id != told.customer_id or customer.gone",
         "customer.gone",
-        REFUSED,
+        f"{REFUSED}::test_being_told_late_or_twice_of_a_former_customer_changes_nothing",
     ),
     mutant(
         "payments: the next customer is asked for with the key of the first",
         BUY,
         'return f"{key}:{number}" if number else key',
         "return key",
-        REFUSED,
+        f"{REFUSED}::test_a_deleted_customer_is_replaced_once",
     ),
     mutant(
         "payments: a payment that is not there is begun once more",
@@ -580,21 +580,21 @@ MUTANTS = (
         """            if started is not None:
                 return started
 """,
-        REFUSED,
+        f"{REFUSED}::test_a_purchase_whose_payment_is_at_another_account_is_not_begun_again",
     ),
     mutant(
         "payments: a purchase in test mode is paid in live mode",
         BUY,
         "if there.live is not self._live:",
         "if False:",
-        REFUSED,
+        f"{REFUSED}::test_a_purchase_of_the_other_mode_is_not_begun_again",
     ),
     mutant(
         "payments: a page is given again although it is gone",
         BUY,
         "if url is not None and self._is_open_there(subscription):",
         "if url is not None:",
-        REFUSED,
+        f"{REFUSED}::test_a_page_of_another_account_is_not_given_again",
     ),
     mutant(
         "payments: keys go into a header as they are",
@@ -608,7 +608,7 @@ MUTANTS = (
         STRIPE,
         "except stripe.APIConnectionError as error:",
         "except (stripe.APIConnectionError, stripe.IdempotencyError) as error:",
-        REFUSED,
+        f"{REFUSED}::test_a_key_that_is_taken_by_another_request_is_a_refusal",
     ),
     mutant(
         "payments: what is granted and not paid is not told",
