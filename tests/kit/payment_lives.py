@@ -239,9 +239,12 @@ class Life:
     def _lose_customer(self) -> None:
         """Somebody deletes the customer at Stripe. Not while there is a subscription, which would end with it."""
         customer = self.records.customer(self.user_id, live=False)
-        if customer is not None and not customer.gone and not self._alive():
-            with suppress(stripe.InvalidRequestError):  # it was deleted before, and nobody was told
-                self.payments.client.v1.customers.delete(customer.customer_id)
+        if customer is None or self._alive():
+            return
+        with suppress(stripe.InvalidRequestError):  # it was deleted before, and nobody was told
+            self.payments.client.v1.customers.delete(customer.customer_id)
+        if self.chance.random() < 0.7:
+            self._buy()
 
     def _months(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 3))):
