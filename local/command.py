@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from playground.adapters.tokens import LONGEST_SUBJECT
+from playground.domain.users import MAX_USER_ID, is_user_id
 
 
 def command(target: str, usage: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -21,9 +21,9 @@ def command(target: str, usage: str, description: str, epilog: str | None = None
 
 def user_id(text: str) -> str:
     """What the subject of a token may be: whoever is somebody else could never see the account."""
-    if not text.strip() or not text.isprintable() or len(text) > LONGEST_SUBJECT:
+    if not is_user_id(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is nobody: a user has a name (USER=alice) of 1 to {LONGEST_SUBJECT} printable characters"
+            f"{text!r} is nobody: a user has a name (USER=alice) of 1 to {MAX_USER_ID} printable characters"
         )
     return text
 

@@ -13,8 +13,8 @@ from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
-from playground.adapters.stripe_payments import PaymentsError, StripePayments
-from playground.domain.errors import CorruptLedgerError, PlaygroundError
+from playground.adapters.stripe_payments import StripePayments
+from playground.domain.errors import CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.http import utc_now
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconciled
@@ -72,9 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return tell(reconcile(window=window, everything=options.all))
     except (CannotReconcileError, NowhereError) as error:
         print(error, file=sys.stderr)
+    except PaymentsRejectedError as error:
+        print(f"Stripe refuses what it is asked: {error.what}", file=sys.stderr)
     except PlaygroundError as error:
         print(f"{error.message}{cause(error)}", file=sys.stderr)
-    except (PaymentsError, ClientError, BotoCoreError, ValueError) as error:
+    except (ClientError, BotoCoreError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return 2
 

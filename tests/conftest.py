@@ -84,6 +84,7 @@ def claude() -> Iterator[ClaudeDouble]:
 def stripe_double() -> Iterator[StripeDouble]:
     """A Stripe-compatible server of its own for this run. It sends nothing unless it is told to."""
     with StripeDouble(base=time.time, seed=1) as double:
+        double.control("portal")
         yield double
 
 

@@ -128,7 +128,7 @@ def pricing() -> PricingAnswer:
     )
 
 
-@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 422, 503))
+@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits come when it is paid."""
     offer = buy_credits()(handler.user_id, body.package, idempotency_key=idempotency_key)

@@ -42,6 +42,7 @@ def serve(options: argparse.Namespace, ends: Collection[signal.Signals]) -> int:
             state_dir=options.state_dir,
             verbose=options.verbose,
         ).start()
+        double.control("portal")  # what an operator does once, in the dashboard
     except (ApiError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

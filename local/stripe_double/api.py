@@ -67,6 +67,7 @@ def _list(kind: str, path: str, *filters: str) -> Route:
 
     def call(account: Account, _id: str, params: Params) -> Obj:
         wanted = {name: params.text(name) for name in filters if name in params}
+        _known_customer(account, params)
         return account.world.page(
             kind,
             f"/v1/{path}",
@@ -75,6 +76,12 @@ def _list(kind: str, path: str, *filters: str) -> Route:
         )
 
     return _route("GET", path, (*LIST_PARAMETERS, *filters), call)
+
+
+def _known_customer(account: Account, params: Params) -> None:
+    """A list of a customer's things is refused if there is no such customer; one that was deleted has a past."""
+    if customer := params.text("customer"):
+        account.customers.get(customer, "customer")
 
 
 def _one(kind: str, path: str, param: str = "id") -> Route:
@@ -122,6 +129,7 @@ def _customer_methods(account: Account, identifier: str, params: Params) -> Obj:
 
 def _subscriptions(account: Account, _id: str, params: Params) -> Obj:
     """Without a status: all that have not ended."""
+    _known_customer(account, params)
     status, customer, price = (params.text(name) for name in ("status", "customer", "price"))
 
     def wanted(subscription: Obj) -> bool:
@@ -139,6 +147,7 @@ def _subscriptions(account: Account, _id: str, params: Params) -> Obj:
 
 
 def _invoices(account: Account, _id: str, params: Params) -> Obj:
+    _known_customer(account, params)
     customer, status, subscription = (params.text(name) for name in ("customer", "status", "subscription"))
 
     def wanted(invoice: Obj) -> bool:
@@ -163,6 +172,17 @@ def _invoice_payments(account: Account, _id: str, params: Params) -> Obj:
         )
 
     return account.world.page("invoice_payment", "/v1/invoice_payments", params, wanted)
+
+
+def _portal_configurations(account: Account, _id: str, params: Params) -> Obj:
+    """Those that were saved in the dashboard: there is one, or none."""
+    wanted = {name: params.flag(name) for name in ("active", "is_default") if name in params}
+    return account.world.page(
+        "billing_portal.configuration",
+        "/v1/billing_portal/configurations",
+        params,
+        lambda obj: all(obj[name] is value for name, value in wanted.items()),
+    )
 
 
 def _prices(account: Account, _id: str, params: Params) -> Obj:
@@ -263,6 +283,7 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "checkout/sessions/{id}", ("metadata",), lambda a, i, p: a.checkout.update(i, p)),
     _route("POST", "checkout/sessions/{id}/expire", NOTHING, lambda a, i, p: a.checkout.expire_now(i, p)),
     _route("GET", "checkout/sessions/{id}/line_items", LIST_PARAMETERS, lambda a, i, p: a.checkout.line_items(i, p)),
+    _route("GET", "billing_portal/configurations", (*LIST_PARAMETERS, "active", "is_default"), _portal_configurations),
     _route("POST", "billing_portal/sessions", checkout.PORTAL, lambda a, _, p: a.checkout.portal(p)),
     # events
     _route("GET", "events", (*LIST_PARAMETERS, "type", "types"), _events),

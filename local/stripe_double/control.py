@@ -144,6 +144,10 @@ class Controls:
         with self._as(dispute):
             return self.account.disputes.finish(dispute, outcome)
 
+    def portal(self, params: Params) -> Obj:
+        with self.world.calling(params.flag("live"), None, None):
+            return self.account.checkout.save_portal(saved=params.flag("saved", default=True))
+
     # ------------------------------------------------------------ time
 
     def clock(self, _params: Params) -> Obj:
@@ -324,6 +328,12 @@ CONTROLS: Final[dict[str, Control]] = {
         "dispute, outcome=won|lost|withdrawn: the end of a dispute",
         Controls.close_dispute,
     ),
+    "portal": Control(
+        "POST",
+        ("saved", "live"),
+        "saved=true, live=false: save the customer portal's settings in the dashboard, or an account without them",
+        Controls.portal,
+    ),
     "clock": Control("GET", (), "the double's time", Controls.clock),
     "advance": Control(
         "POST",
@@ -339,8 +349,8 @@ CONTROLS: Final[dict[str, Control]] = {
     ),
     "outage": Control(
         "POST",
-        ("kind", "calls", "status", "seconds", "work", "method", "path"),
-        f"kind={'|'.join(KINDS)}, calls=1, status=500, seconds, work=false, method, path: be unwell",
+        ("kind", "calls", "status", "seconds", "work", "method", "path", "type", "code", "param"),
+        f"kind={'|'.join(KINDS)}, calls=1, status=500, seconds, work=false, method, path, type, code, param: be unwell",
         Controls.outage,
         locked=False,
     ),

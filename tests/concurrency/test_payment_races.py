@@ -190,12 +190,44 @@ def test_a_customer_is_made_once_however_many_ask(
     offers = race(*[buy] * 12)
 
     customers = [
-        each["id"] for each in stripe_double.account.world.all("customer") if each["metadata"].get("user_id") == user_id
+        each["id"]
+        for each in stripe_double.account.world.all("customer")
+        if each.get("metadata", {}).get("user_id") == user_id
     ]
     assert len(customers) == 1
     owners = {stripe_double.account.world.objects[payment_of(offer)]["customer"] for offer in offers}
     assert owners == {*customers}
     assert len({offer.purchase.purchase_id for offer in offers}) == 12
+
+
+def test_a_customer_who_is_gone_is_replaced_once_however_many_notice(
+    stores: Sequence[DynamoStore], pool: ThreadPoolExecutor, stripe_double: StripeDouble, user_id: str
+) -> None:
+    """All of them are refused with the old one, and ask for a new one with the same key."""
+    payments = StripePayments(api_key="sk_test_1", base_url=stripe_double.url)
+    race = Race(stores, pool, stripe_double, payments, user_id)
+    race.first.buy()
+    before = race.first.records.customer(user_id, live=False)
+    assert before is not None
+    payments.client.v1.customers.delete(before.customer_id)
+
+    def ask(billing: Billing) -> str:
+        for _ in range(40):
+            try:
+                return payment_of(billing.buy())
+            except PaymentsUnavailableError:
+                time.sleep(0.05)
+        raise AssertionError("Stripe never had time")
+
+    started = race(*[ask] * 12)
+
+    after = race.first.records.customer(user_id, live=False)
+    assert after is not None
+    assert (after.number, after.former, after.gone) == (1, (before.customer_id,), False)
+    world = stripe_double.account.world
+    made = [each["id"] for each in world.all("customer") if each.get("metadata", {}).get("user_id") == user_id]
+    assert made == [after.customer_id]
+    assert {world.objects[payment]["customer"] for payment in started} == {after.customer_id}
 
 
 def test_one_key_at_once_is_one_purchase_and_one_payment(race: Race) -> None:

@@ -42,7 +42,7 @@ from playground.domain.erasure import (
     pseudonym_of,
 )
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
-from playground.domain.payments import Customer, PaymentEvent, Purchase, PurchaseState
+from playground.domain.payments import MAX_FORMER_CUSTOMERS, Customer, PaymentEvent, Purchase, PurchaseState
 from playground.domain.provider import Payment, ProviderEvent, RefundSum
 from playground.domain.runs import RunStatus
 from playground.domain.sessions import Session
@@ -287,10 +287,18 @@ def test_a_late_refund_finds_the_purchase_in_the_books_of_the_pseudonym(own: Mor
     assert payments.purchase(user, f"pur_{user}") is None
 
 
-def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mortal, user: str) -> None:
-    """The provider still names the user: it was told the name when the purchase was made."""
-    name = pseudonym(20)
+@pytest.mark.parametrize("replaced", [0, 1, MAX_FORMER_CUSTOMERS])
+def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mortal, user: str, replaced: int) -> None:
+    """The provider still names the user: it was told the name when the purchase was made. And the customer who paid,
+    also if another one has come since."""
+    name = pseudonym(9000 + replaced)
+    records = DynamoPayments(own, LEDGER_TABLE)
+    for number in range(replaced):
+        customer = records.customer(user, live=False)
+        assert customer is not None
+        assert records.keep(customer.replaced_by(f"cus_{number}_{user}", LATER))
     erase(own, user, name)
+    assert {records.user_of(f"cus_{number}_{user}") for number in range(replaced)} <= {name}
     ledger = new_ledger(own)
     balance = ledger.account(name, LATER).balance
     payment = Payment(

@@ -36,6 +36,7 @@ from playground.domain.errors import (
     StoreUnavailableError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
+from playground.domain.payments import Customer
 from playground.domain.pricing import Usage
 from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
 from playground.ports import Held, Leases
@@ -690,6 +691,47 @@ def _one_of_each(scene: Scene) -> None:
     assert [len(scene.stripe.account.world.all(kind)) for kind in ("customer", "payment_intent")] == [1, 1]
 
 
+def _customer_gone(scene: Scene) -> None:
+    """Somebody who bought before, and whose customer was deleted in Stripe's dashboard since."""
+
+    def buy_and_delete(other: Worker) -> Offer:
+        billing = scene.billing(other)
+        offer = billing.buy("small", "before")
+        [customer] = scene.stripe.account.world.all("customer")
+        billing.payments.client.v1.customers.delete(customer["id"])
+        return offer
+
+    scene.by_other(buy_and_delete)
+    _expects(scene, "customer.deleted")
+
+
+def _customer(scene: Scene) -> Customer:
+    found: list[Customer | None] = []
+
+    def look(other: Worker) -> Account:
+        found.append(other.records.customer(scene.user_id, live=False))
+        return scene.account(other)
+
+    scene.by_other(look)
+    assert found[0] is not None
+    return found[0]
+
+
+def _replaced_once(scene: Scene) -> None:
+    """However often it was tried, Stripe has one new customer, and one payment of it."""
+    world = scene.stripe.account.world
+    [there] = [each for each in world.all("customer") if not each.get("deleted")]
+    former, payment = world.all("payment_intent")
+    assert payment["customer"] == there["id"] != former["customer"]
+    customer = _customer(scene)
+    assert (customer.customer_id, customer.former, customer.gone) == (there["id"], (former["customer"],), False)
+
+
+def _noted_as_gone(scene: Scene) -> None:
+    customer = _customer(scene)
+    assert (customer.gone, customer.former) == (True, ())
+
+
 PATHS: Sequence[Path] = (
     Path(name="run, new account", act=_run(ORDINARY)),
     Path(name="run", act=_run(ORDINARY), prepare=_account),
@@ -866,5 +908,21 @@ PATHS: Sequence[Path] = (
         check=_one_of_each,
         is_run=False,
         result=Offer,
+    ),
+    Path(
+        name="purchase, the customer is gone",
+        act=lambda scene, worker: scene.billing(worker).buy("small", KEY),
+        prepare=_customer_gone,
+        check=_replaced_once,
+        is_run=False,
+        result=Offer,
+    ),
+    Path(
+        name="webhook, customer deleted",
+        act=_told,
+        prepare=_customer_gone,
+        check=_noted_as_gone,
+        is_run=False,
+        result=Applied,
     ),
 )

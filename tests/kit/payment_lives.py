@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import stripe
+
 from local.stripe_double import StripeDouble
 from local.stripe_double.wire import ApiError
 from playground.adapters.stripe_events import READERS
@@ -161,6 +163,7 @@ class Life:
             self.double.control("advance", seconds=1)
         for _ in range(steps):
             doings = [self._buy, self._buy, self._refund, self._refund, self._dispute, self._decide, self._wait]
+            doings += [self._lose_customer]
             if self._with_plan:
                 doings += [self._subscribe, self._months, self._months, self._months, self._toggle]
                 doings += [self._refund_month, self._refund_month, self._dispute_month, self._dispute_month]
@@ -309,6 +312,16 @@ class Life:
             else:  # it is not paid any more
                 self.double.control("subscription_card", subscription=plan.subscription, card=DECLINED_LATER)
 
+    def _lose_customer(self) -> None:
+        """Somebody deletes the customer at Stripe. Not while there is a subscription, which would end with it."""
+        customer = self.records.customer(self.user_id, live=False)
+        if customer is None or self._alive():
+            return
+        with suppress(stripe.InvalidRequestError):  # it was deleted before, and nobody was told
+            self.payments.client.v1.customers.delete(customer.customer_id)
+        if self.chance.random() < 0.7:
+            self._buy()
+
     def _months(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 3))):
             self.double.control("advance", days=self.chance.choice((5, 29, 31)))
@@ -410,7 +423,12 @@ class Life:
             assert records.keep(replace(self._purchase(self._billing, bought), revision=0))
         customer = self.records.customer(self.user_id, live=False)
         if customer is not None:
-            assert records.keep(replace(customer, revision=0))
+            first, *others = (*customer.former, customer.customer_id)
+            assert records.keep(replace(customer, customer_id=first, former=(), number=0, gone=False, revision=0))
+            for customer_id in others:
+                before = records.customer(self.user_id, live=False)
+                assert before is not None
+                assert records.keep(before.replaced_by(customer_id, customer.created_at))
         offers = self.records.subscription(self.user_id).offers
         if offers:
             assert records.keep(Subscription(user_id=self.user_id, offers=offers))

@@ -8,12 +8,13 @@ import pytest
 
 from local import audit, erase, export, grant, invoke, make_token, moderate, pay, plan, reconcile
 from local.command import full_time, moment, user_id
-from playground.adapters.tokens import LONGEST_SUBJECT, TokenVerifier, shared_secrets
+from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.errors import UnauthorizedError
+from playground.domain.users import MAX_USER_ID
 
 SECRET = "s" * 32
-NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (LONGEST_SUBJECT + 1)]
-SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * LONGEST_SUBJECT]
+NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (MAX_USER_ID + 1)]
+SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * MAX_USER_ID]
 
 
 @pytest.mark.parametrize("name", [*NOBODY, *SOMEBODY])

@@ -563,7 +563,13 @@ def test_a_payment_of_an_invoice_is_refunded_and_leads_back_to_it(
 
 def test_the_billing_portal(double: StripeDouble, client: stripe.StripeClient, customer: str, price: str) -> None:
     subscription = subscribed(double, client, customer, price)
-    portal = client.v1.billing_portal.sessions.create({"customer": customer, "return_url": "http://127.0.0.1/back"})
+    wanted: Any = {"customer": customer, "return_url": "http://127.0.0.1/back"}
+    assert client.v1.billing_portal.configurations.list().data == []
+    with pytest.raises(stripe.InvalidRequestError, match="portal settings in test mode"):
+        client.v1.billing_portal.sessions.create(wanted)
+    double.control("portal")
+    assert [each.is_default for each in client.v1.billing_portal.configurations.list({"is_default": True})] == [True]
+    portal = client.v1.billing_portal.sessions.create(wanted)
     assert subscription.id in browse(portal.url)[2]
     assert browse(portal.url, {"action": "cancel", "subscription": subscription.id})[0] == 303
     assert client.v1.subscriptions.retrieve(subscription.id).cancel_at_period_end

@@ -594,6 +594,55 @@ def test_an_outage_and_its_end(
     assert types(double) == ["customer.created"]
 
 
+@pytest.mark.parametrize(
+    ("scripted", "kind"),
+    [
+        ({"status": 400, "code": "resource_missing", "param": "customer"}, stripe.InvalidRequestError),
+        ({"status": 400, "type": "idempotency_error"}, stripe.IdempotencyError),
+        ({"status": 402, "type": "card_error", "code": "card_declined"}, stripe.CardError),
+        ({"status": 403, "code": "more_permissions_required"}, stripe.PermissionError),
+    ],
+)
+def test_an_error_of_any_type(
+    double: StripeDouble, client: stripe.StripeClient, scripted: dict[str, Any], kind: type[stripe.StripeError]
+) -> None:
+    double.control("outage", kind="error", **scripted)
+    with pytest.raises(kind) as caught:
+        client.v1.customers.create({})
+    assert caught.value.error is not None
+    assert (caught.value.error.code, caught.value.error.param) == (scripted.get("code"), scripted.get("param"))
+
+
+def test_what_is_begun_with_a_customer_who_is_gone_is_refused(
+    double: StripeDouble, client: stripe.StripeClient
+) -> None:
+    """One that was deleted, and one that was never there; the past of the first is still listed."""
+    deleted = client.v1.customers.create({}).id
+    open_payment = intent(client, customer=deleted)
+    client.v1.customers.delete(deleted)
+    for customer in (deleted, "cus_never"):
+        for begin in (
+            lambda customer=customer: intent(client, customer=customer),
+            lambda customer=customer: client.v1.billing_portal.sessions.create({"customer": customer}),
+            lambda customer=customer: client.v1.checkout.sessions.create(
+                {"mode": "payment", "customer": customer, "success_url": "https://a.test/"}
+            ),
+        ):
+            with pytest.raises(stripe.InvalidRequestError) as caught:
+                begin()
+            assert (caught.value.http_status, caught.value.code, caught.value.param) == (
+                400,
+                "resource_missing",
+                "customer",
+            )
+    with pytest.raises(ApiError, match="No such customer"):
+        double.control("pay", payment_intent=open_payment.id)
+    assert [each.id for each in client.v1.payment_intents.list({"customer": deleted})] == [open_payment.id]
+    for listed in (client.v1.payment_intents, client.v1.subscriptions, client.v1.invoices):
+        with pytest.raises(stripe.InvalidRequestError, match="No such customer: 'cus_never'"):
+            listed.list({"customer": "cus_never"})
+
+
 def test_an_outage_of_some_calls_only(double: StripeDouble, client: stripe.StripeClient) -> None:
     double.control("outage", kind="error", method="POST", path="/v1/refunds")
     made = paid(client)

@@ -12,6 +12,8 @@ SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
 PAID_MONTHS = "layers/shared/playground/domain/paid_months.py"
 APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
+BUY = "layers/shared/playground/usecases/buy_credits.py"
+STRIPE = "layers/shared/playground/adapters/stripe_payments.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
 ALLOWANCE = "layers/shared/playground/domain/allowance.py"
@@ -58,6 +60,9 @@ FAILURES = "tests/integration/test_allowance.py"
 KEYED = "tests/unit/test_key_set.py"
 DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
+REFUSED = "tests/integration/test_stripe_refuses.py"
+SHAPES = "tests/property/test_event_shapes.py"
+STRIPE_KEYS = "tests/unit/test_stripe_keys.py"
 PLANS = "tests/integration/test_subscriptions.py"
 MONEY = "tests/integration/test_paid_months.py"
 COMPARED = "tests/unit/test_reconcile.py"
@@ -976,6 +981,95 @@ MUTANTS = (
         "if abs(now.timestamp() - stamp) > TOLERANCE:",
         "if now.timestamp() - stamp > TOLERANCE:",
         PAYMENTS,
+    ),
+    mutant(
+        "payments: another object is read as a payment",
+        EVENTS,
+        'if reader is not None and content["object"] != reader.of:',
+        "if False:",
+        SHAPES,
+    ),
+    mutant(
+        "payments: what cannot be read is ignored",
+        EVENTS,
+        "told = Unreadable(subject=_subject(value)) if reader is not None else None",
+        "told = None",
+        SHAPES,
+    ),
+    mutant(
+        "payments: what cannot be read is applied without the look of a person",
+        APPLY,
+        'return self._quarantine(event, None, event.told.subject, "unreadable")',
+        "return Applied(outcome=Outcome.IGNORED)",
+        SHAPES,
+    ),
+    mutant(
+        "payments: former customers are strangers",
+        PURCHASES,
+        "customer_id in (self.customer_id, *self.former)",
+        "customer_id == self.customer_id",
+        f"{REFUSED}::test_what_was_paid_under_the_former_customer_is_granted_and_refunded",
+    ),
+    mutant(
+        "payments: a customer who was deleted is not noted",
+        APPLY,
+        "self._records.keep(replace(customer, gone=True), self._record",
+        "self._records.keep(customer, self._record",
+        f"{REFUSED}::test_it_is_noted_that_a_customer_was_deleted",
+    ),
+    mutant(
+        "payments: the end of a former customer ends the present one",
+        APPLY,
+        "customer.customer_id != told.customer_id or customer.gone",
+        "customer.gone",
+        f"{REFUSED}::test_being_told_late_or_twice_of_a_former_customer_changes_nothing",
+    ),
+    mutant(
+        "payments: the next customer is asked for with the key of the first",
+        BUY,
+        'return f"{key}:{number}" if number else key',
+        "return key",
+        f"{REFUSED}::test_a_deleted_customer_is_replaced_once",
+    ),
+    mutant(
+        "payments: a payment that is not there is begun once more",
+        BUY,
+        """            if started is None:
+                raise PurchaseUnavailableError(purchase_id=purchase.purchase_id, state=purchase.state.value)
+            return started
+""",
+        """            if started is not None:
+                return started
+""",
+        f"{REFUSED}::test_a_purchase_whose_payment_is_at_another_account_is_not_begun_again",
+    ),
+    mutant(
+        "payments: a purchase in test mode is paid in live mode",
+        BUY,
+        "if there.live is not self._live:",
+        "if False:",
+        f"{REFUSED}::test_a_purchase_of_the_other_mode_is_not_begun_again",
+    ),
+    mutant(
+        "payments: a page is given again although it is gone",
+        BUY,
+        "if url is not None and self._is_open_there(subscription):",
+        "if url is not None:",
+        f"{REFUSED}::test_a_page_of_another_account_is_not_given_again",
+    ),
+    mutant(
+        "payments: keys go into a header as they are",
+        STRIPE,
+        '?", key) or len(key) > MAX_KEY:',
+        '?", key) and False:',
+        STRIPE_KEYS,
+    ),
+    mutant(
+        "payments: a key of another request is waited for",
+        STRIPE,
+        "except stripe.APIConnectionError as error:",
+        "except (stripe.APIConnectionError, stripe.IdempotencyError) as error:",
+        f"{REFUSED}::test_a_key_that_is_taken_by_another_request_is_a_refusal",
     ),
     mutant(
         "payments: what is granted and not paid is not told",

@@ -22,8 +22,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from playground.adapters.tokens import LONGEST_SUBJECT, LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
+from playground.adapters.tokens import LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
 from playground.domain.errors import StoreUnavailableError, UnauthorizedError
+from playground.domain.users import MAX_USER_ID
 from playground.http import authenticator
 from playground.settings import AuthSettings
 
@@ -199,7 +200,7 @@ def test_a_blank_subject_is_nobody(subject: str) -> None:
 @pytest.mark.parametrize("subject", ["a", "user@example.com", "auth0|5f7c8ec7c33c6c004bbafe82", "Zoë", "a" * 128])
 def test_ordinary_subjects(subject: str) -> None:
     assert verifier()(signed(sub=subject)) == subject
-    assert LONGEST_SUBJECT == 128
+    assert MAX_USER_ID == 128
 
 
 # --- no token, or none that we signed ---------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ def answers_properly(verify: TokenVerifier, authorization: str) -> None:
     except UnauthorizedError as error:
         assert error.message == "A valid access token is required."  # noqa: PT017 - an answer is fine, too
     else:
-        assert 0 < len(subject) <= LONGEST_SUBJECT
+        assert 0 < len(subject) <= MAX_USER_ID
 
 
 @given(st.text())

@@ -20,7 +20,15 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger, report_stale_keys, report_unreadable
+from playground.observability import (
+    Metric,
+    count,
+    flush_metrics,
+    logger,
+    report_rejected,
+    report_stale_keys,
+    report_unreadable,
+)
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -40,6 +48,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SubscriptionNotFoundError: 404,
     errors.AlreadySubscribedError: 409,
     errors.PlanGrantedError: 409,
+    errors.PurchaseUnavailableError: 409,
     errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,
@@ -52,6 +61,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
     errors.UnreadableError: 500,
+    errors.PaymentsRejectedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
@@ -227,6 +237,8 @@ class Api:
             report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
+        if isinstance(error, errors.PaymentsRejectedError):
+            report_rejected(error)
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:

@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from playground.domain.entries import EntryType
-from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PlaygroundError
+from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.domain.provider import ProviderEvent
 from playground.domain.runs import Run, RunStatus
 from playground.usecases.apply_payment import Applied, Outcome
@@ -31,6 +31,7 @@ class Metric(StrEnum):
     SWEEP_FAILED = "SweepFailed"
     PAYMENT_APPLIED = "PaymentApplied"
     PAYMENT_QUARANTINED = "PaymentQuarantined"
+    PAYMENTS_REJECTED = "PaymentsRejected"
     RECONCILE_REPAIRED = "ReconcileRepaired"
     RECONCILE_DIFFERENCES = "ReconcileDifferences"
     DELIVERY_REFUSED = "DeliveryRefused"
@@ -92,6 +93,12 @@ def report_payment(event: ProviderEvent, applied: Applied) -> None:
         reason=applied.reason,
         amounts=[entry.amount for entry in applied.entries],
     )
+
+
+def report_rejected(error: PaymentsRejectedError) -> None:
+    """One line, and an alarm: the payment provider refuses what we ask, and will go on to."""
+    count(Metric.PAYMENTS_REJECTED)
+    logger.error("payments rejected", what=error.what)
 
 
 def report_reconciled(reconciled: Reconciled) -> None:

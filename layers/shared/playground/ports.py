@@ -521,9 +521,15 @@ class CheckoutStarted:
     expires_at: datetime
 
 
+class CustomerGoneError(Exception):
+    """The payment provider has no such customer, or has deleted it. Nothing was done."""
+
+
 class Payments(Protocol):
-    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time.
-    What creates something takes a `key`: the same key gives the same thing, for a day at least."""
+    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time,
+    PaymentsRejectedError if it refuses it; those that take a `customer_id` raise CustomerGoneError.
+    What creates something takes a `key`: the same key gives the same thing, for a day at least. A key may be any
+    text."""
 
     def create_customer(self, *, user_id: str, key: str) -> str: ...
 
@@ -531,7 +537,9 @@ class Payments(Protocol):
         self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
     ) -> PaymentStarted: ...
 
-    def payment_started(self, payment_id: str) -> PaymentStarted | None: ...
+    def payment_started(self, payment_id: str) -> PaymentStarted | None:
+        """None if the provider does not have it."""
+        ...
 
     def payment_for(self, *, customer_id: str, purchase_id: str) -> PaymentStarted | None:
         """The payment of a purchase, as far as the provider finds it by our id."""
@@ -550,6 +558,10 @@ class Payments(Protocol):
         cancel_url: str,
         key: str,
     ) -> CheckoutStarted: ...
+
+    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
+        """Whether the page is there, is this customer's, and has not expired."""
+        ...
 
     def subscription(self, subscription_id: str) -> Described | None: ...
 

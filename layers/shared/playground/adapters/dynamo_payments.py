@@ -326,9 +326,14 @@ def month_of(user_id: str, raw: RawItem) -> PaidMonth:
 
 
 class CustomerItem(Model):
+    """`gone`, `number` and `former` are not there in items of a customer that was never replaced."""
+
     customer_id = UnicodeAttribute()
     live = BooleanAttribute()
     created_at = UnicodeAttribute()
+    gone = BooleanAttribute(null=True)
+    number = NumberAttribute(null=True)
+    former: ListAttribute[Any] = ListAttribute(null=True)
     revision = NumberAttribute()
 
 
@@ -337,9 +342,12 @@ def _customer_item(customer: Customer) -> RawItem:
         customer_id=customer.customer_id,
         live=customer.live,
         created_at=iso(customer.created_at),
+        gone=customer.gone or None,
+        number=customer.number or None,
+        former=list(customer.former) or None,
         revision=customer.revision + 1,
     ).serialize()
-    return item
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
 
 
 def customer_of(user_id: str, raw: RawItem) -> Customer:
@@ -350,6 +358,9 @@ def customer_of(user_id: str, raw: RawItem) -> Customer:
             customer_id=item.customer_id,
             live=item.live,
             created_at=from_iso(item.created_at),
+            gone=bool(item.gone),
+            number=whole(item.number) if item.number is not None else 0,
+            former=tuple(item.former or ()),
             revision=whole(item.revision),
         )
 

@@ -5,7 +5,10 @@ and an invoice names its subscription under `parent`; older shapes are read, too
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +18,7 @@ from playground.domain.errors import InvalidDeliveryError
 from playground.domain.payments import Claim, PurchaseState, Stage
 from playground.domain.provider import (
     CreditNoteMoved,
+    CustomerDeleted,
     CustomersSubscription,
     DisputeMoved,
     InvoiceLine,
@@ -28,11 +32,15 @@ from playground.domain.provider import (
     Stated,
     SubscriptionMoved,
     Told,
+    Unreadable,
 )
 from playground.domain.subscriptions import AgreedPrice, Described
+from playground.domain.users import is_user_id
 
 TOLERANCE = 300  # s that a delivery's time may be off, in both directions
 LARGEST = 1_000_000  # bytes; Stripe's largest events are far below
+MAX_AMOUNT = 10**12  # in the smallest unit of a currency; Stripe's own limit is far below
+MAX_TIME = 4_102_444_800  # s; the year 2100: calendars can still add months to it
 OVER = frozenset({"canceled", "incomplete_expired"})
 FAILED_REFUNDS = frozenset({"failed", "canceled"})
 
@@ -53,17 +61,19 @@ class EventReader:
             raise InvalidDeliveryError("no signature")
         try:
             text = body.decode()
-            stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
-            [stamp] = [int(value) for value in stamps]
         except ValueError:
             raise InvalidDeliveryError("malformed") from None
+        stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
+        # Strings that are not ASCII cannot be compared in constant time, and longer numbers are no times.
+        if not signature.isascii() or len(stamps) != 1 or not re.fullmatch("[0-9]{1,12}", stamps[0]):
+            raise InvalidDeliveryError("malformed")
+        stamp = int(stamps[0])
         if abs(now.timestamp() - stamp) > TOLERANCE:
             raise InvalidDeliveryError("stale or from the future")
         if not any(self._signed(text, signature, secret) for secret in self._secrets):
             raise InvalidDeliveryError("wrong signature")
         try:
-            value = json.loads(text)
-            return read_event(value)
+            return read_event(json.loads(text))
         except (ValueError, RecursionError):
             raise InvalidDeliveryError("no JSON event") from None
 
@@ -75,28 +85,38 @@ class EventReader:
         return True
 
 
-class PayloadError(Exception):
-    """A signed event whose shape is not known: it is to be sent again, and somebody has to look."""
-
-
 def read_event(value: Any) -> ProviderEvent:
-    """Raises ValueError if it is no event at all, PayloadError if it is one of a kind that matters in another shape."""
+    """The event in a payload. One of a type that moves something, in a shape that its type does not have, says
+    `Unreadable`: it must have no effect and must not be lost. Raises ValueError if it is no event at all."""
     if not isinstance(value, dict) or value.get("object") != "event":
         raise ValueError("no event")
-    event_id, kind, live, created = (value.get(name) for name in ("id", "type", "livemode", "created"))
-    data = value.get("data")
-    content = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(event_id, str) or not isinstance(kind, str) or not isinstance(content, dict):
-        raise ValueError("no event")
-    if not isinstance(live, bool) or not isinstance(created, int) or isinstance(created, bool):
-        raise ValueError("no event")
-    occurred_at = _at(created)
+    event_id, kind = _text(value.get("id")), _text(value.get("type"))
     reader = READERS.get(kind)
+    told: Told | None
     try:
+        live, occurred_at, content = value["livemode"], _at(value["created"]), value["data"]["object"]
+        if not isinstance(live, bool) or not isinstance(content, Mapping):
+            raise TypeError("not an event of an object")
+        if reader is not None and content["object"] != reader.of:
+            raise ValueError("another object")
         told = reader(content, occurred_at, event_id) if reader is not None else None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
-        raise PayloadError(f"{kind} {event_id}: {type(error).__name__}") from error
+    except UNREADABLE:
+        live, occurred_at = value.get("livemode") is True, datetime.fromtimestamp(0, UTC)
+        with suppress(*UNREADABLE):
+            occurred_at = _at(value["created"])
+        told = Unreadable(subject=_subject(value)) if reader is not None else None
     return ProviderEvent(event_id=event_id, type=kind, live=live, occurred_at=occurred_at, told=told)
+
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, IndexError)
+"""What reading an object of another shape comes to."""
+
+
+def _subject(value: Mapping[str, Any]) -> str | None:
+    try:
+        return _id(value["data"]["object"])
+    except UNREADABLE:
+        return None
 
 
 # --- payments ---------------------------------------------------------------------------------------------------------
@@ -211,9 +231,7 @@ def customers_subscription_of(content: Mapping[str, Any], *, occurred_at: dateti
 
 
 def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> Told | None:
-    customer_id = _id(content.get("customer"))
-    if customer_id is None:
-        return None
+    customer_id = _text(_id(content["customer"]))
     return SubscriptionMoved(customer_id=customer_id, described=described_of(content, occurred_at=at, event_id=event))
 
 
@@ -279,25 +297,41 @@ def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Tol
     )
 
 
+def _customer_deleted(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+    return CustomerDeleted(customer_id=_text(content["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the object in an event of a type is read, and what kind of object it is (`of`)."""
+
+    of: str
+    read: Callable[[Mapping[str, Any], datetime, str], Told | None]
+
+    def __call__(self, content: Mapping[str, Any], occurred_at: datetime, event_id: str) -> Told | None:
+        return self.read(content, occurred_at, event_id)
+
+
 READERS = {
-    "payment_intent.succeeded": _succeeded,
-    "payment_intent.payment_failed": _payment_failed,
-    "payment_intent.canceled": _canceled,
-    "charge.refunded": _charge_refunded,
-    "refund.created": _refund,
-    "refund.updated": _refund,
-    "refund.failed": _refund,
-    "charge.refund.updated": _refund,
-    "charge.dispute.created": _dispute,
-    "charge.dispute.updated": _dispute,
-    "charge.dispute.closed": _dispute,
-    "customer.subscription.created": _subscription,
-    "customer.subscription.updated": _subscription,
-    "customer.subscription.deleted": _subscription,
-    "invoice.paid": _invoice_paid,
-    "credit_note.created": _credit_note,
-    "credit_note.updated": _credit_note,
-    "credit_note.voided": _credit_note,
+    "payment_intent.succeeded": Reader("payment_intent", _succeeded),
+    "payment_intent.payment_failed": Reader("payment_intent", _payment_failed),
+    "payment_intent.canceled": Reader("payment_intent", _canceled),
+    "charge.refunded": Reader("charge", _charge_refunded),
+    "refund.created": Reader("refund", _refund),
+    "refund.updated": Reader("refund", _refund),
+    "refund.failed": Reader("refund", _refund),
+    "charge.refund.updated": Reader("refund", _refund),
+    "charge.dispute.created": Reader("dispute", _dispute),
+    "charge.dispute.updated": Reader("dispute", _dispute),
+    "charge.dispute.closed": Reader("dispute", _dispute),
+    "customer.deleted": Reader("customer", _customer_deleted),
+    "customer.subscription.created": Reader("subscription", _subscription),
+    "customer.subscription.updated": Reader("subscription", _subscription),
+    "customer.subscription.deleted": Reader("subscription", _subscription),
+    "invoice.paid": Reader("invoice", _invoice_paid),
+    "credit_note.created": Reader("credit_note", _credit_note),
+    "credit_note.updated": Reader("credit_note", _credit_note),
+    "credit_note.voided": Reader("credit_note", _credit_note),
 }
 """Event types that move something here. `checkout.session.completed` and `invoice.payment_failed` move nothing: what
 follows from them comes as events of the subscription and its invoices."""
@@ -320,57 +354,85 @@ LISTED_TYPES = {
 
 
 def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
-    """An object of a list, or a subscription (None), as an event would tell of it. Raises PayloadError."""
+    """An object of a list, or a subscription (None), as an event would tell of it."""
     type_ = LISTED_TYPES.get(kind, "")
     if kind is Listed.PAYMENTS:
         failed = content.get("status") != "requires_payment_method" or content.get("last_payment_error") is not None
         type_ = STATUS_TYPES.get(str(content.get("status")), "") if failed else ""
     elif kind is Listed.INVOICES and content.get("status") != "paid":
         type_ = ""
-    parent = ((content.get("parent") or {}).get("subscription_details") or {}) if kind is Listed.INVOICES else {}
+    parent: Mapping[str, Any] = {}
+    with suppress(*UNREADABLE):
+        parent = (content["parent"]["subscription_details"] or {}) if kind is Listed.INVOICES else {}
     object_id = _text(content["id"])
     value = {
         "id": f"reconcile:{object_id}",
         "object": "event",
         "type": type_ or "nothing",
         "livemode": False,  # not all objects say it; whoever lists them knows the mode of the key
-        "created": content["created"],
+        "created": content.get("created"),
         "data": {"object": content},
     }
     return Stated(
         object_id=object_id,
         event=read_event(value),
-        ours=any(_pointer(each, name) is not None for each in (content, parent) for name in ("purchase_id", "user_id")),
-        payment_id=object_id if kind is Listed.PAYMENTS else _id(content.get("payment_intent")),
-        customer_id=_id(content.get("customer")),
-        subscription_id=object_id if kind is None else _id(parent.get("subscription")),
-        invoice_id=object_id if kind is Listed.INVOICES else _id(content.get("invoice")),
+        ours=any(_read(_pointer, each, name) is not None for each in (content, parent) for name in POINTERS),
+        payment_id=object_id if kind is Listed.PAYMENTS else _read(_named, content, "payment_intent"),
+        customer_id=_read(_named, content, "customer"),
+        subscription_id=object_id if kind is None else _read(_named, parent, "subscription"),
+        invoice_id=object_id if kind is Listed.INVOICES else _read(_named, content, "invoice"),
     )
 
 
+def _named(content: Mapping[str, Any], name: str) -> str | None:
+    return _id(content.get(name))
+
+
+def _read(reader: Callable[[Mapping[str, Any], str], str | None], content: Any, name: str) -> str | None:
+    """None, too, for what cannot be read: the object's event says so."""
+    try:
+        return reader(content, name)
+    except UNREADABLE:
+        return None
+
+
 def _at(seconds: Any) -> datetime:
-    return datetime.fromtimestamp(_whole(seconds), UTC)
+    return datetime.fromtimestamp(_whole(seconds, MAX_TIME), UTC)
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+def _whole(value: Any, most: int = MAX_AMOUNT) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueError("a whole number is needed")
     return value
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    """Ids and words of Stripe's, which become parts of keys: short, visible ASCII."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,255}", value):
         raise ValueError("text is needed")
     return value
 
 
 def _id(value: Any) -> str | None:
-    """An id, or that of an object in its place."""
+    """An id, or that of an object in its place; None if there is none. Raises ValueError for anything else."""
     if isinstance(value, Mapping):
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
+        value = value["id"]
+    return _text(value) if value is not None else None
 
 
 def _pointer(content: Mapping[str, Any], name: str) -> str | None:
-    value = (content.get("metadata") or {}).get(name)
-    return value if isinstance(value, str) and value else None
+    """What we wrote into the metadata of an object; None for what cannot be ours: others use the same names. Raises
+    ValueError for what Stripe's metadata cannot be."""
+    metadata = content.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError("metadata are a mapping")
+    value = (metadata or {}).get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError("metadata are text")
+    return value if value is not None and POINTERS[name](value) else None
+
+
+POINTERS: Mapping[str, Callable[[str], bool]] = {
+    "user_id": is_user_id,
+    "purchase_id": lambda value: re.fullmatch(r"pur_\w{1,64}", value, re.ASCII) is not None,
+}

@@ -8,10 +8,10 @@ import jwt
 
 from playground.adapters.key_set import KeySet
 from playground.domain.errors import UnauthorizedError
+from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
-LONGEST_SUBJECT = 128  # characters; it becomes part of a key
 
 Keys = Callable[[str], Sequence[Any]]
 """The keys that may have signed a token. Raises jwt.PyJWTError if there are none for it."""
@@ -78,12 +78,7 @@ class TokenVerifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnauthorizedError(type(error).__name__) from None
         subject = claims.get("sub") or claims.get("user_id")
-        if (
-            not isinstance(subject, str)
-            or not subject.strip()
-            or not subject.isprintable()
-            or len(subject) > LONGEST_SUBJECT
-        ):
+        if not isinstance(subject, str) or not is_user_id(subject):
             raise UnauthorizedError("no usable subject")
         return subject
 

@@ -26,7 +26,9 @@
     │   └── ModelTimedOutError
     ├── AlreadySubscribedError
     ├── PlanGrantedError
+    ├── PurchaseUnavailableError        the payment of a purchase is not at this payment provider
     ├── PaymentsUnavailableError        the payment provider did not do it in time
+    ├── PaymentsRejectedError           the payment provider refuses what we ask: an operator has to mend something
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
         └── UnreadableError             one record is damaged; everything else is as it was
@@ -311,6 +313,34 @@ class PaymentsUnavailableError(PlaygroundError):
 
     def __init__(self, *, retry_after: int = 5) -> None:
         super().__init__("Payments cannot be reached at the moment. Please try again.", retry_after=retry_after)
+
+
+class PaymentsRejectedError(PlaygroundError):
+    """The payment provider refuses what we ask: our fault, or that of the configuration. Repeating it soon is of no
+    use. `what`, for our log only: the kind of the error, the provider's code, parameter and request id; no texts."""
+
+    code = "payments_rejected"
+
+    def __init__(self, what: str, *, retry_after: int = 3600) -> None:
+        super().__init__(
+            "This cannot be paid for at the moment: payments are not set up as they must be. The operator is told.",
+            retry_after=retry_after,
+        )
+        self.what = what
+
+
+class PurchaseUnavailableError(PlaygroundError):
+    """This purchase cannot be paid any more, or is paid already: its payment is not at the payment provider that is
+    in use now, or of its other mode. Nothing was begun in its place, for a purchase has one payment."""
+
+    code = "purchase_unavailable"
+
+    def __init__(self, *, purchase_id: str, state: str) -> None:
+        super().__init__(
+            "The payment of this purchase is not at the payment provider any more. Buy with a new Idempotency-Key.",
+            purchase_id=purchase_id,
+            state=state,
+        )
 
 
 class AlreadySubscribedError(PlaygroundError):

@@ -213,16 +213,40 @@ def _take_back(account: Account, purchase: Purchase, credits_: int, type_: Entry
 
 # --- who pays, and what was told --------------------------------------------------------------------------------------
 
+MAX_FORMER_CUSTOMERS = 50  # of one user; all are moved in one transaction when the user is erased
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Who a user is at the payment provider. One per user and mode."""
+    """Who a user is at the payment provider. One per user and mode.
+
+    `gone`: the provider does not know `customer_id` (any more); the next one gets `number` + 1. `former`: ids of the
+    ones before, newest last, under which payments may still be told.
+    """
 
     user_id: str
     customer_id: str
     live: bool
     created_at: datetime
+    gone: bool = False
+    number: int = 0
+    former: tuple[str, ...] = ()
     revision: int = field(default=0, compare=False)
+
+    def is_known_as(self, customer_id: str | None) -> bool:
+        """Whether that is, or was, the user's customer."""
+        return customer_id is not None and customer_id in (self.customer_id, *self.former)
+
+    def replaced_by(self, customer_id: str, now: datetime) -> "Customer":
+        """The same user with another customer."""
+        return replace(
+            self,
+            customer_id=customer_id,
+            created_at=now,
+            gone=False,
+            number=self.number + 1,
+            former=(*self.former, self.customer_id)[-MAX_FORMER_CUSTOMERS:],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

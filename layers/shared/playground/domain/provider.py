@@ -101,7 +101,30 @@ class CreditNoteMoved:
     claim: Claim
 
 
-Told = PaymentMoved | RefundSum | RefundMoved | DisputeMoved | SubscriptionMoved | InvoicePaid | CreditNoteMoved
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerDeleted:
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Signed, of a type that moves something, and not of the shape that its type has. `subject`: the object that it is
+    about, if it says so."""
+
+    subject: str | None
+
+
+Told = (
+    PaymentMoved
+    | RefundSum
+    | RefundMoved
+    | DisputeMoved
+    | SubscriptionMoved
+    | InvoicePaid
+    | CreditNoteMoved
+    | CustomerDeleted
+    | Unreadable
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, bo
 from playground.domain.pricing import PriceTable
 from playground.domain.provider import (
     CreditNoteMoved,
+    CustomerDeleted,
     CustomersSubscription,
     DisputeMoved,
     InvoiceLine,
@@ -32,6 +33,7 @@ from playground.domain.provider import (
     RefundSum,
     SubscriptionMoved,
     Told,
+    Unreadable,
 )
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentRecords, Payments
@@ -85,6 +87,8 @@ class ApplyPayment:
         again; nothing of it has happened then, or all of it."""
         if event.told is None:
             return Applied(outcome=Outcome.IGNORED)
+        if isinstance(event.told, Unreadable):
+            return self._quarantine(event, None, event.told.subject, "unreadable")
         if event.live is not self._live:
             return self._quarantine(event, None, None, "live_mode")
         match event.told:
@@ -94,6 +98,8 @@ class ApplyPayment:
                 return self._month(event, told, told)
             case CreditNoteMoved() as told:
                 return self._credit_note(event, told)
+            case CustomerDeleted() as told:
+                return self._customer_deleted(event, told)
             case _ as told:
                 return self._purchase(event, told)
 
@@ -137,13 +143,13 @@ class ApplyPayment:
             return "amount"
         if isinstance(told, PaymentMoved):
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
             if told.state is PurchaseState.PAID and told.received != purchase.amount:
                 return "amount"
         elif payment.customer_id is not None:
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
         return None
 
@@ -414,6 +420,20 @@ class ApplyPayment:
             subject=subject,
             entries=tuple(booked.entries) if booked is not None else (),
         )
+
+    # --- customers ----------------------------------------------------------------------------------------------------
+
+    def _customer_deleted(self, event: ProviderEvent, told: CustomerDeleted) -> Applied:
+        """Note it, so that the next one who pays gets another one. What was paid before stays as it is."""
+        user_id = self._records.user_of(told.customer_id)
+        if user_id is None:
+            return Applied(outcome=Outcome.IGNORED, subject=told.customer_id)
+        customer = self._records.customer(user_id, live=event.live)
+        if customer is None or customer.customer_id != told.customer_id or customer.gone:
+            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=told.customer_id)
+        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, told.customer_id)):
+            raise StoreUnavailableError
+        return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=told.customer_id)
 
     # --- what was told ------------------------------------------------------------------------------------------------
 
