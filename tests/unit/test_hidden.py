@@ -79,7 +79,7 @@ LEGITIMATE = {
     "heart on fire": "\u2764\ufe0f\u200d\U0001f525 \U0001f3f3\ufe0f\u200d\U0001f308 \U0001f3f4\u200d\u2620\ufe0f",
     "judge": "\U0001f469\u200d\u2696\ufe0f \U0001f9d1\U0001f3ff\u200d\u2708\ufe0f \U0001f6b6\u200d\u27a1\ufe0f",
     "keycaps": "1\ufe0f\u20e3 2\ufe0f\u20e3 #\ufe0f\u20e3 *\ufe0f\u20e3",
-    "presentation": "\u26a0\ufe0f \u2705 \u2139\ufe0f \u00a9\ufe0f \u2122\ufe0e \u2194\ufe0f \u25b6\ufe0f \u3030\ufe0f \u203c\ufe0f",
+    "presentation": "\u26a0\ufe0f \u2705 \u2139\ufe0f \u2122\ufe0e \u2194\ufe0f \u3030\ufe0f \u203c\ufe0f",
     "flags": "".join(f"\U0001f3f4{tags(region)}{CANCEL}" for region in ("gbeng", "gbsct", "gbwls"))
     + "\U0001f1e9\U0001f1ea",
     "Persian": "می\u200cخواهم کتاب‌ها را بخوانم. نمی\u200cدانم",

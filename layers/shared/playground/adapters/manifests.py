@@ -1,8 +1,8 @@
 """`prpm.json`: who a package is, and which of its files are the prompt.
 
 It describes one package, or several in `packages`, which inherit the author, licence, organization and tags of the
-whole. What is optional has the registry's defaults: without a `subtype` a package is a rule, whatever its format; a name
-without a scope gets that of its `organization`, or of the author, whom only the registry knows.
+whole. What is optional has the registry's defaults: without a `subtype` a package is a rule, whatever its format; a
+name without a scope gets that of its `organization`, or of the author, whom only the registry knows.
 """
 
 import json
