@@ -1,6 +1,7 @@
 """Puts packages into the catalogue of the running stack, or of a deployed one: `make import PACKAGE=file.tar.gz`."""
 
 import argparse
+import json
 import re
 import sys
 from collections import Counter
@@ -152,14 +153,19 @@ def _imported(catalog: DynamoCatalog, options: argparse.Namespace) -> _Import:
         except PlaygroundError as error:
             done.failed = True
             done.outcomes["refused"] += 1
-            print(f"{shown(file)}: {error.message}{cause(error)}", file=sys.stderr)
+            print(f"{_file(file)}: {error.message}{cause(error)}", file=sys.stderr)
             for note in error.notes if isinstance(error, PackageRefusedError) else ():
                 print(f"  {note}", file=sys.stderr)
         except OSError as error:
             done.failed = True
             done.outcomes["refused"] += 1
-            print(f"{shown(file)}: {error.strerror or error}", file=sys.stderr)
+            print(f"{_file(file)}: {error.strerror or error}", file=sys.stderr)
     return done
+
+
+def _file(name: str) -> str:
+    """The name of a file as it was given; escaped if it may look like another one."""
+    return name if name.isascii() and name.isprintable() else json.dumps(name)
 
 
 def read(path: Path, request: ImportRequest) -> PackageSet:

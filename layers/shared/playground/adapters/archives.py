@@ -27,8 +27,9 @@ MAX_PATH = 255  # characters
 MAX_DEPTH = 20  # folders that are in each other
 MAX_RATIO = 100  # unpacked to packed; gzip reaches 1,032 on zeros, text hardly 20
 FREE_OF_RATIO_BYTES = 8_000_000  # so much may come out of however little: padding of many small files
-MAX_HEADER_BYTES = 65_536  # of one long name or extended header
+MAX_HEADER_BYTES = 65_536  # of the headers of one file: long names, extended and global ones
 MAX_HEADERS_BYTES = 8_000_000  # of all headers: what a tar says about its files
+MAX_GLOBAL_FIELDS = 100  # that hold for all files after them; tarfile copies them for each
 # Headers, long names and padding come on top of the files: four blocks of 512 bytes for each, and a last record.
 MAX_TAR_BYTES = MAX_FILES_BYTES + (MAX_MEMBERS + 1) * 4 * 512 + 10_240
 
@@ -135,18 +136,22 @@ def _decompressed(data: bytes) -> bytes:
 
 
 class _Headers(io.BytesIO):
-    """A tar, for its headers only: what tarfile wants to read at once, and altogether, is bounded."""
+    """A tar, for its headers only: what tarfile wants to read for one file, and altogether, is bounded."""
 
-    _read = 0
+    _of_member = _of_all = 0
+
+    def begin_member(self) -> None:
+        self._of_member = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = size if size is not None and size >= 0 else MAX_TAR_BYTES
-        self._read += wanted
-        if wanted > MAX_HEADER_BYTES + 512 or self._read > MAX_HEADERS_BYTES:
+        self._of_member += wanted
+        self._of_all += wanted
+        if self._of_member > MAX_HEADER_BYTES or self._of_all > MAX_HEADERS_BYTES:
             raise PackageRefusedError(
                 "too_large",
-                f"The tar archive has a header of more than {MAX_HEADER_BYTES:,} bytes, or of more than "
-                f"{MAX_HEADERS_BYTES:,} bytes together.",
+                f"The tar archive has a file with headers of more than {MAX_HEADER_BYTES:,} bytes, or more than "
+                f"{MAX_HEADERS_BYTES:,} bytes of headers together.",
             )
         return super().read(size)
 
@@ -155,8 +160,9 @@ def _members(tar: bytes) -> dict[str, FileEntry]:
     files = _Collected()
     content = memoryview(tar)
     try:
-        with tarfile.open(fileobj=_Headers(tar), mode="r:") as archive:
-            for member in _each(archive):
+        headers = _Headers(tar)
+        with tarfile.open(fileobj=headers, mode="r:") as archive:
+            for member in _each(archive, headers):
                 path = member.name.removeprefix("./")
                 if member.isdir() and path in ("", "."):  # the root itself, as `tar -C folder .` writes it
                     continue
@@ -176,9 +182,15 @@ def _members(tar: bytes) -> dict[str, FileEntry]:
     return files.checked()
 
 
-def _each(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _each(archive: tarfile.TarFile, headers: _Headers) -> Iterator[tarfile.TarInfo]:
     while (member := archive.next()) is not None:
+        if len(archive.pax_headers) > MAX_GLOBAL_FIELDS:
+            raise PackageRefusedError(
+                "too_large", f"The tar archive has a global header with more than {MAX_GLOBAL_FIELDS} fields."
+            )
         yield member
+        archive.members.clear()  # tarfile keeps all of them, each with its own copy of the global header
+        headers.begin_member()
 
 
 def _check_member(path: str, member: tarfile.TarInfo) -> None:
