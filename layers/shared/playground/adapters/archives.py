@@ -189,7 +189,8 @@ def _each(archive: tarfile.TarFile, headers: _Headers) -> Iterator[tarfile.TarIn
                 "too_large", f"The tar archive has a global header with more than {MAX_GLOBAL_FIELDS} fields."
             )
         yield member
-        archive.members.clear()  # tarfile keeps all of them, each with its own copy of the global header
+        # tarfile keeps all of them, each with its own copy of the global header.
+        archive.members.clear()  # type: ignore[attr-defined]  # typeshed does not know it
         headers.begin_member()
 
 
