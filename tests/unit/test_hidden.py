@@ -37,6 +37,7 @@ HIDING = {
         "".join(f"字{as_selectors(bytes([byte]))}" for byte in b"hey"),
         {"variation_selector": 3},
     ),
+    "two ideographic selectors": ("葛\U000e0100\U000e0101", {"variation_selector": 2}),
     "two presentation selectors": ("\u2764\ufe0f\ufe0f", {"variation_selector": 2}),
     "a selector at the start": ("\ufe0fa", {"variation_selector": 1}),
     "a standardized variant of nothing": ("\U0001f600\ufe00", {"variation_selector": 1}),

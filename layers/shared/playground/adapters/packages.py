@@ -309,10 +309,11 @@ def _is_main(subtype: str, path: PurePosixPath) -> bool:
 
 def _package(manifest: Manifest, files: Files, request: ImportRequest) -> PackageVersion:
     paths = _Listed(manifest, files).paths()
-    main, *others = _main_first(manifest.subtype, [path for path in paths if not _is_asset(path)] or paths)
+    # If there are nothing but assets, the first of them is said to be no text.
+    main, *others = _main_first(manifest.subtype, [path for path in paths if not _is_asset(path)] or paths[:1])
     texts = {main: _decoded(main, files[main].read())}
     for path in others:
-        text = None if _is_asset(path) else _text_or_asset(path, files[path])
+        text = _text_or_asset(path, files[path])
         if text is not None:
             texts[path] = text
     if not any(text.strip() for text in texts.values()):
