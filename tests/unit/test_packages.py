@@ -743,6 +743,26 @@ def test_the_registrys_archive_of_one_of_several_packages_has_the_manifest_of_al
     assert refusal(several(gone, TWO, files={"two/SKILL.md": "# Two"})).reason == "file_missing"
 
 
+def test_what_is_wrong_with_a_package_is_not_skipped_because_its_file_was_moved() -> None:
+    moved = {**MANIFEST, "name": "@acme/moved", "format": "cursor", "subtype": "rule", "files": ["moved.md"]}
+    files = {".cursor/rules/moved.mdc": f"# Moved{TAGS}", **BOTH}
+
+    assert refusal(several(moved, TWO, files=files)).reason == "hidden_characters"
+    assert names(all_of(several(moved, TWO, files=files), acknowledge_hidden=True)) == ["@acme/moved", "@acme/two"]
+
+
+def test_many_packages_may_not_list_the_same_large_files() -> None:
+    """They would be read as often, and all prompts are kept until the first is stored."""
+    entries = [{**MANIFEST, "name": f"@acme/p{number}", "files": ["a.md"]} for number in range(80)]
+    large = noise(350_000).hex()
+
+    error = refusal(several(*entries, files={"a.md": large}))
+
+    assert (error.reason, '"@acme/p71"' in error.detail, "NAME" in error.detail) == ("too_large", True, True)
+    assert len(all_of(several(*entries[:71], files={"a.md": large})).packages) == 71
+    assert names(all_of(several(*entries, files={"a.md": large}), name="p79")) == ["@acme/p79"]
+
+
 @pytest.mark.parametrize(
     ("entries", "said"),
     [

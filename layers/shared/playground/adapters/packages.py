@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from playground.adapters.archives import (
+    MAX_FILES_BYTES,
     FileEntry,
     Files,
     PackageRefusedError,
@@ -192,18 +193,26 @@ def _packages(files: Files, request: ImportRequest) -> PackageSet:
     packages: list[PackageVersion] = []
     skipped: list[tuple[str, str]] = []
     others = {path: file for path, file in files.items() if path not in _STANDARD_FILES}
+    listed_bytes = 0
     for each in described:
         try:
             manifest = each.manifest()
-            if _Listed(manifest, others).has_any():
-                packages.append(_package(manifest, files, request))
-                continue
-            why = "none of its files is here"
         except PackageRefusedError as error:
             if error.reason != "not_a_prompt" and each.lists_any(others):
                 raise
-            why = error.detail
-        skipped.append((shown(each.name), why))
+            skipped.append((shown(each.name), error.detail))
+            continue
+        if not _Listed(manifest, others).has_any():
+            skipped.append((shown(each.name), "none of its files is here"))
+            continue
+        listed_bytes += sum(files[path].size for path in _Listed(manifest, files).paths())
+        if listed_bytes > MAX_FILES_BYTES:  # many packages may list the same large files
+            raise PackageRefusedError(
+                "too_large",
+                f"Up to {shown(each.name)} the packages list files of more than {MAX_FILES_BYTES:,} bytes together, the "
+                "most allowed; import them one by one with NAME.",
+            )
+        packages.append(_package(manifest, files, request))
     if not packages:
         raise PackageRefusedError(
             "no_such_package",
