@@ -209,8 +209,8 @@ def _packages(files: Files, request: ImportRequest) -> PackageSet:
         if listed_bytes > MAX_FILES_BYTES:  # many packages may list the same large files
             raise PackageRefusedError(
                 "too_large",
-                f"Up to {shown(each.name)} the packages list files of more than {MAX_FILES_BYTES:,} bytes together, the "
-                "most allowed; import them one by one with NAME.",
+                f"Up to {shown(each.name)} the packages list files of more than {MAX_FILES_BYTES:,} bytes together, "
+                "the most allowed; import them one by one with NAME.",
             )
         packages.append(_package(manifest, files, request))
     if not packages:
