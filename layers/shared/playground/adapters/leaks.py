@@ -174,12 +174,12 @@ RULES: tuple[Rule, ...] = (
     _own("api_key", "xkeysib-", r"xkeysib-[0-9a-f]{64}-[A-Za-z0-9]{16}"),  # Brevo
     _own("api_key", "pul-", r"pul-[0-9a-f]{40}", apart=True),  # Pulumi
     _own("api_key", "figd_", r"figd_[A-Za-z0-9_-]{38,}", apart=True),  # Figma
-    # Resend. Names in code look like it, but have no capitals in this place, or no small letters.
+    # Resend. Names in code look like it, but have neither capitals in the first part nor digits.
     _own(
         "api_key",
         "re_",
-        r"re_(?=[A-Za-z0-9_]{0,32}[A-Z])(?=[A-Za-z0-9_]{0,32}[a-z])(?=[A-Za-z0-9_]{0,32}[0-9])[A-Za-z0-9]{8}_[A-Za-z0-9]{24}"
-        r"(?![A-Za-z0-9_])",
+        r"re_(?=[A-Za-z0-9]{0,7}[A-Z0-9]|[A-Za-z0-9_]{0,32}[0-9])(?=[A-Za-z0-9_]{0,32}[A-Z])(?=[A-Za-z0-9_]{0,32}[a-z])"
+        r"[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![A-Za-z0-9_])",
         apart=True,
     ),
     _own("api_key", "phx_ phs_", r"ph[xs]_[A-Za-z0-9]{40,}", apart=True),  # PostHog; phc_ is public
