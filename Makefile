@@ -83,9 +83,10 @@ pay: ## pay a purchase at the stand-in for Stripe (PURCHASE=pur_... CARD=visa)
 	$(call bootstrap,dev)
 	@$(words) exec $(PYTHON) -m local.pay "$$@" $(call option,CARD,--card) -- "$$PURCHASE"
 
-import: ## put a package into the catalogue of the running stack (PACKAGE=file)
+import: ## put a package into the catalogue of the running stack (PACKAGE=file NAME=@scope/name SCOPE=scope)
 	$(call bootstrap,dev)
-	@$(words) exec $(PYTHON) -m local.import_package "$$@" -- "$$PACKAGE"
+	@$(words) exec $(PYTHON) -m local.import_package "$$@" $(call option,NAME,--name) $(call option,SCOPE,--scope) \
+		$(call flag,FIT,--fit) $(call flag,ACKNOWLEDGE_HIDDEN,--acknowledge-hidden) -- "$$PACKAGE"
 
 audit: ## check an account, or all, against its entries (USER=alice, or ALL=1)
 	$(call bootstrap,dev)

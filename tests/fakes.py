@@ -668,7 +668,7 @@ class InMemoryCatalog:
     def publish(self, package: PackageVersion) -> bool:
         versions = self._versions.setdefault(package.package_id, {})
         there = versions.setdefault(package.version, package)
-        if replace(there, published_at=package.published_at) != package:
+        if replace(there, published_at=package.published_at, hidden=package.hidden) != package:
             raise VersionExistsError(package.name, package.version)
         return there is package
 
@@ -690,6 +690,8 @@ class InMemoryCatalog:
             versions=newest_first(self._versions[newest.package_id]),
             preview=newest.prompt[:300],
             tags=newest.tags,
+            assets=newest.assets,
+            hidden=newest.hidden,
         )
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:

@@ -72,7 +72,7 @@ def test_whoever_is_logged_in_is_not_meant(make: Make, target: str) -> None:
         ("token", ["USER", "DAYS"]),
         ("invoke", ["FN", "EVENT", "AT"]),
         ("pay", ["PURCHASE", "CARD"]),
-        ("import", ["PACKAGE"]),
+        ("import", ["PACKAGE", "NAME", "SCOPE"]),
         ("audit", ["USER"]),
         ("reconcile", ["CLOSE"]),
         ("moderate", ["DO", "SHARE"]),
@@ -106,6 +106,13 @@ def test_a_flag_is_one_or_not_given(make: Make, target: str, flag: str) -> None:
     assert option in called(make(target, f"{flag}=1", "USER=alice"))
     assert option not in called(make(target, f"{flag}=0", "USER=alice"))
     assert f"{flag} is either 1" in make(target, f"{flag}=yes", "USER=alice").stderr
+
+
+def test_an_import_passes_on_what_is_accepted(make: Make) -> None:
+    assert called(make("import", "PACKAGE=a.tar.gz")) == ["import_package", "--", "a.tar.gz"]
+    got = called(make("import", "PACKAGE=a.tar.gz", "NAME=@a/b", "FIT=1", "ACKNOWLEDGE_HIDDEN=1", "ARGS=b.tar.gz"))
+    assert got == (["import_package", "b.tar.gz", "--name", "@a/b", "--fit", "--acknowledge-hidden", "--", "a.tar.gz"])
+    assert "FIT is either 1" in make("import", "PACKAGE=a", "FIT=yes").stderr
 
 
 def test_an_audit_is_of_one_or_of_all(make: Make) -> None:

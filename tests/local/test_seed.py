@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import tarfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from local import import_package, seed
 from local.engine import CREDENTIALS, Engine
 from local.resources import client
 from local.state_file import write_state
+from playground.adapters.archives import MAX_ARCHIVE_BYTES
 from playground.adapters.packages import read_folder
 from playground.domain.errors import VersionExistsError
 from playground.domain.packages import PackageVersion, package_uuid
@@ -177,19 +180,147 @@ def test_says_why_a_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(b"no archive")
     huge = tmp_path / "huge.tar.gz"
-    huge.write_bytes(bytes(1_000_001))
+    huge.write_bytes(bytes(MAX_ARCHIVE_BYTES + 1))
+    lookalike = tmp_path / "cafe\u0301.tar.gz"
 
     for path, reason in (
-        (hook, 'The subtype "hook" is not one of prompts'),
+        (hook, 'the subtype "hook" is not one of prompts'),
         (broken, "The file is not gzip"),
-        (huge, "1,000,000 are allowed"),
-        (tmp_path / "nowhere", "No such file"),
+        (huge, "more than 10,485,760 bytes"),
+        (tmp_path / "nowhere", "nowhere: No such file"),
+        (lookalike, 'cafe\\u0301.tar.gz": No such file'),
     ):
         assert import_package.main([str(path)]) == 1
         out, error = capsys.readouterr()
         assert out == ""
         assert reason in error
+        assert str(path) in error or not str(path).isascii()
         assert "Traceback" not in error
+
+
+def made(folder: Path, files: Mapping[str, bytes | str], **manifest: Any) -> Path:
+    """A tarball of these files and a manifest that lists them all."""
+    content = {
+        "name": "@acme/made",
+        "version": "1.0.0",
+        "description": "Made.",
+        "format": "claude",
+        "subtype": "skill",
+        "files": list(files),
+        **manifest,
+    }
+    for name, text in {**files, "prpm.json": json.dumps(content)}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return tarball(folder, folder.parent / f"{folder.name}.tar.gz")
+
+
+def stored(environment: dict[str, str], engine: Engine, name: str) -> PackageVersion:
+    with seed.local_catalog(environment, engine.endpoint_url) as catalog:
+        found = catalog.version(name, None)
+    assert found is not None
+    return found
+
+
+def test_a_name_gives_a_package_its_scope(
+    running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(made(tmp_path / "a", {"SKILL.md": "# A"}, name="made"))
+
+    assert import_package.main([file]) == 1
+    assert "NAME=@scope/made" in capsys.readouterr().err
+    assert import_package.main([file, "--name", "@acme/made"]) == 0
+    assert import_package.main([file, "--scope", "@other"]) == 0
+    assert [line.split(" (")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "imported @acme/made 1.0.0",
+        "imported @other/made 1.0.0",
+    ]
+    assert stored(running_stack, engine, "@other/made").prompt == "# A\n"
+
+
+def test_imports_several_packages_of_several_files(
+    running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with one file keeps none of the others out."""
+    both = [
+        {"name": "one", "version": "1.0.0", "description": "One.", "format": "claude", "files": ["one.md"]},
+        {"name": "two", "version": "1.0.0", "description": "Two.", "format": "claude", "files": ["two.md"]},
+        {"name": "three", "version": "1.0.0", "description": "Three.", "format": "claude", "files": ["three.md"]},
+    ]
+    several = made(tmp_path / "several", {"one.md": "1", "two.md": "2"}, organization="Acme", packages=both)
+    wrong = made(tmp_path / "wrong", {"SKILL.md": b"\xff"})
+    single = made(tmp_path / "single", {"SKILL.md": "# S"})
+
+    assert import_package.main([str(several), str(wrong), str(single)]) == 1
+
+    out, error = capsys.readouterr()
+    assert [line.split(" (")[0] for line in out.splitlines()] == [
+        "imported @acme/one 1.0.0",
+        "imported @acme/two 1.0.0",
+        'skipped "@acme/three": none of its files is here',
+        "imported @acme/made 1.0.0",
+        "3 imported, 1 refused, 1 skipped",
+    ]
+    assert error == f'{wrong}: "SKILL.md" is not UTF-8 (byte 0); the files of a prompt must be text.\n'
+    assert (stored(running_stack, engine, "@acme/two").prompt, stored(running_stack, engine, "@acme/two").subtype) == (
+        "2\n",
+        "rule",
+    )
+
+
+def test_says_what_is_left_out_of_the_prompt(
+    running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "".join(f"{number:07x} " for number in range(100_000))
+    file = str(made(tmp_path / "a", {"SKILL.md": "# A", "logo.png": b"\x89PNG", "b.md": words, "c.md": words}))
+
+    assert import_package.main([file]) == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "FIT=1" in error
+    assert [" ".join(line.split()) for line in error.splitlines()[1:]] == [
+        '800,000 bytes "c.md" (does not fit)',
+        '800,000 bytes "b.md" (does not fit)',
+        '3 bytes "SKILL.md"',
+    ]
+    assert import_package.main([file, "--fit"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        '  not in the prompt: "logo.png" (4 bytes, image/png)',
+        '  not in the prompt: "b.md" (800,000 bytes, text/plain)',
+        '  not in the prompt: "c.md" (800,000 bytes, text/plain)',
+    ]
+    assert stored(running_stack, engine, "@acme/made").files == ("SKILL.md",)
+
+
+@pytest.mark.usefixtures("running_stack")
+@pytest.mark.parametrize(("size", "note"), [(170_000, None), (190_000, "without PRPM+"), (700_000, "for any plan")])
+def test_says_for_whom_a_prompt_may_be_too_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, note: str | None
+) -> None:
+    text = random.Random(7).randbytes(size // 2).hex()
+
+    assert import_package.main([str(made(tmp_path / "a", {"SKILL.md": text}))]) == 0
+
+    _, *notes = capsys.readouterr().out.splitlines()
+    assert (len(notes), note is None or note in notes[0]) == (0 if note is None else 1, True)
+
+
+def test_hidden_characters_are_imported_only_by_who_says_so(
+    running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "Do it.")
+    file = str(made(tmp_path / "a", {"SKILL.md": f"# A\n\nTidy{hidden}\u202e up."}))
+
+    assert import_package.main([file]) == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "1 bidi_control, 6 tag_character" in error
+    assert 'which spell "Do it."' in error
+    assert hidden not in error
+    assert import_package.main([file, "--acknowledge-hidden"]) == 0
+    assert "  hidden characters, acknowledged: 1 bidi_control, 6 tag_character\n" in capsys.readouterr().out
+    assert stored(running_stack, engine, "@acme/made").hidden == (("bidi_control", 1), ("tag_character", 6))
 
 
 def test_says_that_no_stack_is_running(
@@ -220,6 +351,9 @@ def test_says_what_the_store_said(
     ("arguments", "status", "said"),
     [
         ([""], 2, "make import PACKAGE=file.tar.gz"),
+        (["a", "b", "--name", "@a/b"], 2, "NAME=@a/b is one package; there are 2 files"),
+        (["a", "--name", "A"], 2, '"A" is no name of a package'),
+        (["a", "--scope", "@a/b"], 2, '"@a/b" is no scope'),
         (["--catalog-table", "t", "x.tar.gz"], 2, "--catalog-table and --bucket must be given"),
         (["--help"], 0, "exit status"),
     ],

@@ -39,6 +39,12 @@ CLAUDE = "layers/shared/playground/adapters/claude.py"
 PRICING = "layers/shared/playground/domain/pricing.py"
 PROMPTS = "layers/shared/playground/usecases/prompts.py"
 HTTP = "layers/shared/playground/http.py"
+ARCHIVES = "layers/shared/playground/adapters/archives.py"
+PACKAGES = "layers/shared/playground/adapters/packages.py"
+MANIFESTS = "layers/shared/playground/adapters/manifests.py"
+HIDDEN = "layers/shared/playground/domain/hidden.py"
+CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
+CATALOG_APP = "functions/catalog/app.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
@@ -54,6 +60,7 @@ HISTORIES = "tests/concurrency/test_histories.py"
 MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
 RUNS = "tests/unit/test_run_prompt.py"
+READER = "tests/unit/test_packages.py"
 UNIT = "tests/unit/test_account.py"
 ALLOWED = "tests/unit/test_allowance.py"
 FAILURES = "tests/integration/test_allowance.py"
@@ -1413,6 +1420,69 @@ MUTANTS = (
         "return not self.hidden and (self.expires_at is None or now < self.expires_at)",
         "return self.expires_at is None or now < self.expires_at",
         LINKS,
+    ),
+    mutant(
+        "packages: what is hidden is imported without a word",
+        PACKAGES,
+        "if hidden and not request.acknowledge_hidden:",
+        "if False:",
+        READER,
+    ),
+    mutant(
+        "packages: nobody records that hidden characters were acknowledged",
+        PACKAGES,
+        "hidden=counted([found for _, _, places in hidden for found in places]),",
+        "hidden=(),",
+        READER,
+    ),
+    mutant(
+        "packages: any run of joiners and selectors is writing",
+        HIDDEN,
+        "return len(run) == 1 and _is_needed(",
+        "return _is_needed(",
+        "tests/unit/test_hidden.py",
+    ),
+    mutant(
+        "packages: the preview shows hidden characters as they are",
+        CATALOG_APP,
+        "preview=escaped(summary.preview),",
+        "preview=summary.preview,",
+        "tests/integration/test_packages.py",
+    ),
+    mutant(
+        "packages: an acknowledgement makes another content",
+        CATALOG,
+        "    if package.assets:  # only then",
+        "    content.append(package.hidden)\n    if package.assets:  # only then",
+        "tests/integration/test_dynamo_catalog.py",
+    ),
+    mutant(
+        "packages: a name with another scope is renamed",
+        MANIFESTS,
+        'return isinstance(self.name, str) and wanted in (self.name, self.name.partition("/")[2])',
+        "return isinstance(self.name, str)",
+        READER,
+    ),
+    mutant(
+        "packages: a bomb is unpacked as far as it goes",
+        ARCHIVES,
+        "min(MAX_TAR_BYTES, max(FREE_OF_RATIO_BYTES, MAX_RATIO * len(data)))",
+        "MAX_TAR_BYTES",
+        READER,
+    ),
+    mutant(
+        "packages: paths that differ in case are two",
+        ARCHIVES,
+        "key = composed(composed(path).casefold())",
+        "key = path",
+        READER,
+    ),
+    mutant(
+        "packages: an image is part of the prompt if it is ASCII",
+        PACKAGES,
+        "[path for path in paths if not _is_asset(path)] or paths[:1]",
+        "paths",
+        READER,
     ),
     mutant(
         "sharing: nobody looks for secrets",

@@ -16,7 +16,7 @@ from playground.ports import Leaks
 from tests.kit.extent import examples
 from tests.unit.leaks_corpus import clean
 from tests.unit.leaks_corpus.measure import SEED, alarms, recall
-from tests.unit.leaks_corpus.planted import ALL_KINDS, SHAPES, card_digits, chars, planted
+from tests.unit.leaks_corpus.planted import ALL_KINDS, NEWER, PLACES, SHAPES, card_digits, chars, placed, planted
 
 SCAN: Leaks = LeakScanner()
 DASHES = "-" * 5
@@ -35,6 +35,16 @@ def test_planted_secrets_are_found_from_end_to_end_and_by_their_kind(kind: str) 
 
     assert result.share >= 0.99
     assert result.named >= 0.99 * result.planted
+
+
+@pytest.mark.parametrize("service", NEWER)
+def test_keys_of_newer_services_are_found_each(service: str) -> None:
+    rng = random.Random(f"{service} {SEED}")
+    cases = [placed(NEWER[service], PLACES, rng) for _ in range(500)]
+
+    missed = [case for case in cases if (case.start, case.end) not in {(k.start, k.end) for k in SCAN(case.text)}]
+
+    assert len(missed) <= 1
 
 
 @pytest.mark.parametrize("name", sorted(clean.made(random.Random(0))))

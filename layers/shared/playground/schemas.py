@@ -558,8 +558,22 @@ class PackageListed(BaseModel):
     subtype: str
     latest_version: str
     versions: list[str]
-    preview: str
+    preview: Annotated[str, Field(description="Characters that cannot be seen are written as [U+202E]")]
     tags: list[str]
+
+
+class AssetListed(BaseModel):
+    path: str
+    size: Annotated[int, Field(description="Bytes")]
+    media_type: str
+
+
+class PackageDetails(PackageListed):
+    assets: Annotated[list[AssetListed], Field(description="Files that are not part of the prompt")]
+    hidden_characters: Annotated[
+        dict[str, int],
+        Field(description="How many characters of each kind in it cannot be seen; an operator has acknowledged them"),
+    ]
 
 
 class PackageList(BaseModel):

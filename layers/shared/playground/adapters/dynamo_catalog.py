@@ -29,7 +29,7 @@ from playground.domain.errors import (
     UnreadableError,
     VersionExistsError,
 )
-from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.packages import Asset, PackageSummary, PackageVersion, package_uuid
 from playground.domain.versions import is_version, newest_first, precedence
 from playground.ports import ReportUnreadable
 
@@ -155,6 +155,8 @@ class DynamoCatalog:
             tags=_strings(item["tags"]),
             license=item["license"]["S"] if "license" in item else None,
             author=item["author"]["S"] if "author" in item else None,
+            assets=_assets(item),
+            hidden=_hidden(item),
         )
 
     def summary(self, package_id: str) -> PackageSummary | None:
@@ -163,12 +165,13 @@ class DynamoCatalog:
         if key is None:
             return None
         fields = ("package_id", "name", "description", "format", "subtype", "version", "versions", "preview", "tags")
+        extra = ("assets", "hidden")
         answer = self._call(
             self._dynamodb.get_item,
             TableName=self._table,
             Key=key,
-            ProjectionExpression=", ".join(f"#{field}" for field in fields),
-            ExpressionAttributeNames={f"#{field}": field for field in fields},
+            ProjectionExpression=", ".join(f"#{field}" for field in (*fields, *extra)),
+            ExpressionAttributeNames={f"#{field}": field for field in (*fields, *extra)},
         )
         return _summary(answer["Item"]) if "Item" in answer else None
 
@@ -367,6 +370,10 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
         item["license"] = {"S": package.license}
     if package.author is not None:
         item["author"] = {"S": package.author}
+    if package.assets:
+        item["assets"] = {"L": [_asset_item(asset) for asset in package.assets]}
+    if package.hidden:
+        item["hidden"] = {"M": {kind: {"N": str(count)} for kind, count in package.hidden}}
     if len(compressed) <= INLINE_BYTES:
         item["prompt"] = {"B": compressed}
     return item
@@ -409,7 +416,28 @@ def _summary(item: RawItem) -> PackageSummary:
         versions=_strings(item["versions"]),
         preview=item["preview"]["S"],
         tags=_strings(item["tags"]),
+        assets=_assets(item),
+        hidden=_hidden(item),
     )
+
+
+def _asset_item(asset: Asset) -> RawItem:
+    return {"M": {"path": {"S": asset.path}, "size": {"N": str(asset.size)}, "media_type": {"S": asset.media_type}}}
+
+
+def _assets(item: RawItem) -> tuple[Asset, ...]:
+    """None in what was imported before there were assets."""
+    assets = (element["M"] for element in item["assets"]["L"]) if "assets" in item else ()
+    return tuple(
+        Asset(path=asset["path"]["S"], size=int(asset["size"]["N"]), media_type=asset["media_type"]["S"])
+        for asset in assets
+    )
+
+
+def _hidden(item: RawItem) -> tuple[tuple[str, int], ...]:
+    """None in what was imported before it was looked for."""
+    counts = item["hidden"]["M"] if "hidden" in item else {}
+    return tuple(sorted((kind, int(count["N"])) for kind, count in counts.items()))
 
 
 def _searched(summary: PackageSummary) -> str:
@@ -422,8 +450,9 @@ def _preview(prompt: str, length: int) -> str:
 
 
 def _content_digest(package: PackageVersion) -> str:
-    """A digest of all that makes a version what it is; when it was published does not."""
-    content = [
+    """A digest of all that makes a version what it is; when it was published, and who has acknowledged what is in it,
+    does not."""
+    content: list[Any] = [
         package.name,
         package.version,
         package.description,
@@ -435,6 +464,8 @@ def _content_digest(package: PackageVersion) -> str:
         package.license,
         package.author,
     ]
+    if package.assets:  # only then: digests of what was imported before there were assets stay what they are
+        content.append([[asset.path, asset.size, asset.media_type] for asset in package.assets])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
