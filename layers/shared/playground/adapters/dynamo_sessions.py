@@ -171,8 +171,9 @@ class DynamoSessions:
         return {**key.raw, "user_id": {"S": user_id}, "listed_at": {"S": place}}
 
     def _summaries(self, keys: Sequence[RawItem]) -> Sequence[Session]:
-        """The sessions of a page of the index, as they are now, in the order of the page."""
-        wanted = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys]
+        """The sessions of a page of the index, as they are now, in the order of the page. One that moves while the page
+        is read may be at both of its places: it is there once."""
+        wanted = list(dict.fromkeys(Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys))
         if not wanted:
             return []
         found = self._store.get_all(wanted, consistent=frozenset({self._table}))
