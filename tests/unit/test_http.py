@@ -104,6 +104,20 @@ def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> N
     assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401
 
 
+# --- who is refused -------------------------------------------------------------------------------------------------
+
+
+def test_the_log_says_why_a_token_is_refused_and_the_answer_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: str | None) -> str:
+        raise UnauthorizedError("MissingRequiredClaimError: iss")
+
+    status, body, _ = ask(Api(SETTINGS, authenticate=refuse), "/v1/closed")
+    assert (status, body["error"], set(body)) == (401, "unauthorized", {"error", "message", "request_id"})
+    assert "iss" not in body["message"]
+    [record] = [record for record in caplog.records if record.getMessage() == "refused"]
+    assert vars(record)["facts"] == {"reason": "MissingRequiredClaimError: iss"}
+
+
 # --- browsers ---------------------------------------------------------------------------------------------------------
 
 

@@ -234,7 +234,11 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
         else key_set(settings.auth_jwks_url)
     )
     return TokenVerifier(
-        algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys
+        algorithm=settings.auth_algorithm,
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        keys=keys,
+        require_issuer_and_audience=settings.auth_require_issuer_and_audience,
     )
 
 

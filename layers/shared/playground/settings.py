@@ -49,6 +49,7 @@ class AuthSettings(Settings):
     auth_audience: Name
     auth_secret_arn: Name
     auth_jwks_url: str = ""
+    auth_require_issuer_and_audience: bool = True
 
 
 class StripeSettings(Settings):

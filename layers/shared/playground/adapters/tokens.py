@@ -13,6 +13,7 @@ LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
 LONGEST_SUBJECT = 128  # characters; it becomes part of a key
 
+_ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 _UNUSABLE_SET = (jwt.PyJWTError, OSError, ValueError, HTTPException, RecursionError)
 
 Keys = Callable[[str], Sequence[Any]]
@@ -67,13 +68,21 @@ def key_set(url: str) -> Keys:
 
 
 class TokenVerifier:
-    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims."""
+    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims.
 
-    def __init__(self, *, algorithm: str, issuer: str, audience: str, keys: Keys) -> None:
+    A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack `iss`
+    and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted, whatever
+    service it was meant for.
+    """
+
+    def __init__(
+        self, *, algorithm: str, issuer: str, audience: str, keys: Keys, require_issuer_and_audience: bool = True
+    ) -> None:
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
+        self._required = _ISSUER_AND_AUDIENCE if require_issuer_and_audience else frozenset[str]()
 
     def __call__(self, authorization: str | None) -> str:
         """The user id (`sub`, or `user_id` if there is no `sub`) in an `Authorization` header.
@@ -87,7 +96,7 @@ class TokenVerifier:
         try:
             claims = self._claims(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise UnauthorizedError(type(error).__name__) from None
+            raise UnauthorizedError(_reason(error)) from None
         subject = claims.get("sub") or claims.get("user_id")
         if (
             not isinstance(subject, str)
@@ -95,22 +104,39 @@ class TokenVerifier:
             or not subject.isprintable()
             or len(subject) > LONGEST_SUBJECT
         ):
-            raise UnauthorizedError("no usable subject")
+            raise UnauthorizedError("no usable sub or user_id")
         return subject
 
     def _claims(self, token: str) -> dict[str, Any]:
         failure: jwt.PyJWTError = jwt.InvalidTokenError("no key")
         for key in self._keys(token):
             try:
-                return jwt.decode(
-                    token,
-                    key,
-                    algorithms=[self._algorithm],
-                    issuer=self._issuer,
-                    audience=self._audience,
-                    leeway=LEEWAY,
-                    options={"require": ["exp", "iss", "aud"], "verify_sub": False},
-                )
+                claims = self._decoded(token, key, self._required)
+                named = _ISSUER_AND_AUDIENCE & claims.keys()
+                return claims if named <= self._required else self._decoded(token, key, named | self._required)
             except jwt.InvalidSignatureError as error:
                 failure = error  # perhaps another of the secrets signed it
         raise failure
+
+    def _decoded(self, token: str, key: Any, required: frozenset[str]) -> dict[str, Any]:
+        """The claims of a token that `key` signed, with `exp` and what is `required`, all of them right."""
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[self._algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY,
+            options={
+                "require": ["exp", *sorted(required)],
+                "verify_iss": "iss" in required,
+                "verify_aud": "aud" in required,
+                "verify_sub": False,
+            },
+        )
+
+
+def _reason(error: Exception) -> str:
+    """For the log: what is wrong with a token, by the name of a claim, never by what it says."""
+    missing = f": {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
+    return f"{type(error).__name__}{missing}"
