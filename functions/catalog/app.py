@@ -3,7 +3,6 @@
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated
-from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
@@ -40,7 +39,7 @@ def packages(
 @app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageListed:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
-    return _listed(read_package(unquote(package_id)))
+    return _listed(read_package(package_id))
 
 
 @app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))

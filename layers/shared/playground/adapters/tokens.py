@@ -70,9 +70,9 @@ def key_set(url: str) -> Keys:
 class TokenVerifier:
     """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims.
 
-    A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack `iss`
-    and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted, whatever
-    service it was meant for.
+    A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack
+    `iss` and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted,
+    whatever service it was meant for.
     """
 
     def __init__(
