@@ -96,9 +96,13 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @contextmanager
-def a_world(description: Description, *, sources: bool = True) -> Iterator[World]:
+def a_world(description: Description, *, sources: bool = True, **variables: str) -> Iterator[World]:
     unattended = ("ResetFunction", "NoticesFunction")
-    functions = {name: function for name, function in description.functions.items() if name in unattended}
+    functions = {
+        name: replace(function, environment={**function.environment, **variables})
+        for name, function in description.functions.items()
+        if name in unattended
+    }
     small = replace(description, functions=functions, apis=())
     lines: list[str] = []
     with Engine() as engine:
@@ -179,6 +183,18 @@ def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None
     client_url = world.description.queues["AccountWorkFailures"].url
     sqs.purge_queue(QueueUrl=client_url)
     sqs.close()
+
+
+def test_a_shard_of_many_pieces_is_no_recursive_loop(description: Description) -> None:
+    """Lambda stops what starts a function for the 17th time in one chain of messages."""
+    pieces = 20
+    shard = [name for name in map("many-{}".format, range(1000)) if items.shard(name) == items.shard_name(0)]
+    with a_world(description, MOST_ACCOUNTS="1") as world:
+        users = [world.subscribed(name) for name in shard[:pieces]]
+        world.reset(event_file("daily", FIRST))
+        eventually(lambda: world.messages("AccountWork") == 0)
+        assert world.messages("AccountWorkFailures") == 0
+        assert [world.period(user) for user in users] == [1] * pieces
 
 
 # --- without the functions: steps in an order of our own --------------------------------------------------------------

@@ -254,10 +254,10 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def _canonical(path: str) -> str:
-    """The one spelling of a path for which others may have been sent: `%40a%2fb`, `@a%2Fb` and `%40a%2Fb` are `%40a%2Fb`.
+    """The one spelling of a path, however it was sent: `@a%2fb`, `@a%2Fb` and `%40a%2Fb` are all `%40a%2Fb`.
 
-    A REST API hands a path over as it was sent, in `path` as in `pathParameters`. Here every part is decoded and encoded
-    again, so that an encoded slash ends no part, and public paths and routes are told by the same text.
+    A REST API hands a path over as it was sent, in `path` as in `pathParameters`. Here every part is decoded and
+    encoded again, so that an encoded slash ends no part, and public paths and routes are told by the same text.
     Raises InvalidRequestError for escapes that are none, and for bytes that are not UTF-8.
     """
     try:
