@@ -158,8 +158,8 @@ class Store:
 
 
 def _keep_traces() -> None:
-    """SQS keeps the trace that a request came with as AWSTraceHeader of its messages; ministack only one that a message of
-    a single SendMessage names itself."""
+    """SQS keeps the trace that a request came with as AWSTraceHeader of its messages; ministack only one that the
+    message of a single SendMessage names itself."""
     import ministack.services.sqs as sqs
 
     build = sqs._build_send_sys_attrs

@@ -115,7 +115,7 @@ class EventSources:
         return messages
 
     def _stopped(self, source: QueueSource, messages: Sequence[Mapping[str, Any]]) -> set[str]:
-        """The ids of the messages that do not start the function any more: it has sent them to itself, again and again."""
+        """The ids of the messages that do not start the function any more: it has sent them to itself too often."""
         function = self._description.functions[source.function].name
         stopped = {message["MessageId"] for message in messages if lineage.is_stopped(_trace_of(message), function)}
         if stopped:

@@ -22,7 +22,7 @@ _COUNT = re.compile(r"([0-9a-f]{8}):([0-9]{1,5})")
 
 
 def counts(traces: Iterable[str | None]) -> Mapping[str, int]:
-    """Invocations so far, by function. Of several traces the highest of each: a batch is as old as its oldest message."""
+    """Invocations so far, by function. Of several traces the highest of each: a batch is as old as its oldest."""
     found: dict[str, int] = {}
     for trace in traces:
         lineage = _LINEAGE.search(trace or "")

@@ -343,9 +343,7 @@ def test_a_function_that_sends_to_its_own_queue_is_stopped_as_on_lambda(
         create_resources(description, engine.endpoint_url)
         extra = {"AWS_ENDPOINT_URL": engine.endpoint_url, "ONE": one}
         with Backend(description, extra_environment=extra, show=lambda _, line: lines.append(line)) as backend:
-            running = EventSources(
-                description, engine.endpoint_url, backend.invoke, schedules=False, retry_seconds=0
-            )
+            running = EventSources(description, engine.endpoint_url, backend.invoke, schedules=False, retry_seconds=0)
             running.start()
             send(engine, description, ["1"])
             try:

@@ -16,6 +16,7 @@ EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
 NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
+INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
 NOTIFY = "functions/notices/app.py"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
@@ -45,6 +46,7 @@ BILLED = "tests/unit/test_subscriptions.py"
 CONTEXTS = "tests/unit/test_context.py"
 HANDLERS = "tests/integration/test_handlers.py"
 NIGHTS = "tests/integration/test_time_passes.py"
+WALKS = "tests/unit/test_visit_accounts.py"
 LIFE = "tests/integration/test_a_long_life.py"
 TOLD = "tests/unit/test_notices.py"
 STREAM = "tests/integration/test_notices_stream.py"
@@ -558,15 +560,44 @@ MUTANTS = (
     mutant(
         "time: what is left of a walk is forgotten",
         VISITS,
-        "self._queue.put([replace(walk, after=after).message()])",
-        "pass",
+        "return replace(walked, finished=False)",
+        "return walked",
+        NIGHTS,
+        WALKS,
+    ),
+    mutant(
+        "time: a walk goes on by a message to its own queue",
+        VISITS,
+        "                return replace(walked, finished=False)",
+        '                self._walks.put([{**walk.message(), "after": after}])\n                return walked',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk begins anew each time",
+        VISITS,
+        "after = place or walk.after",
+        "after = walk.after",
+        WALKS,
+    ),
+    mutant(
+        "time: a walk remembers a place that it has not reached",
+        VISITS,
+        "                self._places.remember(walk, after)\n                place",
+        '                self._places.remember(walk, f"{after}9")\n                place',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk takes the place of another one",
+        INDEX,
+        'if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:',
+        'if raw is None or "after" not in raw:',
         NIGHTS,
     ),
     mutant(
         "time: a message that failed is done with",
         RESET,
-        "if time_is_up() or not _done(record, time_is_up)]",
-        "if time_is_up() or (_done(record, time_is_up) and False)]",
+        "for message_id, result in results.items() if result is not Result.DONE]",
+        "for message_id, result in results.items() if result is Result.UNFINISHED]",
         NIGHTS,
     ),
     mutant(

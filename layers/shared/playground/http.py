@@ -87,7 +87,7 @@ class Api:
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
-        self.app = _Resolver(enable_validation=True, cors=self._cors)
+        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)

@@ -18,6 +18,7 @@ from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.subscriptions import Described, Subscription
+from playground.domain.work import Walk
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -232,6 +233,19 @@ class Queue(Protocol):
 
     def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
         """Put all of them in. Raises StoreUnavailableError if one was not taken; others may have been."""
+        ...
+
+
+class Places(Protocol):
+    """How far walks have come that could not be finished at once. A place may be lost: a walk may begin anew."""
+
+    def place(self, walk: Walk) -> str | None:
+        """Where this very walk goes on; None: at the beginning."""
+        ...
+
+    def remember(self, walk: Walk, after: str | None) -> None:
+        """That it goes on after a place; None: it is finished, and begins anew if it is started again. Of two walks of
+        one shard with the same task the later call counts, and the other one begins anew."""
         ...
 
 
