@@ -27,6 +27,7 @@ ERASER = "layers/shared/playground/adapters/dynamo_erasure.py"
 SESSIONS = "layers/shared/playground/adapters/dynamo_sessions.py"
 SHARE = "layers/shared/playground/usecases/share_session.py"
 SHARED = "layers/shared/playground/usecases/visit_share.py"
+SHARES = "layers/shared/playground/adapters/dynamo_shares.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
@@ -775,6 +776,27 @@ MUTANTS = (
         SHARED,
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        LINKS,
+    ),
+    mutant(
+        "sharing: readers wait for the counter of views",
+        SHARES,
+        "self._store.transact_once(",
+        "self._store.transact(",
+        LINKS,
+    ),
+    mutant(
+        "sharing: all viewers write to one counter",
+        SHARES,
+        "zlib.crc32(viewer.encode()) % COUNTERS",
+        "zlib.crc32(viewer.encode()) % 1",
+        LINKS,
+    ),
+    mutant(
+        "sharing: views that were counted before are forgotten",
+        SHARES,
+        "views=share.views + sum(",
+        "views=sum(",
         LINKS,
     ),
     mutant(

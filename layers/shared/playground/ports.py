@@ -394,7 +394,8 @@ class Shares(Protocol):
         ...
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
-        """Count this viewer, once. False if it was counted before, or the share is gone or hidden."""
+        """Count this viewer of a share that was just read, once: False if it was counted before. Tried once: raises
+        StoreUnavailableError if others are in the way, and then nothing is counted."""
         ...
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:

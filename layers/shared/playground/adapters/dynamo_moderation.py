@@ -11,7 +11,7 @@ from pynamodb.expressions.update import Action
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
 from playground.adapters.dynamo_sessions import share_key
-from playground.adapters.dynamo_shares import ShareItem, share_of
+from playground.adapters.dynamo_shares import ShareItem, find_share
 from playground.adapters.dynamo_store import Delete, DynamoStore, Key, TransactionRefused, Update
 from playground.domain.calendar import from_iso
 from playground.domain.errors import StoreUnavailableError
@@ -28,8 +28,7 @@ class DynamoModeration:
         self._table = table
 
     def find(self, share_id: str) -> Share | None:
-        raw = self._store.get(share_key(self._table, share_id))
-        return share_of(share_id, raw) if raw is not None else None
+        return find_share(self._store, self._table, share_id)
 
     def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
         arguments: dict[str, Any] = {
@@ -45,7 +44,7 @@ class DynamoModeration:
             answer = self._store.connection.dispatch("Scan", arguments)
         except (ClientError, BotoCoreError) as error:
             raise StoreUnavailableError from error
-        found = [share_of(raw["pk"]["S"].removeprefix("SHARE#"), raw) for raw in answer["Items"]]
+        found = [share for raw in answer["Items"] if (share := self.find(raw["pk"]["S"].removeprefix("SHARE#")))]
         stopped = answer.get("LastEvaluatedKey")
         return found, json.dumps([stopped["pk"]["S"], stopped["sk"]["S"]]) if stopped else None
 

@@ -294,9 +294,16 @@ class DynamoStore:
 
     def transact(self, *writes: Write) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
+        self._write("TransactWriteItems", self._transaction(writes))
+
+    def transact_once(self, *writes: Write) -> None:
+        """As `transact`, but not tried again: raises StoreUnavailableError at once if something is in the way."""
+        self._call("TransactWriteItems", self._transaction(writes))
+
+    def _transaction(self, writes: Sequence[Write]) -> dict[str, Any]:
         if len({write.key for write in writes}) < len(writes) or len(writes) > MOST_IN_A_TRANSACTION:
             raise TooManyWritesError(f"{len(writes)} writes of {len({write.key for write in writes})} items")
-        self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
+        return {"TransactItems": [self._transact_item(write) for write in writes]}
 
     def delete_all(self, keys: Sequence[Key]) -> None:
         """Remove items, whatever they are. Not one moment: when it raises, some may be gone."""
