@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
+from playground.adapters.catalog_snapshot import SnapshotCatalog
 from playground.domain.packages import PackageSummary
 from playground.http import Api, answers
 from playground.schemas import PackageList, PackageListed
@@ -18,10 +19,14 @@ from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 settings = CatalogSettings.load()
-catalog = wiring.catalog(settings)
+catalog = SnapshotCatalog(wiring.catalog(settings))
 list_packages = ListPackages(catalog)
 read_package = ReadPackage(catalog)
-handler = Api(settings)
+# Public and the same for everybody. Refusals are not cached.
+handler = Api(
+    settings,
+    max_age={"/packages": 60, "/packages/<package_id>": 10, "/packages/<package_id>/<name>": 10, "/openapi.json": 300},
+)
 app = handler.app
 
 

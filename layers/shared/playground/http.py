@@ -64,7 +64,8 @@ class Api:
     Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
     there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
     that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
-    every answer under a path, refusals included. With `raw_bodies` nothing is asked of a body but to be there.
+    every answer under a path, refusals included. `max_age`: for how many seconds anybody may keep a good answer under a
+    public path; all others are not to be stored. With `raw_bodies` nothing is asked of a body but to be there.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Api:
         authenticate: Authenticate | None = None,
         public: frozenset[str] = frozenset(),
         headers: Mapping[str, Mapping[str, str]] | None = None,
+        max_age: Mapping[str, int] | None = None,
         raw_bodies: bool = False,
     ) -> None:
         self._frontend_url = settings.frontend_url
@@ -87,6 +89,7 @@ class Api:
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
+        self._max_age = tuple((_pattern(path), seconds) for path, seconds in (max_age or {}).items())
         self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
@@ -104,6 +107,8 @@ class Api:
                 answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)
             except errors.PlaygroundError as error:
                 answer = self._early(error, _headers(event).get("origin"))
+            if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
+                answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
@@ -172,6 +177,9 @@ class Api:
             _check_body(headers.get("content-type"), event)
             event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
+
+    def _seconds_of(self, path: str) -> int:
+        return next((seconds for pattern, seconds in self._max_age if pattern.fullmatch(path)), 0)
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})

@@ -411,7 +411,18 @@ class Shares(Protocol):
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-class Catalog(Protocol):
+class CatalogReader(Protocol):
+    """What is shown of packages."""
+
+    def summary(self, package_id: str) -> PackageSummary | None: ...
+
+    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
+        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
+        ...
+
+
+class Catalog(CatalogReader, Protocol):
     def publish(self, package: PackageVersion) -> bool:
         """Store a version. True if it is new, False if the very same was there already.
         Raises VersionExistsError if this version exists with another content: versions are immutable."""
@@ -419,13 +430,6 @@ class Catalog(Protocol):
 
     def version(self, package_id: str, version: str | None) -> PackageVersion | None:
         """A version (None: the newest) by UUID or `@scope/name`."""
-        ...
-
-    def summary(self, package_id: str) -> PackageSummary | None: ...
-
-    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
-        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
-        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
         ...
 
 
