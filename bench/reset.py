@@ -62,7 +62,10 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
         sources.start()
         begun = time.monotonic()
         backend.invoke("ResetFunction", event)
-        while waiting(sqs, description, "AccountWork") and time.monotonic() - begun < MOST_SECONDS:
+        while (
+            any(waiting(sqs, description, name) for name in ("ShardWork", "AccountWork"))
+            and time.monotonic() - begun < MOST_SECONDS
+        ):
             time.sleep(0.5)
         took = time.monotonic() - begun
         sources.stop()

@@ -101,13 +101,18 @@ def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
 
 def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
     found: dict[str, Any] = {"session": None, "turns": [], **dict.fromkeys(OF_OTHERS.values(), 0)}
+    counted = 0
     for kind, fields in _parts(person, session_id):
         if kind in OF_OTHERS:
             found[OF_OTHERS[kind]] += 1
+        elif kind == "count":  # a part of the share's views, in an item of its own
+            counted += int(str(fields["views"]))
         elif kind in ("session", "share"):
             found[kind] = fields
         else:
             found.setdefault(kind, []).append(fields)
+    if found.get("share"):
+        found["share"] = {**found["share"], "views": found["share"]["views"] + counted}
     return found
 
 

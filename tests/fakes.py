@@ -318,11 +318,12 @@ class InMemoryShares:
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
         with self._lock:
-            share = self._shown(share_id)
-            if share is None or (share_id, viewer) in self._viewers:
+            if (share_id, viewer) in self._viewers:
                 return False
             self._viewers[share_id, viewer] = None
-            self._sessions.shares[share_id] = replace(share, views=share.views + 1)
+            share = self.find(share_id)
+            if share is not None:
+                self._sessions.shares[share_id] = replace(share, views=share.views + 1)
             return True
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:

@@ -3,12 +3,12 @@
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated
-from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
+from playground.adapters.catalog_snapshot import SnapshotCatalog
 from playground.domain.hidden import escaped
 from playground.domain.packages import PackageSummary
 from playground.http import Api, answers
@@ -20,10 +20,14 @@ from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 settings = CatalogSettings.load()
-catalog = wiring.catalog(settings)
+catalog = SnapshotCatalog(wiring.catalog(settings))
 list_packages = ListPackages(catalog)
 read_package = ReadPackage(catalog)
-handler = Api(settings)
+# Public and the same for everybody. Refusals are not cached.
+handler = Api(
+    settings,
+    max_age={"/packages": 60, "/packages/<package_id>": 10, "/packages/<package_id>/<name>": 10, "/openapi.json": 300},
+)
 app = handler.app
 
 
@@ -41,7 +45,7 @@ def packages(
 @app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageDetails:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
-    return _details(read_package(unquote(package_id)))
+    return _details(read_package(package_id))
 
 
 @app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))

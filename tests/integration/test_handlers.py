@@ -77,6 +77,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "sessions/rate_nothing": (400, {"error": "validation_error"}),
     "catalog/list": (200, {"next_cursor": None}),
     "catalog/by_name": (200, {"name": "@playground/code-reviewer", "format": "claude"}),
+    "catalog/by_encoded_name": (200, {"name": "@playground/code-reviewer", "format": "claude"}),
     "catalog/unknown": (404, {"error": "package_not_found"}),
     "catalog/openapi": (200, {"openapi": "3.1.0"}),
 }
@@ -653,3 +654,59 @@ def test_a_function_does_what_the_template_lets_it_and_nothing_else(handlers: Ha
             store.query(LEDGER_TABLE, key.pk, first="A", last="B", limit=1)
     with handlers.rights.of("catalog"), pytest.raises(PermissionError, match="dynamodb:GetItem LedgerTable"):
         store.get(key)
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "@playground/code-reviewer",
+        "%40playground/code-reviewer",
+        "%40playground%2Fcode-reviewer",
+        "@playground%2fcode-reviewer",
+        "%40playground/code%2Dreviewer",
+    ],
+)
+def test_a_package_is_found_however_its_name_is_encoded(handlers: Handlers, spelling: str) -> None:
+    """A REST API hands paths over as they were sent, so it is for the function to decode them."""
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert (answer.status, answer.body.get("name")) == (200, "@playground/code-reviewer")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["%2540playground/code-reviewer", "%2540playground%252Fcode-reviewer", "%40playground%252Fcode-reviewer"],
+)
+def test_what_is_encoded_twice_is_decoded_once(handlers: Handlers, spelling: str) -> None:
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert error_of(answer) == (404, "package_not_found", None)
+
+
+@pytest.mark.parametrize("spelling", ["%ff", "%zz", "a%", "%C0%AF", "%ED%A0%80", "@playground/%e9"])
+def test_what_is_no_text_is_named(handlers: Handlers, spelling: str) -> None:
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert error_of(answer) == (400, "validation_error", "path")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/playground/runs/{}"),
+        ("POST", "/playground/runs/{}/feedback"),
+        ("GET", "/playground/sessions/{}"),
+        ("GET", "/playground/shared/{}"),
+    ],
+)
+def test_ids_are_decoded_once_everywhere(handlers: Handlers, user_id: str, method: str, path: str) -> None:
+    ran = handlers.call(
+        "POST", "/playground/run", {"package_id": "@playground/code-reviewer", "input": "x"}, user=user_id
+    ).body
+    shared = handlers.call("POST", f"/playground/sessions/{ran['session_id']}/share", {}, user=user_id).body
+    value = {"runs": ran["run_id"], "sessions": ran["session_id"], "shared": shared["share_token"]}[path.split("/")[2]]
+    body = {"rating": 5} if method == "POST" else None
+    encoded = "".join(f"%{byte:02X}" for byte in value.encode())
+    answers = [handlers.call(method, path.format(each), body, user=user_id) for each in (value, encoded)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert handlers.call(method, path.format(encoded.replace("%", "%25")), body, user=user_id).status in (400, 404)

@@ -23,6 +23,7 @@ KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
 NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
+INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
 NOTIFY = "functions/notices/app.py"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
@@ -34,6 +35,7 @@ SESSIONS = "layers/shared/playground/adapters/dynamo_sessions.py"
 SHARE = "layers/shared/playground/usecases/share_session.py"
 SHARED = "layers/shared/playground/usecases/visit_share.py"
 TIME_LIMIT = "layers/shared/playground/adapters/time_limit.py"
+SHARES = "layers/shared/playground/adapters/dynamo_shares.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
 PRICING = "layers/shared/playground/domain/pricing.py"
@@ -78,6 +80,7 @@ BILLED = "tests/unit/test_subscriptions.py"
 CONTEXTS = "tests/unit/test_context.py"
 HANDLERS = "tests/integration/test_handlers.py"
 NIGHTS = "tests/integration/test_time_passes.py"
+WALKS = "tests/unit/test_visit_accounts.py"
 LIFE = "tests/integration/test_a_long_life.py"
 TOLD = "tests/unit/test_notices.py"
 STREAM = "tests/integration/test_notices_stream.py"
@@ -1120,15 +1123,44 @@ MUTANTS = (
     mutant(
         "time: what is left of a walk is forgotten",
         VISITS,
-        "self._queue.put([replace(walk, after=after).message()])",
-        "pass",
+        "return replace(walked, finished=False)",
+        "return walked",
+        NIGHTS,
+        WALKS,
+    ),
+    mutant(
+        "time: a walk goes on by a message to its own queue",
+        VISITS,
+        "                return replace(walked, finished=False)",
+        '                self._walks.put([{**walk.message(), "after": after}])\n                return walked',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk begins anew each time",
+        VISITS,
+        "after = place or walk.after",
+        "after = walk.after",
+        WALKS,
+    ),
+    mutant(
+        "time: a walk remembers a place that it has not reached",
+        VISITS,
+        "                self._places.remember(walk, after)\n                place",
+        '                self._places.remember(walk, f"{after}9")\n                place',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk takes the place of another one",
+        INDEX,
+        'if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:',
+        'if raw is None or "after" not in raw:',
         NIGHTS,
     ),
     mutant(
         "time: a message that failed is done with",
         RESET,
-        "if time_is_up() or not _done(record, time_is_up)]",
-        "if time_is_up() or (_done(record, time_is_up) and False)]",
+        "for message_id, result in results.items() if result is not Result.DONE]",
+        "for message_id, result in results.items() if result is Result.UNFINISHED]",
         NIGHTS,
     ),
     mutant(
@@ -1496,6 +1528,27 @@ MUTANTS = (
         SHARED,
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        LINKS,
+    ),
+    mutant(
+        "sharing: readers wait for the counter of views",
+        SHARES,
+        "self._store.transact_once(",
+        "self._store.transact(",
+        LINKS,
+    ),
+    mutant(
+        "sharing: all viewers write to one counter",
+        SHARES,
+        "zlib.crc32(viewer.encode()) % COUNTERS",
+        "zlib.crc32(viewer.encode()) % 1",
+        LINKS,
+    ),
+    mutant(
+        "sharing: views that were counted before are forgotten",
+        SHARES,
+        "views=share.views + sum(",
+        "views=sum(",
         LINKS,
     ),
     mutant(

@@ -150,6 +150,52 @@ def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> N
     assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401
 
 
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("%40scope%2Fname", "@scope/name"),
+        ("%2540", "%40"),
+        ("%E2%82%AC", "€"),
+        ("€", "€"),
+        ("%F0%9F%99%82%23%3F%22%5C", '🙂#?"\\'),
+        ("%00%0A", "\0\n"),
+        ("..%2F..", "../.."),
+    ],
+)
+def test_a_part_of_a_path_is_decoded_once(sent: str, seen: str) -> None:
+    assert ask(an_api(), f"/v1/open/{sent}")[:2] == (200, {"thing": seen})
+
+
+@pytest.mark.parametrize("sent", ["%", "%4", "%zz", "%ff", "%C0%AF", "%ED%A0%80", "\ud800"])
+def test_a_part_of_a_path_that_is_no_text_is_refused(sent: str) -> None:
+    status, body, headers = ask(an_api(), f"/v1/open/{sent}")
+    assert (status, body["error"], body["field"]) == (400, "validation_error", "path")
+    assert headers["X-Robots-Tag"] == ["noindex"]
+
+
+@pytest.mark.parametrize("path", ["/v1/open%2Fa", "/v1/open/a%2F..%2F..%2Fclosed", "/v1/open/a/%2e%2e/%2e%2e/closed"])
+def test_an_encoded_slash_ends_no_part_of_a_path(path: str) -> None:
+    """Who is let in without a token is decided by the path that the router sees."""
+    status, body, _ = ask(an_api(), path)
+    assert (status, body.get("thing")) in ((401, None), (200, "a/../../closed"))
+
+
+# --- who is refused -------------------------------------------------------------------------------------------------
+
+
+def test_the_log_says_why_a_token_is_refused_and_the_answer_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: str | None) -> str:
+        raise UnauthorizedError("MissingRequiredClaimError: iss")
+
+    status, body, _ = ask(Api(SETTINGS, authenticate=refuse), "/v1/closed")
+    assert (status, body["error"], set(body)) == (401, "unauthorized", {"error", "message", "request_id"})
+    assert "iss" not in body["message"]
+    [record] = [record for record in caplog.records if record.getMessage() == "refused"]
+    assert vars(record)["facts"] == {"reason": "MissingRequiredClaimError: iss"}
+
+
 # --- browsers ---------------------------------------------------------------------------------------------------------
 
 

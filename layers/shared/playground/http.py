@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
@@ -80,7 +80,8 @@ class Api:
     Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
     there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
     that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
-    every answer under a path, refusals included. With `raw_bodies` nothing is asked of a body but to be there.
+    every answer under a path, refusals included. `max_age`: for how many seconds anybody may keep a good answer under a
+    public path; all others are not to be stored. With `raw_bodies` nothing is asked of a body but to be there.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Api:
         authenticate: Authenticate | None = None,
         public: frozenset[str] = frozenset(),
         headers: Mapping[str, Mapping[str, str]] | None = None,
+        max_age: Mapping[str, int] | None = None,
         raw_bodies: bool = False,
         clock: Callable[[], datetime] = lambda: utc_now(),
     ) -> None:
@@ -105,7 +107,8 @@ class Api:
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
-        self.app = APIGatewayRestResolver(enable_validation=True, cors=self._cors)
+        self._max_age = tuple((_pattern(path), seconds) for path, seconds in (max_age or {}).items())
+        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -117,13 +120,17 @@ class Api:
         self.app.append_context(
             request_id=request_id, lambda_context=context, requested_at=_requested_at(event, self._clock())
         )
+        path = _path_of(event)
         try:
             try:
-                answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
+                path = _canonical(path)
+                answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)
             except errors.PlaygroundError as error:
                 answer = self._early(error, _headers(event).get("origin"))
+            if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
+                answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
-            for name, value in self._headers_of(_path_of(event)).items():
+            for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
             return answer
         finally:
@@ -178,20 +185,18 @@ class Api:
         """Whether the route at `path` (without the base path) needs no token."""
         return self._authenticate is None or any(pattern.fullmatch(path) for pattern in self._public)
 
-    def _admit(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _admit(self, event: dict[str, Any], path: str) -> dict[str, Any]:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
-        The event for the router: with a body, and with a path without the base, of which it understands every
-        character."""
+        The event for the router: with a body, and with the canonical path."""
         headers = _headers(event)
         authorization = headers.get("authorization")
-        path = _path_of(event)
         if self._authenticate is not None:
             if not self.is_public(path):
                 self.app.append_context(user_id=self._authenticate(authorization))
             elif authorization is not None:
                 with suppress(errors.UnauthorizedError, errors.StoreUnavailableError):
                     self.app.append_context(user_id=self._authenticate(authorization))
-        event = {**event, "path": _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), path)}
+        event = {**event, "path": path}
         if self._raw_bodies:
             self.app.append_context(raw_body=_raw(event), headers=headers)
         elif event.get("httpMethod") == "POST":
@@ -200,6 +205,9 @@ class Api:
             _check_body(headers.get("content-type"), event)
             event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
+
+    def _seconds_of(self, path: str) -> int:
+        return next((seconds for pattern, seconds in self._max_age if pattern.fullmatch(path)), 0)
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
@@ -266,12 +274,38 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
         else key_set(settings.auth_jwks_url, report_stale_keys)
     )
     return TokenVerifier(
-        algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys
+        algorithm=settings.auth_algorithm,
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        keys=keys,
+        require_issuer_and_audience=settings.auth_require_issuer_and_audience,
     )
 
 
-# What the router's patterns for a part of a path do not match.
-_UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
+class _Resolver(APIGatewayRestResolver):
+    """Routes by the canonical path, and decodes what the parts of it are, once, before they are validated. Routes never
+    decode anything."""
+
+    def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
+        return {name: unquote(value) for name, value in match.groupdict().items()}
+
+
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def _canonical(path: str) -> str:
+    """The one spelling of a path, however it was sent: `@a%2fb`, `@a%2Fb` and `%40a%2Fb` are all `%40a%2Fb`.
+
+    A REST API hands a path over as it was sent, in `path` as in `pathParameters`. Here every part is decoded and
+    encoded again, so that an encoded slash ends no part, and public paths and routes are told by the same text.
+    Raises InvalidRequestError for escapes that are none, and for bytes that are not UTF-8.
+    """
+    try:
+        if _NO_ESCAPE.search(path):
+            raise ValueError
+        return "/".join(quote(unquote_to_bytes(part).decode(), safe="") for part in path.split("/"))
+    except ValueError:  # also of surrogates, which are no text
+        raise errors.InvalidRequestError("path", "must be text in UTF-8, percent-encoded") from None
 
 
 # With or without the mapping of a custom domain.

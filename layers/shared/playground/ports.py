@@ -30,6 +30,7 @@ from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.subscriptions import Described, Subscription
+from playground.domain.work import Walk
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -274,6 +275,19 @@ class Queue(Protocol):
         ...
 
 
+class Places(Protocol):
+    """How far walks have come that could not be finished at once. A place may be lost: a walk may begin anew."""
+
+    def place(self, walk: Walk) -> str | None:
+        """Where this very walk goes on; None: at the beginning."""
+        ...
+
+    def remember(self, walk: Walk, after: str | None) -> None:
+        """That it goes on after a place; None: it is finished, and begins anew if it is started again. Of two walks of
+        one shard with the same task the later call counts, and the other one begins anew."""
+        ...
+
+
 class Publisher(Protocol):
     """Tells the world."""
 
@@ -424,7 +438,8 @@ class Shares(Protocol):
         ...
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
-        """Count this viewer, once. False if it was counted before, or the share is gone or hidden."""
+        """Count this viewer of a share that was just read, once: False if it was counted before. Tried once: raises
+        StoreUnavailableError if others are in the way, and then nothing is counted."""
         ...
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
@@ -440,7 +455,18 @@ class Shares(Protocol):
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-class Catalog(Protocol):
+class CatalogReader(Protocol):
+    """What is shown of packages."""
+
+    def summary(self, package_id: str) -> PackageSummary | None: ...
+
+    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
+        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
+        ...
+
+
+class Catalog(CatalogReader, Protocol):
     def publish(self, package: PackageVersion) -> bool:
         """Store a version. True if it is new, False if the very same was there already.
         Raises VersionExistsError if this version exists with another content: versions are immutable."""
@@ -448,13 +474,6 @@ class Catalog(Protocol):
 
     def version(self, package_id: str, version: str | None) -> PackageVersion | None:
         """A version (None: the newest) by UUID or `@scope/name`."""
-        ...
-
-    def summary(self, package_id: str) -> PackageSummary | None: ...
-
-    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
-        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
-        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
         ...
 
 

@@ -181,12 +181,11 @@ class DynamoCatalog:
 
         One call reads at most 1,000 packages, so a page may hold fewer than `limit`, or none, although there are more.
         """
-        wanted = text.strip().casefold()
         found: list[PackageSummary] = []
         position = after
         for _ in range(SEARCH_QUERIES):
-            items, position = self._listed(position, SEARCHED_ITEMS if wanted else limit + 1 - len(found))
-            found += [summary for summary in self._readable(items) if wanted in _searched(summary)]
+            page, position = self.listed(position, SEARCHED_ITEMS if text.strip() else limit + 1 - len(found))
+            found += [summary for summary in page if is_match(summary, text)]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].name
             if position is None:
@@ -201,7 +200,9 @@ class DynamoCatalog:
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 self._report(UnreadableError(f"package {item['sk']['S']}: {error!r}"))
 
-    def _listed(self, after: str | None, count: int) -> tuple[Sequence[RawItem], str | None]:
+    def listed(self, after: str | None, count: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """At most `count` summaries by name, after the name `after`; and where the next ones begin, if there may be
+        any. One query, of 1 MB at most."""
         arguments: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND sk > :after" if after else "pk = :pk",
@@ -210,7 +211,7 @@ class DynamoCatalog:
         }
         answer = self._call(self._dynamodb.query, **arguments)
         stopped = answer.get("LastEvaluatedKey")
-        return answer["Items"], stopped["sk"]["S"] if stopped else None
+        return list(self._readable(answer["Items"])), stopped["sk"]["S"] if stopped else None
 
     def _get(self, pk: str, sk: str, attributes: str) -> RawItem | None:
         """Some attributes of an item, as last written."""
@@ -438,6 +439,11 @@ def _hidden(item: RawItem) -> tuple[tuple[str, int], ...]:
     """None in what was imported before it was looked for."""
     counts = item["hidden"]["M"] if "hidden" in item else {}
     return tuple(sorted((kind, int(count["N"])) for kind, count in counts.items()))
+
+
+def is_match(summary: PackageSummary, text: str) -> bool:
+    """Whether name, description or tags contain `text` in any case."""
+    return text.strip().casefold() in _searched(summary)
 
 
 def _searched(summary: PackageSummary) -> str:

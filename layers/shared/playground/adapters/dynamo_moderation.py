@@ -11,7 +11,7 @@ from pynamodb.expressions.update import Action
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
 from playground.adapters.dynamo_sessions import share_key
-from playground.adapters.dynamo_shares import ShareItem, share_of
+from playground.adapters.dynamo_shares import ShareItem, find_share
 from playground.adapters.dynamo_store import Delete, DynamoStore, Key, RawItem, TransactionRefused, Update
 from playground.domain.calendar import from_iso
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
@@ -38,8 +38,7 @@ class DynamoModeration:
         self._report = report
 
     def find(self, share_id: str) -> Share | None:
-        raw = self._store.get(share_key(self._table, share_id))
-        return share_of(share_id, raw) if raw is not None else None
+        return find_share(self._store, self._table, share_id)
 
     def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
         arguments: dict[str, Any] = {
@@ -55,7 +54,8 @@ class DynamoModeration:
             answer = self._store.connection.dispatch("Scan", arguments)
         except (ClientError, BotoCoreError) as error:
             raise StoreUnavailableError from error
-        found = self._readable(answer["Items"], lambda raw: share_of(raw["pk"]["S"].removeprefix("SHARE#"), raw))
+        shares = self._readable(answer["Items"], lambda raw: self.find(raw["pk"]["S"].removeprefix("SHARE#")))
+        found = [share for share in shares if share is not None]
         stopped = answer.get("LastEvaluatedKey")
         return found, json.dumps([stopped["pk"]["S"], stopped["sk"]["S"]]) if stopped else None
 

@@ -182,8 +182,8 @@ class DynamoSessions:
 
     def _summaries(self, keys: Sequence[RawItem]) -> tuple[Sequence[Session], Sequence[str]]:
         """The sessions of a page of the index, as they are now, in the order of the page; and the ids of those that
-        cannot be read."""
-        wanted = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys]
+        cannot be read. One that moves while the page is read may be at both of its places: it is there once."""
+        wanted = list(dict.fromkeys(Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys))
         if not wanted:
             return [], []
         found = self._store.get_all(wanted, consistent=frozenset({self._table}))

@@ -12,6 +12,7 @@ from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
+_ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 
 Keys = Callable[[str], Sequence[Any]]
 """The keys that may have signed a token. Raises jwt.PyJWTError if there are none for it."""
@@ -56,13 +57,21 @@ def key_set(url: str, report_stale: Callable[[str, float], None] = lambda cause,
 
 
 class TokenVerifier:
-    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims."""
+    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims.
 
-    def __init__(self, *, algorithm: str, issuer: str, audience: str, keys: Keys) -> None:
+    A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack
+    `iss` and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted,
+    whatever service it was meant for.
+    """
+
+    def __init__(
+        self, *, algorithm: str, issuer: str, audience: str, keys: Keys, require_issuer_and_audience: bool = True
+    ) -> None:
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
+        self._required = _ISSUER_AND_AUDIENCE if require_issuer_and_audience else frozenset[str]()
 
     def __call__(self, authorization: str | None) -> str:
         """The user id (`sub`, or `user_id` if there is no `sub`) in an `Authorization` header.
@@ -76,25 +85,42 @@ class TokenVerifier:
         try:
             claims = self._claims(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise UnauthorizedError(type(error).__name__) from None
+            raise UnauthorizedError(_reason(error)) from None
         subject = claims.get("sub") or claims.get("user_id")
         if not isinstance(subject, str) or not is_user_id(subject):
-            raise UnauthorizedError("no usable subject")
+            raise UnauthorizedError("no usable sub or user_id")
         return subject
 
     def _claims(self, token: str) -> dict[str, Any]:
         failure: jwt.PyJWTError = jwt.InvalidTokenError("no key")
         for key in self._keys(token):
             try:
-                return jwt.decode(
-                    token,
-                    key,
-                    algorithms=[self._algorithm],
-                    issuer=self._issuer,
-                    audience=self._audience,
-                    leeway=LEEWAY,
-                    options={"require": ["exp", "iss", "aud"], "verify_sub": False},
-                )
+                claims = self._decoded(token, key, self._required)
+                named = _ISSUER_AND_AUDIENCE & claims.keys()
+                return claims if named <= self._required else self._decoded(token, key, named | self._required)
             except jwt.InvalidSignatureError as error:
                 failure = error  # perhaps another of the secrets signed it
         raise failure
+
+    def _decoded(self, token: str, key: Any, required: frozenset[str]) -> dict[str, Any]:
+        """The claims of a token that `key` signed, with `exp` and what is `required`, all of them right."""
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[self._algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY,
+            options={
+                "require": ["exp", *sorted(required)],
+                "verify_iss": "iss" in required,
+                "verify_aud": "aud" in required,
+                "verify_sub": False,
+            },
+        )
+
+
+def _reason(error: Exception) -> str:
+    """For the log: what is wrong with a token, by the name of a claim, never by what it says."""
+    missing = f": {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
+    return f"{type(error).__name__}{missing}"
