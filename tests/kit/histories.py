@@ -558,23 +558,22 @@ class Worker:
         self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", self._now()))
 
     def pay(self) -> None:
-        purchase, credits_, price = self._a_purchase()
-        self._do(self._user(), Paid(purchase, credits_, price, self._now()))
+        name, credits_, price = self._a_purchase()
+        self._do(self._user(), Paid(name, credits_, price, self._now()))
 
     def refund(self) -> None:
-        purchase, credits_, price = self._a_purchase()
+        name, credits_, price = self._a_purchase()
         cents = self._random.choice((price, self._random.randint(1, price)))
-        self._do(self._user(), Refunded(purchase, credits_, price, cents, self._now()))
+        self._do(self._user(), Refunded(name, credits_, price, cents, self._now()))
 
     def dispute(self) -> None:
-        purchase, credits_, price = self._a_purchase()
+        name, credits_, price = self._a_purchase()
         cents, stage = self._random.randint(1, price), self._random.choice(STAGES)
-        self._do(self._user(), Disputed(purchase, credits_, price, "d", cents, stage, self._now()))
+        self._do(self._user(), Disputed(name, credits_, price, "d", cents, stage, self._now()))
 
     def _a_purchase(self) -> tuple[str, int, int]:
         """One that other workers hear of, too."""
-        number = self._random.randrange(SHARED_PURCHASES)
-        return f"s{number}", 20 + 7 * number, 500
+        return purchase(self._random.randrange(SHARED_PURCHASES))
 
     def _do(self, user: str, operation: Operation) -> Answer | str | None:
         record = perform(self._subjects[user], self._name, operation)
@@ -594,6 +593,11 @@ class Worker:
 
     def _chance(self, part: float) -> bool:
         return self._random.random() < part
+
+
+def purchase(number: int) -> tuple[str, int, int]:
+    """Its name, its credits and its price."""
+    return f"s{number}", 20 + 7 * number, 500
 
 
 def perform(subject: Subject, worker: str, operation: Operation) -> Record:
@@ -730,8 +734,8 @@ def _play(scene: Scene, store: DynamoStore, number: int, together: Any) -> list[
 
 def stage(scene: Scene, subjects: Sequence[Subject]) -> tuple[Scene, list[Record]]:
     """Before anybody else comes. Every user has a plan that has crossed its first boundary, so that rollover expires at
-    the second, in the middle of the scene; and holds of most of what there is, whose attempts are late or dead, for
-    their leases end during the scene."""
+    the second, in the middle of the scene; packs that are paid for, of which one is refunded; and holds of most of what
+    there is, or of all, whose attempts are late or dead, for their leases end during the scene."""
     chance, records, placed = random.Random(f"{scene.seed} stage"), list[Record](), list[tuple[str, Place]]()
     before = scene.begins - HOUR
     for subject in subjects:
@@ -741,15 +745,22 @@ def stage(scene: Scene, subjects: Sequence[Subject]) -> tuple[Scene, list[Record
             return records[-1].answer
 
         do(Start(None, "plan", scene.anchor))
+        for number in range(SHARED_PURCHASES):
+            do(Paid(*purchase(number), before))
         view = do(Grant(chance.choice((1, 20, 200)), "bonus:first", before))
         free = view.available if isinstance(view, View) else 0
-        for number in range(chance.randint(1, 5)):
-            ceiling = 1 + int(free * chance.random())
+        holds = chance.randint(1, 5)
+        for number in range(holds):
+            # The last one takes all that is left, mostly: what is taken back then is owed, and rollover cannot expire.
+            everything = number == holds - 1 and chance.random() < 0.8
+            ceiling = max(free, 1) if everything else 1 + int(free * chance.random())
             lease = scene.begins + chance.randint(0, scene.span)
             place = Place(f"run_d{number}", f"try_d{number}", ceiling, lease, f"ses_d{number}", 1, 20, before)
             if isinstance(do(place), Placed):
                 placed.append((subject.user_id, place))
                 free -= ceiling
+        name, credits_, price = purchase(0)
+        do(Refunded(name, credits_, price, price, before))  # owed, if all is held
     return replace(scene, placed=tuple(placed)), records
 
 

@@ -52,7 +52,7 @@ CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 RACES = "tests/concurrency/test_ledger_races.py"
 REPAID = "tests/concurrency/test_histories.py::test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it"
-MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers"
+MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers[five accounts]"
 REFUSED_RELEASE = (
     "tests/faults/test_crash_matrix.py::test_whatever_happens_to_a_worker_no_credit_is_lost_or_gained"
     "[run, disputed before it fails]"
