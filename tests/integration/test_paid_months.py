@@ -70,7 +70,7 @@ def entries(billing: Billing, *types: EntryType) -> list[Entry]:
     return [entry for entry in all_entries(billing.ledger, billing.user_id) if entry.type in types]
 
 
-def reconcile(billing: Billing, *, everything: bool = False) -> Reconciled:
+def reconcile(billing: Billing, *, everything: bool = False, window: timedelta | None = None) -> Reconciled:
     compare = Reconcile(
         payments=billing.payments,
         records=billing.records,
@@ -78,7 +78,7 @@ def reconcile(billing: Billing, *, everything: bool = False) -> Reconciled:
         clock=billing.clock,
         live=False,
     )
-    return compare(window=None if everything else timedelta(days=35), everything=everything)
+    return compare(window=window if everything else timedelta(days=35), everything=everything)
 
 
 def agrees(billing: Billing) -> None:
@@ -271,6 +271,18 @@ def test_a_lost_refund_of_a_month_is_made_up_for(anywhere: Billing) -> None:
     assert len(reconcile(anywhere).repaired) == 2
     assert anywhere.buckets == (150, 200, 5)
     agrees(anywhere)
+
+
+def test_a_refund_that_is_older_than_what_is_listed_is_found_by_our_own_row(billing: Billing) -> None:
+    subscription_id, invoice = subscribed(billing)
+    spend(billing, 200, a_run(billing))
+    billing.refund_month(invoice, 2000)
+    billing.payments.client.v1.subscriptions.cancel(subscription_id)
+    billing.new_events()
+    billing.wait(days=60)
+    assert reconcile(billing).repaired == ()
+    reconcile(billing, everything=True, window=timedelta(days=35))
+    assert (billing.account.debt, billing.buckets[2]) == (195, 0)
 
 
 def test_a_month_without_a_record_of_its_own_can_be_refunded(billing: Billing) -> None:
