@@ -1434,7 +1434,11 @@ class LongHistory(DynamoStore):
     ) -> tuple[Sequence[Mapping[str, Any]], str | None]:
         self.queries += 1
         read = [entry for entry in reversed(self._entries) if first <= items.entry_sk(entry.seq) <= last]
-        page = [items.entry_item(entry) for entry in read[:limit] if entry.type is EntryType.BONUS]
+        page = [
+            {**items.entry_item(entry), **items.entry_key(LEDGER_TABLE, entry.user_id, entry.seq).raw}
+            for entry in read[:limit]
+            if entry.type is EntryType.BONUS
+        ]
         return page, items.entry_sk(read[limit - 1].seq) if len(read) > limit else None
 
 
