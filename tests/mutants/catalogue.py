@@ -1388,13 +1388,6 @@ MUTANTS = (
         EDGES,
     ),
     mutant(
-        "deadline: a request from the future has more",
-        HTTP,
-        "if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:",
-        "if milliseconds is None or not 0 < milliseconds < 10**14:",
-        EDGES,
-    ),
-    mutant(
         "deadline: a run that nobody waits for is held",
         RUN_PROMPT,
         "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
