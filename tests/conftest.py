@@ -15,9 +15,9 @@ from local.resources import create_resources
 from local.stripe_double import StripeDouble
 from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import Backoff, DynamoStore
 from tests.handlers import Handlers, loaded
-from tests.kit.extent import load_profile
+from tests.kit.extent import HANG_SECONDS, load_profile
 from tests.schedule import longest_first
 from tests.support import new_ledger, new_store
 
@@ -63,7 +63,7 @@ def description(engine: Engine) -> Description:
 
 @pytest.fixture(scope="session")
 def store(engine: Engine, description: Description) -> Iterator[DynamoStore]:
-    store = new_store(engine)
+    store = new_store(engine, Backoff(most_seconds=HANG_SECONDS))
     yield store
     store.connection.client.close()
 

@@ -41,6 +41,7 @@ from tests.fakes import (
     conversation,
     receipt,
 )
+from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Interception, Request
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
@@ -271,7 +272,11 @@ class Faulty:
 def plain_store(engine: Engine, description: Description) -> Iterator[tuple[DynamoStore, Wire]]:
     """Without repeats by the SDK, and without pauses: every attempt is the ledger's own."""
     connection = Connection(region=REGION, host=engine.endpoint_url, max_retry_attempts=0)
-    store = DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE], Backoff(tries=TRIES, sleep=lambda seconds: None))
+    store = DynamoStore(
+        connection,
+        [LEDGER_TABLE, SESSIONS_TABLE],
+        Backoff(tries=TRIES, most_seconds=HANG_SECONDS, sleep=lambda seconds: None),
+    )
     with wired(store) as wire:
         yield store, wire
 

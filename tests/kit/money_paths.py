@@ -47,6 +47,7 @@ from playground.usecases.sweep_holds import SweepHolds, Swept
 from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.books import PRICES, Books, Onlooker
+from tests.kit.extent import HANG_SECONDS
 from tests.kit.transport import (
     Fault,
     Killed,
@@ -86,7 +87,7 @@ class Worker:
     """The adapters of one process, all of them over one wire."""
 
     def __init__(self, engine: Engine, claude_url: str) -> None:
-        self.store = new_store(engine, Backoff(sleep=no_pause))
+        self.store = new_store(engine, Backoff(sleep=no_pause, most_seconds=HANG_SECONDS))
         self._claude = ClaudeModel(api_key="test", base_url=claude_url, sleep=no_pause)
         self.wire = Wire(self.store.connection.client, self._claude)
         self.ledger = new_ledger(self.store)
