@@ -45,9 +45,10 @@ audit: ## audit every account of the running stack, as ./playground audit --all 
 reconcile: ## compare the running stack with its Stripe, as ./playground reconcile does
 	@exec ./playground reconcile $(ARGS)
 
-test: ## run the tests (ARGS="-k ledger")
+# A file is the work of one worker, which has a store, stand-ins and ports of its own; tests/schedule.py says what is first.
+test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)
 	$(call bootstrap,dev engine)
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: ## lint, format, types, import rules, template
 	$(call bootstrap,dev sam)

@@ -149,7 +149,7 @@ def two_ways_to_hold(world: World, user_id: str, times: int) -> TwoWays:
     with Transport().at(client) as transport:
         assert isinstance(world.ledger.place_hold(user_id, hold, limit=20, now=now), Held)
         request = dict(transport.calls[-1].params)
-    world.ledger.cancel_hold(user_id, hold)
+    world.ledger.cancel_hold(user_id, hold, now=now)
     of_update = {name: value for name, value in request.items() if not name.startswith("Return")}
     receipt = {
         "TableName": request["TableName"],
@@ -166,5 +166,5 @@ def two_ways_to_hold(world: World, user_id: str, times: int) -> TwoWays:
             started = time.perf_counter()
             way()
             seconds.append(time.perf_counter() - started)
-            world.ledger.cancel_hold(user_id, hold)
+            world.ledger.cancel_hold(user_id, hold, now=now)
     return TwoWays(update=median(taken[0]), transaction=median(taken[1]))

@@ -62,7 +62,10 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
         sources.start()
         begun = time.monotonic()
         backend.invoke("ResetFunction", event)
-        while waiting(sqs, description, "AccountWork") and time.monotonic() - begun < MOST_SECONDS:
+        while (
+            any(waiting(sqs, description, name) for name in ("ShardWork", "AccountWork"))
+            and time.monotonic() - begun < MOST_SECONDS
+        ):
             time.sleep(0.5)
         took = time.monotonic() - begun
         sources.stop()
@@ -81,7 +84,7 @@ def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
         written: dict[Key, RawItem] = {}
         for number in range(first, min(first + MOST_IN_A_BATCH, accounts)):
             opened, signup = open_account(f"user-{number}", ANCHOR)
-            account, monthly = start_plus(opened, entitled_until=None, now=ANCHOR)
+            account, monthly = start_plus(opened, allowance=200, entitled_until=None, now=ANCHOR)
             written[items.account_key(table, account.user_id)] = items.account_item(account)
             for entry in (*signup, *monthly):
                 written[items.entry_key(table, entry.user_id, entry.seq)] = items.entry_item(entry)

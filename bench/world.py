@@ -27,7 +27,7 @@ from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunRequest
-from playground.ports import Completion, Model, Prompt
+from playground.ports import Completion, Model, Prompt, TokenCount
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.run_prompt import RunPrompt
 
@@ -49,8 +49,8 @@ class FixedModel:
         self._text = text
         self._seconds = seconds
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
-        return 1000
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
+        return TokenCount(1000)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         time.sleep(self._seconds())
@@ -67,7 +67,7 @@ class Watched:
         self.calls_before: int | None = None
         self.seconds = 0.0
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         started = time.perf_counter()
         try:
             return self._model.count_tokens(prompt, timeout=timeout)

@@ -78,11 +78,11 @@ class Backend:
         assert self._runtime is not None
         return self._runtime.url
 
-    def invoke(self, function: str, payload: bytes) -> Outcome:
-        """Call a function by its logical id, from any thread."""
+    def invoke(self, function: str, payload: bytes, trace: str | None = None) -> Outcome:
+        """Call a function by its logical id, from any thread. Raises what `Runtime.invoke` raises."""
         assert self._runtime is not None
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload, trace), self._loop).result()
 
     def instance_count(self, function: str) -> int:
         assert self._runtime is not None

@@ -15,7 +15,7 @@ from typing import Self
 from local.process import ROOT, Program, ProgramError, ShowLine, leashed, quiet
 from local.template import REGION
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0  # it takes half a second; a limit for one that hangs
 
 # The store believes everybody; SDKs want something to sign with.
 CREDENTIALS: Mapping[str, str] = {

@@ -14,7 +14,7 @@ What a kill of the store itself can lose is the last quarter of a second, or mor
 than the checkpoint of the tables, never older.
 Nothing is forced through the disk's cache: this survives killed processes, not a power cut.
 
-Without a state folder nothing is kept. Leans on two private names of ministack, so its version is pinned.
+Without a state folder nothing is kept. Leans on three private names of ministack, so its version is pinned.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+_trace: ContextVar[str | None] = ContextVar("trace", default=None)  # of the request that is being answered
 
 
 class Checkpoints:
@@ -119,6 +123,8 @@ class Store:
             return
         self.open_requests += 1
         try:
+            trace = dict(scope["headers"]).get(b"x-amzn-trace-id")
+            _trace.set(trace.decode("latin-1") if trace is not None else None)
             await self.application(scope, receive, send)
         finally:
             self.open_requests -= 1
@@ -151,6 +157,21 @@ class Store:
         self.save_now()
 
 
+def _keep_traces() -> None:
+    """SQS keeps the trace that a request came with as AWSTraceHeader of its messages; ministack only one that the
+    message of a single SendMessage names itself."""
+    import ministack.services.sqs as sqs
+
+    build = sqs._build_send_sys_attrs
+
+    def with_trace(now: float, given: dict[str, Any]) -> dict[str, Any]:
+        attributes: dict[str, Any] = build(now, given)
+        trace = _trace.get()
+        return attributes if trace is None else {"AWSTraceHeader": trace, **attributes}
+
+    sqs._build_send_sys_attrs = with_trace
+
+
 def _changes(scope: Message) -> bool:
     if scope["path"].startswith(CONTROL_PATHS):
         return False
@@ -178,6 +199,7 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> None:
         return {f"{name}.json" for name in services}
 
     hypercorn_compat.install()
+    _keep_traces()
     store = Store(ministack.app.app, None if checkpoints is None else lambda: checkpoints.save(write))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,8 @@
 """What starts functions besides requests: queues, streams and schedules, as template.yaml describes them.
 
     queue     receive, call, delete what succeeded; what failed is visible again soon, and after as many times as the
-              queue's redrive policy says the store moves it to the dead-letter queue
+              queue's redrive policy says the store moves it to the dead-letter queue. So does a message that has come
+              back to its function too often: Lambda takes that for a recursive loop (local/lineage.py)
     stream    read in order, leave out what no filter matches, call; a batch that fails is halved until the record that
               is at fault stands alone, which is given up after as many attempts as the template says
     schedule  call at the time, with the time in the input
@@ -16,17 +17,23 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local import lineage
 from local.cron import next_time
 from local.process import ShowLine, quiet
 from local.resources import client
 from local.runtime import Outcome
 from local.template import ACCOUNT, REGION, Description, QueueSource, Schedule, StreamSource
 
-Invoke = Callable[[str, bytes], Outcome]
+
+class Invoke(Protocol):
+    """Calls a function by its logical id. `trace` is that of the messages that start it."""
+
+    def __call__(self, function: str, payload: bytes, trace: str | None = None, /) -> Outcome: ...
+
 
 RETRY_SECONDS = 2  # until a message that failed is visible again; on Lambda it waits for the queue's timeout
 IDLE_SECONDS = 1  # a receive waits that long for a message
@@ -84,8 +91,10 @@ class EventSources:
                 messages = self._receive(sqs, queue.url, source.batch_size)
                 if not messages:
                     continue
-                failed = self._call(source, queue.name, messages)
-                self._settle(sqs, queue.url, messages, failed)
+                stopped = self._stopped(source, messages)
+                rest = [message for message in messages if message["MessageId"] not in stopped]
+                failed = self._call(source, queue.name, rest) if rest else set()
+                self._settle(sqs, queue.url, messages, failed | stopped)
             except (ClientError, BotoCoreError) as error:
                 self._trouble(source.queue, error)
         sqs.close()
@@ -105,11 +114,20 @@ class EventSources:
                 break
         return messages
 
+    def _stopped(self, source: QueueSource, messages: Sequence[Mapping[str, Any]]) -> set[str]:
+        """The ids of the messages that do not start the function any more: it has sent them to itself too often."""
+        function = self._description.functions[source.function].name
+        stopped = {message["MessageId"] for message in messages if lineage.is_stopped(_trace_of(message), function)}
+        if stopped:
+            self._show(source.queue, f"a recursive loop was stopped: {len(stopped)} messages do not start {function}")
+        return stopped
+
     def _call(self, source: QueueSource, name: str, messages: Sequence[Mapping[str, Any]]) -> set[str]:
         """Call the function; the ids of the messages that failed."""
         everything = {message["MessageId"] for message in messages}
         event = {"Records": [sqs_record(name, message) for message in messages]}
-        outcome = self._invoke(source.function, json.dumps(event).encode())
+        trace = lineage.joined(map(_trace_of, messages))
+        outcome = self._invoke(source.function, json.dumps(event).encode(), trace)
         if outcome.error is not None:
             return everything
         if not source.partial:
@@ -247,6 +265,11 @@ def failures_in(payload: bytes) -> set[str] | None:
         return {str(item["itemIdentifier"]) for item in failures or ()}
     except (ValueError, AttributeError, TypeError, KeyError):
         return None
+
+
+def _trace_of(message: Mapping[str, Any]) -> str | None:
+    trace: str | None = message.get("Attributes", {}).get("AWSTraceHeader")
+    return trace
 
 
 def sqs_record(queue: str, message: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ Where API Gateway's behaviour is worth knowing:
 - a literal path segment wins over a variable one, and every variable over a greedy one;
 - the response to a path or method that does not exist is of the type MISSING_AUTHENTICATION_TOKEN;
 - a repeated header or query parameter is its last value in `headers`, all values in `multiValueHeaders`;
-- `path` and path parameters are decoded, but an encoded slash stays as it is, since decoding makes another path;
+- `path` and path parameters are as they were sent, nothing decoded; query parameters are decoded (`+` is a space);
+- `path` is without the stage and `requestContext.path` with it; a custom domain leaves its mapping on both;
+- header names are as the client spelt them;
 - after the integration's timeout the client gets 504 while the function goes on working.
 """
 
@@ -22,7 +24,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from local.console import outcome_of
 from local.http_server import Headers, HttpServer, Request, Response, listen
@@ -154,14 +156,14 @@ class Gateway:
     def _loggable(self, request: Request) -> str:
         """The path, without what opens something: a parameter called token is a secret."""
         path = request.target.partition("?")[0]
-        found = self._router.find(request.method, self._split_stage(_decoded_path(path))[1])
+        found = self._router.find(request.method, self._split_stage(path)[1])
         if found is None or "token" not in found[1]:
             return path
         return f"/{self.api.stage}{found[0].path}"
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         raw_path, _, query = request.target.partition("?")
-        stage, path = self._split_stage(_decoded_path(raw_path))
+        stage, path = self._split_stage(raw_path)
         found = self._router.find(request.method, path) if stage else None
         if found is None:
             return self._say(MISSING_AUTHENTICATION_TOKEN, request_id)
@@ -338,10 +340,6 @@ def _event_body(request: Request, binary_types: tuple[str, ...]) -> tuple[str | 
 def _matches(binary_types: tuple[str, ...], content_type: str) -> bool:
     kind = content_type.lower().partition("/")[0]
     return any(each in ("*/*", content_type.lower(), f"{kind}/*") for each in binary_types)
-
-
-def _decoded_path(raw_path: str) -> str:
-    return "/".join(unquote(segment).replace("/", "%2F") for segment in raw_path.split("/"))
 
 
 def _status(value: object) -> int:

@@ -3,8 +3,10 @@
 import json
 import secrets
 import string
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import boto3
@@ -35,20 +37,35 @@ class TableChangedError(Exception):
         )
 
 
-def client(service: str, endpoint_url: str) -> Any:
-    """A boto3 client for the store that takes nothing from the developer's own configuration."""
-    session = boto3.session.Session(
+@cache
+def _session() -> Any:
+    return boto3.session.Session(
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         region_name=REGION,
     )
-    return session.client(
-        service,
-        endpoint_url=endpoint_url,
-        config=Config(
-            connect_timeout=5, read_timeout=30, retries={"max_attempts": 2}, s3={"addressing_style": "path"}, proxies={}
-        ),
-    )
+
+
+_making = threading.Lock()  # a session makes one client at a time; clients may be used by many threads
+
+
+def client(service: str, endpoint_url: str) -> Any:
+    """A boto3 client for the store that takes nothing from the developer's own configuration.
+
+    All are of one session, which reads the descriptions of the services once: that is what making a client costs.
+    """
+    with _making:
+        return _session().client(
+            service,
+            endpoint_url=endpoint_url,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"max_attempts": 2},
+                s3={"addressing_style": "path"},
+                proxies={},
+            ),
+        )
 
 
 def create_resources(description: Description, endpoint_url: str, values: Mapping[str, str] | None = None) -> None:

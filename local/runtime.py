@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
+from local import lineage
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import LEASH, LINE_LIMIT, ShowLine, leashed, necessities, quiet
@@ -55,11 +56,16 @@ class PayloadTooLargeError(Exception):
     """The event is larger than Lambda accepts."""
 
 
+class RecursiveInvocationError(Exception):
+    """Lambda has detected a recursive loop, and does not start the function again: local/lineage.py."""
+
+
 @dataclass(slots=True, eq=False)
 class _Invocation:
     request_id: str
     payload: bytes
     outcome: asyncio.Future[Outcome]
+    trace: str
 
     def settle(self, payload: bytes, error: str | None = None) -> None:
         if not self.outcome.done():
@@ -303,12 +309,18 @@ class Runtime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def invoke(self, logical_id: str, payload: bytes) -> Outcome:
-        """Call a function and wait for what becomes of it. Raises PayloadTooLargeError."""
+    async def invoke(self, logical_id: str, payload: bytes, trace: str | None = None) -> Outcome:
+        """Call a function and wait for what becomes of it. `trace` is that of what starts it.
+
+        Raises PayloadTooLargeError, and RecursiveInvocationError if the same chain has started it too often.
+        """
         if len(payload) > PAYLOAD_LIMIT:
             raise PayloadTooLargeError
+        pool = self._pools[logical_id]
+        if lineage.is_stopped(trace, pool.function.name):
+            raise RecursiveInvocationError
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._pools[logical_id].accept(_Invocation(str(uuid.uuid4()), payload, outcome))
+        pool.accept(_Invocation(str(uuid.uuid4()), payload, outcome, lineage.entered(trace, pool.function.name)))
         return await outcome
 
     def instance_count(self, logical_id: str) -> int:
@@ -384,13 +396,12 @@ class Runtime:
 
     def _event_headers(self, function: Function, invocation: _Invocation) -> Headers:
         deadline = int(time.time() * 1000) + function.timeout * 1000
-        trace = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"
         return (
             ("Content-Type", "application/json"),
             ("Lambda-Runtime-Aws-Request-Id", invocation.request_id),
             ("Lambda-Runtime-Deadline-Ms", str(deadline)),
             ("Lambda-Runtime-Invoked-Function-Arn", function.arn),
-            ("Lambda-Runtime-Trace-Id", trace),
+            ("Lambda-Runtime-Trace-Id", invocation.trace),
         )
 
     async def _serve_invoke(self, name: str, request: Request) -> Response:
@@ -406,12 +417,14 @@ class Runtime:
         if request.header("x-amz-invocation-type") == "Event":
             if len(payload) > PAYLOAD_LIMIT:
                 return _too_large()
-            self.spawn(self._forget(pool.function.logical_id, payload))
+            self.spawn(self._forget(pool.function.logical_id, payload, request.header("x-amzn-trace-id")))
             return Response(202)
         try:
-            outcome = await self.invoke(pool.function.logical_id, payload)
+            outcome = await self.invoke(pool.function.logical_id, payload, request.header("x-amzn-trace-id"))
         except PayloadTooLargeError:
             return _too_large()
+        except RecursiveInvocationError:
+            return _api_error(400, "RecursiveInvocationException", "Lambda has detected a recursive loop")
         headers: Headers = (
             ("Content-Type", "application/json"),
             ("X-Amz-Executed-Version", "$LATEST"),
@@ -421,8 +434,9 @@ class Runtime:
             headers = (*headers, ("X-Amz-Function-Error", outcome.error))
         return Response(200, headers, outcome.payload)
 
-    async def _forget(self, logical_id: str, payload: bytes) -> None:
-        await self.invoke(logical_id, payload)
+    async def _forget(self, logical_id: str, payload: bytes, trace: str | None) -> None:
+        with contextlib.suppress(RecursiveInvocationError):
+            await self.invoke(logical_id, payload, trace)
 
 
 _ACCEPTED = Response(202, (("Content-Type", "application/json"),), b'{"status":"OK"}\n')

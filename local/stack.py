@@ -67,8 +67,8 @@ DEMO_USER = "demo"
 DEMO_DAYS = 30
 CATALOG_TABLE = "CatalogTable"
 DEMO_PACKAGE = "@playground/code-reviewer"
-CLAUDE_SECONDS = 30.0
-STRIPE_SECONDS = 30.0
+CLAUDE_SECONDS = 120.0
+STRIPE_SECONDS = 120.0
 PORT_SECONDS = 2.0  # how long the ports of a stack that has just been killed may take to become free
 
 # To reach the real Claude from behind a company's proxy.

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from playground.domain.account import Account, Change, Plan, grant, start_plus, write_entry
+from playground.domain.account import Account, Change, Plan, ending_at, grant, start_plus, write_entry
 from playground.domain.calendar import instant, iso
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError, PlaygroundError
 from playground.domain.subscriptions import end_plus
+from playground.domain.text import is_blank
 from playground.ports import Ledger
 
 MOST_CREDITS = 100_000  # of one bonus: more is a slip of the finger
@@ -33,7 +34,7 @@ class Order:
             raise InvalidRequestError("reference", "1 to 100 letters, digits and . _ : # / -, such as ticket-123")
         for name in ("reason", "operator"):
             text = getattr(self, name)
-            if not text.strip() or len(text) > LONGEST_TEXT or not text.isprintable():
+            if is_blank(text) or len(text) > LONGEST_TEXT or not text.isprintable():
                 raise InvalidRequestError(name, f"1 to {LONGEST_TEXT} characters on one line")
 
     @property
@@ -112,14 +113,18 @@ class GrantBonus:
 
 
 class ChangePlan:
-    def __init__(self, ledger: Ledger) -> None:
+    """`allowance`: what a month of PRPM+ gives, by the price table."""
+
+    def __init__(self, ledger: Ledger, *, allowance: int) -> None:
         self._ledger = ledger
+        self._allowance = allowance
 
     def __call__(self, user_id: str, plan: Plan, order: Order, *, until: datetime | None, now: datetime) -> Done:
         """Begin, prolong or end a plan. Repeating it with its reference changes nothing.
 
-        *plus* begins now, with its credits, and renews itself every month until `until` (None: until it is ended); if
-        it is on already, only `until` changes. *free* ends it now: unused credits of the month are removed, rollover
+        *plus* begins now, with its credits, renews itself every month, and ends at `until` (None: not by itself); if
+        it is on already, only `until` changes: it gives what it gave when it began. What is unused at `until` is
+        removed, unless a month ends just then. *free* ends it now: unused credits of the month are removed, rollover
         lives to its own expiry. An entry of type `admin` says who and why. Raises InvalidRequestError,
         ReferenceUsedError, StripeManagedError.
         """
@@ -136,7 +141,7 @@ class ChangePlan:
                 raise StripeManagedError
             account, entry = write_entry(account, EntryType.ADMIN, Deltas(), business_key=key, reason=text, now=now)
             written[:] = [entry]
-            account, more = _changed(account, plan, until, now)
+            account, more = _changed(account, plan, self._allowance, until, now)
             return account, (entry, *more)
 
         account = self._ledger.change(user_id, amend, business_key=key, now=now)
@@ -146,12 +151,14 @@ class ChangePlan:
         return Done(account=account, entry=entry, anew=entry in written)
 
 
-def _changed(account: Account, plan: Plan, until: datetime | None, now: datetime) -> tuple[Account, Sequence[Entry]]:
+def _changed(
+    account: Account, plan: Plan, allowance: int, until: datetime | None, now: datetime
+) -> tuple[Account, Sequence[Entry]]:
     match plan, account.plan:
         case Plan.PLUS, Plan.PLUS:
-            return replace(account, entitled_until=until), ()
+            return ending_at(account, until), ()
         case Plan.PLUS, _:
-            return start_plus(account, entitled_until=until, now=now)
+            return start_plus(account, allowance=allowance, entitled_until=until, now=now)
         case _, Plan.PLUS:
             return end_plus(account, ended_at=now, now=now)
     return account, ()
@@ -160,7 +167,7 @@ def _changed(account: Account, plan: Plan, until: datetime | None, now: datetime
 def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
     before: int | None = None
     for _ in range(MOST_PAGES):
-        page, before = ledger.entries(user_id, before=before, limit=100, type_=type_)
+        page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=type_)
         for entry in page:
             if entry.business_key == key:
                 return entry

@@ -42,9 +42,9 @@ class DryRunLedger(DynamoLedger):
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         if before is None and (new := [entry for entry in self._written if type_ in (None, entry.type)]):
-            return new[::-1], new[0].seq
+            return new[::-1], new[0].seq, []
         return super().entries(user_id, before=before, limit=limit, type_=type_)
 
     def _refuse(self, *_: object, **__: object) -> "Callable[..., object]":

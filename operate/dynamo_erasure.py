@@ -1,6 +1,6 @@
 """Erasure and export on DynamoDB: everything that is kept of one user, wherever it is.
 
-    USER#<id>         ACCOUNT ENTRY# RUN# KEY# NOTICE# PURCHASE# CUSTOMER# SUBSCRIPTION    the ledger's table
+    USER#<id>         ACCOUNT ENTRY# RUN# KEY# NOTICE# PURCHASE# INVOICE# CUSTOMER# SUBSCRIPTION    the ledger's table
     PAYMENT#<id>      PAYMENT      }
     CUSTOMER#<id>     CUSTOMER     } name their user in an attribute and are found by a scan
     EVENT#<id>        EVENT        }
@@ -59,7 +59,7 @@ MOST_PAGES = 10_000  # of versions of the texts of one conversation
 MOST_ROUNDS = 10  # in search of conversations that somebody goes on copying
 # A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
 # customer with whom they are compared.
-PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#")
+PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
 ANY = Path("pk").exists() | Path("pk").does_not_exist()
@@ -314,8 +314,7 @@ class DynamoEraser(DynamoPerson):
                 Delete(old, Path("revision") == int(raw["revision"]["N"])),
                 *self._in_new_place(pseudonym, raw),
             ]
-            pointer = _pointer_of(self._ledger, raw)
-            if pointer is not None:
+            for pointer in _pointers_of(self._ledger, raw):
                 theirs = (Path("user_id") == user_id) | (Path("user_id") == pseudonym)
                 writes.append(Update(pointer, actions=[Path("user_id").set(pseudonym)], condition=theirs))
             try:
@@ -331,7 +330,8 @@ class DynamoEraser(DynamoPerson):
 
     def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
         """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
-        subscription; a customer or a purchase stays as it is there, for what was told since was told of that one."""
+        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
+        that one."""
         place = Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])
         there = self._store.get(place)
         if there is None:
@@ -434,8 +434,8 @@ class DynamoEraser(DynamoPerson):
         changed = 0
         for raw in self.elsewhere(user_id):
             key = Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"])
-            if key.sk != "EVENT":  # pointers move with what they lead to
-                continue
+            if key.sk not in ("EVENT", "CUSTOMER"):  # pointers move with what they lead to
+                continue  # ... but those of customers that are so long ago that nothing names them any more
             named = Update(key, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
             try:
                 self._fenced(user_id, pseudonym, named)
@@ -519,10 +519,12 @@ def shares_of(session: RawItem) -> Sequence[str]:
     return [*([share["id"]["S"]] if "id" in share else []), *session.get("former_shares", {}).get("SS", [])]
 
 
-def _pointer_of(table: str, raw: RawItem) -> Key | None:
+def _pointers_of(table: str, raw: RawItem) -> Sequence[Key]:
+    """What leads to a record: of a customer also what leads to the ones before."""
     kind = raw["sk"]["S"].partition("#")[0]
     if kind == "PURCHASE" and "payment_id" in raw and "S" in raw["payment_id"]:
-        return Key(table, f"PAYMENT#{raw['payment_id']['S']}", "PAYMENT")
+        return [Key(table, f"PAYMENT#{raw['payment_id']['S']}", "PAYMENT")]
     if kind == "CUSTOMER":
-        return Key(table, f"CUSTOMER#{raw['customer_id']['S']}", "CUSTOMER")
-    return None
+        ids = [raw["customer_id"], *raw.get("former", {}).get("L", [])]
+        return [Key(table, f"CUSTOMER#{each['S']}", "CUSTOMER") for each in ids]
+    return []

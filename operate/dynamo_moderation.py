@@ -1,8 +1,8 @@
 """What an operator sees and decides of shares. In no function: `python -m operate.moderate` uses it."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.operand import Path
@@ -11,25 +11,34 @@ from pynamodb.expressions.update import Action
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
 from playground.adapters.dynamo_sessions import share_key
-from playground.adapters.dynamo_shares import ShareItem, share_of
-from playground.adapters.dynamo_store import Delete, DynamoStore, Key, TransactionRefused, Update
+from playground.adapters.dynamo_shares import ShareItem, find_share
+from playground.adapters.dynamo_store import Delete, DynamoStore, Key, RawItem, TransactionRefused, Update
 from playground.domain.calendar import from_iso
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
 from playground.domain.sharing import Report, Share
+from playground.ports import ReportUnreadable
 
 MOST_REPORTS = 100
+
+_T = TypeVar("_T")
+
+
+def _report_of(raw: RawItem) -> Report:
+    reporter = raw["sk"]["S"].removeprefix("REPORT#")
+    with items.undamaged(f"report {reporter} of {raw['pk']['S']}", UnreadableError):
+        return Report(reporter=reporter, reason=raw["reason"]["S"], given_at=from_iso(raw["given_at"]["S"]))
 
 
 class DynamoModeration:
     """`moderate.Moderation`."""
 
-    def __init__(self, store: DynamoStore, table: str) -> None:
+    def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
         self._store = store
         self._table = table
+        self._report = report
 
     def find(self, share_id: str) -> Share | None:
-        raw = self._store.get(share_key(self._table, share_id))
-        return share_of(share_id, raw) if raw is not None else None
+        return find_share(self._store, self._table, share_id)
 
     def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
         arguments: dict[str, Any] = {
@@ -45,7 +54,8 @@ class DynamoModeration:
             answer = self._store.connection.dispatch("Scan", arguments)
         except (ClientError, BotoCoreError) as error:
             raise StoreUnavailableError from error
-        found = [share_of(raw["pk"]["S"].removeprefix("SHARE#"), raw) for raw in answer["Items"]]
+        shares = self._readable(answer["Items"], lambda raw: self.find(raw["pk"]["S"].removeprefix("SHARE#")))
+        found = [share for share in shares if share is not None]
         stopped = answer.get("LastEvaluatedKey")
         return found, json.dumps([stopped["pk"]["S"], stopped["sk"]["S"]]) if stopped else None
 
@@ -53,14 +63,17 @@ class DynamoModeration:
         page, _ = self._store.query(
             self._table, f"SESSION#{share.session_id}", first="REPORT#", last="REPORT$", limit=MOST_REPORTS
         )
-        return [
-            Report(
-                reporter=raw["sk"]["S"].removeprefix("REPORT#"),
-                reason=raw["reason"]["S"],
-                given_at=from_iso(raw["given_at"]["S"]),
-            )
-            for raw in page
-        ]
+        return self._readable(page, _report_of)
+
+    def _readable(self, page: Iterable[RawItem], read: Callable[[RawItem], _T]) -> Sequence[_T]:
+        """What can be read of a page; the rest is reported."""
+        found: list[_T] = []
+        for raw in page:
+            try:
+                found.append(read(raw))
+            except CorruptLedgerError as error:
+                self._report(error)
+        return found
 
     def set_hidden(self, share: Share, *, hidden: bool) -> bool:
         reports = share.reports if hidden else 0

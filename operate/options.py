@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import click
 
 from operate.stack import Stack, open_stack
-from playground.adapters.tokens import LONGEST_SUBJECT
 from playground.domain.calendar import iso
+from playground.domain.errors import CorruptLedgerError
+from playground.domain.users import MAX_USER_ID, is_user_id
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,8 +30,8 @@ class User(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if not text.strip() or not text.isprintable() or len(text) > LONGEST_SUBJECT:
-            self.fail(f"USER must be 1 to {LONGEST_SUBJECT} printable characters; got {text!r}", param, ctx)
+        if not is_user_id(text):
+            self.fail(f"USER must be 1 to {MAX_USER_ID} printable characters; got {text!r}", param, ctx)
         return text
 
 
@@ -136,6 +137,11 @@ def plain(value: object) -> object:
 def note(text: str) -> None:
     """Something beside the result: on stderr, so that stdout can be piped."""
     click.echo(text, err=True)
+
+
+def report_unreadable(error: CorruptLedgerError) -> None:
+    """A stored record that is left out because it is damaged."""
+    note(f"cannot be read: {error.what}")
 
 
 T = TypeVar("T")

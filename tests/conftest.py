@@ -15,14 +15,23 @@ from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
 from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import Backoff, DynamoStore
 from tests.handlers import Handlers, loaded
+from tests.kit.extent import HANG_SECONDS, load_profile
+from tests.schedule import longest_first
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 _numbers = itertools.count(1)
+
+load_profile()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items[:] = longest_first(items)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,7 +63,7 @@ def description(engine: Engine) -> Description:
 
 @pytest.fixture(scope="session")
 def store(engine: Engine, description: Description) -> Iterator[DynamoStore]:
-    store = new_store(engine)
+    store = new_store(engine, Backoff(most_seconds=HANG_SECONDS))
     yield store
     store.connection.client.close()
 
@@ -75,6 +84,7 @@ def claude() -> Iterator[ClaudeDouble]:
 def stripe_double() -> Iterator[StripeDouble]:
     """A Stripe-compatible server of its own for this run. It sends nothing unless it is told to."""
     with StripeDouble(base=time.time, seed=1) as double:
+        double.control("portal")
         yield double
 
 

@@ -16,17 +16,20 @@ from playground.domain.account import (
     Account,
     Change,
     Hold,
-    cross_boundary,
     drop_hold,
     open_account,
+    overdue_change,
     place_hold,
     settle,
+    with_debt_repaid,
 )
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
 from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunStatus
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
@@ -34,6 +37,7 @@ from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Book,
@@ -48,6 +52,7 @@ from playground.ports import (
     Kept,
     Prompt,
     Record,
+    TokenCount,
     TooManyHolds,
 )
 
@@ -158,7 +163,9 @@ class InMemorySessions:
         session = self.summaries.get(session_id)
         return session if session is not None and session.user_id == user_id else None
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
         def place(session: Session) -> Place:
             return Place(session.updated_at, session.session_id)
 
@@ -173,7 +180,7 @@ class InMemorySessions:
             key=place,
             reverse=True,
         )
-        return found[:limit], place(found[limit - 1]) if len(found) > limit else None
+        return found[:limit], place(found[limit - 1]) if len(found) > limit else None, []
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
         found = [
@@ -311,11 +318,12 @@ class InMemoryShares:
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
         with self._lock:
-            share = self._shown(share_id)
-            if share is None or (share_id, viewer) in self._viewers:
+            if (share_id, viewer) in self._viewers:
                 return False
             self._viewers[share_id, viewer] = None
-            self._sessions.shares[share_id] = replace(share, views=share.views + 1)
+            share = self.find(share_id)
+            if share is not None:
+                self._sessions.shares[share_id] = replace(share, views=share.views + 1)
             return True
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
@@ -395,6 +403,10 @@ class InMemoryPayments:
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         return self._purchases.get(payment_id)
 
+    def month(self, user_id: str, invoice_id: str) -> PaidMonth | None:
+        found = self._records.get((PaidMonth, user_id, invoice_id))
+        return found if isinstance(found, PaidMonth) else None
+
     def subscription(self, user_id: str) -> Subscription:
         found = self._records.get((Subscription, user_id))
         return found if isinstance(found, Subscription) else Subscription(user_id=user_id)
@@ -409,9 +421,9 @@ class InMemoryPayments:
     def event(self, event_id: str) -> PaymentEvent | None:
         return self.events.get(event_id)
 
-    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
         with self._lock:
-            purchases = [record for record in self._records.values() if isinstance(record, Purchase)]
+            purchases = [record for record in self._records.values() if isinstance(record, Purchase | PaidMonth)]
             return [*purchases, *(event for event in self.events.values() if event.quarantined is not None)], None
 
     def keep(self, *records: Record) -> bool:
@@ -445,8 +457,10 @@ class InMemoryPayments:
         if isinstance(record, Customer):
             self._customers[record.customer_id] = record.user_id
 
-    def _key(self, record: Purchase | Subscription | Customer) -> object:
+    def _key(self, record: Purchase | PaidMonth | Subscription | Customer) -> object:
         match record:
+            case PaidMonth():
+                return PaidMonth, record.user_id, record.invoice_id
             case Purchase():
                 return Purchase, record.user_id, record.purchase_id
             case Customer():
@@ -474,11 +488,13 @@ class InMemoryLedger:
             if user_id not in self._accounts:
                 opened, entries = open_account(user_id, now)
                 self._write(opened, *entries)
-            while self._accounts[user_id].is_due(now):
-                self._apply(cross_boundary(self._accounts[user_id]))
+            while (overdue := overdue_change(self._accounts[user_id], now)) is not None:
+                self._apply(overdue)
             return self._accounts[user_id]
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
         with self._lock:
             account = self.account(user_id, now)
             ended_before = (user_id, hold.run_id) in self._ended
@@ -489,13 +505,15 @@ class InMemoryLedger:
                 return TooManyHolds(account)
             if account.available < hold.ceiling:
                 return CannotAfford(account)
+            if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+                return AllowanceUsedUp(account)
             self._accounts[user_id] = place_hold(account, hold)
-            self.leases.setdefault(user_id, hold.lease_at)
+            self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
         with self._lock:
-            self._drop(user_id, hold.run_id, hold.nonce)
+            self._drop(user_id, hold.run_id, hold.nonce, now)
 
     def correct_lease(self, account: Account) -> bool:
         with self._lock:
@@ -510,31 +528,40 @@ class InMemoryLedger:
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         user_id = account.user_id
         while True:
-            after, run, entry = conclude(account)
+            after, run, entries = conclude(account)
             with self._lock:
-                current = self.account(user_id, entry.created_at)
+                current = self.account(user_id, entries[-1].created_at)
                 if self._is_over(user_id, hold.run_id, hold.nonce):
                     return self._ended_already(user_id, run)
-                if current.version == account.version:
+                owes = account.owes or current.owes  # then it matters what is available
+                if current.version == account.version and (not owes or current == account):
                     self.sessions.add(conversation)
-                    self._drop(user_id, hold.run_id, hold.nonce)
+                    self._ended.add((user_id, hold.run_id))
+                    holds = {run_id: other for run_id, other in current.holds.items() if run_id != hold.run_id}
                     paid = replace(
-                        self._accounts[user_id],
+                        current,
                         buckets=after.buckets,
+                        held=current.held - hold.ceiling,
+                        holds=holds,
+                        debt=after.debt,
+                        lapsed=after.lapsed,
                         version=after.version,
                         last_hash=after.last_hash,
                     )
-                    self._write(paid, entry)
+                    self._write(paid, *entries)
                     self._runs[user_id, hold.run_id] = run
                     return Ended(run, by_us=True)
             account = current
 
-    def release(self, user_id: str, run: Run) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
         with self._lock:
             self.account(user_id, run.ended_at)
             if self._is_over(user_id, run.run_id, run.nonce):
                 return self._ended_already(user_id, run)
-            self._drop(user_id, run.run_id, run.nonce)
+            self._drop(user_id, run.run_id, run.nonce, run.ended_at)
+            self._accounts[user_id] = use_allowance(self._accounts[user_id], use, run.ended_at)
             self._runs[user_id, run.run_id] = run
             return Ended(run, by_us=True)
 
@@ -550,7 +577,7 @@ class InMemoryLedger:
                     return current
                 if current is account:
                     self._keys.add((user_id, business_key))
-                    return self._apply(change)
+                    return self._apply(with_debt_repaid(change, now=now))
 
     def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
         while True:
@@ -560,7 +587,7 @@ class InMemoryLedger:
                 return account
             with self._lock:
                 if self.account(user_id, now) is account and self.records.keep(*booking.records):
-                    return self._apply((booking.account, tuple(booking.entries)))
+                    return self._apply(with_debt_repaid((booking.account, tuple(booking.entries)), now=now))
 
     def run(self, user_id: str, run_id: str) -> Run | None:
         with self._lock:
@@ -568,14 +595,14 @@ class InMemoryLedger:
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         with self._lock:
             found = [
                 entry
                 for entry in reversed(self._entries.get(user_id, []))
                 if (before is None or entry.seq < before) and (type_ is None or entry.type is type_)
             ]
-        return found[:limit], found[limit - 1].seq if len(found) > limit else None
+        return found[:limit], found[limit - 1].seq if len(found) > limit else None, []
 
     def _write(self, account: Account, *entries: Entry) -> Account:
         self._accounts[account.user_id] = account
@@ -587,11 +614,12 @@ class InMemoryLedger:
         after, entries = change
         return self._write(replace(after, revision=after.revision + 1), *entries)
 
-    def _drop(self, user_id: str, run_id: str, nonce: str) -> None:
+    def _drop(self, user_id: str, run_id: str, nonce: str, now: datetime) -> None:
         """Give a hold back, if it is the one that `nonce` placed."""
         account = self._accounts.get(user_id)
         if account is not None and run_id in account.holds and account.holds[run_id].nonce == nonce:
-            self._accounts[user_id] = drop_hold(account, run_id)
+            after, entries = drop_hold(account, run_id, now=now)
+            self._write(after, *entries)
             self._ended.add((user_id, run_id))
 
     def _is_over(self, user_id: str, run_id: str, nonce: str) -> bool:
@@ -602,7 +630,7 @@ class InMemoryLedger:
         there = self._runs.get((user_id, ours.run_id))
         if there is None:
             raise CorruptLedgerError(f"{ours.run_id} of {user_id} has neither hold nor receipt")
-        self._drop(user_id, ours.run_id, ours.nonce)
+        self._drop(user_id, ours.run_id, ours.nonce, ours.ended_at)
         settled = RunStatus.SETTLED
         by_us = there.nonce == ours.nonce and there.status is settled if ours.status is settled else there == ours
         return Ended(there, by_us=by_us)
@@ -641,7 +669,7 @@ class InMemoryCatalog:
     def publish(self, package: PackageVersion) -> bool:
         versions = self._versions.setdefault(package.package_id, {})
         there = versions.setdefault(package.version, package)
-        if replace(there, published_at=package.published_at) != package:
+        if replace(there, published_at=package.published_at, hidden=package.hidden) != package:
             raise VersionExistsError(package.name, package.version)
         return there is package
 
@@ -663,6 +691,8 @@ class InMemoryCatalog:
             versions=newest_first(self._versions[newest.package_id]),
             preview=newest.prompt[:300],
             tags=newest.tags,
+            assets=newest.assets,
+            hidden=newest.hidden,
         )
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
@@ -707,17 +737,20 @@ class ScriptedModel:
         self,
         replies: Sequence[Reply] | Callable[[Prompt], Reply],
         *,
-        count: Callable[[Prompt], int] = lambda prompt: 100,
+        count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100,
     ) -> None:
         self._reply = replies if callable(replies) else _in_turn(iter(replies))
         self._count = count
         self.counted: list[Prompt] = []
         self.prompts: list[Prompt] = []
         self.timeouts: list[float] = []
+        self.count_timeouts: list[float] = []
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         self.counted.append(prompt)
-        return self._count(prompt)
+        self.count_timeouts.append(timeout)
+        count = self._count(prompt)
+        return count if isinstance(count, TokenCount) else TokenCount(count)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         self.prompts.append(prompt)
@@ -782,8 +815,9 @@ def receipt(user_id: str, hold: Hold, status: RunStatus, at: datetime) -> Run:
 def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:
     """Charges `cost` for the run of `hold`."""
 
-    def conclude(account: Account) -> tuple[Account, Run, Entry]:
-        after, entry = settle(account, hold.run_id, cost, reason="A run", now=at)
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, entries = settle(account, hold.run_id, cost, reason="A run", now=at)
+        entry = entries[-1]
         run = replace(
             receipt(account.user_id, hold, RunStatus.SETTLED, at),
             failure=None,
@@ -794,7 +828,7 @@ def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:
             entry_hash=entry.hash,
             turn=turn,
         )
-        return after, run, entry
+        return after, run, entries
 
     return conclude
 

@@ -6,24 +6,38 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from pynamodb.connection import Connection
+
 from local.engine import Engine
 from local.template import REGION
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
-from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
+from playground.adapters.dynamo_store import Backoff, DynamoStore
+from playground.adapters.prices import load_prices
 from playground.domain.account import Account
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.ports import Ledger, PaymentRecords
 from tests.fakes import InMemoryLedger
+from tests.kit.extent import HANG_SECONDS
 
+ALLOWANCE = load_prices().plan.credits
 LEDGER_TABLE = "playground-LedgerTable"
 SESSIONS_TABLE = "playground-SessionsTable"
 CATALOG_TABLE = "playground-CatalogTable"
 
 
 def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:
-    """A store over a connection of its own."""
-    return DynamoStore(connect(REGION, engine.endpoint_url), [LEDGER_TABLE, SESSIONS_TABLE, CATALOG_TABLE], backoff)
+    """A store over a connection of its own: as the functions have it, but patient. The engine is on this machine, which
+    may be busy, and then an answer that takes long is no store that fails."""
+    connection = Connection(
+        region=REGION,
+        host=engine.endpoint_url,
+        connect_timeout_seconds=HANG_SECONDS / 4,
+        read_timeout_seconds=HANG_SECONDS / 4,
+        max_retry_attempts=2,
+        max_pool_connections=64,
+    )
+    return DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE, CATALOG_TABLE], backoff)
 
 
 def new_ledger(store: DynamoStore) -> DynamoLedger:
@@ -43,7 +57,7 @@ def all_entries(ledger: Ledger, user_id: str) -> list[Entry]:
     entries: list[Entry] = []
     before: int | None = None
     for _ in range(10_000):
-        page, before = ledger.entries(user_id, before=before, limit=100, type_=None)
+        page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=None)
         entries += page
         if before is None:
             return entries[::-1]
@@ -66,6 +80,9 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
         assert (entry.balance_after, entry.previous_hash) == (balance, previous)
         previous = entry.hash
     assert account.last_hash == previous
+    assert not account.payable_debt, "purchased credits beside debt"  # I1
+    assert 0 <= account.lapsed <= min(account.held, buckets.rollover)
+    assert buckets.rollover - account.lapsed <= ALLOWANCE, "more rollover than one allowance"
     assert account.debt == sum(entry.amount for entry in entries if entry.type is EntryType.DEBT)
     spends = [entry.run_id for entry in entries if entry.type is EntryType.SPEND]
     assert len(spends) == len(set(spends))  # I4
@@ -76,7 +93,7 @@ def check_invariants(account: Account, entries: Sequence[Entry]) -> None:
 
 def claude_calls(url: str) -> dict[str, Any]:
     """What the Claude double at `url` has been asked so far."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=HANG_SECONDS)
     try:
         connection.request("GET", "/_calls")
         calls: dict[str, Any] = json.loads(connection.getresponse().read())

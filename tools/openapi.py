@@ -22,6 +22,7 @@ from local.template import read_template
 TARGET = ROOT / "functions" / "catalog" / "openapi.json"
 # What functions ask of their secrets before they start.
 PLACEHOLDERS = {
+    "AnthropicSecret": json.dumps({"api_key": "sk-none"}),
     "AuthSecret": json.dumps({"secrets": ["-" * 32]}),
     "StripeSecret": json.dumps({"api_key": "sk_test_placeholder", "webhook_secrets": ["-" * 32]}),
 }

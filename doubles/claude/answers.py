@@ -122,6 +122,7 @@ class Script:
 
     output_tokens: int | None = None
     delay: float = 0.0
+    together: int = 0
     status: int | None = None
     times: int | None = None
     retry_after: str | None = None
@@ -131,7 +132,15 @@ class Script:
     thinking: int = 0
     cut_after: int | None = None
     error_in_stream: str | None = None
+    error_first: str | None = None
+    count_status: int | None = None
     usage_factor: float = 1.0
+    input_factor: float = 1.0
+    told_input: str | None = None
+    told_output: str | None = None
+    told_cache_write: str | None = None
+    told_cache_read: str | None = None
+    emoji: str | None = None
     slow: float = 0.0
 
     def recovered(self) -> Script:
@@ -161,6 +170,14 @@ def _seconds(value: str) -> str:
     return f"{_decimal(3600)(value):g}"
 
 
+def _json(value: str) -> str:
+    try:
+        json.loads(value)
+    except ValueError:
+        raise ScriptError("wants JSON without spaces") from None
+    return value
+
+
 def _one_of(names: Iterable[str]) -> Callable[[str], str]:
     allowed = sorted(set(names))
 
@@ -176,6 +193,7 @@ _FLAGS: Final = frozenset({"empty", "thinking_only"})
 _KEYS: Final[Mapping[str, Callable[[str], Any]]] = {
     "output_tokens": _whole(1, MAX_OUTPUT_TOKENS),
     "delay": _decimal(120),
+    "together": _whole(2, 64),
     "status": _whole(400, 599),
     "times": _whole(1, 1_000_000),
     "retry_after": _seconds,
@@ -183,7 +201,15 @@ _KEYS: Final[Mapping[str, Callable[[str], Any]]] = {
     "thinking": _whole(1, MAX_OUTPUT_TOKENS),
     "cut_after": _whole(0, MAX_OUTPUT_TOKENS),
     "error_in_stream": _one_of(ERROR_KINDS.values()),
+    "count_status": _whole(400, 599),
+    "error_first": _one_of(ERROR_KINDS.values()),
     "usage_factor": _decimal(1000),
+    "input_factor": _decimal(1000),
+    "told_input": _json,
+    "told_output": _json,
+    "told_cache_write": _json,
+    "told_cache_read": _json,
+    "emoji": _one_of(("split", "half")),
     "slow": _decimal(60_000),
 }
 _DIRECTIVE: Final = re.compile(r"\[\[claude:(.*?)\]\]", re.DOTALL)

@@ -13,6 +13,7 @@ GET /v1/models/{id} in the shapes the anthropic SDK reads. What it promises:
   afterwards, from 1024 tokens on. The cache lives as long as the process. Marks in messages are not looked at.
 * What these models refuse is refused with the same status and error type: sampling parameters, thinking budgets and
   disabled thinking, prefill, forced tool choice, unknown effort, malformed messages, too long prompts, other models.
+* A conversation that has an answer in it that was refused in part is refused, until that turn is left out of it.
 * A key is required, any key, as `x-api-key` or as `authorization: Bearer`; so is `anthropic-version`.
 * `request-id` on every answer; `retry-after` on 429 and 529.
 * Prompts and answers are never logged. `--verbose` prints one line per call: method, path, status.
@@ -29,10 +30,13 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
 
     output_tokens=N        text of exactly N tokens; longer than max_tokens: cut, stop_reason max_tokens
     delay=SECONDS          wait first, at most 120; in a stream before the first content delta
+    together=N             wait first, like delay, until N calls wait for the same N, at most 120 s; 2 to 64
     status=CODE            fail with this HTTP status, 400 to 599, and its error type
+    count_status=CODE      fail to count its tokens, with this HTTP status
     retry_after=SECONDS    the retry-after header of that failure (429 and 529 have one anyway)
-    times=N                the first N calls with this very message go wrong; later ones ignore delay, slow, status,
-                           cut_after, error_in_stream, empty, thinking_only and stop_reason
+    times=N                the first N calls with this very message go wrong; later ones ignore delay, together, slow,
+                           status, cut_after, error_in_stream, error_first, empty, thinking_only, stop_reason, emoji and
+                           what usage is said to be
     stop_reason=X          end_turn, max_tokens, stop_sequence, refusal, pause_turn, model_context_window_exceeded;
                            refusal has no content, unless output_tokens=N asks for text before it
     empty                  no content, stop_reason end_turn, 3 output tokens
@@ -40,6 +44,14 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
     thinking_only          a thinking block as long as max_tokens and nothing else, stop_reason max_tokens
     cut_after=N            the connection closes after N output tokens; JSON: the body ends before its Content-Length
     error_in_stream=TYPE   an error event such as overloaded_error after a few deltas; JSON: the plain error
+    error_first=TYPE       an error event is all there is of the stream; JSON: the plain error
+    emoji=split            an emoji at the end, each half in a delta of its own, as JSON escapes; JSON: not there
+    emoji=half             only its first half
+    told_input=JSON        what usage says instead of the input tokens, such as 20.5, "many", null, -1, true, NaN, 1e999
+    told_output=JSON       likewise of the output tokens
+    told_cache_write=JSON  likewise of those written to the cache
+    told_cache_read=JSON   likewise of those read from it
+    input_factor=F         usage reports F times the input tokens, as a provider that counts otherwise than it bills
     usage_factor=F         usage reports F times the output tokens, as a provider that bills more than expected
     slow=MS                milliseconds between the deltas of a stream
 """
@@ -54,8 +66,9 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
@@ -82,6 +95,7 @@ __all__ = ["ClaudeDouble", "count_input_tokens", "count_text_tokens", "main"]
 CONTEXT_WINDOW: Final = 1_000_000  # tokens, input and output together
 MAX_BODY: Final = 32 * 1024 * 1024  # bytes
 DELTAS_BEFORE_ERROR: Final = 3
+MEETING_SECONDS: Final = 120.0
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 THINKING_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "claude-haiku-5-5": ("adaptive",),
@@ -243,6 +257,7 @@ class _Memory:
             self._last_request: Any = None
             self._cached: set[str] = set()
             self._scripted: Counter[str] = Counter()
+            self._refused: set[str] = set()
 
     def count(self, name: str) -> None:
         with self._lock:
@@ -269,6 +284,16 @@ class _Memory:
             known = key in self._cached
             self._cached.add(key)
             return known
+
+    def refuse(self, text: str) -> None:
+        """Note an answer that was refused in part."""
+        with self._lock:
+            self._refused.add(hashlib.sha256(text.encode()).hexdigest())
+
+    def has_refused(self, texts: Sequence[str]) -> bool:
+        """Whether one of these answers was refused in part."""
+        with self._lock:
+            return any(hashlib.sha256(text.encode()).hexdigest() in self._refused for text in texts)
 
     def occurrence(self, text: str) -> int:
         """How often this scripted message has come, this time included."""
@@ -325,6 +350,28 @@ def _usage(request: Mapping[str, Any], answer: Answer, memory: _Memory) -> dict[
     }
 
 
+def _count_status(request: Mapping[str, Any]) -> int | None:
+    """The status with which counting fails; what cannot be followed is refused when the message is sent."""
+    try:
+        return parse_script(text_of(request["messages"][-1]["content"])).count_status
+    except ScriptError:
+        return None
+
+
+def _said(script: Script, usage: Mapping[str, Any]) -> dict[str, Any]:
+    """What a script has usage say instead."""
+    raw = {
+        "input_tokens": script.told_input,
+        "output_tokens": script.told_output,
+        "cache_creation_input_tokens": script.told_cache_write,
+        "cache_read_input_tokens": script.told_cache_read,
+    }
+    said = {name: json.loads(text) for name, text in raw.items() if text is not None}
+    if script.input_factor != 1:
+        said["input_tokens"] = round(usage["input_tokens"] * script.input_factor)
+    return said
+
+
 def _blocks(answer: Answer) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if answer.thinking:
@@ -379,12 +426,38 @@ def _events(message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> 
 # ---------------------------------------------------------------- HTTP
 
 
+class _Meetings:
+    """Calls that wait for each other. Whoever comes last lets all of them go on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: Counter[int] = Counter()
+        self._over: Counter[int] = Counter()
+
+    def meet(self, number: int, closing: threading.Event) -> bool:
+        """Wait until `number` calls do, or for MEETING_SECONDS. False: it is closing time."""
+        ends = time.monotonic() + MEETING_SECONDS
+        with self._changed:
+            ours = self._over[number]
+            self._waiting[number] += 1
+            if self._waiting[number] == number:
+                self._over[number] += 1
+                self._waiting[number] = 0
+                self._changed.notify_all()
+            while self._over[number] == ours and not closing.is_set() and time.monotonic() < ends:
+                self._changed.wait(0.1)
+            if self._over[number] == ours:
+                self._waiting[number] -= 1
+        return not closing.is_set()
+
+
 class _Server(LoopbackServer):
     def __init__(self, address: tuple[str, int], *, retry_after: str, verbose: bool) -> None:
         self.memory = _Memory()
         self.retry_after = retry_after
         self.verbose = verbose
         self.closing = threading.Event()
+        self.meetings = _Meetings()
         super().__init__(address, _Handler)
 
 
@@ -450,6 +523,9 @@ class _Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/v1/messages/count_tokens"):
             request = parse_body(body)
             check_prompt(request)
+            status = _count_status(request)
+            if status is not None:
+                raise ApiError.scripted(status, None)
             return self._send(200, {"input_tokens": count_input_tokens(request)})
         models = [_model_info(model) for model in THINKING_TYPES]
         if (method, path) == ("GET", "/v1/models"):
@@ -476,14 +552,23 @@ class _Handler(BaseHTTPRequestHandler):
             script = script.recovered()
         streamed = request.get("stream", False)
         if script.status or not streamed:
-            self._pause(script.delay)
+            self._wait(script)
         if script.status:
             raise ApiError.scripted(script.status, script.retry_after)
         if script.error_in_stream and not streamed:
             status = next(code for code, kind in ERROR_KINDS.items() if kind == script.error_in_stream)
             raise ApiError.scripted(status, script.retry_after)
+        if script.error_first and not streamed:
+            status = next(code for code, kind in ERROR_KINDS.items() if kind == script.error_first)
+            raise ApiError.scripted(status, script.retry_after)
+        answers = [text_of(each["content"]) for each in request["messages"] if each["role"] == "assistant"]
+        if memory.has_refused(answers):
+            script = Script(stop_reason="refusal")
         answer = compose(request, script)
+        if answer.stop_reason == "refusal" and answer.text:
+            memory.refuse(answer.text)
         message = _message(request, answer, memory)
+        message["usage"] |= _said(script, message["usage"])
         if streamed:
             self._stream(message, answer, script)
         else:
@@ -496,6 +581,11 @@ class _Handler(BaseHTTPRequestHandler):
         carried = answer if script.cut_after is None else answer.first(script.cut_after)
         last = sum(len(pieces(block[block["type"]])) for block in _blocks(carried))
         deltas, waited = 0, False
+        if script.error_first:
+            self._chunk(ApiError(200, script.error_first, "Scripted failure.").body(self.request_id))
+            self.wfile.write(b"0\r\n\r\n")
+            self.wfile.flush()
+            return
         for event in _events(message, _blocks(carried) or _blocks(answer)[:1]):
             kind = event["type"]
             delta = kind == "content_block_delta" and "signature" not in event["delta"]
@@ -503,7 +593,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True  # without the last chunk: the client can tell that something is missing
                 return
             if not waited and (delta or kind == "message_delta"):
-                self._pause(script.delay)
+                self._wait(script)
                 waited = True
             elif delta:
                 self._pause(script.slow / 1000)
@@ -511,15 +601,28 @@ class _Handler(BaseHTTPRequestHandler):
             if script.error_in_stream and failing:
                 self._chunk(ApiError(200, script.error_in_stream, "Scripted failure.").body(self.request_id))
                 break
+            if script.emoji and kind == "content_block_stop" and event["index"] == len(_blocks(carried)) - 1:
+                for half in ("\ud83d", "\ude00")[: 2 if script.emoji == "split" else 1]:
+                    delta_of_it = {"type": "text_delta", "text": half}
+                    self._chunk({"type": "content_block_delta", "index": event["index"], "delta": delta_of_it})
             self._chunk(event)
             deltas += delta
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
 
     def _chunk(self, event: Mapping[str, Any]) -> None:
-        data = f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+        text = json.dumps(event, ensure_ascii=False)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            text = json.dumps(event)  # half of a pair can be sent as an escape only
+        data = f"event: {event['type']}\ndata: {text}\n\n".encode()
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.wfile.flush()
+
+    def _wait(self, script: Script) -> None:
+        """What an answer waits for before it begins."""
+        self._pause(script.delay)
+        if script.together and not self.server.meetings.meet(script.together, self.server.closing):
+            raise ConnectionAbortedError("the double is stopping")
 
     def _pause(self, seconds: float) -> None:
         if seconds and self.server.closing.wait(seconds):
@@ -631,7 +734,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="print one line per call on stderr, never its text")
     options = parser.parse_args(arguments)
     ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the first thread, so that only sigwait below receives them
+    # Before the first thread, so that only sigwait receives them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        return serve(options, ends)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(options: argparse.Namespace, ends: Collection[signal.Signals]) -> int:
     double = ClaudeDouble(options.port, options.host, retry_after=options.retry_after, verbose=options.verbose)
     try:
         double.start()

@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from doubles.stripe.server import StripeDouble
@@ -24,7 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="print one line per call on stderr, never its content")
     options = parser.parse_args(arguments)
     ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the first thread, so that only sigwait below receives them
+    # Before the first thread, so that only sigwait receives them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        return serve(options, ends)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(options: argparse.Namespace, ends: Collection[signal.Signals]) -> int:
     try:
         secret = options.secret_file.read_text(encoding="utf-8").strip() if options.secret_file else None
         double = StripeDouble(
@@ -34,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             state_dir=options.state_dir,
             verbose=options.verbose,
         ).start()
+        double.control("portal")  # what an operator does once, in the dashboard
     except (ApiError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

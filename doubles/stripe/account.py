@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from doubles.stripe.catalog import Catalog
 from doubles.stripe.checkout import Checkout
+from doubles.stripe.credit_notes import CreditNotes
 from doubles.stripe.customers import Customers
 from doubles.stripe.expand import Expander
 from doubles.stripe.idempotency import Keys
@@ -42,6 +43,7 @@ class Account:
         self.disputes = Disputes(self.world, self.payments)
         self.catalog = Catalog(self.world)
         self.invoices = Invoices(self.world, self.customers, self.payments, rules or BillingRules())
+        self.credit_notes = CreditNotes(self.world, self.invoices, self.refunds)
         self.subscriptions = Subscriptions(self.world, self.customers, self.invoices)
         self.customers.on_delete = self.subscriptions.end_all_of
         self.checkout = Checkout(self.world, self.customers, self.payments, self.catalog, self.subscriptions)

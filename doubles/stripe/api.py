@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from doubles.stripe import catalog, checkout, payments, refunds, subscriptions
+from doubles.stripe import catalog, checkout, credit_notes, payments, refunds, subscriptions
 from doubles.stripe.account import Account
 from doubles.stripe.customers import FIELDS
 from doubles.stripe.invoices import subscription_of
@@ -20,6 +20,7 @@ NOTHING: Final[tuple[str, ...]] = ()
 KINDS: Final = {
     "balance_transactions": "balance_transaction",
     "charges": "charge",
+    "credit_notes": "credit_note",
     "customers": "customer",
     "disputes": "dispute",
     "invoice_payments": "invoice_payment",
@@ -66,6 +67,7 @@ def _list(kind: str, path: str, *filters: str) -> Route:
 
     def call(account: Account, _id: str, params: Params) -> Obj:
         wanted = {name: params.text(name) for name in filters if name in params}
+        _known_customer(account, params)
         return account.world.page(
             kind,
             f"/v1/{path}",
@@ -74,6 +76,12 @@ def _list(kind: str, path: str, *filters: str) -> Route:
         )
 
     return _route("GET", path, (*LIST_PARAMETERS, *filters), call)
+
+
+def _known_customer(account: Account, params: Params) -> None:
+    """A list of a customer's things is refused if there is no such customer; one that was deleted has a past."""
+    if customer := params.text("customer"):
+        account.customers.get(customer, "customer")
 
 
 def _one(kind: str, path: str, param: str = "id") -> Route:
@@ -121,6 +129,7 @@ def _customer_methods(account: Account, identifier: str, params: Params) -> Obj:
 
 def _subscriptions(account: Account, _id: str, params: Params) -> Obj:
     """Without a status: all that have not ended."""
+    _known_customer(account, params)
     status, customer, price = (params.text(name) for name in ("status", "customer", "price"))
 
     def wanted(subscription: Obj) -> bool:
@@ -138,6 +147,7 @@ def _subscriptions(account: Account, _id: str, params: Params) -> Obj:
 
 
 def _invoices(account: Account, _id: str, params: Params) -> Obj:
+    _known_customer(account, params)
     customer, status, subscription = (params.text(name) for name in ("customer", "status", "subscription"))
 
     def wanted(invoice: Obj) -> bool:
@@ -162,6 +172,17 @@ def _invoice_payments(account: Account, _id: str, params: Params) -> Obj:
         )
 
     return account.world.page("invoice_payment", "/v1/invoice_payments", params, wanted)
+
+
+def _portal_configurations(account: Account, _id: str, params: Params) -> Obj:
+    """Those that were saved in the dashboard: there is one, or none."""
+    wanted = {name: params.flag(name) for name in ("active", "is_default") if name in params}
+    return account.world.page(
+        "billing_portal.configuration",
+        "/v1/billing_portal/configurations",
+        params,
+        lambda obj: all(obj[name] is value for name, value in wanted.items()),
+    )
 
 
 def _prices(account: Account, _id: str, params: Params) -> Obj:
@@ -248,6 +269,11 @@ ROUTES: Final[list[Route]] = [
     _route("GET", "invoices/{id}/lines", LIST_PARAMETERS, lambda a, i, p: a.invoices.lines(i, p)),
     _route("POST", "invoices/{id}/pay", ("payment_method", "off_session"), lambda a, i, p: a.invoices.pay(i, p)),
     _route("POST", "invoices/{id}/void", NOTHING, lambda a, i, p: a.invoices.void(i, p)),
+    _route("POST", "invoices/{id}/mark_uncollectible", NOTHING, lambda a, i, p: a.invoices.give_up(i, p)),
+    _route("POST", "credit_notes", credit_notes.CREATE, lambda a, _, p: a.credit_notes.create(p)),
+    _list("credit_note", "credit_notes", "customer", "invoice"),
+    _one("credit_note", "credit_notes"),
+    _route("POST", "credit_notes/{id}/void", NOTHING, lambda a, i, p: a.credit_notes.void(i, p)),
     _route("GET", "invoice_payments", (*LIST_PARAMETERS, "invoice", "status", "payment"), _invoice_payments),
     _one("invoice_payment", "invoice_payments"),
     # Checkout and the billing portal
@@ -257,6 +283,7 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "checkout/sessions/{id}", ("metadata",), lambda a, i, p: a.checkout.update(i, p)),
     _route("POST", "checkout/sessions/{id}/expire", NOTHING, lambda a, i, p: a.checkout.expire_now(i, p)),
     _route("GET", "checkout/sessions/{id}/line_items", LIST_PARAMETERS, lambda a, i, p: a.checkout.line_items(i, p)),
+    _route("GET", "billing_portal/configurations", (*LIST_PARAMETERS, "active", "is_default"), _portal_configurations),
     _route("POST", "billing_portal/sessions", checkout.PORTAL, lambda a, _, p: a.checkout.portal(p)),
     # events
     _route("GET", "events", (*LIST_PARAMETERS, "type", "types"), _events),

@@ -180,12 +180,19 @@ class Checkout:
 
     def portal(self, params: Params) -> Obj:
         customer = self.customers.usable(params.needed("customer"))
+        configuration = self.world.find("billing_portal.configuration", self._portal_id)
+        if configuration is None:
+            mode = "live" if self.world.livemode else "test"
+            raise invalid(
+                f"No configuration provided and your {mode} mode default configuration has not been created. Provide a "
+                f"configuration or create your default by saving your customer portal settings in {mode} mode."
+            )
         identifier = self.world.new_id("bps")
         return self.world.add(
             {
                 "id": identifier,
                 "object": "billing_portal.session",
-                "configuration": "bpc_default",
+                "configuration": configuration["id"],
                 "created": self.world.now,
                 "customer": customer["id"],
                 "customer_account": None,
@@ -198,12 +205,66 @@ class Checkout:
             }
         )
 
+    @property
+    def _portal_id(self) -> str:
+        return "bpc_default_live" if self.world.livemode else "bpc_default_test"
+
+    def save_portal(self, *, saved: bool) -> Obj:
+        """The settings of the customer portal, as somebody saves them in the dashboard; a new account has none."""
+        world, identifier = self.world, self._portal_id
+        there = world.find("billing_portal.configuration", identifier)
+        if not saved:
+            if there is not None:
+                world.remove(there)
+            return {"saved": False}
+        return there or world.add(
+            {
+                "id": identifier,
+                "object": "billing_portal.configuration",
+                "active": True,
+                "application": None,
+                "business_profile": {"headline": None, "privacy_policy_url": None, "terms_of_service_url": None},
+                "created": world.now,
+                "default_return_url": None,
+                "features": {
+                    "customer_update": {"allowed_updates": [], "enabled": False},
+                    "invoice_history": {"enabled": True},
+                    "payment_method_update": {"enabled": True, "payment_method_configuration": None},
+                    "subscription_cancel": {
+                        "cancellation_reason": {"enabled": False, "options": []},
+                        "enabled": True,
+                        "mode": "at_period_end",
+                        "proration_behavior": "none",
+                    },
+                    "subscription_pause": {
+                        "duration": {"interval_options": [], "type": "indefinite"},
+                        "enabled": False,
+                    },
+                    "subscription_update": {
+                        "default_allowed_updates": [],
+                        "enabled": False,
+                        "proration_behavior": "none",
+                        "schedule_at_period_end": {"conditions": []},
+                        "trial_update_behavior": "end_trial",
+                    },
+                },
+                "is_default": True,
+                "livemode": world.livemode,
+                "login_page": {"enabled": False, "url": None},
+                "metadata": {},
+                "name": None,
+                "updated": world.now,
+            }
+        )
+
     # ------------------------------------------------------------ the customer at the page
 
     def pay(self, session: Obj, card: str, email: str | None = None) -> Decline | None:
         """Pay with a test card. After a decline the session is open as before, and another card may be tried."""
         if session["status"] != "open":
             raise refused(f"This Checkout Session is {session['status']}.")
+        if session["customer"] is not None:
+            self.customers.usable(session["customer"])
         world = self.world
         customer = self._customer(session, email)
         method = self.customers.new_method(card)

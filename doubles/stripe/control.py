@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from doubles.stripe.account import Account
 from doubles.stripe.cards import SHORT, full_name
+from doubles.stripe.catalog import plan_of
 from doubles.stripe.invoices import AFTER_RETRIES
 from doubles.stripe.outages import KINDS, Outages
 from doubles.stripe.refunds import DISPUTE_REASONS
@@ -93,6 +94,29 @@ class Controls:
 
     # ------------------------------------------------------------ the bank and the dashboard
 
+    def terms(self, params: Params) -> Obj:
+        """From the next invoice on, without prorations."""
+        subscription = self._object("subscription", params.needed("subscription"))
+        with self._as(subscription):
+            item = subscription["items"]["data"][0]
+            if "price" in params:
+                price = self._object("price", params.needed("price"))
+                item = {**item, "price": plain(price), "plan": plan_of(price)}
+            items = {**subscription["items"], "data": [item]}
+            names = ("percent_off", "tax_percent")
+            numbers = {f"_{name}": params.integer(name, lowest=0, highest=100) for name in names if name in params}
+            previous = self.world.update(subscription, items=items, **numbers)
+            if previous:
+                self.world.emit("customer.subscription.updated", subscription, previous)
+        return subscription
+
+    def balance(self, params: Params) -> Obj:
+        customer = self._object("customer", params.needed("customer"))
+        credit = params.integer("credit", lowest=0) or 0
+        with self._as(customer):
+            self.world.update(customer, balance=customer["balance"] - credit)
+        return customer
+
     def refund(self, params: Params) -> Obj:
         with self._as(self._charge(params)):
             return self.account.refunds.create(params)
@@ -119,6 +143,10 @@ class Controls:
             raise params.missing("outcome")
         with self._as(dispute):
             return self.account.disputes.finish(dispute, outcome)
+
+    def portal(self, params: Params) -> Obj:
+        with self.world.calling(params.flag("live"), None, None):
+            return self.account.checkout.save_portal(saved=params.flag("saved", default=True))
 
     # ------------------------------------------------------------ time
 
@@ -264,6 +292,18 @@ CONTROLS: Final[dict[str, Control]] = {
         "subscription, card=visa: what renewals are paid with from now on",
         Controls.subscription_card,
     ),
+    "terms": Control(
+        "POST",
+        ("subscription", "price", "percent_off", "tax_percent"),
+        "subscription, price, percent_off, tax_percent: another price, a coupon, a tax for the invoices to come",
+        Controls.terms,
+    ),
+    "balance": Control(
+        "POST",
+        ("customer", "credit"),
+        "customer, credit: cents that invoices of the customer use before a card is charged",
+        Controls.balance,
+    ),
     "refund": Control(
         "POST",
         ("payment_intent", "charge", "amount", "reason", "metadata"),
@@ -288,6 +328,12 @@ CONTROLS: Final[dict[str, Control]] = {
         "dispute, outcome=won|lost|withdrawn: the end of a dispute",
         Controls.close_dispute,
     ),
+    "portal": Control(
+        "POST",
+        ("saved", "live"),
+        "saved=true, live=false: save the customer portal's settings in the dashboard, or an account without them",
+        Controls.portal,
+    ),
     "clock": Control("GET", (), "the double's time", Controls.clock),
     "advance": Control(
         "POST",
@@ -303,8 +349,8 @@ CONTROLS: Final[dict[str, Control]] = {
     ),
     "outage": Control(
         "POST",
-        ("kind", "calls", "status", "seconds", "work", "method", "path"),
-        f"kind={'|'.join(KINDS)}, calls=1, status=500, seconds, work=false, method, path: be unwell",
+        ("kind", "calls", "status", "seconds", "work", "method", "path", "type", "code", "param"),
+        f"kind={'|'.join(KINDS)}, calls=1, status=500, seconds, work=false, method, path, type, code, param: be unwell",
         Controls.outage,
         locked=False,
     ),

@@ -78,7 +78,7 @@ class Customers:
         return customer
 
     def update(self, identifier: str, params: Params) -> Obj:
-        customer = self.get(identifier)
+        customer = self.usable(identifier, "id")
         changes: Obj = {"metadata": params.metadata(customer["metadata"])}
         for name in ("name", "email", "description", "phone"):
             if name in params:

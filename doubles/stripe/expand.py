@@ -28,6 +28,7 @@ EXPANDABLE: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "payment_intent": "payment_intent",
             "subscription": "subscription",
         },
+        "credit_note": {"customer": "customer", "invoice": "invoice"},
         "customer": {"invoice_settings.default_payment_method": "payment_method"},
         "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
         "invoice": {

@@ -47,10 +47,15 @@ class Invoices:
         item = subscription["items"]["data"][0]
         price, start, end = item["price"], *period
         amount = price["unit_amount"] * item["quantity"]
+        discount = amount * subscription.get("_percent_off", 0) // 100
+        tax = (amount - discount) * subscription.get("_tax_percent", 0) // 100
+        total = amount - discount + tax
         customer = world.objects[subscription["customer"]]
         # The invoice's own period is the one that has just passed; that of a first invoice is only a moment.
         before = start if reason == "subscription_create" else subscription["_previous_start"]
         line = self._line(subscription, item, identifier, amount, start, end)
+        if discount:
+            line["discount_amounts"] = [{"amount": discount, "discount": "di_of_the_double"}]
         invoice = world.add(
             {
                 "id": identifier,
@@ -58,10 +63,10 @@ class Invoices:
                 "account_country": "US",
                 "account_name": "Playground",
                 "account_tax_ids": None,
-                "amount_due": amount,
+                "amount_due": total,
                 "amount_overpaid": 0,
                 "amount_paid": 0,
-                "amount_remaining": amount,
+                "amount_remaining": total,
                 "amount_shipping": 0,
                 "application": None,
                 "attempt_count": 0,
@@ -140,11 +145,11 @@ class Invoices:
                 "subtotal": amount,
                 "subtotal_excluding_tax": amount,
                 "test_clock": None,
-                "total": amount,
-                "total_discount_amounts": [],
-                "total_excluding_tax": amount,
+                "total": total,
+                "total_discount_amounts": [{"amount": discount, "discount": "di_of_the_double"}] if discount else [],
+                "total_excluding_tax": amount - discount,
                 "total_pretax_credit_amounts": [],
-                "total_taxes": [],
+                "total_taxes": [_tax(tax, amount - discount)] if tax else [],
                 "webhooks_delivered_at": world.now,
                 "_intent": None,
             }
@@ -167,20 +172,27 @@ class Invoices:
         if "next_invoice_sequence" in customer:
             world.update(customer, next_invoice_sequence=customer["next_invoice_sequence"] + 1)
         page = f"{world.url}/i/{invoice['id']}"
+        # What the customer's balance has (it is negative then) is used first; what is owed there is asked for, too.
+        balance = customer.get("balance", 0)
+        due = max(invoice["total"] + balance, 0)
+        after = invoice["total"] + balance - due
+        world.update(invoice, starting_balance=balance, amount_due=due, amount_remaining=due)
+        if after != balance:
+            world.update(customer, balance=after)
         world.update(
             invoice,
             status="open",
             number=number,
             effective_at=world.now,
-            ending_balance=0,
+            ending_balance=after,
             hosted_invoice_url=page,
             invoice_pdf=f"{page}/pdf",
             automatically_finalizes_at=None,
             status_transitions={**invoice["status_transitions"], "finalized_at": world.now},
         )
-        if invoice["total"]:
+        if due:
             intent = self.payments.new(
-                invoice["total"],
+                due,
                 invoice["currency"],
                 customer,
                 description="Subscription creation"
@@ -212,7 +224,7 @@ class Invoices:
         if invoice["status"] == "draft":
             self.world.unschedule(invoice)
             self.finalize(invoice)
-        if invoice["status"] != "open":
+        if invoice["status"] not in ("open", "uncollectible"):
             ended = {"paid": "Invoice is already paid", "void": "Invoice is void"}
             code = "invoice_already_paid" if invoice["status"] == "paid" else None
             raise refused(ended.get(invoice["status"], f"Invoice is {invoice['status']}"), code)
@@ -228,6 +240,24 @@ class Invoices:
         decline = self.payments.attempt(intent, method, off_session=params.flag("off_session", default=True))
         if decline is not None:
             raise self.payments.card_error(intent, decline)
+        return invoice
+
+    def settle_without_payment(self, invoice: Obj) -> None:
+        """Nothing of it is owed any more: it counts as paid."""
+        intent = self.world.find("payment_intent", invoice["_intent"])
+        if intent is not None and intent["status"] not in ("succeeded", "canceled"):
+            self.payments.end(intent, "automatic")
+        self._paid(invoice)
+
+    def give_up(self, identifier: str, _params: Params) -> Obj:
+        """Uncollectible: nobody expects it to be paid. It still can be."""
+        invoice = self.world.get("invoice", identifier)
+        if invoice["status"] != "open":
+            raise refused(f"You can only mark open invoices as uncollectible; this one is {invoice['status']}.")
+        self.stop(invoice)
+        transitions = {**invoice["status_transitions"], "marked_uncollectible_at": self.world.now}
+        self.world.update(invoice, status="uncollectible", status_transitions=transitions)
+        self.world.emit("invoice.marked_uncollectible", invoice)
         return invoice
 
     def void(self, identifier: str, _params: Params) -> Obj:
@@ -365,7 +395,7 @@ class Invoices:
                 "id": self.world.new_id("inpay"),
                 "object": "invoice_payment",
                 "amount_paid": None,
-                "amount_requested": invoice["total"],
+                "amount_requested": invoice["amount_due"],
                 "created": self.world.now,
                 "currency": invoice["currency"],
                 "invoice": invoice["id"],
@@ -386,6 +416,17 @@ class Invoices:
         """What the browser needs to pay it."""
         intent = self.world.find("payment_intent", self.world.objects[invoice["id"]]["_intent"])
         return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
+
+
+def _tax(amount: int, of: int) -> Obj:
+    return {
+        "amount": amount,
+        "tax_behavior": "exclusive",
+        "tax_rate_details": {"tax_rate": "txr_of_the_double"},
+        "taxability_reason": "standard_rated",
+        "taxable_amount": of,
+        "type": "tax_rate_details",
+    }
 
 
 def subscription_of(invoice: Obj) -> str:

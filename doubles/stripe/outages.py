@@ -7,6 +7,7 @@ from typing import Final
 from doubles.stripe.wire import ApiError, Params, invalid
 
 KINDS: Final = ("error", "hang", "disconnect", "lose_reply", "slow")
+ERROR_TYPES: Final = ("api_error", "card_error", "idempotency_error", "invalid_request_error")
 MOST_SECONDS: Final = 600
 
 
@@ -14,7 +15,7 @@ MOST_SECONDS: Final = 600
 class Outage:
     """One way of being unwell.
 
-    error        answers with `status`; with `work`, after having done what was asked
+    error        answers with `status` (and `type`, `code`, `param`); with `work`, after having done what was asked
     hang         no answer for `seconds`, then the connection is closed; nothing was done
     disconnect   the connection is closed at once; nothing was done
     lose_reply   everything is done, and the connection is closed instead of an answer
@@ -28,6 +29,9 @@ class Outage:
     work: bool = False
     method: str | None = None
     path: str | None = None  # a prefix
+    type: str | None = None  # of an error; None: what goes with its status
+    code: str | None = None
+    param: str | None = None
 
     def concerns(self, method: str, path: str) -> bool:
         return (self.method in (None, method)) and (self.path is None or path.startswith(self.path))
@@ -51,6 +55,9 @@ class Outages:
             params.flag("work"),
             params.choice("method", ("GET", "POST", "DELETE")),
             params.text("path"),
+            params.choice("type", ERROR_TYPES),
+            params.text("code"),
+            params.text("param"),
         )
         if outage.work and kind != "error":
             raise invalid("`work` is for errors only.", "work")
@@ -77,7 +84,11 @@ class Outages:
         former.set()
 
 
-def scripted(status: int) -> ApiError:
+def scripted(outage: Outage) -> ApiError:
+    status = outage.status
+    if outage.type is not None or outage.code is not None or outage.param is not None:
+        kind = outage.type or ("api_error" if status >= 500 else "invalid_request_error")
+        return ApiError(status, kind, "A scripted error.", code=outage.code, param=outage.param)
     if status == 429:
         message = "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits."
         return ApiError(429, "invalid_request_error", message, code="rate_limit")

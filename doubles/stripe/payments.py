@@ -241,6 +241,8 @@ class Payments:
                 "processing": "it is processing",
             }
             raise _unexpected(intent, f"You cannot confirm this PaymentIntent because {ended[status]}.")
+        if intent["customer"] is not None:
+            self.customers.usable(intent["customer"])
         token = params.text("payment_method") or intent["payment_method"]
         if token is None:
             raise _no_method(intent)

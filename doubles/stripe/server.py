@@ -225,7 +225,7 @@ class StripeDouble:
             self._wait(outage)
             return SILENCE
         if outage is not None and outage.kind == "error" and not outage.work:
-            raise scripted(outage.status)
+            raise scripted(outage)
         version = headers.get("Stripe-Version", API_VERSION)
         if version != API_VERSION:
             raise invalid(f"Invalid Stripe API version: {version}. The Stripe double has {API_VERSION} only.")
@@ -257,7 +257,7 @@ class StripeDouble:
             replayed = {**echo, "Idempotent-Replayed": "true", "Original-Request": original}
             return _json(status, body, request_id, replayed)
         keep = False
-        status, body, extra = 500, scripted(500).body(), {}
+        status, body, extra = 500, scripted(Outage("error", 1)).body(), {}
         try:
             if outage is not None and outage.kind == "slow":
                 self._wait(outage)
@@ -267,7 +267,7 @@ class StripeDouble:
                         status, body = 200, answer(account, method, path, values)
                     keep = True
                     if outage is not None and outage.work:
-                        status, body = outage.status, scripted(outage.status).body()
+                        status, body = outage.status, scripted(outage).body()
                 except ApiError as error:
                     status, body, extra, keep = error.status, error.body(), error.headers, error.executed
                 if key and keep:

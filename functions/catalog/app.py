@@ -3,15 +3,16 @@
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated
-from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
+from playground.adapters.catalog_snapshot import SnapshotCatalog
+from playground.domain.hidden import escaped
 from playground.domain.packages import PackageSummary
 from playground.http import Api, answers
-from playground.schemas import PackageList, PackageListed
+from playground.schemas import AssetListed, PackageDetails, PackageList, PackageListed
 from playground.settings import CatalogSettings
 from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY, ListPackages, ReadPackage
 
@@ -19,10 +20,14 @@ from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 settings = CatalogSettings.load()
-catalog = wiring.catalog(settings)
+catalog = SnapshotCatalog(wiring.catalog(settings))
 list_packages = ListPackages(catalog)
 read_package = ReadPackage(catalog)
-handler = Api(settings)
+# Public and the same for everybody. Refusals are not cached.
+handler = Api(
+    settings,
+    max_age={"/packages": 60, "/packages/<package_id>": 10, "/packages/<package_id>/<name>": 10, "/openapi.json": 300},
+)
 app = handler.app
 
 
@@ -37,19 +42,19 @@ def packages(
     return PackageList(packages=[_listed(summary) for summary in page.packages], next_cursor=page.next_cursor)
 
 
-@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))
-def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageListed:
+@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
+def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageDetails:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
-    return _listed(read_package(unquote(package_id)))
+    return _details(read_package(package_id))
 
 
-@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageListed, 400, 404, 503))
+@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
 def package_by_name(
     package_id: Annotated[str, Path(max_length=80, description="@scope")],
     name: Annotated[str, Path(max_length=120)],
-) -> PackageListed:
+) -> PackageDetails:
     """One package by name: /packages/@scope/name."""
-    return _listed(read_package(f"{package_id}/{name}"))
+    return _details(read_package(f"{package_id}/{name}"))
 
 
 @app.get("/openapi.json", tags=["about"])
@@ -63,15 +68,24 @@ def _document() -> str:
     return OPENAPI.read_text(encoding="utf-8")
 
 
+def _details(summary: PackageSummary) -> PackageDetails:
+    return PackageDetails(
+        **_listed(summary).model_dump(),
+        assets=[AssetListed(path=asset.path, size=asset.size, media_type=asset.media_type) for asset in summary.assets],
+        hidden_characters=dict(summary.hidden),
+    )
+
+
 def _listed(summary: PackageSummary) -> PackageListed:
+    """What is shown of any package. What was imported before hidden characters were looked for is escaped, too."""
     return PackageListed(
         id=summary.package_id,
         name=summary.name,
-        description=summary.description,
+        description=escaped(summary.description),
         format=summary.format,
         subtype=summary.subtype,
         latest_version=summary.latest_version,
         versions=list(summary.versions),
-        preview=summary.preview,
-        tags=list(summary.tags),
+        preview=escaped(summary.preview),
+        tags=[escaped(tag) for tag in summary.tags],
     )

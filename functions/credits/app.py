@@ -17,6 +17,7 @@ from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import InvalidRequestError
 from playground.http import Api, answers, authenticator, from_cursor, to_cursor, utc_now
+from playground.observability import report_run
 from playground.ports import Payments
 from playground.schemas import (
     PRICES,
@@ -35,6 +36,7 @@ from playground.schemas import (
     SubscribeBody,
     SubscriptionAnswer,
     Transaction,
+    UnpaidAnswer,
     UrlAnswer,
 )
 from playground.settings import CreditsPaymentsSettings
@@ -46,8 +48,8 @@ settings = CreditsPaymentsSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
 records = DynamoPayments(store, settings.ledger_table)
-read_account = ReadAccount(ledger=ledger, clock=utc_now)
-read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now)
+read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
+read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
 handler = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
@@ -73,12 +75,13 @@ def history(
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
     before = from_cursor(cursor)
     ledger.account(handler.user_id, utc_now())
-    entries, following = ledger.entries(
+    entries, following, unreadable = ledger.entries(
         handler.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
     )
     return HistoryAnswer(
         transactions=[_transaction(entry) for entry in entries],
         next_cursor=to_cursor(following) if following is not None else None,
+        unreadable=list(unreadable),
     )
 
 
@@ -125,7 +128,7 @@ def pricing() -> PricingAnswer:
     )
 
 
-@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 422, 503))
+@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits come when it is paid."""
     offer = buy_credits()(handler.user_id, body.package, idempotency_key=idempotency_key)
@@ -264,7 +267,7 @@ def _transaction(entry: Entry) -> Transaction:
 
 def _receipt(receipt: Receipt) -> ReceiptAnswer:
     run, measured = receipt.run, receipt.run.measured
-    usage = measured.usage if measured else None
+    usage = measured.usage if measured else run.unpaid.usage if run.unpaid else None
     price = measured.price if measured else None
     return ReceiptAnswer(
         run_id=run.run_id,
@@ -299,6 +302,12 @@ def _receipt(receipt: Receipt) -> ReceiptAnswer:
             "cost_nano_dollars": price.cost_nano,
         }
         if price
+        else None,
+        unpaid=UnpaidAnswer(
+            cost_nano_dollars=run.unpaid.cost_nano,
+            usage_source="estimated" if run.unpaid.estimated else "reported",
+        )
+        if run.unpaid
         else None,
         price_version=run.price_version,
         prompt_tokens=run.prompt_tokens,

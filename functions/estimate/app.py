@@ -32,7 +32,7 @@ app = handler.app
 @app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
 def estimate(body: EstimateBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    estimate = estimate_run(handler.user_id, body.request())
+    estimate = estimate_run(handler.user_id, body.request(), seconds_left=handler.seconds_left)
     return EstimateAnswer(
         estimated_credits=estimate.estimated_credits,
         max_credits=estimate.max_credits,
@@ -46,4 +46,5 @@ def estimate(body: EstimateBody) -> EstimateAnswer:
         turns_omitted=estimate.turns_omitted,
         affordable_max_tokens=estimate.affordable_max_tokens,
         price_version=estimate.price_version,
+        approximate=estimate.guessed,
     )

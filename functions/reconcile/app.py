@@ -13,8 +13,9 @@ from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.calendar import scheduled_time
+from playground.domain.errors import PaymentsRejectedError
 from playground.http import utc_now
-from playground.observability import flush_metrics, report_reconciled
+from playground.observability import flush_metrics, report_reconciled, report_rejected, report_unreadable
 from playground.settings import ReconcileSettings
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Reconcile
@@ -25,7 +26,7 @@ settings = ReconcileSettings.load()
 secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 live = wiring.is_live(secret["api_key"])
 store = wiring.store(settings)
-records = DynamoPayments(store, settings.ledger_table)
+records = DynamoPayments(store, settings.ledger_table, report=report_unreadable)
 payments = StripePayments(api_key=secret["api_key"], base_url=settings.stripe_base_url)
 reconcile = Reconcile(
     payments=payments,
@@ -60,6 +61,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         )
         report_reconciled(reconciled)
         return asdict(reconciled)
+    except PaymentsRejectedError as error:
+        report_rejected(error)
+        raise
     finally:
         flush_metrics()
 

@@ -3,20 +3,21 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from enum import Enum, auto
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases
+from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases, DynamoPlaces
 from playground.adapters.dynamo_notices import DynamoNotebook
 from playground.adapters.prices import load_prices
 from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PlaygroundError
 from playground.domain.work import Task, Visit, Walk, work_of
-from playground.observability import Metric, count, flush_metrics, logger, report_failure
+from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_run
 from playground.settings import ResetSettings
 from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
 from playground.usecases.sweep_holds import SweepHolds
@@ -28,11 +29,16 @@ settings = ResetSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
 sweep_holds = SweepHolds(
-    ledger=ledger, leases=DynamoLeases(store, settings.ledger_table), report_failure=report_failure
+    ledger=ledger,
+    leases=DynamoLeases(store, settings.ledger_table),
+    report_failure=report_failure,
+    report=report_run,
 )
 fan_out = FanOut(
     boundaries=DynamoBoundaries(store, settings.ledger_table),
-    queue=SqsQueue(wiring.client("sqs"), settings.account_work_url),
+    walks=SqsQueue(wiring.client("sqs"), settings.shard_work_url),
+    visits=SqsQueue(wiring.client("sqs"), settings.account_work_url),
+    places=DynamoPlaces(store, settings.ledger_table),
 )
 visit_account = VisitAccount(ledger=ledger, notebook=DynamoNotebook(store, settings.ledger_table))
 archive = DynamoAudit(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
@@ -41,7 +47,7 @@ audit_accounts = AuditAccounts(archive, audit_account, report_failure)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Messages from the queue of work, or one task:
+    """Messages from the queues of work, or one task:
 
     `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
     `{"task": "advance", "at": time}`: have every account cross the boundaries that have passed by then.
@@ -72,23 +78,34 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         flush_metrics()
 
 
+class Result(Enum):
+    """What became of a message. All but `DONE` come again."""
+
+    DONE = auto()
+    FAILED = auto()
+    UNFINISHED = auto()  # there was no time for it, or not enough
+
+
 def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict[str, Any]:
-    """Each message by itself. Those that failed, or that there was no time for, are named and come again."""
-    failed = [record["messageId"] for record in records if time_is_up() or not _done(record, time_is_up)]
-    count(Metric.WORK_DONE, len(records) - len(failed))
-    count(Metric.WORK_FAILED, len(failed))
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    """Each message by itself. Those that are not done are named and come again."""
+    results = {
+        record["messageId"]: Result.UNFINISHED if time_is_up() else _done(record, time_is_up) for record in records
+    }
+    count(Metric.WORK_DONE, list(results.values()).count(Result.DONE))
+    count(Metric.WORK_FAILED, list(results.values()).count(Result.FAILED))
+    again = [message_id for message_id, result in results.items() if result is not Result.DONE]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 
 
-def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> bool:
+def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
     work: Walk | Visit | None = None
     try:
         work = work_of(json.loads(record["body"]))
         if isinstance(work, Walk):
-            walked = fan_out.walk(work, limit=settings.most_accounts, time_is_up=time_is_up)
+            walked = fan_out.walk(work, piece=settings.most_accounts, time_is_up=time_is_up)
             logger.info("index walked", task=work.task.value, shard=work.shard, outcome=asdict(walked))
-        else:
-            visit_account(work)
+            return Result.DONE if walked.finished else Result.UNFINISHED
+        visit_account(work)
     except PlaygroundError as error:
         report_failure(work.user_id if isinstance(work, Visit) else None, error)
     except Exception as error:
@@ -96,8 +113,8 @@ def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> bool:
         user_id = work.user_id if isinstance(work, Visit) else None
         logger.exception("work failed", user_id=user_id, message_id=record.get("messageId"), kind=type(error).__name__)
     else:
-        return True
-    return False
+        return Result.DONE
+    return Result.FAILED
 
 
 def _expire_holds(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.ids import id_maker
 from playground.adapters.secrets import read_secret
+from playground.adapters.time_limit import time_limit
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.schemas import PRICES, IdempotencyKey, RunAnswer, RunBody, messages
@@ -29,6 +30,7 @@ run_prompt = RunPrompt(
     max_open_runs=settings.max_open_runs,
     model_timeout_seconds=settings.model_timeout_seconds,
     report=report_run,
+    time_limit=time_limit,
 )
 handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
 app = handler.app

@@ -23,7 +23,7 @@ from playground.http import (
     unseal,
     utc_now,
 )
-from playground.observability import Metric, count, logger
+from playground.observability import Metric, count, logger, report_unreadable
 from playground.schemas import (
     DeletedAnswer,
     IdempotencyKey,
@@ -70,7 +70,7 @@ keys = wiring.share_keys(settings)
 new_id = id_maker(utc_now)
 
 list_sessions = ListSessions(sessions=sessions, clock=utc_now)
-read_session = ReadSession(sessions=sessions, shares=shares, keys=keys)
+read_session = ReadSession(sessions=sessions, shares=shares, keys=keys, report=report_unreadable)
 delete_session = DeleteSession(sessions=sessions, shares=shares, clock=utc_now)
 share_session = ShareSession(
     sessions=sessions,
@@ -116,6 +116,7 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
     return SessionList(
         sessions=[_listed(session) for session in page.sessions],
         next_cursor=seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None,
+        unreadable=list(page.unreadable),
     )
 
 
@@ -186,7 +187,12 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
         created_at=share.created_at,
         shared_at=share.shared_at,
         conversation=[
-            SharedMessage(role=message.role, content=message.content, timestamp=message.timestamp)
+            SharedMessage(
+                role=message.role,
+                content=message.content,
+                timestamp=message.timestamp,
+                unreadable=message.unreadable,
+            )
             for turn in view.turns
             for message in messages(turn)
         ],

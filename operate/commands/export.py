@@ -21,6 +21,7 @@ BOOKS = {
     "KEY": "keys",
     "NOTICE": "notices",
     "PURCHASE": "purchases",
+    "INVOICE": "paid_months",
     "CUSTOMER": "customers",
     "SUBSCRIPTION": "subscriptions",
 }
@@ -60,8 +61,8 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
 @on_a_stack
 def command(user: str, stack_name: str | None, as_json: bool) -> None:
     """Print everything that is stored about USER to stdout, as one JSON document: account, entries, runs, keys,
-    notices, purchases, customers, subscriptions, what payments and their events say of the user, conversations with
-    all their turns, shares, and views, votes and reports that the user left at those of others.
+    notices, purchases, paid months, customers, subscriptions, what payments and their events say of the user,
+    conversations with all their turns, shares, and views, votes and reports that the user left at those of others.
 
     Who looked at, voted on or reported a conversation of the user's, and what they wrote, is theirs: there are only
     the numbers. Reads only. What changes meanwhile may be in it as it was or as it is.
@@ -93,13 +94,18 @@ def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
 
 def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
     found: dict[str, Any] = {"session": None, "turns": [], **dict.fromkeys(OF_OTHERS.values(), 0)}
+    counted = 0
     for kind, fields in _parts(person, session_id):
         if kind in OF_OTHERS:
             found[OF_OTHERS[kind]] += 1
         elif kind in ("session", "share"):
             found[kind] = fields
+        elif kind == "count":  # a part of the share's views, in an item of its own
+            counted += int(str(fields["views"]))
         else:
             found.setdefault(kind, []).append(fields)
+    if found.get("share"):
+        found["share"] = {**found["share"], "views": found["share"]["views"] + counted}
     return found
 
 

@@ -8,7 +8,7 @@ from operate.dynamo_moderation import DynamoModeration
 from operate.errors import RefusedError
 from operate.helptext import more_help
 from operate.moderate_share import ModerateShares
-from operate.options import TEXT, dry_run, on_a_stack, show, working_on
+from operate.options import TEXT, dry_run, on_a_stack, report_unreadable, show, working_on
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
 from playground.domain.sharing import Share, share_id_of
@@ -46,7 +46,7 @@ def command() -> None:
 def list_(stack_name: str | None, as_json: bool) -> None:
     """Shares that were reported or are hidden, with their ids."""
     with working_on(stack_name) as stack:
-        moderation = DynamoModeration(stack.store, stack.sessions_table)
+        moderation = DynamoModeration(stack.store, stack.sessions_table, report=report_unreadable)
         found: list[Share] = []
         after: str | None = None
         while True:
@@ -67,13 +67,14 @@ def list_(stack_name: str | None, as_json: bool) -> None:
 def show_(share: str, stack_name: str | None, as_json: bool) -> None:
     """The reports of SHARE, and how the conversation begins."""
     with working_on(stack_name) as stack:
-        moderation = DynamoModeration(stack.store, stack.sessions_table)
-        sessions = DynamoSessions(stack.store, stack.sessions_table)
+        moderation = DynamoModeration(stack.store, stack.sessions_table, report=report_unreadable)
+        sessions = DynamoSessions(stack.store, stack.sessions_table, report=report_unreadable)
         found = moderation.find(id_of(share))
         if found is None:
             raise RefusedError(f"there is no share {share}")
         reports = moderation.reports(found)
-        turns = list(sessions.walk(found.session_id, first=1, last=min(found.turns, SHOWN)))
+        walked = sessions.walk(found.session_id, first=1, last=min(found.turns, SHOWN))
+        turns = [turn for turn in walked if not turn.unreadable]
     lines = [_line(found)]
     lines += [
         f"  reported by {report.reporter} at {iso(report.given_at)}: {_shown(report.reason)}" for report in reports
@@ -97,7 +98,7 @@ def _decision(name: str, summary: str) -> None:
     @on_a_stack
     def decide(share: str, dry_run: bool, stack_name: str | None, as_json: bool) -> None:
         with working_on(stack_name) as stack:
-            moderation = DynamoModeration(stack.store, stack.sessions_table)
+            moderation = DynamoModeration(stack.store, stack.sessions_table, report=report_unreadable)
             share_id = id_of(share)
             if dry_run:
                 was = moderation.find(share_id)

@@ -9,17 +9,23 @@ from operate.commands.grant import order_of
 from operate.helptext import more_help
 from operate.options import MOMENT, USER, by_an_operator, dry_run, note, on_a_stack, show, working_on
 from operate.orders import Orders
+from playground.adapters.prices import load_prices
 from playground.domain.account import Plan
 from playground.domain.calendar import iso
+
+ALLOWANCE = load_prices().plan.credits
 
 
 @click.command(
     "plan",
     epilog=more_help(
         {
-            "Plans": "plus begins now, with its credits of a month, and is renewed every month until --until, "
+            "Plans": f"plus begins now, with its {ALLOWANCE} credits of a month, and is renewed every month until "
+            "--until, "
             "or until it "
-            "is ended. If it is on already, only its end changes, and nothing is granted.\n"
+            "is ended. If it is on already, only its end changes, and nothing is granted. At --until, what is "
+            "unused of the "
+            "month is removed; rollover lives to its own expiry.\n"
             "free ends it now: what is unused of this month is removed, rollover lives to its own expiry, purchased "
             "credits stay.\n"
             "A plan that belongs to a subscription at Stripe is changed there; here it is refused.",
@@ -61,7 +67,9 @@ def command(
     with working_on(stack_name) as stack:
         orders = Orders(stack, new=new, dry_run=dry_run)
         with orders.order(user, {"until": until}):
-            done = ChangePlan(orders.ledger)(user, Plan(plan), order, until=until, now=datetime.now(UTC))
+            done = ChangePlan(orders.ledger, allowance=ALLOWANCE)(
+                user, Plan(plan), order, until=until, now=datetime.now(UTC)
+            )
     account = done.account
     ends = account.entitled_until if account.plan is Plan.PLUS else None
     document = {

@@ -7,13 +7,14 @@ import click
 
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
-from operate.options import TEXT, note, on_a_stack, show, working_on
+from operate.options import TEXT, note, on_a_stack, report_unreadable, show, working_on
 from operate.stack import STRIPE, Stack
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
-from playground.adapters.stripe_payments import PaymentsError, StripePayments
+from playground.adapters.stripe_payments import StripePayments
+from playground.domain.errors import PaymentsRejectedError
 from playground.http import utc_now
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconciled
@@ -30,7 +31,10 @@ from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconci
             "Stripe (pi_..., in_...): it is not reported again.",
         },
         rights=[
-            "dynamodb:GetItem, PutItem, UpdateItem, ConditionCheckItem and, for --all, Scan on the ledger's table",
+            (
+                "dynamodb:GetItem, Query, PutItem, UpdateItem, ConditionCheckItem and, for --all, Scan on the "
+                "ledger's table"
+            ),
             "secretsmanager:GetSecretValue on the secret for Stripe",
         ],
         statuses={
@@ -63,7 +67,9 @@ def command(everything: bool, days: int, closed: str | None, stack_name: str | N
                 show({"closed": closed}, f"{closed}: closed", as_json=as_json)
                 return 0
             reconciled = reconcile(window=None if everything else timedelta(days=days), everything=everything)
-        except (PaymentsError, ValueError) as error:
+        except PaymentsRejectedError as error:
+            raise CannotDoError(f"Stripe refuses what it is asked: {error.what}") from None
+        except ValueError as error:
             raise CannotDoError(f"{type(error).__name__}: {error}") from None
     return report(reconciled, as_json=as_json)
 
@@ -94,7 +100,7 @@ def sides(stack: Stack) -> Reconcile:
     environment = {} if stack.state is None else stack.state["functions"]["WebhookFunction"]["environment"]
     api_key = key_for_stripe(stack, environment.get("STRIPE_SECRET_ARN"))
     store = stack.store
-    records = DynamoPayments(store, stack.ledger_table)
+    records = DynamoPayments(store, stack.ledger_table, report=report_unreadable)
     payments = StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL"))
     live = wiring.is_live(api_key)
     return Reconcile(

@@ -105,7 +105,7 @@ def last_entries(stack: Stack, user_id: str, count: int) -> Sequence[Entry]:
     found: list[Entry] = []
     before: int | None = None
     while len(found) < count:
-        page, before = stack.ledger.entries(user_id, before=before, limit=min(count - len(found), PAGE), type_=None)
+        page, before, _ = stack.ledger.entries(user_id, before=before, limit=min(count - len(found), PAGE), type_=None)
         found += page
         if before is None:
             break
@@ -130,7 +130,7 @@ def count_sessions(sessions: DynamoSessions, user_id: str) -> int:
     """How many conversations there are, up to MAX_SESSIONS_COUNTED."""
     count, after = 0, None
     while count < MAX_SESSIONS_COUNTED:
-        page, after = sessions.listed(user_id, after=after, limit=PAGE)
+        page, after, _ = sessions.listed(user_id, after=after, limit=PAGE)
         count += len(page)
         if after is None:
             break

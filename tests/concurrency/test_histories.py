@@ -6,6 +6,7 @@ places; then histories of the ledger.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.kit.histories import (
     explain,
     play,
 )
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -35,10 +37,12 @@ from tests.property.model import (
     Lost,
     Model,
     Operation,
+    Paid,
     Place,
     Placed,
     Read,
     ReadRun,
+    Refunded,
     Release,
     Settle,
     Start,
@@ -125,7 +129,27 @@ RELEASED = Release(FIVE, "released", NOW)
 OPEN = record(0, 1, READ, answered(READ))
 HELD = record(2, 3, FIVE, answered(FIVE))
 
+PAID, REFUNDED, LARGE = Paid("p", 100, 500, NOW), Refunded("p", 100, 500, 500, NOW), place("run_1", 24)
+CHARGED = Settle(LARGE, 3, NOW)
+IN_DEBT = (PAID, LARGE, REFUNDED, CHARGED)
+
+
+def beside_debt() -> Answer:
+    """What an earlier ledger came to: 19 are owed, and 21 of what was bought can be spent."""
+    after_all = answered(READ, *IN_DEBT)
+    assert isinstance(after_all, View)
+    return after_all._replace(purchased=21, available=21, debt=19, version=after_all.version - 1)
+
+
 WRONG: dict[str, Sequence[Record]] = {
+    "purchased credits beside debt": [
+        *(
+            record(2 * number, 2 * number + 1, operation, answered(operation, *IN_DEBT[:number]))
+            for number, operation in enumerate(IN_DEBT[:-1])
+        ),
+        record(6, NEVER, CHARGED, None),
+        record(7, 8, READ, beside_debt()),
+    ],
     "double spend": [OPEN, record(2, 5, FIVE, answered(FIVE)), record(3, 4, SAME, answered(SAME))],
     "stale read": [
         OPEN,
@@ -248,7 +272,7 @@ class Overtaken:
     def __init__(self, engine: Engine, subject: Subject) -> None:
         store = new_store(engine)
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self._other = subject
         self._meanwhile: list[Operation] = []
         self.subject = Subject(new_ledger(store), subject.sessions, subject.user_id)
@@ -259,12 +283,13 @@ class Overtaken:
         assert not self._meanwhile, "there was no transaction"
         return answer
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         now, self._meanwhile = self._meanwhile, []
         for operation in now:
             self._other.apply(operation)
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 
@@ -302,6 +327,17 @@ def test_what_comes_back_just_before_the_boundary_expires_there(overtaken: Overt
     assert answer == answered(Read(second), *setting, back)
 
 
+@pytest.mark.parametrize("end", [CHARGED, Release(LARGE, "released", NOW)], ids=["settled", "released"])
+def test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it(overtaken: Overtaken, end: Settle | Release) -> None:
+    for each in (PAID, LARGE):
+        overtaken.subject.apply(each)
+
+    answer = overtaken.apply(end, REFUNDED)
+
+    assert answer == answered(end, PAID, LARGE, REFUNDED)
+    assert overtaken.subject.apply(READ) == answered(READ, PAID, LARGE, REFUNDED, end)
+
+
 def test_a_settlement_ends_its_own_hold_and_no_other(overtaken: Overtaken) -> None:
     """Between its look at the account and its write another attempt takes the place of this one."""
     other = place("run_1", 5, "try_2")
@@ -336,6 +372,20 @@ def test_an_account_that_is_told_was_there(overtaken: Overtaken, operation: Oper
 def crew(engine: Engine, description: Description) -> Iterator[Crew]:
     with Crew(engine, PROCESSES) as crew:
         yield crew
+
+
+def test_a_history_that_could_not_be_played_does_not_keep_others_from_it(
+    crew: Crew, ledger: DynamoLedger, store: DynamoStore, user_id: str
+) -> None:
+    """Whoever waited in vain for the others is replaced, too."""
+    scene = Scene(seed=1, users=(user_id,), steps=1)
+    subjects = [Subject(ledger, DynamoSessions(store, SESSIONS_TABLE), user_id)]
+    with pytest.raises(RuntimeError, match="TypeError"):
+        crew.play(replace(scene, threads="no number"))  # type: ignore[arg-type]
+
+    history = play(crew, scene, subjects)
+
+    explain(history[user_id])
 
 
 @pytest.mark.parametrize(

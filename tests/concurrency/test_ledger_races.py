@@ -21,6 +21,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.domain.account import Account, Change, Hold, grant, start_plus
+from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
@@ -29,6 +30,8 @@ from playground.domain.runs import RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Interception, Request
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -41,7 +44,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def ledgers(engine: Engine, description: Description) -> Iterator[Sequence[DynamoLedger]]:
-    patient = Backoff(most_seconds=60)  # here is one small machine for all of it
+    patient = Backoff(most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     with ThreadPoolExecutor(4) as pool:  # making a client takes a while
         clients = list(pool.map(lambda store: store.connection.client, stores))
@@ -65,14 +68,14 @@ class Race:
 
     def __call__(self, *runners: Callable[[DynamoLedger], T]) -> list[T]:
         assert len(runners) <= MOST_THREADS
-        barrier = threading.Barrier(len(runners), timeout=30)
+        barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[DynamoLedger], T], ledger: DynamoLedger) -> T:
             barrier.wait()
             return runner(ledger)
 
         futures = [self._pool.submit(start, runner, next(self._ledgers)) for runner in runners]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(timeout=HANG_SECONDS) for future in futures]
 
 
 @pytest.fixture
@@ -298,6 +301,75 @@ def test_a_hold_and_the_end_of_the_attempt_before_it(race: Race, ledger: DynamoL
     assert (account.held, account.available) == (0, 5)
 
 
+# --- the allowance for runs without an answer -------------------------------------------------------------------------
+
+HOURLY = Allowance(failed_runs_per_hour=20, unpaid_nano_per_day=500_000_000, nano_per_credit=25_000_000)
+
+
+def allowed(user_id: str, hold: Hold) -> Callable[[DynamoLedger], HoldOutcome]:
+    return lambda ledger: ledger.place_hold(user_id, hold, limit=MOST_THREADS, now=hold.placed_at, allowance=HOURLY)
+
+
+def failing(user_id: str, hold: Hold, cost_nano: int) -> Callable[[DynamoLedger], Ended]:
+    use = HOURLY.use(cost_nano)
+    return lambda ledger: ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, NOW), use)
+
+
+def failing_at_once(user_id: str, hold: Hold, cost_nano: int) -> Callable[[DynamoLedger], bool]:
+    """Whether it was admitted."""
+
+    def run(ledger: DynamoLedger) -> bool:
+        if not isinstance(allowed(user_id, hold)(ledger), Held):
+            return False
+        return failing(user_id, hold, cost_nano)(ledger).by_us
+
+    return run
+
+
+def test_sixty_four_runs_that_all_fail_are_twenty(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Nobody has failed yet when they begin: open runs count as if they did."""
+    giving(user_id, 1000, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 1, NOW, nonce=f"try_{number}") for number in range(64)]
+
+    outcomes = race(*(allowed(user_id, hold) for hold in holds))
+
+    assert kinds(outcomes) == {"Held": 20, "AllowanceUsedUp": 44}
+    placed = [hold for hold, outcome in zip(holds, outcomes, strict=True) if isinstance(outcome, Held)]
+    ended = race(*(failing(user_id, hold, 25_000_000) for hold in placed))
+    assert all(each.by_us for each in ended)
+    account = checked(ledger, user_id)
+    assert account.failures_at == NOW + timedelta(hours=1)
+    assert account.unpaid_at == NOW + timedelta(days=1), "20 × 2.5 cents are the 50 cents of a day"
+    more = race(*(allowed(user_id, a_hold(f"more_{number}", 1, NOW)) for number in range(16)))
+    assert kinds(more) == {"AllowanceUsedUp": 16}
+
+
+def test_what_open_runs_may_cost_stays_within_a_day(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Twenty are allowed by their number, and by their cost only four: 5 credits can cost 12.5 cents, of 50."""
+    giving(user_id, 1000, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 5, NOW, nonce=f"try_{number}") for number in range(32)]
+
+    outcomes = race(*(allowed(user_id, hold) for hold in holds))
+
+    assert kinds(outcomes) == {"Held": 4, "AllowanceUsedUp": 28}
+
+
+def test_failures_and_new_runs_at_once_stay_within_the_allowance(
+    race: Race, ledger: DynamoLedger, user_id: str
+) -> None:
+    """Whoever fails makes room for nobody: the hold goes, and the failure is counted, in one transaction."""
+    giving(user_id, 1000, "plenty")(ledger)
+    cost, failed = 12_000_000, 0
+    for batch in range(4):
+        holds = [a_hold(f"run_{batch}_{number}", 1, NOW, nonce=f"try_{number}") for number in range(16)]
+        failed += sum(race(*(failing_at_once(user_id, hold, cost) for hold in holds)))
+
+    assert failed == 20
+    account = checked(ledger, user_id)
+    assert account.failures_at == NOW + timedelta(hours=1)
+    assert account.unpaid_at == NOW + 20 * HOURLY.use(cost).unpaid
+
+
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
@@ -330,7 +402,7 @@ def test_changes_with_keys_of_their_own_all_go_through(race: Race, ledger: Dynam
 def on_plus(ledger: DynamoLedger, user_id: str, entitled_until: datetime | None = None) -> Account:
     return ledger.change(
         user_id,
-        lambda account: start_plus(account, entitled_until=entitled_until, now=NOW),
+        lambda account: start_plus(account, allowance=200, entitled_until=entitled_until, now=NOW),
         business_key="plus",
         now=NOW,
     )
@@ -403,7 +475,7 @@ def test_settlements_that_race_with_a_boundary(race: Race, ledger: DynamoLedger,
 
 def test_the_ledger_in_memory_is_right_under_threads_too(pool: ThreadPoolExecutor) -> None:
     ledger = InMemoryLedger()
-    barrier = threading.Barrier(32, timeout=30)
+    barrier = threading.Barrier(32, timeout=HANG_SECONDS)
 
     def one(number: int) -> bool:
         hold = a_hold(f"run_{number}", 1, NOW)
@@ -431,7 +503,7 @@ class Line:
     def __init__(self, engine: Engine) -> None:
         store = new_store(engine, Backoff(sleep=self._pause, monotonic=lambda: self.now))
         self._client = store.connection.client
-        self._client.meta.events.register("before-send.dynamodb.TransactWriteItems", self._on_request)
+        self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []
         self.before_transaction: Callable[[], object] = lambda: None
@@ -445,11 +517,12 @@ class Line:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
-    def _on_request(self, **_: object) -> None:
+    def _on_request(self, _request: Request) -> None:
         self.transactions += 1
         self.before_transaction()
 
     def close(self) -> None:
+        self._interception.close()
         self._client.close()
 
 

@@ -25,6 +25,7 @@ from playground.usecases.apply_payment import Applied, Outcome
 from playground.usecases.buy_credits import Offer
 from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, payment_of, stripe_in_process
+from tests.kit.extent import HANG_SECONDS
 from tests.support import LEDGER_TABLE, new_ledger, new_store
 
 THREADS = 30
@@ -35,7 +36,8 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def stores(engine: Engine, description: Description) -> Iterator[Sequence[DynamoStore]]:
-    stores = [new_store(engine, Backoff(most_seconds=60)) for _ in range(CONNECTIONS)]  # one small machine for all
+    patient = Backoff(most_seconds=HANG_SECONDS)  # here is one small machine for all of it
+    stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     clients = [store.connection.client for store in stores]
     yield stores
     for client in clients:
@@ -68,14 +70,14 @@ class Race:
 
     def __call__(self, *runners: Callable[[Billing], T]) -> list[T]:
         """What each of them comes to; all begin at the same moment."""
-        barrier = threading.Barrier(len(runners), timeout=30)
+        barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[Billing], T], billing: Billing) -> T:
             barrier.wait()
             return runner(billing)
 
         futures = [self._pool.submit(start, runner, next(self._workers)) for runner in runners]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(timeout=HANG_SECONDS) for future in futures]
 
 
 @pytest.fixture
@@ -178,7 +180,7 @@ def test_a_customer_is_made_once_however_many_ask(
     race = Race(stores, pool, stripe_double, payments, user_id)
 
     def buy(billing: Billing) -> Offer:
-        for _ in range(20):
+        for _ in range(1000):
             try:
                 return billing.buy()
             except PaymentsUnavailableError:
@@ -188,12 +190,44 @@ def test_a_customer_is_made_once_however_many_ask(
     offers = race(*[buy] * 12)
 
     customers = [
-        each["id"] for each in stripe_double.account.world.all("customer") if each["metadata"].get("user_id") == user_id
+        each["id"]
+        for each in stripe_double.account.world.all("customer")
+        if each.get("metadata", {}).get("user_id") == user_id
     ]
     assert len(customers) == 1
     owners = {stripe_double.account.world.objects[payment_of(offer)]["customer"] for offer in offers}
     assert owners == {*customers}
     assert len({offer.purchase.purchase_id for offer in offers}) == 12
+
+
+def test_a_customer_who_is_gone_is_replaced_once_however_many_notice(
+    stores: Sequence[DynamoStore], pool: ThreadPoolExecutor, stripe_double: StripeDouble, user_id: str
+) -> None:
+    """All of them are refused with the old one, and ask for a new one with the same key."""
+    payments = StripePayments(api_key="sk_test_1", base_url=stripe_double.url)
+    race = Race(stores, pool, stripe_double, payments, user_id)
+    race.first.buy()
+    before = race.first.records.customer(user_id, live=False)
+    assert before is not None
+    payments.client.v1.customers.delete(before.customer_id)
+
+    def ask(billing: Billing) -> str:
+        for _ in range(40):
+            try:
+                return payment_of(billing.buy())
+            except PaymentsUnavailableError:
+                time.sleep(0.05)
+        raise AssertionError("Stripe never had time")
+
+    started = race(*[ask] * 12)
+
+    after = race.first.records.customer(user_id, live=False)
+    assert after is not None
+    assert (after.number, after.former, after.gone) == (1, (before.customer_id,), False)
+    world = stripe_double.account.world
+    made = [each["id"] for each in world.all("customer") if each.get("metadata", {}).get("user_id") == user_id]
+    assert made == [after.customer_id]
+    assert {world.objects[payment]["customer"] for payment in started} == {after.customer_id}
 
 
 def test_one_key_at_once_is_one_purchase_and_one_payment(race: Race) -> None:

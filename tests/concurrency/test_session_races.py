@@ -29,6 +29,7 @@ from playground.usecases.share_session import ShareSession, UnshareSession
 from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
 from tests.conftest import NOW
 from tests.fakes import PlantedLeaks, a_hold, charging, conversation
+from tests.kit.extent import HANG_SECONDS
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 CONNECTIONS = 16
@@ -72,7 +73,7 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def workers(engine: Engine, description: Description) -> Iterator[Sequence[Worker]]:
-    patient = Backoff(tries=1000, most_seconds=60)  # here is one small machine for all of it
+    patient = Backoff(tries=1000, most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     with ThreadPoolExecutor(4) as pool:
         clients = list(pool.map(lambda store: store.connection.client, stores))
@@ -88,7 +89,7 @@ class Race:
 
     def __call__(self, *runners: Callable[[Worker], T]) -> list[T | Exception]:
         """Start all of them at the same moment; what they return or raise."""
-        barrier = threading.Barrier(len(runners), timeout=30)
+        barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[Worker], T], worker: Worker) -> T | Exception:
             barrier.wait()
@@ -99,7 +100,7 @@ class Race:
 
         each = zip(runners, itertools.cycle(self.workers), strict=False)
         futures = [self.pool.submit(start, runner, worker) for runner, worker in each]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(timeout=HANG_SECONDS) for future in futures]
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.domain.account import Account, grant
 from playground.domain.entries import EntryType
 from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.subscriptions import Described, Subscription
 from playground.ports import Booking, Ledger, PaymentRecords
 from tests.fakes import InMemoryLedger
-from tests.support import all_entries, check_invariants, records_of
+from tests.support import LEDGER_TABLE, all_entries, check_invariants, records_of
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
@@ -124,6 +126,43 @@ def test_a_payment_is_of_one_purchase_and_a_customer_of_one_user(kept: Kept) -> 
     customer = Customer(user_id=kept.user_id, customer_id=f"cus_{kept.user_id}", live=False, created_at=NOW)
     assert kept.records.keep(customer)
     assert not kept.records.keep(replace(customer, user_id=f"{kept.user_id}-other"))
+
+
+def test_a_customer_who_was_replaced_is_found_by_both_names(kept: Kept) -> None:
+    first = Customer(user_id=kept.user_id, customer_id=f"cus_1_{kept.user_id}", live=False, created_at=NOW)
+    assert kept.records.keep(first)
+    seen = kept.records.customer(kept.user_id, live=False)
+    assert seen == first
+    assert kept.records.keep(replace(seen, gone=True))
+    assert not kept.records.keep(replace(seen, gone=True, number=9))
+    gone = kept.records.customer(kept.user_id, live=False)
+    assert gone == replace(first, gone=True)
+    later = gone.replaced_by(f"cus_2_{kept.user_id}", NOW)
+    assert kept.records.keep(later)
+
+    there = kept.records.customer(kept.user_id, live=False)
+    assert there == later
+    assert (there.number, there.former, there.gone) == (1, (first.customer_id,), False)
+    assert {kept.records.user_of(each) for each in (first.customer_id, later.customer_id)} == {kept.user_id}
+    assert there.is_known_as(first.customer_id)
+    assert there.is_known_as(later.customer_id)
+    assert not there.is_known_as(None)
+    assert not there.is_known_as("cus_of_another")
+
+
+def test_a_customer_of_an_earlier_release_was_never_replaced(store: DynamoStore, user_id: str) -> None:
+    raw = {
+        "customer_id": {"S": f"cus_{user_id}"},
+        "live": {"BOOL": False},
+        "created_at": {"S": "2026-11-01T12:00:00.000Z"},
+        "revision": {"N": "1"},
+    }
+    store.put_all({Key(LEDGER_TABLE, f"USER#{user_id}", "CUSTOMER#test"): raw})
+    records = DynamoPayments(store, LEDGER_TABLE)
+    customer = records.customer(user_id, live=False)
+    assert customer == Customer(user_id=user_id, customer_id=f"cus_{user_id}", live=False, created_at=NOW)
+    assert (customer.gone, customer.number, customer.former) == (False, 0, ())
+    assert records.keep(customer.replaced_by(f"cus_2_{user_id}", NOW))
 
 
 def test_all_purchases_and_quarantined_events_are_found(kept: Kept) -> None:

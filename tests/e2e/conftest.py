@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from local.demo import Client, free_ports, wait_until_ready
+from local.demo import Client, wait_until_ready
 from local.engine import Engine
 from local.settings import TEMPLATE
 from local.tokens import issuer
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.conftest import ROOT
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.ports import free_ports
 from tests.support import new_ledger, new_store
 
 
@@ -75,7 +77,7 @@ class _EngineAt(Engine):
 def stop_stack(stack: Stack) -> None:
     stack.process.terminate()
     try:
-        stack.process.wait(30)
+        stack.process.wait(HANG_SECONDS / 2)
     finally:
         stack.process.kill()
         stack.process.wait()
@@ -85,7 +87,7 @@ def stop_stack(stack: Stack) -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="playground-e2e-") as folder:
-        stack = start_stack(Path(folder), free_ports())
+        stack = start_stack(Path(folder), free_ports(5))
         yield stack
         stop_stack(stack)
         assert not re.search(r"Traceback|unhandled error", stack.log), stack.log[-5000:]

@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import demo
-from local.demo import Answer, free_ports
+from local.demo import Answer
 from local.till import Till
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
 from playground.domain.runs import run_id_of
 from tests.conftest import NOW, ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.ports import free_ports
 from tests.support import all_entries, check_invariants, claude_calls
-
-pytestmark = pytest.mark.timeout(180)
 
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
 
@@ -58,7 +58,7 @@ def test_64_parallel_runs_on_7_credits_are_7_answers(stack: Stack, user_id: str)
     barrier = Barrier(64)
 
     def run(_: int) -> Answer:
-        barrier.wait(60)
+        barrier.wait(HANG_SECONDS)
         return client.post("/playground/run", request)
 
     with ThreadPoolExecutor(64) as pool:
@@ -80,7 +80,7 @@ def test_same_key_50_times_in_parallel_is_one_charge_and_one_answer(stack: Stack
     barrier = Barrier(50)
 
     def run(_: int) -> Answer:
-        barrier.wait(60)
+        barrier.wait(HANG_SECONDS)
         return client.post("/playground/run", REVIEW, key="the one")
 
     with ThreadPoolExecutor(50) as pool:
@@ -99,7 +99,7 @@ def test_same_key_50_times_in_parallel_is_one_charge_and_one_answer(stack: Stack
 
 def test_run_in_progress_says_when_to_come_back(stack: Stack, user_id: str) -> None:
     client = stack.client(user_id)
-    slow = {**REVIEW, "input": "Slowly. [[claude: delay=12]]"}
+    slow = {**REVIEW, "input": "Slowly. [[claude: together=2]]"}
     run_id = run_id_of(user_id, "slow")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/playground/run", slow, key="slow")
@@ -110,6 +110,7 @@ def test_run_in_progress_says_when_to_come_back(stack: Stack, user_id: str) -> N
         second = client.post("/playground/run", slow, key="slow")
         assert (second.status, second.body["error"], second.body["run_id"]) == (409, "run_in_progress", run_id)
         assert second.body["retry_after"] > 0
+        assert stack.client(f"{user_id}-other").post("/playground/run", slow).status == 200  # which it waits for
         assert first.result().status == 200
     assert client.post("/playground/run", slow, key="slow").body == first.result().body
     assert client.get("/playground/credits").body["balance"] == 4
@@ -133,7 +134,7 @@ def test_20_megabytes_are_refused(stack: Stack, user_id: str) -> None:
 
 
 def test_browser_may_ask_first(stack: Stack) -> None:
-    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=HANG_SECONDS)
     try:
         headers = {"Origin": stack.url, "Access-Control-Request-Method": "POST"}
         connection.request("OPTIONS", "/api/v1/playground/run", headers=headers)
@@ -163,7 +164,7 @@ def test_nothing_that_people_write_is_logged(stack: Stack, user_id: str) -> None
 
 def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> None:
     """`kill -9` of the stack; the same command starts it again on the same ports with the same data."""
-    port = free_ports()
+    port = free_ports(5)
     stack = start_stack(tmp_path, port)
     try:
         client = stack.client(user_id)
@@ -191,7 +192,7 @@ def test_invoke_and_token_commands_work_against_the_stack(stack: Stack) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
         )
         assert done.returncode == 0, done.stderr
         if arguments[0] == "invoke":

@@ -10,6 +10,7 @@ from playground.domain.account import Account, Change, start_plus
 from playground.domain.calendar import boundary, iso
 from tests.e2e.conftest import Stack
 from tests.handlers import EVENTS
+from tests.kit.extent import HANG_SECONDS
 from tests.support import all_entries, check_invariants
 
 
@@ -17,7 +18,7 @@ def test_a_month_passes_for_somebody_who_does_nothing(stack: Stack) -> None:
     now = datetime.now(UTC)
 
     def start(account: Account) -> Change:
-        return start_plus(account, entitled_until=None, now=now)
+        return start_plus(account, allowance=200, entitled_until=None, now=now)
 
     anchor = stack.ledger.change("sleeper", start, business_key="plan:1", now=now).anchor
     assert anchor is not None
@@ -27,7 +28,7 @@ def test_a_month_passes_for_somebody_who_does_nothing(stack: Stack) -> None:
 
     assert call(str(state["runtime_url"]), "reset", {**event, "at": iso(boundary(anchor, 1))}) == 0
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS / 2
     while [entry.type.value for entry in all_entries(stack.ledger, "sleeper")].count("monthly") < 2:
         assert time.monotonic() < deadline, stack.log[-3000:]
         time.sleep(0.1)

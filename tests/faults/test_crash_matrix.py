@@ -10,6 +10,7 @@ from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items
 from tests.kit.crash_matrix import ALWAYS, Matrix, Sweeper
+from tests.kit.extent import DEV_PART, WHOLE
 from tests.kit.money_paths import ASKED, PATHS, Path, Scene, Stage
 from tests.kit.transport import Fault, Killed, at
 from tests.support import LEDGER_TABLE, claude_calls
@@ -28,16 +29,19 @@ def test_whatever_happens_to_a_worker_no_credit_is_lost_or_gained(
     stage: Stage, claude: ClaudeDouble, path: Path
 ) -> None:
     """Killed before and after each request, replies lost, the store gone, the worker overtaken; the sweeper early, on
-    time, late and twice; and a client that asks again until it knows. `python -m tests.kit.crash_matrix` prints it."""
+    time, late and twice; and a client that asks again until it knows. `python -m tests.kit.crash_matrix` prints it.
+    Continuous integration plays all of it, everybody else every fourth cell."""
     asked_before, done_before = claude_calls(claude.url)["messages"], _asked(stage)
 
-    matrix = Matrix(stage, path)
+    matrix = Matrix(stage, path, every=1 if WHOLE else DEV_PART)
     cells = list(matrix)
 
     wrong = [str(cell) for cell in cells if cell.wrong]
     assert not wrong, "\n".join(["", *wrong])
     assert claude_calls(claude.url)["messages"] - asked_before == _asked(stage) - done_before
-    assert {cell.step for cell in cells if cell.mishap == ALWAYS} == set(matrix.steps)
+    assert cells
+    if WHOLE:
+        assert {cell.step for cell in cells if cell.mishap == ALWAYS} == set(matrix.steps)
     held = {cell.sweeper for cell in cells if cell.left.startswith("held")}
     assert held in (set(), set(Sweeper))
 

@@ -1,24 +1,20 @@
 """The ledger when the store refuses, stalls, forgets to answer, or is gone.
 
-`Wire` sits in botocore's documented `before-send` event: it sees every request, signed and ready, of every attempt that
-the SDK makes, and answers instead of the store, refuses the connection, or lets the request take effect on the real
-engine and loses the reply. Nothing of the SDK or of the ledger is replaced: parsing, retries and conditions are real.
+`Wire` sees every request of every attempt that the SDK makes (tests/kit/intercept.py), and answers instead of the
+store, refuses the connection, or lets the request take effect on the real engine and loses the reply.
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
-from botocore.httpsession import URLLib3Session
+from botocore.awsrequest import AWSResponse
 from pynamodb.connection import Connection
 
 from local.engine import Engine
@@ -45,14 +41,16 @@ from tests.fakes import (
     conversation,
     receipt,
 )
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Interception, Request
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LIMIT = 20
 TRIES = 6
-LONGEST_WAIT = 10.0  # s for a store that keeps saying no; the whole request has less than 29
+LONGEST_WAIT = 25.0  # s for a store that keeps saying no: it takes 4; the whole request has less than 29
 
-Fault = Callable[["Wire", AWSPreparedRequest], AWSResponse | None]
+Fault = Callable[["Wire", Request], AWSResponse | None]
 """What happens to one request. None: nothing, it is sent."""
 
 
@@ -65,100 +63,64 @@ class Wire:
         self.always: dict[str, Fault] = {}
         self.sent: dict[str, int] = {}
         self.forgets_tokens = False
-        self._session = URLLib3Session()
-        store.connection.client.meta.events.register("before-send.dynamodb", self._on_request)
+        self._interception = Interception(store.connection.client, self._on_request)
 
-    def _on_request(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
-        operation = event_name.rpartition(".")[2]
+    def _on_request(self, request: Request) -> AWSResponse | None:
+        operation = request.operation
         self.sent[operation] = self.sent.get(operation, 0) + 1
         planned = self.plan.get(operation)
         fault = planned.pop(0) if planned else self.always.get(operation)
         answer = fault(self, request) if fault else None
         return self.forward(request) if answer is None and self.forgets_tokens else answer
 
-    def forward(self, request: AWSPreparedRequest) -> AWSResponse:
+    def forward(self, request: Request) -> AWSResponse:
         """Send `request` to the engine; without its token, if the store is to forget that it has seen it before."""
-        body = json.loads(request.body)
-        if self.forgets_tokens and body.pop("ClientRequestToken", None):
-            request = AWSPreparedRequest(
-                request.method, request.url, request.headers.copy(), json.dumps(body).encode(), request.stream_output
-            )
-            del request.headers["Content-Length"]
-        answer: AWSResponse = self._session.send(request)
-        return answer
+        return (request.without_token() if self.forgets_tokens else request).send()
 
     def close(self) -> None:
-        self._session.close()
-
-
-class _Body:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._content
-
-
-def answer(request: AWSPreparedRequest, status: int, code: str, **more: Any) -> AWSResponse:
-    body = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no", **more}
-    headers = {"content-type": "application/x-amz-json-1.0"}
-    return AWSResponse(request.url, status, headers, _Body(json.dumps(body).encode()))
-
-
-def parts(request: AWSPreparedRequest) -> Sequence[Mapping[str, Any]]:
-    """The writes of a transaction."""
-    items = json.loads(request.body).get("TransactItems", [])
-    return [next(iter(item.values())) for item in items]
+        self._interception.close()
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-def in_conflict(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    """Another transaction has the account: for an update an error of its own, for a transaction a reason."""
-    if not (writes := parts(request)):
-        return answer(request, 400, "TransactionConflictException")
-    reasons = [{"Code": "None"} for _ in writes]
-    reasons[0] = {"Code": "TransactionConflict", "Message": "ongoing"}
-    return answer(request, 400, "TransactionCanceledException", CancellationReasons=reasons)
+def in_conflict(wire: Wire, request: Request) -> AWSResponse:
+    return request.in_conflict()
 
 
-def throttled(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    return answer(request, 400, "ThrottlingException")
+def throttled(wire: Wire, request: Request) -> AWSResponse:
+    return request.error(400, "ThrottlingException")
 
 
-def over_capacity(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    if not (writes := parts(request)):
-        return answer(request, 400, "ProvisionedThroughputExceededException")
-    reasons = [{"Code": "ThrottlingError", "Message": "slow"} for _ in writes]
-    return answer(request, 400, "TransactionCanceledException", CancellationReasons=reasons)
+def over_capacity(wire: Wire, request: Request) -> AWSResponse:
+    return request.over_capacity("ThrottlingError", 0)
 
 
-def in_progress(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    return answer(request, 400, "TransactionInProgressException")
+def in_progress(wire: Wire, request: Request) -> AWSResponse:
+    return request.error(400, "TransactionInProgressException")
 
 
-def broken(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    return answer(request, 500, "InternalServerError")
+def broken(wire: Wire, request: Request) -> AWSResponse:
+    return request.error(500, "InternalServerError")
 
 
-def out_of_reach(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
-    raise EndpointConnectionError(endpoint_url=request.url)
+def out_of_reach(wire: Wire, request: Request) -> AWSResponse:
+    raise request.unreachable()
 
 
-def unanswered(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+def unanswered(wire: Wire, request: Request) -> AWSResponse:
     wire.forward(request)
-    raise ReadTimeoutError(endpoint_url=request.url)
+    raise request.unanswered()
 
 
-def hung_up(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+def hung_up(wire: Wire, request: Request) -> AWSResponse:
     wire.forward(request)
-    raise ConnectionClosedError(endpoint_url=request.url)
+    raise request.hung_up()
 
 
-def broken_afterwards(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+def broken_afterwards(wire: Wire, request: Request) -> AWSResponse:
     wire.forward(request)
-    return answer(request, 500, "InternalServerError")
+    return broken(wire, request)
 
 
 PASSING = {"conflict": in_conflict, "over capacity": over_capacity, "in progress": in_progress, "throttled": throttled}
@@ -220,7 +182,10 @@ def give(ledger: DynamoLedger, user_id: str) -> Account:
 
 def begin(ledger: DynamoLedger, user_id: str) -> Account:
     return ledger.change(
-        user_id, lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="plus", now=NOW
+        user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plus",
+        now=NOW,
     )
 
 
@@ -255,7 +220,7 @@ DEEDS: Mapping[str, Deed] = {
     "cancel": Deed(
         "UpdateItem",
         place,
-        lambda ledger, user_id: ledger.cancel_hold(user_id, hold_for(user_id)),
+        lambda ledger, user_id: ledger.cancel_hold(user_id, hold_for(user_id), now=NOW),
         lambda outcome: outcome is None,
         (5, 5, 1),
         (5, 0, 1),
@@ -307,7 +272,11 @@ class Faulty:
 def plain_store(engine: Engine, description: Description) -> Iterator[tuple[DynamoStore, Wire]]:
     """Without repeats by the SDK, and without pauses: every attempt is the ledger's own."""
     connection = Connection(region=REGION, host=engine.endpoint_url, max_retry_attempts=0)
-    store = DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE], Backoff(tries=TRIES, sleep=lambda seconds: None))
+    store = DynamoStore(
+        connection,
+        [LEDGER_TABLE, SESSIONS_TABLE],
+        Backoff(tries=TRIES, most_seconds=HANG_SECONDS, sleep=lambda seconds: None),
+    )
     with wired(store) as wire:
         yield store, wire
 
@@ -468,7 +437,7 @@ def test_throttling_without_end_ends_in_the_time_of_a_request(real: Faulty, ledg
     ledger.account(user_id, NOW)
     over = threading.Event()
 
-    def until_over(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+    def until_over(wire: Wire, request: Request) -> AWSResponse:
         return (broken if over.is_set() else throttled)(wire, request)
 
     real.wire.always["UpdateItem"] = until_over
@@ -496,8 +465,8 @@ def test_money_is_read_as_it_was_last_written(plain: Faulty, ledger: DynamoLedge
     """The engine always does that; the real store only does it when it is asked to."""
     asked: list[bool] = []
 
-    def reads(wire: Wire, request: AWSPreparedRequest) -> None:
-        asked.append(json.loads(request.body).get("ConsistentRead", False))
+    def reads(wire: Wire, request: Request) -> None:
+        asked.append(request.body.get("ConsistentRead", False))
 
     plain.wire.always |= {"GetItem": reads, "Query": reads}
 
@@ -511,15 +480,15 @@ def test_money_is_read_as_it_was_last_written(plain: Faulty, ledger: DynamoLedge
 # --- conflicts and refusals together ----------------------------------------------------------------------------------
 
 
-def account_in_conflict(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+def account_in_conflict(wire: Wire, request: Request) -> AWSResponse:
     """The account is in another transaction's hands, and says so instead of refusing; the other items are judged by
     the store: what one transaction is told when it is late *and* meets a third."""
     real_answer = wire.forward(request)
     reasons = json.loads(real_answer.content)["CancellationReasons"]
     assert any(reason["Code"] == "ConditionalCheckFailed" for reason in reasons[1:])
-    place = next(place for place, write in enumerate(parts(request)) if write.get("Key", {}).get("sk") == ACCOUNT)
+    place = next(place for place, write in enumerate(request.writes) if write.get("Key", {}).get("sk") == ACCOUNT)
     reasons[place] = {"Code": "TransactionConflict", "Message": "ongoing"}
-    return answer(request, 400, "TransactionCanceledException", CancellationReasons=reasons)
+    return request.error(400, "TransactionCanceledException", CancellationReasons=reasons)
 
 
 ACCOUNT = {"S": "ACCOUNT"}
@@ -562,7 +531,7 @@ def test_a_late_change_that_meets_a_conflict_is_worked_out_again(
 def test_a_late_advance_that_meets_a_conflict_finds_it_done(plain: Faulty, ledger: DynamoLedger, user_id: str) -> None:
     begin(ledger, user_id)
 
-    def overtaken(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+    def overtaken(wire: Wire, request: Request) -> AWSResponse:
         ledger.account(user_id, DUE)
         return account_in_conflict(wire, request)
 
@@ -576,12 +545,12 @@ def test_a_late_advance_that_meets_a_conflict_finds_it_done(plain: Faulty, ledge
 def test_a_second_opening_that_meets_a_conflict_finds_it_done(
     plain: Faulty, ledger: DynamoLedger, user_id: str
 ) -> None:
-    def overtaken(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+    def overtaken(wire: Wire, request: Request) -> AWSResponse:
         ledger.account(user_id, NOW)
         answered = wire.forward(request)
         reasons = json.loads(answered.content)["CancellationReasons"]
         reasons[0] = {"Code": "TransactionConflict", "Message": "ongoing"}
-        return answer(request, 400, "TransactionCanceledException", CancellationReasons=reasons)
+        return request.error(400, "TransactionCanceledException", CancellationReasons=reasons)
 
     plain.wire.plan["TransactWriteItems"] = [overtaken]
 
@@ -621,7 +590,7 @@ def test_a_hold_in_conflict_is_refused_for_what_is_true_then(plain: Faulty, ledg
     """A conflict decides nothing: what the account has when it is over does."""
     ledger.account(user_id, NOW)
 
-    def spent_meanwhile(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+    def spent_meanwhile(wire: Wire, request: Request) -> AWSResponse:
         ledger.place_hold(user_id, a_hold("run_2", 1, NOW), limit=LIMIT, now=NOW)
         return in_conflict(wire, request)
 
@@ -643,7 +612,7 @@ def test_a_settlement_overtaken_by_the_sweeper_reads_that_the_run_expired(
     place(ledger, user_id)
     expired = receipt(user_id, hold_for(user_id), RunStatus.EXPIRED, NOW)
 
-    def overtaken(wire: Wire, request: AWSPreparedRequest) -> None:
+    def overtaken(wire: Wire, request: Request) -> None:
         ledger.release(user_id, expired)
 
     plain.wire.plan["TransactWriteItems"] = [overtaken]
@@ -661,9 +630,9 @@ def test_a_late_settlement_that_arrives_after_all_does_nothing(
     place(ledger, user_id)
     late: list[Callable[[], AWSResponse]] = []
 
-    def delayed(wire: Wire, request: AWSPreparedRequest) -> AWSResponse:
+    def delayed(wire: Wire, request: Request) -> AWSResponse:
         late.append(lambda: wire.forward(request))
-        raise ReadTimeoutError(endpoint_url=request.url)
+        raise request.unanswered()
 
     plain.wire.plan["TransactWriteItems"] = [delayed]
     with pytest.raises(StoreUnavailableError):
@@ -741,7 +710,7 @@ def test_a_run_whose_worker_dies_at_any_request_ends_once(
     """Before the request takes effect or right after; then the same attempt again, when the lease is over, twice."""
     requests = 0
 
-    def dies(wire: Wire, request: AWSPreparedRequest) -> AWSResponse | None:
+    def dies(wire: Wire, request: Request) -> AWSResponse | None:
         nonlocal requests
         requests += 1
         if requests != step + 1:

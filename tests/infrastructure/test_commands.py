@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import crash_matrix
+from tests.kit.extent import HANG_SECONDS, whole_only
 from tests.mutants.__main__ import plant
 from tests.mutants.catalogue import MUTANTS, Mutant
 
@@ -19,12 +20,18 @@ def run(*arguments: str) -> str:
     """What `python -m …` printed. It must end well."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "layers" / "shared")}
     ended = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
     )
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
     return ended.stdout
 
 
+@whole_only
 def test_the_bench_measures_everything_that_it_names() -> None:
     printed = run("bench", "--runs", "3", "--seed", "1")
     for heading in ("round trips", "write units", "parallel", "two ways"):
@@ -32,6 +39,7 @@ def test_the_bench_measures_everything_that_it_names() -> None:
     assert re.search(r"warm function ÷ its handler called directly: \d", printed)
 
 
+@whole_only
 def test_the_bench_of_the_schedule_advances_everybody() -> None:
     printed = run("bench.reset", "--accounts", "30")
     assert "30 advanced, 0 failed" in printed

@@ -11,6 +11,7 @@ from local.settings import TEMPLATE, read_settings
 from local.template import read_parameters
 from operate.cli import COMMANDS
 from playground import settings
+from playground.adapters import archives, packages
 from playground.domain import errors
 from playground.http import STATUS
 from playground.observability import Metric
@@ -164,6 +165,13 @@ def test_every_test_that_a_page_names_exists(name: str, least: int) -> None:
     named = set(re.findall(r"`(test_\w+)`", page))
     assert named <= set(re.findall(r"def (test_\w+)", sources))
     assert len(named) > least
+
+
+def test_bounds_of_packages_in_the_readme_are_those_of_the_reader() -> None:
+    section = README.partition("## Packages\n")[2].partition("\n## ")[0]
+    bounds = (packages.MAX_PROMPT_BYTES, archives.MAX_FILES_BYTES, archives.MAX_MEMBERS)
+    assert [bound for bound in bounds if f"{bound:,}" not in section] == []
+    assert f"{archives.MAX_ARCHIVE_BYTES // 2**20} MiB" in section
 
 
 def test_budgets_of_the_readme_are_those_of_the_table() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.template import Description, read_template
+from tests.kit.extent import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "shared"
@@ -67,7 +68,7 @@ def loaded(modules: tuple[str, ...], environment: tuple[tuple[str, str], ...] = 
         env={"PATH": os.environ["PATH"], **dict(environment)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
         cwd=LAYER,
     )

@@ -284,8 +284,20 @@ def test_a_table_survives_mistakes(table: Any) -> None:
     assert table.properties["DeletionProtectionEnabled"] is True
     assert table.properties["SSESpecification"] == {"SSEEnabled": True}
     assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
-    resource = RESOURCES[table.logical_id]
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_what_outlives_the_stack_does_not_outlive_a_first_deployment_that_failed() -> None:
+    """UpdateReplacePolicy knows no such value. CloudFormation cannot delete a table that is protected, so the first
+    deployment does not protect any."""
+    retained = {
+        name: (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
+        for name, resource in RESOURCES.items()
+        if "DeletionPolicy" in resource or "UpdateReplacePolicy" in resource
+    }
+    data = {name for name, it in RESOURCES.items() if it["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket")}
+    assert retained == dict.fromkeys(data, ("RetainExceptOnCreate", "Retain"))
+    first = read_template(ROOT / "template.yaml", {"ProtectTables": "false"})
+    assert {table.properties["DeletionProtectionEnabled"] for table in first.tables.values()} == {False}
 
 
 @each_table

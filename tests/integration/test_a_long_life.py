@@ -113,25 +113,29 @@ class Attendance:
 
 
 class Queue:
-    """The queue of work, whose messages are handed to the function as Lambda does."""
+    """The queues of work, whose messages are handed to the function as Lambda does."""
 
     def __init__(self, handlers: Handlers, description: Description, engine: Engine) -> None:
         self.handlers = handlers
-        self.url = description.queues["AccountWork"].url
+        self.urls = {name: description.queues[name].url for name in ("ShardWork", "AccountWork")}
         self.sqs = client("sqs", engine.endpoint_url)
         self.event = json.loads((EVENTS / "reset/daily.json").read_text(encoding="utf-8"))
 
     def start(self, at: datetime) -> None:
         """What the schedule starts, and all that follows from it."""
         self.handlers.invoke("reset", {**self.event, "at": iso(at)})
+        for name, url in self.urls.items():
+            self._empty(name, url)
+
+    def _empty(self, name: str, url: str) -> None:
         for _ in range(MOST_RECEIVES):
-            messages = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages", [])
+            messages = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
             if not messages:
                 return
-            records = [sqs_record("AccountWork", message) for message in messages]
+            records = [sqs_record(name, message) for message in messages]
             assert self.handlers.invoke("reset", {"Records": records}) == {"batchItemFailures": []}
             for message in messages:
-                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         raise AssertionError("the queue does not become empty")
 
 

@@ -171,7 +171,7 @@ def live(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
     ledger.account(user_id, anchor)
     ledger.change(
         user_id,
-        lambda account: start_plus(account, entitled_until=NOW + 400 * DAY, now=anchor),
+        lambda account: start_plus(account, allowance=200, entitled_until=NOW + 400 * DAY, now=anchor),
         business_key="plus",
         now=anchor,
     )

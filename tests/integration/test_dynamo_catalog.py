@@ -1,6 +1,7 @@
 """The catalogue on a real engine: what is published once is read the same for ever, whoever publishes beside it."""
 
 import hashlib
+import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from local.resources import client
 from playground.adapters import dynamo_catalog
 from playground.adapters.dynamo_catalog import CorruptPackageError, DynamoCatalog, package_key
 from playground.domain.errors import InvalidRequestError, StoreUnavailableError, VersionExistsError
-from playground.domain.packages import PackageVersion, package_uuid
+from playground.domain.packages import Asset, PackageVersion, package_uuid
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -111,6 +112,59 @@ def test_reads_what_was_published(catalog: DynamoCatalog, name: str) -> None:
     assert catalog.version(name, "1.0.0") == package
     assert catalog.version(package.package_id, None) == package
     assert catalog.version(package.package_id.upper(), "1.0.0") == package
+
+
+def test_assets_and_acknowledged_characters_are_kept(catalog: DynamoCatalog, name: str) -> None:
+    assets = (Asset(path="a/logo.png", size=123, media_type="image/png"), Asset(path="b", size=0, media_type="x/y"))
+    package = a_package(name, assets=assets, hidden=(("bidi_control", 2), ("zero_width", 1)))
+
+    assert catalog.publish(package)
+
+    assert catalog.version(name, None) == package
+    assert catalog.version(name, "1.0.0") == package
+    summary = catalog.summary(name)
+    assert summary is not None
+    assert (summary.assets, summary.hidden) == (package.assets, package.hidden)
+
+
+def test_assets_are_content_and_an_acknowledgement_is_not(catalog: DynamoCatalog, name: str) -> None:
+    catalog.publish(a_package(name))
+
+    assert not catalog.publish(a_package(name, hidden=(("zero_width", 1),)))
+    with pytest.raises(VersionExistsError):
+        catalog.publish(a_package(name, assets=(Asset(path="a", size=1, media_type="x/y"),)))
+
+
+def test_what_was_imported_by_an_earlier_version_is_the_same_content(
+    catalog: DynamoCatalog, dynamodb: Any, table: str, name: str
+) -> None:
+    """The digest of a package without assets, worked out as it always was."""
+    package = a_package(name)
+    content = [
+        *(package.name, package.version, package.description, package.format, package.subtype, package.prompt),
+        *(package.files, package.tags, package.license, package.author),
+    ]
+    catalog.publish(package)
+
+    key = {"pk": {"S": f"PACKAGE#{package.package_id}"}, "sk": {"S": "VERSION#1.0.0"}}
+    item = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    assert item["content_sha256"]["S"] == hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    assert not item.keys() & {"assets", "hidden"}
+
+
+def test_the_largest_list_of_files_fits_into_an_item(
+    catalog: DynamoCatalog, dynamodb: Any, table: str, name: str
+) -> None:
+    """1,000 assets with 100,000 bytes of paths, beside the largest prompt that is kept in the item, and in HEAD."""
+    assets = tuple(Asset(path=f"{number:0100d}", size=50_000_000, media_type=f"{'m' * 72}") for number in range(1_000))
+    package = a_package(name, assets=assets, prompt=noise(100_000), description="é" * 1_000)
+
+    assert catalog.publish(package)
+    assert catalog.version(name, None) == package
+    key = {"pk": {"S": f"PACKAGE#{package.package_id}"}, "sk": {"S": "HEAD"}}
+    item = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    versions = 1_000 * 67  # the most versions, of the longest names
+    assert len(json.dumps(item, default=lambda value: "x" * len(value))) + versions < 400_000  # as JSON it is longer
 
 
 def test_optional_fields_may_be_absent(catalog: DynamoCatalog, name: str) -> None:

@@ -2,13 +2,13 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from doubles.claude.server import ClaudeDouble
 from playground.adapters import dynamo_items as items
@@ -21,6 +21,7 @@ from playground.ports import Held
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
+from tests.kit.intercept import Request, intercepted
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, claude_calls
 
@@ -76,6 +77,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "sessions/rate_nothing": (400, {"error": "validation_error"}),
     "catalog/list": (200, {"next_cursor": None}),
     "catalog/by_name": (200, {"name": "@playground/code-reviewer", "format": "claude"}),
+    "catalog/by_encoded_name": (200, {"name": "@playground/code-reviewer", "format": "claude"}),
     "catalog/unknown": (404, {"error": "package_not_found"}),
     "catalog/openapi": (200, {"openapi": "3.1.0"}),
 }
@@ -262,6 +264,127 @@ def test_model_that_takes_too_long_costs_nothing(handlers: Handlers, ledger: Dyn
     assert (account.balance, account.held) == (5, 0)
 
 
+def late(handlers: Handlers, user_id: str, seconds: float, **body: Any) -> Answer:
+    """A run whose request the gateway took so long ago; the function has its whole time."""
+    event = json.loads((EVENTS / "run/ok.json").read_text(encoding="utf-8"))
+    event["headers"]["Authorization"] = f"Bearer {handlers.tokens.token(user_id, HOUR)}"
+    event["body"] = json.dumps({"package_id": "@playground/code-reviewer", "input": "Hi", **body})
+    event["requestContext"]["requestTimeEpoch"] = int((time.time() - seconds) * 1000)
+    return handlers.event("run", event)
+
+
+def test_a_request_that_waited_for_its_function_is_not_run_for_nobody(
+    handlers: Handlers, claude: ClaudeDouble, ledger: DynamoLedger, user_id: str
+) -> None:
+    """The gateway gives up 29 s after it has taken a request, whenever the function began: a run that is paid for after
+    that would be a 504 to whoever has paid."""
+    before = claude_calls(claude.url)["messages"]
+
+    refused = late(handlers, user_id, 25)
+    released = late(handlers, user_id, 20.5, input="Hi [[claude: delay=5]]")  # 1.5 s for the model, 7 s for the ledger
+
+    assert (refused.status, refused.body["error"]) == (503, "store_unavailable")
+    assert (released.status, released.body["error"]) == (504, "model_timed_out")
+    assert claude_calls(claude.url)["messages"] == before + 1
+    account = ledger.account(user_id, NOW)
+    assert (account.balance, account.held) == (5, 0)
+    assert late(handlers, user_id, 10).body["credits_spent"] == 1
+
+
+def test_an_event_that_is_older_than_any_request_has_the_functions_time(handlers: Handlers, user_id: str) -> None:
+    """As one from a file has."""
+    for seconds in (3600, -3600):
+        assert late(handlers, user_id, seconds).status == 200
+
+
+INVISIBLE = (
+    "\u200b",
+    "\u2060",
+    "\u3164",
+    "\ufeff\u00ad",
+    "\u115f\u1160",
+    "\u180e",
+    "\ufe0f",
+    "\U000e0041\U000e007f",
+    "\u0301",
+    " \u2800",
+)
+
+
+@pytest.mark.parametrize("text", INVISIBLE, ids=ascii)
+def test_nothing_visible_is_blank_wherever_something_must_be_said(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str, text: str
+) -> None:
+    package = {"package_id": "@playground/code-reviewer", "input": text}
+    for path, body, field in (
+        ("/playground/run", package, "input"),
+        ("/playground/estimate", package, "input"),
+        ("/playground/shared/unknown/report", {"reason": text}, "reason"),
+    ):
+        answer = handlers.call("POST", path, body, user=user_id)
+        assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", field)
+    assert ledger.account(user_id, NOW).balance == 5
+
+
+@pytest.mark.parametrize("text", ["a\ud83d", "\ude00", "\ud83d \ude00"], ids=ascii)
+def test_half_of_a_character_is_no_text(handlers: Handlers, user_id: str, text: str) -> None:
+    """JSON can say it; it could be neither stored nor sent."""
+    package = {"package_id": "@playground/code-reviewer", "input": text}
+    for path, body in (
+        ("/playground/run", package),
+        ("/playground/estimate", package),
+        ("/playground/shared/unknown/report", {"reason": text}),
+        ("/playground/shared/unknown/feedback", {"is_helpful": True, "comment": text}),
+    ):
+        answer = handlers.call("POST", path, body, user=user_id)
+        assert (answer.status, answer.body["error"]) == (400, "validation_error")
+
+
+def test_a_character_in_two_escapes_is_one(handlers: Handlers, user_id: str) -> None:
+    body = {"package_id": "@playground/code-reviewer", "input": "\ud83d\ude00 [[claude: emoji=split output_tokens=9]]"}
+    answer = handlers.call("POST", "/playground/run", body, user=user_id)
+    assert answer.status == 200
+    assert answer.body["response"].endswith("😀")
+    path = f"/playground/sessions/{answer.body['session_id']}"
+    asked, answered = handlers.call("GET", path, user=user_id).body["conversation"]
+    assert (asked["content"][0], answered["content"]) == ("😀", answer.body["response"])
+
+
+NOWHERE = "0b8f4f6e-1c1d-4b57-9a3b-2b1d7a3c9e10"
+
+
+@pytest.mark.parametrize("named", ["@nope/nope", NOWHERE, NOWHERE.upper()])
+def test_a_package_that_is_not_there_is_called_what_the_request_called_it(
+    handlers: Handlers, user_id: str, named: str
+) -> None:
+    for path in ("/playground/run", "/playground/estimate"):
+        answer = handlers.call("POST", path, {"package_id": named, "input": "Hi"}, user=user_id)
+        assert (answer.status, answer.body["message"]) == (404, f"There is no package {named}.")
+    pinned = {"packageId": named, "input": "Hi", "package_version": "9.9.9"}
+    answer = handlers.call("POST", "/playground/run", pinned, user=user_id)
+    assert answer.body["message"] == f"There is no package {named} in version 9.9.9."
+    assert handlers.call("GET", f"/packages/{named}").body["message"] == f"There is no package {named}."
+
+
+def test_a_package_by_name_and_by_id_is_one_request(handlers: Handlers, user_id: str) -> None:
+    """What a message calls it is not part of what a key names."""
+    by_name = handlers.call(
+        "POST", "/playground/run", {"package_id": "@playground/code-reviewer", "input": "Hi"}, user=user_id, key="k"
+    )
+    uuid = handlers.call("GET", "/packages/@playground/code-reviewer").body["id"]
+    by_id = handlers.call("POST", "/playground/run", {"package_id": uuid, "input": "Hi"}, user=user_id, key="k")
+    assert by_name.status == by_id.status == 200
+    assert by_name.body["run_id"] == by_id.body["run_id"]
+
+
+def test_when_nobody_counts_an_estimate_is_approximate_and_a_run_is_run(handlers: Handlers, user_id: str) -> None:
+    body = {"package_id": "@playground/code-reviewer", "input": "Hi [[claude: count_status=429]]"}
+    guessed = handlers.call("POST", "/playground/estimate", body, user=user_id)
+    counted = handlers.call("POST", "/playground/estimate", {**body, "input": "Hi"}, user=user_id)
+    assert (guessed.body["approximate"], counted.body["approximate"]) == (True, False)
+    assert handlers.call("POST", "/playground/run", body, user=user_id).body["credits_spent"] == 1
+
+
 def test_answer_longer_than_affordable_is_shortened_and_says_so(
     handlers: Handlers, ledger: DynamoLedger, user_id: str
 ) -> None:
@@ -278,12 +401,12 @@ def test_answer_longer_than_affordable_is_shortened_and_says_so(
 def test_provider_that_bills_more_than_the_ceiling_is_not_the_users_problem(
     handlers: Handlers, ledger: DynamoLedger, user_id: str
 ) -> None:
-    ask = {"input": "Hi [[claude: output_tokens=600 usage_factor=10]]", "max_tokens": 600}
+    ask = {"input": "Hi [[claude: output_tokens=600 input_factor=2.5]]" + " word" * 1800, "max_tokens": 600}
     answer = handlers.file("run/ok", user_id=user_id, changes=ask)
     assert answer.status == 200
     run = ledger.run(user_id, answer.body["run_id"])
     assert run is not None
-    assert (run.status, run.charged, run.ceiling) == (RunStatus.SETTLED, 1, 1)
+    assert (run.status, run.charged, run.ceiling) == (RunStatus.SETTLED, 2, 2)
     assert run.overrun > 0
     check_invariants(ledger.account(user_id, NOW), all_entries(ledger, user_id))
 
@@ -390,7 +513,10 @@ def test_fourteen_months_with_and_without_the_job_are_the_same(
     anchor = datetime(year, month + 1, min(now.day, 28), tzinfo=UTC)
     for user in (visited, forgotten):
         ledger.change(
-            user, lambda account: start_plus(account, entitled_until=None, now=anchor), business_key="p", now=anchor
+            user,
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=anchor),
+            business_key="p",
+            now=anchor,
         )
     months = [boundary(anchor, number) for number in range(1, 15)]
     for number, at in enumerate(month for month in months if month <= now):
@@ -461,17 +587,14 @@ def test_what_a_dead_run_holds_is_given_back_by_whoever_looks(
 def no_store(handlers: Handlers) -> Iterator[None]:
     """While it lasts, nothing that a function sends to DynamoDB gets there."""
 
-    def refuse(request: Any, **_: Any) -> None:
-        raise EndpointConnectionError(endpoint_url=request.url)
+    def refuse(request: Request) -> None:
+        raise request.unreachable()
 
     clients = [client for client in handlers.clients if client.meta.service_model.service_name == "dynamodb"]
-    for client in clients:
-        client.meta.events.register_first("before-send.dynamodb", refuse)
-    try:
-        yield
-    finally:
+    with ExitStack() as interceptions:
         for client in clients:
-            client.meta.events.unregister("before-send.dynamodb", refuse)
+            interceptions.enter_context(intercepted(client, refuse))
+        yield
 
 
 RUN = {"package_id": "@playground/code-reviewer", "input": "Is this right?"}
@@ -531,3 +654,59 @@ def test_a_function_does_what_the_template_lets_it_and_nothing_else(handlers: Ha
             store.query(LEDGER_TABLE, key.pk, first="A", last="B", limit=1)
     with handlers.rights.of("catalog"), pytest.raises(PermissionError, match="dynamodb:GetItem LedgerTable"):
         store.get(key)
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "@playground/code-reviewer",
+        "%40playground/code-reviewer",
+        "%40playground%2Fcode-reviewer",
+        "@playground%2fcode-reviewer",
+        "%40playground/code%2Dreviewer",
+    ],
+)
+def test_a_package_is_found_however_its_name_is_encoded(handlers: Handlers, spelling: str) -> None:
+    """A REST API hands paths over as they were sent, so it is for the function to decode them."""
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert (answer.status, answer.body.get("name")) == (200, "@playground/code-reviewer")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["%2540playground/code-reviewer", "%2540playground%252Fcode-reviewer", "%40playground%252Fcode-reviewer"],
+)
+def test_what_is_encoded_twice_is_decoded_once(handlers: Handlers, spelling: str) -> None:
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert error_of(answer) == (404, "package_not_found", None)
+
+
+@pytest.mark.parametrize("spelling", ["%ff", "%zz", "a%", "%C0%AF", "%ED%A0%80", "@playground/%e9"])
+def test_what_is_no_text_is_named(handlers: Handlers, spelling: str) -> None:
+    answer = handlers.call("GET", f"/packages/{spelling}")
+    assert error_of(answer) == (400, "validation_error", "path")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/playground/runs/{}"),
+        ("POST", "/playground/runs/{}/feedback"),
+        ("GET", "/playground/sessions/{}"),
+        ("GET", "/playground/shared/{}"),
+    ],
+)
+def test_ids_are_decoded_once_everywhere(handlers: Handlers, user_id: str, method: str, path: str) -> None:
+    ran = handlers.call(
+        "POST", "/playground/run", {"package_id": "@playground/code-reviewer", "input": "x"}, user=user_id
+    ).body
+    shared = handlers.call("POST", f"/playground/sessions/{ran['session_id']}/share", {}, user=user_id).body
+    value = {"runs": ran["run_id"], "sessions": ran["session_id"], "shared": shared["share_token"]}[path.split("/")[2]]
+    body = {"rating": 5} if method == "POST" else None
+    encoded = "".join(f"%{byte:02X}" for byte in value.encode())
+    answers = [handlers.call(method, path.format(each), body, user=user_id) for each in (value, encoded)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert handlers.call(method, path.format(encoded.replace("%", "%25")), body, user=user_id).status in (400, 404)

@@ -83,7 +83,7 @@ def test_rollover_is_told_once_though_every_night_asks(world: World, listener: L
     expires = boundary(NOW, 2)
     for days in (6, 5, 4):
         world.reset(event_file("warn", expires - timedelta(days=days)))
-        eventually(lambda: world.messages("AccountWork") == 0)
+        eventually(world.is_done)
     eventually(lambda: ("rollover.expiring", 200) in listener.of(user))
 
     world.subscribed("last", NOW)

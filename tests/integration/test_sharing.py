@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from playground.usecases.share_session import ShareSession
 from tests.fakes import PlantedLeaks
 from tests.handlers import Answer, Handlers
 from tests.integration.test_sessions import PACKAGE, left, long_session, run
-from tests.support import all_entries, check_invariants
+from tests.support import SESSIONS_TABLE, all_entries, check_invariants
 
 SECRET = "the magic word"
 
@@ -188,7 +189,7 @@ def test_what_is_not_there_looks_alike_and_takes_as_long(play: Play, name: str) 
     token = MISSING[name](play)
     with Transport().at(play.app.store.connection.client) as transport:
         answer = play.look(token)
-    assert [call.operation for call in transport.calls] == ["GetItem"]
+    assert [call.operation for call in transport.calls] == ["Query"]
     wrong = play.look("A" * 43)
     assert (answer.status, {**answer.body, "request_id": None}) == (404, {**wrong.body, "request_id": None})
     assert answer.headers == wrong.headers
@@ -449,7 +450,7 @@ def test_viewers_are_counted_once_and_the_owner_never(play: Play) -> None:
 def test_no_address_is_stored(play: Play) -> None:
     play.look(address="203.0.113.77")
     items = left(play.handlers, "SHARE", share_id_of(play.token))
-    assert len(items) == 2
+    assert len(items) == 3  # the share, the viewer, a counter
     assert "203.0.113.77" not in str(items)
 
 
@@ -481,3 +482,49 @@ def test_three_reports_hide_it_until_an_operator_decides(play: Play) -> None:
     withdraw(play)
     again = play.share().body["share_token"]  # a new link is no way around it
     assert play.look(again).status == 404
+
+
+# --- a popular link ---------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_waits_for_no_counter(play: Play) -> None:
+    """Many viewers at once are in each other's way at a counter. It is tried once; the conversation is shown."""
+    with Transport(conflicts=1.0).at(play.app.store.connection.client) as transport:
+        answer = play.look(address="198.51.100.1")
+    assert (answer.status, len(answer.body["conversation"])) == (200, 2)
+    writes = [call for call in transport.calls if call.operation == "TransactWriteItems"]
+    assert [call.injected for call in writes] == [True]
+    assert play.status()["views"] == 0
+    assert play.look(address="198.51.100.1").status == 200  # the next look counts
+    assert play.status()["views"] == 1
+
+
+def test_viewers_leave_the_share_alone(play: Play) -> None:
+    """DynamoDB cancels transactions that meet at an item: readers of one link must not all write to the same one."""
+    with Transport().at(play.app.store.connection.client) as transport:
+        for number in range(30):
+            assert play.look(address=f"198.51.100.{number}").status == 200
+    touched = Counter(
+        next(iter(write.values()))["Key" if "Update" in write else "Item"]["sk"]["S"]
+        for call in transport.calls
+        if call.operation == "TransactWriteItems"
+        for write in call.params["TransactItems"]
+    )
+    counters = {key: number for key, number in touched.items() if not key.startswith("VIEW#")}
+    assert "SHARE" not in counters
+    assert (sum(counters.values()), len(counters) > 8, max(counters.values()) < 10) == (30, True, True)
+    assert play.status()["views"] == 30
+
+
+def test_views_that_were_counted_before_are_kept(play: Play) -> None:
+    """Earlier versions counted in the share itself."""
+    key = {"pk": {"S": f"SHARE#{share_id_of(play.token)}"}, "sk": {"S": "SHARE"}}
+    play.app.store.connection.client.update_item(
+        TableName=SESSIONS_TABLE,
+        Key=key,
+        UpdateExpression="SET #views = :seven",
+        ExpressionAttributeNames={"#views": "views"},
+        ExpressionAttributeValues={":seven": {"N": "7"}},
+    )
+    play.look(address="198.51.100.1")
+    assert play.status()["views"] == 8

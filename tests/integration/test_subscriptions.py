@@ -13,7 +13,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan, start_plus
-from playground.domain.calendar import boundary
+from playground.domain.calendar import boundary, iso
 from playground.usecases.apply_payment import Outcome
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
@@ -70,6 +70,33 @@ def test_paying_starts_the_plan_at_the_beginning_of_the_subscription(shop: Shop)
     assert datetime.fromisoformat(state["current_period_end"]).timestamp() == item["current_period_end"]
     monthly = shop.call("GET", "/playground/credits").body["monthly"]
     assert (monthly["allocated"], monthly["remaining"]) == (200, 200)
+
+
+def test_a_refunded_month_is_taken_back_by_the_webhook_function(shop: Shop) -> None:
+    """With the rights that it has: it looks up what was used of the month in the ledger."""
+    subscription_id = subscribed(shop)
+    [invoice] = [
+        each
+        for each in shop.double.account.world.all("invoice")
+        if each["parent"]["subscription_details"]["subscription"] == subscription_id
+    ]
+    shop.double.control("refund", payment_intent=invoice["_intent"], amount=500)
+    assert {*shop.deliver()} == {200}
+    assert shop.account.buckets.monthly == 150
+
+
+def test_subscribing_beside_an_operators_plan_says_why_not(shop: Shop) -> None:
+    now = shop.account.created_at
+    until = boundary(now, 12)
+    shop.ledger.change(
+        shop.user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=until, now=now),
+        business_key="contract",
+        now=now,
+    )
+    answer = shop.call("POST", "/playground/subscribe", {})
+    assert (answer.status, answer.body["error"]) == (409, "plan_granted")
+    assert answer.body["entitled_until"] == iso(until)
 
 
 def test_a_second_subscription_is_refused(shop: Shop) -> None:
@@ -137,7 +164,10 @@ def test_the_portal_is_for_who_has_paid(shop: Shop) -> None:
 def test_a_plan_that_an_operator_set_is_shown_as_granted(shop: Shop, handlers: Handlers) -> None:
     now = shop.account.created_at
     shop.ledger.change(
-        shop.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="plan", now=now
+        shop.user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=now),
+        business_key="plan",
+        now=now,
     )
     state = shop.call("GET", "/playground/subscription").body
     assert (state["is_active"], state["status"], state["cancel_at_period_end"]) == (True, "granted", False)
@@ -322,8 +352,11 @@ def test_events_of_one_second_come_to_the_same_in_any_order(billing: Billing, se
 
 
 CHANGED: dict[str, tuple[Callable[[dict[str, object]], None], str]] = {
-    "amount": (lambda invoice: invoice.update(amount_paid=1), "amount"),
-    "currency": (lambda invoice: invoice.update(currency="eur"), "currency"),
+    "amount": (lambda invoice: invoice["lines"]["data"][0].update(amount=1), "amount"),
+    "currency": (lambda invoice: invoice["lines"]["data"][0].update(currency="eur"), "currency"),
+    "no line": (lambda invoice: invoice["lines"].update(data=[]), "lines"),
+    "another's": (lambda invoice: invoice["parent"]["subscription_details"].update(metadata={}), "product"),
+    "a year": (lambda invoice: invoice["lines"]["data"][0]["period"].update(end=START + 366 * 86_400), "interval"),
 }
 
 
@@ -337,16 +370,3 @@ def test_an_invoice_of_another_price_is_put_into_quarantine(billing: Billing, na
     applied = billing.send(paid)
     assert (applied.outcome, applied.reason) == (Outcome.QUARANTINED, reason)
     assert billing.buckets == (0, 0, 5)
-
-
-def test_a_plan_that_an_operator_set_gives_way_to_a_paid_one(billing: Billing) -> None:
-    now = billing.clock()
-    billing.ledger.change(
-        billing.user_id, lambda account: start_plus(account, entitled_until=None, now=now), business_key="p", now=now
-    )
-    billing.wait(days=10)
-    billing.subscribe()
-    billing.deliver()
-
-    account = billing.account
-    assert (account.plan, account.anchor, billing.buckets) == (Plan.PLUS, billing.clock(), (200, 0, 5))

@@ -13,7 +13,8 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
-from playground.domain.account import Hold
+from playground.domain.account import Account, Hold
+from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.runs import Run, RunStatus
 from playground.ports import Ended, Held
@@ -141,8 +142,12 @@ def test_what_nobody_thought_of_holds_nobody_back(own_store: DynamoStore) -> Non
         hold(sweeper.ledger, user)
 
     class Odd(DynamoLedger):
-        def release(self, user_id: str, run: Run) -> Ended:
-            return super().release(user_id, run) if user_id != users[2] else ended_by(ZeroDivisionError())
+        def release(
+            self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+        ) -> Ended:
+            return (
+                super().release(user_id, run, use, seen=seen) if user_id != users[2] else ended_by(ZeroDivisionError())
+            )
 
     odd = Odd(own_store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
     sweep = SweepHolds(ledger=odd, leases=sweeper.leases, report_failure=lambda *told: sweeper.failures.append(told))

@@ -64,7 +64,7 @@ def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user
 def test_a_boundary_costs_12_units_at_most() -> None:
     """What docs/operations.md reckons with: the account, its place in the index, and an entry for each change."""
     account, _ = open_account("7b1c0e9a-1111-4222-8333-944455556666", NOW)
-    account, _ = start_plus(account, entitled_until=None, now=NOW)
+    account, _ = start_plus(account, allowance=200, entitled_until=None, now=NOW)
     key = items.account_key("", account.user_id).raw
     totals = []
     for _ in range(4):

@@ -17,6 +17,7 @@ from playground.adapters.stripe_events import read_event
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Account
 from playground.domain.entries import EntryType
+from playground.domain.pricing import PriceTable
 from playground.ports import Ledger, PaymentRecords
 from playground.usecases.apply_payment import Applied, ApplyPayment
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
@@ -75,26 +76,36 @@ class Billing:
         self.user_id = user_id
         self.at: datetime | None = None
         self._seen = {event["id"] for event in double.events()}
+        self.sell(PRICES)
+
+    def sell(self, prices: PriceTable) -> None:
+        """From now on things cost what `prices` says, as after a deployment."""
+        self.prices = prices
         self._buys = BuyCredits(
-            ledger=ledger,
-            records=records,
-            payments=payments,
-            prices=PRICES,
+            ledger=self.ledger,
+            records=self.records,
+            payments=self.payments,
+            prices=prices,
             live=False,
             clock=self.clock,
             new_id=id_maker(self.clock),
         )
         self.subscriptions = ManageSubscription(
-            ledger=ledger,
-            records=records,
-            payments=lambda: payments,
-            prices=PRICES,
+            ledger=self.ledger,
+            records=self.records,
+            payments=lambda: self.payments,
+            prices=prices,
             live=False,
             clock=self.clock,
             frontend_url=FRONTEND,
         )
         self.apply_payment = ApplyPayment(
-            ledger=ledger, records=records, payments=payments, prices=PRICES, live=False, clock=self.clock
+            ledger=self.ledger,
+            records=self.records,
+            payments=self.payments,
+            prices=prices,
+            live=False,
+            clock=self.clock,
         )
 
     def clock(self) -> datetime:
@@ -113,12 +124,42 @@ class Billing:
     def subscribe(self, card: str = VISA) -> str:
         """The id of a subscription that was begun on Stripe's page."""
         self.subscriptions.subscribe(self.user_id)
+        return self.subscribe_now(card)
+
+    def subscribe_now(self, card: str = VISA) -> str:
+        """The same, on a page that was opened before."""
         checkout = self.records.subscription(self.user_id).checkout_id
         paid = self.double.control("checkout", session=checkout, card=card)
         return str(paid["subscription"])
 
     def wait(self, *, days: int = 0, seconds: int = 0) -> None:
         self.double.control("advance", seconds=days * 86_400 + seconds)
+
+    # --- what happens at Stripe ---------------------------------------------------------------------------------------
+
+    def invoices(self, subscription_id: str) -> list[dict[str, Any]]:
+        """Of a subscription, oldest first."""
+        found = self.double.account.world.all("invoice")
+        return [each for each in found if each["parent"]["subscription_details"]["subscription"] == subscription_id]
+
+    def refund_month(self, invoice: Mapping[str, Any], cents: int) -> str:
+        refund = self.double.control("refund", payment_intent=invoice["_intent"], amount=cents)
+        return str(refund["id"])
+
+    def dispute_month(self, invoice: Mapping[str, Any], cents: int | None = None) -> str:
+        amount = {"amount": cents} if cents is not None else {}
+        return str(self.double.control("dispute", payment_intent=invoice["_intent"], **amount)["id"])
+
+    def subscribe_at_stripe(self, *, like: str, pointer: bool = True) -> str:
+        """A further subscription of the same customer to the same price, which nobody asked us for."""
+        there = self.double.account.world.objects[like]
+        params: Any = {
+            "customer": there["customer"],
+            "items": [{"price": there["items"]["data"][0]["price"]["id"]}],
+            "default_payment_method": there["default_payment_method"],
+            "metadata": {"user_id": self.user_id} if pointer else {},
+        }
+        return str(self.payments.client.v1.subscriptions.create(params).id)
 
     # --- what Stripe tells --------------------------------------------------------------------------------------------
 

@@ -1,13 +1,11 @@
 """What is stored of one user, read behind everybody's back, and what must be true of it at any time."""
 
 import base64
-import http.client
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from local.engine import CREDENTIALS
 from local.template import REGION
@@ -19,6 +17,7 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.payments import Purchase
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session, Turn
+from tests.kit.intercept import PlainConnection
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, check_invariants
 
 PRICES = load_prices()
@@ -78,7 +77,7 @@ class Books:
         return (
             account.buckets,
             account.version,
-            account.debt,
+            (account.debt, account.lapsed),
             (bought, len(self.records)),
             (account.plan, account.period, account.due_at),
             tuple((h.run_id == self.run_id, h.ceiling, number(h.nonce), h.lease_at - start) for h in holds),
@@ -93,10 +92,12 @@ class Books:
         if self.account is None:
             assert (list(self.entries), self.receipts, self.turns) == ([], {}, {}), "there is no account for this"
             return
-        account = self.account
+        account, entries = self.account, [*self.entries]
         for run_id in self.receipts.keys() & account.holds.keys():
-            account = drop_hold(account, run_id)  # of an attempt that does not know yet that another one was first
-        check_invariants(account, self.entries)
+            # Of an attempt that does not know yet that another one was first.
+            account, more = drop_hold(account, run_id, now=account.holds[run_id].placed_at)
+            entries += more
+        check_invariants(account, entries)
         spent = {entry.run_id: -entry.amount for entry in self.entries if entry.type is EntryType.SPEND}
         paid = {run_id: run for run_id, run in self.receipts.items() if run.status is RunStatus.SETTLED}
         assert spent == {run_id: run.charged for run_id, run in paid.items()}, "spent is not what the receipts say"
@@ -127,7 +128,7 @@ class Onlooker:
     """Reads in plain HTTP: nothing can go wrong with it, and it takes a quarter of the SDK's time."""
 
     def __init__(self, endpoint_url: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc, timeout=30)
+        self._connection = PlainConnection(endpoint_url)
 
     def close(self) -> None:
         self._connection.close()
@@ -158,7 +159,9 @@ class Onlooker:
             turns=turns,
             sessions=sessions,
             purchases=[purchase_of(user_id, raw) for name, raw in found.items() if name.startswith("PURCHASE#")],
-            records=sorted(name for name in found if name.startswith(("CUSTOMER#", "SUBSCRIPTION", "KEY#"))),
+            records=sorted(
+                name for name in found if name.startswith(("CUSTOMER#", "INVOICE#", "SUBSCRIPTION", "KEY#"))
+            ),
         )
 
     def _sessions(self, session_ids: Sequence[str]) -> tuple[Mapping[tuple[str, int], Turn], Sequence[Session]]:
@@ -190,10 +193,8 @@ class Onlooker:
             "X-Amz-Target": f"DynamoDB_20120810.{operation}",
             "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none",
         }
-        self._connection.request("POST", "/", json.dumps(body), headers)
-        response = self._connection.getresponse()
-        content = response.read()
-        assert response.status == 200, f"{operation}: {response.status} {content!r}"
+        status, _, content = self._connection.send("POST", "/", json.dumps(body), headers)
+        assert status == 200, f"{operation}: {status} {content!r}"
         answer: dict[str, Any] = json.loads(content, object_hook=_with_bytes)
         return answer
 

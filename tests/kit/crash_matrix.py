@@ -11,6 +11,7 @@ The requests of a path are learned by playing it once, so a new one is in the ma
 import argparse
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -118,11 +119,15 @@ class Cell:
 
 
 class Matrix:
-    """The cells of one path. How a user comes through from books of one shape is played once and then known."""
+    """The cells of one path. How a user comes through from books of one shape is played once and then known.
 
-    def __init__(self, stage: Stage, path: Path) -> None:
+    `every`: one of so many mishaps, evenly; which ones depends on the path, so that all paths together have all kinds.
+    """
+
+    def __init__(self, stage: Stage, path: Path, *, every: int = 1) -> None:
         self._stage = stage
         self._path = path
+        self._every = every
         self._known: dict[object, str] = {}
         self.steps: Sequence[Step] = ()
         """The requests of the path, once it was played."""
@@ -132,15 +137,20 @@ class Matrix:
         life, self._expected = rehearse(self._stage, self._path)
         self._undisturbed = rehearse(self._stage, self._path, alone=True)[1]
         self.steps = life.steps
+        mishaps = list(self._mishaps())
+        first = zlib.crc32(self._path.name.encode()) % min(self._every, len(mishaps))
+        for step, mishap in mishaps[first :: self._every]:
+            for sweeper in Sweeper:
+                cell = self._play(step, mishap, sweeper)
+                yield cell
+                if not cell.left.startswith("held"):
+                    break  # nothing is held: the sweeper has nothing to do, whenever it comes
+
+    def _mishaps(self) -> Iterator[tuple[Step, Mishap]]:
         for step in self.steps:
             for mishap in MISHAPS:
-                if not mishap.concerns(step) or (mishap.name != ALWAYS and not is_telling(step, self.steps)):
-                    continue
-                for sweeper in Sweeper:
-                    cell = self._play(step, mishap, sweeper)
-                    yield cell
-                    if not cell.left.startswith("held"):
-                        break  # nothing is held: the sweeper has nothing to do, whenever it comes
+                if mishap.concerns(step) and (mishap.name == ALWAYS or is_telling(step, self.steps)):
+                    yield step, mishap
 
     def _play(self, step: Step, mishap: Mishap, sweeper: Sweeper) -> Cell:
         """One cell; whatever is wrong with it is in it."""

@@ -27,14 +27,14 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError
-from botocore.httpsession import URLLib3Session
+from botocore.awsrequest import AWSResponse
 
 from local.engine import Engine
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.errors import StoreUnavailableError
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Interception, Request
 from tests.kit.operations import Subject
 from tests.property.model import (
     DAY,
@@ -51,6 +51,7 @@ from tests.property.model import (
     Entitle,
     Full,
     Grant,
+    Limits,
     Lost,
     Model,
     Moved,
@@ -75,7 +76,7 @@ from tests.property.model import (
 )
 from tests.support import SESSIONS_TABLE, new_ledger, new_store
 
-WAIT = 100.0  # s for a process or a thread that has lost its way
+WAIT = HANG_SECONDS / 2  # for a process or a thread that has lost its way
 MOST_STATES = 150_000  # that one search looks at before it gives up
 NEVER = math.inf
 
@@ -101,12 +102,13 @@ def told(operation: Operation) -> str:
     """An operation in a few words."""
     name, now = type(operation).__name__.lower(), f"at {moment(operation.now):%d %H:%M:%S}"
     match operation:
-        case Place(run, nonce, ceiling, _, session, turn, limit, _):
-            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}, {now}"
+        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits):
+            failures = f", {limits.runs} may fail" if limits is not None else ""
+            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{failures}, {now}"
         case Settle(hold, cost, _):
             return f"{name} {hold.run} as {hold.nonce} with {cost} of {hold.ceiling}, turn {hold.turn}, {now}"
-        case Release(hold, status, _):
-            return f"{name} {hold.run} as {hold.nonce}, {status}, {now}"
+        case Release(hold, status, _, cost):
+            return f"{name} {hold.run} as {hold.nonce}, {status}, unpaid {cost}, {now}"
         case Cancel(hold, _):
             return f"{name} {hold.run} as {hold.nonce}"
         case ReadRun(run, _):
@@ -131,6 +133,7 @@ def said(answer: object) -> str:
             holds = " ".join(f"{run}/{nonce}:{ceiling}" for run, nonce, ceiling, _ in sorted(answer.holds))
             sums = f"{answer.monthly}+{answer.rollover}+{answer.purchased}-{answer.held}"
             owes = f" owes {answer.debt}" if answer.debt else ""
+            owes += f" lapsed {answer.lapsed}" if answer.lapsed else ""
             return f"{sums} v{answer.version} {answer.plan} {answer.period}{owes} [{holds}]"
         case Ended(receipt, by_us):
             return f"{said(receipt)}, by us: {by_us}"
@@ -406,18 +409,15 @@ class Disturbance:
     def __init__(self, store: DynamoStore, seed: object, rate: float) -> None:
         self._random = random.Random(str(seed))
         self._rate = rate
-        self._session = URLLib3Session(timeout=(1, 10), max_pool_connections=64)
-        self._events = store.connection.client.meta.events
-        self._events.register_last("before-send.dynamodb", self._on_request)
+        self._interception = Interception(store.connection.client, self._on_request)
 
-    def _on_request(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
-        operation = event_name.rpartition(".")[2]
-        if operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
+    def _on_request(self, request: Request) -> AWSResponse | None:
+        if request.operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
             return None
         if self._random.random() < 0.5:
-            return _in_conflict(request, transaction=operation == "TransactWriteItems")
-        self._session.send(request)
-        raise ConnectionClosedError(endpoint_url=request.url)
+            return request.in_conflict()  # a transaction's first item is the account, which is what others have
+        request.send()
+        raise request.hung_up()
 
     def __enter__(self) -> Self:
         return self
@@ -425,24 +425,7 @@ class Disturbance:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._events.unregister("before-send.dynamodb", self._on_request)
-        self._session.close()
-
-
-class _Body:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._content
-
-
-def _in_conflict(request: AWSPreparedRequest, *, transaction: bool) -> AWSResponse:
-    code, reasons = "TransactionConflictException", ""
-    if transaction:  # whose first item is the account, which is what others have
-        code, reasons = "TransactionCanceledException", ',"CancellationReasons":[{"Code":"TransactionConflict"}]'
-    body = f'{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"{reasons}}}'
-    return AWSResponse(request.url, 400, {"content-type": "application/x-amz-json-1.0"}, _Body(body.encode()))
+        self._interception.close()
 
 
 # --- making histories -------------------------------------------------------------------------------------------------
@@ -469,6 +452,7 @@ class Scene:
 
 
 SKEW = 10 * MINUTE
+FAILURES = Limits(runs=6, cost=1_000_000_000, per_credit=25_000_000)  # 40 credits a day
 SHARED_RUNS = 6  # that all workers try for
 SHARED_KEYS = 5
 SHARED_SESSIONS = 3
@@ -523,6 +507,7 @@ class Worker:
             turn=1 if session == f"ses_{name}" else self._random.choice((1, 1, 2, 3)),
             limit=self._random.choice((20, 20, 6)),
             now=now,
+            limits=self._random.choice((None, FAILURES)),
         )
         answer = self._do(user, place)
         if isinstance(answer, Placed):
@@ -538,7 +523,8 @@ class Worker:
     def release(self) -> None:
         if self._placed:
             user, place = self._a_placed()
-            self._do(user, Release(place, "released", self._now()))
+            cost = self._random.choice((None, 0, place.ceiling * FAILURES.per_credit))
+            self._do(user, Release(place, "released", self._now(), cost))
 
     def cancel(self) -> None:
         if self._placed:
@@ -572,23 +558,22 @@ class Worker:
         self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", self._now()))
 
     def pay(self) -> None:
-        purchase, credits_, price = self._a_purchase()
-        self._do(self._user(), Paid(purchase, credits_, price, self._now()))
+        name, credits_, price = self._a_purchase()
+        self._do(self._user(), Paid(name, credits_, price, self._now()))
 
     def refund(self) -> None:
-        purchase, credits_, price = self._a_purchase()
+        name, credits_, price = self._a_purchase()
         cents = self._random.choice((price, self._random.randint(1, price)))
-        self._do(self._user(), Refunded(purchase, credits_, price, cents, self._now()))
+        self._do(self._user(), Refunded(name, credits_, price, cents, self._now()))
 
     def dispute(self) -> None:
-        purchase, credits_, price = self._a_purchase()
+        name, credits_, price = self._a_purchase()
         cents, stage = self._random.randint(1, price), self._random.choice(STAGES)
-        self._do(self._user(), Disputed(purchase, credits_, price, "d", cents, stage, self._now()))
+        self._do(self._user(), Disputed(name, credits_, price, "d", cents, stage, self._now()))
 
     def _a_purchase(self) -> tuple[str, int, int]:
         """One that other workers hear of, too."""
-        number = self._random.randrange(SHARED_PURCHASES)
-        return f"s{number}", 20 + 7 * number, 500
+        return purchase(self._random.randrange(SHARED_PURCHASES))
 
     def _do(self, user: str, operation: Operation) -> Answer | str | None:
         record = perform(self._subjects[user], self._name, operation)
@@ -608,6 +593,11 @@ class Worker:
 
     def _chance(self, part: float) -> bool:
         return self._random.random() < part
+
+
+def purchase(number: int) -> tuple[str, int, int]:
+    """Its name, its credits and its price."""
+    return f"s{number}", 20 + 7 * number, 500
 
 
 def perform(subject: Subject, worker: str, operation: Operation) -> Record:
@@ -633,18 +623,24 @@ def dead_holds(view: View, now: int) -> list[Place]:
 
 
 class Crew:
-    """Some processes, each with a store of its own over one engine. One history at a time."""
+    """Some processes, each with a store of its own over one engine. One history at a time. After one that failed, or
+    was given up in the middle, the next is played by new ones."""
 
     def __init__(self, engine: Engine, processes: int) -> None:
-        context = get_context("spawn")
+        self._engine = engine
+        self._number = processes
         self._pipes: list[Pipe] = []
         self._processes: list[BaseProcess] = []
-        self._together = context.Barrier(processes)  # kept: it ends with us
-        for number in range(processes):
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._together = context.Barrier(self._number)  # kept: it ends with us
+        for number in range(self._number):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_member,
-                args=(theirs, engine.port, number, self._together),
+                args=(theirs, self._engine.port, number, self._together),
                 name=f"history-{number}",
                 daemon=True,
             )
@@ -655,6 +651,15 @@ class Crew:
 
     def play(self, scene: Scene) -> list[Record]:
         """All that happened, in no order. Raises RuntimeError if a process failed."""
+        if not self._pipes:
+            self._start()
+        try:
+            return self._play(scene)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _play(self, scene: Scene) -> list[Record]:
         for pipe in self._pipes:
             pipe.send(scene)
         records: list[Record] = []
@@ -668,13 +673,20 @@ class Crew:
         return records
 
     def close(self) -> None:
+        """Let them end in order."""
         for pipe, process in zip(self._pipes, self._processes, strict=True):
             pipe.close()
-            process.join(10)
+            process.join(WAIT)
+        self.kill()
+
+    def kill(self) -> None:
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.close()
             if process.is_alive():
                 process.kill()
-                process.join()
+            process.join()
             process.close()
+        self._pipes, self._processes = [], []
 
     def __enter__(self) -> Self:
         return self
@@ -722,8 +734,8 @@ def _play(scene: Scene, store: DynamoStore, number: int, together: Any) -> list[
 
 def stage(scene: Scene, subjects: Sequence[Subject]) -> tuple[Scene, list[Record]]:
     """Before anybody else comes. Every user has a plan that has crossed its first boundary, so that rollover expires at
-    the second, in the middle of the scene; and holds of most of what there is, whose attempts are late or dead, for
-    their leases end during the scene."""
+    the second, in the middle of the scene; packs that are paid for, of which one is refunded; and holds of most of what
+    there is, or of all, whose attempts are late or dead, for their leases end during the scene."""
     chance, records, placed = random.Random(f"{scene.seed} stage"), list[Record](), list[tuple[str, Place]]()
     before = scene.begins - HOUR
     for subject in subjects:
@@ -733,15 +745,22 @@ def stage(scene: Scene, subjects: Sequence[Subject]) -> tuple[Scene, list[Record
             return records[-1].answer
 
         do(Start(None, "plan", scene.anchor))
+        for number in range(SHARED_PURCHASES):
+            do(Paid(*purchase(number), before))
         view = do(Grant(chance.choice((1, 20, 200)), "bonus:first", before))
         free = view.available if isinstance(view, View) else 0
-        for number in range(chance.randint(1, 5)):
-            ceiling = 1 + int(free * chance.random())
+        holds = chance.randint(1, 5)
+        for number in range(holds):
+            # The last one takes all that is left, mostly: what is taken back then is owed, and rollover cannot expire.
+            everything = number == holds - 1 and chance.random() < 0.8
+            ceiling = max(free, 1) if everything else 1 + int(free * chance.random())
             lease = scene.begins + chance.randint(0, scene.span)
             place = Place(f"run_d{number}", f"try_d{number}", ceiling, lease, f"ses_d{number}", 1, 20, before)
             if isinstance(do(place), Placed):
                 placed.append((subject.user_id, place))
                 free -= ceiling
+        name, credits_, price = purchase(0)
+        do(Refunded(name, credits_, price, price, before))  # owed, if all is held
     return replace(scene, placed=tuple(placed)), records
 
 

@@ -9,7 +9,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,7 +27,7 @@ from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
 from playground.domain.account import Account, Change, grant, start_plus
 from playground.domain.calendar import boundary
-from playground.domain.entries import EntryType
+from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import (
     CorruptLedgerError,
     PaymentsUnavailableError,
@@ -36,14 +36,18 @@ from playground.domain.errors import (
     StoreUnavailableError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.runs import RunRequest, run_id_of
-from playground.ports import Leases
+from playground.domain.payments import Customer
+from playground.domain.pricing import Usage
+from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
+from playground.ports import Held, Leases
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from playground.usecases.sweep_holds import SweepHolds, Swept
+from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.books import PRICES, Books, Onlooker
+from tests.kit.extent import HANG_SECONDS
 from tests.kit.transport import (
     Fault,
     Killed,
@@ -83,7 +87,7 @@ class Worker:
     """The adapters of one process, all of them over one wire."""
 
     def __init__(self, engine: Engine, claude_url: str) -> None:
-        self.store = new_store(engine, Backoff(sleep=no_pause))
+        self.store = new_store(engine, Backoff(sleep=no_pause, most_seconds=HANG_SECONDS))
         self._claude = ClaudeModel(api_key="test", base_url=claude_url, sleep=no_pause)
         self.wire = Wire(self.store.connection.client, self._claude)
         self.ledger = new_ledger(self.store)
@@ -191,7 +195,7 @@ class Scene:
 
     # what can be done
 
-    def run(self, worker: Worker, request: RunRequest, key: str) -> PaidAnswer:
+    def run(self, worker: Worker, request: RunRequest, key: str, *, seconds_left: float = SECONDS_LEFT) -> PaidAnswer:
         run_prompt = RunPrompt(
             ledger=worker.ledger,
             lookup=worker.lookup,
@@ -204,7 +208,7 @@ class Scene:
             max_open_runs=MAX_OPEN_RUNS,
             model_timeout_seconds=24.0,
         )
-        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=SECONDS_LEFT)
+        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=seconds_left)
 
     def _new_id(self, kind: str) -> str:
         new_id = id_maker(self.clock)(kind)
@@ -324,7 +328,8 @@ class Scene:
         run = books.receipt
         if not self.path.is_run:
             assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
-            self.path.check(self)
+        self.path.check(self)
+        if not self.path.is_run:
             return
         assert run is not None, f"no receipt, and the client was told {outcome!r}"
         if isinstance(outcome, PaidAnswer):
@@ -348,7 +353,11 @@ ORDINARY = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: output_tokens=20 usage_factor=150]]", model="sonnet", max_tokens=7000
 )  # holds 3 credits and costs 2
 LONG = RunRequest(package_id="@crash/tidy", input=ORDINARY.input, model="sonnet", max_tokens=20_000)  # 8, if it could
+THINKING = RunRequest(
+    package_id="@crash/tidy", input="Go. [[claude: thinking_only]]", model="sonnet", max_tokens=4000
+)  # costs us 4 cents
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
+UNTRUE = RunRequest(package_id="@crash/tidy", input="Go. [[claude: told_input=20.5]]", model="sonnet", max_tokens=7000)
 
 
 def _nothing(_scene: Scene) -> None:
@@ -399,7 +408,7 @@ def _plus(scene: Scene) -> Outcome:
     return scene.by_other(
         lambda other: other.ledger.change(
             scene.user_id,
-            lambda account: start_plus(account, entitled_until=None, now=scene.now),
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=scene.now),
             business_key="plus",
             now=scene.now,
         )
@@ -408,6 +417,12 @@ def _plus(scene: Scene) -> Outcome:
 
 def _bonus(credits_: int) -> Callable[[Scene], Outcome]:
     return lambda scene: scene.by_other(lambda other: scene.give(other, credits_, "bonus#before"))
+
+
+def _a_longer_lease(scene: Scene) -> None:
+    """A run that has ended has left the account in the index, by a lease that is later than that of the run now."""
+    _bonus(20)(scene)
+    scene.by_other(lambda other: scene.run(other, ORDINARY, "longer", seconds_left=SECONDS_LEFT + 60))
 
 
 def _in_month(number: int, by: timedelta) -> Callable[[Scene], None]:
@@ -492,11 +507,148 @@ def _bought_spent_and_refunded(scene: Scene) -> None:
     _expects(scene, "charge.refunded")
 
 
+def _bought_and_spent(scene: Scene) -> None:
+    """99 credits are left of 105, and Stripe is asked for the money of 100: 4 will be owed while a run holds 3."""
+    _bought(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    for number in range(3):
+        scene.by_other(lambda other, number=number: scene.run(other, ORDINARY, f"run {number}"))
+
+
+def _taken_back(control: str, kind: str) -> Callable[[Scene], None]:
+    """The money goes back, or is disputed, and Stripe says so."""
+
+    def happen(scene: Scene) -> None:
+        [paid] = scene.stripe.events("payment_intent.succeeded")
+        scene.stripe.control(control, payment_intent=paid["data"]["object"]["id"])
+        [event] = scene.stripe.events(kind)
+        scene.by_other(lambda other: scene.billing(other).send(event))
+        account = scene.books().account
+        assert account is not None
+        assert (account.debt, account.available) == (1 + account.held, 0)
+
+    return happen
+
+
+_refunded = _taken_back("refund", "charge.refunded")
+_disputed = _taken_back("dispute", "charge.dispute.created")
+
+
+def _in_debt(scene: Scene) -> None:
+    _bought_and_spent(scene)
+    _refunded(scene)
+
+
+def _dead_and_refunded(scene: Scene) -> None:
+    _bought_and_spent(scene)
+    scene.leave_dead(ORDINARY, KEY)
+    _refunded(scene)
+
+
+def _spend(scene: Scene, credits_: int) -> None:
+    """One run that costs so much, at least 3."""
+    model = PRICES.models["sonnet"]
+    usage = Usage(input_tokens=10_000 + 4_000 * (credits_ - 3), output_tokens=0)
+    price = PRICES.price(model, usage)
+    assert price.credits == credits_
+    hold = a_hold(f"run_{uuid4().hex}", credits_, scene.now)
+    charge = charging(hold, credits_, scene.now)
+    scene.session_ids.append(hold.session_id)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        measured = Measured(usage=usage, price=price, stop_reason="end_turn", duration_ms=0)
+        return after, replace(run, measured=measured), entries
+
+    def spend(other: Worker) -> Account:
+        placed = other.ledger.place_hold(scene.user_id, hold, limit=MAX_OPEN_RUNS, now=scene.now)
+        assert isinstance(placed, Held)
+        talk = conversation(scene.user_id, hold, scene.now)
+        talk = replace(talk, session=replace(talk.session, credits=credits_))
+        assert other.ledger.settle(placed.account, hold, conclude, talk).by_us
+        account = other.ledger.account(scene.user_id, scene.now)
+        assert other.ledger.correct_lease(account)  # so that no sweep looks for this hold
+        return account
+
+    assert isinstance(scene.by_other(spend), Account)
+
+
+def _only_old_rollover(scene: Scene) -> None:
+    """3 credits are left, which roll over a second time in 10 seconds: they expire, unless they are held."""
+    _plus(scene)
+    _spend(scene, 205)
+    scene.now = boundary(START, 1)
+    _spend(scene, 197)
+    scene.now = boundary(START, 2)
+    _spend(scene, 200)
+    scene.now = boundary(START, 3) - timedelta(seconds=10)
+
+
+def _rollover_lapses(scene: Scene) -> None:
+    scene.move(timedelta(seconds=20))
+    account = _account(scene)
+    assert isinstance(account, Account)
+    assert (account.period, account.lapsed) == (3, account.held)
+
+
+def _dead_with_old_rollover(scene: Scene) -> None:
+    _only_old_rollover(scene)
+    scene.leave_dead(ORDINARY, KEY)
+
+
 def _subscribed(scene: Scene) -> None:
     """PRPM+ was paid for, and Stripe is about to say so."""
 
     scene.by_other(lambda other: scene.billing(other).subscribe())
     _expects(scene, "invoice.paid")
+
+
+def _month_refunded(*, told: bool) -> Callable[[Scene], None]:
+    """A month of PRPM+ that is paid back in part; `told` of its payment and used a little, or neither."""
+
+    def prepare(scene: Scene) -> None:
+        _subscribed(scene)
+        if told:
+            scene.by_other(lambda other: scene.billing(other).send(scene.event))
+            scene.by_other(lambda other: scene.run(other, ORDINARY, "a run"))
+        [invoice] = scene.stripe.account.world.all("invoice")
+        scene.stripe.control("refund", payment_intent=invoice["_intent"], amount=1999)
+        _expects(scene, "refund.created")
+
+    return prepare
+
+
+def _renewed_at_a_former_price(scene: Scene) -> None:
+    """The second month is paid for, and the price table has another price by now."""
+    _subscribed(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    scene.stripe.control("advance", days=31)
+    scene.move(timedelta(days=31))
+    scene.event = max(scene.stripe.events("invoice.paid"), key=lambda event: event["created"])
+
+
+def _told_at_a_new_price(scene: Scene, worker: Worker) -> Applied:
+    billing = scene.billing(worker)
+    billing.sell(replace(billing.prices, plan=replace(billing.prices.plan, price_cents=2500)))
+    return billing.send(scene.event)
+
+
+def _paid_beside_a_plan(scene: Scene) -> None:
+    """An operator has given PRPM+, and a subscription is paid for all the same."""
+    scene.by_other(lambda other: scene.billing(other).subscriptions.subscribe(scene.user_id))
+    _plus(scene)
+    scene.by_other(lambda other: scene.billing(other).subscribe_now())
+    _expects(scene, "invoice.paid")
+
+
+def _subscribed_twice(scene: Scene) -> None:
+    """A second subscription of the same customer is paid for."""
+    _subscribed(scene)
+    scene.by_other(lambda other: scene.billing(other).send(scene.event))
+    scene.stripe.control("advance", days=5)
+    [first] = scene.stripe.account.world.all("subscription")
+    scene.by_other(lambda other: scene.billing(other).subscribe_at_stripe(like=first["id"]))
+    scene.event = max(scene.stripe.events("invoice.paid"), key=lambda event: event["created"])
 
 
 def _expects(scene: Scene, kind: str) -> None:
@@ -507,9 +659,78 @@ def _told(scene: Scene, worker: Worker) -> Applied:
     return scene.billing(worker).send(scene.event)
 
 
+def _failed_before(scene: Scene) -> None:
+    scene.by_other(lambda other: scene.run(other, FAILING, "before"))
+
+
+def _counted(scene: Scene, before: datetime | None) -> None:
+    """Of the allowance, exactly what this run uses up was used."""
+    books = scene.books()
+    run, account = books.receipt, books.account
+    assert run is not None
+    assert account is not None
+    allowance = PRICES.allowance(account)
+    ours = run.failure is not None and run.failure.code == "store_unavailable"
+    expected = before
+    if run.status is RunStatus.EXPIRED or (run.unpaid is not None and not ours):
+        expected = max(before or run.ended_at, run.ended_at) + allowance.interval
+    assert account.failures_at == expected, f"{account.failures_at} after a run that ended at {run.ended_at}"
+    if run.unpaid is not None and run.status is RunStatus.RELEASED:
+        assert run.unpaid.cost_nano > 0
+
+
+def _counted_once(scene: Scene) -> None:
+    _counted(scene, None)
+
+
+def _counted_after_others(scene: Scene) -> None:
+    _counted(scene, START + PRICES.allowance(Account(user_id="", created_at=START)).interval)
+
+
 def _one_of_each(scene: Scene) -> None:
     """However often it was tried, Stripe has one customer and one payment."""
     assert [len(scene.stripe.account.world.all(kind)) for kind in ("customer", "payment_intent")] == [1, 1]
+
+
+def _customer_gone(scene: Scene) -> None:
+    """Somebody who bought before, and whose customer was deleted in Stripe's dashboard since."""
+
+    def buy_and_delete(other: Worker) -> Offer:
+        billing = scene.billing(other)
+        offer = billing.buy("small", "before")
+        [customer] = scene.stripe.account.world.all("customer")
+        billing.payments.client.v1.customers.delete(customer["id"])
+        return offer
+
+    scene.by_other(buy_and_delete)
+    _expects(scene, "customer.deleted")
+
+
+def _customer(scene: Scene) -> Customer:
+    found: list[Customer | None] = []
+
+    def look(other: Worker) -> Account:
+        found.append(other.records.customer(scene.user_id, live=False))
+        return scene.account(other)
+
+    scene.by_other(look)
+    assert found[0] is not None
+    return found[0]
+
+
+def _replaced_once(scene: Scene) -> None:
+    """However often it was tried, Stripe has one new customer, and one payment of it."""
+    world = scene.stripe.account.world
+    [there] = [each for each in world.all("customer") if not each.get("deleted")]
+    former, payment = world.all("payment_intent")
+    assert payment["customer"] == there["id"] != former["customer"]
+    customer = _customer(scene)
+    assert (customer.customer_id, customer.former, customer.gone) == (there["id"], (former["customer"],), False)
+
+
+def _noted_as_gone(scene: Scene) -> None:
+    customer = _customer(scene)
+    assert (customer.gone, customer.former) == (True, ())
 
 
 PATHS: Sequence[Path] = (
@@ -518,6 +739,7 @@ PATHS: Sequence[Path] = (
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
     Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
     Path(name="run, the model fails", act=_run(FAILING), prepare=_account),
+    Path(name="run, its usage cannot be true", act=_run(UNTRUE), prepare=_account),
     Path(name="replay of an answer", act=_run(ORDINARY), prepare=_ran(ORDINARY)),
     Path(name="replay of a failure", act=_run(FAILING), prepare=_ran(FAILING)),
     Path(name="run in a session", act=_next_turn, prepare=_first_turn),
@@ -532,6 +754,13 @@ PATHS: Sequence[Path] = (
         act=_run(ORDINARY),
         prepare=_in_month(1, -timedelta(seconds=10)),
         meanwhile=_before("settled", _month_passes),
+    ),
+    Path(name="run, only thinking", act=_run(THINKING), prepare=_account, check=_counted_once),
+    Path(
+        name="run, others failed before",
+        act=_run(THINKING),
+        prepare=_failed_before,
+        check=_counted_after_others,
     ),
     Path(
         name="run, expired before it settles",
@@ -558,6 +787,7 @@ PATHS: Sequence[Path] = (
         act=_run(ORDINARY),
         prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
     ),
+    Path(name="run, its lease ends first", act=_run(ORDINARY), prepare=_a_longer_lease),
     Path(
         name="sweep",
         act=lambda scene, worker: scene.sweep(worker, everybody=True),
@@ -576,7 +806,7 @@ PATHS: Sequence[Path] = (
         name="plan starts, new account",
         act=lambda scene, worker: worker.ledger.change(
             scene.user_id,
-            lambda account: start_plus(account, entitled_until=None, now=START),
+            lambda account: start_plus(account, allowance=200, entitled_until=None, now=START),
             business_key="plus",
             now=scene.now,
         ),
@@ -600,10 +830,100 @@ PATHS: Sequence[Path] = (
     ),
     Path(name="webhook, invoice", act=_told, prepare=_subscribed, is_run=False, result=Applied),
     Path(
+        name="run, refunded before it settles",
+        act=_run(ORDINARY),
+        prepare=_bought_and_spent,
+        meanwhile=_before("settled", _refunded),
+    ),
+    Path(
+        name="run, disputed before it fails",
+        act=_run(FAILING),
+        prepare=_bought_and_spent,
+        meanwhile=_before("released", _disputed),
+    ),
+    Path(
+        name="sweep, in debt",
+        act=lambda scene, worker: scene.sweep(worker, everybody=True),
+        prepare=_dead_and_refunded,
+        is_run=False,
+        result=Swept,
+    ),
+    Path(
+        name="bonus, in debt",
+        act=lambda scene, worker: scene.give(worker, 10, "bonus#1"),
+        prepare=_in_debt,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="run, its rollover lapses",
+        act=_run(ORDINARY),
+        prepare=_only_old_rollover,
+        meanwhile=_before("settled", _rollover_lapses),
+    ),
+    Path(
+        name="run, fails, its rollover lapses",
+        act=_run(FAILING),
+        prepare=_only_old_rollover,
+        meanwhile=_before("released", _rollover_lapses),
+    ),
+    Path(
+        name="sweep, rollover lapsed",
+        act=lambda scene, worker: scene.sweep(worker, everybody=True),
+        prepare=_dead_with_old_rollover,
+        is_run=False,
+        result=Swept,
+    ),
+    Path(
+        name="webhook, month refunded after spending",
+        act=_told,
+        prepare=_month_refunded(told=True),
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, refund before its invoice",
+        act=_told,
+        prepare=_month_refunded(told=False),
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, invoice at a former price",
+        act=_told_at_a_new_price,
+        prepare=_renewed_at_a_former_price,
+        is_run=False,
+        result=Applied,
+    ),
+    Path(
+        name="webhook, invoice beside an operator's plan",
+        act=_told,
+        prepare=_paid_beside_a_plan,
+        is_run=False,
+        result=Applied,
+    ),
+    Path(name="webhook, second subscription", act=_told, prepare=_subscribed_twice, is_run=False, result=Applied),
+    Path(
         name="purchase",
         act=lambda scene, worker: scene.billing(worker).buy("small", KEY),
         check=_one_of_each,
         is_run=False,
         result=Offer,
+    ),
+    Path(
+        name="purchase, the customer is gone",
+        act=lambda scene, worker: scene.billing(worker).buy("small", KEY),
+        prepare=_customer_gone,
+        check=_replaced_once,
+        is_run=False,
+        result=Offer,
+    ),
+    Path(
+        name="webhook, customer deleted",
+        act=_told,
+        prepare=_customer_gone,
+        check=_noted_as_gone,
+        is_run=False,
+        result=Applied,
     ),
 )

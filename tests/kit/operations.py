@@ -1,10 +1,10 @@
 """Does the operations of the model (tests/property/model.py) on a real ledger, and says the answers in its words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from playground.domain.account import Account, Change, Hold, Plan, grant, start_plus
+from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus
+from playground.domain.allowance import NOTHING_USED, Allowance
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
@@ -12,7 +12,17 @@ from playground.domain.payments import Claim, Customer, Purchase, PurchaseState,
 from playground.domain.provider import DisputeMoved, PaymentMoved, ProviderEvent, RefundSum, Told
 from playground.domain.provider import Payment as ProviderPayment
 from playground.domain.runs import Run, RunStatus
-from playground.ports import AlreadyHeld, Amend, CannotAfford, Held, HoldOutcome, Ledger, Sessions, TooManyHolds
+from playground.ports import (
+    AllowanceUsedUp,
+    AlreadyHeld,
+    Amend,
+    CannotAfford,
+    Held,
+    HoldOutcome,
+    Ledger,
+    Sessions,
+    TooManyHolds,
+)
 from playground.ports import Ended as LedgerEnded
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.expire_holds import ExpireHolds
@@ -48,6 +58,7 @@ from tests.property.model import (
     Start,
     Sweep,
     Taken,
+    UsedUp,
     View,
     millis,
     moment,
@@ -98,7 +109,9 @@ class Subject:
             case Audit(sessions, runs, _):
                 return self._audit(sessions, runs, operation.now)
             case Place(limit=limit):
-                placed = self.ledger.place_hold(user_id, self._hold(operation), limit=limit, now=now)
+                allowance = allowance_of(operation)
+                hold = self._hold(operation)
+                placed = self.ledger.place_hold(user_id, hold, limit=limit, now=now, allowance=allowance)
                 if isinstance(placed, Held):
                     self._seen.setdefault(operation.nonce, placed.account)
                 return placed_of(placed)
@@ -109,11 +122,13 @@ class Subject:
                 return ended_of(
                     self.ledger.settle(account, hold, charging(hold, cost, moment(at), turn=place.turn), about)
                 )
-            case Release(place, status, at):
+            case Release(place, status, at, cost):
                 outcome = receipt(user_id, self._hold(place), RunStatus(status), moment(at))
-                return ended_of(self.ledger.release(user_id, outcome))
-            case Cancel(place, _):
-                self.ledger.cancel_hold(user_id, self._hold(place))
+                allowance = allowance_of(place)
+                use = allowance.use(cost) if allowance is not None and cost is not None else NOTHING_USED
+                return ended_of(self.ledger.release(user_id, outcome, use))
+            case Cancel(place, at):
+                self.ledger.cancel_hold(user_id, self._hold(place), now=moment(at))
                 return Nothing()
             case Sweep():
                 account = self.account(operation.now)
@@ -213,11 +228,21 @@ class Subject:
             session_id=f"{place.session}_{self.user_id}",
             model="sonnet",
             placed_at=moment(place.now),
+            interval=timedelta(milliseconds=place.limits.interval) if place.limits is not None else timedelta(),
         )
 
     def turns(self, session: str) -> tuple[str, ...]:
         """The runs whose answers can be read."""
         return tuple(turn.run_id for turn in self.sessions.turns(f"{session}_{self.user_id}"))
+
+
+def allowance_of(place: Place) -> Allowance | None:
+    limits = place.limits
+    if limits is None:
+        return None
+    return Allowance(
+        failed_runs_per_hour=limits.runs, unpaid_nano_per_day=limits.cost, nano_per_credit=limits.per_credit
+    )
 
 
 def _seen_long_ago(user_id: str, hold: Hold) -> Account:
@@ -239,13 +264,15 @@ def _granted(account: Account, credits_: int, key: str, at: int) -> Change:
 def _started(account: Account, until: int | None, at: int) -> Change | None:
     if account.plan is Plan.PLUS:
         return None
-    return start_plus(account, entitled_until=moment(until) if until is not None else None, now=moment(at))
+    return start_plus(
+        account, allowance=200, entitled_until=moment(until) if until is not None else None, now=moment(at)
+    )
 
 
 def _entitled(account: Account, until: int | None) -> Change | None:
     if account.plan is Plan.FREE:
         return None
-    return replace(account, entitled_until=moment(until) if until is not None else None), ()
+    return ending_at(account, moment(until) if until is not None else None), ()
 
 
 # --- the ledger's words in the model's --------------------------------------------------------------------------------
@@ -272,6 +299,10 @@ def view_of(account: Account) -> View:
             (hold.run_id, hold.nonce, hold.ceiling, millis(hold.lease_at)) for hold in account.holds.values()
         ),
         debt=account.debt,
+        lapsed=account.lapsed,
+        paid=account.has_paid,
+        failures=time(account.failures_at),
+        unpaid=time(account.unpaid_at),
     )
 
 
@@ -284,6 +315,8 @@ def placed_of(outcome: HoldOutcome) -> Answer:
             return Dear(view)
         case TooManyHolds():
             return Full(view)
+        case AllowanceUsedUp():
+            return UsedUp(view)
         case AlreadyHeld(_, hold):
             return Taken(view, hold.nonce)
 

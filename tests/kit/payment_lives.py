@@ -4,9 +4,12 @@ events about it may reach us.
 A life is played at the stand-in for Stripe. What it must come to is worked out beside that in plain numbers, from what
 was done and not from what was told (`Life.expected`): nothing of `playground.domain` is used for it.
 
+Months are refunded and disputed, too; the price may change, an operator's plan may be on, and there may be a second
+subscription beside the first.
+
 Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of
-two buckets pays), a second subscription in the month in which the first one has ended, and cancelling twice within the
-second that events are stamped with.
+two buckets pays), a second subscription that outlives the first one, and cancelling twice within the second that events
+are stamped with.
 """
 
 import calendar
@@ -18,13 +21,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import stripe
+
 from doubles.stripe import StripeDouble
 from doubles.stripe.wire import ApiError
+from operate.change_account import ChangePlan, Order
 from playground.adapters.stripe_events import READERS
+from playground.domain.account import Plan as AccountPlan
 from playground.domain.payments import Purchase
+from playground.domain.subscriptions import Subscription
 from playground.ports import Held, Ledger, PaymentRecords
 from playground.usecases.apply_payment import Outcome
-from playground.usecases.reconcile import Reconcile
+from playground.usecases.reconcile import Cause, Reconcile
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation
 from tests.kit.billing import DECLINED_LATER, VISA, Billing, payment_of, stripe_in_process
 
@@ -36,6 +44,7 @@ FIRST_DAYS = (
     datetime(2027, 6, 15, 12, 7, 3, tzinfo=UTC),
 )
 REFUNDS_FAIL = "pm_card_refundFail"
+PLAN = (200, 2000)
 BANK_SAYS_NO_LATER = "pm_usBankAccount_insufficientFunds"
 BANK_SAYS_YES_LATER = "pm_usBankAccount_success"
 
@@ -89,6 +98,23 @@ class Bought:
 
 
 @dataclass(slots=True)
+class Month:
+    """What was done with the money of a paid invoice; as with a purchase."""
+
+    invoice: str
+    refunds: list[int] = field(default_factory=list)
+    disputes: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def back(self) -> int:
+        return min(sum(self.refunds) + sum(cents for cents, end in self.disputes if end != "won"), PLAN[1])
+
+    @property
+    def taken(self) -> int:
+        return (PLAN[0] * self.back + PLAN[1] - 1) // PLAN[1]
+
+
+@dataclass(slots=True)
 class Plan:
     """A subscription: when it began, the periods that were paid for, and when it was over."""
 
@@ -120,7 +146,12 @@ class Life:
         self.spent = 0
         self.told: list[Told] = []
         self._billing = Billing(ledger, self.records, self.double, self.payments, self.user_id)
+        self.months: dict[str, Month] = {}
+        self.second: str | None = None
         self._with_plan = self.chance.random() < 0.5
+        self.repriced = self._with_plan and self.chance.random() < 0.3
+        self.contract: int | None = None  # since when an operator's plan is on
+        self._with_second = self._with_plan and self.chance.random() < 0.2
         self._play(steps if steps is not None else self.chance.randint(3, 12))
         self.ends = self.double.account.world.now
 
@@ -132,8 +163,12 @@ class Life:
             self.double.control("advance", seconds=1)
         for _ in range(steps):
             doings = [self._buy, self._buy, self._refund, self._refund, self._dispute, self._decide, self._wait]
+            doings += [self._lose_customer]
             if self._with_plan:
-                doings += [self._subscribe, self._months, self._months, self._months, self._toggle, self._end]
+                doings += [self._subscribe, self._months, self._months, self._months, self._toggle]
+                doings += [self._refund_month, self._refund_month, self._dispute_month, self._dispute_month]
+                doings += [self._decide_month, self._decide_month]
+                doings += [self._subscribe_twice] if self._with_second else [self._end]
             else:
                 doings += [self._spend, self._spend, self._dispute, self._decide]
             self.chance.choice(doings)()
@@ -184,6 +219,43 @@ class Life:
                 bought.refunds.append((cents, bought.card == REFUNDS_FAIL))
                 return
 
+    def _paid_months(self) -> list[tuple[dict[str, Any], Month]]:
+        found = [
+            (invoice, self.months.setdefault(invoice["id"], Month(invoice["id"])))
+            for plan in self.plans
+            for invoice in self._billing.invoices(plan.subscription)
+            if invoice["status"] == "paid"
+        ]
+        self.chance.shuffle(found)
+        return found
+
+    def _refund_month(self) -> None:
+        for invoice, month in self._paid_months():
+            left = PLAN[1] - month.back
+            if left and not month.disputes:
+                cents = self.chance.choice((left, self.chance.randint(1, left)))
+                self._billing.refund_month(invoice, cents)
+                month.refunds.append(cents)
+                return
+
+    def _dispute_month(self) -> None:
+        for invoice, month in self._paid_months():
+            left = PLAN[1] - month.back
+            if left and not month.disputes:
+                cents = self.chance.choice((left, self.chance.randint(1, left)))
+                self._billing.dispute_month(invoice, cents)
+                month.disputes.append((cents, "open"))
+                return
+
+    def _decide_month(self) -> None:
+        for invoice, month in self._paid_months():
+            if month.disputes and month.disputes[-1][1] == "open":
+                end = self.chance.choice(("won", "lost"))
+                [dispute] = self.payments.client.v1.disputes.list({"payment_intent": invoice["_intent"]}).data
+                self.double.control("close_dispute", dispute=dispute.id, outcome=end)
+                month.disputes[-1] = (month.disputes[-1][0], end)
+                return
+
     def _settle(self) -> None:
         """Until a refund that fails has failed: Stripe gives no more back than there is."""
         self._note()
@@ -218,11 +290,18 @@ class Life:
 
     def _subscribe(self) -> None:
         if not self.plans:
-            subscription = self._billing.subscribe()
+            self._billing.subscriptions.subscribe(self.user_id)  # the page is open when an operator gives the plan
+            if self.chance.random() < 0.25:
+                self.contract = self.double.account.world.now
+            subscription = self._billing.subscribe_now()
             self.plans.append(Plan(subscription, self.double.account.world.now))
 
+    def _subscribe_twice(self) -> None:
+        if self.plans and self.second is None and self._alive():
+            self.second = self._billing.subscribe_at_stripe(like=self.plans[0].subscription)
+
     def _toggle(self) -> None:
-        for plan in self._alive():
+        for plan in self._alive() if not self._with_second else []:
             there = self._subscription(plan)
             self.payments.set_cancel_at_period_end(plan.subscription, cancel=not there["cancel_at_period_end"])
 
@@ -232,6 +311,16 @@ class Life:
                 self.payments.client.v1.subscriptions.cancel(plan.subscription)
             else:  # it is not paid any more
                 self.double.control("subscription_card", subscription=plan.subscription, card=DECLINED_LATER)
+
+    def _lose_customer(self) -> None:
+        """Somebody deletes the customer at Stripe. Not while there is a subscription, which would end with it."""
+        customer = self.records.customer(self.user_id, live=False)
+        if customer is None or self._alive():
+            return
+        with suppress(stripe.InvalidRequestError):  # it was deleted before, and nobody was told
+            self.payments.client.v1.customers.delete(customer.customer_id)
+        if self.chance.random() < 0.7:
+            self._buy()
 
     def _months(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 3))):
@@ -259,14 +348,22 @@ class Life:
         monthly, rollover, plan = self._months_of_plan()
         taken = tuple(each.taken for each in self.bought)
         worth = 5 + sum(PACKS[each.pack][0] for each in self.bought if each.paid) - sum(taken) - self.spent
+        if self.contract is not None:  # months that were paid for beside it are never over
+            paid = [invoice for invoice, _ in self._paid_months()]
+            worth += PLAN[0] * len(paid) - sum(self.months[each["id"]].taken for each in paid)
+        shown = self.second or (self.plans[0].subscription if self.plans else None)
+        there = self.double.account.world.objects[shown] if shown is not None else {}
+        status, ending = there.get("status", "none"), bool(there.get("cancel_at_period_end"))
+        if self.contract is not None and status not in ("active", "trialing"):
+            status, ending = "granted", False
         return Final(
             monthly=monthly,
             rollover=rollover,
             purchased=max(worth, 0),
             debt=max(-worth, 0),
             plan=plan,
-            subscription=self._subscription(self.plans[0])["status"] if self.plans else "none",
-            ending=bool(self.plans) and bool(self._subscription(self.plans[0])["cancel_at_period_end"]),
+            subscription=status,
+            ending=ending,
             paid=tuple(each.paid for each in self.bought),
             taken=taken,
         )
@@ -277,19 +374,20 @@ class Life:
         [plan] = self.plans
         there = self._subscription(plan)
         ended = there["ended_at"]
-        paid = {
-            invoice["lines"]["data"][0]["period"]["start"]
-            for invoice in self.double.account.world.all("invoice")
-            if invoice["status"] == "paid"
-        }
+        paid = {invoice["lines"]["data"][0]["period"]["start"]: month.taken for invoice, month in self._paid_months()}
+        began = plan.began
+        if self.contract is not None:
+            began, ended = self.contract, None
         monthly = rollover = 0
         for number in itertools.count():
-            start, end = _boundary(plan.began, number), _boundary(plan.began, number + 1)
+            start, end = _boundary(began, number), _boundary(began, number + 1)
             if start > self.ends:
                 break
             monthly, rollover = 0, monthly
-            if start in paid:
+            if self.contract is not None:
                 monthly = 200
+            elif start in paid:
+                monthly = 200 - paid[start]
             if ended is not None and start <= ended < end:
                 monthly = 0
         return monthly, rollover, "free" if ended is not None else "plus"
@@ -325,8 +423,23 @@ class Life:
             assert records.keep(replace(self._purchase(self._billing, bought), revision=0))
         customer = self.records.customer(self.user_id, live=False)
         if customer is not None:
-            assert records.keep(replace(customer, revision=0))
-        return Billing(ledger, records, self.double, self.payments, self.user_id)
+            first, *others = (*customer.former, customer.customer_id)
+            assert records.keep(replace(customer, customer_id=first, former=(), number=0, gone=False, revision=0))
+            for customer_id in others:
+                before = records.customer(self.user_id, live=False)
+                assert before is not None
+                assert records.keep(before.replaced_by(customer_id, customer.created_at))
+        offers = self.records.subscription(self.user_id).offers
+        if offers:
+            assert records.keep(Subscription(user_id=self.user_id, offers=offers))
+        billing = Billing(ledger, records, self.double, self.payments, self.user_id)
+        if self.contract is not None:
+            given = datetime.fromtimestamp(self.contract, UTC)
+            order = Order(reference="contract", reason="A contract", operator="anna")
+            ChangePlan(ledger, allowance=PLAN[0])(self.user_id, AccountPlan.PLUS, order, until=None, now=given)
+        if self.repriced:
+            billing.sell(replace(billing.prices, plan=replace(billing.prices.plan, price_cents=2500)))
+        return billing
 
     def in_memory(self) -> Billing:
         ledger = InMemoryLedger()
@@ -337,7 +450,10 @@ class Life:
         for number, told in enumerate(order):
             billing.at = datetime.fromtimestamp(self.ends if at_the_end else told.at, UTC)
             if told.event is not None:
-                assert billing.send(told.event).outcome in (Outcome.APPLIED, Outcome.NOTHING_NEW, Outcome.IGNORED)
+                applied = billing.send(told.event)
+                assert applied.outcome is not Outcome.QUARANTINED or (
+                    applied.subject == self.second and applied.reason == "second_subscription"
+                )
             else:
                 spend(billing, told.spends, f"run_{self.user_id}_{number}")
         return self.final(billing)
@@ -352,7 +468,9 @@ class Life:
             clock=billing.clock,
             live=False,
         )
-        assert compare(window=None).differences == ()
+        left = {(each.cause, each.purchase_id, each.detail) for each in compare(window=None).differences}
+        told = {(Cause.MISMATCH, self.second, "second_subscription")} if self.second is not None else set()
+        assert left == told
         assert compare(window=None).repaired == ()
 
     # --- in which orders it may be told -------------------------------------------------------------------------------

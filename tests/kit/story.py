@@ -19,6 +19,7 @@ from tests.property.model import (
     Disputed,
     Entitle,
     Grant,
+    Limits,
     Model,
     Operation,
     Paid,
@@ -39,6 +40,7 @@ from tests.property.model import (
 from tests.property.model import STAGES as DISPUTE_STAGES
 
 SKEW = 10 * MINUTE
+FAILURES = (None, Limits(runs=3, cost=500_000_000, per_credit=25_000_000), Limits(20, 5_000_000_000, 25_000_000))
 LIMITS = (20, 20, 3, 1)
 LEASES = (45 * MINUTE, 21 * MINUTE, 5 * MINUTE, 40 * DAY)
 FIRST_DAYS = tuple(
@@ -52,9 +54,17 @@ _ANY = (0, 10_000)
 STEPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "read": {"skew": _SKEW},
     "read_run": {"run": _ANY},
-    "place": {"run": (0, 12), "amount": _ANY, "lease": (0, 3), "session": (0, 5), "limit": (0, 3), "skew": _SKEW},
+    "place": {
+        "run": (0, 12),
+        "amount": _ANY,
+        "lease": (0, 3),
+        "session": (0, 5),
+        "limit": (0, 3),
+        "failures": (0, 2),
+        "skew": _SKEW,
+    },
     "settle": {"hold": _ANY, "amount": _ANY, "skew": _SKEW},
-    "release": {"hold": _ANY, "skew": _SKEW},
+    "release": {"hold": _ANY, "cost": (0, 2), "skew": _SKEW},
     "cancel": {"hold": _ANY, "skew": _SKEW},
     "sweep": {"skew": _SKEW, "times": (1, 2)},
     "grant": {"amount": (1, 400), "key": (0, 3), "skew": _SKEW},
@@ -100,7 +110,7 @@ class Story:
         runs = sorted({place.run for place in self._placed})
         self.tell(ReadRun(runs[run % len(runs)] if runs else "run_0", self.now))
 
-    def place(self, run: int, amount: int, lease: int, session: int, limit: int, skew: int) -> None:
+    def place(self, run: int, amount: int, lease: int, session: int, limit: int, failures: int, skew: int) -> None:
         """A new run, or one of before; up to a little more than there is; in a session of its own, or in one of a few
         that go on."""
         name = self._name("run") if run < 9 or not self._placed else self._placed[-1 - run % len(self._placed)].run
@@ -116,6 +126,7 @@ class Story:
             turn=len(turns) + 1,
             limit=LIMITS[limit],
             now=now,
+            limits=FAILURES[failures],
         )
         if isinstance(self.tell(place), Placed):
             self._placed.append(place)
@@ -124,9 +135,10 @@ class Story:
         if place := self._a_placed(hold):
             self.tell(Settle(place, 1 + amount % place.ceiling, self.now + skew))
 
-    def release(self, hold: int, skew: int) -> None:
+    def release(self, hold: int, cost: int, skew: int) -> None:
         if place := self._a_placed(hold):
-            self.tell(Release(place, "released", self.now + skew))
+            spent = (None, 0, place.ceiling * 25_000_000)[cost]
+            self.tell(Release(place, "released", self.now + skew, spent))
 
     def cancel(self, hold: int, skew: int) -> None:
         if place := self._a_placed(hold):
@@ -233,7 +245,7 @@ class Story:
         view = view_of(account)
         assert view == model.view(), f"after {operation}\nthere is {view}\ninstead  {model.view()}"
         if new := model.version - self._lines[number]:
-            entries, _ = subject.ledger.entries(subject.user_id, before=None, limit=new, type_=None)
+            entries, *_ = subject.ledger.entries(subject.user_id, before=None, limit=new, type_=None)
             assert tuple(map(line_of, reversed(entries))) == model.lines[-new:]
             for entry in reversed(entries):
                 assert entry.previous_hash == self._last_hash[number]

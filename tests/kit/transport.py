@@ -1,8 +1,6 @@
 """Every request of one worker, numbered, and a place for each of them to go wrong.
 
-`Wire` sits in botocore's `before-send` event and not around `http_session.send`: the event is documented, it gets every
-attempt that the SDK makes, signed and ready, and what a handler returns is taken for the answer. So the parsing, the
-retries and the conditions of the code under test are the real ones. The Claude SDK has no such event (the hooks of
+`Wire` sees what goes to the store by tests/kit/intercept.py. The Claude SDK has no event like botocore's (the hooks of
 httpx cannot answer); there the transport below its client is wrapped.
 
 A worker can be killed at a request: `Killed` is no Exception, so nothing that the code has for errors runs, and
@@ -10,8 +8,6 @@ whatever still asks for something afterwards is found out. A call of the model r
 call ends as one that timed out, and the thread that waits for it is killed as soon as it hears of that.
 """
 
-import http.client
-import json
 import random
 import zlib
 from collections import Counter
@@ -20,18 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import stripe
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from botocore.awsrequest import AWSResponse
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
 
 from playground.adapters.claude import ClaudeModel
-from playground.ports import Completion, Model, Prompt
+from playground.ports import Completion, Model, Prompt, TokenCount
+from tests.kit.intercept import Interception, Request
 
-TIMEOUT = 10  # s: the engine is on this machine, which may be busy
 STRIPE = "STRIPE"
 WRITES = frozenset({"UpdateItem", "TransactWriteItems", STRIPE})
 MODEL = "POST"
@@ -198,11 +192,10 @@ class Wire:
     """Between one worker and everything that it asks. For one thread at a time, and only inside of `life`."""
 
     def __init__(self, dynamodb: Any, model: ClaudeModel) -> None:
-        self._engine = http.client.HTTPConnection(urlsplit(dynamodb.meta.endpoint_url).netloc, timeout=TIMEOUT)
         self._life: Life | None = None
         self.done: Counter[str] = Counter()
         """What was carried out in all lives so far, by label."""
-        dynamodb.meta.events.register_last("before-send.dynamodb", self._store_request)
+        self._interception = Interception(dynamodb, self._store_request)
         _repeat_without_pauses(dynamodb)
         # Neither the SDK nor our adapter lets a transport be given to a client that they make.
         claude = model._client._client
@@ -228,7 +221,7 @@ class Wire:
         assert not life.post_mortem, f"a dead worker asked for {', '.join(map(str, life.post_mortem))}"
 
     def close(self) -> None:
-        self._engine.close()
+        self._interception.close()
 
     def _next(self, operation: str, label: str) -> tuple[Life, Step, Fault | None]:
         life = self._life
@@ -251,32 +244,24 @@ class Wire:
 
     # --- the store ----------------------------------------------------------------------------------------------------
 
-    def _store_request(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
-        operation, body = event_name.rpartition(".")[2], json.loads(request.body)
-        life, step, fault = self._next(operation, _subject(operation, body))
+    def _store_request(self, request: Request) -> AWSResponse:
+        life, step, fault = self._next(request.operation, _subject(request.operation, request.body))
         if fault is Fault.UNREACHABLE:
-            raise EndpointConnectionError(endpoint_url=request.url)
+            raise request.unreachable()
         if fault is Fault.LATE:
-            life.under_way.append((step, lambda: self._send(request, request.body).status_code == 200))
-            raise ReadTimeoutError(endpoint_url=request.url)
+            life.under_way.append((step, lambda: request.send().status_code == 200))
+            raise request.unanswered()
         if fault not in (None, Fault.KILLED_AFTER, Fault.LOST, Fault.FORGOTTEN):
-            return _refusal(fault, request, body)
-        answer = self._send(request, _without_token(body) if fault is Fault.FORGOTTEN else request.body)
+            return _refusal(fault, request)
+        answer = (request.without_token() if fault is Fault.FORGOTTEN else request).send()
         if answer.status_code == 200:
             life.done.append(step)
         if fault is Fault.KILLED_AFTER:
             life.dead = True
             raise Killed(f"after {step}")
         if fault in (Fault.LOST, Fault.FORGOTTEN):
-            raise ConnectionClosedError(endpoint_url=request.url)
+            raise request.hung_up()
         return answer
-
-    def _send(self, request: AWSPreparedRequest, content: bytes) -> AWSResponse:
-        """On a connection of our own; the engine looks at no signature."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
-        self._engine.request(request.method, "/", content, headers)
-        response = self._engine.getresponse()
-        return AWSResponse(request.url, response.status, dict(response.getheaders()), _Body(response.read()))
 
     # --- Stripe -------------------------------------------------------------------------------------------------------
 
@@ -348,7 +333,7 @@ class _Model:
         self._wire = wire
         self._model = model
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return self._wire.model_call(lambda: self._model.count_tokens(prompt, timeout=timeout))
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
@@ -412,55 +397,20 @@ def _kind(key: Mapping[str, Any]) -> str:
 # --- answers that nobody gave -----------------------------------------------------------------------------------------
 
 
-class _Body:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Iterator[bytes]:
-        yield self._content
-
-
-def _refusal(fault: Fault, request: AWSPreparedRequest, body: Mapping[str, Any]) -> AWSResponse:
-    transaction: Sequence[Any] = body.get("TransactItems", ())
+def _refusal(fault: Fault, request: Request) -> AWSResponse:
     match fault:
-        case Fault.CONFLICT if transaction:
-            return _canceled(request, [*_none(0), "TransactionConflict", *_none(len(transaction) - 1)])
         case Fault.CONFLICT:
-            return _error(request, 400, "TransactionConflictException")
+            return request.in_conflict()
         case Fault.IN_PROGRESS:
-            return _error(request, 400, "TransactionInProgressException")
-        case Fault.OVER_CAPACITY if transaction:
-            return _canceled(request, [*_none(len(transaction) - 1), "ProvisionedThroughputExceeded"])
+            return request.error(400, "TransactionInProgressException")
         case Fault.OVER_CAPACITY:
-            return _error(request, 400, "ProvisionedThroughputExceededException")
+            return request.over_capacity()
         case Fault.THROTTLED:
-            return _error(request, 400, "ThrottlingException")
+            return request.error(400, "ThrottlingException")
         case Fault.UNPROCESSED:
-            wanted = body["RequestItems"]
-            return _answer(request, 200, {"Responses": {name: [] for name in wanted}, "UnprocessedKeys": wanted})
-    return _error(request, 500, "InternalServerError")
-
-
-def _none(number: int) -> list[str]:
-    return ["None"] * number
-
-
-def _canceled(request: AWSPreparedRequest, codes: Sequence[str]) -> AWSResponse:
-    reasons = [{"Code": code} for code in codes]
-    return _error(request, 400, "TransactionCanceledException", CancellationReasons=reasons)
-
-
-def _error(request: AWSPreparedRequest, status: int, code: str, **more: Any) -> AWSResponse:
-    return _answer(request, status, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no", **more})
-
-
-def _answer(request: AWSPreparedRequest, status: int, body: Mapping[str, Any]) -> AWSResponse:
-    headers = {"content-type": "application/x-amz-json-1.0"}
-    return AWSResponse(request.url, status, headers, _Body(json.dumps(body).encode()))
-
-
-def _without_token(body: Mapping[str, Any]) -> bytes:
-    return json.dumps({name: value for name, value in body.items() if name != "ClientRequestToken"}).encode()
+            wanted = request.body["RequestItems"]
+            return request.answer(200, {"Responses": {name: [] for name in wanted}, "UnprocessedKeys": wanted})
+    return request.error(500, "InternalServerError")
 
 
 def _model_error(status: int, kind: str) -> httpx2.Response:

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import random
 import socket
 import subprocess
 import time
@@ -17,6 +16,8 @@ import pytest
 
 from local.backend import Backend
 from local.template import Description, read_template
+from tests.kit import ports
+from tests.kit.extent import HANG_SECONDS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -38,7 +39,7 @@ class Client:
     def __call__(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=HANG_SECONDS)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -50,7 +51,7 @@ class Client:
         address = urlsplit(self.url)
         assert address.hostname is not None
         assert address.port is not None
-        return socket.create_connection((address.hostname, address.port), timeout=30)
+        return socket.create_connection((address.hostname, address.port), timeout=HANG_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +97,7 @@ def client_of() -> Callable[[str], Client]:
 def eventually() -> Callable[[Callable[[], object]], None]:
     """Waits until something is true, and fails when it does not become true."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = HANG_SECONDS / 2) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not happen"
@@ -120,23 +121,7 @@ def alive() -> Callable[[int], bool]:
 @pytest.fixture
 def free_ports() -> int:
     """The first of ten free ports in a row: enough for two stacks."""
-    for _ in range(100):
-        base = random.randrange(20_000, 32_000)
-        sockets = []
-        try:
-            for port in range(base, base + 10):
-                listener = socket.socket()
-                sockets.append(listener)
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
-            return base
-        finally:
-            for listener in sockets:
-                listener.close()
-    raise AssertionError("there are no ten free ports in a row")
+    return ports.free_ports(10)
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 
 from doubles.claude.answers import clip, fit, pieces
 from doubles.claude.server import ClaudeDouble, count_input_tokens, count_text_tokens
-
-pytestmark = pytest.mark.timeout(30)
+from tests.kit.extent import HANG_SECONDS, examples
 
 HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,11 @@ def client(double: ClaudeDouble) -> Iterator[anthropic.Anthropic]:
 def connect(double: ClaudeDouble, *, max_retries: int = 0) -> anthropic.Anthropic:
     """A client that refuses whatever is not exactly in the shape of the SDK's types."""
     return anthropic.Anthropic(
-        api_key="test", base_url=double.url, max_retries=max_retries, timeout=20, _strict_response_validation=True
+        api_key="test",
+        base_url=double.url,
+        max_retries=max_retries,
+        timeout=HANG_SECONDS,
+        _strict_response_validation=True,
     )
 
 
@@ -97,7 +100,7 @@ def call(
 ) -> tuple[int, http.client.HTTPMessage, Any]:
     """One call without the SDK: status, headers, and the body as JSON if it is JSON."""
     host, port = double.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=HANG_SECONDS)
     try:
         connection.request(method, path, body, HEADERS if headers is None else headers)
         response = connection.getresponse()
@@ -206,7 +209,7 @@ def test_cuts_at_max_tokens(client: anthropic.Anthropic) -> None:
     assert whole.startswith(text_of(message))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), system=TEXTS | st.just(""), max_tokens=st.integers(1, 500))
 def test_usage_is_what_count_tokens_says(
     client: anthropic.Anthropic, texts: list[str], system: str, max_tokens: int
@@ -380,6 +383,21 @@ def test_delays_a_stream_once_before_its_first_delta(client: anthropic.Anthropic
         seen.setdefault(event.type, time.monotonic())
     assert seen["content_block_delta"] - started >= 0.4
     assert seen["message_stop"] - started < 10
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_calls_wait_for_each_other(client: anthropic.Anthropic, streamed: bool) -> None:
+    """One alone is not answered; those of another number do not count; whoever comes later begins anew."""
+    say = (lambda text: list(stream(client, text))) if streamed else (lambda text: [ask(client, text)])
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            waiting = [pool.submit(say, "[[claude: together=3]]") for _ in range(2)]
+            assert say("Now.")
+            others = [pool.submit(say, "[[claude: together=2]]") for _ in range(2)]
+            assert all(other.result() for other in others)
+            assert not any(call.done() for call in waiting)
+            assert say("[[claude: together=3]]")
+            assert all(call.result() for call in waiting)
 
 
 def test_slows_down_between_deltas(client: anthropic.Anthropic) -> None:
@@ -592,6 +610,60 @@ def test_bills_more_than_it_writes(client: anthropic.Anthropic, factor: str, bil
     assert (count_text_tokens(text_of(message)), message.usage.output_tokens) == (100, billed)
 
 
+def test_bills_more_than_it_counts(client: anthropic.Anthropic) -> None:
+    counted = count_input_tokens(request_for("Hello [[claude: input_factor=3]]"))
+    assert ask(client, "Hello [[claude: input_factor=3]]").usage.input_tokens == 3 * counted
+
+
+@pytest.mark.parametrize(("raw", "told"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
+def test_says_of_its_tokens_what_it_is_told_to(double: ClaudeDouble, raw: str, told: object) -> None:
+    names = {
+        "input": "input_tokens",
+        "output": "output_tokens",
+        "cache_write": "cache_creation_input_tokens",
+        "cache_read": "cache_read_input_tokens",
+    }
+    for short, name in names.items():
+        usage = post(double, request_for(f"Hello [[claude: told_{short}={raw}]]"))[2]["usage"]
+        assert usage[name] == told
+        assert all(type(usage[other]) is int for other in names.values() if other != name)
+
+
+def test_counting_can_fail_alone(client: anthropic.Anthropic) -> None:
+    text = "Hello [[claude: count_status=429]]"
+    with pytest.raises(anthropic.RateLimitError):
+        client.messages.count_tokens(model=HAIKU, messages=[{"role": "user", "content": text}])
+    assert ask(client, text).stop_reason == "end_turn"
+
+
+def test_an_error_can_be_all_there_is_of_a_stream(client: anthropic.Anthropic) -> None:
+    seen: list[Any] = []
+    with pytest.raises(anthropic.APIStatusError) as failure:
+        collect(seen, stream(client, "Hello [[claude: error_first=overloaded_error]]"))
+    assert (seen, failure.value.status_code, failure.value.type) == ([], 200, "overloaded_error")
+    with pytest.raises(anthropic.InternalServerError):
+        ask(client, "Hello [[claude: error_first=overloaded_error]]")
+
+
+@pytest.mark.parametrize(("emoji", "halves"), [("split", ["\\ud83d", "\\ude00"]), ("half", ["\\ud83d"])])
+def test_an_emoji_can_be_cut_in_two(double: ClaudeDouble, emoji: str, halves: list[str]) -> None:
+    body = post(double, request_for(f"Hello [[claude: emoji={emoji}]]", stream=True))[2].decode()
+    deltas = [line for line in body.splitlines() if "text_delta" in line]
+    assert [f'"text": "{half}"' in line for half, line in zip(halves, deltas[-len(halves) :], strict=True)]
+    assert body.count("\\ud") == len(halves)
+
+
+def test_a_conversation_with_a_refused_answer_goes_on_being_refused(client: anthropic.Anthropic) -> None:
+    refused = ask(client, "Hello [[claude: stop_reason=refusal output_tokens=20]]")
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": text_of(refused)},
+        {"role": "user", "content": "And now?"},
+    ]
+    assert (refused.stop_reason, ask(client, "", messages=turns).stop_reason) == ("refusal", "refusal")
+    assert ask(client, "", messages=turns[2:]).stop_reason == "end_turn"
+
+
 @pytest.mark.parametrize(
     ("directive", "named"),
     [
@@ -612,6 +684,9 @@ def test_bills_more_than_it_writes(client: anthropic.Anthropic, factor: str, bil
         ("error_in_stream=nonsense", "error_in_stream"),
         ("empty=yes", "empty takes no value"),
         ("usage_factor=", "usage_factor"),
+        ("error_first=nonsense", "error_first"),
+        ("told_input=many", "told_input"),
+        ("emoji=whole", "emoji"),
         ("retry_after=soon", "retry_after"),
     ],
 )
@@ -895,7 +970,7 @@ def test_64_calls_at_once_are_64_answers() -> None:
 
     def one(number: int) -> Message:
         with connect(crowded) as own:
-            barrier.wait(20)
+            barrier.wait(HANG_SECONDS)
             if number % 2:
                 return ask(own, f"Question number{number}", system=system)
             with own.messages.stream(**request_for(f"Question number{number}", system=system)) as events:
@@ -916,7 +991,7 @@ def test_calls_wait_for_each_other_no_longer_than_they_must(double: ClaudeDouble
     barrier = threading.Barrier(64)
 
     def one(_: int) -> int:
-        barrier.wait(20)
+        barrier.wait(HANG_SECONDS)
         return post(double, request_for("[[claude: delay=0.5 output_tokens=5]]"))[0]
 
     started = time.monotonic()
@@ -966,21 +1041,21 @@ def test_a_client_that_leaves_makes_no_noise(
     before = handlers()
     with ClaudeDouble() as left_alone, connect(left_alone) as its_client:
         host, port = left_alone.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=HANG_SECONDS) as connection:
             leave(connection, request)
             if reset:
                 linger = (1).to_bytes(4, sys.byteorder) + bytes(4)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         assert ask(its_client, "Hello").stop_reason == "end_turn"
     for thread in handlers() - before:
-        thread.join(20)
+        thread.join(HANG_SECONDS)
         assert not thread.is_alive()
     assert capfd.readouterr() == ("", "")
 
 
 def test_keeps_a_connection_over_failures(double: ClaudeDouble) -> None:
     host, port = double.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=HANG_SECONDS)
     connection.connect()
     kept = connection.sock
     for text, status in (("Hello", 200), ("[[claude: status=529]]", 529), ("[[claude: loud]]", 400), ("Hello", 200)):
@@ -995,7 +1070,7 @@ def test_asks_for_a_body_that_waits_to_be_asked_for(double: ClaudeDouble) -> Non
     """Clients such as curl hold back a large body until `100 Continue`."""
     host, port = double.url.removeprefix("http://").split(":")
     head = "POST /_reset HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=HANG_SECONDS) as connection:
         connection.sendall(head.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
         connection.sendall(b"{}")
@@ -1013,7 +1088,7 @@ def test_stop_ends_calls_under_way() -> None:
         assert next(events).type == "message_start"
         stopped.stop()
         for thread in handlers() - before:
-            thread.join(10)
+            thread.join(HANG_SECONDS)
             assert not thread.is_alive()
         with pytest.raises(httpx2.RemoteProtocolError):
             list(events)
@@ -1025,7 +1100,7 @@ def test_stop_ends_calls_under_way() -> None:
 def test_stop_closes_idle_connections() -> None:
     stopped = ClaudeDouble().start()
     host, port = stopped.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=HANG_SECONDS) as connection:
         connection.sendall(b"GET /_calls HTTP/1.1\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
         stopped.stop()
@@ -1067,10 +1142,10 @@ def test_runs_as_a_module_until_told_to_end(ending: signal.Signals) -> None:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert re.fullmatch(r"listening on http://127\.0\.0\.1:[0-9]+\n", line)
-            with anthropic.Anthropic(api_key="test", base_url=line.split()[-1], timeout=20) as its_client:
+            with anthropic.Anthropic(api_key="test", base_url=line.split()[-1], timeout=HANG_SECONDS) as its_client:
                 assert ask(its_client, "Hello").stop_reason == "end_turn"
                 os.kill(process.pid, ending)
-                output, errors = process.communicate(timeout=20)
+                output, errors = process.communicate(timeout=HANG_SECONDS)
         finally:
             process.kill()
     assert (process.returncode, output, errors) == (0, "", "")
@@ -1078,14 +1153,14 @@ def test_runs_as_a_module_until_told_to_end(ending: signal.Signals) -> None:
 
 def test_says_so_if_the_port_is_taken(double: ClaudeDouble) -> None:
     with module("--port", double.url.rsplit(":", 1)[1]) as process:
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, output) == (1, "")
     assert errors.startswith(f"cannot listen on {double.url}: ")
 
 
 def test_explains_its_options() -> None:
     with module("--help") as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0
     options = re.findall(r"^  (--[a-z-]+)(?: [A-Z]+)?(.*(?:\n {10,}.*)*)", output, re.MULTILINE)
     assert [option for option, _ in options] == ["--port", "--host", "--retry-after", "--verbose"]

@@ -10,12 +10,13 @@ import pytest
 from local import invoke
 from operate.cli import COMMANDS, run
 from operate.options import MOMENT, USER
-from playground.adapters.tokens import LONGEST_SUBJECT, TokenVerifier, shared_secrets
+from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.errors import UnauthorizedError
+from playground.domain.users import MAX_USER_ID
 
 SECRET = "s" * 32
-NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (LONGEST_SUBJECT + 1)]
-SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * LONGEST_SUBJECT]
+NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (MAX_USER_ID + 1)]
+SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * MAX_USER_ID]
 DECISIONS = ("list", "show", "hide", "restore", "remove")
 
 

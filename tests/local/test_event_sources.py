@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from local import lineage
+from local.backend import Backend
 from local.engine import Engine
 from local.event_sources import EventSources, failures_in, passes, stream_record
 from local.resources import client, create_resources
@@ -77,7 +78,7 @@ class Called:
         self.answer: Callable[[dict[str, Any]], object] = lambda event: {"batchItemFailures": []}
         self._lock = threading.Lock()
 
-    def __call__(self, function: str, payload: bytes) -> Outcome:
+    def __call__(self, function: str, payload: bytes, trace: str | None = None, /) -> Outcome:
         assert function == "WorkFunction"
         event = json.loads(payload)
         with self._lock:
@@ -192,6 +193,11 @@ def test_what_fails_comes_again_and_ends_in_the_dead_letter_queue(
     assert seen.count("good") == seen.count("fine") == (1 if how == "named" else 0)
 
 
+def checkpoints(folder: Path) -> list[int]:
+    saved = folder / "checkpoints"
+    return sorted(int(path.name) for path in saved.iterdir() if path.name.isdigit()) if saved.exists() else []
+
+
 def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
     described: Description, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
@@ -199,7 +205,10 @@ def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
     with Engine(state_dir=tmp_path) as engine:
         create_resources(described, engine.endpoint_url)
         send(engine, described, ["survivor"])
-        time.sleep(1)  # the store saves a quarter of a second after a change
+        for reason in ("for a checkpoint that may have begun before", "for one that has everything"):
+            before = checkpoints(tmp_path)
+            put(engine, described, reason)
+            eventually(lambda before=before: checkpoints(tmp_path) > before)
         engine.kill()
     with Engine(state_dir=tmp_path) as engine:
         create_resources(described, engine.endpoint_url)
@@ -302,3 +311,63 @@ def test_filters(pattern: Any, expected: bool) -> None:
     assert passes(record, [pattern]) is expected
     assert passes(record, []) is True
     assert passes(record, [{"eventName": ["NEVER"]}, pattern]) is expected
+
+
+# --- recursive loops --------------------------------------------------------------------------------------------------
+
+
+ECHO = """\
+import boto3, json, os
+
+sqs = boto3.client("sqs")
+
+
+def handler(event, context):
+    for record in event["Records"]:
+        number = int(record["body"])
+        print("got", number, flush=True)
+        if os.environ.get("ONE"):
+            sqs.send_message(QueueUrl=os.environ["QUEUE"], MessageBody=str(number + 1))
+        else:
+            sqs.send_message_batch(
+                QueueUrl=os.environ["QUEUE"], Entries=[{"Id": "next", "MessageBody": str(number + 1)}]
+            )
+    return {"batchItemFailures": []}
+"""
+
+
+@pytest.mark.parametrize("one", ["", "1"], ids=["in a batch", "alone"])
+def test_a_function_that_sends_to_its_own_queue_is_stopped_as_on_lambda(
+    tmp_path: Path, one: str, eventually: Callable[..., None]
+) -> None:
+    """After 16 invocations in one chain; what would be the 17th ends in the dead-letter queue."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "app.py").write_text(ECHO, encoding="utf-8")
+    (tmp_path / "template.yaml").write_text(TEMPLATE, encoding="utf-8")
+    description = read_template(tmp_path / "template.yaml")
+    lines: list[str] = []
+    with Engine() as engine:
+        create_resources(description, engine.endpoint_url)
+        extra = {"AWS_ENDPOINT_URL": engine.endpoint_url, "ONE": one}
+        with Backend(description, extra_environment=extra, show=lambda _, line: lines.append(line)) as backend:
+            running = EventSources(description, engine.endpoint_url, backend.invoke, schedules=False, retry_seconds=0)
+            running.start()
+            send(engine, description, ["1"])
+            try:
+                eventually(lambda: bodies(engine, description, "Failures") == ["17"])
+            finally:
+                running.stop()
+    assert [line for line in lines if line.startswith("got")] == [f"got {number}" for number in range(1, 17)]
+
+
+def test_a_batch_is_as_old_as_its_oldest_message_and_others_do_not_count() -> None:
+    trace = None
+    for number in range(lineage.MOST_INVOCATIONS):
+        assert not lineage.is_stopped(trace, "one"), number
+        trace = lineage.entered(trace, "one")
+    assert lineage.is_stopped(trace, "one")
+    assert not lineage.is_stopped(trace, "two")
+    young = lineage.entered(lineage.entered(None, "two"), "one")
+    both = lineage.joined([young, None, trace, "Root=1;Lineage=not:this"])
+    assert lineage.is_stopped(both, "one")
+    assert lineage.counts([both]) == {**lineage.counts([young]), **lineage.counts([trace])}

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from local.backend import Backend
 from local.gateway import Router
 from local.template import Api, Description, Route
+from tests.kit.extent import HANG_SECONDS
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MEGABYTE = 1024 * 1024
@@ -73,9 +75,12 @@ def test_every_answer_names_its_request(client: Any) -> None:
     [
         ("/items/special", "/items/special", None),
         ("/items/other", "/items/{id}", {"id": "other"}),
-        ("/items/a%20b%C3%A9", "/items/{id}", {"id": "a bé"}),
+        ("/items/a%20b%C3%A9", "/items/{id}", {"id": "a%20b%C3%A9"}),
         ("/items/a+b", "/items/{id}", {"id": "a+b"}),
-        ("/items/%40scope%2Fname", "/items/{id}", {"id": "@scope%2Fname"}),
+        ("/items/%40scope%2Fname", "/items/{id}", {"id": "%40scope%2Fname"}),
+        ("/items/%2540scope", "/items/{id}", {"id": "%2540scope"}),
+        ("/items/%ff%zz", "/items/{id}", {"id": "%ff%zz"}),
+        ("/files/a%2Fb/c%20d", "/files/{path+}", {"path": "a%2Fb/c%20d"}),
         ("/items/@scope/name", "/items/{id}/{part}", {"id": "@scope", "part": "name"}),
         ("/items/special/part", "/items/{id}/{part}", {"id": "special", "part": "part"}),
         ("/files/a/b/c.txt", "/files/{path+}", {"path": "a/b/c.txt"}),
@@ -85,8 +90,10 @@ def test_every_answer_names_its_request(client: Any) -> None:
 def test_finds_the_most_specific_route(
     client: Any, path: str, resource: str, parameters: dict[str, str] | None
 ) -> None:
+    """Path and path parameters are as they were sent: a REST API decodes neither."""
     event = echoed(client("GET", f"/stage{path}"))
     assert (event["resource"], event["pathParameters"]) == (resource, parameters)
+    assert (event["path"], event["requestContext"]["path"]) == (path, f"/stage{path}")
 
 
 def test_a_literal_segment_wins_wherever_it_is() -> None:
@@ -172,7 +179,7 @@ def test_a_chunked_body_arrives_whole(client: Any) -> None:
 def test_refuses_20_megabytes_so_that_the_client_sees_it(client: Any, chunked: bool) -> None:
     """The client sends everything before it reads, and still gets the answer instead of a reset connection."""
     headers = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(20 * MEGABYTE)}
-    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
         pieces = (b"x" * MEGABYTE for _ in range(20))
         connection.request("POST", "/stage/echo", pieces, headers, encode_chunked=chunked)
@@ -387,6 +394,18 @@ def test_a_function_knows_how_much_time_is_left(client: Any) -> None:
     assert UUID.fullmatch(answer["request_id"])
 
 
+def test_the_time_of_a_request_is_that_of_the_gateway_and_not_of_the_function(client: Any) -> None:
+    """As on AWS: the gateway's time runs while an instance starts, the function's begins afterwards."""
+    before = time.time()
+
+    told = client("GET", "/stage/sluggish").json()
+
+    assert type(told["requested"]) is int
+    assert before - 0.001 <= told["requested"] / 1000 <= told["begun"]
+    assert told["called"] - told["requested"] / 1000 > 1.2
+    assert told["remaining"] > 9_000
+
+
 # --- concurrency -------------------------------------------------------------------------------------------------
 
 
@@ -395,7 +414,7 @@ class Meeting:
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.listener.settimeout(30)
+        self.listener.settimeout(HANG_SECONDS)
         self.address = str(self.listener.getsockname()[1]).encode()
 
     def arrival(self) -> socket.socket:
@@ -458,7 +477,7 @@ def test_two_hundred_connections_at_once(client: Any, log: Any) -> None:
 
 
 def test_a_connection_is_kept(client: Any) -> None:
-    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
         connection.connect()
         first = connection.sock

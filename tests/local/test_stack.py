@@ -21,6 +21,7 @@ from local.settings import SettingsError, read_settings
 from local.state_file import read_state
 from local.tokens import Issuer, TokenError, auth_secrets
 from operate.cli import run as playground
+from tests.kit.extent import HANG_SECONDS
 
 NOT_TO_INHERIT = (
     "ANTHROPIC_API_KEY",
@@ -68,7 +69,7 @@ class Stack:
 
     def end(self) -> int:
         """Wait for its end; its exit status."""
-        status = self.process.wait(30)
+        status = self.process.wait(HANG_SECONDS)
         self._reader.join()
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -253,7 +254,7 @@ def test_invoke_calls_a_function_of_the_running_stack(
             env={**script_environment, "STATE_DIR": str(state_dir)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
 

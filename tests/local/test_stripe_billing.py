@@ -13,8 +13,7 @@ import stripe
 
 from doubles.stripe import StripeDouble
 from doubles.stripe.subscriptions import later
-
-pytestmark = pytest.mark.timeout(30)
+from tests.kit.extent import HANG_SECONDS
 
 DAY = 86_400
 
@@ -89,7 +88,7 @@ def since(double: StripeDouble, number: int) -> list[str]:
 def browse(url: str, form: dict[str, str] | None = None) -> tuple[int, str | None, str]:
     """Status, where it leads to, and the page."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=10)
+    connection = http.client.HTTPConnection(address.netloc, timeout=HANG_SECONDS)
     try:
         connection.request("POST" if form else "GET", address.path, urlencode(form or {}))
         response = connection.getresponse()
@@ -564,7 +563,13 @@ def test_a_payment_of_an_invoice_is_refunded_and_leads_back_to_it(
 
 def test_the_billing_portal(double: StripeDouble, client: stripe.StripeClient, customer: str, price: str) -> None:
     subscription = subscribed(double, client, customer, price)
-    portal = client.v1.billing_portal.sessions.create({"customer": customer, "return_url": "http://127.0.0.1/back"})
+    wanted: Any = {"customer": customer, "return_url": "http://127.0.0.1/back"}
+    assert client.v1.billing_portal.configurations.list().data == []
+    with pytest.raises(stripe.InvalidRequestError, match="portal settings in test mode"):
+        client.v1.billing_portal.sessions.create(wanted)
+    double.control("portal")
+    assert [each.is_default for each in client.v1.billing_portal.configurations.list({"is_default": True})] == [True]
+    portal = client.v1.billing_portal.sessions.create(wanted)
     assert subscription.id in browse(portal.url)[2]
     assert browse(portal.url, {"action": "cancel", "subscription": subscription.id})[0] == 303
     assert client.v1.subscriptions.retrieve(subscription.id).cancel_at_period_end

@@ -19,8 +19,6 @@ from doubles.stripe.expand import EXPANDABLE
 from doubles.stripe.wire import ApiError
 from doubles.stripe.world import plain
 
-pytestmark = pytest.mark.timeout(60)
-
 OURS = ("delivery", "idempotency_key")  # never leave the double as objects of Stripe's
 
 
@@ -169,6 +167,7 @@ def live_through(double: StripeDouble) -> None:
     client.v1.subscriptions.update(ids[0], {"cancel_at_period_end": True})
     double.control("subscription_card", subscription=ids[1], card="declined")
     double.control("advance", days=70)
+    double.control("portal")
     client.v1.billing_portal.sessions.create({"customer": customer})
     client.v1.products.update(client.v1.products.list().data[0].id, {"name": "New"})
     client.v1.prices.update(price, {"nickname": "plus"})

@@ -23,8 +23,7 @@ from doubles.stripe.control import CONTROLS
 from doubles.stripe.world import API_VERSION
 from local.stripe_keys import API_KEY, webhook_secret
 from operate.cli import run as playground
-
-pytestmark = pytest.mark.timeout(60)
+from tests.kit.extent import HANG_SECONDS
 
 
 def connect(url: str) -> stripe.StripeClient:
@@ -139,16 +138,19 @@ def test_it_starts_listens_and_ends(tmp_path: Path, script_environment: dict[str
         assert [endpoint.url for endpoint in connect(url).v1.webhook_endpoints.list()] == ["http://127.0.0.1:9/hooks"]
     finally:
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0
     assert "POST /v1/payment_intents 200" in errors
     assert "pur_secret_words" not in errors
 
 
 def test_what_cannot_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+    """And who asked for it goes on as before: with the same signals."""
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with StripeDouble() as double:
         assert main(["--port", double.url.rpartition(":")[2]]) == 1
     assert main(["--endpoint", "http://example.com/"]) == 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == signals
     errors = capsys.readouterr().err
     assert "this machine only" in errors
 

@@ -14,8 +14,6 @@ import stripe
 from doubles.stripe import StripeDouble
 from doubles.stripe.webhooks import Mode, signature
 
-pytestmark = pytest.mark.timeout(30)
-
 T0 = 1_790_000_000
 URL = "http://127.0.0.1:1/hooks"
 SECRET = "whsec_of_the_test"

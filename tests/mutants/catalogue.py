@@ -9,13 +9,21 @@ ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
 PURCHASES = "layers/shared/playground/domain/payments.py"
 SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
+PAID_MONTHS = "layers/shared/playground/domain/paid_months.py"
 APPLY = "layers/shared/playground/usecases/apply_payment.py"
 EVENTS = "layers/shared/playground/adapters/stripe_events.py"
+BUY = "layers/shared/playground/usecases/buy_credits.py"
+STRIPE = "layers/shared/playground/adapters/stripe_payments.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
+ALLOWANCE = "layers/shared/playground/domain/allowance.py"
+CLAUDE = "layers/shared/playground/adapters/claude.py"
+WATCH = "layers/shared/playground/usecases/watch_holds.py"
+KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
 NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
+INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
 NOTIFY = "functions/notices/app.py"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
@@ -26,25 +34,53 @@ ERASER = "operate/dynamo_erasure.py"
 SESSIONS = "layers/shared/playground/adapters/dynamo_sessions.py"
 SHARE = "layers/shared/playground/usecases/share_session.py"
 SHARED = "layers/shared/playground/usecases/visit_share.py"
+TIME_LIMIT = "layers/shared/playground/adapters/time_limit.py"
+SHARES = "layers/shared/playground/adapters/dynamo_shares.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
+CLAUDE = "layers/shared/playground/adapters/claude.py"
+PRICING = "layers/shared/playground/domain/pricing.py"
+PROMPTS = "layers/shared/playground/usecases/prompts.py"
+HTTP = "layers/shared/playground/http.py"
+ARCHIVES = "layers/shared/playground/adapters/archives.py"
+PACKAGES = "layers/shared/playground/adapters/packages.py"
+MANIFESTS = "layers/shared/playground/adapters/manifests.py"
+HIDDEN = "layers/shared/playground/domain/hidden.py"
+CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
+CATALOG_APP = "functions/catalog/app.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 RACES = "tests/concurrency/test_ledger_races.py"
+REPAID = "tests/concurrency/test_histories.py::test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it"
+MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers[five accounts]"
+REFUSED_RELEASE = (
+    "tests/faults/test_crash_matrix.py::test_whatever_happens_to_a_worker_no_credit_is_lost_or_gained"
+    "[run, disputed before it fails]"
+)
+IN_TIME = "tests/faults/test_time_limit.py"
 HISTORIES = "tests/concurrency/test_histories.py"
 MACHINE = "tests/property/test_ledger_machine.py"
 PROPERTIES = "tests/property/test_account_properties.py"
 RUNS = "tests/unit/test_run_prompt.py"
+READER = "tests/unit/test_packages.py"
 UNIT = "tests/unit/test_account.py"
+ALLOWED = "tests/unit/test_allowance.py"
+FAILURES = "tests/integration/test_allowance.py"
+KEYED = "tests/unit/test_key_set.py"
 DISORDER = "tests/property/test_payment_disorder.py"
 PAYMENTS = "tests/integration/test_payments.py"
+REFUSED = "tests/integration/test_stripe_refuses.py"
+SHAPES = "tests/property/test_event_shapes.py"
+STRIPE_KEYS = "tests/unit/test_stripe_keys.py"
 PLANS = "tests/integration/test_subscriptions.py"
+MONEY = "tests/integration/test_paid_months.py"
 COMPARED = "tests/unit/test_reconcile.py"
 MONTHS = "tests/unit/test_calendar.py"
 BILLED = "tests/unit/test_subscriptions.py"
 CONTEXTS = "tests/unit/test_context.py"
 HANDLERS = "tests/integration/test_handlers.py"
 NIGHTS = "tests/integration/test_time_passes.py"
+WALKS = "tests/unit/test_visit_accounts.py"
 LIFE = "tests/integration/test_a_long_life.py"
 TOLD = "tests/unit/test_notices.py"
 STREAM = "tests/integration/test_notices_stream.py"
@@ -53,6 +89,9 @@ FORGETTING = "tests/integration/test_erasure.py"
 TALKS = "tests/contract/test_sessions_contract.py"
 TALKING = "tests/integration/test_sessions.py"
 LINKS = "tests/integration/test_sharing.py"
+USAGES = "tests/unit/test_claude_usage.py"
+UNREADABLE = "tests/integration/test_unreadable.py"
+EDGES = "tests/unit/test_http.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -117,11 +156,7 @@ MUTANTS = (
             Edit(
                 LEDGER,
                 "        place = Path(AccountItem.holds)[hold.run_id]\n",
-                "        seen = self.account(user_id, now)\n"
-                "        fits = len(seen.holds) < limit and hold.run_id not in seen.holds\n"
-                "        if fits and seen.available < hold.ceiling:\n"
-                "            return CannotAfford(seen)\n"
-                "        place = Path(AccountItem.holds)[hold.run_id]\n",
+                "        seen = self.account(user_id, now)\n        place = Path(AccountItem.holds)[hold.run_id]\n",
             ),
             Edit(
                 LEDGER,
@@ -135,6 +170,164 @@ MUTANTS = (
             ),
         ),
         (RACES, HISTORIES),
+    ),
+    # --- the allowance for runs without an answer ---------------------------------------------------------------------
+    mutant(
+        "a hold does not ask for the allowance",
+        LEDGER,
+        "condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))",
+        "condition=write.condition)",
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
+    ),
+    mutant(
+        "a hold reads the allowance before it writes",
+        LEDGER,
+        "            write = replace(write, condition=write.condition"
+        " & _admitted(allowance, hold.ceiling, limit, now))\n",
+        "            seen = self.account(user_id, now)\n"
+        "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
+        "                return AllowanceUsedUp(seen)\n",
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+    ),
+    mutant(
+        "open runs do not count as if they failed",
+        ALLOWANCE,
+        "return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]",
+        "return [(limit, now + (self.failed_runs_per_hour - 1) * self.interval)]",
+        f"{CONTRACT}::test_open_runs_count_as_if_they_failed",
+    ),
+    mutant(
+        "what open runs may cost does not count",
+        ALLOWANCE,
+        "terms = [(room, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        "terms = [(10**9, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]",
+        f"{CONTRACT}::test_so_much_may_be_unpaid",
+    ),
+    mutant(
+        "a failure is given back with its hold and not counted",
+        LEDGER,
+        "self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))",
+        "self._store.transact(drop, self._receipt_put(run))",
+        f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
+    ),
+    mutant(
+        "a failure is counted from now though others were counted before",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n",
+        "        if ahead is None:\n",
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
+    ),
+    mutant(
+        "whoever fails at the same moment overwrites the count",
+        LEDGER,
+        "            conditions.append(attribute.does_not_exist() | (attribute <= now))\n",
+        "",
+        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+    ),
+    mutant(
+        "time that has passed is saved up for failures",
+        LEDGER,
+        "        if ahead is not None and items.millis(ahead) > now:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute > now)\n",
+        "        if ahead is not None:\n"
+        "            actions.append(attribute.set(attribute + moved))\n"
+        "            conditions.append(attribute.exists())\n",
+        f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
+    ),
+    mutant(
+        "the first payment does not forgive",
+        LEDGER,
+        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
+        "return [AccountItem.has_paid.set(True)]",
+        f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
+    ),
+    mutant(
+        "every payment forgives",
+        ACCOUNT,
+        "return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        "return replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        ALLOWED,
+    ),
+    mutant(
+        "a worker that died uses nothing up",
+        EXPIRE,
+        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
+        "ended = self._ledger.release(user_id, run)",
+        f"{CONTRACT}::test_a_hold_whose_worker_died_is_a_failure_and_no_cost",
+    ),
+    mutant(
+        "what the model took for no answer is not counted",
+        RUN_PROMPT,
+        "self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED",
+        "NOTHING_USED",
+        RUNS,
+    ),
+    mutant(
+        "an answer that lost the race for its session is not counted",
+        RUN_PROMPT,
+        "            if isinstance(error, SessionConflictError) and unpaid is not None:\n",
+        "            if unpaid is None:\n",
+        RUNS,
+    ),
+    mutant(
+        "a timeout is taken for free",
+        CLAUDE,
+        "        except (httpx2.TimeoutException, _TooLateError):\n"
+        "            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None\n",
+        "        except (httpx2.TimeoutException, _TooLateError):\n            raise ModelTimedOutError from None\n",
+        FAILURES,
+    ),
+    mutant(
+        "silence is taken for no output",
+        CLAUDE,
+        "if seen else prompt.max_tokens",
+        "if seen else 0",
+        FAILURES,
+    ),
+    # --- dead runs ----------------------------------------------------------------------------------------------------
+    mutant(
+        "a run is given up at the second look",
+        WATCH,
+        "return seen - now + (hold.longest + MARGIN).total_seconds()",
+        "return seen - now",
+        RUNS,
+    ),
+    mutant(
+        "a run is given up by the clock that placed it",
+        RUN_PROMPT,
+        "                    if left <= 0:\n",
+        "                    if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
+        RUNS,
+    ),
+    mutant(
+        "another attempt is taken for the one that was watched",
+        WATCH,
+        "self._seen.setdefault((user_id, hold.nonce), now)",
+        "self._seen.setdefault((user_id, hold.run_id), now)",
+        RUNS,
+    ),
+    # --- the key set --------------------------------------------------------------------------------------------------
+    mutant(
+        "keys that were withdrawn are kept",
+        KEYS,
+        "            self._keys = fetch(self._url, self._fetch_seconds)\n",
+        "            self._keys = {**self._keys, **fetch(self._url, self._fetch_seconds)}\n",
+        KEYED,
+    ),
+    mutant(
+        "stale keys are used for ever",
+        KEYS,
+        "return age if age < STALE_SECONDS else None",
+        "return age",
+        KEYED,
+    ),
+    mutant(
+        "a key set that cannot be fetched lets nobody in",
+        KEYS,
+        "            if age is None:\n                self._keys = {}\n",
+        "            if True:\n                self._keys = {}\n",
+        KEYED,
     ),
     mutant(
         "an attempt does not know its own hold",
@@ -170,7 +363,7 @@ MUTANTS = (
     mutant(
         "a settlement writes what is available by value",
         LEDGER,
-        "AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged))",
+        "AccountItem.available.set(AccountItem.available + (hold.ceiling - spent))",
         "AccountItem.available.set(after.available)",
     ),
     mutant(
@@ -182,7 +375,7 @@ MUTANTS = (
     mutant(
         "a settlement gives the whole hold back",
         LEDGER,
-        "(hold.ceiling - run.charged)",
+        "(hold.ceiling - spent)",
         "hold.ceiling",
     ),
     mutant(
@@ -221,13 +414,13 @@ MUTANTS = (
     mutant(
         "a release does not cross the boundaries before it",
         LEDGER,
-        "self._drop(user_id, run, _not_due(run.ended_at)),",
-        "self._drop(user_id, run),",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, run, _owes_nothing())",
     ),
     mutant(
         "a hold that outlived its run stays",
         LEDGER,
-        "        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat\n",
+        "        self.cancel_hold(user_id, hold, now=now)\n",
         "",
     ),
     mutant(
@@ -259,6 +452,169 @@ MUTANTS = (
         "        return self.lease_at <= now + timedelta(milliseconds=1)\n",
         UNIT,
         MACHINE,
+    ),
+    # --- what is owed -------------------------------------------------------------------------------------------------
+    Mutant(
+        "debt: neither what a hold gives back nor what comes in repays it",
+        (
+            Edit(
+                ACCOUNT,
+                "    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)\n"
+                "    return account, (*entries, *repaid)",
+                "    return account, entries",
+            ),
+            Edit(
+                ACCOUNT,
+                "    account, repaid = repay_debt(account, cause=cause, now=now)\n"
+                "    return account, (*entries, *repaid)",
+                "    return account, entries",
+            ),
+            Edit(
+                ACCOUNT,
+                "return with_debt_repaid((account, ()), now=now) if account.payable_debt else None",
+                "return None",
+            ),
+        ),
+        (REPAID, MANY),
+    ),
+    mutant(
+        "debt: what a run gives back does not repay it",
+        ACCOUNT,
+        "    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)\n"
+        "    return account, (*entries, *repaid)",
+        "    return account, entries",
+        UNIT,
+    ),
+    mutant(
+        "debt: it is repaid from what the run is about to spend",
+        ACCOUNT,
+        "repaid = min(account.payable_debt, account.available - reserved)",
+        "repaid = account.payable_debt",
+        UNIT,
+    ),
+    mutant(
+        "debt: a bonus is a present",
+        LEDGER,
+        "self._apply(account, with_debt_repaid(change, now=now), key)",
+        "self._apply(account, change, key)",
+        CONTRACT,
+    ),
+    mutant(
+        "debt: a month that frees purchased credits does not repay it",
+        ACCOUNT,
+        "return with_debt_repaid((replace(account, lapsed=lapsed), tuple(entries)), now=at)",
+        "return replace(account, lapsed=lapsed), tuple(entries)",
+        UNIT,
+    ),
+    mutant(
+        "owed: a release does not ask",
+        LEDGER,
+        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, run, _not_due(run.ended_at))",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a hold that is cancelled does not ask",
+        LEDGER,
+        "self._drop(user_id, hold, _owes_nothing())",
+        "self._drop(user_id, hold, AccountItem.version >= 0)",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a settlement does not ask",
+        LEDGER,
+        "                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),\n",
+        "",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a settlement does not write what is left of it",
+        LEDGER,
+        "                        *_owed_actions(after),\n",
+        "",
+        CONTRACT,
+    ),
+    mutant(
+        "owed: a release that was refused is the last word",
+        RUN_PROMPT,
+        "            # Once more, if there is time: what got no answer may have been a refusal.\n"
+        "            ended = self._ledger.release(attempt.user_id, run, use, seen=account)\n",
+        "            raise\n",
+        REFUSED_RELEASE,
+    ),
+    mutant(
+        "lapsed: rollover that is held over a boundary lives on",
+        ACCOUNT,
+        "    lapsed = account.buckets.rollover\n    if of_an_earlier_plan:",
+        "    lapsed = 0\n    if of_an_earlier_plan:",
+        MANY,
+        CONTRACT,
+    ),
+    mutant(
+        "lapsed: what is held beyond the rollover limit lives on",
+        ACCOUNT,
+        "    lapsed += max(kept - account.allowance, 0)\n",
+        "",
+        UNIT,
+    ),
+    mutant(
+        "lapsed: what was available all the time expires, too",
+        ACCOUNT,
+        "expired = min(account.lapsed, hold.ceiling - cost, left)",
+        "expired = min(account.lapsed, left)",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: purchased credits are spent, so that rollover can expire",
+        ACCOUNT,
+        "expired = min(account.lapsed, hold.ceiling - cost, left)",
+        "expired = min(account.lapsed, hold.ceiling - cost)",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: it outlives the holds",
+        ACCOUNT,
+        "lapsed = min(account.lapsed - expired, held)",
+        "lapsed = account.lapsed - expired",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
+        "lapsed: it takes room from a month that is paid late",
+        SUBSCRIPTIONS,
+        "(account.buckets.rollover - account.lapsed)",
+        "account.buckets.rollover",
+        BILLED,
+    ),
+    mutant(
+        "time: a settlement takes the time of the release",
+        RUN_PROMPT,
+        "- RELEASE_RESERVE - ANSWER_RESERVE",
+        "- ANSWER_RESERVE",
+        IN_TIME,
+    ),
+    mutant(
+        "time: only attempts are limited, not what they add up to",
+        TIME_LIMIT,
+        "token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))",
+        "token = _ends_at.set(_ends_at.get())",
+        IN_TIME,
+    ),
+    mutant(
+        "a lease that ends before that of the index stays behind it",
+        LEDGER,
+        "AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease)",
+        "AccountItem.lease_at.set(Path(AccountItem.lease_at) | lease)",
+        CONTRACT,
+    ),
+    mutant(
+        "a hold does not look at the lease of the index",
+        LEDGER,
+        "            & (AccountItem.lease_at > lease if ends_first else earlier)\n",
+        "",
+        CONTRACT,
     ),
     # --- change -------------------------------------------------------------------------------------------------------
     mutant(
@@ -310,7 +666,7 @@ MUTANTS = (
     mutant(
         "time in line does not count",
         LEDGER,
-        "patience = self._store.backoff.monotonic() + LONGEST_WAIT",
+        "patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)",
         "patience = self._store.backoff.monotonic() + 1e9",
         RACES,
     ),
@@ -482,6 +838,126 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "months: what goes back takes nothing",
+        PAID_MONTHS,
+        "return -(-self.credits * cents // self.amount) if cents else 0",
+        "return 0",
+        MONEY,
+    ),
+    mutant(
+        "months: a dispute takes nothing",
+        PAID_MONTHS,
+        "return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds",
+        "return 0",
+        MONEY,
+    ),
+    mutant(
+        "months: what has expired is owed",
+        PAID_MONTHS,
+        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
+        "owed = due - fate.taken - taken",
+        MONEY,
+    ),
+    mutant(
+        "months: what was spent is not owed",
+        PAID_MONTHS,
+        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
+        "owed = fate.left - wanted - taken",
+        MONEY,
+    ),
+    mutant(
+        "months: what is held is taken",
+        PAID_MONTHS,
+        "taken = min(fate.left - wanted, account.available)",
+        "taken = fate.left - wanted",
+        MONEY,
+    ),
+    mutant(
+        "months: a won dispute gives nothing back",
+        PAID_MONTHS,
+        "place, wanted = (live, wanted) if live is not None else (place, fate.left)",
+        "wanted = fate.left",
+        MONEY,
+    ),
+    mutant(
+        "months: a credit note counts its refunds again",
+        EVENTS,
+        "claim=Claim(max(after - refunds, 0), stage)",
+        "claim=Claim(after, stage)",
+        MONEY,
+    ),
+    mutant(
+        "months: what was waived is granted",
+        PAID_MONTHS,
+        "self.refunded.values()) - failed) + self.credited, self.amount)",
+        "self.refunded.values()) - failed), self.amount)",
+        MONEY,
+    ),
+    mutant(
+        "months: money that goes back is nobody's",
+        APPLY,
+        "return self._claim_of_invoice(event, told)",
+        "return Applied(outcome=Outcome.IGNORED)",
+        MONEY,
+    ),
+    mutant(
+        "months: reconcile does not look at their money",
+        RECONCILE,
+        "for stated in statement.claims:",
+        "for stated in ():",
+        MONEY,
+    ),
+    mutant(
+        "prices: only the present one is good",
+        APPLY,
+        "agreed = [table, *subscription.offers]",
+        "agreed = [table]\n        subscription = replace(subscription, prices={})",
+        MONEY,
+    ),
+    mutant(
+        "prices: every amount is good",
+        APPLY,
+        "if not any(price.currency == line.currency and price.amount == line.amount for price in agreed):",
+        "if False:",
+        MONEY,
+    ),
+    mutant(
+        "prices: the allowance stands in the code",
+        SUBSCRIPTIONS,
+        'deltas, reason = Deltas(monthly=allowance), "PRPM+',
+        'deltas, reason = Deltas(monthly=200), "PRPM+',
+        MONEY,
+    ),
+    mutant(
+        "plans: a second subscription takes the place of the first",
+        APPLY,
+        'return "second_subscription" if self._is_second(',
+        'return "second_subscription" if False and self._is_second(',
+        MONEY,
+    ),
+    mutant(
+        "plans: a subscription ends what an operator gave",
+        PAID_MONTHS,
+        "if account.is_given:",
+        "if False:",
+        MONEY,
+    ),
+    mutant(
+        "plans: subscribing is not refused beside an operator's plan",
+        "layers/shared/playground/usecases/buy_credits.py",
+        "            if account.is_given:\n                raise",
+        "            if False:\n                raise",
+        MONEY,
+    ),
+    mutant(
+        "plans: an operator's plan goes on to its boundary",
+        ACCOUNT,
+        "due = [regular] if until is None else [regular, instant(until)]",
+        "due = [regular]",
+        UNIT,
+        PROPERTIES,
+    ),
+    mutant(
         "payments: what is over can be revived",
         SUBSCRIPTIONS,
         "over, begun = self.ended_at is not None, ",
@@ -515,6 +991,95 @@ MUTANTS = (
         "if abs(now.timestamp() - stamp) > TOLERANCE:",
         "if now.timestamp() - stamp > TOLERANCE:",
         PAYMENTS,
+    ),
+    mutant(
+        "payments: another object is read as a payment",
+        EVENTS,
+        'if reader is not None and content["object"] != reader.of:',
+        "if False:",
+        SHAPES,
+    ),
+    mutant(
+        "payments: what cannot be read is ignored",
+        EVENTS,
+        "told = Unreadable(subject=_subject(value)) if reader is not None else None",
+        "told = None",
+        SHAPES,
+    ),
+    mutant(
+        "payments: what cannot be read is applied without the look of a person",
+        APPLY,
+        'return self._quarantine(event, None, event.told.subject, "unreadable")',
+        "return Applied(outcome=Outcome.IGNORED)",
+        SHAPES,
+    ),
+    mutant(
+        "payments: former customers are strangers",
+        PURCHASES,
+        "customer_id in (self.customer_id, *self.former)",
+        "customer_id == self.customer_id",
+        f"{REFUSED}::test_what_was_paid_under_the_former_customer_is_granted_and_refunded",
+    ),
+    mutant(
+        "payments: a customer who was deleted is not noted",
+        APPLY,
+        "self._records.keep(replace(customer, gone=True), self._record",
+        "self._records.keep(customer, self._record",
+        f"{REFUSED}::test_it_is_noted_that_a_customer_was_deleted",
+    ),
+    mutant(
+        "payments: the end of a former customer ends the present one",
+        APPLY,
+        "customer.customer_id != told.customer_id or customer.gone",
+        "customer.gone",
+        f"{REFUSED}::test_being_told_late_or_twice_of_a_former_customer_changes_nothing",
+    ),
+    mutant(
+        "payments: the next customer is asked for with the key of the first",
+        BUY,
+        'return f"{key}:{number}" if number else key',
+        "return key",
+        f"{REFUSED}::test_a_deleted_customer_is_replaced_once",
+    ),
+    mutant(
+        "payments: a payment that is not there is begun once more",
+        BUY,
+        """            if started is None:
+                raise PurchaseUnavailableError(purchase_id=purchase.purchase_id, state=purchase.state.value)
+            return started
+""",
+        """            if started is not None:
+                return started
+""",
+        f"{REFUSED}::test_a_purchase_whose_payment_is_at_another_account_is_not_begun_again",
+    ),
+    mutant(
+        "payments: a purchase in test mode is paid in live mode",
+        BUY,
+        "if there.live is not self._live:",
+        "if False:",
+        f"{REFUSED}::test_a_purchase_of_the_other_mode_is_not_begun_again",
+    ),
+    mutant(
+        "payments: a page is given again although it is gone",
+        BUY,
+        "if url is not None and self._is_open_there(subscription):",
+        "if url is not None:",
+        f"{REFUSED}::test_a_page_of_another_account_is_not_given_again",
+    ),
+    mutant(
+        "payments: keys go into a header as they are",
+        STRIPE,
+        '?", key) or len(key) > MAX_KEY:',
+        '?", key) and False:',
+        STRIPE_KEYS,
+    ),
+    mutant(
+        "payments: a key of another request is waited for",
+        STRIPE,
+        "except stripe.APIConnectionError as error:",
+        "except (stripe.APIConnectionError, stripe.IdempotencyError) as error:",
+        f"{REFUSED}::test_a_key_that_is_taken_by_another_request_is_a_refusal",
     ),
     mutant(
         "payments: what is granted and not paid is not told",
@@ -558,15 +1123,44 @@ MUTANTS = (
     mutant(
         "time: what is left of a walk is forgotten",
         VISITS,
-        "self._queue.put([replace(walk, after=after).message()])",
-        "pass",
+        "return replace(walked, finished=False)",
+        "return walked",
+        NIGHTS,
+        WALKS,
+    ),
+    mutant(
+        "time: a walk goes on by a message to its own queue",
+        VISITS,
+        "                return replace(walked, finished=False)",
+        '                self._walks.put([{**walk.message(), "after": after}])\n                return walked',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk begins anew each time",
+        VISITS,
+        "after = place or walk.after",
+        "after = walk.after",
+        WALKS,
+    ),
+    mutant(
+        "time: a walk remembers a place that it has not reached",
+        VISITS,
+        "                self._places.remember(walk, after)\n                place",
+        '                self._places.remember(walk, f"{after}9")\n                place',
+        WALKS,
+    ),
+    mutant(
+        "time: a walk takes the place of another one",
+        INDEX,
+        'if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:',
+        'if raw is None or "after" not in raw:',
         NIGHTS,
     ),
     mutant(
         "time: a message that failed is done with",
         RESET,
-        "if time_is_up() or not _done(record, time_is_up)]",
-        "if time_is_up() or (_done(record, time_is_up) and False)]",
+        "for message_id, result in results.items() if result is not Result.DONE]",
+        "for message_id, result in results.items() if result is Result.UNFINISHED]",
         NIGHTS,
     ),
     mutant(
@@ -633,8 +1227,8 @@ MUTANTS = (
     mutant(
         "time: an old invoice ends the plan that an operator set",
         SUBSCRIPTIONS,
-        "known_or_over = account.subscription_id is not None or ended_at is not None",
-        "known_or_over = account.subscription_id is not None",
+        "if account.is_given:\n        return None",
+        "pass",
         BILLED,
     ),
     # --- operators and erasure ----------------------------------------------------------------------------------------
@@ -694,12 +1288,132 @@ MUTANTS = (
         "replace(entry, user_id=pseudonym, previous_hash=previous_hash)",
         FORGETTING,
     ),
+    # --- usage, damaged records, the time of the gateway --------------------------------------------------------------
+    mutant(
+        "usage: what is no whole number is believed",
+        PRICING,
+        "return type(value) is int and value >= 0",
+        "return isinstance(value, int | float) and value >= 0",
+        USAGES,
+    ),
+    mutant(
+        "usage: what is negative is believed",
+        PRICING,
+        "return type(value) is int and value >= 0",
+        "return type(value) is int",
+        USAGES,
+    ),
+    mutant(
+        "usage: more output than was allowed is believed",
+        CLAUDE,
+        "usage.output_tokens > prompt.max_tokens or ",
+        "",
+        USAGES,
+    ),
+    mutant(
+        "usage: more prompt than there is is believed",
+        CLAUDE,
+        " or usage.prompt_tokens > most_prompt_tokens(prompt)",
+        "",
+        USAGES,
+    ),
+    mutant(
+        "usage: what is not told is none",
+        CLAUDE,
+        'values = [told.get("input_tokens"), told.get("output_tokens"), ',
+        'values = [told.get("input_tokens") or 0, told.get("output_tokens") or 0, ',
+        USAGES,
+    ),
+    mutant(
+        "usage: a count that cannot be true is a ceiling",
+        CLAUDE,
+        "if not is_count(tokens) or not 0 < tokens <= _most_bytes(prompt):",
+        "if not tokens:",
+        USAGES,
+    ),
+    mutant(
+        "usage: an answer that has begun is asked for again",
+        CLAUDE,
+        "begun.set()",
+        "begun.clear()",
+        "tests/unit/test_claude_model.py",
+    ),
+    mutant(
+        "a damaged session takes the list down",
+        SESSIONS,
+        "                self._report(error)\n                if _is_there(found[key]):",
+        "                raise error\n                if _is_there(found[key]):",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged entry takes the history down",
+        LEDGER,
+        "                    self._report(error)\n",
+        "                    raise error\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged entry is not named",
+        LEDGER,
+        "                    unreadable.append(seen_down_to)\n",
+        "                    pass\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged turn is shared unseen",
+        SHARE,
+        "            if turn.unreadable:",
+        "            if False:",
+        UNREADABLE,
+    ),
+    mutant(
+        "deadline: the gateway's is forgotten",
+        HTTP,
+        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return left",
+        EDGES,
+    ),
+    mutant(
+        "deadline: the function's is forgotten",
+        HTTP,
+        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds()",
+        EDGES,
+    ),
+    mutant(
+        "deadline: an old event has none",
+        HTTP,
+        "return requested_at if now - requested_at <= MAX_REQUEST_AGE else None",
+        "return requested_at",
+        EDGES,
+    ),
+    mutant(
+        "deadline: a run that nobody waits for is held",
+        RUN_PROMPT,
+        "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
+        "if self._time_for_model(ends) < 0:",
+        RUNS,
+    ),
+    mutant(
+        "a guess is paid for as what the plan takes",
+        PROMPTS,
+        "tokens = min(tokens, model.context_tokens - least)",
+        "tokens = min(tokens, budget)",
+        CONTEXTS,
+    ),
+    mutant(
+        "a turn that was declined is sent again",
+        PROMPTS,
+        "            if not turn.can_be_sent:\n",
+        "            if turn.unreadable:\n",
+        CONTEXTS,
+    ),
     # --- conversations ------------------------------------------------------------------------------------------------
     mutant(
         "conversations: everybody reads them",
-        SESSIONS,
-        "return session if session is not None and session.user_id == user_id else None",
-        "return session",
+        ITEMS,
+        'return session_of(raw) if raw.get("user_id", {}).get("S") == user_id else None',
+        "return session_of(raw)",
         TALKS,
         TALKING,
     ),
@@ -733,6 +1447,69 @@ MUTANTS = (
         LINKS,
     ),
     mutant(
+        "packages: what is hidden is imported without a word",
+        PACKAGES,
+        "if hidden and not request.acknowledge_hidden:",
+        "if False:",
+        READER,
+    ),
+    mutant(
+        "packages: nobody records that hidden characters were acknowledged",
+        PACKAGES,
+        "hidden=counted([found for _, _, places in hidden for found in places]),",
+        "hidden=(),",
+        READER,
+    ),
+    mutant(
+        "packages: any run of joiners and selectors is writing",
+        HIDDEN,
+        "return len(run) == 1 and _is_needed(",
+        "return _is_needed(",
+        "tests/unit/test_hidden.py",
+    ),
+    mutant(
+        "packages: the preview shows hidden characters as they are",
+        CATALOG_APP,
+        "preview=escaped(summary.preview),",
+        "preview=summary.preview,",
+        "tests/integration/test_packages.py",
+    ),
+    mutant(
+        "packages: an acknowledgement makes another content",
+        CATALOG,
+        "    if package.assets:  # only then",
+        "    content.append(package.hidden)\n    if package.assets:  # only then",
+        "tests/integration/test_dynamo_catalog.py",
+    ),
+    mutant(
+        "packages: a name with another scope is renamed",
+        MANIFESTS,
+        'return isinstance(self.name, str) and wanted in (self.name, self.name.partition("/")[2])',
+        "return isinstance(self.name, str)",
+        READER,
+    ),
+    mutant(
+        "packages: a bomb is unpacked as far as it goes",
+        ARCHIVES,
+        "min(MAX_TAR_BYTES, max(FREE_OF_RATIO_BYTES, MAX_RATIO * len(data)))",
+        "MAX_TAR_BYTES",
+        READER,
+    ),
+    mutant(
+        "packages: paths that differ in case are two",
+        ARCHIVES,
+        "key = composed(composed(path).casefold())",
+        "key = path",
+        READER,
+    ),
+    mutant(
+        "packages: an image is part of the prompt if it is ASCII",
+        PACKAGES,
+        "[path for path in paths if not _is_asset(path)] or paths[:1]",
+        "paths",
+        READER,
+    ),
+    mutant(
         "sharing: nobody looks for secrets",
         SHARE,
         "if not acknowledge_findings:",
@@ -744,6 +1521,27 @@ MUTANTS = (
         SHARED,
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
         "self._sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        LINKS,
+    ),
+    mutant(
+        "sharing: readers wait for the counter of views",
+        SHARES,
+        "self._store.transact_once(",
+        "self._store.transact(",
+        LINKS,
+    ),
+    mutant(
+        "sharing: all viewers write to one counter",
+        SHARES,
+        "zlib.crc32(viewer.encode()) % COUNTERS",
+        "zlib.crc32(viewer.encode()) % 1",
+        LINKS,
+    ),
+    mutant(
+        "sharing: views that were counted before are forgotten",
+        SHARES,
+        "views=share.views + sum(",
+        "views=sum(",
         LINKS,
     ),
     mutant(

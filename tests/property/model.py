@@ -58,6 +58,19 @@ class ReadRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What an account may fail: runs an hour, cost a day, and the most that a held credit can cost."""
+
+    runs: int
+    cost: int
+    per_credit: int
+
+    @property
+    def interval(self) -> int:
+        return HOUR // self.runs
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A hold of `ceiling` for the attempt `nonce` of `run`, which is to become turn `turn` of `session`."""
 
@@ -69,6 +82,7 @@ class Place:
     turn: int
     limit: int
     now: int
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +96,12 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The end without a charge, as `released` or `expired`."""
+    """The end without a charge, as `released` or `expired`. `cost`: what it cost us, if it counts as a failure."""
 
     hold: Place
     status: str
     now: int
+    cost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +213,10 @@ class View(NamedTuple):
     until: int | None
     holds: frozenset[tuple[str, str, int, int]]
     debt: int = 0
+    lapsed: int = 0
+    paid: bool = False
+    failures: int | None = None
+    unpaid: int | None = None
 
 
 class Bought(NamedTuple):
@@ -257,6 +276,12 @@ class Full(NamedTuple):
     view: View
 
 
+class UsedUp(NamedTuple):
+    """Too much has failed, or could."""
+
+    view: View
+
+
 class Taken(NamedTuple):
     """Another attempt, `nonce`, holds."""
 
@@ -298,7 +323,7 @@ class Books(NamedTuple):
     receipts: tuple[Receipt | None, ...]
 
 
-Answer = View | Books | Placed | Dear | Full | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
+Answer = View | Books | Placed | Dear | Full | UsedUp | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
 
 
 def agree(expected: Answer, actual: object) -> bool:
@@ -326,6 +351,10 @@ class Model:
         self.due: int | None = None
         self.until: int | None = None
         self.debt = 0
+        self.lapsed = 0  # credits of rollover that should have expired, and were held
+        self.paid = False
+        self.failures: int | None = None
+        self.unpaid: int | None = None
         self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
         self.receipts: dict[str, Receipt] = {}
@@ -388,6 +417,10 @@ class Model:
             until=self.until,
             holds=frozenset((hold.run, hold.nonce, hold.ceiling, hold.lease) for hold in self.holds.values()),
             debt=self.debt,
+            lapsed=self.lapsed,
+            paid=self.paid,
+            failures=self.failures,
+            unpaid=self.unpaid,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -402,10 +435,23 @@ class Model:
 
     def apply(self, operation: Operation, *, arriving: bool = True) -> Answer:
         """Do it, and say what the answer is. `arriving` False: without looking at the clock."""
+        answer = self._apply(operation, arriving=arriving)
+        self.check()
+        return answer
+
+    def check(self) -> None:
+        """What the README promises of an account at any time, whatever has been done: a rule that is wrong here and in
+        the ledger alike would explain every history."""
+        assert min(self.monthly, self.rollover, self.purchased, self.free, self.debt, self.lapsed) >= 0
+        assert not self.debt or not min(self.purchased, self.free), "purchased credits beside debt"
+        assert self.rollover - self.lapsed <= ALLOWANCE, "more rollover than one allowance"
+        assert self.lapsed <= self.held, "what nobody holds has not lapsed"
+
+    def _apply(self, operation: Operation, *, arriving: bool) -> Answer:
         if isinstance(operation, ReadRun):
             return self.receipts.get(operation.run, Nothing())
         if isinstance(operation, Cancel):
-            self.drop(operation.hold)
+            self.drop(operation.hold, operation.now)
             return Nothing()
         if arriving:
             self.arrive(operation.now)
@@ -423,15 +469,19 @@ class Model:
                 return self._place(operation)
             case Settle(hold, cost, now):
                 return self._settle(hold, cost, now)
-            case Release(hold, status, now):
-                return self._release(hold, status, now)
+            case Release(hold, status, now, cost):
+                return self._release(hold, status, now, cost)
             case Sweep(now):
-                ends = [self._release(hold, "expired", now) for hold in self.dead(now)]
+                ends = [
+                    self._release(hold, "expired", now, 0 if hold.limits is not None else None)
+                    for hold in self.dead(now)
+                ]
                 return Count(sum(isinstance(end, Ended) and end.by_us is True for end in ends))
             case Grant(credits, key, now):
                 if key not in self.keys:
                     self.keys |= {key}
                     self._write(Line("bonus", now, purchased=credits))
+                    self._repay(now)
                 return self.view()
             case Start(until, key, now):
                 if key not in self.keys and self.plan == "free":
@@ -442,7 +492,7 @@ class Model:
                 if key not in self.keys and self.plan == "plus":
                     self.changes += 1
                     self.keys |= {key}
-                    self.until = until
+                    self._end_at(until)
                 return self.view()
             case Paid() | Refunded() | Disputed():
                 self._payment(operation)
@@ -459,31 +509,65 @@ class Model:
 
     def cross(self) -> None:
         """The next boundary: old rollover goes, what is left of the month rolls over, and a new month begins. What is
-        held stays, and goes at the boundary after, if it is there then."""
+        held stays and has lapsed: it goes when it comes back, or at the boundary after."""
         assert self.due is not None
         assert self.anchor is not None
         at, regular = self.due, month_after(self.anchor, self.period + 1)
         self.changes += 1
+        if self.plan == "plus" and self.until is not None and self.until <= at < regular:
+            self.plan, self.allowance = "free", 0
+            self._write(Line("expire", at, monthly=-min(self.monthly, self.free)))
+            self.due = regular if self.monthly or self.rollover else None
+            return
         self._write(Line("expire", at, rollover=-min(self.rollover, self.free)))
+        lapsed = self.rollover
         if at < regular:  # only rollover of an earlier plan expires here
-            self.due = regular
+            self.due, self.lapsed = self._next_due(), lapsed
             return
         self.period += 1
         self._write(Line("expire", at, monthly=-min(max(self.monthly - self.allowance, 0), self.free)))
+        lapsed += max(self.monthly - self.allowance, 0)
         self._write(Line("rollover", at, monthly=-self.monthly, rollover=self.monthly))
         entitled = self.plan == "plus" and (self.until is None or self.until > at)
         if entitled:
             self._write(Line("monthly", at, monthly=self.allowance))
         else:
             self.plan, self.allowance = "free", 0
-        self.due = month_after(self.anchor, self.period + 1) if entitled or self.rollover else None
+        self.due = self._next_due() if entitled or self.rollover else None
+        self.lapsed = lapsed
+        self._repay(at)
 
-    def drop(self, hold: Place) -> None:
-        """Give the hold back, if this attempt has one."""
+    def _next_due(self) -> int:
+        """The next boundary, or the end of the plan, if that comes first."""
+        assert self.anchor is not None
+        begun = month_after(self.anchor, self.period) if self.period else self.anchor
+        regular = month_after(self.anchor, self.period + 1)
+        ends = self.plan == "plus" and self.until is not None and begun < self.until < regular
+        return self.until if ends and self.until is not None else regular
+
+    def _end_at(self, until: int | None) -> None:
+        assert self.anchor is not None
+        regular = month_after(self.anchor, self.period + 1)
+        waits = self.rollover and self.due not in (None, regular, self.until)  # rollover of an earlier plan
+        due = [
+            regular,
+            *([until] if until is not None else []),
+            *([self.due] if waits and self.due is not None else []),
+        ]
+        self.due, self.until = min(due), until
+
+    def drop(self, hold: Place, now: int, cost: int = 0) -> None:
+        """Give the hold back, if this attempt has one, but for `cost`. What has lapsed of it expires, then debt is
+        repaid."""
         there = self.holds.get(hold.run)
         if there is not None and there.nonce == hold.nonce:
             self.changes += 1
             del self.holds[hold.run]
+            for_it = min(max(cost - self.monthly, 0), self.rollover)
+            expired = min(self.lapsed, there.ceiling - cost, self.rollover - for_it)
+            self.lapsed = min(self.lapsed - expired, self.held)
+            self._write(Line("expire", now, rollover=-expired, run=hold.run))
+            self._repay(now, cost, hold.run)
             self.gone |= {hold.nonce}
             self.given_back.pop(hold.run, None)
             self.given_back[hold.run] = None
@@ -497,9 +581,30 @@ class Model:
                 return Full(self.view())
             if self.free < hold.ceiling:
                 return Dear(self.view())
+            if hold.limits is not None and not self._admitted(hold, hold.limits):
+                return UsedUp(self.view())
             self.changes += 1
             self.holds[hold.run] = hold
         return Placed(self.view(), self._remembers(hold.run))
+
+    def _admitted(self, hold: Place, limits: Limits) -> bool:
+        """What has failed and what is open, as if it failed, too, stays within the limits. Cost is looked at in
+        twentieths; what alone is beyond a day's cost goes if nothing was used and nothing is held."""
+        failed = max((self.failures or 0) - hold.now, 0)
+        if failed + (len(self.holds) + 1) * limits.interval > limits.runs * limits.interval:
+            return False
+        used = max((self.unpaid or 0) - hold.now, 0)
+        if hold.ceiling > limits.cost // limits.per_credit:
+            return used == self.held == 0
+        twentieths = -(-used * 20 // DAY)
+        return self.held + hold.ceiling <= limits.cost * (20 - twentieths) // 20 // limits.per_credit
+
+    def _fail(self, hold: Place, cost: int | None, now: int) -> None:
+        if cost is None or hold.limits is None:
+            return
+        self.failures = max(self.failures or 0, now) + hold.limits.interval
+        if cost:
+            self.unpaid = max(self.unpaid or 0, now) + -(-cost * DAY // hold.limits.cost)
 
     def _remembers(self, run: str) -> bool | None:
         """Never of a run that has not ended, surely of the last one that did, perhaps of the others."""
@@ -513,7 +618,7 @@ class Model:
         turns = self.turns.get(hold.session, ())
         if len(turns) != hold.turn - 1:
             return Moved()
-        self.drop(hold)
+        self.drop(hold, now, cost)
         monthly = min(cost, self.monthly)
         rollover = min(cost - monthly, self.rollover)
         split = (-monthly, -rollover, -(cost - monthly - rollover))
@@ -525,10 +630,11 @@ class Model:
         self.receipts[hold.run] = receipt
         return Ended(receipt, by_us=True)
 
-    def _release(self, hold: Place, status: str, now: int) -> Answer:
+    def _release(self, hold: Place, status: str, now: int, cost: int | None) -> Answer:
         if self._over(hold):
             return self._how_it_ended(hold, status, now)
-        self.drop(hold)
+        self.drop(hold, now)
+        self._fail(hold, cost, now)
         self.receipts[hold.run] = Receipt(status, hold.nonce, hold.ceiling, now)
         return Ended(self.receipts[hold.run], by_us=True)
 
@@ -540,7 +646,7 @@ class Model:
         receipt = self.receipts.get(hold.run)
         if receipt is None:
             return Lost()
-        self.drop(hold)
+        self.drop(hold, now)
         ours = (receipt.status, receipt.nonce) == (status, hold.nonce)
         open_ = ours and status == "settled" and receipt.ended != now
         return Ended(receipt, None if open_ else ours and receipt.ended == now)
@@ -549,8 +655,10 @@ class Model:
         first = month_after(now, 1)
         self.due = min(self.due, first) if self.due is not None and self.rollover else first
         self.plan, self.allowance, self.anchor, self.period = "plus", ALLOWANCE, now, 0
-        self.until = until
+        self.until = None
+        self._end_at(until)
         self._write(Line("monthly", now, monthly=ALLOWANCE))
+        self._repay(now)
 
     # REVOKE AND RESTORE
 
@@ -570,6 +678,8 @@ class Model:
                 after = before._replace(disputes=tuple(sorted((name, *each) for name, each in known.items())))
         if after.paid:
             if not before.paid:
+                if not self.paid:
+                    self.paid, self.failures, self.unpaid = True, None, None
                 self._write(Line("purchase", told.now, purchased=told.credits))
                 self._repay(told.now)
             after = self._follow(after, told)
@@ -597,10 +707,11 @@ class Model:
                 self._repay(told.now)
         return known._replace(taken_refund=refund, taken_dispute=dispute)
 
-    def _repay(self, now: int) -> None:
-        repaid = min(self.debt, self.purchased, self.free)
+    def _repay(self, now: int, reserved: int = 0, run: str | None = None) -> None:
+        """Whatever comes in or comes back repays debt first."""
+        repaid = min(self.debt, self.purchased, self.free - reserved)
         self.debt -= repaid
-        self._write(Line("debt", now, purchased=-repaid))
+        self._write(Line("debt", now, purchased=-repaid, run=run))
 
     def _write(self, line: Line) -> None:
         if any((line.monthly, line.rollover, line.purchased)):
@@ -608,4 +719,5 @@ class Model:
             self.monthly += line.monthly
             self.rollover += line.rollover
             self.purchased += line.purchased
+            self.lapsed = min(self.lapsed, self.rollover)
             self.lines += (line,)

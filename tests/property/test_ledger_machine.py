@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -18,6 +17,7 @@ from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.ports import Ledger, Sessions
 from tests.fakes import InMemoryLedger
+from tests.kit.extent import examples
 from tests.kit.operations import Subject
 from tests.kit.story import FIRST_DAYS, STEPS, Story
 from tests.support import SESSIONS_TABLE
@@ -153,22 +153,20 @@ def two(ledger: Ledger, sessions: Sessions, sub_millis: int) -> Sequence[Subject
     return [Subject(ledger, sessions, name, sub_millis=sub_millis) for name in names]
 
 
-@pytest.mark.timeout(400)  # s: ends in a tenth of it, but a story that fails is made shorter for up to 300
 def test_the_ledger_in_memory_does_what_the_model_does() -> None:
     def make(sub_millis: int) -> Sequence[Subject]:
         ledger = InMemoryLedger()
         return two(ledger, ledger.sessions, sub_millis)
 
-    tell(make, examples=600, steps=60)
+    tell(make, examples=examples(600), steps=60)
 
 
-@pytest.mark.timeout(400)
 def test_the_ledger_on_the_engine_does_what_the_model_does(ledger: DynamoLedger, store: DynamoStore) -> None:
     sessions = DynamoSessions(store, SESSIONS_TABLE)
 
     tell(
         lambda sub_millis: two(ledger, sessions, sub_millis),
-        examples=45,
+        examples=examples(45),
         steps=40,
         phases=(Phase.reuse, Phase.generate),  # making a story shorter takes longer than a test may
     )

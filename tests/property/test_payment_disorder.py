@@ -6,24 +6,24 @@ does the same with many more of them.
 
 import random
 
-import pytest
-
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore
 from playground.usecases.audit_account import AuditAccount
 from tests.kit.books import PRICES
+from tests.kit.extent import examples
 from tests.kit.payment_lives import Life, live_through
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE
 
-IN_MEMORY = 250
+IN_MEMORY = 150
+LOOKED_AT = 250
 ON_THE_ENGINE = 40
 LONGEST_OF_ALL_ORDERS = 5  # events: 120 orders
 
 
 def test_lives_come_to_the_same_in_whatever_order_they_are_told() -> None:
-    for number in range(IN_MEMORY):
+    for number in range(examples(IN_MEMORY)):
         live_through(f"disorder-{number}", lambda life: life.in_memory())
 
 
@@ -41,13 +41,12 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
     raise AssertionError(f"only {lives} lives were short")
 
 
-@pytest.mark.timeout(120)
 def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
     """And what is stored adds up from its first entry on."""
     records = DynamoPayments(store, LEDGER_TABLE)
     archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
     audit_account = AuditAccount(archive, PRICES)
-    for number in range(ON_THE_ENGINE):
+    for number in range(examples(ON_THE_ENGINE)):
         life = Life(f"engine-disorder-{number}")
         chance = random.Random(number)
         billing = life.elsewhere(ledger, records)
@@ -64,7 +63,7 @@ def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: Dynam
 
 def test_lives_are_of_every_kind() -> None:
     """What the others are worth: how many of these lives have what."""
-    lives = [Life(f"disorder-{number}") for number in range(IN_MEMORY)]
+    lives = [Life(f"disorder-{number}") for number in range(LOOKED_AT)]
     ends = [life.expected() for life in lives]
     kinds = {
         "debt": sum(end.debt > 0 for end in ends),
@@ -78,5 +77,13 @@ def test_lives_are_of_every_kind() -> None:
         "won": sum(any(end == "won" for each in life.bought for _, end in each.disputes) for life in lives),
         "lost": sum(any(end == "lost" for each in life.bought for _, end in each.disputes) for life in lives),
         "in parts": sum(any(len(each.refunds) > 1 for each in life.bought) for life in lives),
+    }
+    kinds |= {
+        "month refunded": sum(any(month.refunds for month in life.months.values()) for life in lives),
+        "month won": sum(any(end == "won" for m in life.months.values() for _, end in m.disputes) for life in lives),
+        "month lost": sum(any(end == "lost" for m in life.months.values() for _, end in m.disputes) for life in lives),
+        "repriced": sum(life.repriced and bool(life.plans) for life in lives),
+        "contract": sum(life.contract is not None for life in lives),
+        "second": sum(life.second is not None for life in lives),
     }
     assert min(kinds.values()) >= 3, kinds

@@ -18,6 +18,7 @@ from playground.domain.work import Task, Visit
 from playground.ports import Held
 from playground.usecases.visit_accounts import VisitAccount
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
+from tests.kit.extent import examples
 from tests.support import all_entries, check_invariants
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -74,7 +75,7 @@ def lived(life: Life, nights: Sequence[datetime]) -> tuple[Account, list[Entry]]
 
     def start(account: Account) -> Change:
         until = life.anchor + life.paid_for if life.paid_for else None
-        return start_plus(account, entitled_until=until, now=life.anchor)
+        return start_plus(account, allowance=200, entitled_until=until, now=life.anchor)
 
     ledger.change("alice", start, business_key="plan", now=life.anchor)
     todo: list[tuple[datetime, int, Callable[[], object]]] = []
@@ -123,7 +124,7 @@ def every(step: timedelta, *, late: timedelta = timedelta(0), since: datetime) -
     return [midnight + late + number * step for number in range(1, int((LONG + 50 * DAY) / step))]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(LIVES)
 def test_no_job_is_a_daily_job_is_an_hourly_job_that_runs_twice_is_a_late_one(life: Life) -> None:
     account, entries = lived(life, [])
@@ -142,7 +143,7 @@ def test_fourteen_months_at_once_are_fourteen_nights(anchor: datetime, months: i
     ledger = InMemoryLedger()
 
     def start(account: Account) -> Change:
-        return start_plus(account, entitled_until=None, now=anchor)
+        return start_plus(account, allowance=200, entitled_until=None, now=anchor)
 
     account = ledger.change("alice", start, business_key="plan", now=anchor)
     at_once = account

@@ -34,7 +34,7 @@ from playground.domain.audit import (
     Unreadable,
     audit,
 )
-from playground.domain.calendar import iso
+from playground.domain.calendar import boundary, iso
 from playground.domain.entries import GENESIS, Entry
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
@@ -151,7 +151,7 @@ def make_books() -> Books:
     """A plan, two paid turns of one conversation, a failure, a run that died, one at work."""
     account, entries = open_account(USER, NOW - timedelta(days=3))
     written: list[Entry] = list(entries)
-    account, entries = start_plus(account, entitled_until=None, now=NOW - timedelta(days=2))
+    account, entries = start_plus(account, allowance=200, entitled_until=None, now=NOW - timedelta(days=2))
     written += entries
     runs: dict[str, Item] = {}
     turns: dict[tuple[str, str], Item] = {}
@@ -160,7 +160,7 @@ def make_books() -> Books:
     ceiling = PRICES.ceiling(SONNET, 1000, 1500)
     for number in (1, 2):
         hold = a_hold(number, ceiling)
-        account, entry = settle(
+        account, [entry] = settle(
             place_hold(account, hold), hold.run_id, price.credits, reason=f"Run of {PACKAGE}", now=NOW + 2 * SECOND
         )
         written.append(entry)
@@ -191,7 +191,7 @@ def make_books() -> Books:
     failure = Failure(code="model_failed", reason="empty")
     runs[failed.run_id] = an_item(a_receipt(failed, RunStatus.RELEASED, failure=failure))
     runs[dead.run_id] = an_item(a_receipt(dead, RunStatus.EXPIRED, failure=failure))
-    account = drop_hold(place_hold(account, failed), failed.run_id)
+    account, _ = drop_hold(place_hold(account, failed), failed.run_id, now=NOW)
     at_work = a_hold(5, 4)
     account = place_hold(account, at_work)
     session = Session(
@@ -325,10 +325,53 @@ def second_spend(books: Books) -> None:
     books.entries[3] = dict(fields_of(items.entry_item(entry)))
 
 
+def beside_debt(books: Books) -> None:
+    """3 credits are lent, in an entry as it should be, and nothing is repaid from the 5 that are there."""
+    last, account = books.entries[-1], books.account
+    assert account is not None
+    entry = Entry(
+        user_id=USER,
+        seq=5,
+        type=items.EntryType.DEBT,
+        deltas=items.Deltas(purchased=3),
+        balance_after=206,
+        business_key="debt:refund:pur_1:1",
+        reason="Owed",
+        created_at=NOW,
+        previous_hash=last["hash"],
+        purchase_id="pur_1",
+    )
+    books.entries.append(dict(fields_of(items.entry_item(entry))))
+    account.update(version=5, last_hash=entry.hash, debt=3)
+    account.update(purchased=account["purchased"] + 3, available=account["available"] + 3)
+
+
+def too_much_rollover(books: Books) -> None:
+    """A month's credits that became rollover twice, in an entry as it should be."""
+    last, account = books.entries[-1], books.account
+    assert account is not None
+    entry = Entry(
+        user_id=USER,
+        seq=5,
+        type=items.EntryType.ADMIN,
+        deltas=items.Deltas(rollover=201),
+        balance_after=404,
+        business_key="admin:1",
+        reason="Again",
+        created_at=NOW,
+        previous_hash=last["hash"],
+    )
+    books.entries.append(dict(fields_of(items.entry_item(entry))))
+    account.update(version=5, last_hash=entry.hash, rollover=201, available=account["available"] + 201)
+
+
 PRICE = BOOKS.runs[PAID]["price"]
 LATE = iso(NOW + 1801 * SECOND)
 RULES: dict[str, tuple[Code, str, object, object, Damage]] = {
     "debt": (Code.DEBT, "account: debt", 0, 3, account_is(debt=3)),
+    "credits beside debt": (Code.OWED, "account: credits that should repay debt", 0, 8, beside_debt),
+    "lapsed and not held": (Code.LAPSED, "account: lapsed", "at most 0", 1, account_is(lapsed=1)),
+    "more rollover than a month": (Code.LAPSED, "account: lapsed", "at least 1", 0, too_much_rollover),
     "account is gone": (Code.ACCOUNT, "the account", "there", "nothing", without_account),
     "amount": (Code.AMOUNT, "entry 3: amount", -1, -2, entry_is(3, amount=-2)),
     "attribute is missing": (Code.ATTRIBUTE, "entry 2: reason", "text", "nothing", entry_is(2, reason=None)),
@@ -649,10 +692,11 @@ def test_overrun_is_recorded_and_not_charged(books: Books) -> None:
     assert books.audit().findings == ()
 
 
-def test_account_after_its_plan_has_ended_adds_up() -> None:
+@pytest.mark.parametrize(("until", "crossings"), [(boundary(NOW, 1), 2), (boundary(NOW, 1) + timedelta(days=9), 3)])
+def test_account_after_its_plan_has_ended_adds_up(until: datetime, crossings: int) -> None:
     account, entries = open_account(USER, NOW)
     written = list(entries)
-    account, entries = start_plus(account, entitled_until=NOW + timedelta(days=1), now=NOW)
+    account, entries = start_plus(account, allowance=200, entitled_until=until, now=NOW)
     written += entries
     seen: list[Account] = []
     while account.due_at is not None:
@@ -671,7 +715,7 @@ def test_account_after_its_plan_has_ended_adds_up() -> None:
             keys={},
         )
         assert books.audit().findings == ()
-    assert len(seen) == 2
+    assert len(seen) == crossings
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -20,9 +20,7 @@ from playground.adapters.claude import LONGEST_RETRY_AFTER, RETRIES, ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Usage
-from playground.ports import Prompt
-
-pytestmark = pytest.mark.timeout(60)
+from playground.ports import Prompt, TokenCount
 
 MODELS = load_prices().models
 SYSTEM = "# Tidy\n\nTidy up.\n\n- Keep it short\n"
@@ -120,7 +118,7 @@ def test_an_answer_with_its_tokens(double: ClaudeDouble) -> None:
 def test_tokens_of_the_cache_are_told_apart(double: ClaudeDouble) -> None:
     """Written the first time, read the second time; the sum is the counted prompt each time."""
     claude, asked = model(double.url), prompt(system=LONG_SYSTEM)
-    counted = claude.count_tokens(asked, timeout=20)
+    counted = claude.count_tokens(asked, timeout=20).tokens
 
     first, second = claude.complete(asked, timeout=20).usage, claude.complete(asked, timeout=20).usage
 
@@ -236,7 +234,7 @@ MESSAGES = st.lists(TEXTS, min_size=1, max_size=6).map(
 def test_tokens_are_counted_exactly(double: ClaudeDouble, system: str | None) -> None:
     asked = prompt("Wohin mit den Schuhen? 👟", system=system)
 
-    assert model(double.url).count_tokens(asked, timeout=20) == count_input_tokens(as_sent(asked))
+    assert model(double.url).count_tokens(asked, timeout=20).tokens == count_input_tokens(as_sent(asked))
     assert (calls(double)["count_tokens"], calls(double)["messages"]) == (1, 0)
 
 
@@ -244,7 +242,7 @@ def test_what_is_counted_is_what_is_billed(double: ClaudeDouble) -> None:
     claude = model(double.url)
     asked = prompt(system=LONG_SYSTEM, effort="low", messages=(("user", "a"), ("assistant", "b"), ("user", "c")))
 
-    assert claude.complete(asked, timeout=20).usage.prompt_tokens == claude.count_tokens(asked, timeout=20)
+    assert claude.complete(asked, timeout=20).usage.prompt_tokens == claude.count_tokens(asked, timeout=20).tokens
 
 
 @given(st.none() | TEXTS, MESSAGES)
@@ -269,7 +267,7 @@ def test_tokens_are_guessed_when_the_provider_is_down() -> None:
         pass
     asked = prompt()
 
-    assert model(stopped.url).count_tokens(asked, timeout=5) == guess_tokens(asked)
+    assert model(stopped.url).count_tokens(asked, timeout=5) == TokenCount(guess_tokens(asked), guessed=True)
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
@@ -292,6 +290,12 @@ def test_tokens_are_guessed_when_the_provider_is_down() -> None:
         ("error_in_stream=overloaded_error", ModelOverloadedError, "overloaded", 1),
         ("error_in_stream=rate_limit_error", ModelOverloadedError, "rate_limited", 1),
         ("error_in_stream=api_error", ModelError, "provider_error", 1),
+        ("error_first=overloaded_error", ModelOverloadedError, "overloaded", 3),
+        ("error_first=rate_limit_error", ModelOverloadedError, "rate_limited", 3),
+        ("error_first=api_error", ModelError, "provider_error", 3),
+        ("error_first=invalid_request_error", ModelError, "provider_error", 1),
+        ("told_output=1001", ModelError, "invalid_usage", 1),
+        ("told_input=20.5", ModelError, "invalid_usage", 1),
         ("cut_after=0", ModelError, "cut_off", 1),
         ("cut_after=40", ModelError, "cut_off", 1),
         ("empty", ModelError, "empty", 1),
@@ -352,6 +356,42 @@ def test_the_second_attempt_may_succeed(double: ClaudeDouble, status: int) -> No
 
     assert answer.usage.output_tokens == 60
     assert (calls(double)["messages"], len(sleeps)) == (2, 1)
+
+
+def test_an_overload_that_comes_with_status_200_is_tried_again(double: ClaudeDouble) -> None:
+    """As the first thing that a stream says, it says what a 529 says: nothing was produced."""
+    answer = model(double.url).complete(scripted("times=1 error_first=overloaded_error output_tokens=60"), timeout=20)
+
+    assert (answer.usage.output_tokens, calls(double)["messages"]) == (60, 2)
+
+
+def test_an_error_after_the_start_and_before_any_content_is_tried_again() -> None:
+    overload = b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}\n\n'
+    sleeps: list[float] = []
+    with speaking(says(START + PING + overload, headers={"content-type": "text/event-stream"})) as url:
+        assert isinstance(fails(prompt(), url, sleeps=sleeps), ModelOverloadedError)
+
+    assert sleeps == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("emoji", "end"), [("split", "😀"), ("half", "\ufffd")])
+def test_a_character_that_two_deltas_share_is_one(double: ClaudeDouble, emoji: str, end: str) -> None:
+    """And half of one, which is no text and could be neither stored nor sent, is replaced."""
+    answer = model(double.url).complete(scripted(f"output_tokens=20 emoji={emoji}"), timeout=20)
+
+    assert answer.text.endswith(end)
+    assert answer.text.encode().decode() == answer.text
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c", "\r"])
+def test_what_separates_lines_elsewhere_is_text_in_a_stream(separator: str) -> None:
+    delta = json.dumps({"type": "text_delta", "text": f"a{separator}b"}, ensure_ascii=False)
+    opened = '{"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}'
+    told = '{"type": "content_block_delta", "index": 0, "delta": ' + delta + "}"
+    ends = '{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}'
+    body = START + "".join(f"data: {data}\r\n\r\n" for data in (opened, told, ends)).encode()
+    with speaking(says(body, headers={"content-type": "text/event-stream"})) as url:
+        assert model(url).complete(prompt(), timeout=20).text == f"a{separator}b"
 
 
 def test_pauses_grow(double: ClaudeDouble) -> None:
@@ -415,7 +455,8 @@ def test_callers_are_asked_to_wait_for_a_sensible_time(double: ClaudeDouble, sec
 
 # --- time -------------------------------------------------------------------------------------------------------------
 
-ENOUGH = 0.5  # s for a call; what should be cut by it would go on for seconds
+ENOUGH = 0.5  # s for a call
+TOO_LONG = 60  # s: what should be cut after ENOUGH would go on for minutes
 
 
 def takes(call: Callable[[], object]) -> float:
@@ -426,7 +467,9 @@ def takes(call: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize(
-    "directive", ["delay=30", "slow=40 output_tokens=900", "slow=40 thinking=800"], ids=["silence", "drip", "thoughts"]
+    "directive",
+    ["delay=120", "slow=400 output_tokens=900", "slow=400 thinking=800"],
+    ids=["silence", "drip", "thoughts"],
 )
 def test_an_answer_that_takes_too_long_is_given_up(double: ClaudeDouble, directive: str) -> None:
     sleeps: list[float] = []
@@ -435,7 +478,7 @@ def test_an_answer_that_takes_too_long_is_given_up(double: ClaudeDouble, directi
     error = fails(scripted(directive), double.url, timeout=ENOUGH, sleeps=sleeps)
 
     assert (type(error), error.reason, sleeps) == (ModelTimedOutError, "timed_out", [])
-    assert ENOUGH <= time.monotonic() - started < 10 * ENOUGH
+    assert ENOUGH <= time.monotonic() - started < TOO_LONG
     assert calls(double)["messages"] == 1
 
 
@@ -449,10 +492,10 @@ def test_without_time_nobody_is_asked(double: ClaudeDouble, timeout: float) -> N
 def test_a_model_goes_on_after_a_call_that_took_too_long(double: ClaudeDouble) -> None:
     claude = model(double.url)
     with pytest.raises(ModelTimedOutError):
-        claude.complete(scripted("slow=40 output_tokens=900"), timeout=ENOUGH)
+        claude.complete(scripted("slow=400 output_tokens=900"), timeout=ENOUGH)
 
     assert claude.complete(prompt(), timeout=20).text
-    assert claude.count_tokens(prompt(), timeout=20) == count_input_tokens(as_sent(prompt()))
+    assert claude.count_tokens(prompt(), timeout=20).tokens == count_input_tokens(as_sent(prompt()))
 
 
 # --- servers that speak as nobody should ------------------------------------------------------------------------------
@@ -550,23 +593,24 @@ def test_pings_do_not_extend_the_time() -> None:
         took = time.monotonic() - started
 
     assert (type(error), error.reason) == (ModelTimedOutError, "timed_out")
-    assert ENOUGH <= took < 10 * ENOUGH
+    assert ENOUGH <= took < TOO_LONG
 
 
 def test_a_server_that_never_answers_costs_no_more_than_the_time_there_is() -> None:
     with speaking(never) as url:
         started = time.monotonic()
         assert isinstance(fails(prompt(), url, timeout=ENOUGH), ModelTimedOutError)
-        assert model(url).count_tokens(prompt(), timeout=ENOUGH) == guess_tokens(prompt())
-        assert time.monotonic() - started < 10 * ENOUGH
+        assert model(url).count_tokens(prompt(), timeout=ENOUGH) == TokenCount(guess_tokens(prompt()), guessed=True)
+        assert time.monotonic() - started < TOO_LONG
 
 
 @pytest.mark.parametrize("speak", [falls_silent, drips_headers])
 def test_the_time_is_over_when_it_is_over(speak: Speaker) -> None:
-    """An invocation that is ended in the middle of a read cannot release its hold any more."""
+    """An invocation that is ended in the middle of a read cannot release its hold any more. A read that is not cut
+    takes 1.9 s every time; on a busy machine one that is cut may take as long once, but not always."""
     with speaking(speak) as url:
-        assert takes(lambda: model(url).complete(prompt(), timeout=1)) < 1.8
-        assert takes(lambda: model(url).count_tokens(prompt(), timeout=1)) < 1.8
+        assert any(takes(lambda: model(url).complete(prompt(), timeout=1)) < 1.8 for _ in range(9))
+        assert any(takes(lambda: model(url).count_tokens(prompt(), timeout=1)) < 1.8 for _ in range(9))
 
 
 @pytest.mark.parametrize(
@@ -637,7 +681,7 @@ def test_a_retry_after_that_is_not_finite_is_an_overload_too(value: str) -> None
 )
 def test_tokens_are_guessed_when_the_count_makes_no_sense(speak: Speaker) -> None:
     with speaking(speak) as url:
-        assert model(url).count_tokens(prompt(), timeout=5) == guess_tokens(prompt())
+        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)
 
 
 @pytest.mark.parametrize(
@@ -657,4 +701,4 @@ def test_a_stream_with_holes_is_cut_off(events: bytes) -> None:
 def test_tokens_are_guessed_when_the_provider_refuses_to_count() -> None:
     for status in ("401 X", "429 X", "500 X", "529 X"):
         with speaking(says(b"{}", status=status)) as url:
-            assert model(url).count_tokens(prompt(), timeout=5) == guess_tokens(prompt())
+            assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)

@@ -12,11 +12,16 @@ from playground.adapters.prices import PATH, load_prices, parse_prices
 from playground.domain.account import Account, Plan, as_of, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
-from playground.domain.errors import ContextTooLongError, SessionConflictError, StoreUnavailableError
-from playground.domain.pricing import PriceTableError, guess_tokens
+from playground.domain.errors import (
+    ContextTooLongError,
+    InsufficientCreditsError,
+    SessionConflictError,
+    StoreUnavailableError,
+)
+from playground.domain.pricing import PriceTableError, Usage, guess_tokens
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
-from playground.ports import Found, Prompt
+from playground.ports import Found, Prompt, TokenCount
 from playground.usecases.prompts import COUNTS, FitConversation, Fitted
 from tests.fakes import InMemoryLookup, InMemorySessions, ScriptedModel, a_hold, conversation
 from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, USER, World
@@ -94,6 +99,92 @@ def test_as_much_is_taken_along_as_can_be_paid_for_with_the_shortest_answer(avai
     assert fitted.omitted > 0
 
 
+@pytest.mark.parametrize("why", ["refused", "unreadable"])
+def test_turns_that_cannot_be_sent_are_left_out_wherever_they_are(why: str) -> None:
+    """The model declines everything after an answer that it declined in part."""
+    sessions, session = stored(5, "word")
+    for number in (1, 4):
+        sessions._turns["ses_1", number] = replace(sessions._turns["ses_1", number], **{why: True})  # type: ignore[arg-type]
+
+    fitted = fit(sessions, session)
+
+    sent = [text.split(" ")[0] for role, text in fitted.prompt.messages if role == "assistant"]
+    assert (sent, fitted.omitted) == (["2", "3", "5"], 2)
+
+
+def test_an_answer_that_was_declined_in_part_is_kept_as_that() -> None:
+    world = World(reply=lambda prompt: replace(ANSWER, stop_reason="refusal"))
+    first = world.run()
+    world.reply = lambda prompt: ANSWER
+    second = world.run(replace(REQUEST, session_id=first.run.session_id))
+
+    assert (first.turn.refused, first.run.charged, second.turn.refused) == (True, 1, False)
+    assert [len(prompt.messages) for prompt in world.model.prompts] == [1, 1]
+    assert second.run.turns_omitted == 1
+    assert [turn.number for turn in world.ledger.sessions.turns(first.run.session_id)] == [1, 2]
+
+
+def guessing(tokens: int) -> FitConversation:
+    """With a provider that does not count, and a guess."""
+    model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: TokenCount(tokens, guessed=True))
+    return FitConversation(InMemorySessions(), model, PRICES)
+
+
+def test_what_only_a_guess_says_is_too_long_is_tried() -> None:
+    """A guess is a third too high for plain text: what fits the budget of a plan must not be refused for it."""
+    budget = PRICES.context_budget_tokens["free"]
+    alone = replace(REQUEST, session_id=None)
+    with pytest.raises(ContextTooLongError) as refused:
+        FitConversation(InMemorySessions(), ScriptedModel([ANSWER], count=lambda prompt: budget + 1), PRICES)(
+            alone, TIDY, None, RICH, timeout=3
+        )
+    assert "about" not in refused.value.message
+
+    fitted = guessing(budget + 15_389)(alone, TIDY, None, RICH, timeout=3)
+
+    assert (fitted.tokens, fitted.guessed, fitted.prompt.max_tokens) == (budget + 15_389, True, 4096)
+
+
+@pytest.mark.parametrize("guess", [999_000, 999_999, 1_000_000, 3_000_000])
+def test_a_guess_beyond_what_the_model_takes_is_paid_as_what_it_takes(guess: int) -> None:
+    """The provider refuses prompt and answer that are longer than its context together, so nothing costs more."""
+    model = PRICES.models["sonnet"]
+
+    fitted = guessing(guess)(replace(REQUEST, session_id=None), TIDY, None, RICH, timeout=3)
+
+    assert 512 <= fitted.prompt.max_tokens <= 4096
+    assert fitted.tokens + fitted.prompt.max_tokens <= model.context_tokens
+    assert fitted.tokens == min(guess, model.context_tokens - 512)
+
+
+def test_who_cannot_pay_for_a_guess_is_told_that_it_is_one() -> None:
+    """It must be held all the same: what was counted later may be as much, and nobody runs for free."""
+    world = World(count=lambda prompt: TokenCount(75_389, guessed=True))
+
+    with pytest.raises(InsufficientCreditsError) as refused:
+        world.run()
+
+    assert "needs about" in refused.value.message
+    assert world.untouched()
+
+
+def test_a_run_of_a_guess_holds_the_guess_and_pays_what_it_was() -> None:
+    world = World(
+        count=lambda prompt: TokenCount(75_389, guessed=True),
+        reply=lambda prompt: replace(ANSWER, usage=Usage(input_tokens=59_038, output_tokens=400)),
+    )
+    world.give(100)
+
+    run = world.run().run
+
+    assert run.ceiling == PRICES.ceiling(PRICES.models["sonnet"], 75_389, 4096)
+    assert (run.charged, run.overrun) == (
+        PRICES.price(PRICES.models["sonnet"], Usage(input_tokens=59_038, output_tokens=400)).credits,
+        0,
+    )
+    assert run.charged < run.ceiling
+
+
 def test_who_can_pay_for_nothing_gets_no_history_and_is_told_what_the_input_takes() -> None:
     sessions, session = stored(3, "Yes.")
     fitted = fit(sessions, session, replace(RICH, buckets=Buckets()))
@@ -167,7 +258,7 @@ def test_credits_of_a_dead_run_pay_for_history() -> None:
 
 def test_the_plan_is_that_of_now() -> None:
     """The account in the store may not have crossed its boundaries yet."""
-    account, _ = start_plus(open_account("user", NOW)[0], entitled_until=NOW, now=NOW)
+    account, _ = start_plus(open_account("user", NOW)[0], allowance=200, entitled_until=boundary(NOW, 1), now=NOW)
     later = datetime(2027, 3, 1, tzinfo=UTC)
     assert as_of(account, "user", NOW).plan is Plan.PLUS
     assert as_of(account, "user", boundary(NOW, 1)).buckets == Buckets(rollover=200, purchased=5)

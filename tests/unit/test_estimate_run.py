@@ -21,7 +21,7 @@ from playground.domain.errors import (
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import PriceTable, Usage
 from playground.domain.runs import RunRequest
-from playground.ports import Completion, Prompt
+from playground.ports import Completion, Prompt, TokenCount
 from playground.usecases.estimate_run import Estimate, EstimateRun
 from playground.usecases.run_prompt import RunPrompt
 from tests.fakes import (
@@ -57,12 +57,14 @@ ANSWER = Completion(
 
 
 class World:
-    def __init__(self, count: Callable[[Prompt], int] = lambda prompt: 100, prices: PriceTable = PRICES) -> None:
+    def __init__(
+        self, count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100, prices: PriceTable = PRICES
+    ) -> None:
         self.ledger = InMemoryLedger()
         self.model = ScriptedModel(lambda prompt: ANSWER, count=count)
         catalog, clock = InMemoryCatalog(TIDY, OTHER), FrozenClock(NOW)
         lookup = InMemoryLookup(self.ledger, catalog)
-        self.estimate = EstimateRun(
+        self._estimate = EstimateRun(
             ledger=self.ledger,
             lookup=lookup,
             sessions=self.ledger.sessions,
@@ -84,6 +86,9 @@ class World:
             max_open_runs=20,
             model_timeout_seconds=24,
         )
+
+    def estimate(self, user: str, request: RunRequest, *, seconds_left: float = 15) -> Estimate:
+        return self._estimate(user, request, seconds_left=seconds_left)
 
     def run(self, request: RunRequest = REQUEST, user: str = USER) -> str:
         """The session of a run."""
@@ -230,3 +235,18 @@ def test_refuses_a_foreign_conversation_and_another_package() -> None:
         world.estimate("user_2", replace(REQUEST, session_id=session_id))
     with pytest.raises(SessionConflictError):
         world.estimate(USER, replace(REQUEST, session_id=session_id, package_id="@acme/other"))
+
+
+@pytest.mark.parametrize(("seconds_left", "timeout"), [(29, 8), (16, 8), (9, 4), (2, 0), (-9, 0)])
+def test_counting_takes_no_longer_than_there_is_time(seconds_left: float, timeout: float) -> None:
+    world = World()
+
+    world.estimate(USER, REQUEST, seconds_left=seconds_left)
+
+    assert world.model.count_timeouts == [timeout]
+
+
+def test_an_estimate_of_a_guess_says_so() -> None:
+    counted, guessed = World(), World(count=lambda prompt: TokenCount(100, guessed=True))
+
+    assert (counted.estimate(USER, REQUEST).guessed, guessed.estimate(USER, REQUEST).guessed) == (False, True)

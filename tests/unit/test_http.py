@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,51 @@ def test_time_that_authentication_took_is_gone() -> None:
         return {"seconds": api.seconds_left}
 
     assert json.loads(api(an_event("/v1/left"), context)["body"]) == {"seconds": 26}  # type: ignore[arg-type]
+
+
+def seconds_left(requested_at: object, *, function: float = 29, at: float = 1_000_000.0) -> float:
+    """What a function with so much time left has, if the gateway says that the request came then (ms)."""
+    api = Api(SETTINGS, clock=lambda: datetime.fromtimestamp(at, UTC))
+
+    @api.app.get("/left")
+    def left() -> dict[str, float]:
+        return {"seconds": api.seconds_left}
+
+    context = {"requestId": "test"} | ({} if requested_at is None else {"requestTimeEpoch": requested_at})
+    event = an_event("/v1/left", requestContext=context)
+    seconds: float = json.loads(api(event, Countdown(function))["body"])["seconds"]  # type: ignore[arg-type]
+    return seconds
+
+
+@pytest.mark.parametrize(
+    ("before", "function", "left"),
+    [(0, 29, 29), (4, 29, 25), (4, 10, 10), (28.5, 29, 0.5), (29, 29, 0), (60, 29, -31), (300, 29, -271)],
+)
+def test_time_is_counted_from_when_the_gateway_took_the_request(before: float, function: float, left: float) -> None:
+    """It waits 29 s, from before the function was started; after that nobody is there who could be answered."""
+    assert seconds_left(int((1_000_000 - before) * 1000), function=function) == left
+
+
+@pytest.mark.parametrize(
+    "requested_at",
+    [
+        None,
+        "1000000000",
+        True,
+        float("nan"),
+        float("inf"),
+        -1,
+        0,
+        1_000_000_001,
+        2_000_000_000,
+        10**400,
+        [],
+        999_699_999,
+    ],
+)
+def test_a_time_of_the_request_that_makes_no_sense_takes_nothing_away(requested_at: object) -> None:
+    """Nor one in the future, which clocks that differ make, nor one that is older than any request can be."""
+    assert seconds_left(requested_at) == 29
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -102,6 +148,52 @@ def test_a_public_path_is_public_wherever_the_router_finds_it(slashes: str) -> N
     status, body, headers = ask(an_api(), f"/v1/open/a{slashes}")
     assert (status, body, headers["X-Robots-Tag"]) == (200, {"thing": "a"}, ["noindex"])
     assert ask(an_api(), f"/v1/closed{slashes}")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("%40scope%2Fname", "@scope/name"),
+        ("%2540", "%40"),
+        ("%E2%82%AC", "€"),
+        ("€", "€"),
+        ("%F0%9F%99%82%23%3F%22%5C", '🙂#?"\\'),
+        ("%00%0A", "\0\n"),
+        ("..%2F..", "../.."),
+    ],
+)
+def test_a_part_of_a_path_is_decoded_once(sent: str, seen: str) -> None:
+    assert ask(an_api(), f"/v1/open/{sent}")[:2] == (200, {"thing": seen})
+
+
+@pytest.mark.parametrize("sent", ["%", "%4", "%zz", "%ff", "%C0%AF", "%ED%A0%80", "\ud800"])
+def test_a_part_of_a_path_that_is_no_text_is_refused(sent: str) -> None:
+    status, body, headers = ask(an_api(), f"/v1/open/{sent}")
+    assert (status, body["error"], body["field"]) == (400, "validation_error", "path")
+    assert headers["X-Robots-Tag"] == ["noindex"]
+
+
+@pytest.mark.parametrize("path", ["/v1/open%2Fa", "/v1/open/a%2F..%2F..%2Fclosed", "/v1/open/a/%2e%2e/%2e%2e/closed"])
+def test_an_encoded_slash_ends_no_part_of_a_path(path: str) -> None:
+    """Who is let in without a token is decided by the path that the router sees."""
+    status, body, _ = ask(an_api(), path)
+    assert (status, body.get("thing")) in ((401, None), (200, "a/../../closed"))
+
+
+# --- who is refused -------------------------------------------------------------------------------------------------
+
+
+def test_the_log_says_why_a_token_is_refused_and_the_answer_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: str | None) -> str:
+        raise UnauthorizedError("MissingRequiredClaimError: iss")
+
+    status, body, _ = ask(Api(SETTINGS, authenticate=refuse), "/v1/closed")
+    assert (status, body["error"], set(body)) == (401, "unauthorized", {"error", "message", "request_id"})
+    assert "iss" not in body["message"]
+    [record] = [record for record in caplog.records if record.getMessage() == "refused"]
+    assert vars(record)["facts"] == {"reason": "MissingRequiredClaimError: iss"}
 
 
 # --- browsers ---------------------------------------------------------------------------------------------------------

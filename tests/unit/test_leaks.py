@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from playground.adapters.leaks import KINDS, RULES, LeakScanner, Rule
 from playground.domain.leaks import Leak, card_numbers, email_addresses, is_placeholder, merged, passes_luhn
 from playground.ports import Leaks
+from tests.kit.extent import examples
 from tests.unit.leaks_corpus import clean
 from tests.unit.leaks_corpus.measure import SEED, alarms, recall
-from tests.unit.leaks_corpus.planted import ALL_KINDS, SHAPES, card_digits, chars, planted
+from tests.unit.leaks_corpus.planted import ALL_KINDS, NEWER, PLACES, SHAPES, card_digits, chars, placed, planted
 
 SCAN: Leaks = LeakScanner()
 DASHES = "-" * 5
@@ -34,6 +35,16 @@ def test_planted_secrets_are_found_from_end_to_end_and_by_their_kind(kind: str) 
 
     assert result.share >= 0.99
     assert result.named >= 0.99 * result.planted
+
+
+@pytest.mark.parametrize("service", NEWER)
+def test_keys_of_newer_services_are_found_each(service: str) -> None:
+    rng = random.Random(f"{service} {SEED}")
+    cases = [placed(NEWER[service], PLACES, rng) for _ in range(500)]
+
+    missed = [case for case in cases if (case.start, case.end) not in {(k.start, k.end) for k in SCAN(case.text)}]
+
+    assert len(missed) <= 1
 
 
 @pytest.mark.parametrize("name", sorted(clean.made(random.Random(0))))
@@ -87,7 +98,7 @@ words = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     kind=st.sampled_from(ALL_KINDS),
     seed=st.integers(0, 10**9),
@@ -116,7 +127,7 @@ fragments = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(fragments | st.text(max_size=5), max_size=40).map("".join))
 def test_whatever_the_text_is_there_are_places_in_it_in_order_and_apart(text: str) -> None:
     leaks = SCAN(text)

@@ -49,9 +49,9 @@ def test_credits_that_come_in_are_told() -> None:
 
 
 def test_credits_that_move_or_leave_are_no_grant() -> None:
-    _, (monthly,) = start_plus(OPENED, entitled_until=None, now=NOW)
+    _, (monthly,) = start_plus(OPENED, allowance=200, entitled_until=None, now=NOW)
     assert [notice.data["credits"] for notice in of_entry(monthly)] == [200]
-    for entry in (charging(HOLD, 3, NOW)(HELD)[2], replace(monthly, deltas=-monthly.deltas)):
+    for entry in (charging(HOLD, 3, NOW)(HELD)[2][-1], replace(monthly, deltas=-monthly.deltas)):
         assert of_entry(entry) == ()
 
 

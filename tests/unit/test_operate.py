@@ -75,7 +75,7 @@ def test_an_order_says_who_why_and_under_which_reference(wrong: dict[str, str]) 
 
 def test_a_plan_begins_with_its_credits_and_an_entry_about_it() -> None:
     ledger = InMemoryLedger()
-    done = ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
+    done = ChangePlan(ledger, allowance=200)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
 
     assert (done.account.plan, done.account.buckets.monthly, done.account.anchor) == (Plan.PLUS, 200, NOW)
     assert done.entry.reason == "Plan plus until 2027-11-30T12:00:00.000Z: Sorry for the outage (by anna)"
@@ -87,8 +87,10 @@ def test_a_plan_begins_with_its_credits_and_an_entry_about_it() -> None:
 
 def test_a_plan_that_is_on_is_prolonged_without_a_grant() -> None:
     ledger = InMemoryLedger()
-    ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
-    after = ChangePlan(ledger)("alice", Plan.PLUS, replace(ORDER, reference="r2"), until=None, now=NOW + YEAR / 2)
+    ChangePlan(ledger, allowance=200)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
+    after = ChangePlan(ledger, allowance=200)(
+        "alice", Plan.PLUS, replace(ORDER, reference="r2"), until=None, now=NOW + YEAR / 2
+    )
 
     assert after.account.entitled_until is None
     assert after.account.anchor == NOW
@@ -100,9 +102,9 @@ def test_a_plan_that_is_on_is_prolonged_without_a_grant() -> None:
 
 def test_ending_a_plan_removes_the_month_and_leaves_the_rest() -> None:
     ledger = InMemoryLedger()
-    ChangePlan(ledger)("alice", Plan.PLUS, ORDER, until=None, now=NOW)
+    ChangePlan(ledger, allowance=200)("alice", Plan.PLUS, ORDER, until=None, now=NOW)
     later = boundary(NOW, 1) + timedelta(days=1)
-    done = ChangePlan(ledger)("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=later)
+    done = ChangePlan(ledger, allowance=200)("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=later)
 
     assert (done.account.plan, done.account.buckets) == (Plan.FREE, Buckets(rollover=200, purchased=5))
     assert ledger.account("alice", boundary(NOW, 2)).buckets == Buckets(purchased=5)
@@ -111,7 +113,7 @@ def test_ending_a_plan_removes_the_month_and_leaves_the_rest() -> None:
 
 def test_a_plan_is_changed_once_per_reference() -> None:
     ledger = InMemoryLedger()
-    change = ChangePlan(ledger)
+    change = ChangePlan(ledger, allowance=200)
     change("alice", Plan.PLUS, ORDER, until=None, now=NOW)
     change("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=NOW)
     again = change("alice", Plan.PLUS, ORDER, until=None, now=NOW + YEAR)
@@ -125,23 +127,23 @@ def test_a_plan_is_changed_once_per_reference() -> None:
 
 def test_ending_no_plan_only_says_so() -> None:
     ledger = InMemoryLedger()
-    done = ChangePlan(ledger)("alice", Plan.FREE, ORDER, until=None, now=NOW)
+    done = ChangePlan(ledger, allowance=200)("alice", Plan.FREE, ORDER, until=None, now=NOW)
     assert (done.account.plan, kinds(ledger)) == (Plan.FREE, [("signup", 5), ("admin", 0)])
 
 
 @pytest.mark.parametrize(("plan", "until"), [(Plan.FREE, NOW + YEAR), (Plan.PLUS, NOW), (Plan.PLUS, NOW - YEAR)])
 def test_an_end_is_ahead_and_of_a_plan(plan: Plan, until: datetime) -> None:
     with pytest.raises(InvalidRequestError):
-        ChangePlan(InMemoryLedger())("alice", plan, ORDER, until=until, now=NOW)
+        ChangePlan(InMemoryLedger(), allowance=200)("alice", plan, ORDER, until=until, now=NOW)
 
 
 @pytest.mark.parametrize("plan", list(Plan))
 def test_a_subscription_is_changed_where_it_is_paid(plan: Plan) -> None:
     ledger = InMemoryLedger()
     subscribe: Callable[[Account], Change] = lambda account: (  # noqa: E731
-        replace(start_plus(account, entitled_until=None, now=NOW)[0], subscription_id="sub_1"),
-        start_plus(account, entitled_until=None, now=NOW)[1],
+        replace(start_plus(account, allowance=200, entitled_until=None, now=NOW)[0], subscription_id="sub_1"),
+        start_plus(account, allowance=200, entitled_until=None, now=NOW)[1],
     )
     ledger.change("alice", subscribe, business_key="s", now=NOW)
     with pytest.raises(StripeManagedError):
-        ChangePlan(ledger)("alice", plan, ORDER, until=None, now=NOW)
+        ChangePlan(ledger, allowance=200)("alice", plan, ORDER, until=None, now=NOW)

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import pytest
 
 from playground.adapters.prices import load_prices
-from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, start_plus
+from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, note_payment, start_plus
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
+from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
     ContextTooLongError,
@@ -23,12 +25,13 @@ from playground.domain.errors import (
     SessionConflictError,
     SessionNotFoundError,
     StoreUnavailableError,
+    TooManyFailuresError,
     TooManyRunsError,
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.pricing import PriceTable, Usage
-from playground.domain.runs import Run, RunRequest, RunStatus, run_id_of
+from playground.domain.pricing import PriceTable, Spent, Usage
+from playground.domain.runs import Run, RunRequest, RunStatus, UnpaidCost, run_id_of
 from playground.domain.sessions import Turn
 from playground.ports import (
     CannotAfford,
@@ -40,9 +43,11 @@ from playground.ports import (
     HoldOutcome,
     Lookup,
     Prompt,
+    TokenCount,
 )
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.run_prompt import INTERNAL, MOST_TRIES, PaidAnswer, RunPrompt
+from playground.usecases.watch_holds import MAX_WATCHED, HoldWatch
 from tests.fakes import (
     CountingNewId,
     FrozenClock,
@@ -53,6 +58,7 @@ from tests.fakes import (
     a_hold,
     charging,
     conversation,
+    receipt,
 )
 from tests.support import all_entries, check_invariants
 
@@ -93,7 +99,7 @@ class World:
     """A worker and everything around it. The model answers "Done." for 1 credit, if nothing else is said."""
 
     reply: Callable[[Prompt], Completion | Exception] = reply_done
-    count: Callable[[Prompt], int] = lambda prompt: 100
+    count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100
     ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
     max_open_runs: int = 20
     clock: FrozenClock = field(default_factory=lambda: FrozenClock(NOW))
@@ -106,7 +112,7 @@ class World:
         self.model = ScriptedModel(lambda prompt: self.reply(prompt), count=lambda prompt: self.count(prompt))
         self.lookup = InMemoryLookup(self.ledger, self.catalog)
 
-    def worker(self, lookup: Lookup | None = None) -> RunPrompt:
+    def worker(self, lookup: Lookup | None = None, watch: HoldWatch | None = None) -> RunPrompt:
         return RunPrompt(
             ledger=self.ledger,
             lookup=lookup or self.lookup,
@@ -119,6 +125,8 @@ class World:
             max_open_runs=self.max_open_runs,
             model_timeout_seconds=24,
             report=self.reported.append,
+            monotonic=lambda: (self.clock() - NOW).total_seconds(),
+            watch=watch,
         )
 
     def run(
@@ -150,7 +158,8 @@ class World:
     def untouched(self) -> bool:
         """Nothing is held or charged, and no model was asked."""
         account = self.account()
-        return (account.balance, account.held, self.model.prompts, self.reported) == (5, 0, [], [])
+        reported = [run for run in self.reported if run.status is not RunStatus.EXPIRED]
+        return (account.balance, account.held, self.model.prompts, reported) == (5, 0, [], [])
 
 
 # --- it works ---------------------------------------------------------------------------------------------------------
@@ -527,7 +536,10 @@ def test_who_cannot_afford_the_shortest_answer_is_told_what_it_takes() -> None:
 def test_who_has_a_plan_is_told_when_there_will_be_more() -> None:
     world = World(count=lambda prompt: 950_000, prices=WIDE)
     world.ledger.change(
-        USER, lambda account: start_plus(account, entitled_until=None, now=NOW), business_key="plus", now=NOW
+        USER,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plus",
+        now=NOW,
     )
 
     with pytest.raises(InsufficientCreditsError) as caught:
@@ -541,10 +553,12 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
     """The first refusal is for what was held then; the next try asks for what can be afforded now."""
 
     class Busy(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-            outcome = super().place_hold(user_id, hold, limit=limit, now=now)
+        def place_hold(
+            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        ) -> HoldOutcome:
+            outcome = super().place_hold(user_id, hold, limit=limit, now=now, allowance=allowance)
             if isinstance(outcome, CannotAfford):
-                self.cancel_hold(user_id, others.pop()) if others else None
+                self.cancel_hold(user_id, others.pop(), now=now) if others else None
             return outcome
 
     world = World(ledger=Busy())
@@ -563,7 +577,9 @@ def test_whoever_never_gets_the_hold_that_they_can_afford_is_asked_to_come_again
     tries: list[int] = []
 
     class Fickle(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+        def place_hold(
+            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        ) -> HoldOutcome:
             tries.append(hold.ceiling)
             return CannotAfford(self.account(user_id, now))
 
@@ -700,9 +716,280 @@ def test_while_a_run_is_at_work_the_same_attempt_is_asked_to_wait() -> None:
 
     assert world.run(key="k").run.charged == 1
 
-    assert refused[0].facts == {"run_id": run_id_of(USER, "k"), "retry_after": 2}
+    lease_at = NOW + timedelta(seconds=29) + LEASE_MARGIN
+    assert refused[0].facts == {"run_id": run_id_of(USER, "k"), "retry_after": 2, "lease_at": iso(lease_at)}
     assert len(world.model.prompts) == 1
     assert world.run(key="k").replayed
+
+
+def dead_hold(key: str = "k", *, longest: timedelta = timedelta(seconds=29)) -> Hold:
+    """Of an attempt whose function has just died."""
+    return replace(
+        a_hold(run_id_of(USER, key), 2, NOW, lease=longest + LEASE_MARGIN),
+        request_hash=REQUEST.hash,
+        cost_nano=41_000_000,
+        interval=timedelta(minutes=3),
+    )
+
+
+class FrozenMonotonic:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_whoever_saw_a_hold_for_longer_than_a_run_can_take_knows_that_it_is_dead() -> None:
+    """Without comparing two clocks: what counts is how long this process has seen it, by its own monotonic clock."""
+    world, monotonic = World(), FrozenMonotonic()
+    worker = world.worker(watch=HoldWatch(monotonic))
+    dead = dead_hold()
+    world.hold(dead)
+    told: list[object] = []
+    for seconds in (0, 2, 27, 4.5):
+        monotonic.now += seconds
+        world.clock.move(timedelta(seconds=seconds))
+        with pytest.raises(RunInProgressError) as caught:
+            worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+        assert caught.value.facts["lease_at"] == iso(dead.lease_at)
+        told.append(caught.value.facts["retry_after"])
+
+    assert told == [2, 2, 5, 2], "as long as it may be alive, and then until it is known to be dead"
+    assert world.account().held == 2
+    monotonic.now += 0.5
+    with pytest.raises(ModelTimedOutError) as ended:
+        worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+
+    assert ended.value.reason == "interrupted"
+    assert world.receipt().status is RunStatus.EXPIRED
+    assert world.account().held == 0
+    assert not world.model.prompts
+
+
+def test_a_clock_that_is_wrong_ends_nobody_elses_run() -> None:
+    """Ten minutes ahead, or behind: only what this process has seen itself counts."""
+    for minutes in (-10, 10):
+        world, monotonic = World(), FrozenMonotonic()
+        world.hold(dead_hold())
+        world.clock.move(timedelta(minutes=minutes))
+        worker = world.worker(watch=HoldWatch(monotonic))
+        for left in (34, 24):
+            with pytest.raises(RunInProgressError) as caught:
+                worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+            assert caught.value.facts["retry_after"] == (2 if minutes < 0 else left)
+            monotonic.now += 10
+        assert world.account().held == 2
+
+
+def test_another_attempt_is_watched_anew() -> None:
+    world, monotonic = World(), FrozenMonotonic()
+    worker = world.worker(watch=HoldWatch(monotonic))
+    world.hold(dead_hold())
+    with pytest.raises(RunInProgressError):
+        worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+    monotonic.now += 60
+    world.ledger.cancel_hold(USER, dead_hold())
+    world.hold(replace(dead_hold(), nonce="try_2"))
+
+    with pytest.raises(RunInProgressError):
+        worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+
+
+def test_another_request_does_not_end_a_run_that_it_has_watched() -> None:
+    world, monotonic = World(), FrozenMonotonic()
+    worker = world.worker(watch=HoldWatch(monotonic))
+    world.hold(dead_hold())
+    with pytest.raises(RunInProgressError):
+        worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
+    monotonic.now += 60
+
+    with pytest.raises(IdempotencyConflictError):
+        worker(USER, replace(REQUEST, input="Something else"), idempotency_key="k", seconds_left=29)
+
+    assert world.account().held == 2
+
+
+def test_a_run_that_was_given_up_and_lives_all_the_same_is_not_charged() -> None:
+    """It cannot be, for the platform ends an invocation in time. If it were, the receipt decides."""
+    world, monotonic = World(), FrozenMonotonic()
+    other = world.worker(watch=HoldWatch(monotonic))
+
+    def meanwhile(prompt: Prompt) -> Completion:
+        with pytest.raises(RunInProgressError):
+            other(USER, REQUEST, idempotency_key="k", seconds_left=29)
+        monotonic.now += 34
+        with pytest.raises(ModelTimedOutError):
+            other(USER, REQUEST, idempotency_key="k", seconds_left=29)
+        return ANSWER
+
+    world.reply = meanwhile
+
+    with pytest.raises(ModelTimedOutError):
+        world.run(key="k")
+
+    assert (world.account().balance, world.account().held) == (5, 0)
+    assert world.receipt().status is RunStatus.EXPIRED
+
+
+def test_a_watch_forgets_what_it_saw_first() -> None:
+    monotonic = FrozenMonotonic()
+    watch = HoldWatch(monotonic)
+    watch.seconds_left(USER, dead_hold())
+    monotonic.now += 100
+    assert watch.seconds_left(USER, dead_hold()) < 0
+    for number in range(MAX_WATCHED):
+        watch.seconds_left(USER, replace(dead_hold(), nonce=f"try_{number + 2}"))
+
+    assert watch.seconds_left(USER, dead_hold()) > 0
+
+
+# --- failures that cost us --------------------------------------------------------------------------------------------
+
+
+def test_a_failure_that_cost_us_is_on_the_receipt_and_counted() -> None:
+    spent = Spent(usage=Usage(input_tokens=100, output_tokens=4000), estimated=False)
+    world = World(reply=lambda prompt: ModelError("no_text").costing(spent))
+
+    with pytest.raises(ModelError):
+        world.run(key="k")
+
+    cost = 100 * 2000 + 4000 * 10_000
+    assert world.receipt().unpaid == UnpaidCost(cost_nano=cost, estimated=False, usage=spent.usage)
+    account = world.account()
+    allowance = PRICES.allowance(account)
+    assert account.failures_at == NOW + allowance.interval
+    assert account.unpaid_at == NOW + allowance.use(cost).unpaid
+
+
+@pytest.mark.parametrize("error", [ModelOverloadedError("overloaded", retry_after=1), ModelError("unreachable")])
+def test_a_failure_that_is_not_billed_is_not_counted(error: ModelError) -> None:
+    world = World(reply=lambda prompt: error)
+
+    with pytest.raises(ModelError):
+        world.run(key="k")
+
+    assert world.receipt().unpaid is None
+    assert (world.account().failures_at, world.account().unpaid_at) == (None, None)
+
+
+def test_an_answer_that_lost_the_race_for_its_session_is_counted() -> None:
+    """Otherwise many answers to one session at once would be free, all but one."""
+    world = World()
+    session = world.run().run.session_id
+
+    def meanwhile(prompt: Prompt) -> Completion:
+        world.reply = reply_done
+        world.run(replace(REQUEST, session_id=session))
+        return ANSWER
+
+    world.reply = meanwhile
+    with pytest.raises(SessionConflictError):
+        world.run(replace(REQUEST, session_id=session), key="k")
+
+    unpaid = world.receipt().unpaid
+    assert unpaid is not None
+    assert (unpaid.usage, unpaid.estimated) == (ANSWER.usage, False)
+    assert world.account().failures_at is not None
+    assert world.account().unpaid_at is not None
+
+
+def test_a_store_that_does_not_take_the_answer_is_our_failure_and_our_cost() -> None:
+    world = World(ledger=Shaky(before=("settle",)))
+
+    with pytest.raises(StoreUnavailableError):
+        world.run(key="k")
+
+    unpaid = world.receipt().unpaid
+    assert unpaid is not None
+    assert unpaid.usage == ANSWER.usage
+    assert (world.account().failures_at, world.account().unpaid_at) == (None, None)
+
+
+def test_what_nobody_foresaw_is_a_failure_and_its_cost_is_counted_upward() -> None:
+    """A bug that somebody can call at will must not make it free."""
+    world = World(reply=lambda prompt: ZeroDivisionError())
+
+    with pytest.raises(ZeroDivisionError):
+        world.run(key="k")
+
+    unpaid = world.receipt().unpaid
+    assert unpaid is not None
+    assert unpaid.estimated
+    assert unpaid.cost_nano == 100 * 2500 + 4096 * 10_000
+    assert world.account().failures_at == NOW + timedelta(minutes=3)
+
+
+def test_what_a_dead_worker_may_have_cost_is_reported() -> None:
+    world = World()
+    world.hold(dead_hold())
+    world.clock.move(timedelta(hours=1))
+
+    with pytest.raises(ModelTimedOutError):
+        world.run(key="k")
+
+    assert [run.unpaid for run in world.reported] == [UnpaidCost(cost_nano=41_000_000, estimated=True)]
+    account = world.account()
+    assert account.failures_at == world.clock.now + timedelta(minutes=3)
+    assert account.unpaid_at is None, "it was our worker that died"
+
+
+def test_too_many_failures_say_when_to_come_again() -> None:
+    spent = Spent(usage=Usage(input_tokens=1, output_tokens=1), estimated=False)
+    world = World(reply=lambda prompt: ModelError("empty").costing(spent))
+    for _ in range(PRICES.failure_limits.failed_runs_per_hour):
+        with pytest.raises(ModelError):
+            world.run()
+    world.reply = reply_done
+
+    with pytest.raises(TooManyFailuresError) as caught:
+        world.run()
+
+    assert caught.value.facts == {"retry_after": 180}
+    world.clock.move(timedelta(seconds=180))
+    assert world.run().run.charged == 1
+
+
+def test_open_runs_that_may_fail_are_too_many_runs_and_no_failures() -> None:
+    """Nothing has failed, so nobody is told so: it is enough to wait for one of the runs to end."""
+    world = World()
+    world.give(1000)
+    for number in range(3):
+        world.hold(replace(a_hold(f"run_{number}", 62, NOW), nonce=f"try_{number}"))
+
+    with pytest.raises(TooManyRunsError) as caught:
+        world.run()
+
+    assert caught.value.facts == {"limit": 3, "retry_after": 2}
+    world.ledger.cancel_hold(USER, replace(a_hold("run_1", 62, NOW), nonce="try_1"))
+    assert world.run().run.charged == 1
+
+
+def test_whoever_pays_while_a_run_begins_has_the_larger_allowance_at_once() -> None:
+    """More runs have failed since than the smaller one allows."""
+    world = World()
+    world.account()
+
+    class Paying(InMemoryLookup):
+        def __call__(
+            self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
+        ) -> Found:
+            found = super().__call__(
+                user_id=user_id, run_id=run_id, package_id=package_id, version=version, session_id=session_id
+            )
+            world.ledger.change(USER, lambda account: (note_payment(account), ()), business_key="pay", now=NOW)
+            use = PRICES.allowance(world.account()).use(0)
+            for number in range(59):
+                hold = a_hold(f"run_{number}", 1, NOW)
+                world.hold(hold)
+                world.ledger.release(USER, receipt(USER, hold, RunStatus.RELEASED, NOW), use)
+            return found
+
+    worker = world.worker(Paying(world.ledger, world.catalog))
+
+    assert worker(USER, REQUEST, idempotency_key=None, seconds_left=29).run.charged == 1
 
 
 def test_an_attempt_that_died_has_failed_for_ever() -> None:
@@ -806,7 +1093,7 @@ def test_no_more_runs_at_once_than_allowed() -> None:
 
     assert caught.value.facts == {"limit": 2, "retry_after": 2}
     assert not world.model.prompts
-    world.ledger.cancel_hold(USER, a_hold("run_0", 1, NOW))
+    world.ledger.cancel_hold(USER, a_hold("run_0", 1, NOW), now=NOW)
     assert world.run(key="k").run.charged == 1
 
 
@@ -936,7 +1223,7 @@ def test_what_is_charged_after_a_grant_goes_by_the_account_of_then() -> None:
 
 @pytest.mark.parametrize(
     ("seconds_left", "counting", "timeout"),
-    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (7, 0, 0), (1, 2, 0)],
+    [(60, 0, 24), (31, 0, 24), (29, 0, 22), (27.5, 0, 20.5), (20, 0, 13), (29, 5, 17), (8, 0, 1)],
 )
 def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     seconds_left: float, counting: float, timeout: float
@@ -955,6 +1242,18 @@ def test_the_model_gets_its_time_or_what_is_left_of_the_invocation(
     assert world.model.timeouts == [timeout]
 
 
+@pytest.mark.parametrize("seconds_left", [7.9, 7, 1, 0, -20])
+def test_without_time_for_an_answer_nothing_is_held(seconds_left: float) -> None:
+    """A request that has waited for too long is refused, not run for nobody; it may come again with its key."""
+    world = World()
+
+    with pytest.raises(StoreUnavailableError):
+        world.run(key="k", seconds_left=seconds_left)
+
+    assert world.untouched()
+    assert world.run(key="k").run.charged == 1
+
+
 # --- the store --------------------------------------------------------------------------------------------------------
 
 
@@ -969,19 +1268,24 @@ class Shaky(InMemoryLedger):
     def run(self, user_id: str, run_id: str) -> Run | None:
         return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-        return self._shake("place_hold", lambda: super(Shaky, self).place_hold(user_id, hold, limit=limit, now=now))
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
+        placing = super().place_hold
+        return self._shake("place_hold", lambda: placing(user_id, hold, limit=limit, now=now, allowance=allowance))
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         if self.broken:
             "\ud800".encode()
         return self._shake("settle", lambda: super(Shaky, self).settle(account, hold, conclude, conversation))
 
-    def release(self, user_id: str, run: Run) -> Ended:
-        return self._shake("release", lambda: super(Shaky, self).release(user_id, run))
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use, seen=seen))
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
-        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold))
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
+        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold, now=now))
 
     def _shake(self, name: str, act: Callable[[], T]) -> T:
         if name in self.before:

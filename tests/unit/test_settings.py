@@ -23,6 +23,7 @@ GOOD: Mapping[str, str] = {
     "AUTH_AUDIENCE": "playground-test",
     "AUTH_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:auth",
     "AUTH_JWKS_URL": "",
+    "AUTH_REQUIRE_ISSUER_AND_AUDIENCE": "false",
     "LEDGER_TABLE": "ledger",
     "SESSIONS_TABLE": "sessions",
     "CATALOG_TABLE": "catalog",
@@ -32,7 +33,7 @@ GOOD: Mapping[str, str] = {
     "MODEL_TIMEOUT_SECONDS": "24",
     "MAX_OPEN_RUNS": "20",
 }
-OPTIONAL = {"AUTH_JWKS_URL"}
+OPTIONAL = {"AUTH_JWKS_URL", "AUTH_REQUIRE_ISSUER_AND_AUDIENCE"}
 CANARY = "canary-in-a-value"
 CLASSES = [ApiSettings, AuthSettings, CatalogSettings, CreditsSettings, EstimateSettings, RunSettings]
 
@@ -50,6 +51,7 @@ def test_a_field_is_the_variable_of_the_same_name() -> None:
         **{name.lower(): value for name, value in GOOD.items()},
         "model_timeout_seconds": 24.0,
         "max_open_runs": 20,
+        "auth_require_issuer_and_audience": False,
     }
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import stripe
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from playground.adapters.stripe_events import TOLERANCE, EventReader, PayloadError, described_of, read_event
+from playground.adapters.stripe_events import READERS, TOLERANCE, EventReader, described_of, read_event
 from playground.domain.errors import InvalidDeliveryError
+from playground.domain.provider import Unreadable
 
 NOW = datetime(2027, 1, 31, 12, 0, tzinfo=UTC)
 NEW, OLD = "whsec_the_new_one_of_two", "whsec_the_old_one_of_two"
@@ -75,6 +78,39 @@ def test_the_end_of_a_period_is_read_where_it_is(more: dict[str, Any], end: int 
     ],
 )
 def test_an_event_that_matters_in_another_shape_is_no_event_that_is_ignored(kind: str, content: dict[str, Any]) -> None:
-    value = {**json.loads(BODY), "type": kind, "data": {"object": content}}
-    with pytest.raises(PayloadError):
-        read_event(value)
+    content = {"object": READERS[kind].of, **content}
+    event = read_event({**json.loads(BODY), "type": kind, "data": {"object": content}})
+    assert event.told == Unreadable(subject=content.get("id"))
+
+
+# --- what nobody signed -----------------------------------------------------------------------------------------------
+
+ODD_TEXT = st.text(st.characters(), max_size=40) | st.sampled_from(
+    ["é", "\udce9", "\0", "９" * 5, "9" * 400, "-1", "1_0", " 1", "1.5", "inf", "t", "v1", "=", ",", "v1=é", "t=1,t=1"]
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["t=", "v1=", "v0=", "", "=", ","]), ODD_TEXT), max_size=6),
+    st.booleans(),
+    st.binary(max_size=60) | st.just(BODY.encode()) | st.text(st.characters(codec="utf-8")).map(str.encode),
+)
+@example([("v1=", "é")], True, b"{}")
+@example([("v1=", "\udce9")], True, b"{}")
+@example([("t=", "9" * 400), ("v1=", "a")], False, b"{}")
+def test_no_signature_and_no_body_is_anything_but_refused(
+    parts: list[tuple[str, str]], timed: bool, body: bytes
+) -> None:
+    """Without a secret nobody gets further than that, and nothing is an error of ours."""
+    stamp = [f"t={int(NOW.timestamp())}"] if timed else []
+    header = ",".join([*stamp, *(name + value for name, value in parts)])
+    with pytest.raises(InvalidDeliveryError):
+        EventReader([NEW])(body, header, NOW)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | ODD_TEXT, st.lists, max_leaves=5))
+def test_what_is_signed_and_no_event_is_refused(value: Any) -> None:
+    text = json.dumps(value)
+    header = stripe.WebhookSignature.generate_signature_header(text, NEW, int(NOW.timestamp()))
+    with pytest.raises(InvalidDeliveryError):
+        EventReader([NEW])(text.encode(), header, NOW)

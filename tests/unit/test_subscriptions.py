@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from playground.domain.account import Account, Plan, cross_boundary, open_account, start_plus
+from playground.domain.account import Account, Plan, cross_boundary, drop_hold, open_account, place_hold, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.entries import Entry
 from playground.domain.subscriptions import (
@@ -17,6 +17,7 @@ from playground.domain.subscriptions import (
     pay_period,
     period_number,
 )
+from tests.fakes import a_hold
 from tests.support import check_invariants
 
 START = datetime(2026, 1, 31, 10, tzinfo=UTC)
@@ -46,7 +47,9 @@ class Life:
         return self
 
     def pay(self, paid: PaidPeriod) -> "Life":
-        change = pay_period(self.account, paid, ended_at=self.ended.get(paid.subscription_id), now=self.now)
+        change = pay_period(
+            self.account, paid, allowance=200, ended_at=self.ended.get(paid.subscription_id), now=self.now
+        )
         if change is not None:
             self._keep(change)
         return self
@@ -153,7 +156,7 @@ def test_a_new_subscription_takes_the_place_of_the_former_one() -> None:
 def test_an_old_invoice_does_not_touch_the_plan_that_an_operator_set_since(ended: datetime, after: timedelta) -> None:
     """It is told again by the payment provider, or found by the nightly comparison."""
     life = Life().at(START).pay(period(0)).at(ended).end(ended).at(ended + after)
-    change = start_plus(life.account, entitled_until=None, now=life.now)
+    change = start_plus(life.account, allowance=200, entitled_until=None, now=life.now)
     life._keep(change)
     before = life.account, list(life.entries)
     life.pay(period(0)).pay(period(1))
@@ -161,7 +164,21 @@ def test_an_old_invoice_does_not_touch_the_plan_that_an_operator_set_since(ended
     assert life.account.plan is Plan.PLUS
 
     later = life.now + DAY
-    assert life.at(later).pay(period(0, "sub_2", later)).account.subscription_id == "sub_2"
+    assert life.at(later).pay(period(0, "sub_2", later)).account.subscription_id is None
+
+
+def test_rollover_that_lapsed_while_it_was_held_takes_no_room_from_a_month_that_is_paid_late() -> None:
+    life = Life().at(START).pay(period(0)).at(boundary(START, 1))
+    hold = a_hold("run_1", 205, life.now)
+    life.account = place_hold(life.account, hold)
+    life.at(boundary(START, 2))
+    assert (life.buckets, life.account.lapsed) == ((0, 200, 5), 200)
+
+    life.pay(period(1))
+    assert life.buckets == (0, 400, 5)
+    life._keep(drop_hold(life.account, "run_1", now=life.now))
+
+    assert life.buckets == (0, 200, 5)
 
 
 def test_every_order_of_late_news_ends_alike() -> None:

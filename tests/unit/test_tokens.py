@@ -22,8 +22,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from playground.adapters.tokens import LONGEST_SUBJECT, LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
+from playground.adapters.tokens import LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
 from playground.domain.errors import StoreUnavailableError, UnauthorizedError
+from playground.domain.users import MAX_USER_ID
 from playground.http import authenticator
 from playground.settings import AuthSettings
 
@@ -199,7 +200,95 @@ def test_a_blank_subject_is_nobody(subject: str) -> None:
 @pytest.mark.parametrize("subject", ["a", "user@example.com", "auth0|5f7c8ec7c33c6c004bbafe82", "Zoë", "a" * 128])
 def test_ordinary_subjects(subject: str) -> None:
     assert verifier()(signed(sub=subject)) == subject
-    assert LONGEST_SUBJECT == 128
+    assert MAX_USER_ID == 128
+
+
+# --- a registry whose tokens lack issuer and audience -----------------------------------------------------------------
+
+
+REGISTRY_CLAIMS = {  # as the registry of the earlier product signs them, and with the time at which it ends
+    "user_id": "0f2c6a52-3a6c-4a0e-9d0f-6f8b8f0a7c11",
+    "username": "alice",
+    "email": "alice@example.com",
+    "is_admin": False,
+    "verified_author": True,
+    "scopes": ["packages:read", "packages:write"],
+}
+
+
+def of_registry(**changes: Any) -> str:
+    now = int(time.time())
+    every = {**REGISTRY_CLAIMS, "iat": now, "exp": now + 600, **changes}
+    return "Bearer " + jwt.encode({name: value for name, value in every.items() if value is not None}, NEW)
+
+
+def lenient() -> TokenVerifier:
+    return TokenVerifier(
+        algorithm="HS256",
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        keys=shared_secrets((NEW,), "HS256"),
+        require_issuer_and_audience=False,
+    )
+
+
+def test_tokens_without_issuer_and_audience_are_accepted_if_the_operator_says_so() -> None:
+    assert lenient()(of_registry()) == REGISTRY_CLAIMS["user_id"]
+    assert lenient()(of_registry(sub="alice")) == "alice"
+    assert lenient()(signed()) == "alice"
+    assert lenient()(of_registry(iss=ISSUER)) == lenient()(of_registry(aud=["other", AUDIENCE]))
+    assert_refused(verifier(), of_registry())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"iss": "https://somebody.else"}, "InvalidIssuerError"),
+        ({"iss": ""}, "InvalidIssuerError"),
+        ({"aud": "another-service"}, "InvalidAudienceError"),
+        ({"aud": []}, "MissingRequiredClaimError: aud"),
+        ({"iss": ISSUER, "aud": "another-service"}, "InvalidAudienceError"),
+        ({"exp": None}, "MissingRequiredClaimError: exp"),
+        ({"exp": int(time.time()) - 3600}, "ExpiredSignatureError"),
+        ({"user_id": None}, "no usable sub or user_id"),
+    ],
+    ids=str,
+)
+def test_what_such_a_token_says_is_still_looked_at(changes: dict[str, Any], reason: str) -> None:
+    """A token that names another service is for that service, whatever is required. None is for ever."""
+    with pytest.raises(UnauthorizedError) as caught:
+        lenient()(of_registry(**changes))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("missing", ["exp", "iss", "aud"])
+def test_the_log_says_which_claim_is_missing(missing: str) -> None:
+    with pytest.raises(UnauthorizedError) as caught:
+        verifier()(signed(**{missing: None}))
+    assert (caught.value.reason, caught.value.facts) == (f"MissingRequiredClaimError: {missing}", {})
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(None, False), ("true", False), ("false", True)])
+def test_the_setting_is_strict_unless_it_says_otherwise(value: str | None, accepted: bool) -> None:
+    environ = {
+        "AUTH_ALGORITHM": "HS256",
+        "AUTH_ISSUER": ISSUER,
+        "AUTH_AUDIENCE": AUDIENCE,
+        "AUTH_SECRET_ARN": "arn",
+        **({"AUTH_REQUIRE_ISSUER_AND_AUDIENCE": value} if value is not None else {}),
+    }
+    settings = AuthSettings.load(environ)
+
+    class Secrets:
+        def get_secret_value(self, **_: str) -> dict[str, str]:
+            return {"SecretString": json.dumps({"secrets": [NEW]})}
+
+    verify = authenticator(settings, Secrets)
+    if accepted:
+        assert verify(of_registry()) == REGISTRY_CLAIMS["user_id"]
+    else:
+        with pytest.raises(UnauthorizedError):
+            verify(of_registry())
 
 
 # --- no token, or none that we signed ---------------------------------------------------------------------------------
@@ -299,7 +388,7 @@ def answers_properly(verify: TokenVerifier, authorization: str) -> None:
     except UnauthorizedError as error:
         assert error.message == "A valid access token is required."  # noqa: PT017 - an answer is fine, too
     else:
-        assert 0 < len(subject) <= LONGEST_SUBJECT
+        assert 0 < len(subject) <= MAX_USER_ID
 
 
 @given(st.text())

@@ -6,9 +6,9 @@ import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
@@ -20,7 +20,15 @@ from pydantic import BaseModel
 from playground.adapters.secrets import read_secret
 from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
-from playground.observability import Metric, count, flush_metrics, logger
+from playground.observability import (
+    Metric,
+    count,
+    flush_metrics,
+    logger,
+    report_rejected,
+    report_stale_keys,
+    report_unreadable,
+)
 from playground.settings import ApiSettings, AuthSettings
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
@@ -39,6 +47,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SessionNotFoundError: 404,
     errors.SubscriptionNotFoundError: 404,
     errors.AlreadySubscribedError: 409,
+    errors.PlanGrantedError: 409,
+    errors.PurchaseUnavailableError: 409,
     errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
     errors.SessionConflictError: 409,
@@ -47,13 +57,19 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.TooManyRunsError: 429,
+    errors.TooManyFailuresError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
+    errors.UnreadableError: 500,
+    errors.PaymentsRejectedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }
 """Whatever is not here is our fault: 500, and the caller is told nothing about it."""
+
+GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a quota says otherwise
+MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below
 
 Authenticate = Callable[[str | None], str]
 
@@ -64,7 +80,8 @@ class Api:
     Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
     there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
     that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
-    every answer under a path, refusals included. With `raw_bodies` nothing is asked of a body but to be there.
+    every answer under a path, refusals included. `max_age`: for how many seconds anybody may keep a good answer under a
+    public path; all others are not to be stored. With `raw_bodies` nothing is asked of a body but to be there.
     """
 
     def __init__(
@@ -74,8 +91,11 @@ class Api:
         authenticate: Authenticate | None = None,
         public: frozenset[str] = frozenset(),
         headers: Mapping[str, Mapping[str, str]] | None = None,
+        max_age: Mapping[str, int] | None = None,
         raw_bodies: bool = False,
+        clock: Callable[[], datetime] = lambda: utc_now(),
     ) -> None:
+        self._clock = clock
         self._frontend_url = settings.frontend_url
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
@@ -87,7 +107,8 @@ class Api:
         self._raw_bodies = raw_bodies
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
-        self.app = APIGatewayRestResolver(enable_validation=True, cors=self._cors)
+        self._max_age = tuple((_pattern(path), seconds) for path, seconds in (max_age or {}).items())
+        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -96,14 +117,20 @@ class Api:
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
-        self.app.append_context(request_id=request_id, lambda_context=context)
+        self.app.append_context(
+            request_id=request_id, lambda_context=context, requested_at=_requested_at(event, self._clock())
+        )
+        path = _path_of(event)
         try:
             try:
-                answer: dict[str, Any] = self.app.resolve(self._admit(event), context)
+                path = _canonical(path)
+                answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)
             except errors.PlaygroundError as error:
                 answer = self._early(error, _headers(event).get("origin"))
+            if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
+                answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
-            for name, value in self._headers_of(_path_of(event)).items():
+            for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
             return answer
         finally:
@@ -142,28 +169,34 @@ class Api:
 
     @property
     def seconds_left(self) -> float:
-        """Until Lambda ends this invocation, as of now: looking at the token may have taken a while."""
+        """Until Lambda ends this invocation, or the gateway the request, whichever is first; 0 or less if it has. As of
+        now: looking at the token may have taken a while.
+
+        The gateway's time begins when it takes the request, before an instance of the function is found or started.
+        """
         context: LambdaContext = self.app.context["lambda_context"]
-        return context.get_remaining_time_in_millis() / 1000
+        left: float = context.get_remaining_time_in_millis() / 1000
+        requested_at: datetime | None = self.app.context["requested_at"]
+        if requested_at is None:
+            return left
+        return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
         return self._authenticate is None or any(pattern.fullmatch(path) for pattern in self._public)
 
-    def _admit(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _admit(self, event: dict[str, Any], path: str) -> dict[str, Any]:
         """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
-        The event for the router: with a body, and with a path without the base, of which it understands every
-        character."""
+        The event for the router: with a body, and with the canonical path."""
         headers = _headers(event)
         authorization = headers.get("authorization")
-        path = _path_of(event)
         if self._authenticate is not None:
             if not self.is_public(path):
                 self.app.append_context(user_id=self._authenticate(authorization))
             elif authorization is not None:
                 with suppress(errors.UnauthorizedError, errors.StoreUnavailableError):
                     self.app.append_context(user_id=self._authenticate(authorization))
-        event = {**event, "path": _UNROUTABLE.sub(lambda match: quote(match[0], errors="replace"), path)}
+        event = {**event, "path": path}
         if self._raw_bodies:
             self.app.append_context(raw_body=_raw(event), headers=headers)
         elif event.get("httpMethod") == "POST":
@@ -172,6 +205,9 @@ class Api:
             _check_body(headers.get("content-type"), event)
             event |= {"headers": {**headers, "content-type": content_types.APPLICATION_JSON}}  # however it was spelt
         return event
+
+    def _seconds_of(self, path: str) -> int:
+        return next((seconds for pattern, seconds in self._max_age if pattern.fullmatch(path)), 0)
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
@@ -205,8 +241,12 @@ class Api:
         facts = dict(error.facts)
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
+        if isinstance(error, errors.UnreadableError):
+            report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
+        if isinstance(error, errors.PaymentsRejectedError):
+            report_rejected(error)
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:
@@ -231,19 +271,55 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
             read_secret(secrets_client(), settings.auth_secret_arn).get("secrets") or [], settings.auth_algorithm
         )
         if settings.auth_algorithm.startswith("HS")
-        else key_set(settings.auth_jwks_url)
+        else key_set(settings.auth_jwks_url, report_stale_keys)
     )
     return TokenVerifier(
-        algorithm=settings.auth_algorithm, issuer=settings.auth_issuer, audience=settings.auth_audience, keys=keys
+        algorithm=settings.auth_algorithm,
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        keys=keys,
+        require_issuer_and_audience=settings.auth_require_issuer_and_audience,
     )
 
 
-# What the router's patterns for a part of a path do not match.
-_UNROUTABLE = re.compile(r"[^-._~()'!*:@,;=+&$%<> \[\]{}|^\w/]")
+class _Resolver(APIGatewayRestResolver):
+    """Routes by the canonical path, and decodes what the parts of it are, once, before they are validated. Routes never
+    decode anything."""
+
+    def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
+        return {name: unquote(value) for name, value in match.groupdict().items()}
+
+
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def _canonical(path: str) -> str:
+    """The one spelling of a path, however it was sent: `@a%2fb`, `@a%2Fb` and `%40a%2Fb` are all `%40a%2Fb`.
+
+    A REST API hands a path over as it was sent, in `path` as in `pathParameters`. Here every part is decoded and
+    encoded again, so that an encoded slash ends no part, and public paths and routes are told by the same text.
+    Raises InvalidRequestError for escapes that are none, and for bytes that are not UTF-8.
+    """
+    try:
+        if _NO_ESCAPE.search(path):
+            raise ValueError
+        return "/".join(quote(unquote_to_bytes(part).decode(), safe="") for part in path.split("/"))
+    except ValueError:  # also of surrogates, which are no text
+        raise errors.InvalidRequestError("path", "must be text in UTF-8, percent-encoded") from None
 
 
 # With or without the mapping of a custom domain.
 _BASE = re.compile(f"({MAPPED_PATH}|{BASE_PATH})(?=/)")
+
+
+def _requested_at(event: Mapping[str, Any], now: datetime) -> datetime | None:
+    """When the gateway took the request, if it says so and it can be: clocks differ, and events are replayed."""
+    told = (event.get("requestContext") or {}).get("requestTimeEpoch")
+    milliseconds = told if type(told) is int else None
+    if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:
+        return None
+    requested_at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return requested_at if now - requested_at <= MAX_REQUEST_AGE else None
 
 
 def _path_of(event: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from playground.domain.entries import EntryType
-from playground.domain.errors import CorruptLedgerError, PlaygroundError
+from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.domain.provider import ProviderEvent
 from playground.domain.runs import Run, RunStatus
 from playground.usecases.apply_payment import Applied, Outcome
@@ -22,13 +22,16 @@ class Metric(StrEnum):
     RUN_SETTLED = "RunSettled"
     RUN_RELEASED = "RunReleased"
     CREDITS_SPENT = "CreditsSpent"
+    UNPAID_COST = "UnpaidCost"
     OVERRUN_CREDITS = "OverrunCredits"
     REFUSED = "Refused"
+    KEYS_STALE = "KeysStale"
     UNHANDLED_ERROR = "UnhandledError"
     HOLDS_EXPIRED = "HoldsExpired"
     SWEEP_FAILED = "SweepFailed"
     PAYMENT_APPLIED = "PaymentApplied"
     PAYMENT_QUARANTINED = "PaymentQuarantined"
+    PAYMENTS_REJECTED = "PaymentsRejected"
     RECONCILE_REPAIRED = "ReconcileRepaired"
     RECONCILE_DIFFERENCES = "ReconcileDifferences"
     DELIVERY_REFUSED = "DeliveryRefused"
@@ -38,6 +41,8 @@ class Metric(StrEnum):
     WORK_DONE = "WorkDone"
     WORK_FAILED = "WorkFailed"
     NOTICES_PUBLISHED = "NoticesPublished"
+    INVALID_USAGE = "InvalidUsage"
+    UNREADABLE_RECORDS = "UnreadableRecords"
 
 
 def count(metric: Metric, value: int = 1) -> None:
@@ -51,6 +56,18 @@ def report_failure(user_id: str | None, error: Exception) -> None:
     logger.error(
         "account failed", user_id=user_id, error=code, kind=type(error).__name__, what=what, exc_info=unforeseen
     )
+
+
+def report_stale_keys(cause: str, age_seconds: float) -> None:
+    """The key set of the issuer could not be fetched; the keys that are known are used."""
+    count(Metric.KEYS_STALE)
+    logger.error("key set is stale", cause=cause, age_seconds=round(age_seconds))
+
+
+def report_unreadable(error: CorruptLedgerError) -> None:
+    """One line and the count for a stored record that could not be read: left out of a list, or asked for by itself."""
+    count(Metric.UNREADABLE_RECORDS)
+    logger.error("unreadable record", what=error.what)
 
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:
@@ -76,6 +93,12 @@ def report_payment(event: ProviderEvent, applied: Applied) -> None:
         reason=applied.reason,
         amounts=[entry.amount for entry in applied.entries],
     )
+
+
+def report_rejected(error: PaymentsRejectedError) -> None:
+    """One line, and an alarm: the payment provider refuses what we ask, and will go on to."""
+    count(Metric.PAYMENTS_REJECTED)
+    logger.error("payments rejected", what=error.what)
 
 
 def report_reconciled(reconciled: Reconciled) -> None:
@@ -109,12 +132,17 @@ def flush_metrics() -> None:
 
 
 def report_run(run: Run) -> None:
-    """One line and the counts for a run that has ended."""
-    count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    """One line and the counts for a run that has ended. Runs that expired are counted by who looks for them."""
+    if run.status is not RunStatus.EXPIRED:
+        count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
+    if run.unpaid:
+        count(Metric.UNPAID_COST, run.unpaid.cost_nano)
     if run.charged:
         count(Metric.CREDITS_SPENT, run.charged)
     if run.overrun:
         count(Metric.OVERRUN_CREDITS, run.overrun)
+    if run.failure is not None and run.failure.reason == INVALID_USAGE:
+        count(Metric.INVALID_USAGE)
     logger.info(
         "run ended",
         run_id=run.run_id,
@@ -126,4 +154,6 @@ def report_run(run: Run) -> None:
         charged=run.charged,
         overrun=run.overrun,
         reason=run.failure.reason if run.failure else None,
+        unpaid_nano=run.unpaid.cost_nano if run.unpaid else None,
+        estimated=run.unpaid.estimated if run.unpaid else None,
     )

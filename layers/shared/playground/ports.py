@@ -2,28 +2,49 @@
 the same contract tests."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import CorruptLedgerError
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Customer, PaymentEvent, Purchase
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage
-from playground.domain.provider import Listed, Payment, Stated, Statement
+from playground.domain.provider import (
+    CustomersSubscription,
+    InvoicePaid,
+    InvoiceStatement,
+    Listed,
+    Payment,
+    Stated,
+    Statement,
+)
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.subscriptions import Described, Subscription
+from playground.domain.work import Walk
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
 
 NewId = Callable[[str], str]
 """A fresh id of a kind (`ses` → `ses_…`). Ids sort roughly by time and cannot be guessed."""
+
+TimeLimit = Callable[[float], AbstractContextManager[None]]
+"""Within `TimeLimit(seconds)` whatever this thread asks of a store has ended after so many seconds: with an answer, or
+with StoreUnavailableError. A limit within another one never makes that one longer."""
+
+
+ReportUnreadable = Callable[[CorruptLedgerError], None]
+"""Told of each stored record that a list leaves out because it is damaged."""
 
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------
@@ -48,6 +69,13 @@ class TooManyHolds:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceUsedUp:
+    """The account's runs without an answer, and what is open, leave no room for this one."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class AlreadyHeld:
     """Another attempt of the same run has a hold."""
 
@@ -55,7 +83,7 @@ class AlreadyHeld:
     hold: Hold
 
 
-HoldOutcome = Held | CannotAfford | TooManyHolds | AlreadyHeld
+HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | AlreadyHeld
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +95,10 @@ class Ended:
 
 
 class Conclude(Protocol):
-    """Says, for the account as it is now, what the run comes to. Called again whenever the account has moved."""
+    """Says, for the account as it is now, what the run comes to: the account afterwards, the receipt, and the entries,
+    of which the spend is the last. Called again whenever the account has moved."""
 
-    def __call__(self, account: Account) -> tuple[Account, Run, Entry]: ...
+    def __call__(self, account: Account) -> tuple[Account, Run, Sequence[Entry]]: ...
 
 
 class Amend(Protocol):
@@ -78,7 +107,7 @@ class Amend(Protocol):
     def __call__(self, account: Account) -> Change | None: ...
 
 
-Record = Purchase | Subscription | Customer | PaymentEvent
+Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
 """What is kept of the payment provider's world beside the account. Its `revision` is that of the item it was read from;
 0 if there was none."""
 
@@ -111,15 +140,19 @@ class Conversation:
 
 class Ledger(Protocol):
     """Accounts and what happens to them. Every operation opens the account if it is not there, exactly once, and
-    advances it over boundaries that have passed. All raise StoreUnavailableError when the store does not take or give
-    an answer in time, CorruptLedgerError when what is stored does not add up."""
+    advances it over boundaries that have passed. Whatever makes credits available repays debt in the same write; what
+    a hold gives back expires before that, as far as it lapsed while it was held. All raise StoreUnavailableError when
+    the store does not take or give an answer in time, CorruptLedgerError when what is stored does not add up."""
 
     def account(self, user_id: str, now: datetime) -> Account:
         """The account, advanced to `now`."""
         ...
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
-        """Set credits aside, atomically, if they are available, fewer than `limit` holds are open and the run has none.
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
+        """Set credits aside, atomically, if they are available, fewer than `limit` holds are open, the run has none and
+        `allowance` admits it (None: whatever has failed). A refusal uses nothing up.
         Repeating it with the same nonce gives `Held` again and holds once."""
         ...
 
@@ -130,12 +163,16 @@ class Ledger(Protocol):
         Raises SessionConflictError if the session moved or was deleted meanwhile; the hold is then still there."""
         ...
 
-    def release(self, user_id: str, run: Run) -> Ended:
-        """End a held run without a charge: give the hold back and write the receipt `run` (released or expired).
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        """End a held run without a charge: give the hold back, write the receipt `run` (released or expired) and note
+        what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last seen, which
+        may save a request; it may have moved since.
         If the run has ended otherwise, that outcome comes back and its hold, if one is left, is given back, too."""
         ...
 
-    def cancel_hold(self, user_id: str, hold: Hold) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
         """Give a hold back as if it had never been placed: no receipt. Does nothing if it is not there."""
         ...
 
@@ -160,9 +197,10 @@ class Ledger(Protocol):
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
-        """At most `limit` entries, newest first, numbered below `before`; and the `before` of the next page, if any.
-        With `type_`, a page may hold fewer than `limit` although there are more."""
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
+        """At most `limit` entries, newest first, numbered below `before`; the `before` of the next page, if any; and
+        the numbers of entries among them that cannot be read, which are left out. With `type_`, a page may hold fewer
+        than `limit` although there are more."""
         ...
 
 
@@ -174,6 +212,8 @@ class PaymentRecords(Protocol):
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         """User and purchase of a payment of the provider."""
         ...
+
+    def month(self, user_id: str, invoice_id: str) -> PaidMonth | None: ...
 
     def subscription(self, user_id: str) -> Subscription:
         """One without a description, if there is none."""
@@ -187,9 +227,9 @@ class PaymentRecords(Protocol):
         """One that had an effect, or is in quarantine."""
         ...
 
-    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
-        """Some of all purchases and of all events in quarantine, after a place; and the place of the next page, if any.
-        Reads everything that is stored: nothing for a request."""
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
+        """Some of all purchases, paid months and events in quarantine, after a place; and the place of the next page,
+        if any. What cannot be read is reported and left out. Reads everything that is stored: nothing for a request."""
         ...
 
     def keep(self, *records: Record) -> bool:
@@ -232,6 +272,19 @@ class Queue(Protocol):
 
     def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
         """Put all of them in. Raises StoreUnavailableError if one was not taken; others may have been."""
+        ...
+
+
+class Places(Protocol):
+    """How far walks have come that could not be finished at once. A place may be lost: a walk may begin anew."""
+
+    def place(self, walk: Walk) -> str | None:
+        """Where this very walk goes on; None: at the beginning."""
+        ...
+
+    def remember(self, walk: Walk, after: str | None) -> None:
+        """That it goes on after a place; None: it is finished, and begins anew if it is started again. Of two walks of
+        one shard with the same task the later call counts, and the other one begins anew."""
         ...
 
 
@@ -280,7 +333,9 @@ class Sessions(Protocol):
     """Conversations. A deleted session does not exist for any of these, other than `deleted` and what removes it.
     All raise StoreUnavailableError when the store does not answer in time."""
 
-    def turn(self, session_id: str, number: int) -> Turn | None: ...
+    def turn(self, session_id: str, number: int) -> Turn | None:
+        """One that is damaged is marked as `unreadable`, here and in all that follows, and reported."""
+        ...
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         """All turns, oldest first."""
@@ -308,9 +363,12 @@ class Sessions(Protocol):
         """The user's own session that is marked as deleted, and not removed yet."""
         ...
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
-        """At most `limit` of the user's sessions, newest activity first, after a place; and the place of the next page,
-        if there may be more. A page may hold fewer than `limit` although there are more. May be a moment behind."""
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
+        """At most `limit` of the user's sessions, newest activity first, after a place; the place of the next page, if
+        there may be more; and the ids of sessions among them that cannot be read, which are reported and left out. A
+        page may hold fewer than `limit` although there are more. May be a moment behind."""
         ...
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
@@ -380,7 +438,8 @@ class Shares(Protocol):
         ...
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
-        """Count this viewer, once. False if it was counted before, or the share is gone or hidden."""
+        """Count this viewer of a share that was just read, once: False if it was counted before. Tried once: raises
+        StoreUnavailableError if others are in the way, and then nothing is counted."""
         ...
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
@@ -396,7 +455,18 @@ class Shares(Protocol):
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-class Catalog(Protocol):
+class CatalogReader(Protocol):
+    """What is shown of packages."""
+
+    def summary(self, package_id: str) -> PackageSummary | None: ...
+
+    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
+        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
+        ...
+
+
+class Catalog(CatalogReader, Protocol):
     def publish(self, package: PackageVersion) -> bool:
         """Store a version. True if it is new, False if the very same was there already.
         Raises VersionExistsError if this version exists with another content: versions are immutable."""
@@ -404,13 +474,6 @@ class Catalog(Protocol):
 
     def version(self, package_id: str, version: str | None) -> PackageVersion | None:
         """A version (None: the newest) by UUID or `@scope/name`."""
-        ...
-
-    def summary(self, package_id: str) -> PackageSummary | None: ...
-
-    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
-        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
-        the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
         ...
 
 
@@ -439,15 +502,23 @@ class Completion:
     model_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of a prompt. `guessed`: nobody has counted them; the guess is rather too high."""
+
+    tokens: int
+    guessed: bool = False
+
+
 class Model(Protocol):
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
-        """Prompt tokens of `prompt`: counted by the provider, or, if it does not answer within `timeout` seconds, a
-        guess that is rather too high."""
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
+        """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
+        or its answer cannot be true."""
         ...
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
-        there is none."""
+        there is none, or if its usage cannot be that of this prompt (`invalid_usage`)."""
         ...
 
 
@@ -469,9 +540,15 @@ class CheckoutStarted:
     expires_at: datetime
 
 
+class CustomerGoneError(Exception):
+    """The payment provider has no such customer, or has deleted it. Nothing was done."""
+
+
 class Payments(Protocol):
-    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time.
-    What creates something takes a `key`: the same key gives the same thing, for a day at least."""
+    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time,
+    PaymentsRejectedError if it refuses it; those that take a `customer_id` raise CustomerGoneError.
+    What creates something takes a `key`: the same key gives the same thing, for a day at least. A key may be any
+    text."""
 
     def create_customer(self, *, user_id: str, key: str) -> str: ...
 
@@ -479,7 +556,9 @@ class Payments(Protocol):
         self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
     ) -> PaymentStarted: ...
 
-    def payment_started(self, payment_id: str) -> PaymentStarted | None: ...
+    def payment_started(self, payment_id: str) -> PaymentStarted | None:
+        """None if the provider does not have it."""
+        ...
 
     def payment_for(self, *, customer_id: str, purchase_id: str) -> PaymentStarted | None:
         """The payment of a purchase, as far as the provider finds it by our id."""
@@ -499,6 +578,10 @@ class Payments(Protocol):
         key: str,
     ) -> CheckoutStarted: ...
 
+    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
+        """Whether the page is there, is this customer's, and has not expired."""
+        ...
+
     def subscription(self, subscription_id: str) -> Described | None: ...
 
     def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
@@ -513,6 +596,24 @@ class Payments(Protocol):
     def stated_subscription(self, subscription_id: str) -> Stated | None: ...
 
     def statement(self, payment_id: str) -> Statement | None: ...
+
+    def invoice_of(self, payment_id: str) -> InvoicePaid | None:
+        """The invoice of a subscription that a payment is of, if that is paid."""
+        ...
+
+    def invoice_paid(self, invoice_id: str) -> InvoicePaid | None:
+        """An invoice of a subscription, if it is paid."""
+        ...
+
+    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
+        """All of a subscription, oldest first."""
+        ...
+
+    def invoice_statement(self, invoice_id: str) -> InvoiceStatement: ...
+
+    def subscriptions_of(self, customer_id: str) -> Sequence[CustomersSubscription]:
+        """The latest hundred, also those that are over."""
+        ...
 
     def is_of_invoice(self, payment_id: str) -> bool:
         """Whether the payment is that of an invoice, and so of a subscription."""

@@ -11,6 +11,7 @@ from playground.domain.calendar import iso
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Turn
+from playground.domain.text import is_blank
 
 PRICES = load_prices()
 MODELS = tuple(PRICES.models)
@@ -21,10 +22,9 @@ Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
 
 
 def _known_package(text: str) -> str:
-    uuid = package_uuid(text)
-    if uuid is None:
+    if package_uuid(text) is None:
         raise ValueError("must be a UUID or @scope/name")
-    return uuid
+    return text
 
 
 def _plain(text: str) -> str:
@@ -34,8 +34,8 @@ def _plain(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
+    if is_blank(text):
+        raise ValueError("must not be blank: nothing of it can be seen")
     return text
 
 
@@ -128,7 +128,8 @@ class EstimateBody(BaseModel):
 
     def request(self) -> RunRequest:
         """What is asked for, in the words of the domain."""
-        return RunRequest(**self.model_dump(), names_model="model" in self.model_fields_set)
+        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
 
 
 class RunBody(EstimateBody):
@@ -155,7 +156,14 @@ IdempotencyKey = Annotated[
 ]
 
 
-OMITTED = "How many of the oldest turns of the session were left out, because they do not fit or cannot be paid for"
+OMITTED = (
+    "How many turns of the session were left out: the oldest, because they do not fit or cannot be paid for, "
+    "and those that the model declined"
+)
+
+
+UNREADABLE_TURN = "Whether what is stored of this message is damaged: then its content is empty"
+UNREADABLE = "What belongs here and cannot be read; an operator has been told"
 
 
 class Message(BaseModel):
@@ -163,13 +171,26 @@ class Message(BaseModel):
     content: str
     timestamp: Moment
     tokens: int
+    unreadable: Annotated[bool, Field(description=UNREADABLE_TURN)] = False
 
 
 def messages(turn: Turn) -> list[Message]:
     """A turn, as the contract shows it."""
     return [
-        Message(role="user", content=turn.input, timestamp=turn.asked_at, tokens=turn.input_tokens),
-        Message(role="assistant", content=turn.answer, timestamp=turn.answered_at, tokens=turn.output_tokens),
+        Message(
+            role="user",
+            content=turn.input,
+            timestamp=turn.asked_at,
+            tokens=turn.input_tokens,
+            unreadable=turn.unreadable,
+        ),
+        Message(
+            role="assistant",
+            content=turn.answer,
+            timestamp=turn.answered_at,
+            tokens=turn.output_tokens,
+            unreadable=turn.unreadable,
+        ),
     ]
 
 
@@ -205,6 +226,9 @@ class EstimateAnswer(BaseModel):
     turns_omitted: Annotated[int, Field(description=OMITTED)]
     affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
     price_version: str
+    approximate: Annotated[
+        bool, Field(description="Whether the prompt's tokens could not be counted: then all of it is rather too high")
+    ]
 
 
 class Breakdown(BaseModel):
@@ -300,6 +324,7 @@ class Transaction(BaseModel):
 class HistoryAnswer(BaseModel):
     transactions: list[Transaction]
     next_cursor: str | None
+    unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
 
 
 class PackAnswer(BaseModel):
@@ -328,6 +353,14 @@ class PricingAnswer(BaseModel):
     price_version: str
 
 
+class UnpaidAnswer(BaseModel):
+    cost_nano_dollars: int
+    usage_source: Annotated[
+        Literal["reported", "estimated"],
+        Field(description="estimated: the provider did not report all of it; what is missing is counted upward"),
+    ]
+
+
 class ReceiptAnswer(BaseModel):
     run_id: str
     status: Literal["held", "settled", "released", "expired"]
@@ -347,6 +380,9 @@ class ReceiptAnswer(BaseModel):
     balance_after: int | None = None
     usage: dict[str, int] | None = None
     price: dict[str, int] | None = None
+    unpaid: Annotated[
+        UnpaidAnswer | None, Field(description="What a run without an answer cost the service; never charged")
+    ] = None
     price_version: str | None = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
@@ -381,6 +417,7 @@ class SessionListed(BaseModel):
 class SessionList(BaseModel):
     sessions: list[SessionListed]
     next_cursor: str | None
+    unreadable: Annotated[list[str], Field(description=f"Ids of sessions. {UNREADABLE}")] = []
 
 
 class ShareStatus(BaseModel):
@@ -452,6 +489,7 @@ class SharedMessage(BaseModel):
     role: Literal["user", "assistant"]
     content: str
     timestamp: Moment
+    unreadable: Annotated[bool, Field(description=UNREADABLE_TURN)] = False
 
 
 class SharedAnswer(BaseModel):
@@ -520,8 +558,22 @@ class PackageListed(BaseModel):
     subtype: str
     latest_version: str
     versions: list[str]
-    preview: str
+    preview: Annotated[str, Field(description="Characters that cannot be seen are written as [U+202E]")]
     tags: list[str]
+
+
+class AssetListed(BaseModel):
+    path: str
+    size: Annotated[int, Field(description="Bytes")]
+    media_type: str
+
+
+class PackageDetails(PackageListed):
+    assets: Annotated[list[AssetListed], Field(description="Files that are not part of the prompt")]
+    hidden_characters: Annotated[
+        dict[str, int],
+        Field(description="How many characters of each kind in it cannot be seen; an operator has acknowledged them"),
+    ]
 
 
 class PackageList(BaseModel):

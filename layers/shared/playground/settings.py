@@ -49,6 +49,7 @@ class AuthSettings(Settings):
     auth_audience: Name
     auth_secret_arn: Name
     auth_jwks_url: str = ""
+    auth_require_issuer_and_audience: bool = True
 
 
 class StripeSettings(Settings):
@@ -103,6 +104,7 @@ class ResetSettings(LedgerSettings):
     powertools_service_name: Name
     most_accounts: Annotated[int, Field(ge=1, le=100_000)]
     account_work_url: Annotated[str, Field(pattern=r"^https?://")]
+    shard_work_url: Annotated[str, Field(pattern=r"^https?://")]
 
 
 class NoticesSettings(Settings):

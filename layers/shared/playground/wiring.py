@@ -13,7 +13,9 @@ from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.secrets import read_secret
 from playground.adapters.texts import TurnTexts
+from playground.adapters.time_limit import obey_time_limit
 from playground.domain.sharing import ShareKeys
+from playground.observability import report_unreadable
 from playground.settings import (
     CatalogSettings,
     CreditsSettings,
@@ -29,7 +31,9 @@ _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 
 @cache
 def client(service: str) -> Any:
-    return boto3.client(service, config=_LIMITS)
+    made = boto3.client(service, config=_LIMITS)
+    obey_time_limit(made)
+    return made
 
 
 def secrets_client() -> Any:
@@ -44,12 +48,14 @@ def store(settings: MoneySettings) -> DynamoStore:
 def ledger(settings: MoneySettings, store: DynamoStore) -> DynamoLedger:
     """Who has no table of conversations can do everything with it but settle."""
     sessions_table = settings.sessions_table if isinstance(settings, LedgerSettings) else ""
-    return DynamoLedger(store, ledger_table=settings.ledger_table, sessions_table=sessions_table)
+    return DynamoLedger(
+        store, ledger_table=settings.ledger_table, sessions_table=sessions_table, report=report_unreadable
+    )
 
 
 def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
     texts = TurnTexts(lambda: client("s3"), settings.content_bucket)
-    return DynamoSessions(store, settings.sessions_table, texts)
+    return DynamoSessions(store, settings.sessions_table, texts, report=report_unreadable)
 
 
 def share_keys(settings: SessionsSettings) -> ShareKeys:
@@ -73,6 +79,7 @@ def catalog(settings: CatalogSettings) -> DynamoCatalog:
         bucket=settings.content_bucket,
         dynamodb=client("dynamodb"),
         s3=lambda: client("s3"),
+        report=report_unreadable,
     )
 
 

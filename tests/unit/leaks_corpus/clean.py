@@ -37,6 +37,10 @@ def ids(rng: random.Random) -> str:
             f"ses_{chars(rng, string.ascii_lowercase + string.digits, 26)}",
             f"run_{chars(rng, ALNUM, 22)} pi_{chars(rng, ALNUM, 24)} cus_{chars(rng, ALNUM, 14)}",
             "pk_" + f"live_{chars(rng, ALNUM, 24)}",  # made to be published
+            f"phc_{chars(rng, ALNUM, 43)}",  # likewise: what PostHog gives to browsers
+            f"pk-lf-{uuid.UUID(int=rng.getrandbits(128), version=4)}",  # likewise, Langfuse
+            f"re_{chars(rng, LOWER_HEX, 8)}_{chars(rng, LOWER_HEX, 24)}",
+            f"patch{chars(rng, LOWER_HEX, 12)}.{chars(rng, LOWER_HEX, 40)}",
             f"sha256:{chars(rng, LOWER_HEX, 64)} md5 {chars(rng, LOWER_HEX, 32)}",
             f'etag W/"{chars(rng, LOWER_HEX, 32)}-{rng.randrange(40)}"',
             "A" + f"C{chars(rng, LOWER_HEX, 32)}",  # Twilio's account id: no secret
@@ -116,6 +120,17 @@ PLACEHOLDERS = (
     "postgresql://postgres:postgres@db/app",
     "https://user:pass@host.com/x",
     "redis://:$REDIS_PASSWORD@cache:6379",
+    "figd" + "_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "RESEND_API_KEY=re_123456789",
+    "re_compiled_patternsForEveryLanguage",
+    "tvly" + "-YOUR_API_KEY",
+    "tvly" + "-your-api-key-goes-here-please-thank-you",
+    "LANGSMITH_API_KEY=lsv2_pt_...",
+    "sk-lf-" + "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+    "dp.st.prd.your_token_here",
+    "dp.pt.<token>",
+    "patXXXXXXXXXXXXXX.<64 more>",
+    "nfp" + "_your_personal_access_token_goes_here_please",
     "mysql://root:${DB_PASSWORD}@db/app",
     'f"postgres://{user}:{password}@{host}/app"',
     "amqp://guest:guest@rabbit:5672",

@@ -138,6 +138,37 @@ def _teams(rng: random.Random) -> str:
     return f".webhook.office.com/{path}"
 
 
+# Services whose keys came into use lately, each planted as often as a kind. All are of the kind `api_key`.
+NEWER: Mapping[str, Callable[[random.Random], str]] = {
+    "Figma": _shape("fig" + "d_", (TOKEN, 40)),
+    "Resend": _shape("r" + "e_", (ALNUM, 8), "_", (ALNUM, 24)),
+    "PostHog": _shape("ph" + "x_", (ALNUM, 43)),
+    "PostHog, longer": _shape("ph" + "x_", (ALNUM, 48)),
+    "PostHog, of flags": _shape("ph" + "s_", (ALNUM, 43)),
+    "Doppler, personal": _shape("dp" + ".pt.", (ALNUM, 43)),
+    "Doppler, of a service": _shape("dp" + ".st.prd_", (LOWER_HEX, 6), ".", (ALNUM, 40)),
+    "Doppler, of a service, older": _shape("dp" + ".st.", (ALNUM, 43)),
+    "Netlify": _shape("nf" + "p_", (ALNUM, 36)),
+    "LangSmith, personal": _shape("lsv2" + "_pt_", (LOWER_HEX, 32), "_", (LOWER_HEX, 10)),
+    "LangSmith, of a service": _shape("lsv2" + "_sk_", (LOWER_HEX, 32), "_", (LOWER_HEX, 10)),
+    "Langfuse": _shape(
+        "sk-" + "lf-",
+        (LOWER_HEX, 8),
+        "-",
+        (LOWER_HEX, 4),
+        "-4",
+        (LOWER_HEX, 3),
+        "-a",
+        (LOWER_HEX, 3),
+        "-",
+        (LOWER_HEX, 12),
+    ),
+    "Airtable": _shape("pa" + "t", (ALNUM, 14), ".", (LOWER_HEX, 64)),
+    "Tavily": _shape("tvl" + "y-", (ALNUM, 32)),
+    "Tavily, for development": _shape("tvl" + "y-dev-", (ALNUM, 32)),
+    "Tavily, longer": _shape("tvl" + "y-dev-", (ALNUM, 6), "-", (ALNUM, 42)),
+}
+
 # kind → its shapes. Each makes one secret.
 SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
     "private_key": (pem, pem, pem, pgp, cut_pem, putty, _shape("AGE-SECRET-" + "KEY-1", (CAPITALS, 58))),
@@ -236,6 +267,7 @@ SHAPES: Mapping[str, Sequence[Callable[[random.Random], str]]] = {
         _shape("xkey" + "sib-", (LOWER_HEX, 64), "-", (ALNUM, 16)),
         _shape("pu" + "l-", (LOWER_HEX, 40)),
         _shape("sha" + "256~", (TOKEN, 43)),
+        *NEWER.values(),
         _teams,
         _shape("discord.com/api/web" + "hooks/", (DIGITS, 18), "/", (TOKEN, 68)),
     ),
@@ -307,6 +339,10 @@ def planted(kind: str, rng: random.Random) -> Planted:
     if kind in IN_PLACE:
         ways.append(IN_PLACE[kind])
     make, places = rng.choice(ways)
+    return placed(make, places, rng)
+
+
+def placed(make: Callable[[random.Random], str], places: Sequence[str], rng: random.Random) -> Planted:
     secret, place = make(rng), rng.choice(places)
     before, _, after = place.partition("{}")
     before, after = before.replace("{{", "{"), after.replace("}}", "}")

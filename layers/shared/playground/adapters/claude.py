@@ -1,31 +1,41 @@
 """Claude through the `anthropic` SDK. Its errors and its types stop here.
 
-Answers are streamed even where nobody watches: an error or a cut in the middle shows itself. The SDK's own timeout is
+Answers are streamed even where nobody watches: an error or a cut in the middle shows itself. Their events are read here
+as the JSON that they are: the SDK makes numbers of texts and booleans, and usage has to be believed or not as it was
+told. The SDK's own timeout is
 per read, its retries know no common deadline and pings never reach its caller; so every call runs in a thread of its
 own that is waited for until the deadline and no longer, and retries are made here, within it.
 """
 
+import json
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard, TypeVar
 
 import anthropic
 import httpx2
 
-from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
-from playground.domain.pricing import Usage
+from playground.domain.errors import INVALID_USAGE, ModelError, ModelOverloadedError, ModelTimedOutError
+from playground.domain.pricing import Spent, Usage, is_count
 from playground.domain.pricing import guess_tokens as tokens_of
-from playground.ports import Completion, Prompt
+from playground.domain.text import is_blank, whole_characters
+from playground.ports import Completion, Prompt, TokenCount
 
 CONNECT_TIMEOUT = 3.0  # s
 RETRIES = 2
 FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks for longer
 LEAST_USEFUL = 2.0  # s; with less than this left a retry is not begun
+BYTES_PER_TOKEN = 3  # of UTF-8, rather too few: for counting upward
 LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
+FRAME_TOKENS = 2_000  # of a prompt besides its texts, at most: what the provider puts around them
+MESSAGE_FRAME_TOKENS = 100  # of each message, likewise
+LONGEST_NAME = 100  # characters of a model's id or a stop reason
 
 _OVERLOADED = frozenset({"rate_limit_error", "overloaded_error"})
 
@@ -59,7 +69,7 @@ class ClaudeModel:
         """Give the connections back."""
         self._client.close()
 
-    def count_tokens(self, prompt: Prompt, *, timeout: float) -> int:
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         def count() -> int:
             counted = self._client.messages.count_tokens(
                 model=prompt.model.model_id, timeout=_limits(timeout), **_content(prompt)
@@ -67,10 +77,12 @@ class ClaudeModel:
             return counted.input_tokens
 
         try:
-            tokens = _within(timeout, count)
+            tokens = _within(timeout, count) if timeout > 0 else 0
         except (anthropic.AnthropicError, httpx2.HTTPError, _TooLateError, *_NONSENSE):
-            return guess_tokens(prompt)
-        return tokens if isinstance(tokens, int) and tokens > 0 else guess_tokens(prompt)
+            return TokenCount(guess_tokens(prompt), guessed=True)
+        if not is_count(tokens) or not 0 < tokens <= _most_bytes(prompt):
+            return TokenCount(guess_tokens(prompt), guessed=True)
+        return TokenCount(tokens)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         deadline = self._monotonic() + timeout
@@ -91,30 +103,40 @@ class ClaudeModel:
         if left <= 0:
             raise ModelTimedOutError
 
+        answer = _Answer()  # what was read of it, also if it breaks off
+
         def ask() -> Completion:
-            with self._client.messages.stream(
+            with self._client.messages.with_streaming_response.create(
                 model=prompt.model.model_id,
                 max_tokens=prompt.max_tokens,
+                stream=True,
                 timeout=_limits(left),
                 **_content(prompt),
                 **_settings(prompt),
-            ) as stream:
-                return _completion(stream.get_final_message())
+            ) as response:
+                return _completion(_read(_events(response.iter_bytes()), answer), prompt)
 
         try:
             return _within(left, ask)
+        except ModelError as error:
+            raise error.costing(_spent(prompt, answer)) from None
+        except _StreamError as error:
+            meaning = _meaning(error.kind, 200, 0, begun=answer.begun)
+            if isinstance(meaning, ModelError) and answer.begun:
+                meaning.costing(_spent(prompt, answer))
+            raise meaning from None
         except anthropic.APIStatusError as error:
-            raise _meaning(error) from None
+            raise _meaning(_kind(error.body), error.status_code, _retry_after(error), begun=False) from None
         except anthropic.APITimeoutError as error:
             if isinstance(error.__cause__, httpx2.ConnectTimeout):  # nobody has been asked yet
                 raise _RetryableError(ModelError("unreachable")) from None
-            raise ModelTimedOutError from None
+            raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
         except (httpx2.TimeoutException, _TooLateError):
-            raise ModelTimedOutError from None
+            raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
         except anthropic.APIConnectionError:
             raise _RetryableError(ModelError("unreachable")) from None
         except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
-            raise ModelError("cut_off") from None
+            raise ModelError("cut_off").costing(_spent(prompt, answer)) from None
 
 
 class _TooLateError(Exception):
@@ -201,21 +223,54 @@ def _settings(prompt: Prompt) -> dict[str, Any]:
     return settings
 
 
-def _meaning(error: anthropic.APIStatusError) -> Exception:
-    """What an error answer means: told by the type in its body (a stream has one, too), then by status."""
-    body = error.body if isinstance(error.body, dict) else {}
-    details = body.get("error")
+class _StreamError(Exception):
+    """An error event inside an answer. `kind`: its type, if it has one."""
+
+    def __init__(self, kind: str | None) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+def _kind(body: object) -> str | None:
+    """The type of an error, from the body or the event that has it."""
+    details = body.get("error") if isinstance(body, dict) else None
     kind = details.get("type") if isinstance(details, dict) else None
-    status = error.status_code
+    return kind if isinstance(kind, str) else None
+
+
+def _meaning(kind: str | None, status: int, wait: float, *, begun: bool) -> Exception:
+    """What an error means: told by its type (inside a stream there is nothing else), then by status. `wait`: for how
+    many seconds the provider wants to be left alone. Once an answer has `begun` its tokens may have been billed: no
+    second attempt."""
     if kind in _OVERLOADED or status in (429, 529, 503):
-        wait = _retry_after(error)
         reason = "rate_limited" if kind == "rate_limit_error" or status == 429 else "overloaded"
         meaning = ModelOverloadedError(reason, retry_after=min(max(int(wait), 1), LONGEST_RETRY_AFTER))
-        # Inside a stream (status 200) tokens may have been billed: no second attempt.
-        return meaning if status == 200 else _RetryableError(meaning, retry_after=wait)
-    if status >= 500:
+        return meaning if begun else _RetryableError(meaning, retry_after=wait)
+    if status >= 500 or (kind == "api_error" and not begun):
         return _RetryableError(ModelError("provider_error"))
     return ModelError("provider_error" if status == 200 else "rejected")
+
+
+def _spent(prompt: Prompt, answer: "_Answer") -> Spent:
+    """What the provider bills for a call without an answer, as far as it said so before the end.
+
+    A message that is complete has its usage. Of one that is not, the prompt is known from its beginning, and output is
+    what was seen of it, counted upward; if nothing was seen, as when the model only thinks, it is all that was allowed.
+    Usage that cannot be true counts as none.
+    """
+    message = answer.message
+    reported: Usage | None = None
+    if message is not None:
+        with suppress(ModelError):
+            reported = believable_usage(message.usage, prompt)
+    if reported is not None and message is not None and message.stop_reason is not None:
+        return Spent(usage=reported, estimated=False)
+    seen = answer.bytes_seen
+    output = min(-(-seen // BYTES_PER_TOKEN), prompt.max_tokens) if seen else prompt.max_tokens
+    if reported is None:
+        return Spent(usage=prompt.model.dearest(guess_tokens(prompt), output), estimated=True)
+    usage = replace(reported, output_tokens=max(reported.output_tokens, output))
+    return Spent(usage=usage, estimated=True)
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float:
@@ -226,25 +281,125 @@ def _retry_after(error: anthropic.APIStatusError) -> float:
     return max(seconds, 0) if math.isfinite(seconds) else LONGEST_RETRY_AFTER
 
 
-def _completion(message: Any) -> Completion:
-    if message.stop_reason is None:
+def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    """The JSON of each event of a stream. Raises ValueError for what is none."""
+    rest = b""
+    data: list[bytes] = []
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in (line.removesuffix(b"\r") for line in lines):
+            if line.startswith(b"data:"):
+                data.append(line.removeprefix(b"data:"))
+            elif not line and data:
+                yield json.loads(b"\n".join(data))
+                data = []
+
+
+@dataclass(slots=True)
+class _Message:
+    """An answer as it was told: nothing of it is checked yet."""
+
+    model: object
+    stop_reason: object
+    usage: dict[str, object]
+    texts: dict[int, str] = field(default_factory=dict)
+    """Blocks of text by their position. Others are told by their kind and left out."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What was read so far. `begun`: with its first block. `bytes_seen`: of text and of thinking."""
+
+    message: _Message | None = None
+    begun: bool = False
+    bytes_seen: int = 0
+
+    def see(self, text: object) -> None:
+        if isinstance(text, str):
+            self.bytes_seen += len(text.encode(errors="replace"))
+
+
+def _read(events: Iterable[Mapping[str, Any]], answer: _Answer) -> _Message:
+    """The whole answer, noted in `answer` while it comes. Raises _StreamError, or one of _NONSENSE if an event lacks
+    what it must have."""
+    for event in events:
+        match event["type"]:
+            case "error":
+                raise _StreamError(_kind(event))
+            case "message_start":
+                start = event["message"]
+                answer.message = _Message(start["model"], start.get("stop_reason"), dict(start["usage"]))
+            case "content_block_start":
+                answer.begun = True
+                if event["content_block"]["type"] == "text":
+                    _started(answer).texts[event["index"]] = "" + event["content_block"]["text"]
+                    answer.see(event["content_block"]["text"])
+            case "content_block_delta" if event["delta"]["type"] == "text_delta":
+                _started(answer).texts[event["index"]] += event["delta"]["text"]
+                answer.see(event["delta"]["text"])
+            case "content_block_delta":
+                answer.see(event["delta"].get("thinking"))
+            case "message_delta":
+                message = _started(answer)
+                message.stop_reason = event["delta"]["stop_reason"]
+                told = event["usage"]  # totals; what is left out stays as it was, other than the length of the answer
+                message.usage |= {name: value for name, value in told.items() if value is not None}
+                message.usage["output_tokens"] = told.get("output_tokens")
+    return _started(answer)
+
+
+def _started(answer: _Answer) -> _Message:
+    if answer.message is None:
+        raise ValueError("an answer begins with message_start")
+    return answer.message
+
+
+def _completion(message: _Message, prompt: Prompt) -> Completion:
+    stop_reason, model_id = message.stop_reason, message.model
+    if not (_is_name(stop_reason) and _is_name(model_id)):
         raise ModelError("cut_off")
-    text = "".join(block.text for block in message.content if block.type == "text")
-    if not text.strip():
-        if message.stop_reason == "refusal":
+    text = whole_characters("".join(message.texts.values()))
+    if is_blank(text):
+        if stop_reason == "refusal":
             raise ModelError("refused")
-        if message.stop_reason == "max_tokens":
+        if stop_reason == "max_tokens":
             raise ModelError("no_text")
         raise ModelError("empty")
-    usage = message.usage
-    return Completion(
-        text=text,
-        usage=Usage(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_write_tokens=usage.cache_creation_input_tokens or 0,
-            cache_read_tokens=usage.cache_read_input_tokens or 0,
-        ),
-        stop_reason=message.stop_reason,
-        model_id=message.model,
+    usage = believable_usage(message.usage, prompt)
+    return Completion(text=text, usage=usage, stop_reason=stop_reason, model_id=model_id)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def believable_usage(told: Mapping[str, object], prompt: Prompt) -> Usage:
+    """The usage that the provider tells, if a call with this prompt can have it. Raises ModelError (INVALID_USAGE).
+
+    The provider leaves out the classes of the cache, or says null, if there is no cache; the others are always there.
+    """
+    cache = [told.get(name) for name in ("cache_creation_input_tokens", "cache_read_input_tokens")]
+    values = [told.get("input_tokens"), told.get("output_tokens"), *(0 if value is None else value for value in cache)]
+    counts = [value for value in values if is_count(value)]
+    if len(counts) < len(values):
+        raise ModelError(INVALID_USAGE)
+    read, written, cache_write, cache_read = counts
+    usage = Usage(
+        input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
     )
+    if usage.output_tokens > prompt.max_tokens or usage.prompt_tokens > most_prompt_tokens(prompt):
+        raise ModelError(INVALID_USAGE)
+    return usage
+
+
+def most_prompt_tokens(prompt: Prompt) -> int:
+    """More tokens than any tokenizer makes of `prompt`: one per byte, and what the provider puts around the texts; and
+    never more than the model takes."""
+    return min(_most_bytes(prompt), prompt.model.context_tokens)
+
+
+def _most_bytes(prompt: Prompt) -> int:
+    """A tokenizer may spell compatibility characters out first, which makes some of them longer."""
+    texts = [prompt.system or "", *(text for _, text in prompt.messages)]
+    sizes = (max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode())) for text in texts)
+    return sum(sizes) + FRAME_TOKENS + MESSAGE_FRAME_TOKENS * len(prompt.messages)

@@ -16,15 +16,22 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.domain.calendar import from_iso, iso
-from playground.domain.errors import InvalidRequestError, PlaygroundError, StoreUnavailableError, VersionExistsError
-from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
+from playground.domain.errors import (
+    InvalidRequestError,
+    PlaygroundError,
+    StoreUnavailableError,
+    UnreadableError,
+    VersionExistsError,
+)
+from playground.domain.packages import Asset, PackageSummary, PackageVersion, package_uuid
 from playground.domain.versions import is_version, newest_first, precedence
+from playground.ports import ReportUnreadable
 
 RawItem = Mapping[str, Any]
 """An item as DynamoDB spells it: attribute → {type: value}."""
@@ -88,7 +95,9 @@ class DynamoCatalog:
         s3: Any,
         sleep: Callable[[float], None] = time.sleep,
         randomness: Callable[[], float] = random.random,
+        report: ReportUnreadable = lambda error: None,
     ) -> None:
+        self._report = report
         self._table = table_name
         self._bucket = bucket
         self._dynamodb = dynamodb
@@ -146,6 +155,8 @@ class DynamoCatalog:
             tags=_strings(item["tags"]),
             license=item["license"]["S"] if "license" in item else None,
             author=item["author"]["S"] if "author" in item else None,
+            assets=_assets(item),
+            hidden=_hidden(item),
         )
 
     def summary(self, package_id: str) -> PackageSummary | None:
@@ -154,12 +165,13 @@ class DynamoCatalog:
         if key is None:
             return None
         fields = ("package_id", "name", "description", "format", "subtype", "version", "versions", "preview", "tags")
+        extra = ("assets", "hidden")
         answer = self._call(
             self._dynamodb.get_item,
             TableName=self._table,
             Key=key,
-            ProjectionExpression=", ".join(f"#{field}" for field in fields),
-            ExpressionAttributeNames={f"#{field}": field for field in fields},
+            ProjectionExpression=", ".join(f"#{field}" for field in (*fields, *extra)),
+            ExpressionAttributeNames={f"#{field}": field for field in (*fields, *extra)},
         )
         return _summary(answer["Item"]) if "Item" in answer else None
 
@@ -169,19 +181,28 @@ class DynamoCatalog:
 
         One call reads at most 1,000 packages, so a page may hold fewer than `limit`, or none, although there are more.
         """
-        wanted = text.strip().casefold()
         found: list[PackageSummary] = []
         position = after
         for _ in range(SEARCH_QUERIES):
-            items, position = self._listed(position, SEARCHED_ITEMS if wanted else limit + 1 - len(found))
-            found += [summary for summary in map(_summary, items) if wanted in _searched(summary)]
+            page, position = self.listed(position, SEARCHED_ITEMS if text.strip() else limit + 1 - len(found))
+            found += [summary for summary in page if is_match(summary, text)]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].name
             if position is None:
                 break
         return found, position
 
-    def _listed(self, after: str | None, count: int) -> tuple[Sequence[RawItem], str | None]:
+    def _readable(self, listing: Sequence[RawItem]) -> Iterator[PackageSummary]:
+        """What can be read of a part of the list; the rest is reported."""
+        for item in listing:
+            try:
+                yield _summary(item)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                self._report(UnreadableError(f"package {item['sk']['S']}: {error!r}"))
+
+    def listed(self, after: str | None, count: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """At most `count` summaries by name, after the name `after`; and where the next ones begin, if there may be
+        any. One query, of 1 MB at most."""
         arguments: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND sk > :after" if after else "pk = :pk",
@@ -190,7 +211,7 @@ class DynamoCatalog:
         }
         answer = self._call(self._dynamodb.query, **arguments)
         stopped = answer.get("LastEvaluatedKey")
-        return answer["Items"], stopped["sk"]["S"] if stopped else None
+        return list(self._readable(answer["Items"])), stopped["sk"]["S"] if stopped else None
 
     def _get(self, pk: str, sk: str, attributes: str) -> RawItem | None:
         """Some attributes of an item, as last written."""
@@ -350,6 +371,10 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
         item["license"] = {"S": package.license}
     if package.author is not None:
         item["author"] = {"S": package.author}
+    if package.assets:
+        item["assets"] = {"L": [_asset_item(asset) for asset in package.assets]}
+    if package.hidden:
+        item["hidden"] = {"M": {kind: {"N": str(count)} for kind, count in package.hidden}}
     if len(compressed) <= INLINE_BYTES:
         item["prompt"] = {"B": compressed}
     return item
@@ -392,7 +417,33 @@ def _summary(item: RawItem) -> PackageSummary:
         versions=_strings(item["versions"]),
         preview=item["preview"]["S"],
         tags=_strings(item["tags"]),
+        assets=_assets(item),
+        hidden=_hidden(item),
     )
+
+
+def _asset_item(asset: Asset) -> RawItem:
+    return {"M": {"path": {"S": asset.path}, "size": {"N": str(asset.size)}, "media_type": {"S": asset.media_type}}}
+
+
+def _assets(item: RawItem) -> tuple[Asset, ...]:
+    """None in what was imported before there were assets."""
+    assets = (element["M"] for element in item["assets"]["L"]) if "assets" in item else ()
+    return tuple(
+        Asset(path=asset["path"]["S"], size=int(asset["size"]["N"]), media_type=asset["media_type"]["S"])
+        for asset in assets
+    )
+
+
+def _hidden(item: RawItem) -> tuple[tuple[str, int], ...]:
+    """None in what was imported before it was looked for."""
+    counts = item["hidden"]["M"] if "hidden" in item else {}
+    return tuple(sorted((kind, int(count["N"])) for kind, count in counts.items()))
+
+
+def is_match(summary: PackageSummary, text: str) -> bool:
+    """Whether name, description or tags contain `text` in any case."""
+    return text.strip().casefold() in _searched(summary)
 
 
 def _searched(summary: PackageSummary) -> str:
@@ -405,8 +456,9 @@ def _preview(prompt: str, length: int) -> str:
 
 
 def _content_digest(package: PackageVersion) -> str:
-    """A digest of all that makes a version what it is; when it was published does not."""
-    content = [
+    """A digest of all that makes a version what it is; when it was published, and who has acknowledged what is in it,
+    does not."""
+    content: list[Any] = [
         package.name,
         package.version,
         package.description,
@@ -418,6 +470,8 @@ def _content_digest(package: PackageVersion) -> str:
         package.license,
         package.author,
     ]
+    if package.assets:  # only then: digests of what was imported before there were assets stay what they are
+        content.append([[asset.path, asset.size, asset.media_type] for asset in package.assets])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

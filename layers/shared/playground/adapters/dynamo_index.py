@@ -1,12 +1,14 @@
-"""Accounts by a time at which something is due, from the sparse indexes by_lease and by_due. No scan."""
+"""Accounts by a time at which something is due, from the sparse indexes by_lease and by_due; and how far walks over the
+latter have come. No scan."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save
 from playground.domain.calendar import iso
+from playground.domain.work import Walk
 
 
 class _SparseIndex:
@@ -54,3 +56,27 @@ class DynamoBoundaries(_SparseIndex):
     """`ports.Boundaries`: accounts that have a monthly boundary ahead, by the next one."""
 
     name = "due"
+
+
+class DynamoPlaces:
+    """`ports.Places`: one item for each task and shard, of the walk that was at work there last."""
+
+    def __init__(self, store: DynamoStore, table: str) -> None:
+        self._store = store
+        self._table = table
+
+    def place(self, walk: Walk) -> str | None:
+        raw = self._store.get(self._key(walk))
+        if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:
+            return None
+        after: str = raw["after"]["S"]
+        return after
+
+    def remember(self, walk: Walk, after: str | None) -> None:
+        item: RawItem = {"at": {"S": iso(walk.at)}}
+        if after is not None:
+            item = {**item, "after": {"S": after}}
+        self._store.transact(Save(self._key(walk), item, None))
+
+    def _key(self, walk: Walk) -> Key:
+        return Key(self._table, f"WALK#{walk.task.value}", f"SHARD#{items.shard_name(walk.shard)}")

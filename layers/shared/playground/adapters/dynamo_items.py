@@ -7,7 +7,7 @@ except inside a hold, of which an account may have twenty.
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -26,11 +26,12 @@ from playground.domain.account import Account, Hold, Plan
 from playground.domain.calendar import from_iso, iso
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
 from playground.domain.pricing import Price, Usage
-from playground.domain.runs import Failure, Measured, Run, RunStatus
-from playground.domain.sessions import Place, Session, Turn
+from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
+from playground.domain.sessions import UNKNOWN_TIME, Place, Session, Turn
 from playground.domain.sharing import ShareLink
+from playground.domain.text import whole_characters
 from playground.ports import Kept
 
 _Item = TypeVar("_Item", bound=Model)
@@ -54,6 +55,10 @@ def run_key(table: str, user_id: str, run_id: str) -> Key:
 
 def entry_sk(seq: int) -> str:
     return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
+
+
+def seq_of(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("ENTRY#"))
 
 
 def entry_key(table: str, user_id: str, seq: int) -> Key:
@@ -86,12 +91,12 @@ def shard_name(number: int) -> str:
 
 
 @contextmanager
-def undamaged(what: str) -> Iterator[None]:
-    """Whatever shows that an item is damaged is a CorruptLedgerError."""
+def undamaged(what: str, kind: type[CorruptLedgerError] = CorruptLedgerError) -> Iterator[None]:
+    """Whatever shows that an item is damaged is a CorruptLedgerError, or one of its kinds."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
-        raise CorruptLedgerError(f"{what}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, zlib.error) as error:
+        raise kind(f"{what}: {error}") from error
 
 
 def read_item(kind: type[_Item], raw: RawItem) -> _Item:
@@ -110,8 +115,9 @@ class AccountItem(Model):
     """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
+    `lapsed` is absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
-    that holds have taken (`q`).
+    that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
     """
 
     created_at = UnicodeAttribute()
@@ -121,6 +127,7 @@ class AccountItem(Model):
     held = NumberAttribute()
     available = NumberAttribute()
     debt = NumberAttribute()
+    lapsed = NumberAttribute(null=True)
     version = NumberAttribute()
     revision = NumberAttribute()
     last_hash = UnicodeAttribute()
@@ -138,6 +145,9 @@ class AccountItem(Model):
     lease_at = UnicodeAttribute(null=True)
     lease_shard = UnicodeAttribute(null=True)
     tickets = NumberAttribute(null=True)
+    has_paid = BooleanAttribute(null=True)
+    failures_at = NumberAttribute(null=True)
+    unpaid_at = NumberAttribute(null=True)
 
 
 def recent_slot(run_id: str) -> tuple[str, str]:
@@ -166,7 +176,23 @@ def hold_map(hold: Hold) -> dict[str, Any]:
         "m": hold.model,
         "p": iso(hold.placed_at),
         **({"q": hold.ticket} if hold.ticket is not None else {}),
+        **({"k": hold.cost_nano} if hold.cost_nano else {}),
+        **({"f": hold.interval // _MILLISECOND} if hold.interval else {}),
     }
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def millis(moment: datetime) -> int:
+    """Milliseconds since 1970, cut."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(number: Any) -> datetime:
+    """The inverse of `millis`."""
+    return _EPOCH + whole(number) * _MILLISECOND
 
 
 def account_item(account: Account) -> RawItem:
@@ -179,6 +205,7 @@ def account_item(account: Account) -> RawItem:
         held=account.held,
         available=account.available,
         debt=account.debt,
+        lapsed=account.lapsed or None,
         version=account.version,
         revision=account.revision,
         last_hash=account.last_hash,
@@ -193,6 +220,9 @@ def account_item(account: Account) -> RawItem:
         paid_periods=list(account.paid_periods) or None,
         due_at=iso(account.due_at) if account.due_at else None,
         due_shard=shard(account.user_id) if account.due_at else None,
+        has_paid=account.has_paid or None,
+        failures_at=millis(account.failures_at) if account.failures_at else None,
+        unpaid_at=millis(account.unpaid_at) if account.unpaid_at else None,
     ).serialize()
     return item
 
@@ -211,6 +241,7 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             ),
             held=whole(item.held),
             debt=whole(item.debt),
+            lapsed=whole(item.lapsed or 0),
             holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
             version=whole(item.version),
             revision=whole(item.revision),
@@ -223,6 +254,9 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             entitled_until=from_iso(item.entitled_until) if item.entitled_until else None,
             subscription_id=item.subscription_id,
             paid_periods=tuple(whole(period) for period in item.paid_periods or ()),
+            has_paid=bool(item.has_paid),
+            failures_at=from_millis(item.failures_at) if item.failures_at is not None else None,
+            unpaid_at=from_millis(item.unpaid_at) if item.unpaid_at is not None else None,
         )
         available = whole(item.available)
     if available != account.available:
@@ -248,6 +282,8 @@ def _hold(run_id: str, values: Any) -> Hold:
         model=values["m"],
         placed_at=from_iso(values["p"]),
         ticket=whole(values["q"]) if "q" in values else None,
+        cost_nano=whole(values.get("k", 0)),
+        interval=whole(values.get("f", 0)) * _MILLISECOND,
     )
 
 
@@ -297,7 +333,7 @@ def entry_item(entry: Entry) -> RawItem:
 
 def entry_of(user_id: str, raw: RawItem) -> Entry:
     """The entry in an item. Raises CorruptLedgerError if it is not what its hash says."""
-    with undamaged(f"an entry of {user_id}"):
+    with undamaged(f"entry {_name_of(raw, 'sk')} of {user_id}"):
         item = read_item(EntryItem, raw)
         entry = Entry(
             user_id=user_id,
@@ -363,10 +399,11 @@ class RunItem(Model):
     stop_reason = UnicodeAttribute(null=True)
     duration_ms = NumberAttribute(null=True)
     failure: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    unpaid: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 def run_item(run: Run) -> RawItem:
-    measured, failure = run.measured, run.failure
+    measured, failure, unpaid = run.measured, run.failure, run.unpaid
     item: RawItem = RunItem(
         run_id=run.run_id,
         status=run.status.value,
@@ -392,14 +429,7 @@ def run_item(run: Run) -> RawItem:
         entry_seq=run.entry_seq,
         entry_hash=run.entry_hash,
         turn=run.turn,
-        usage=[
-            measured.usage.input_tokens,
-            measured.usage.output_tokens,
-            measured.usage.cache_write_tokens,
-            measured.usage.cache_read_tokens,
-        ]
-        if measured
-        else None,
+        usage=_usage_list(measured.usage) if measured else None,
         price=[
             measured.price.credits,
             measured.price.tier,
@@ -414,25 +444,29 @@ def run_item(run: Run) -> RawItem:
         failure={"code": failure.code, "reason": failure.reason, "retry_after": failure.retry_after}
         if failure
         else None,
+        unpaid={
+            "cost_nano": unpaid.cost_nano,
+            "estimated": unpaid.estimated,
+            **({"usage": _usage_list(unpaid.usage)} if unpaid.usage else {}),
+        }
+        if unpaid
+        else None,
     ).serialize()
     return {name: value for name, value in item.items() if value != {"NULL": True}}
 
 
 def run_of(user_id: str, raw: RawItem) -> Run:
-    """The receipt in an item. Raises CorruptLedgerError if it is damaged."""
-    with undamaged(f"a receipt of {user_id}"):
+    """The receipt in an item. Raises UnreadableError if it is damaged."""
+    with undamaged(f"receipt {_name_of(raw, 'sk')} of {user_id}", UnreadableError):
         return _run_of(user_id, read_item(RunItem, raw))
 
 
 def _run_of(user_id: str, item: RunItem) -> Run:
-    measured = failure = None
+    measured = failure = unpaid = None
     if item.usage is not None and item.price is not None:
-        read, written, cache_write, cache_read = (whole(value) for value in item.usage)
         credits_, tier, factor, floor, cost = (whole(value) for value in item.price)
         measured = Measured(
-            usage=Usage(
-                input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
-            ),
+            usage=_usage(item.usage),
             price=Price(credits=credits_, tier=tier, factor=factor, floor=floor, cost_nano=cost),
             stop_reason=item.stop_reason or "",
             duration_ms=whole(item.duration_ms or 0),
@@ -441,6 +475,13 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         values = item.failure.attribute_values
         retry_after = values.get("retry_after")
         failure = Failure(code=values["code"], reason=values["reason"], retry_after=_optional_int(retry_after))
+    if item.unpaid is not None:
+        values = item.unpaid.attribute_values
+        unpaid = UnpaidCost(
+            cost_nano=whole(values["cost_nano"]),
+            estimated=bool(values["estimated"]),
+            usage=_usage(values["usage"]) if "usage" in values else None,
+        )
     return Run(
         run_id=item.run_id,
         user_id=user_id,
@@ -469,7 +510,17 @@ def _run_of(user_id: str, item: RunItem) -> Run:
         turn=_optional_int(item.turn),
         measured=measured,
         failure=failure,
+        unpaid=unpaid,
     )
+
+
+def _usage_list(usage: Usage) -> list[int]:
+    return [usage.input_tokens, usage.output_tokens, usage.cache_write_tokens, usage.cache_read_tokens]
+
+
+def _usage(values: Any) -> Usage:
+    read, written, cache_write, cache_read = (whole(value) for value in values)
+    return Usage(input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read)
 
 
 def _optional_int(value: Any) -> int | None:
@@ -566,9 +617,14 @@ def link_map(link: ShareLink) -> dict[str, Any]:
 
 
 def session_of(raw: RawItem) -> Session:
-    """The session in an item. Raises CorruptLedgerError if it is damaged."""
-    with undamaged("a session"):
+    """The session in an item. Raises UnreadableError if it is damaged."""
+    with undamaged(f"session {_name_of(raw, 'pk')}", UnreadableError):
         return _session_of(read_item(SessionItem, raw))
+
+
+def own_session_of(user_id: str, raw: RawItem) -> Session | None:
+    """The session in an item, if it is the user's. A foreign one looks like none, damaged or not."""
+    return session_of(raw) if raw.get("user_id", {}).get("S") == user_id else None
 
 
 def _session_of(item: SessionItem) -> Session:
@@ -624,6 +680,7 @@ class TurnItem(Model):
     output_tokens = NumberAttribute()
     asked_at = UnicodeAttribute()
     answered_at = UnicodeAttribute()
+    refused = BooleanAttribute(null=True)
 
 
 def packed_texts(turn: Turn) -> tuple[Mapping[str, bytes], Sequence[str]]:
@@ -646,6 +703,7 @@ def turn_item(turn: Turn, kept: Kept | None = None) -> RawItem:
         output_tokens=turn.output_tokens,
         asked_at=iso(turn.asked_at),
         answered_at=iso(turn.answered_at),
+        refused=turn.refused or None,
         **stored,
     ).serialize()
     return {name: value for name, value in item.items() if value != {"NULL": True}}
@@ -661,25 +719,25 @@ def kept_of(raw: RawItem) -> Kept | None:
     values = raw.get("kept", {}).get("M")
     if values is None:
         return None
-    with undamaged("a turn"):
+    with undamaged(f"a turn of {_name_of(raw, 'pk')}", UnreadableError):
         version = values.get("version")
         return Kept(name=values["name"]["S"], version=version["S"] if version else None, digest=values["digest"]["S"])
 
 
 def _nowhere(kept: Kept) -> Mapping[str, str]:
-    raise CorruptLedgerError(f"the texts {kept.name} cannot be read from here")
+    raise UnreadableError(f"the texts {kept.name} cannot be read from here")
 
 
 def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere) -> Turn:
-    """The turn in an item; `texts` gets those that are kept elsewhere. Raises CorruptLedgerError if it is damaged."""
+    """The turn in an item; `texts` gets those that are kept elsewhere. Raises UnreadableError if it is damaged."""
     kept = kept_of(raw)
     elsewhere = texts(kept) if kept is not None else None
-    with undamaged("a turn"):
+    with undamaged(f"turn {_name_of(raw, 'sk')} of {_name_of(raw, 'pk')}", UnreadableError):
         item = read_item(TurnItem, raw)
 
         def text(name: str) -> str:
             if elsewhere is not None:
-                return elsewhere[name]
+                return whole_characters(elsewhere[name])
             stored: bytes = getattr(item, name)
             return (zlib.decompress(stored) if name in item.packed else stored).decode()
 
@@ -692,4 +750,36 @@ def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere)
             output_tokens=whole(item.output_tokens),
             asked_at=from_iso(item.asked_at),
             answered_at=from_iso(item.answered_at),
+            refused=bool(item.refused),
         )
+
+
+def unreadable_turn(raw: RawItem) -> Turn:
+    """What stands in a conversation for a damaged turn: its number, and what else of it makes sense."""
+
+    def moment(name: str) -> datetime:
+        try:
+            return from_iso(raw[name]["S"])
+        except (LookupError, TypeError, ValueError):
+            return UNKNOWN_TIME
+
+    return Turn(
+        number=turn_number(raw),
+        run_id=str(raw.get("run_id", {}).get("S", "")),
+        input="",
+        answer="",
+        input_tokens=0,
+        output_tokens=0,
+        asked_at=moment("asked_at"),
+        answered_at=moment("answered_at"),
+        unreadable=True,
+    )
+
+
+def turn_number(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("TURN#"))
+
+
+def _name_of(raw: RawItem, key: str) -> str:
+    """The id in a part of an item's key, for messages."""
+    return str(raw.get(key, {}).get("S", "")).partition("#")[2]

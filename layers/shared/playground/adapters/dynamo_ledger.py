@@ -9,12 +9,17 @@ Holds change `held` and `available` by difference and leave `version` alone, so 
 inside DynamoDB. What writes entries compares `version`; if it was stale, the refusal brings the account as it is now,
 and the change is worked out again. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
 lost, the repeat recognises its own work.
+
+What a hold gives back to an account that owes something (debt, or credits that lapsed while they were held) pays that
+first, in entries. So without a version a hold ends only while nothing is owed; otherwise its end is a change.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_, or_
 from typing import Any
 
 from pynamodb.expressions.condition import Condition, size
@@ -33,13 +38,24 @@ from playground.adapters.dynamo_store import (
     TransactionRefused,
     Update,
 )
-from playground.domain.account import Account, Change, Hold, cross_boundary, open_account
+from playground.adapters.time_limit import time_left
+from playground.domain.account import (
+    Account,
+    Change,
+    Hold,
+    drop_hold,
+    open_account,
+    overdue_change,
+    with_debt_repaid,
+)
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
+    AllowanceUsedUp,
     AlreadyHeld,
     Amend,
     Book,
@@ -49,6 +65,7 @@ from playground.ports import (
     Ended,
     Held,
     HoldOutcome,
+    ReportUnreadable,
     TooManyHolds,
 )
 
@@ -68,7 +85,9 @@ class DynamoLedger:
         *,
         ledger_table: str,
         sessions_table: str,
+        report: ReportUnreadable = lambda error: None,
     ) -> None:
+        self._report = report
         self._store = store
         self._ledger = ledger_table
         self._sessions = sessions_table
@@ -100,9 +119,10 @@ class DynamoLedger:
     def _advance(self, account: Account, now: datetime) -> Account:
         """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
         for _ in range(MOST_BOUNDARIES):
-            if not account.is_due(now):
+            overdue = overdue_change(account, now)
+            if overdue is None:
                 return account
-            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)
+            account = self._apply(account, overdue) or self._reread(account.user_id)
         raise CorruptLedgerError(f"{account.user_id} has boundaries without end")
 
     def _reread(self, user_id: str) -> Account:
@@ -113,35 +133,56 @@ class DynamoLedger:
 
     # --- place hold ---------------------------------------------------------------------------------------------------
 
-    def place_hold(self, user_id: str, hold: Hold, *, limit: int, now: datetime) -> HoldOutcome:
+    def place_hold(
+        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+    ) -> HoldOutcome:
+        ends_first = False
+        for _ in self._store.backoff:
+            write = self._placing(user_id, hold, limit, now, ends_first=ends_first)
+            if allowance is not None:
+                write = replace(write, condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))
+            try:
+                raw = self._store.update(write)
+            except ConditionFailed as refusal:
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance)
+                if outcome is not None:
+                    return outcome
+                ends_first = iso(hold.lease_at) < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
+            else:
+                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
+        raise StoreUnavailableError
+
+    def _placing(self, user_id: str, hold: Hold, limit: int, now: datetime, *, ends_first: bool) -> Update:
+        """`ends_first`: its lease ends before `lease_at`, for it began earlier than others and was placed after them.
+        It is then put in the place of that one; otherwise the earliest stays, and the sweeper corrects it."""
         place = Path(AccountItem.holds)[hold.run_id]
-        write = Update(
+        lease = iso(hold.lease_at)
+        earlier = AccountItem.lease_at.does_not_exist() | (AccountItem.lease_at <= lease)
+        return Update(
             items.account_key(self._ledger, user_id),
             actions=[
                 AccountItem.available.set(AccountItem.available - hold.ceiling),
                 AccountItem.held.set(AccountItem.held + hold.ceiling),
                 place.set(items.hold_map(hold)),
                 AccountItem.lease_shard.set(items.shard(user_id)),
-                # The earliest lease stays: the sweeper corrects it when it comes by.
-                AccountItem.lease_at.set(Path(AccountItem.lease_at) | iso(hold.lease_at)),
+                AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease),
             ],
             condition=(AccountItem.available >= hold.ceiling)
+            & (AccountItem.lease_at > lease if ends_first else earlier)
             & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
             & place.does_not_exist()
             & _not_due(now),
         )
-        for _ in self._store.backoff:
-            try:
-                raw = self._store.update(write)
-            except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now)
-                if outcome is not None:
-                    return outcome
-            else:
-                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
-        raise StoreUnavailableError
 
-    def _why_not(self, user_id: str, hold: Hold, raw: RawItem | None, limit: int, now: datetime) -> HoldOutcome | None:
+    def _why_not(
+        self,
+        user_id: str,
+        hold: Hold,
+        raw: RawItem | None,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None,
+    ) -> HoldOutcome | None:
         """Why the hold was refused, from the account that refused it; None if it can be tried again."""
         if raw is None:
             self._open(user_id, now)
@@ -156,11 +197,24 @@ class DynamoLedger:
             return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
         if len(account.holds) >= limit:
             return TooManyHolds(account)
-        return CannotAfford(account) if account.available < hold.ceiling else None
+        if account.available < hold.ceiling:
+            return CannotAfford(account)
+        if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+            return AllowanceUsedUp(account)
+        return None
 
-    def cancel_hold(self, user_id: str, hold: Hold | Run) -> None:
-        with suppress(ConditionFailed):  # it is not there
-            self._store.update(self._drop(user_id, hold))
+    def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime) -> None:
+        for _ in self._store.backoff:
+            try:
+                self._store.update(self._drop(user_id, hold, _owes_nothing()))
+            except ConditionFailed as refusal:
+                if refusal.item is None or not _holds(account := items.account_of(user_id, refusal.item), hold):
+                    return  # it is not there
+                if not account.owes or self._apply(account, drop_hold(account, hold.run_id, now=now), ended=hold):
+                    return
+            else:
+                return
+        raise StoreUnavailableError
 
     def correct_lease(self, account: Account) -> bool:
         condition = size(AccountItem.holds) == len(account.holds)  # type: ignore[no-untyped-call]
@@ -189,30 +243,33 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
-        patience = self._store.backoff.monotonic() + LONGEST_WAIT
+        patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)
         for number in self._store.backoff.without_pauses():  # its time runs in line, too
             if number == 0 and len(account.holds) > 1:  # others are at work: it has moved, most likely
                 account = self._in_line(self._reread(user_id), hold, patience)
             account = self._advance(account, now)
             if not _holds(account, hold):
-                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id))
-            after, run, entry = conclude(account)
+                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id), now)
+            after, run, entries = conclude(account)
+            spent = account.balance - after.balance  # by the run, and for what the account owes
             writes = [
                 Update(
                     items.account_key(self._ledger, user_id),
                     actions=[
                         *_bucket_actions(after),
+                        *_owed_actions(after),
                         AccountItem.held.set(AccountItem.held - hold.ceiling),
-                        AccountItem.available.set(AccountItem.available + (hold.ceiling - run.charged)),
+                        AccountItem.available.set(AccountItem.available + (hold.ceiling - spent)),
                         Path(AccountItem.holds)[run_id].remove(),
                         Path(AccountItem.recent)[slot].set(mark),
                     ],
                     condition=(AccountItem.version == account.version)
                     & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)
-                    & _not_due(now),
+                    & _not_due(now)
+                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),
                 ),
                 self._receipt_put(run),
-                *self._entry_puts([entry]),
+                *self._entry_puts(entries),
                 turn,
                 session,
             ]
@@ -220,13 +277,13 @@ class DynamoLedger:
                 self._store.transact(*writes)
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
-                    return self._settled_or_ended(user_id, hold, refusal.refused[1])
+                    return self._settled_or_ended(user_id, hold, refusal.refused[1], now)
                 if 0 in refusal.refused:
                     account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, patience, outrun=True)
                 elif refusal.in_the_way:
                     account = self._reread(user_id)
-                elif 2 in refusal.refused:
-                    raise CorruptLedgerError(f"entry {entry.seq} of {user_id} is there already") from None
+                elif any(place in refusal.refused for place in range(2, 2 + len(entries))):
+                    raise CorruptLedgerError(f"entry {after.version} of {user_id} is there already") from None
                 else:
                     raise SessionConflictError from None
             else:
@@ -271,21 +328,28 @@ class DynamoLedger:
         except ConditionFailed as refusal:
             return self._moved(user_id, refusal.item)
 
-    def release(self, user_id: str, run: Run) -> Ended:
+    def release(
+        self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
+    ) -> Ended:
+        account = seen
         for _ in self._store.backoff:
+            # Before a boundary that has passed, what is held would still count as held.
+            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())
             try:
-                self._store.transact(
-                    # Before a boundary that has passed, what is held would still count as held.
-                    self._drop(user_id, run, _not_due(run.ended_at)),
-                    self._receipt_put(run),
-                )
+                self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
                     return self._released_or_ended(user_id, run, refusal.refused[1])
                 account = self._moved(user_id, refusal.refused[0])
                 if not _holds(account, run):
                     return self._released_or_ended(user_id, run, self._receipt(user_id, run.run_id))
-                self._advance(account, run.ended_at)
+                account = self._advance(account, run.ended_at)
+                if account.owes and _holds(account, run):
+                    with suppress(_DoneBeforeError):  # the next try reads the receipt
+                        after, entries = drop_hold(account, run.run_id, now=run.ended_at)
+                        back = use_allowance(after, use, run.ended_at), entries
+                        if self._apply(account, back, self._receipt_put(run), ended=run):
+                            return Ended(run, by_us=True)
             else:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
@@ -296,8 +360,8 @@ class DynamoLedger:
     def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
         return self._store.get(items.run_key(self._ledger, user_id, run_id))
 
-    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition | None = None) -> Update:
-        """Give a hold back, if it is the one that was `placed`."""
+    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition) -> Update:
+        """Give a hold back, if it is the one that was `placed`. For an account that owes nothing."""
         slot, mark = items.recent_slot(placed.run_id)
         there = Path(AccountItem.holds)[placed.run_id]
         ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)
@@ -309,19 +373,20 @@ class DynamoLedger:
                 there.remove(),
                 Path(AccountItem.recent)[slot].set(mark),
             ],
-            condition=ours if condition is None else ours & condition,
+            condition=ours & condition,
         )
 
-    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None) -> Ended:
+    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None, now: datetime) -> Ended:
         """The outcome on record. Only the attempt that holds settles, so a settlement with its nonce is its own."""
         there = self._on_record(user_id, hold, raw)
-        self.cancel_hold(user_id, hold)  # if it outlived the run, or was placed once more by a late repeat
+        # If it outlived the run, or was placed once more by a late repeat.
+        self.cancel_hold(user_id, hold, now=now)
         return Ended(there, by_us=there.nonce == hold.nonce and there.status is RunStatus.SETTLED)
 
     def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
         """The outcome on record. It is our own write, its reply lost, if it is the very receipt that we meant."""
         there = self._on_record(user_id, run, raw)
-        self.cancel_hold(user_id, run)
+        self.cancel_hold(user_id, run, now=run.ended_at)
         return Ended(there, by_us=there == run)
 
     def _on_record(self, user_id: str, ours: Hold | Run, raw: RawItem | None) -> Run:
@@ -367,7 +432,7 @@ class DynamoLedger:
                 {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
             )
             try:
-                after = self._apply(account, change, key)
+                after = self._apply(account, with_debt_repaid(change, now=now), key)
             except _DoneBeforeError:
                 return self._reread(user_id)
             if after is not None:
@@ -382,14 +447,18 @@ class DynamoLedger:
             if booking is None:
                 return account
             writes = [write for record in booking.records for write in record_writes(self._ledger, record)]
-            after = self._apply(account, (booking.account, tuple(booking.entries)), *writes)
+            change = with_debt_repaid((booking.account, tuple(booking.entries)), now=now)
+            after = self._apply(account, change, *writes)
             if after is not None:
                 return after
             account = self.account(user_id, now)
         raise StoreUnavailableError
 
-    def _apply(self, account: Account, change: Change, *others: Put | Save) -> Account | None:
-        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile.
+    def _apply(
+        self, account: Account, change: Change, *others: Put | Save, ended: Hold | Run | None = None
+    ) -> Account | None:
+        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile. `ended`: with
+        the end of this hold.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
         Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
@@ -401,8 +470,10 @@ class DynamoLedger:
             actions=[
                 *_bucket_actions(after),
                 *_plan_actions(after),
-                AccountItem.debt.set(after.debt),
+                *_owed_actions(after),
+                *_allowance_actions(account, after),
                 AccountItem.available.set(after.available),
+                *(_ended_actions(after, ended.run_id) if ended is not None else ()),
             ],
             condition=(AccountItem.version == account.version)
             & (AccountItem.revision == account.revision)
@@ -432,8 +503,10 @@ class DynamoLedger:
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None
-    ) -> tuple[Sequence[Entry], int | None]:
+    ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         found: list[Entry] = []
+        unreadable: list[int] = []
+        seen_down_to = before or 10**items.LONGEST_SEQ
         filter_: Mapping[str, Any] | None = None
         if type_ is not None:
             filter_ = {
@@ -452,18 +525,22 @@ class DynamoLedger:
                 limit=limit - len(found) if type_ is None else max(limit, 100),
                 condition=filter_,
             )
-            entries = [items.entry_of(user_id, raw) for raw in page]
-            room = limit - len(found)
-            found += entries[:room]
-            if len(entries) > room:
-                return found, found[-1].seq
+            for raw in page:
+                if len(found) == limit:
+                    return found, seen_down_to, unreadable
+                seen_down_to = items.seq_of(raw)
+                try:
+                    found.append(items.entry_of(user_id, raw))
+                except CorruptLedgerError as error:
+                    self._report(error)
+                    unreadable.append(seen_down_to)
             seen_down_to = int(stopped.rpartition("#")[2]) if stopped is not None else 1
             if seen_down_to == 1:
-                return found, None  # entries are numbered from 1
+                return found, None, unreadable  # entries are numbered from 1
             if len(found) == limit:
-                return found, seen_down_to
+                return found, seen_down_to, unreadable
             last = items.entry_sk(seen_down_to - 1)
-        return found, int(last.rpartition("#")[2]) + 1
+        return found, seen_down_to, unreadable
 
 
 class _DoneBeforeError(Exception):
@@ -490,6 +567,20 @@ def _bucket_actions(after: Account) -> list[Action]:
     ]
 
 
+def _owed_actions(after: Account) -> list[Action]:
+    lapsed: Action = AccountItem.lapsed.set(after.lapsed) if after.lapsed else AccountItem.lapsed.remove()
+    return [AccountItem.debt.set(after.debt), lapsed]
+
+
+def _ended_actions(after: Account, run_id: str) -> list[Action]:
+    slot, mark = items.recent_slot(run_id)
+    return [
+        AccountItem.held.set(after.held),
+        Path(AccountItem.holds)[run_id].remove(),
+        Path(AccountItem.recent)[slot].set(mark),
+    ]
+
+
 def _plan_actions(after: Account) -> list[Action]:
     def optional(attribute: Any, value: datetime | None) -> Action:
         action: Action = attribute.set(iso(value)) if value else attribute.remove()
@@ -513,7 +604,76 @@ def _plan_actions(after: Account) -> list[Action]:
     ]
 
 
+def _allowance_actions(before: Account, after: Account) -> list[Action]:
+    """What a run without an answer has used, and what is paid for the first time, which begins the allowance anew."""
+    actions: list[Action] = [AccountItem.has_paid.set(True)] if after.has_paid and not before.has_paid else []
+    for attribute, was, becomes in (
+        (AccountItem.failures_at, before.failures_at, after.failures_at),
+        (AccountItem.unpaid_at, before.unpaid_at, after.unpaid_at),
+    ):
+        if becomes != was:
+            actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())
+    return actions
+
+
+def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> Condition:
+    """`Allowance.admits`, of the account as it is when it is written."""
+
+    def not_after(attribute: Any, latest: datetime) -> Condition:
+        condition: Condition = attribute.does_not_exist() | (attribute <= items.millis(latest))
+        return condition
+
+    runs = [
+        (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
+        for most, latest in allowance.by_open_runs(limit, now)
+    ]
+    credits_ = [
+        (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)
+        for most, latest in allowance.by_held_credits(ceiling, now)
+    ]
+    condition: Condition = reduce(or_, runs) & reduce(or_, credits_)
+    return condition
+
+
+def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
+    """`write`, and what a run without an answer uses up of the allowance.
+
+    DynamoDB knows no maximum: a time that has passed is set, one that is ahead is added to, and the condition says
+    which of the two was right. `seen`, the account that refused, decides; at first nothing is thought to be used.
+    """
+    actions, conditions = list(write.actions), [write.condition]
+    for attribute, ahead, more in (
+        (AccountItem.failures_at, seen.failures_at if seen else None, use.failures),
+        (AccountItem.unpaid_at, seen.unpaid_at if seen else None, use.unpaid),
+    ):
+        if not more:
+            continue
+        now, moved = items.millis(at), more // timedelta(milliseconds=1)
+        if ahead is not None and items.millis(ahead) > now:
+            actions.append(attribute.set(attribute + moved))
+            conditions.append(attribute > now)
+        else:
+            actions.append(attribute.set(now + moved))
+            conditions.append(attribute.does_not_exist() | (attribute <= now))
+    return replace(write, actions=actions, condition=reduce(and_, conditions))
+
+
 def _not_due(now: datetime) -> Condition:
     """No monthly boundary has passed by `now` that the account has not seen."""
     condition: Condition = AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))
+    return condition
+
+
+def _owes_nothing() -> Condition:
+    """What is given back is available: no debt is repaid from it, and nothing of it has lapsed."""
+    condition: Condition = (AccountItem.debt == 0) & AccountItem.lapsed.does_not_exist()
+    return condition
+
+
+def _owes_as_seen(account: Account) -> Condition:
+    """What was worked out from `account` for what it owes is still right: that depends on what is available, too."""
+    lapsed = AccountItem.lapsed == account.lapsed if account.lapsed else AccountItem.lapsed.does_not_exist()
+    condition: Condition = (
+        (AccountItem.debt == account.debt) & lapsed & (Path(AccountItem.holds) == items.holds_map(account))
+    )
     return condition

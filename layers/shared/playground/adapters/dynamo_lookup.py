@@ -33,13 +33,10 @@ class DynamoLookup:
         account = found.get(of_account)
         package = found.get(of_package) if of_package is not None else None
         raw_session = found.get(of_session) if of_session is not None else None
-        session = items.session_of(raw_session) if raw_session is not None else None
+        session = items.own_session_of(user_id, raw_session) if raw_session is not None else None
         return Found(
             run=items.run_of(user_id, run) if run is not None else None,
             package=self._catalog.package_of_item(package) if package is not None else None,
-            # A foreign session looks like none, and so does a deleted one.
-            session=session
-            if session is not None and session.user_id == user_id and session.deleted_at is None
-            else None,
+            session=session if session is not None and session.deleted_at is None else None,
             account=items.account_of(user_id, account) if account is not None else None,
         )

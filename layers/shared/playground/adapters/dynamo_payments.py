@@ -11,6 +11,7 @@ from typing import Any
 
 from pynamodb.attributes import (
     BooleanAttribute,
+    ListAttribute,
     MapAttribute,
     NumberAttribute,
     UnicodeAttribute,
@@ -21,18 +22,20 @@ from pynamodb.models import Model
 from playground.adapters.dynamo_items import ERASING, account_key, read_item, undamaged, user_pk, whole
 from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
 from playground.domain.calendar import from_iso, iso
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
-from playground.domain.subscriptions import Described, Subscription
-from playground.ports import Record
+from playground.domain.subscriptions import AgreedPrice, Described, Subscription
+from playground.ports import Record, ReportUnreadable
 
 
 class DynamoPayments:
     """`ports.PaymentRecords`."""
 
-    def __init__(self, store: DynamoStore, table: str) -> None:
+    def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
         self._store = store
         self._table = table
+        self._report = report
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
         raw = self._store.get(Key(self._table, user_pk(user_id), f"PURCHASE#{purchase_id}"))
@@ -41,6 +44,10 @@ class DynamoPayments:
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         raw = self._store.get(_pointer(self._table, "PAYMENT", payment_id))
         return (raw["user_id"]["S"], raw["purchase_id"]["S"]) if raw is not None else None
+
+    def month(self, user_id: str, invoice_id: str) -> PaidMonth | None:
+        raw = self._store.get(Key(self._table, user_pk(user_id), f"INVOICE#{invoice_id}"))
+        return month_of(user_id, raw) if raw is not None else None
 
     def subscription(self, user_id: str) -> Subscription:
         raw = self._store.get(Key(self._table, user_pk(user_id), "SUBSCRIPTION"))
@@ -58,16 +65,27 @@ class DynamoPayments:
         raw = self._store.get(_pointer(self._table, "EVENT", event_id))
         return event_of(event_id, raw) if raw is not None else None
 
-    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaymentEvent], str | None]:
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
         page, stopped = self._store.scan(
             self._table,
             after=Key(self._table, *json.loads(after)) if after is not None else None,
             condition={
-                "FilterExpression": "begins_with(sk, :purchase) OR (sk = :event AND attribute_exists(quarantined))",
-                "ExpressionAttributeValues": {":purchase": {"S": "PURCHASE#"}, ":event": {"S": "EVENT"}},
+                "FilterExpression": "begins_with(sk, :purchase) OR begins_with(sk, :invoice) "
+                "OR (sk = :event AND attribute_exists(quarantined))",
+                "ExpressionAttributeValues": {
+                    ":purchase": {"S": "PURCHASE#"},
+                    ":invoice": {"S": "INVOICE#"},
+                    ":event": {"S": "EVENT"},
+                },
             },
         )
-        return [_found(raw) for raw in page], json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
+        found: list[Purchase | PaidMonth | PaymentEvent] = []
+        for raw in page:
+            try:
+                found.append(_found(raw))
+            except CorruptLedgerError as error:
+                self._report(error)
+        return found, json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
@@ -100,6 +118,9 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
                 item = {"user_id": {"S": record.user_id}, "purchase_id": {"S": record.purchase_id}}
                 writes.append(Save(_pointer(table, "PAYMENT", record.payment_id), item, None, same="purchase_id"))
             return writes
+        case PaidMonth():
+            key = Key(table, user_pk(record.user_id), f"INVOICE#{record.invoice_id}")
+            return [Save(key, _month_item(record), record.revision)]
         case Customer():
             key = Key(table, user_pk(record.user_id), _customer_sk(record.live))
             pointer = _pointer(table, "CUSTOMER", record.customer_id)
@@ -115,8 +136,10 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
             return [Save(_pointer(table, "EVENT", record.event_id), _event_item(record), None)]
 
 
-def _found(raw: RawItem) -> Purchase | PaymentEvent:
+def _found(raw: RawItem) -> Purchase | PaidMonth | PaymentEvent:
     owner = raw["pk"]["S"].partition("#")[2]
+    if raw["sk"]["S"].startswith("INVOICE#"):
+        return month_of(owner, raw)
     return event_of(owner, raw) if raw["sk"]["S"] == "EVENT" else purchase_of(owner, raw)
 
 
@@ -216,13 +239,101 @@ def _claims_of(values: Any) -> dict[str, Claim]:
     return {id_: Claim(whole(claim["a"]), Stage(whole(claim["s"]))) for id_, claim in values.attribute_values.items()}
 
 
+# --- PaidMonth --------------------------------------------------------------------------------------------------------
+
+
+class PaidMonthItem(Model):
+    """`refunds` and `disputes` as those of a purchase; `refunded`: payment → cents."""
+
+    invoice_id = UnicodeAttribute()
+    subscription_id = UnicodeAttribute()
+    started_at = UnicodeAttribute()
+    period_start = UnicodeAttribute()
+    amount = NumberAttribute()
+    currency = UnicodeAttribute()
+    live = BooleanAttribute()
+    credited = NumberAttribute()
+    credits = NumberAttribute()
+    granted = BooleanAttribute()
+    beside = BooleanAttribute()
+    grant_key = UnicodeAttribute(null=True)
+    refunded: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    refunds: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    disputes: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+    taken_refund = NumberAttribute()
+    taken_dispute = NumberAttribute()
+    owed = NumberAttribute()
+    moves = NumberAttribute()
+    revision = NumberAttribute()
+
+
+def _month_item(month: PaidMonth) -> RawItem:
+    item: RawItem = PaidMonthItem(
+        invoice_id=month.invoice_id,
+        subscription_id=month.subscription_id,
+        started_at=iso(month.started_at),
+        period_start=iso(month.period_start),
+        amount=month.amount,
+        currency=month.currency,
+        live=month.live,
+        credited=month.credited,
+        credits=month.credits,
+        granted=month.granted,
+        beside=month.beside,
+        grant_key=month.grant_key,
+        refunded=dict(month.refunded),
+        refunds=_claims(month.refunds),
+        disputes=_claims(month.disputes),
+        taken_refund=month.taken_refund,
+        taken_dispute=month.taken_dispute,
+        owed=month.owed,
+        moves=month.moves,
+        revision=month.revision + 1,
+    ).serialize()
+    return item
+
+
+def month_of(user_id: str, raw: RawItem) -> PaidMonth:
+    """The month in an item. Raises CorruptLedgerError if it is damaged."""
+    with undamaged(f"a paid month of {user_id}"):
+        item = read_item(PaidMonthItem, raw)
+        return PaidMonth(
+            invoice_id=item.invoice_id,
+            user_id=user_id,
+            subscription_id=item.subscription_id,
+            started_at=from_iso(item.started_at),
+            period_start=from_iso(item.period_start),
+            amount=whole(item.amount),
+            currency=item.currency,
+            live=item.live,
+            credited=whole(item.credited),
+            credits=whole(item.credits),
+            granted=item.granted,
+            beside=item.beside,
+            grant_key=item.grant_key,
+            refunded={id_: whole(cents) for id_, cents in item.refunded.attribute_values.items()},
+            refunds=_claims_of(item.refunds),
+            disputes=_claims_of(item.disputes),
+            taken_refund=whole(item.taken_refund),
+            taken_dispute=whole(item.taken_dispute),
+            owed=whole(item.owed),
+            moves=whole(item.moves),
+            revision=whole(item.revision),
+        )
+
+
 # --- Customer ---------------------------------------------------------------------------------------------------------
 
 
 class CustomerItem(Model):
+    """`gone`, `number` and `former` are not there in items of a customer that was never replaced."""
+
     customer_id = UnicodeAttribute()
     live = BooleanAttribute()
     created_at = UnicodeAttribute()
+    gone = BooleanAttribute(null=True)
+    number = NumberAttribute(null=True)
+    former: ListAttribute[Any] = ListAttribute(null=True)
     revision = NumberAttribute()
 
 
@@ -231,9 +342,12 @@ def _customer_item(customer: Customer) -> RawItem:
         customer_id=customer.customer_id,
         live=customer.live,
         created_at=iso(customer.created_at),
+        gone=customer.gone or None,
+        number=customer.number or None,
+        former=list(customer.former) or None,
         revision=customer.revision + 1,
     ).serialize()
-    return item
+    return {name: value for name, value in item.items() if value != {"NULL": True}}
 
 
 def customer_of(user_id: str, raw: RawItem) -> Customer:
@@ -244,6 +358,9 @@ def customer_of(user_id: str, raw: RawItem) -> Customer:
             customer_id=item.customer_id,
             live=item.live,
             created_at=from_iso(item.created_at),
+            gone=bool(item.gone),
+            number=whole(item.number) if item.number is not None else 0,
+            former=tuple(item.former or ()),
             revision=whole(item.revision),
         )
 
@@ -252,7 +369,9 @@ def customer_of(user_id: str, raw: RawItem) -> Customer:
 
 
 class SubscriptionItem(Model):
-    """The first attributes are those of its description; `ended` has the times by the ids of subscriptions."""
+    """The first attributes are those of its description; `ended` has the times by the ids of subscriptions, `prices`
+    cents (`a`), currency (`c`) and the provider's name of the price (`p`) by them, `offers` the same in a list. Both
+    are absent from what earlier versions wrote."""
 
     subscription_id = UnicodeAttribute(null=True)
     status = UnicodeAttribute(null=True)
@@ -268,6 +387,8 @@ class SubscriptionItem(Model):
     checkout_url = UnicodeAttribute(null=True)
     checkout_expires_at = UnicodeAttribute(null=True)
     checkouts = NumberAttribute()
+    prices: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    offers: ListAttribute[Any] = ListAttribute(null=True)
     revision = NumberAttribute()
 
 
@@ -288,6 +409,8 @@ def _subscription_item(subscription: Subscription) -> RawItem:
         checkout_url=subscription.checkout_url,
         checkout_expires_at=_iso(subscription.checkout_expires_at),
         checkouts=subscription.checkouts,
+        prices={id_: _price_map(price) for id_, price in subscription.prices.items()} or None,
+        offers=[_price_map(offer) for offer in subscription.offers] or None,
         revision=subscription.revision + 1,
     ).serialize()
     return item
@@ -318,8 +441,21 @@ def subscription_of(user_id: str, raw: RawItem) -> Subscription:
             checkout_url=item.checkout_url,
             checkout_expires_at=_time(item.checkout_expires_at),
             checkouts=whole(item.checkouts),
+            prices={
+                id_: _price_of(values) for id_, values in (item.prices.attribute_values if item.prices else {}).items()
+            },
+            offers=tuple(_price_of(values) for values in item.offers or ()),
             revision=whole(item.revision),
         )
+
+
+def _price_map(price: AgreedPrice) -> dict[str, Any]:
+    return {"a": price.amount, "c": price.currency, **({"p": price.price_id} if price.price_id is not None else {})}
+
+
+def _price_of(values: Any) -> AgreedPrice:
+    fields = values.attribute_values if isinstance(values, MapAttribute) else values
+    return AgreedPrice(amount=whole(fields["a"]), currency=fields["c"], price_id=fields.get("p"))
 
 
 # --- Event ------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from playground.adapters.texts import TurnTexts
 from playground.domain.calendar import iso
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
-from playground.ports import Kept
+from playground.ports import Kept, ReportUnreadable
 
 INDEX = "by_owner"
 PAGE = 25  # turns in one query
@@ -48,10 +48,18 @@ _FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is mark
 class DynamoSessions:
     """`ports.Sessions`."""
 
-    def __init__(self, store: DynamoStore, table: str, texts: TurnTexts | None = None) -> None:
+    def __init__(
+        self,
+        store: DynamoStore,
+        table: str,
+        texts: TurnTexts | None = None,
+        *,
+        report: ReportUnreadable = lambda error: None,
+    ) -> None:
         self._store = store
         self._table = table
         self._texts = texts
+        self._report = report
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -86,7 +94,7 @@ class DynamoSessions:
                 yield turn
             if stopped is None or not page:
                 return
-            number = int(page[-1]["number"]["N"])
+            number = items.turn_number(page[-1])
             if newest_first:
                 last = number - 1
             else:
@@ -107,10 +115,11 @@ class DynamoSessions:
         """None if its texts are gone because its session is being deleted."""
         try:
             return items.turn_of(raw, lambda kept: self._bucket.get(kept))
-        except CorruptLedgerError:
+        except CorruptLedgerError as error:
             if not _is_there(self._store.get(Key(self._table, raw["pk"]["S"], "SESSION"))):
                 return None
-            raise
+            self._report(error)
+            return items.unreadable_turn(raw)
 
     @property
     def _bucket(self) -> TurnTexts:
@@ -130,10 +139,11 @@ class DynamoSessions:
 
     def _summary(self, user_id: str, session_id: str) -> Session | None:
         raw = self._store.get(items.session_key(self._table, session_id))
-        session = items.session_of(raw) if raw is not None else None
-        return session if session is not None and session.user_id == user_id else None
+        return items.own_session_of(user_id, raw) if raw is not None else None
 
-    def listed(self, user_id: str, *, after: Place | None, limit: int) -> tuple[Sequence[Session], Place | None]:
+    def listed(
+        self, user_id: str, *, after: Place | None, limit: int
+    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
         place = items.listed_at(after.updated_at, after.session_id) if after is not None else None
         keys, stopped = self._store.query_index(
             self._table,
@@ -147,10 +157,10 @@ class DynamoSessions:
             after=self._position(user_id, place, after.session_id) if after is not None and place else None,
             limit=limit,
         )
-        found = self._summaries(keys)
+        found, unreadable = self._summaries(keys)
         # The place is that of the index: the sessions may have become active since it was read.
         following = items.place_of(stopped["listed_at"]["S"]) if stopped is not None else None
-        return [session for session in found if session.deleted_at is None], following
+        return [session for session in found if session.deleted_at is None], following, unreadable
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
         keys, _ = self._store.query_index(
@@ -164,19 +174,31 @@ class DynamoSessions:
             after=None,
             limit=limit,
         )
-        return [session for session in self._summaries(keys) if session.deleted_at is not None]
+        return [session for session in self._summaries(keys)[0] if session.deleted_at is not None]
 
     def _position(self, user_id: str, place: str, session_id: str) -> RawItem:
         key = items.session_key(self._table, session_id)
         return {**key.raw, "user_id": {"S": user_id}, "listed_at": {"S": place}}
 
-    def _summaries(self, keys: Sequence[RawItem]) -> Sequence[Session]:
-        """The sessions of a page of the index, as they are now, in the order of the page."""
-        wanted = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys]
+    def _summaries(self, keys: Sequence[RawItem]) -> tuple[Sequence[Session], Sequence[str]]:
+        """The sessions of a page of the index, as they are now, in the order of the page; and the ids of those that
+        cannot be read. One that moves while the page is read may be at both of its places: it is there once."""
+        wanted = list(dict.fromkeys(Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in keys))
         if not wanted:
-            return []
+            return [], []
         found = self._store.get_all(wanted, consistent=frozenset({self._table}))
-        return [items.session_of(found[key]) for key in wanted if key in found]
+        sessions: list[Session] = []
+        unreadable: list[str] = []
+        for key in wanted:
+            if key not in found:
+                continue
+            try:
+                sessions.append(items.session_of(found[key]))
+            except CorruptLedgerError as error:
+                self._report(error)
+                if _is_there(found[key]):
+                    unreadable.append(key.pk.partition("#")[2])
+        return sessions, unreadable
 
     # --- delete -------------------------------------------------------------------------------------------------------
 

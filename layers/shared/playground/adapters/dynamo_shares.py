@@ -2,16 +2,23 @@
 
     pk             sk                 is
     SHARE#<id>     SHARE              the snapshot's reference, state and counters; <id> is the SHA-256 of the token
+    SHARE#<id>     COUNT#<number>     a part of the views; `views` of SHARE is what earlier versions counted
     SHARE#<id>     VIEW#<viewer>      this viewer was counted
     SHARE#<id>     VOTE#<viewer>      this viewer's vote
     SESSION#<id>   REPORT#<reporter>  a report; with the session, so that a new link is no new chance
 
-Session and share point to each other, and change in one transaction. Whatever a viewer adds has the condition that the
-share is there and not hidden, in the transaction with the counter: counters are exact, and nothing is added to what is
+Session and share point to each other, and change in one transaction. A vote or report has the condition that the share
+is there and not hidden, in the transaction with the counter: these counters are exact, and nothing is added to what is
 dead.
+
+A view is one transaction over the viewer's item and one of 16 counters, and looks at nothing else: DynamoDB cancels
+transactions that meet at an item, and readers of a popular link must not meet. It is tried once. No viewer is counted
+twice; one who is in another's way is counted at the next look, so that the number of views may be too low for a while.
 """
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -39,9 +46,11 @@ from playground.adapters.dynamo_store import (
     Write,
 )
 from playground.domain.calendar import from_iso, iso
+from playground.domain.errors import UnreadableError
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 
+COUNTERS = 16  # of the views of one share
 MOST_TRIES = 16  # of a vote or a report whose share changed meanwhile
 
 
@@ -73,8 +82,8 @@ class DynamoShares:
         self._table = table
 
     def find(self, share_id: str) -> Share | None:
-        raw = self._store.get(share_key(self._table, share_id))
-        return share_of(share_id, raw) if raw is not None else None
+        """The share with its views, in one request: the counters come right before it."""
+        return find_share(self._store, self._table, share_id)
 
     # --- the owner ----------------------------------------------------------------------------------------------------
 
@@ -166,10 +175,12 @@ class DynamoShares:
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
         ttl = {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
+        number = zlib.crc32(viewer.encode()) % COUNTERS
+        counter = Key(self._table, self._share(share_id).pk, f"COUNT#{number:02d}")
         try:
-            self._store.transact(
+            self._store.transact_once(
                 Put(self._of_viewer(share_id, "VIEW", viewer), ttl),
-                self._counting(share_id, [ShareItem.views.add(1)]),
+                Update(counter, actions=[ShareItem.views.add(1)], condition=_ANY),
             )
         except TransactionRefused:
             return False
@@ -245,6 +256,20 @@ class DynamoShares:
         return items.session_key(self._table, session.session_id)
 
 
+def find_share(store: DynamoStore, table: str, share_id: str) -> Share | None:
+    """A share with all that was counted."""
+    page, _ = store.query(
+        table, share_key(table, share_id).pk, first="COUNT#", last="SHARE", limit=COUNTERS + 1, newest_first=True
+    )
+    if not page or page[0]["sk"] != {"S": "SHARE"}:
+        return None
+    share = share_of(share_id, page[0])
+    return replace(share, views=share.views + sum(int(counter["views"]["N"]) for counter in page[1:]))
+
+
+_ANY = Path("pk").exists() | Path("pk").does_not_exist()
+
+
 def _shown() -> Condition:
     """The share is there, and nobody has hidden it."""
     condition: Condition = ShareItem.hidden == False  # noqa: E712 - an expression
@@ -304,8 +329,8 @@ def _share_item(share: Share) -> RawItem:
 
 
 def share_of(share_id: str, raw: RawItem) -> Share:
-    """The share in an item. Raises CorruptLedgerError if it is damaged."""
-    with items.undamaged("a share"):
+    """The share in an item. Raises UnreadableError if it is damaged."""
+    with items.undamaged(f"share {share_id}", UnreadableError):
         item: Any = items.read_item(ShareItem, raw)
         return Share(
             share_id=share_id,

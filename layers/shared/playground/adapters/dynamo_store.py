@@ -21,6 +21,7 @@ from pynamodb.exceptions import VerboseClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
+from playground.adapters.time_limit import obey_time_limit, time_left
 from playground.domain.errors import StoreUnavailableError
 
 RawItem = Mapping[str, Any]
@@ -61,6 +62,10 @@ class TransactionRefused(Exception):  # noqa: N818
         super().__init__(f"conditions failed at {sorted(refused)}")
         self.refused = refused
         self.in_the_way = in_the_way
+
+
+class TooManyWritesError(Exception):
+    """A transaction writes an item twice, or more items than one can: a mistake of ours, which no repeat mends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ class Update:
 
 
 MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
+MOST_READ_AT_ONCE = 100  # keys that one BatchGetItem takes, of all tables together
+MOST_IN_A_TRANSACTION = 100  # items that one TransactWriteItems takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ class Backoff:
     """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
 
     64 tries are enough for as many settlements of one account at once: in every round one of them goes through. After
-    `most_seconds` no new try is begun, for somebody is waiting.
+    `most_seconds`, or when the time limit ends, no new try is begun, for somebody is waiting.
     """
 
     tries: int = 64
@@ -155,7 +162,7 @@ class Backoff:
         for number in range(self.tries):
             if number:
                 self.sleep(self.random() * min(self.cap, self.base * 2**number))
-                if self.monotonic() > ends:
+                if self.monotonic() > ends or time_left() <= 0:
                     break
             yield number
         raise StoreUnavailableError
@@ -177,7 +184,15 @@ class DynamoStore:
         return item
 
     def get_all(self, keys: Sequence[Key], *, consistent: frozenset[str] = frozenset()) -> dict[Key, RawItem]:
-        """Those of `keys` (at most 100) that exist, in one round trip; of `consistent` tables as last written."""
+        """Those of `keys` that exist; of `consistent` tables as last written. One round trip for 100 keys, more for
+        what does not fit into an answer of 16 MB. A key may be there twice. Raises StoreUnavailableError."""
+        found: dict[Key, RawItem] = {}
+        each = list(dict.fromkeys(keys))  # DynamoDB refuses a batch with a key twice
+        for start in range(0, len(each), MOST_READ_AT_ONCE):
+            found.update(self._get_some(each[start : start + MOST_READ_AT_ONCE], consistent))
+        return found
+
+    def _get_some(self, keys: Sequence[Key], consistent: frozenset[str]) -> dict[Key, RawItem]:
         found: dict[Key, RawItem] = {}
         wanted: dict[str, Any] = {}
         for key in keys:
@@ -280,11 +295,20 @@ class DynamoStore:
 
     def transact(self, *writes: Write) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
-        self._write("TransactWriteItems", {"TransactItems": [self._transact_item(write) for write in writes]})
+        self._write("TransactWriteItems", self._transaction(writes))
+
+    def transact_once(self, *writes: Write) -> None:
+        """As `transact`, but not tried again: raises StoreUnavailableError at once if something is in the way."""
+        self._call("TransactWriteItems", self._transaction(writes))
+
+    def _transaction(self, writes: Sequence[Write]) -> dict[str, Any]:
+        if len({write.key for write in writes}) < len(writes) or len(writes) > MOST_IN_A_TRANSACTION:
+            raise TooManyWritesError(f"{len(writes)} writes of {len({write.key for write in writes})} items")
+        return {"TransactItems": [self._transact_item(write) for write in writes]}
 
     def delete_all(self, keys: Sequence[Key]) -> None:
         """Remove items, whatever they are. Not one moment: when it raises, some may be gone."""
-        self._batch([(key.table, {"DeleteRequest": {"Key": key.raw}}) for key in keys])
+        self._batch([(key.table, {"DeleteRequest": {"Key": key.raw}}) for key in dict.fromkeys(keys)])
 
     def put_all(self, items: Mapping[Key, RawItem]) -> None:
         """Write items over whatever is there. Not one moment: when it raises, some may be written."""
@@ -406,8 +430,9 @@ def _meta(table: str) -> MetaTable:
 
 
 def connect(region: str | None = None, endpoint_url: str | None = None) -> Connection:
-    """A connection with short, explicit limits: an answer within 2 s, 3 attempts. No more than 64 requests at once."""
-    return Connection(
+    """A connection with short, explicit limits: an answer within 2 s, 3 attempts, less if a time limit ends. No more
+    than 64 requests at once."""
+    connection = Connection(
         region=region,
         host=endpoint_url,
         connect_timeout_seconds=1,
@@ -415,3 +440,5 @@ def connect(region: str | None = None, endpoint_url: str | None = None) -> Conne
         max_retry_attempts=2,
         max_pool_connections=64,
     )
+    obey_time_limit(connection.client)
+    return connection

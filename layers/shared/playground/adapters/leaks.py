@@ -173,6 +173,27 @@ RULES: tuple[Rule, ...] = (
     _own("api_key", "A3-", r"A3-[A-Z0-9]{6}-[A-Z0-9]{6}-?[A-Z0-9]{5}(?:-[A-Z0-9]{5}){3}", apart=True),  # 1Password
     _own("api_key", "xkeysib-", r"xkeysib-[0-9a-f]{64}-[A-Za-z0-9]{16}"),  # Brevo
     _own("api_key", "pul-", r"pul-[0-9a-f]{40}", apart=True),  # Pulumi
+    _own("api_key", "figd_", r"figd_[A-Za-z0-9_-]{38,}", apart=True),  # Figma
+    # Resend. Names in code look like it, but have neither capitals in the first part nor digits.
+    _own(
+        "api_key",
+        "re_",
+        r"re_(?=[A-Za-z0-9]{0,7}[A-Z0-9]|[A-Za-z0-9_]{0,32}[0-9])(?=[A-Za-z0-9_]{0,32}[A-Z])(?=[A-Za-z0-9_]{0,32}[a-z])"
+        r"[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![A-Za-z0-9_])",
+        apart=True,
+    ),
+    _own("api_key", "phx_ phs_", r"ph[xs]_[A-Za-z0-9]{40,}", apart=True),  # PostHog; phc_ is public
+    _own(
+        "api_key",
+        "dp.",
+        r"dp\.(?:(?:pt|ct|sa|said|scim|audit)\.|st\.(?:[a-z0-9_-]{2,35}\.)?)[A-Za-z0-9]{40,44}(?![A-Za-z0-9])",
+        apart=True,
+    ),  # Doppler
+    _own("api_key", "nfp_ nfc_ nfo_ nfu_ nfb_", r"nf[pcoub]_[A-Za-z0-9]{36,}", apart=True),  # Netlify
+    _own("api_key", "lsv2_pt_ lsv2_sk_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),  # LangSmith
+    _own("api_key", "sk-lf-", r"sk-lf-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),  # Langfuse; pk-lf- is public
+    _own("api_key", "pat", r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}(?![0-9a-z])", apart=True),  # Airtable
+    _own("api_key", "tvly-", r"tvly-(?:[a-z]{3,5}-)?(?:[A-Za-z0-9]{4,8}-)?[A-Za-z0-9]{28,}", apart=True),  # Tavily
     _own("api_key", "sha256~", r"sha256~[A-Za-z0-9_-]{43}"),  # OpenShift
     _own("api_key", "/webhookb2/", r"\.webhook\.office\.com/webhookb2/[0-9a-z@-]{73}/IncomingWebhook/[0-9a-z/-]{60,}"),
     _own("api_key", "/api/webhooks/", r"discord(?:app)?\.com/api/webhooks/[0-9]{17,20}/[A-Za-z0-9_-]{60,}"),

@@ -3,337 +3,291 @@
     prpm.json     who the package is, and which of its files are the prompt
     …             those files, and others (a licence, a readme) that nobody asks for
 
-The prompt is the text of the listed files, the main one first. Archives are read in memory, within bounds, and never
-unpacked to a disk.
+The prompt is the text of the listed files, the main one first. A listed file is text if its name does not end like that
+of an image, a font, an archive or the like, and it is UTF-8 without NUL. What is no text becomes an asset, which is
+listed and left out of the prompt. What should be text by the end of its name, or is the main file, must be.
 """
 
-import io
-import json
-import re
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from playground.adapters.archives import (
+    MAX_FILES_BYTES,
+    FileEntry,
+    Files,
+    PackageRefusedError,
+    check_path,
+    composed,
+    files_in_folder,
+    files_in_tarball,
+    shown,
+)
+from playground.adapters.manifests import MANIFEST, Manifest, descriptions
+from playground.domain.hidden import TAG_CHARACTER, Hidden, counted, escaped, hidden_characters, spelt
+from playground.domain.packages import Asset, PackageVersion, package_uuid
+from playground.domain.text import is_blank
 
-from playground.domain.errors import PlaygroundError
-from playground.domain.packages import PackageVersion, is_package_name, package_uuid
-from playground.domain.versions import is_version
+# What can be in a prompt at all: the context of the largest plan, 200,000 tokens, at 4 bytes each. Hardly any text has
+# more bytes to a token; most have fewer, so that what is smaller may still be too long for a run, which counts exactly.
+MAX_PROMPT_BYTES = 800_000
+_SHOWN_FILES = 20
+_SHOWN_PLACES = 5
+_EXCERPT = 40  # characters before what is hidden
+_SHOWN_CHARACTERS = 8  # of a run of hidden ones
 
-MANIFEST = "prpm.json"
-PROMPT_SUBTYPES = ("agent", "chatmode", "prompt", "rule", "skill", "slash-command")
-MAX_BYTES = 1_000_000  # of the archive, and of its files together
-MAX_MEMBERS = 100
-MAX_PATH = 255  # characters
-# Headers, long names and padding come on top of the files: four blocks of 512 bytes for each, and a last record.
-MAX_TAR_BYTES = MAX_BYTES + (MAX_MEMBERS + 1) * 4 * 512 + 10_240
-
-_MEMBER_TYPES = {
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link",
-    tarfile.CHRTYPE: "a character device",
-    tarfile.BLKTYPE: "a block device",
-    tarfile.FIFOTYPE: "a named pipe",
+# Never part of a prompt, whatever is in them.
+_ASSET_TYPES = {
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "gif": "image/gif",
+    "icns": "image/icns",
+    "ico": "image/vnd.microsoft.icon",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "psd": "image/vnd.adobe.photoshop",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "webp": "image/webp",
+    "eot": "application/vnd.ms-fontobject",
+    "otf": "font/otf",
+    "ttc": "font/collection",
+    "ttf": "font/ttf",
+    "woff": "font/woff",
+    "woff2": "font/woff2",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "dotx": "application/vnd.openxmlformats-officedocument.wordprocessingml.template",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "pdf": "application/pdf",
+    "potx": "application/vnd.openxmlformats-officedocument.presentationml.template",
+    "ppt": "application/vnd.ms-powerpoint",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "7z": "application/x-7z-compressed",
+    "bz2": "application/x-bzip2",
+    "gz": "application/gzip",
+    "jar": "application/java-archive",
+    "rar": "application/vnd.rar",
+    "tar": "application/x-tar",
+    "tgz": "application/gzip",
+    "whl": "application/zip",
+    "xz": "application/x-xz",
+    "zip": "application/zip",
+    "zst": "application/zstd",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "wav": "audio/wav",
+    "mov": "video/quicktime",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "class": "application/java-vm",
+    "db": "application/vnd.sqlite3",
+    "dll": "application/vnd.microsoft.portable-executable",
+    "dylib": "application/x-mach-binary",
+    "exe": "application/vnd.microsoft.portable-executable",
+    "parquet": "application/vnd.apache.parquet",
+    "pyc": "application/x-python-bytecode",
+    "so": "application/x-sharedlib",
+    "sqlite": "application/vnd.sqlite3",
+    "wasm": "application/wasm",
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# Text by their names: one that cannot be read as such is a mistake of its author, not an asset.
+_TEXT_NAMES = """bash c cfg cjs clj conf cpp cs css csv dart diff ex exs go graphql h hbs hs htm html ini ipynb j2 java
+jinja js json json5 jsonc jsonl jsx kt less log lua md mdc mdx mjs mts php pl prompt proto ps1 py r rb rs rst scala scss
+sh sql svelte swift tex text tf toml ts tsv tsx txt vue xml xsd xsl yaml yml zsh"""
+_TEXT_SUFFIXES = frozenset(_TEXT_NAMES.split())
+_ANY_TYPE = "application/octet-stream"
+
+# Where the registry's client moves files that are not where a tool looks for them; the manifest keeps their old paths.
+_PLACES = {
+    ("claude", "agent"): (".claude/agents", ""),
+    ("claude", "slash-command"): (".claude/commands", ""),
+    ("continue", "prompt"): (".continue/prompts", ""),
+    ("continue", "rule"): (".continue/rules", ""),
+    ("copilot", "chatmode"): (".github/chatmodes", ".chatmode.md"),
+    ("copilot", "rule"): (".github/instructions", ".instructions.md"),
+    ("cursor", "agent"): (".cursor/agents", ""),
+    ("cursor", "rule"): (".cursor/rules", ".mdc"),
+    ("cursor", "slash-command"): (".cursor/commands", ""),
+    ("factory", "slash-command"): (".factory/commands", ""),
+    ("kiro", "agent"): (".kiro/agents", ""),
+    ("kiro", "rule"): (".kiro/steering", ""),
+    ("opencode", "agent"): (".opencode/agent", ""),
+    ("opencode", "slash-command"): (".opencode/command", ""),
+    ("windsurf", "rule"): (".windsurf/rules", ""),
+}
+# What the client adds to every archive; a package is not there because one of these is.
+_STANDARD_FILES = frozenset({MANIFEST, "README.md", "LICENSE"})
 
 
-class PackageRefusedError(PlaygroundError):
-    """This is no package that can be run. `reason` is a word for programs; `detail` says what is wrong with which value
-    and what would be right."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """Which packages of an archive are wanted, and what about them is accepted.
 
-    code: ClassVar[str] = "package_refused"
+    `name` picks one of several, and gives a name without a scope its scope; `scope` gives one to all such names. With
+    `acknowledge_hidden` characters that cannot be seen are accepted and recorded. With `fit` the prompt is the main
+    file and every further one, in their order, that still fits, and the others become assets; without it a prompt that
+    is too large is refused.
+    """
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail, reason=reason)
-        self.reason = reason
-        self.detail = detail
+    published_at: datetime
+    name: str | None = None
+    scope: str | None = None
+    acknowledge_hidden: bool = False
+    fit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSet:
+    """The packages of one archive. `skipped` are others that its manifest describes (name, why): those that are no
+    prompts, and those without a file here, since the registry stores the manifest of all with each."""
+
+    packages: tuple[PackageVersion, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def read_tarball(data: bytes, *, published_at: datetime) -> PackageVersion:
-    """The package in a gzipped tar. Raises PackageRefusedError, whatever the bytes are."""
-    return _package(_members(_decompressed(data)), published_at)
+    """The only package in a gzipped tar. Raises PackageRefusedError, whatever the bytes are."""
+    return _only(packages_in_tarball(data, ImportRequest(published_at=published_at)))
 
 
 def read_folder(folder: Path, *, published_at: datetime) -> PackageVersion:
-    """The package in a folder: the same as from a tarball of its contents. Raises PackageRefusedError, and OSError for
-    files that cannot be read."""
-    return _package(_folder_files(folder), published_at)
+    """The only package in a folder: the same as from a tarball of its contents. Raises PackageRefusedError, and OSError
+    for files that cannot be read."""
+    return _only(packages_in_folder(folder, ImportRequest(published_at=published_at)))
 
 
-# --- what is in it ----------------------------------------------------------------------------------------------------
+def packages_in_tarball(data: bytes, request: ImportRequest) -> PackageSet:
+    """The packages in a gzipped tar: all that are wanted, or none. Raises PackageRefusedError, whatever the bytes
+    are."""
+    return _packages(files_in_tarball(data), request)
 
 
-def _decompressed(data: bytes) -> bytes:
-    if len(data) > MAX_BYTES:
-        raise PackageRefusedError("too_large", f"The file has {len(data):,} bytes; {MAX_BYTES:,} are allowed.")
-    gunzip = zlib.decompressobj(wbits=31)  # gzip only, with its checksum
-    try:
-        tar = gunzip.decompress(data, MAX_TAR_BYTES + 1)
-    except zlib.error:
-        raise PackageRefusedError("not_gzip", "The file is not gzip or damaged; it must be a .tar.gz.") from None
-    if len(tar) > MAX_TAR_BYTES:
-        raise PackageRefusedError("too_large", f"The file unpacks to more than {MAX_BYTES:,} bytes.")
-    if not gunzip.eof:
-        raise PackageRefusedError("not_gzip", "The file ends too early: it is not all of a gzip file.")
-    if gunzip.unused_data.strip(b"\0"):
-        raise PackageRefusedError("not_gzip", "Something follows the end of the gzip data; nothing may.")
-    return tar
+def packages_in_folder(folder: Path, request: ImportRequest) -> PackageSet:
+    """The packages in a folder, likewise. Raises PackageRefusedError, and OSError for files that cannot be read."""
+    return _packages(files_in_folder(folder), request)
 
 
-def _members(tar: bytes) -> dict[str, bytes]:
-    files = _Files()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
-            for member in _each(archive):
-                path = member.name.removeprefix("./")
-                if member.isdir() and path in ("", "."):  # the root itself, as `tar -C folder .` writes it
-                    continue
-                _check_path(path)
-                if member.isdir():
-                    files.count(path)
-                    continue
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
-                    kind = _MEMBER_TYPES.get(member.type, "of an unknown kind")
-                    raise PackageRefusedError(
-                        "not_a_file", f"{_shown(path)} is {kind}; a package has plain files and folders only."
-                    )
-                files.count(path, member.size)
-                content = archive.extractfile(member)
-                files.contents[path] = content.read() if content else b""
-            # tarfile takes a damaged header for the end. The real end is a block of zeros.
-            if tar[archive.offset : archive.offset + 512] != bytes(512):
-                raise PackageRefusedError("not_tar", "The tar archive is damaged or ends too early.")
-    # Beside its own errors, tarfile lets those of the conversions of header fields through, and recurses over headers.
-    except (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError, EOFError):
-        raise PackageRefusedError("not_tar", "What is in the gzip file is not a tar archive, or damaged.") from None
-    return files.contents
+def _only(found: PackageSet) -> PackageVersion:
+    if len(found.packages) > 1:
+        names = ", ".join(package.name for package in found.packages)
+        raise PackageRefusedError("several_packages", f"There are several packages: {names}; name one of them.")
+    return found.packages[0]
 
 
-def _each(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := archive.next()) is not None:
-        yield member
-
-
-def _folder_files(folder: Path) -> dict[str, bytes]:
-    if not folder.is_dir():
-        raise PackageRefusedError("not_a_folder", f"{folder} is not a folder.")
-    files = _Files()
-    for path in sorted(islice(folder.rglob("*"), MAX_MEMBERS + 1)):
-        name = path.relative_to(folder).as_posix()
-        _check_path(name)
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise PackageRefusedError(
-                "not_a_file", f"{_shown(name)} is a link or a device; a package has plain files and folders only."
-            )
-        if path.is_dir():
-            files.count(name)
-        else:
-            files.count(name, path.stat().st_size)
-            files.contents[name] = path.read_bytes()
-    return files.contents
-
-
-class _Files:
-    """Files as they come in, within bounds: what is too much is refused before it is read."""
-
-    def __init__(self) -> None:
-        self.contents: dict[str, bytes] = {}
-        self._paths: set[str] = set()
-        self._bytes = 0
-
-    def count(self, path: str, size: int = 0) -> None:
-        """Take note of a file or folder of `size` bytes before it is read."""
-        if path in self._paths:
-            raise PackageRefusedError("duplicate_file", f"{_shown(path)} is there twice; each path may be there once.")
-        self._paths.add(path)
-        self._bytes += size
-        if len(self._paths) > MAX_MEMBERS:
-            raise PackageRefusedError(
-                "too_many_files", f"There are more than {MAX_MEMBERS} files and folders; {MAX_MEMBERS} are allowed."
-            )
-        if self._bytes > MAX_BYTES or size < 0:
-            raise PackageRefusedError(
-                "too_large", f"With {_shown(path)} the files have more than {MAX_BYTES:,} bytes, the most allowed."
-            )
-
-
-def _check_path(path: str) -> None:
-    """Refuse a path that means something else than a file below the package's root."""
-    problem = None
-    if len(path) > MAX_PATH:
-        problem = f"is longer than {MAX_PATH} characters"
-    elif "\\" in path:
-        problem = "has a backslash; folders are separated by /"
-    elif path.startswith("/") or re.match(r"[A-Za-z]:", path):
-        problem = "is absolute; paths begin at the package's root"
-    elif ".." in path.split("/"):
-        problem = "leads out of a folder with ..; paths lead down from the package's root"
-    elif "" in path.split("/") or "." in path.split("/"):
-        problem = "has an empty part or a lone dot; write folder/file"
-    elif _CONTROL.search(path) or "\n" in path or "\r" in path or "\t" in path:
-        problem = "has control characters or is not UTF-8"
-    if problem:
-        raise PackageRefusedError("bad_path", f"The path {_shown(path)} {problem}.")
-
-
-# --- who it is --------------------------------------------------------------------------------------------------------
-
-_EXPECTED = {
-    "name": "@scope/name in lower case: letters, digits, dots, hyphens and underscores",
-    "version": "a semantic version such as 1.2.3 or 2.0.0-beta.1, 64 characters at most",
-    "description": "a text of 1 to 1,000 characters",
-    "format": "the tool it is written for, such as claude or cursor, in lower case",
-    "subtype": "one of " + ", ".join(PROMPT_SUBTYPES),
-    "files": f"a list of 1 to {MAX_MEMBERS} paths of files in the package, each once",
-    "author": 'a text or an object with a "name", 200 characters at most',
-    "license": "a text such as MIT, 100 characters at most",
-    "tags": "a list of at most 50 texts of 1 to 64 characters",
-}
-
-
-def _require(good: bool) -> None:
-    if not good:
-        raise ValueError
-
-
-def _text(value: str) -> str:
-    _require(value.strip() != "" and not _CONTROL.search(value))
-    return value
-
-
-def _name(value: str) -> str:
-    _require(is_package_name(value))
-    return value
-
-
-def _version(value: str) -> str:
-    _require(is_version(value))
-    return value
-
-
-def _subtype(value: str) -> str:
-    _require(value in PROMPT_SUBTYPES)
-    return value
-
-
-def _only_path(entry: object) -> object:
-    path = entry.get("path", entry) if isinstance(entry, dict) else entry
-    return path.removeprefix("./") if isinstance(path, str) else path
-
-
-def _only_name(author: object) -> object:
-    return author.get("name", author) if isinstance(author, dict) else author
-
-
-def _once(values: list[str]) -> list[str]:
-    _require(len(set(values)) == len(values))
-    return values
-
-
-Text = Annotated[str, AfterValidator(_text)]
-
-
-class _Manifest(BaseModel):
-    """What is read of `prpm.json`. Other keys are for other tools."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-    name: Annotated[str, AfterValidator(_name)]
-    version: Annotated[str, AfterValidator(_version)]
-    description: Annotated[Text, Field(max_length=1000)]
-    format: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")]
-    subtype: Annotated[str, AfterValidator(_subtype)]
-    files: Annotated[
-        list[Annotated[Text, BeforeValidator(_only_path), Field(max_length=MAX_PATH)]],
-        Field(min_length=1, max_length=MAX_MEMBERS),
-        AfterValidator(_once),
-    ]
-    author: Annotated[Annotated[Text, Field(max_length=200)] | None, BeforeValidator(_only_name)] = None
-    license: Annotated[Text, Field(max_length=100)] | None = None
-    tags: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=50)] | None = None
-
-
-def _manifest(files: Mapping[str, bytes]) -> _Manifest:
+def _packages(files: Files, request: ImportRequest) -> PackageSet:
     if MANIFEST not in files:
-        raise PackageRefusedError("no_manifest", f"There is no {MANIFEST} at the root of the package.")
-    try:
-        value: Any = json.loads(_decoded(files, MANIFEST))
-    except (ValueError, RecursionError):  # not JSON, numbers too long to read, nested too deep
-        raise PackageRefusedError("bad_manifest", f"{MANIFEST} is not JSON, or nested too deep to read.") from None
-    if not isinstance(value, dict):
-        raise PackageRefusedError("bad_manifest", f"{MANIFEST} is {_shown(value)}; it must be an object.")
-    subtype = value.get("subtype")
-    if isinstance(subtype, str) and subtype not in PROMPT_SUBTYPES:
         raise PackageRefusedError(
-            "not_a_prompt",
-            f"The subtype {_shown(subtype)} is not one of prompts, so there is nothing to run; prompts are of the "
-            f"subtypes {', '.join(PROMPT_SUBTYPES)}.",
+            "no_manifest",
+            f"There is no {MANIFEST} at the root of the package, nor in the only folder at its root.",
         )
-    try:
-        return _Manifest.model_validate(value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False)[0]
-        field = str(problem["loc"][0])
-        if problem["type"] == "missing":
-            wrong = f'"{field}" is missing'
-        else:
-            wrong = f'"{field}" is {_shown(value[field])}' + _where(problem["loc"], problem["input"])
-        raise PackageRefusedError("bad_manifest", f"{MANIFEST}: {wrong}; it must be {_EXPECTED[field]}.") from None
-
-
-def _where(loc: tuple[int | str, ...], value: object) -> str:
-    return f" with {_shown(value)}" if len(loc) > 1 else ""
-
-
-def _shown(value: object) -> str:
-    """A value from JSON in a message: short, and printable whatever it is."""
-    if isinstance(value, str):
-        text = json.dumps(value)  # ASCII, escaped
-        return text if len(text) <= 80 else f'{text[:76]}…" ({len(value):,} characters)'
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return json.dumps(value)[:80]
-
-
-# --- what it says -----------------------------------------------------------------------------------------------------
-
-
-def _package(files: Mapping[str, bytes], published_at: datetime) -> PackageVersion:
-    manifest = _manifest(files)
-    package_id = package_uuid(manifest.name)
-    assert package_id is not None  # every package name has one
-    paths = _main_first(manifest.subtype, manifest.files)
-    texts: list[str] = []
-    for path in paths:
-        _check_path(path)
-        if path not in files:
+    described = descriptions(_decoded(MANIFEST, files[MANIFEST].read()), name=request.name, scope=request.scope)
+    if len(described) == 1:
+        return PackageSet(packages=(_package(described[0].manifest(), files, request),))
+    packages: list[PackageVersion] = []
+    skipped: list[tuple[str, str]] = []
+    others = {path: file for path, file in files.items() if path not in _STANDARD_FILES}
+    listed_bytes = 0
+    for each in described:
+        try:
+            manifest = each.manifest()
+        except PackageRefusedError as error:
+            if error.reason != "not_a_prompt" and each.lists_any(others):
+                raise
+            skipped.append((shown(each.name), error.detail))
+            continue
+        if not _Listed(manifest, others).has_any():
+            skipped.append((shown(each.name), "none of its files is here"))
+            continue
+        listed_bytes += sum(files[path].size for path in _Listed(manifest, files).paths())
+        if listed_bytes > MAX_FILES_BYTES:  # many packages may list the same large files
             raise PackageRefusedError(
-                "file_missing", f"{MANIFEST} lists {_shown(path)}, but there is no such file in the package."
+                "too_large",
+                f"Up to {shown(each.name)} the packages list files of more than {MAX_FILES_BYTES:,} bytes together, "
+                "the most allowed; import them one by one with NAME.",
             )
-        texts.append(_decoded(files, path))
-    if not any(text.strip() for text in texts):
-        raise PackageRefusedError("empty_prompt", f"The files that {MANIFEST} lists are empty; one must have a text.")
-    return PackageVersion(
-        package_id=package_id,
-        name=manifest.name,
-        version=manifest.version,
-        description=manifest.description,
-        format=manifest.format,
-        subtype=manifest.subtype,
-        prompt=_joined(paths, texts),
-        files=tuple(paths),
-        published_at=published_at,
-        tags=tuple(manifest.tags or ()),
-        license=manifest.license,
-        author=manifest.author,
-    )
+        packages.append(_package(manifest, files, request))
+    if not packages:
+        raise PackageRefusedError(
+            "no_such_package",
+            f"None of the {len(described)} packages in {MANIFEST} can be imported.",
+            notes=tuple(f"{name}: {why}" for name, why in skipped[:_SHOWN_FILES]),
+        )
+    return PackageSet(packages=tuple(packages), skipped=tuple(skipped))
+
+
+# --- which files ------------------------------------------------------------------------------------------------------
+
+
+class _Listed:
+    """The files that a manifest lists, by where they are."""
+
+    def __init__(self, manifest: Manifest, files: Files) -> None:
+        self._manifest = manifest
+        self._files = files
+        self._composed = {composed(path): path for path in files}
+
+    def paths(self) -> list[str]:
+        """Where they are, in the order of the manifest. Raises PackageRefusedError."""
+        found: list[str] = []
+        for path in self._manifest.files:
+            check_path(path)
+            place = self.found(path)
+            if place is None or place in found:
+                raise PackageRefusedError(
+                    "file_missing",
+                    f"{MANIFEST} lists {shown(path)} of {self._manifest.name}, but there is no such file in the "
+                    f"package{self._similar(path)}.",
+                )
+            found.append(place)
+        return found
+
+    def has_any(self) -> bool:
+        return any(self.found(path) is not None for path in self._manifest.files)
+
+    def found(self, path: str) -> str | None:
+        """Where a listed path is: there, there with its characters composed differently, or where it was moved."""
+        here = path if path in self._files else self._composed.get(composed(path))
+        return here or next((moved for moved in self._moved(path) if moved in self._files), None)
+
+    def _moved(self, path: str) -> Iterable[str]:
+        pure = PurePosixPath(path)
+        kind = self._manifest.format, self._manifest.subtype
+        if kind == ("claude", "skill") and pure.suffix == ".md":
+            yield str(pure.with_name("SKILL.md"))
+        elif kind in _PLACES:
+            folder, suffix = _PLACES[kind]
+            yield f"{folder}/{pure.stem + suffix if suffix else pure.name}"
+
+    def _similar(self, path: str) -> str:
+        """A file that reads like `path`, or has its name, for the message that it is missing."""
+        wanted = _skeleton(path)
+        alike = next((other for other in self._files if _skeleton(other) == wanted), None)
+        if alike is not None:
+            return f"; {shown(alike)} looks alike and is another path"
+        name = PurePosixPath(path).name
+        same = next((other for other in self._files if PurePosixPath(other).name == name), None)
+        return f"; there is {shown(same)}" if same is not None else ""
+
+
+# Letters of other alphabets that are drawn like Latin ones.
+_DRAWN_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u0501\u03bf\u03b1\u03b9\u03bd\u03c1\u043a\u043c"
+    "\u0442\u0432\u043d\u03ba\u2010\u2011\u2012\u2013\u2014\u2212",
+    "aeopcyxijhsdoaivpkmtbhk------",
+)
+
+
+def _skeleton(path: str) -> str:
+    """The same for paths that look alike."""
+    return composed(path).casefold().translate(_DRAWN_ALIKE)
 
 
 def _main_first(subtype: str, paths: list[str]) -> list[str]:
@@ -360,19 +314,176 @@ def _is_main(subtype: str, path: PurePosixPath) -> bool:
             return path.name.endswith(".chatmode.md")
 
 
-def _joined(paths: list[str], texts: list[str]) -> str:
-    main, *others = texts
-    further = (f"\n\n===== {path} =====\n\n{text.strip()}\n" for path, text in zip(paths[1:], others, strict=True))
-    return main.strip() + "\n" + "".join(further)
+# --- what they say ----------------------------------------------------------------------------------------------------
 
 
-def _decoded(files: Mapping[str, bytes], path: str) -> str:
+def _package(manifest: Manifest, files: Files, request: ImportRequest) -> PackageVersion:
+    paths = _Listed(manifest, files).paths()
+    # If there are nothing but assets, the first of them is said to be no text.
+    main, *others = _main_first(manifest.subtype, [path for path in paths if not _is_asset(path)] or paths[:1])
+    texts = {main: _decoded(main, files[main].read())}
+    for path in others:
+        text = _text_or_asset(path, files[path])
+        if text is not None:
+            texts[path] = text
+    if all(map(is_blank, texts.values())):
+        raise PackageRefusedError("empty_prompt", f"The files that {MANIFEST} lists are empty; one must have a text.")
+    texts = _fitting(texts, fit=request.fit)
+    assets = tuple(_asset(path, files[path]) for path in paths if path not in texts)
+    hidden = _hidden(manifest, texts)
+    if hidden and not request.acknowledge_hidden:
+        raise _hidden_error(manifest, hidden)
+    package_id = package_uuid(manifest.name)
+    assert package_id is not None  # every package name has one
+    return PackageVersion(
+        package_id=package_id,
+        name=manifest.name,
+        version=manifest.version,
+        description=manifest.description,
+        format=manifest.format,
+        subtype=manifest.subtype,
+        prompt=_joined(texts),
+        files=tuple(texts),
+        published_at=request.published_at,
+        tags=tuple(manifest.tags or ()),
+        license=manifest.license,
+        author=manifest.author,
+        assets=assets,
+        hidden=counted([found for _, _, places in hidden for found in places]),
+    )
+
+
+def _joined(texts: dict[str, str]) -> str:
+    (_, main), *others = texts.items()
+    return main.strip() + "\n" + "".join(_section(path, text) for path, text in others)
+
+
+def _section(path: str, text: str) -> str:
+    return f"\n\n===== {path} =====\n\n{text.strip()}\n"
+
+
+def _decoded(path: str, content: bytes) -> str:
     try:
-        text = files[path].decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PackageRefusedError(
-            "not_text", f"{_shown(path)} is not UTF-8 (byte {error.start}); the files of a prompt must be text."
+            "not_text", f"{shown(path)} is not UTF-8 (byte {error.start}); the files of a prompt must be text."
         ) from None
     if "\0" in text:
-        raise PackageRefusedError("not_text", f"{_shown(path)} has NUL bytes; the files of a prompt must be text.")
+        raise PackageRefusedError("not_text", f"{shown(path)} has NUL bytes; the files of a prompt must be text.")
     return text
+
+
+# --- assets -----------------------------------------------------------------------------------------------------------
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.removeprefix(".").lower()
+
+
+def _is_asset(path: str) -> bool:
+    return _suffix(path) in _ASSET_TYPES
+
+
+def _text_or_asset(path: str, file: FileEntry) -> str | None:
+    """The text of a file, or None if it has none and does not claim to."""
+    try:
+        return _decoded(path, file.read())
+    except PackageRefusedError as error:
+        if error.reason != "not_text" or _suffix(path) in _TEXT_SUFFIXES:
+            raise
+        return None
+
+
+def _asset(path: str, file: FileEntry) -> Asset:
+    suffix = _suffix(path)
+    is_text = suffix in _TEXT_SUFFIXES
+    return Asset(path=path, size=file.size, media_type=_ASSET_TYPES.get(suffix, "text/plain" if is_text else _ANY_TYPE))
+
+
+def _fitting(texts: dict[str, str], *, fit: bool) -> dict[str, str]:
+    """`texts`, or as many of them as fit into a prompt. Raises PackageRefusedError if that is not all and was not asked
+    for, or if the main one does not fit."""
+    fitting: dict[str, str] = {}
+    size = total = 0
+    for path, text in texts.items():
+        part = len((_section(path, text) if fitting else text.strip() + "\n").encode())
+        total += part
+        if size + part <= MAX_PROMPT_BYTES:
+            fitting[path] = text
+            size += part
+        elif not fitting:
+            break
+    main, *_ = texts
+    if len(fitting) == len(texts) or (fit and fitting):
+        return fitting
+    sizes = sorted(((len(text.encode()), path) for path, text in texts.items()), reverse=True)
+    if not fitting:
+        advice = f"the main file {shown(main)} alone does not fit"
+    else:
+        advice = (
+            f"{len(fitting)} of {len(texts)} files fit, with {size:,} bytes: --fit takes those and lists the others as "
+            "assets"
+        )
+    total = len(_joined(texts).encode())
+    more = (f"{len(sizes) - _SHOWN_FILES:,} more files",) if len(sizes) > _SHOWN_FILES else ()
+    raise PackageRefusedError(
+        "prompt_too_large",
+        f"The prompt has {total:,} bytes in {len(texts):,} files; the largest context of a plan takes "
+        f"{MAX_PROMPT_BYTES:,}; {advice}.",
+        notes=(
+            *(
+                f"{length:>12,} bytes  {shown(path)}{'' if path in fitting else '  (does not fit)'}"
+                for length, path in sizes[:_SHOWN_FILES]
+            ),
+            *more,
+        ),
+    )
+
+
+# --- what cannot be seen ----------------------------------------------------------------------------------------------
+
+_Places = list[tuple[str, str, Sequence[Hidden]]]  # where it is, the text, and what is hidden in it
+
+
+def _hidden(manifest: Manifest, texts: dict[str, str]) -> _Places:
+    fields: dict[str, Any] = {
+        "description": manifest.description,
+        "author": manifest.author,
+        "license": manifest.license,
+        "tags": "\n".join(manifest.tags or ()),
+    }
+    named = [(f"{MANIFEST}, {field}", value) for field, value in fields.items() if value]
+    named += [(shown(path), text) for path, text in texts.items()]
+    return [(where, text, found) for where, text in named if (found := hidden_characters(text))]
+
+
+def _hidden_error(manifest: Manifest, hidden: _Places) -> PackageRefusedError:
+    counts = ", ".join(
+        f"{count:,} {kind}" for kind, count in counted([found for _, _, places in hidden for found in places])
+    )
+    return PackageRefusedError(
+        "hidden_characters",
+        f"{manifest.name} {manifest.version} has characters that a reader does not see and the model does ({counts}). "
+        "Look at the places below; to import it with them, say so with --acknowledge-hidden.",
+        notes=tuple(_notes(hidden)),
+    )
+
+
+def _notes(hidden: _Places) -> Iterable[str]:
+    places = [(where, text, found) for where, text, all_found in hidden for found in all_found]
+    for where, text, found in places[:_SHOWN_PLACES]:
+        line = text.count("\n", 0, found.start) + 1
+        until = min(found.end, found.start + _SHOWN_CHARACTERS)
+        excerpt = text[max(text.rfind("\n", 0, found.start) + 1, found.start - _EXCERPT) : found.start]
+        run = "".join(f"[U+{ord(character):04X}]" for character in text[found.start : until])
+        more = f" and {found.end - until:,} more" if until < found.end else ""
+        message = spelt(text[found.start : found.end]) if found.kind == TAG_CHARACTER else ""
+        reads = f", which spell {shown(message)}" if message else ""
+        yield f"{where}, line {line}: {_printable(escaped(excerpt))}{run}{more}{reads}"
+    if len(places) > _SHOWN_PLACES:
+        yield f"{len(places) - _SHOWN_PLACES:,} more places"
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else f"[U+{ord(character):04X}]" for character in text)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from playground.domain.pricing import ModelPrice, Pack, PlanPrice, PriceTable, PriceTableError, Tiers
+from playground.domain.pricing import FailureLimits, ModelPrice, Pack, PlanPrice, PriceTable, PriceTableError, Tiers
 
 PATH = Path(__file__).parent.parent / "data" / "prices.json"
 
@@ -56,6 +56,16 @@ class _Plan(_Strict):
     interval: str
 
 
+class _FailureLimits(_Strict):
+    failed_runs_per_hour: int
+    unpaid_cents_per_day: int
+
+
+class _FailureLimitsByPayment(_Strict):
+    free: _FailureLimits
+    paying: _FailureLimits
+
+
 class _File(_Strict):
     version: str
     currency: str
@@ -65,6 +75,7 @@ class _File(_Strict):
     default_max_tokens: int
     least_max_tokens: int
     typical_output_tokens: int
+    failure_limits: _FailureLimitsByPayment
     context_budget_tokens: dict[str, int]
     models: list[_Model]
     packs: list[_Pack]
@@ -106,5 +117,7 @@ def parse_prices(data: Any) -> PriceTable:
         default_max_tokens=file.default_max_tokens,
         least_max_tokens=file.least_max_tokens,
         typical_output_tokens=file.typical_output_tokens,
+        failure_limits=FailureLimits(**file.failure_limits.free.model_dump()),
+        failure_limits_paying=FailureLimits(**file.failure_limits.paying.model_dump()),
         context_budget_tokens=file.context_budget_tokens,
     )

@@ -5,7 +5,10 @@ and an invoice names its subscription under `parent`; older shapes are read, too
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +17,11 @@ import stripe
 from playground.domain.errors import InvalidDeliveryError
 from playground.domain.payments import Claim, PurchaseState, Stage
 from playground.domain.provider import (
+    CreditNoteMoved,
+    CustomerDeleted,
+    CustomersSubscription,
     DisputeMoved,
+    InvoiceLine,
     InvoicePaid,
     Listed,
     Payment,
@@ -25,11 +32,15 @@ from playground.domain.provider import (
     Stated,
     SubscriptionMoved,
     Told,
+    Unreadable,
 )
-from playground.domain.subscriptions import Described
+from playground.domain.subscriptions import AgreedPrice, Described
+from playground.domain.users import is_user_id
 
 TOLERANCE = 300  # s that a delivery's time may be off, in both directions
 LARGEST = 1_000_000  # bytes; Stripe's largest events are far below
+MAX_AMOUNT = 10**12  # in the smallest unit of a currency; Stripe's own limit is far below
+MAX_TIME = 4_102_444_800  # s; the year 2100: calendars can still add months to it
 OVER = frozenset({"canceled", "incomplete_expired"})
 FAILED_REFUNDS = frozenset({"failed", "canceled"})
 
@@ -50,17 +61,19 @@ class EventReader:
             raise InvalidDeliveryError("no signature")
         try:
             text = body.decode()
-            stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
-            [stamp] = [int(value) for value in stamps]
         except ValueError:
             raise InvalidDeliveryError("malformed") from None
+        stamps = [part[2:] for part in signature.split(",") if part.startswith("t=")]
+        # Strings that are not ASCII cannot be compared in constant time, and longer numbers are no times.
+        if not signature.isascii() or len(stamps) != 1 or not re.fullmatch("[0-9]{1,12}", stamps[0]):
+            raise InvalidDeliveryError("malformed")
+        stamp = int(stamps[0])
         if abs(now.timestamp() - stamp) > TOLERANCE:
             raise InvalidDeliveryError("stale or from the future")
         if not any(self._signed(text, signature, secret) for secret in self._secrets):
             raise InvalidDeliveryError("wrong signature")
         try:
-            value = json.loads(text)
-            return read_event(value)
+            return read_event(json.loads(text))
         except (ValueError, RecursionError):
             raise InvalidDeliveryError("no JSON event") from None
 
@@ -72,28 +85,38 @@ class EventReader:
         return True
 
 
-class PayloadError(Exception):
-    """A signed event whose shape is not known: it is to be sent again, and somebody has to look."""
-
-
 def read_event(value: Any) -> ProviderEvent:
-    """Raises ValueError if it is no event at all, PayloadError if it is one of a kind that matters in another shape."""
+    """The event in a payload. One of a type that moves something, in a shape that its type does not have, says
+    `Unreadable`: it must have no effect and must not be lost. Raises ValueError if it is no event at all."""
     if not isinstance(value, dict) or value.get("object") != "event":
         raise ValueError("no event")
-    event_id, kind, live, created = (value.get(name) for name in ("id", "type", "livemode", "created"))
-    data = value.get("data")
-    content = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(event_id, str) or not isinstance(kind, str) or not isinstance(content, dict):
-        raise ValueError("no event")
-    if not isinstance(live, bool) or not isinstance(created, int) or isinstance(created, bool):
-        raise ValueError("no event")
-    occurred_at = _at(created)
+    event_id, kind = _text(value.get("id")), _text(value.get("type"))
     reader = READERS.get(kind)
+    told: Told | None
     try:
+        live, occurred_at, content = value["livemode"], _at(value["created"]), value["data"]["object"]
+        if not isinstance(live, bool) or not isinstance(content, Mapping):
+            raise TypeError("not an event of an object")
+        if reader is not None and content["object"] != reader.of:
+            raise ValueError("another object")
         told = reader(content, occurred_at, event_id) if reader is not None else None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
-        raise PayloadError(f"{kind} {event_id}: {type(error).__name__}") from error
+    except UNREADABLE:
+        live, occurred_at = value.get("livemode") is True, datetime.fromtimestamp(0, UTC)
+        with suppress(*UNREADABLE):
+            occurred_at = _at(value["created"])
+        told = Unreadable(subject=_subject(value)) if reader is not None else None
     return ProviderEvent(event_id=event_id, type=kind, live=live, occurred_at=occurred_at, told=told)
+
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, IndexError)
+"""What reading an object of another shape comes to."""
+
+
+def _subject(value: Mapping[str, Any]) -> str | None:
+    try:
+        return _id(value["data"]["object"])
+    except UNREADABLE:
+        return None
 
 
 # --- payments ---------------------------------------------------------------------------------------------------------
@@ -193,10 +216,22 @@ def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id:
     )
 
 
+def customers_subscription_of(content: Mapping[str, Any], *, occurred_at: datetime) -> CustomersSubscription:
+    items = (content.get("items") or {}).get("data") or []
+    price: AgreedPrice | None = None
+    if len(items) == 1 and isinstance(items[0].get("price"), Mapping):
+        its = items[0]["price"]
+        amount = (its.get("unit_amount") or 0) * (items[0].get("quantity") or 1)
+        price = AgreedPrice(amount=amount, currency=str(its.get("currency", "")).lower(), price_id=_id(its))
+    return CustomersSubscription(
+        described=described_of(content, occurred_at=occurred_at, event_id=""),
+        price=price,
+        user_id=_pointer(content, "user_id"),
+    )
+
+
 def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> Told | None:
-    customer_id = _id(content.get("customer"))
-    if customer_id is None:
-        return None
+    customer_id = _text(_id(content["customer"]))
     return SubscriptionMoved(customer_id=customer_id, described=described_of(content, occurred_at=at, event_id=event))
 
 
@@ -205,39 +240,98 @@ def _invoice_paid(content: Mapping[str, Any], _at_: datetime, _event: str) -> To
     details = parent.get("subscription_details") or {}
     subscription_id = _id(details.get("subscription")) or _id(content.get("subscription"))
     customer_id = _id(content.get("customer"))
-    if subscription_id is None or customer_id is None:
+    if subscription_id is None or customer_id is None or content.get("status", "paid") != "paid":
         return None
-    lines = (content.get("lines") or {}).get("data") or []
-    periods = [line["period"]["start"] for line in lines if line.get("period")]
-    start = _at(max(periods)) if periods else _at(content["period_start"])
-    first = content.get("billing_reason") == "subscription_create"
+    lines = [_line(line, subscription_id) for line in (content.get("lines") or {}).get("data") or []]
+    whole = [line for line in lines if line is not None]
+    latest = max(whole, key=lambda line: line.start) if whole else None
+    reason = content.get("billing_reason")
+    total = content.get("total")
     return InvoicePaid(
         customer_id=customer_id,
         subscription_id=subscription_id,
         invoice_id=_text(content["id"]),
-        amount=_whole(content["amount_paid"]),
-        currency=_text(content["currency"]),
-        period_start=start,
-        started_at=start if first else None,
+        total=_whole(content["amount_paid"] if total is None else max(total, 0)),
+        credited=_whole(content.get("pre_payment_credit_notes_amount") or 0),
+        currency=_text(content["currency"]).lower(),
+        line=latest,
+        prorated=latest is None and reason not in ("subscription_create", "subscription_cycle"),
+        user_id=_pointer(details, "user_id") or _pointer(content, "user_id"),
+        started_at=latest.start if latest is not None and reason == "subscription_create" else None,
     )
 
 
+def _line(line: Mapping[str, Any], subscription_id: str) -> InvoiceLine | None:
+    """None for what is no whole period of the subscription: prorations, further items."""
+    parent = line.get("parent") or {}
+    item = parent.get("subscription_item_details") or {}
+    of_item = bool(item) or line.get("type") == "subscription"
+    of = _id(item.get("subscription")) or _id(line.get("subscription"))
+    if not of_item or of not in (None, subscription_id) or item.get("proration") or line.get("proration"):
+        return None
+    pricing = line.get("pricing") or {}
+    price = _id((pricing.get("price_details") or {}).get("price")) or _id(line.get("price"))
+    start, end = (_at(line["period"][name]) for name in ("start", "end"))
+    return InvoiceLine(
+        price_id=price,
+        amount=_whole(max(line["amount"], 0)),
+        currency=_text(line["currency"]).lower(),
+        start=start,
+        end=end,
+    )
+
+
+def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Told | None:
+    """Its refunds are told as refunds; what it waived before the invoice was paid is told with the invoice."""
+    invoice_id, customer_id = _id(content.get("invoice")), _id(content.get("customer"))
+    if invoice_id is None or customer_id is None:
+        return None
+    after = _whole(content.get("post_payment_amount") or 0)
+    refunds = sum(_whole(each.get("amount_refunded") or 0) for each in content.get("refunds") or [])
+    stage = Stage.GIVEN_BACK if content.get("status") == "void" else Stage.OPEN
+    return CreditNoteMoved(
+        customer_id=customer_id,
+        invoice_id=invoice_id,
+        note_id=_text(content["id"]),
+        claim=Claim(max(after - refunds, 0), stage),
+    )
+
+
+def _customer_deleted(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+    return CustomerDeleted(customer_id=_text(content["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the object in an event of a type is read, and what kind of object it is (`of`)."""
+
+    of: str
+    read: Callable[[Mapping[str, Any], datetime, str], Told | None]
+
+    def __call__(self, content: Mapping[str, Any], occurred_at: datetime, event_id: str) -> Told | None:
+        return self.read(content, occurred_at, event_id)
+
+
 READERS = {
-    "payment_intent.succeeded": _succeeded,
-    "payment_intent.payment_failed": _payment_failed,
-    "payment_intent.canceled": _canceled,
-    "charge.refunded": _charge_refunded,
-    "refund.created": _refund,
-    "refund.updated": _refund,
-    "refund.failed": _refund,
-    "charge.refund.updated": _refund,
-    "charge.dispute.created": _dispute,
-    "charge.dispute.updated": _dispute,
-    "charge.dispute.closed": _dispute,
-    "customer.subscription.created": _subscription,
-    "customer.subscription.updated": _subscription,
-    "customer.subscription.deleted": _subscription,
-    "invoice.paid": _invoice_paid,
+    "payment_intent.succeeded": Reader("payment_intent", _succeeded),
+    "payment_intent.payment_failed": Reader("payment_intent", _payment_failed),
+    "payment_intent.canceled": Reader("payment_intent", _canceled),
+    "charge.refunded": Reader("charge", _charge_refunded),
+    "refund.created": Reader("refund", _refund),
+    "refund.updated": Reader("refund", _refund),
+    "refund.failed": Reader("refund", _refund),
+    "charge.refund.updated": Reader("refund", _refund),
+    "charge.dispute.created": Reader("dispute", _dispute),
+    "charge.dispute.updated": Reader("dispute", _dispute),
+    "charge.dispute.closed": Reader("dispute", _dispute),
+    "customer.deleted": Reader("customer", _customer_deleted),
+    "customer.subscription.created": Reader("subscription", _subscription),
+    "customer.subscription.updated": Reader("subscription", _subscription),
+    "customer.subscription.deleted": Reader("subscription", _subscription),
+    "invoice.paid": Reader("invoice", _invoice_paid),
+    "credit_note.created": Reader("credit_note", _credit_note),
+    "credit_note.updated": Reader("credit_note", _credit_note),
+    "credit_note.voided": Reader("credit_note", _credit_note),
 }
 """Event types that move something here. `checkout.session.completed` and `invoice.payment_failed` move nothing: what
 follows from them comes as events of the subscription and its invoices."""
@@ -254,61 +348,91 @@ LISTED_TYPES = {
     Listed.REFUNDS: "refund.updated",
     Listed.DISPUTES: "charge.dispute.updated",
     Listed.INVOICES: "invoice.paid",
+    Listed.CREDIT_NOTES: "credit_note.updated",
     None: "customer.subscription.updated",
 }
 
 
 def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
-    """An object of a list, or a subscription (None), as an event would tell of it. Raises PayloadError."""
+    """An object of a list, or a subscription (None), as an event would tell of it."""
     type_ = LISTED_TYPES.get(kind, "")
     if kind is Listed.PAYMENTS:
         failed = content.get("status") != "requires_payment_method" or content.get("last_payment_error") is not None
         type_ = STATUS_TYPES.get(str(content.get("status")), "") if failed else ""
     elif kind is Listed.INVOICES and content.get("status") != "paid":
         type_ = ""
-    parent = ((content.get("parent") or {}).get("subscription_details") or {}) if kind is Listed.INVOICES else {}
+    parent: Mapping[str, Any] = {}
+    with suppress(*UNREADABLE):
+        parent = (content["parent"]["subscription_details"] or {}) if kind is Listed.INVOICES else {}
     object_id = _text(content["id"])
     value = {
         "id": f"reconcile:{object_id}",
         "object": "event",
         "type": type_ or "nothing",
         "livemode": False,  # not all objects say it; whoever lists them knows the mode of the key
-        "created": content["created"],
+        "created": content.get("created"),
         "data": {"object": content},
     }
     return Stated(
         object_id=object_id,
         event=read_event(value),
-        ours=any(_pointer(each, name) is not None for each in (content, parent) for name in ("purchase_id", "user_id")),
-        payment_id=object_id if kind is Listed.PAYMENTS else _id(content.get("payment_intent")),
-        customer_id=_id(content.get("customer")),
-        subscription_id=object_id if kind is None else _id(parent.get("subscription")),
+        ours=any(_read(_pointer, each, name) is not None for each in (content, parent) for name in POINTERS),
+        payment_id=object_id if kind is Listed.PAYMENTS else _read(_named, content, "payment_intent"),
+        customer_id=_read(_named, content, "customer"),
+        subscription_id=object_id if kind is None else _read(_named, parent, "subscription"),
+        invoice_id=object_id if kind is Listed.INVOICES else _read(_named, content, "invoice"),
     )
 
 
+def _named(content: Mapping[str, Any], name: str) -> str | None:
+    return _id(content.get(name))
+
+
+def _read(reader: Callable[[Mapping[str, Any], str], str | None], content: Any, name: str) -> str | None:
+    """None, too, for what cannot be read: the object's event says so."""
+    try:
+        return reader(content, name)
+    except UNREADABLE:
+        return None
+
+
 def _at(seconds: Any) -> datetime:
-    return datetime.fromtimestamp(_whole(seconds), UTC)
+    return datetime.fromtimestamp(_whole(seconds, MAX_TIME), UTC)
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+def _whole(value: Any, most: int = MAX_AMOUNT) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueError("a whole number is needed")
     return value
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    """Ids and words of Stripe's, which become parts of keys: short, visible ASCII."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,255}", value):
         raise ValueError("text is needed")
     return value
 
 
 def _id(value: Any) -> str | None:
-    """An id, or that of an object in its place."""
+    """An id, or that of an object in its place; None if there is none. Raises ValueError for anything else."""
     if isinstance(value, Mapping):
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
+        value = value["id"]
+    return _text(value) if value is not None else None
 
 
 def _pointer(content: Mapping[str, Any], name: str) -> str | None:
-    value = (content.get("metadata") or {}).get(name)
-    return value if isinstance(value, str) and value else None
+    """What we wrote into the metadata of an object; None for what cannot be ours: others use the same names. Raises
+    ValueError for what Stripe's metadata cannot be."""
+    metadata = content.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError("metadata are a mapping")
+    value = (metadata or {}).get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError("metadata are text")
+    return value if value is not None and POINTERS[name](value) else None
+
+
+POINTERS: Mapping[str, Callable[[str], bool]] = {
+    "user_id": is_user_id,
+    "purchase_id": lambda value: re.fullmatch(r"pur_\w{1,64}", value, re.ASCII) is not None,
+}

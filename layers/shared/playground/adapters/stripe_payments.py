@@ -1,9 +1,11 @@
 """`ports.Payments` with Stripe. Its errors stop here.
 
 The client repeats by itself what did not get through, always with the same idempotency key, and gives up in time for
-whoever waits. Nothing of what Stripe says in an error is told to anybody.
+whoever waits. Nothing of what Stripe says in an error is told to anybody; our log has its code and parameter.
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,26 +13,32 @@ from typing import Any, TypeVar
 import stripe
 from stripe import StripeClient
 
-from playground.adapters.stripe_events import described_of, payment_of, stated_of
-from playground.domain.errors import PaymentsUnavailableError
+from playground.adapters.stripe_events import customers_subscription_of, described_of, payment_of, stated_of
+from playground.domain.errors import InvalidRequestError, PaymentsRejectedError, PaymentsUnavailableError
 from playground.domain.pricing import PlanPrice
-from playground.domain.provider import Listed, Payment, Stated, Statement
+from playground.domain.provider import (
+    CustomersSubscription,
+    InvoicePaid,
+    InvoiceStatement,
+    Listed,
+    Payment,
+    Stated,
+    Statement,
+)
 from playground.domain.subscriptions import Described
-from playground.ports import CheckoutStarted, PaymentStarted
+from playground.ports import CheckoutStarted, CustomerGoneError, PaymentStarted
 
 TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
 PAGE = 100  # objects of a list at a time
+MOST_INVOICES = 600  # of one subscription: fifty years
 MOST_LISTED = 300  # payments of one customer that are looked through
 
+MAX_KEY = 255  # characters of an idempotency key
+PASSING = (409, 424)  # of 4xx: two requests at once; a part of Stripe's that failed
+RETURN_URLS = ("success_url", "cancel_url")  # parameters that a caller chose
+
 T = TypeVar("T")
-
-
-class PaymentsError(Exception):
-    """Stripe refuses what we ask: a fault of ours or of the configuration. `code` is Stripe's word for it."""
-
-    def __init__(self, kind: str, code: str | None) -> None:
-        super().__init__(f"{kind}: {code}")
 
 
 class StripePayments:
@@ -47,9 +55,7 @@ class StripePayments:
         )
 
     def create_customer(self, *, user_id: str, key: str) -> str:
-        made = _call(
-            lambda: self.client.v1.customers.create({"metadata": {"user_id": user_id}}, {"idempotency_key": key})
-        )
+        made = _call(lambda: self.client.v1.customers.create({"metadata": {"user_id": user_id}}, _keyed(key)))
         return made.id
 
     def create_payment(
@@ -64,7 +70,7 @@ class StripePayments:
                     "automatic_payment_methods": {"enabled": True},
                     "metadata": {"purchase_id": purchase_id, "user_id": user_id},
                 },
-                {"idempotency_key": key},
+                _keyed(key),
             )
         )
         return _started(made)
@@ -122,7 +128,7 @@ class StripePayments:
                     "metadata": {"user_id": user_id},
                     "subscription_data": {"metadata": {"user_id": user_id}},
                 },
-                {"idempotency_key": key},
+                _keyed(key),
             )
         )
         if made.url is None:
@@ -131,12 +137,27 @@ class StripePayments:
             checkout_id=made.id, url=made.url, expires_at=datetime.fromtimestamp(made.expires_at, UTC)
         )
 
+    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
+        found = _find(lambda: self.client.v1.checkout.sessions.retrieve(checkout_id, {"expand": ["customer"]}))
+        if found is None or found.status == "expired" or not isinstance(found.customer, stripe.Customer):
+            return False
+        return found.customer.id == customer_id and not _plain(found.customer).get("deleted", False)
+
     def subscription(self, subscription_id: str) -> Described | None:
         found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))
         return _described(found) if found is not None else None
 
     def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
-        changed = _find(lambda: self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancel}))
+        def change() -> stripe.Subscription:
+            return self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancel})
+
+        try:
+            changed = _find(change)
+        except PaymentsRejectedError:
+            there = self.subscription(subscription_id)
+            if there is not None and there.ended_at is None:
+                raise
+            return None  # what is over cannot be changed
         return _described(changed) if changed is not None else None
 
     # --- what Stripe has, for who compares ----------------------------------------------------------------------------
@@ -152,6 +173,7 @@ class StripePayments:
             Listed.REFUNDS: self.client.v1.refunds.list,
             Listed.DISPUTES: self.client.v1.disputes.list,
             Listed.INVOICES: self.client.v1.invoices.list,
+            Listed.CREDIT_NOTES: self.client.v1.credit_notes.list,
         }
         page = _call(lambda: lists[kind](params))
         found = [stated_of(kind, _plain(each)) for each in page.data]
@@ -166,20 +188,64 @@ class StripePayments:
         if payment is None:
             return None
 
-        def claims(listed: Callable[[Any], Any], kind: Listed) -> list[Stated]:
-            page = _call(lambda: listed({"payment_intent": payment_id, "limit": PAGE}))
-            if page.has_more:  # more than a hundred parts of one payment: nothing of ours
-                raise PaymentsError("too many claims", None)
-            return [stated_of(kind, _plain(each)) for each in page.data]
-
         return Statement(
             received=payment.amount_received if payment.status == "succeeded" else 0,
             payment=stated_of(Listed.PAYMENTS, _plain(payment)),
-            claims=[
-                *claims(self.client.v1.refunds.list, Listed.REFUNDS),
-                *claims(self.client.v1.disputes.list, Listed.DISPUTES),
-            ],
+            claims=self._claims(payment_id),
         )
+
+    def _claims(self, payment_id: str) -> list[Stated]:
+        return [
+            *self._all(Listed.REFUNDS, self.client.v1.refunds.list, payment_intent=payment_id),
+            *self._all(Listed.DISPUTES, self.client.v1.disputes.list, payment_intent=payment_id),
+        ]
+
+    def _all(self, kind: Listed, listed: Callable[[Any], Any], **wanted: str) -> list[Stated]:
+        page = _call(lambda: listed({**wanted, "limit": PAGE}))
+        if page.has_more:  # more than a hundred parts of one payment: nothing of ours
+            raise PaymentsRejectedError(f"more than {PAGE} parts of one payment")
+        return [stated_of(kind, _plain(each)) for each in page.data]
+
+    def invoice_statement(self, invoice_id: str) -> InvoiceStatement:
+        wanted: Any = {"invoice": invoice_id, "status": "paid", "limit": PAGE}
+        claims: list[Stated] = []
+        for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data:
+            intent = (_plain(each).get("payment") or {}).get("payment_intent")
+            payment_id = intent.get("id") if isinstance(intent, Mapping) else intent
+            if isinstance(payment_id, str):
+                claims += self._claims(payment_id)
+        claims += self._all(Listed.CREDIT_NOTES, self.client.v1.credit_notes.list, invoice=invoice_id)
+        return InvoiceStatement(claims=claims)
+
+    def invoice_paid(self, invoice_id: str) -> InvoicePaid | None:
+        found = _find(lambda: self.client.v1.invoices.retrieve(invoice_id))
+        told = stated_of(Listed.INVOICES, _plain(found)).event.told if found is not None else None
+        return told if isinstance(told, InvoicePaid) else None
+
+    def invoice_of(self, payment_id: str) -> InvoicePaid | None:
+        wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
+        for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data:
+            invoice = each.invoice
+            return self.invoice_paid(invoice if isinstance(invoice, str) else invoice.id)
+        return None
+
+    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
+        def look() -> list[Stated]:
+            listed = self.client.v1.invoices.list({"subscription": subscription_id, "limit": PAGE})
+            found: list[Stated] = []
+            for each in listed.auto_paging_iter():
+                if len(found) >= MOST_INVOICES:
+                    raise PaymentsRejectedError(f"more than {MOST_INVOICES} invoices of one subscription")
+                found.append(stated_of(Listed.INVOICES, _plain(each)))
+            return found[::-1]
+
+        return _call(look)
+
+    def subscriptions_of(self, customer_id: str) -> Sequence[CustomersSubscription]:
+        now = datetime.now(UTC).replace(microsecond=0)
+        wanted: Any = {"customer": customer_id, "status": "all", "limit": PAGE}
+        page = _call(lambda: self.client.v1.subscriptions.list(wanted))
+        return [customers_subscription_of(_plain(each), occurred_at=now) for each in page.data]
 
     def is_of_invoice(self, payment_id: str) -> bool:
         wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
@@ -207,22 +273,55 @@ def _plain(found: stripe.StripeObject) -> Mapping[str, Any]:
     return plain
 
 
+def _keyed(key: str) -> Any:
+    """The options of a call with an idempotency key. Keys travel in a header, and Stripe bounds them: whatever is not
+    short, visible ASCII goes as its hash. What is, goes as it is, so that a key means the same to every release."""
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", key) or len(key) > MAX_KEY:
+        key = "sha256:" + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+    return {"idempotency_key": key}
+
+
 def _find(call: Callable[[], T]) -> T | None:
-    """What was asked for; None if Stripe does not have it, or does not let it be changed any more."""
+    """What was asked for by its id; None if Stripe does not have it."""
     try:
         return _call(call)
-    except PaymentsError as error:
-        if isinstance(error.__cause__, stripe.InvalidRequestError):
+    except PaymentsRejectedError as error:
+        cause = error.__cause__
+        if isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_missing":
             return None
         raise
 
 
 def _call(call: Callable[[], T]) -> T:
+    """What Stripe answers. What passes by itself is PaymentsUnavailableError: no connection, 5xx, a conflict, a rate
+    limit. Everything else was asked wrongly, or by somebody who may not: PaymentsRejectedError, unless it is about the
+    customer, or an address that the caller chose. A key whose first request was another one is as wrong as that: it
+    stays refused until Stripe has forgotten it."""
     try:
         return call()
-    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
+    except stripe.RateLimitError as error:
+        raise PaymentsUnavailableError(retry_after=30) from error
+    except stripe.APIConnectionError as error:
         raise PaymentsUnavailableError from error
-    except stripe.IdempotencyError as error:
-        raise PaymentsUnavailableError from error  # the same key is at work this very moment
+    except stripe.APIError as error:
+        if error.http_status is not None and 400 <= error.http_status < 500 and error.http_status not in PASSING:
+            raise _rejected(error) from error
+        raise PaymentsUnavailableError from error
+    except stripe.InvalidRequestError as error:
+        if error.code == "resource_missing" and error.param == "customer":
+            raise CustomerGoneError from error
+        if error.param in RETURN_URLS:
+            raise InvalidRequestError(error.param, "must be an address that the payment provider takes") from error
+        raise _rejected(error) from error
     except stripe.StripeError as error:
-        raise PaymentsError(type(error).__name__, error.code) from error
+        raise _rejected(error) from error
+
+
+def _rejected(error: stripe.StripeError) -> PaymentsRejectedError:
+    """Without the message of the error: it may quote what was sent."""
+    facts = (getattr(error, "code", None), getattr(error, "param", None), error.request_id)
+    return PaymentsRejectedError(" ".join([type(error).__name__, *(_word(fact) for fact in facts)]))
+
+
+def _word(fact: object) -> str:
+    return fact if isinstance(fact, str) and re.fullmatch(r"[\w\[\].-]{1,100}", fact, re.ASCII) else "-"

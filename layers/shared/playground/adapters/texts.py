@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.errors import StoreUnavailableError, UnreadableError
 from playground.domain.sessions import Turn
 from playground.ports import Kept
 
@@ -37,19 +37,22 @@ class TurnTexts:
         return Kept(name=name, version=answer.get("VersionId"), digest=hashlib.sha256(content).hexdigest())
 
     def get(self, kept: Kept) -> Mapping[str, str]:
-        """The texts. Raises CorruptLedgerError if they are not what was put there."""
+        """The texts. Raises UnreadableError if they are not what was put there."""
         try:
             answer = self._s3().get_object(Bucket=self._bucket, Key=kept.name)
             content: bytes = answer["Body"].read(MOST_BYTES + 1)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") == "NoSuchKey":  # which takes s3:ListBucket to be told
-                raise CorruptLedgerError(f"the texts {kept.name} are not in the bucket") from None
+                raise UnreadableError(f"the texts {kept.name} are not in the bucket") from None
             raise StoreUnavailableError from error
         except BotoCoreError as error:
             raise StoreUnavailableError from error
         if hashlib.sha256(content).hexdigest() != kept.digest:
-            raise CorruptLedgerError(f"the texts {kept.name} are not those that were stored")
-        texts: dict[str, str] = json.loads(zlib.decompress(content))
+            raise UnreadableError(f"the texts {kept.name} are not those that were stored")
+        try:
+            texts: dict[str, str] = json.loads(zlib.decompress(content))
+        except (ValueError, zlib.error):
+            raise UnreadableError(f"the texts {kept.name} are no texts") from None
         return texts
 
     def delete(self, kept: Kept) -> None:

@@ -1,19 +1,18 @@
 """Access tokens: JWTs of the registry, verified with PyJWT."""
 
 from collections.abc import Callable, Sequence
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 
-from playground.domain.errors import StoreUnavailableError, UnauthorizedError
+from playground.adapters.key_set import KeySet
+from playground.domain.errors import UnauthorizedError
+from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
-LONGEST_SUBJECT = 128  # characters; it becomes part of a key
-
-_UNUSABLE_SET = (jwt.PyJWTError, OSError, ValueError, HTTPException, RecursionError)
+_ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 
 Keys = Callable[[str], Sequence[Any]]
 """The keys that may have signed a token. Raises jwt.PyJWTError if there are none for it."""
@@ -35,45 +34,44 @@ def shared_secrets(secrets: Sequence[str], algorithm: str) -> Keys:
     return lambda token: secrets
 
 
-def key_set(url: str) -> Keys:
+def key_set(url: str, report_stale: Callable[[str, float], None] = lambda cause, age_seconds: None) -> Keys:
     """Keys of an asymmetric algorithm: the one that the token's `kid` names in the set at `url`, and nowhere else.
 
-    The set is cached for 5 min; an unknown `kid` has it fetched again, at most twice a minute.
+    The set is fetched anew after 5 min; an unknown `kid` has it fetched again, at most twice a minute. If that fails,
+    the keys that are known are used for up to 24 hours, and `report_stale` is told why and how old they are.
     Raises ValueError for an address that is not HTTPS (plain HTTP is fine on loopback).
     """
     parts = urlsplit(url)
+    _ = parts.port  # a ValueError, if it is no number
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")):
         raise ValueError(f"the key set must be at an https:// address, not {url!r}")
-    client = jwt.PyJWKClient(url, lifespan=300, cooldown_duration=30, timeout=3)
+    key_set = KeySet(url, report_stale=report_stale)
 
     def keys(token: str) -> Sequence[Any]:
         kid = jwt.get_unverified_header(token).get("kid")
         if not isinstance(kid, str):
             raise jwt.InvalidTokenError("no kid")
-        try:
-            client.get_signing_keys()  # cached; whatever is wrong with the set is not the caller's fault
-        except _UNUSABLE_SET as error:
-            raise StoreUnavailableError from error
-        try:
-            return [client.get_signing_key(kid).key]
-        except jwt.PyJWKClientConnectionError as error:
-            raise StoreUnavailableError from error
-        except jwt.PyJWKClientError as error:
-            raise jwt.InvalidTokenError("unknown kid") from error
-        except (OSError, ValueError) as error:
-            raise StoreUnavailableError from error
+        return [key_set.key(kid)]
 
     return keys
 
 
 class TokenVerifier:
-    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims."""
+    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims.
 
-    def __init__(self, *, algorithm: str, issuer: str, audience: str, keys: Keys) -> None:
+    A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack
+    `iss` and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted,
+    whatever service it was meant for.
+    """
+
+    def __init__(
+        self, *, algorithm: str, issuer: str, audience: str, keys: Keys, require_issuer_and_audience: bool = True
+    ) -> None:
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
+        self._required = _ISSUER_AND_AUDIENCE if require_issuer_and_audience else frozenset[str]()
 
     def __call__(self, authorization: str | None) -> str:
         """The user id (`sub`, or `user_id` if there is no `sub`) in an `Authorization` header.
@@ -87,30 +85,42 @@ class TokenVerifier:
         try:
             claims = self._claims(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise UnauthorizedError(type(error).__name__) from None
+            raise UnauthorizedError(_reason(error)) from None
         subject = claims.get("sub") or claims.get("user_id")
-        if (
-            not isinstance(subject, str)
-            or not subject.strip()
-            or not subject.isprintable()
-            or len(subject) > LONGEST_SUBJECT
-        ):
-            raise UnauthorizedError("no usable subject")
+        if not isinstance(subject, str) or not is_user_id(subject):
+            raise UnauthorizedError("no usable sub or user_id")
         return subject
 
     def _claims(self, token: str) -> dict[str, Any]:
         failure: jwt.PyJWTError = jwt.InvalidTokenError("no key")
         for key in self._keys(token):
             try:
-                return jwt.decode(
-                    token,
-                    key,
-                    algorithms=[self._algorithm],
-                    issuer=self._issuer,
-                    audience=self._audience,
-                    leeway=LEEWAY,
-                    options={"require": ["exp", "iss", "aud"], "verify_sub": False},
-                )
+                claims = self._decoded(token, key, self._required)
+                named = _ISSUER_AND_AUDIENCE & claims.keys()
+                return claims if named <= self._required else self._decoded(token, key, named | self._required)
             except jwt.InvalidSignatureError as error:
                 failure = error  # perhaps another of the secrets signed it
         raise failure
+
+    def _decoded(self, token: str, key: Any, required: frozenset[str]) -> dict[str, Any]:
+        """The claims of a token that `key` signed, with `exp` and what is `required`, all of them right."""
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[self._algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY,
+            options={
+                "require": ["exp", *sorted(required)],
+                "verify_iss": "iss" in required,
+                "verify_aud": "aud" in required,
+                "verify_sub": False,
+            },
+        )
+
+
+def _reason(error: Exception) -> str:
+    """For the log: what is wrong with a token, by the name of a claim, never by what it says."""
+    missing = f": {error.claim}" if isinstance(error, jwt.MissingRequiredClaimError) else ""
+    return f"{type(error).__name__}{missing}"

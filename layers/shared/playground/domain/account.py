@@ -14,7 +14,6 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 
 SIGNUP_CREDITS = 5
-PLUS_ALLOWANCE = 200
 MOST_BOUNDARIES = 1200  # a hundred years of months
 
 # A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
@@ -43,6 +42,10 @@ class Hold:
     model: str
     placed_at: datetime
     ticket: int | None = field(default=None, compare=False)
+    cost_nano: int = 0
+    """The most that the provider can bill for the run, in nano-dollars; 0 in holds of an earlier version."""
+    interval: timedelta = timedelta()
+    """What the run uses up of the account's failed runs if its worker dies: see `domain.allowance`."""
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:
@@ -52,12 +55,22 @@ class Hold:
         """Whether the lease has run out: the attempt that placed it cannot be alive any more."""
         return self.lease_at <= now
 
+    @property
+    def longest(self) -> timedelta:
+        """How long the invocation that placed it can go on at most, by one clock."""
+        return self.lease_at - LEASE_MARGIN - self.placed_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
     `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
 
+    `debt`: credits that were taken back and had been spent; repaid from *purchased* as soon as some are available.
+    `lapsed`: how much of the rollover was due to expire at the last boundary and was held. What a hold gives back
+    expires up to that amount.
+
+    `allowance` is what a month of the plan gives, as it was when the plan began or its last month was granted.
     `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
     `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
     still matter."""
@@ -67,6 +80,7 @@ class Account:
     buckets: Buckets = Buckets()
     held: int = 0
     debt: int = 0
+    lapsed: int = 0
     holds: Mapping[str, Hold] = field(default_factory=dict)
     version: int = 0
     last_hash: str = GENESIS
@@ -78,6 +92,11 @@ class Account:
     entitled_until: datetime | None = None
     subscription_id: str | None = None
     paid_periods: tuple[int, ...] = ()
+    has_paid: bool = False
+    """Whether a purchase or a month was ever paid for. Payments before this was recorded do not count."""
+    failures_at: datetime | None = None
+    unpaid_at: datetime | None = None
+    """How much of the allowance is used: see `domain.allowance`. None, or a time that has passed: nothing."""
     revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +104,8 @@ class Account:
             raise ValueError(f"held {self.held}, debt {self.debt} and available {self.available} cannot be negative")
         if self.held != sum(hold.ceiling for hold in self.holds.values()):
             raise ValueError(f"held {self.held} is not the sum of the holds")
+        if not 0 <= self.lapsed <= min(self.held, self.buckets.rollover):
+            raise ValueError(f"lapsed {self.lapsed} is more than what is held, or than the rollover")
         if self.due_at is not None and self.anchor is None:
             raise ValueError("there is no boundary without an anchor")
 
@@ -96,6 +117,21 @@ class Account:
     def available(self) -> int:
         """What a new hold may take."""
         return self.balance - self.held
+
+    @property
+    def payable_debt(self) -> int:
+        """What could be repaid at once: 0 after every change."""
+        return min(self.debt, self.buckets.purchased, self.available)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is taken from what a hold gives back."""
+        return self.debt > 0 or self.lapsed > 0
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the plan is on, and an operator set it."""
+        return self.plan is Plan.PLUS and self.subscription_id is None
 
     @property
     def allocated(self) -> int:
@@ -111,6 +147,12 @@ class Account:
         following = boundary(self.anchor, self.period + 1)
         ends = self.entitled_until if self.subscription_id is None else None
         return following if ends is None or ends > following else None
+
+    @property
+    def is_paying(self) -> bool:
+        """Whether the larger allowance for failures applies: to whoever has ever paid or has a plan. More credits than
+        those of the welcome were bought before payments were noted here, or an operator gave them."""
+        return self.has_paid or self.plan is Plan.PLUS or self.buckets.purchased > SIGNUP_CREDITS
 
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
@@ -152,7 +194,38 @@ def write_entry(
         session_id=session_id,
         purchase_id=purchase_id,
     )
-    return replace(account, buckets=buckets, version=entry.seq, last_hash=entry.hash), entry
+    lapsed = min(account.lapsed, buckets.rollover)
+    return replace(account, buckets=buckets, lapsed=lapsed, version=entry.seq, last_hash=entry.hash), entry
+
+
+def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0, **about: str | None) -> Change:
+    """Repay debt from *purchased*, as far as credits are available beyond `reserved`. Changes nothing without debt.
+
+    `cause` is the business key of what made credits available. `about`: the run or purchase that the entry names.
+    """
+    repaid = min(account.payable_debt, account.available - reserved)
+    if repaid < 1:
+        return account, ()
+    account = replace(account, debt=account.debt - repaid)
+    account, entry = write_entry(
+        account,
+        EntryType.DEBT,
+        Deltas(purchased=-repaid),
+        business_key=f"debt:{cause}:repaid",
+        reason="Outstanding debt paid",
+        now=now,
+        **about,
+    )
+    return account, (entry,)
+
+
+def with_debt_repaid(change: Change, *, now: datetime) -> Change:
+    """`change`, and debt repaid from what it has made available: an account never has available *purchased* credits
+    beside debt."""
+    account, entries = change
+    cause = entries[-1].business_key if entries else f"entry:{account.version}"
+    account, repaid = repay_debt(account, cause=cause, now=now)
+    return account, (*entries, *repaid)
 
 
 def open_account(user_id: str, now: datetime) -> Change:
@@ -174,10 +247,26 @@ def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
     if account is None:
         account, _ = open_account(user_id, now)
     for _ in range(MOST_BOUNDARIES):
-        if not account.is_due(now):
+        overdue = overdue_change(account, now)
+        if overdue is None:
             break
-        account, _ = cross_boundary(account)
+        account, _ = overdue
     return account
+
+
+def overdue_change(account: Account, now: datetime) -> Change | None:
+    """What has to be done to the account before anything else: the next boundary that has passed. None if nothing is.
+
+    An account that an earlier version has left with *purchased* credits beside debt repays it here.
+    """
+    if account.is_due(now):
+        return cross_boundary(account)
+    return with_debt_repaid((account, ()), now=now) if account.payable_debt else None
+
+
+def note_payment(account: Account) -> Account:
+    """Note that something was paid for. The first time, what was used of the smaller allowance is forgiven."""
+    return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)
 
 
 def place_hold(account: Account, hold: Hold) -> Account:
@@ -187,31 +276,64 @@ def place_hold(account: Account, hold: Hold) -> Account:
     return replace(account, held=account.held + hold.ceiling, holds={**account.holds, hold.run_id: hold})
 
 
-def drop_hold(account: Account, run_id: str) -> Account:
-    """Give the whole hold back: release and expire. Raises KeyError if the run is not held."""
-    holds = dict(account.holds)
-    hold = holds.pop(run_id)
-    return replace(account, held=account.held - hold.ceiling, holds=holds)
+def drop_hold(account: Account, run_id: str, *, now: datetime) -> Change:
+    """Give the whole hold back: release, expire and cancel. Raises KeyError if the run is not held.
+
+    What has lapsed of it expires, then debt is repaid. Without either there is no entry.
+    """
+    return _give_back(account, run_id, 0, now)
 
 
 def without_dead_holds(account: Account, now: datetime) -> Account:
     """The account once what dead attempts have left behind has been given back."""
     for hold in account.dead_holds(now):
-        account = drop_hold(account, hold.run_id)
+        account, _ = drop_hold(account, hold.run_id, now=now)
     return account
 
 
-def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> tuple[Account, Entry]:
-    """Spend `cost` credits of the hold of `run_id` and give the rest back.
+def _give_back(account: Account, run_id: str, cost: int, now: datetime) -> Change:
+    """End the hold of `run_id`, which is about to spend `cost`: take from the rest what has lapsed, then debt.
 
-    The split over the buckets is made here, in priority order, from the buckets as they are now. Raises KeyError if the
-    run is not held, ValueError unless 1 ≤ cost ≤ ceiling: nobody pays more than was set aside, and no answer is free.
+    What lapsed while it was held expires from what comes back, never from what is spent or was available anyway.
+    `lapsed` is 0 when nothing is held. A hold may come back twice, if a late repeat placed it again, so the keys of
+    these entries also have the number of the entry before.
+    """
+    holds = dict(account.holds)
+    hold = holds.pop(run_id)
+    held = account.held - hold.ceiling
+    cause = f"run:{run_id}:{account.version}"
+    left = account.buckets.rollover + account.buckets.draw_down(cost).rollover
+    expired = min(account.lapsed, hold.ceiling - cost, left)
+    lapsed = min(account.lapsed - expired, held)
+    account = replace(account, held=held, holds=holds, lapsed=lapsed)
+    entries: tuple[Entry, ...] = ()
+    if expired:
+        account, entry = write_entry(
+            account,
+            EntryType.EXPIRE,
+            Deltas(rollover=-expired),
+            business_key=f"{cause}:lapsed",
+            reason="Rollover credits expired while a run held them",
+            now=now,
+            run_id=run_id,
+        )
+        entries = (entry,)
+    account, repaid = repay_debt(account, cause=cause, now=now, reserved=cost, run_id=run_id)
+    return account, (*entries, *repaid)
+
+
+def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> Change:
+    """Spend `cost` credits of the hold of `run_id` and give the rest back. The spend entry is the last one.
+
+    The split over the buckets is made here, in priority order, from the buckets as they are now. What is given back
+    first pays what `drop_hold` names. Raises KeyError if the run is not held, ValueError unless 1 ≤ cost ≤ ceiling:
+    nobody pays more than was set aside, and no answer is free.
     """
     hold = account.holds[run_id]
     if not 1 <= cost <= hold.ceiling:
         raise ValueError(f"a run held for {hold.ceiling} cannot cost {cost}")
-    account = drop_hold(account, run_id)
-    return write_entry(
+    account, entries = _give_back(account, run_id, cost, now)
+    account, entry = write_entry(
         account,
         EntryType.SPEND,
         account.buckets.draw_down(cost),
@@ -221,6 +343,7 @@ def settle(account: Account, run_id: str, cost: int, *, reason: str, now: dateti
         run_id=run_id,
         session_id=hold.session_id,
     )
+    return account, (*entries, entry)
 
 
 def grant(
@@ -232,13 +355,16 @@ def grant(
     return write_entry(account, type_, Deltas(purchased=credits_), business_key=business_key, reason=reason, now=now)
 
 
-def start_plus(account: Account, *, entitled_until: datetime | None, now: datetime) -> Change:
-    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended."""
-    account = replace(begin_plus(account, anchor=now), entitled_until=entitled_until)
+def start_plus(account: Account, *, allowance: int, entitled_until: datetime | None, now: datetime) -> Change:
+    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended.
+
+    `allowance` is what every month of this plan gives until it is changed, and the most that rolls over.
+    """
+    account = ending_at(begin_plus(account, anchor=now, allowance=allowance), entitled_until)
     account, entry = write_entry(
         account,
         EntryType.MONTHLY,
-        Deltas(monthly=PLUS_ALLOWANCE),
+        Deltas(monthly=allowance),
         business_key=period_key(account, account.period, "monthly"),
         reason="PRPM+ credits of this month",
         now=now,
@@ -246,15 +372,17 @@ def start_plus(account: Account, *, entitled_until: datetime | None, now: dateti
     return account, (entry,)
 
 
-def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | None = None) -> Account:
+def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
     """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
-    first boundary if that is earlier."""
+    first boundary if that is earlier. Raises ValueError for an allowance of nothing."""
+    if allowance < 1:
+        raise ValueError(f"a plan of {allowance} credits a month gives nothing")
     anchor = instant(anchor)
     first = boundary(anchor, 1)
     return replace(
         account,
         plan=Plan.PLUS,
-        allowance=PLUS_ALLOWANCE,
+        allowance=allowance,
         anchor=anchor,
         period=0,
         due_at=min(first, account.due_at) if account.due_at and account.buckets.rollover else first,
@@ -264,16 +392,34 @@ def begin_plus(account: Account, *, anchor: datetime, subscription_id: str | Non
     )
 
 
+def ending_at(account: Account, until: datetime | None) -> Account:
+    """The plan that an operator set, ending at `until`, or not by itself (None).
+
+    `until` is a time at which something is due, as a boundary is.
+    """
+    if account.anchor is None:
+        raise ValueError(f"{account.user_id} has no plan that could end")
+    regular = boundary(account.anchor, account.period + 1)
+    due = [regular] if until is None else [regular, instant(until)]
+    if account.buckets.rollover and account.due_at not in (None, regular, account.entitled_until):
+        due += [account.due_at] if account.due_at is not None else []  # rollover of an earlier plan expires before
+    return replace(account, entitled_until=until, due_at=min(due))
+
+
 def cross_boundary(account: Account) -> Change:
     """Cross the next monthly boundary, at the boundary's own time. Raises ValueError if there is none.
 
     Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
     granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
-    `balance − held` leaves, the remainder goes at the next boundary. Purchased credits are not touched.
+    `balance − held` leaves, and the account remembers the remainder (`lapsed`), which goes when it is given back, or at
+    the next boundary. Purchased credits are touched only to repay debt, if the month makes held ones available. A plan
+    that an operator ended within a month ends there: unused monthly is removed, rollover lives to its boundary.
     """
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
     at, anchor = account.due_at, account.anchor
+    if _ends_within_a_month(account, at):
+        return _end_within_a_month(account, at)
     of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # its rollover outlived it, and expires now
     entries: list[Entry] = []
 
@@ -288,14 +434,16 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, period=account.period + 1)
     old = min(account.buckets.rollover, account.available)
     write(EntryType.EXPIRE, Deltas(rollover=-old), "expire-rollover", "Rollover credits expired")
+    lapsed = account.buckets.rollover
     if of_an_earlier_plan:
-        return replace(account, due_at=boundary(anchor, account.period + 1)), tuple(entries)
+        return replace(_with_next_due(account), lapsed=lapsed), tuple(entries)
     unused = account.buckets.monthly
     excess = min(max(unused - account.allowance, 0), account.available)
     write(
         EntryType.EXPIRE, Deltas(monthly=-excess), "expire-monthly", "Unused credits beyond the rollover limit expired"
     )
     kept = account.buckets.monthly
+    lapsed += max(kept - account.allowance, 0)
     write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
     entitled = _is_entitled(account, at)
     if entitled:
@@ -305,7 +453,45 @@ def cross_boundary(account: Account) -> Change:
         account = replace(account, plan=Plan.FREE, allowance=0)
     # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
     more = entitled or unpaid or account.buckets.rollover > 0
-    return replace(account, due_at=boundary(anchor, account.period + 1) if more else None), tuple(entries)
+    account = _with_next_due(account) if more else replace(account, due_at=None)
+    return with_debt_repaid((replace(account, lapsed=lapsed), tuple(entries)), now=at)
+
+
+def _with_next_due(account: Account) -> Account:
+    """With the next boundary as what is due next, or the end of the plan, if that comes first."""
+    assert account.anchor is not None
+    following = boundary(account.anchor, account.period + 1)
+    until = account.entitled_until
+    if until is not None and account.is_given and boundary_before(account) < until < following:
+        following = until
+    return replace(account, due_at=following)
+
+
+def boundary_before(account: Account) -> datetime:
+    """The beginning of the period that the account is in."""
+    assert account.anchor is not None
+    return boundary(account.anchor, account.period) if account.period else account.anchor
+
+
+def _ends_within_a_month(account: Account, at: datetime) -> bool:
+    """Whether what is due at `at` is the end of a plan before its month is over."""
+    assert account.anchor is not None
+    until = account.entitled_until
+    return account.is_given and until is not None and until <= at < boundary(account.anchor, account.period + 1)
+
+
+def _end_within_a_month(account: Account, at: datetime) -> Change:
+    unused = min(account.buckets.monthly, account.available)
+    account = replace(account, plan=Plan.FREE, allowance=0)
+    entries: tuple[Entry, ...] = ()
+    if unused:
+        key = period_key(account, account.period, "end")
+        account, entry = write_entry(
+            account, EntryType.EXPIRE, Deltas(monthly=-unused), business_key=key, reason="PRPM+ has ended", now=at
+        )
+        entries = (entry,)
+    left = account.buckets.monthly or account.buckets.rollover
+    return _with_next_due(account) if left else replace(account, due_at=None), entries
 
 
 def _is_entitled(account: Account, at: datetime) -> bool:
@@ -320,4 +506,9 @@ def _is_entitled(account: Account, at: datetime) -> bool:
 def period_key(account: Account, period: int, name: str) -> str:
     """The business key of what happens in a period of a plan, once."""
     assert account.anchor is not None
-    return f"period:{account.anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"
+    return period_key_of(account.anchor, period, name)
+
+
+def period_key_of(anchor: datetime, period: int, name: str) -> str:
+    """The same, of a plan with that anchor."""
+    return f"period:{anchor:%Y%m%dT%H%M%S%f}:{period}:{name}"

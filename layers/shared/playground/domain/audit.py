@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.account import PLUS_ALLOWANCE, Plan
+from playground.domain.account import Plan
 from playground.domain.calendar import boundary, from_iso, iso
 from playground.domain.entries import GENESIS, EntryType
 from playground.domain.packages import package_uuid
@@ -50,9 +50,11 @@ class Code(StrEnum):
     HELD = "held"  # is not the sum of the holds
     HELD_AND_ENDED = "held_and_ended"  # a hold of the very attempt that has ended
     LAST_HASH = "last_hash"  # of the account is not that of the last entry
+    LAPSED = "lapsed"  # more than what is held, or less than the rollover beyond one allowance
     LEASE = "lease"  # the index of leases would not lead to the earliest one in time
     NEGATIVE = "negative"  # a number that never is
     NUMBERING = "numbering"  # entries are not 1..n
+    OWED = "owed"  # purchased credits are available although there is debt
     PLAN = "plan"  # plan and allowance do not go together
     PRICE = "price"  # is not what usage and price table give
     RECEIPT = "receipt"  # does not say the same as its entry, its turn or its session
@@ -275,6 +277,7 @@ class _Audit:
         self._keys: dict[str, int] = {}  # of everything but spends; those are unique by their receipts
         self._opened: str | None = None  # created_at of entry 1
         self._granted: int | None = None  # the latest monthly allowance
+        self._most_granted = 0  # for any month
         self._debt = 0
         self._runs = 0
         self._sessions: dict[str, _Sums] = {}
@@ -354,6 +357,8 @@ class _Audit:
         self._balance = after if after is not None else self._balance + (change or 0)
         if item.fields.get("type") == EntryType.MONTHLY and deltas is not None and deltas[0] > 0:
             self._granted = deltas[0]
+        if item.fields.get("type") == EntryType.MONTHLY and change is not None:
+            self._most_granted = max(self._most_granted, change)
         if item.fields.get("type") == EntryType.DEBT:
             self._debt += change or 0
 
@@ -591,7 +596,11 @@ class _Audit:
         known = [bucket for bucket in buckets if bucket is not None]
         if len(known) == len(BUCKETS) and held is not None:
             self._compare(Code.AVAILABLE, "account: available", sum(known) - held, available)
-        self._compare(Code.DEBT, "account: debt", self._debt, item.whole("debt", least=0))
+        debt = item.whole("debt", least=0)
+        self._compare(Code.DEBT, "account: debt", self._debt, debt)
+        if debt and debt == self._debt and buckets[2] is not None and available is not None:
+            self._compare(Code.OWED, "account: credits that should repay debt", 0, max(min(buckets[2], available), 0))
+        self._lapsed(item.whole("lapsed", least=0, optional=True) or 0, held, buckets[1])
         item.whole("revision", least=0)
         self._compare(Code.VERSION, "account: version", self._number, item.whole("version"))
         self._compare(Code.LAST_HASH, "account: last_hash", self._hash, item.text("last_hash"))
@@ -603,6 +612,16 @@ class _Audit:
                 self._findings.add(Code.ATTRIBUTE, f"account: recent {slot}", f"{MARK_LENGTH} characters", _kind(mark))
         self._holds(item, held)
         self._plan(item, buckets[1])
+
+    def _lapsed(self, lapsed: int, held: int | None, rollover: int | None) -> None:
+        """What should have expired is held, and explains all rollover beyond one allowance."""
+        if held is None or rollover is None:
+            return
+        most = max(min(held, rollover), 0)
+        if lapsed > most:
+            self._findings.add(Code.LAPSED, "account: lapsed", f"at most {most}", lapsed)
+        elif rollover == self._buckets[1] and rollover - lapsed > self._most_granted:
+            self._findings.add(Code.LAPSED, "account: lapsed", f"at least {rollover - self._most_granted}", lapsed)
 
     def _holds(self, item: _Reader, held: int | None) -> None:
         total: int | None = 0
@@ -639,16 +658,22 @@ class _Audit:
         item.time("entitled_until", optional=True)
         self._indexed(item, "due", required=plan == Plan.PLUS or bool(rollover))
         if due is not None and period is not None and period >= 0:
-            regular = _due(anchor, period)
+            regular, until = _due(anchor, period), item.fields.get("entitled_until")
+            # A plan that an operator set may end in between.
+            if plan == Plan.PLUS and not item.has("subscription_id") and isinstance(until, str) and iso(due) == until:
+                regular = min(regular, until)
             # Rollover of an earlier plan may expire in between, at a time that is no boundary of this one.
             if not rollover or not _due(anchor, period - 1) < iso(due) < regular:
                 self._compare(Code.DUE, "account: due_at", regular, iso(due))
         if plan == Plan.FREE:
             self._compare(Code.PLAN, "account: allowance", 0, allowance)
         elif plan == Plan.PLUS:
-            # A subscription may wait for its first payment.
-            expected = self._granted or (PLUS_ALLOWANCE if item.has("subscription_id") else 0)
-            self._compare(Code.PLAN, "account: allowance", expected, allowance)
+            paid = item.fields.get("paid_periods")
+            granted = not item.has("subscription_id") or (isinstance(paid, list) and period in paid)
+            if granted:
+                self._compare(Code.PLAN, "account: allowance", self._granted or 0, allowance)
+            elif allowance == 0:  # a month that waits for its payment will give what the price table says by then
+                self._findings.add(Code.PLAN, "account: allowance", "at least 1", 0)
         if anchor is None and not item.has("anchor"):
             self._compare(Code.PLAN, "account: period", 0, period)
 

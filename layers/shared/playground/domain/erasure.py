@@ -71,7 +71,12 @@ def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Accou
 
 def joined(moved: Subscription, there: Subscription) -> Subscription:
     """What is known of a subscription from a record that is moved and from the one that is `there` already."""
-    both = replace(there, ended={**moved.ended, **there.ended})
+    both = replace(
+        there,
+        ended={**moved.ended, **there.ended},
+        prices={**moved.prices, **there.prices},
+        offers=tuple(dict.fromkeys((*moved.offers, *there.offers))),
+    )
     return both.told(moved.described) if moved.described is not None else both
 
 

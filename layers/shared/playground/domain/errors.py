@@ -13,6 +13,7 @@
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
     ├── TooManyRunsError                too many open holds
+    ├── TooManyFailuresError            the account's runs without an answer have cost us enough for now
     ├── RunInProgressError              this run is held by another attempt
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or moved meanwhile
@@ -24,9 +25,13 @@
     │   ├── ModelOverloadedError
     │   └── ModelTimedOutError
     ├── AlreadySubscribedError
+    ├── PlanGrantedError
+    ├── PurchaseUnavailableError        the payment of a purchase is not at this payment provider
     ├── PaymentsUnavailableError        the payment provider did not do it in time
+    ├── PaymentsRejectedError           the payment provider refuses what we ask: an operator has to mend something
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
+        └── UnreadableError             one record is damaged; everything else is as it was
 
 A message is made from the facts; only `http.py` knows a status. None of them carries a prompt, an answer, a token or a
 provider's text.
@@ -34,9 +39,14 @@ provider's text.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from playground.domain.calendar import iso
+
+if TYPE_CHECKING:
+    from playground.domain.pricing import Spent
+INVALID_USAGE = "invalid_usage"
+"""The reason of a ModelError: what the provider told of its tokens cannot be true."""
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
@@ -155,7 +165,7 @@ class OwnShareError(PlaygroundError):
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held."""
+    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens were not counted, so it may be less."""
 
     code = "insufficient_credits"
 
@@ -165,9 +175,11 @@ class InsufficientCreditsError(PlaygroundError):
         required_credits: int,
         available_credits: int,
         reset_at: datetime | None = None,
+        guessed: bool = False,
     ) -> None:
+        needed = f"about {required_credits}" if guessed else f"{required_credits}"
         super().__init__(
-            f"This run needs {required_credits} credits; {available_credits} are available.",
+            f"This run needs {needed} credits; {available_credits} are available.",
             required_credits=required_credits,
             available_credits=available_credits,
             reset_at=iso(reset_at) if reset_at else None,
@@ -183,16 +195,29 @@ class TooManyRunsError(PlaygroundError):
         super().__init__(f"{limit} runs are open; wait for one of them to end.", limit=limit, retry_after=retry_after)
 
 
+class TooManyFailuresError(PlaygroundError):
+    """Too many runs of this account ended without an answer lately, at our expense. Nothing is held or counted."""
+
+    code = "too_many_failures"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "Too many of your runs ended without an answer lately. Please try again later.", retry_after=retry_after
+        )
+
+
 class RunInProgressError(PlaygroundError):
-    """Another attempt of the same run is at work. Ask again after `retry_after` seconds with the same key."""
+    """Another attempt of the same run is at work, or its worker died. Ask again after `retry_after` seconds with the
+    same key. A worker that died is given up at `lease_at` at the latest."""
 
     code = "run_in_progress"
 
-    def __init__(self, *, run_id: str, retry_after: int) -> None:
+    def __init__(self, *, run_id: str, retry_after: int, lease_at: datetime) -> None:
         super().__init__(
             "This run is in progress. Repeat the request later to read its outcome.",
             run_id=run_id,
             retry_after=retry_after,
+            lease_at=iso(lease_at),
         )
 
 
@@ -215,7 +240,7 @@ class ContextTooLongError(PlaygroundError):
 
     def __init__(self, *, tokens: int, limit: int) -> None:
         super().__init__(
-            f"Package and input have about {tokens} tokens, without any conversation; {limit} fit.",
+            f"Package and input have {tokens} tokens, without any conversation; {limit} fit.",
             tokens=tokens,
             limit=limit,
         )
@@ -238,6 +263,7 @@ class ModelError(PlaygroundError):
         "empty": "The model gave an empty answer. Nothing was charged.",
         "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
         "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
+        INVALID_USAGE: "The model's report of its tokens cannot be true. Nothing was charged; please try again later.",
         "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
@@ -247,6 +273,13 @@ class ModelError(PlaygroundError):
     def __init__(self, reason: str) -> None:
         super().__init__(self.MESSAGES.get(reason, "The model gave no answer. Nothing was charged."), reason=reason)
         self.reason = reason
+        self.spent: Spent | None = None
+        """What the provider bills for it; None if it surely bills nothing."""
+
+    def costing(self, spent: "Spent | None") -> Self:
+        """This error, with what the provider bills for it."""
+        self.spent = spent
+        return self
 
 
 class ModelOverloadedError(ModelError):
@@ -282,11 +315,53 @@ class PaymentsUnavailableError(PlaygroundError):
         super().__init__("Payments cannot be reached at the moment. Please try again.", retry_after=retry_after)
 
 
+class PaymentsRejectedError(PlaygroundError):
+    """The payment provider refuses what we ask: our fault, or that of the configuration. Repeating it soon is of no
+    use. `what`, for our log only: the kind of the error, the provider's code, parameter and request id; no texts."""
+
+    code = "payments_rejected"
+
+    def __init__(self, what: str, *, retry_after: int = 3600) -> None:
+        super().__init__(
+            "This cannot be paid for at the moment: payments are not set up as they must be. The operator is told.",
+            retry_after=retry_after,
+        )
+        self.what = what
+
+
+class PurchaseUnavailableError(PlaygroundError):
+    """This purchase cannot be paid any more, or is paid already: its payment is not at the payment provider that is
+    in use now, or of its other mode. Nothing was begun in its place, for a purchase has one payment."""
+
+    code = "purchase_unavailable"
+
+    def __init__(self, *, purchase_id: str, state: str) -> None:
+        super().__init__(
+            "The payment of this purchase is not at the payment provider any more. Buy with a new Idempotency-Key.",
+            purchase_id=purchase_id,
+            state=state,
+        )
+
+
 class AlreadySubscribedError(PlaygroundError):
     code = "already_subscribed"
 
     def __init__(self) -> None:
         super().__init__("There is a subscription already.")
+
+
+class PlanGrantedError(PlaygroundError):
+    """A plan that an operator set is on: a subscription beside it would be paid for nothing."""
+
+    code = "plan_granted"
+
+    def __init__(self, *, entitled_until: datetime | None) -> None:
+        until = iso(entitled_until) if entitled_until is not None else None
+        ends = f"until {until}" if until is not None else "without an end"
+        super().__init__(
+            f"PRPM+ was given to this account and goes on {ends}. There is nothing to subscribe to until then.",
+            entitled_until=until,
+        )
 
 
 class SubscriptionNotFoundError(NotFoundError):
@@ -302,3 +377,13 @@ class CorruptLedgerError(PlaygroundError):
     def __init__(self, what: str) -> None:
         super().__init__("This account needs attention by an operator.")
         self.what = what
+
+
+class UnreadableError(CorruptLedgerError):
+    """One record (a receipt, a turn, a session, a share) is damaged. Lists leave it out and say so."""
+
+    code = "unreadable_record"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.message = "This record cannot be read; an operator has been told. Nothing else is affected."

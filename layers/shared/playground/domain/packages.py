@@ -11,6 +11,14 @@ NAMESPACE = UUID("6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10")
 _NAME = re.compile(r"@[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,99}")
 
 
+_BARE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def is_bare_name(text: str) -> bool:
+    """Whether `text` is a name without its scope, as authors write it: the registry adds the scope."""
+    return _BARE_NAME.fullmatch(text) is not None
+
+
 def is_package_name(text: str) -> bool:
     """Whether `text` is of the form `@scope/name`."""
     return _NAME.fullmatch(text) is not None
@@ -27,8 +35,19 @@ def package_uuid(package_id: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A file of a package that is not part of its prompt: an image, a font, a text that did not fit."""
+
+    path: str
+    size: int  # bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackageVersion:
-    """One immutable version. `prompt` is the text of its files, the main one first."""
+    """One immutable version. `prompt` is the text of its `files`, the main one first; `assets` were listed with them
+    and left out. `hidden` are the characters in it that cannot be seen (kind, count), which somebody has
+    acknowledged."""
 
     package_id: str
     name: str
@@ -42,6 +61,8 @@ class PackageVersion:
     tags: tuple[str, ...] = ()
     license: str | None = None
     author: str | None = None
+    assets: tuple[Asset, ...] = ()
+    hidden: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +78,5 @@ class PackageSummary:
     versions: tuple[str, ...]
     preview: str
     tags: tuple[str, ...] = ()
+    assets: tuple[Asset, ...] = ()  # of the newest version; not in lists
+    hidden: tuple[tuple[str, int], ...] = ()  # likewise

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from playground.domain.account import Account, Change, write_entry
+from playground.domain.account import Account, Change, note_payment, repay_debt, write_entry
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
@@ -143,6 +143,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
         return purchase, (account, ())
     entries: list[Entry] = []
     if not purchase.granted:
+        account = note_payment(account)
         reason = f"{purchase.credits} credits bought"
         account, entry = write_entry(
             account,
@@ -153,7 +154,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
             now=now,
             purchase_id=purchase.purchase_id,
         )
-        account, repaid = _repay(account, purchase.purchase_id, "purchase", now)
+        account, repaid = repay_debt(account, cause=entry.business_key, now=now, purchase_id=purchase.purchase_id)
         entries += [entry, *repaid]
         purchase = replace(purchase, granted=True)
     refund = purchase.due_for_refunds - purchase.taken_refund
@@ -205,41 +206,47 @@ def _take_back(account: Account, purchase: Purchase, credits_: int, type_: Entry
     )
     entries.append(entry)
     if credits_ < 0:
-        account, repaid = _repay(account, purchase.purchase_id, key, now)
+        account, repaid = repay_debt(account, cause=key, now=now, purchase_id=purchase.purchase_id)
         entries += repaid
     return account, tuple(entries)
 
 
-def _repay(account: Account, purchase_id: str, cause: str, now: datetime) -> Change:
-    """Pay outstanding debt from what is there in *purchased*."""
-    repaid = min(account.debt, account.buckets.purchased, account.available)
-    if not repaid:
-        return account, ()
-    account = replace(account, debt=account.debt - repaid)
-    account, entry = write_entry(
-        account,
-        EntryType.DEBT,
-        Deltas(purchased=-repaid),
-        business_key=f"debt:{cause}:{purchase_id}:repaid",
-        reason="Outstanding debt paid",
-        now=now,
-        purchase_id=purchase_id,
-    )
-    return account, (entry,)
-
-
 # --- who pays, and what was told --------------------------------------------------------------------------------------
+
+MAX_FORMER_CUSTOMERS = 50  # of one user; all are moved in one transaction when the user is erased
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Who a user is at the payment provider. One per user and mode."""
+    """Who a user is at the payment provider. One per user and mode.
+
+    `gone`: the provider does not know `customer_id` (any more); the next one gets `number` + 1. `former`: ids of the
+    ones before, newest last, under which payments may still be told.
+    """
 
     user_id: str
     customer_id: str
     live: bool
     created_at: datetime
+    gone: bool = False
+    number: int = 0
+    former: tuple[str, ...] = ()
     revision: int = field(default=0, compare=False)
+
+    def is_known_as(self, customer_id: str | None) -> bool:
+        """Whether that is, or was, the user's customer."""
+        return customer_id is not None and customer_id in (self.customer_id, *self.former)
+
+    def replaced_by(self, customer_id: str, now: datetime) -> "Customer":
+        """The same user with another customer."""
+        return replace(
+            self,
+            customer_id=customer_id,
+            created_at=now,
+            gone=False,
+            number=self.number + 1,
+            former=(*self.former, self.customer_id)[-MAX_FORMER_CUSTOMERS:],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeGuard
 
-from playground.domain.account import Plan
+from playground.domain.account import Account, Plan
+from playground.domain.allowance import Allowance
 
 NANO = 1_000_000_000
 NANO_PER_CENT = NANO // 100
@@ -26,7 +28,7 @@ def _require(condition: bool, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call, in the provider's four classes. They do not overlap."""
+    """Tokens of one call, in the provider's four classes. They do not overlap. ValueError for what is no count."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -34,8 +36,9 @@ class Usage:
     cache_read_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.input_tokens, self.output_tokens, self.cache_write_tokens, self.cache_read_tokens) < 0:
-            raise ValueError(f"tokens cannot be negative: {self}")
+        for tokens in (self.input_tokens, self.output_tokens, self.cache_write_tokens, self.cache_read_tokens):
+            if not is_count(tokens):
+                raise ValueError("tokens must be whole numbers from 0")
 
     @property
     def prompt_tokens(self) -> int:
@@ -46,6 +49,15 @@ class Usage:
     def billed_tokens(self) -> int:
         """What the size tiers count: input of every class, and output."""
         return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the provider bills, probably, for a call that gave no answer. `estimated`: it did not say, or not all of it;
+    what is missing is counted upward."""
+
+    usage: Usage
+    estimated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,24 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLimits:
+    """How much an account may fail at our expense: see `domain.allowance`."""
+
+    failed_runs_per_hour: int
+    unpaid_cents_per_day: int
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.failed_runs_per_hour <= 3600,
+            f"failed_runs_per_hour must be 1..3600, not {self.failed_runs_per_hour}",
+        )
+        _require(
+            0 < self.unpaid_cents_per_day <= 1_000_000,
+            f"unpaid_cents_per_day must be 1..1000000, not {self.unpaid_cents_per_day}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceTable:
     version: str
     currency: str
@@ -179,6 +209,9 @@ class PriceTable:
     """`max_tokens` is never shrunk below this: a shorter answer is worth nothing."""
     typical_output_tokens: int
     """What an estimate takes for the length of an answer when `max_tokens` allows more."""
+    failure_limits: FailureLimits
+    failure_limits_paying: FailureLimits
+    """Of whoever has ever paid, or has a plan."""
     context_budget_tokens: Mapping[str, int]
     """By plan: the most prompt tokens of a run. Beyond it the oldest turns of a conversation are left out."""
 
@@ -199,6 +232,11 @@ class PriceTable:
             set(self.context_budget_tokens) == plans,
             f"context_budget_tokens: one for each of {', '.join(sorted(plans))} is needed, and no others",
         )
+        _require(
+            self.failure_limits_paying.failed_runs_per_hour >= self.failure_limits.failed_runs_per_hour
+            and self.failure_limits_paying.unpaid_cents_per_day >= self.failure_limits.unpaid_cents_per_day,
+            "failure_limits: paying must not be less than free",
+        )
         context = min(model.context_tokens for model in self.models.values())
         for plan, tokens in self.context_budget_tokens.items():
             _require(
@@ -213,6 +251,21 @@ class PriceTable:
         sold.append((self.plan.price_cents, self.plan.credits))
         return min(Fraction(cents * NANO_PER_CENT, credits_) for cents, credits_ in sold)
 
+    @property
+    def _net_credit_nano(self) -> Fraction:
+        """What is left of a credit's value for the provider."""
+        return self.credit_value_nano * (100 - self.margin_percent) / 100
+
+    def allowance(self, account: Account) -> Allowance:
+        """How much `account` may fail at our expense. What a hold can cost us follows from the floor of prices."""
+        limits = self.failure_limits_paying if account.is_paying else self.failure_limits
+        net = self._net_credit_nano
+        return Allowance(
+            failed_runs_per_hour=limits.failed_runs_per_hour,
+            unpaid_nano_per_day=limits.unpaid_cents_per_day * NANO_PER_CENT,
+            nano_per_credit=ceil_div(net.numerator, net.denominator),
+        )
+
     def price(self, model: ModelPrice, usage: Usage) -> Price:
         """Credits for `usage`: max(tier × factor, floor), at least 1.
 
@@ -220,8 +273,8 @@ class PriceTable:
         every credit was bought at the lowest price. Never falls when any class of tokens grows.
         """
         cost = model.cost_nano(usage)
-        kept = self.credit_value_nano * (100 - self.margin_percent) / 100
-        floor = ceil_div(cost * kept.denominator, kept.numerator)
+        net = self._net_credit_nano
+        floor = ceil_div(cost * net.denominator, net.numerator)
         tier = self.tiers.credits(usage.billed_tokens)
         return Price(
             credits=max(tier * model.factor, floor), tier=tier, factor=model.factor, floor=floor, cost_nano=cost
@@ -252,6 +305,11 @@ class PriceTable:
             else:
                 high = middle - 1
         return low
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number from 0. True is none, nor is 2.0."""
+    return type(value) is int and value >= 0
 
 
 def guess_tokens(text: str) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from playground.domain.payments import Claim, PurchaseState
-from playground.domain.subscriptions import Described
+from playground.domain.subscriptions import AgreedPrice, Described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +62,69 @@ class SubscriptionMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceLine:
+    """What an invoice asks for a whole period of a subscription: `amount` in cents, before discounts."""
+
+    price_id: str | None
+    amount: int
+    currency: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvoicePaid:
-    """A period was paid. `started_at` is known if it is the subscription's first."""
+    """An invoice of a subscription is paid, with whatever. `total` in cents is after discounts and with taxes;
+    `credited` of it was waived by credit notes before. `line` is the last whole period that it is for; None if there is
+    none, `prorated` if that is because a change within a period was charged. `user_id` is our pointer.
+    `started_at` is known if it is the subscription's first."""
 
     customer_id: str
     subscription_id: str
     invoice_id: str
-    amount: int
+    total: int
+    credited: int
     currency: str
-    period_start: datetime
+    line: InvoiceLine | None
+    prorated: bool
+    user_id: str | None
     started_at: datetime | None
 
 
-Told = PaymentMoved | RefundSum | RefundMoved | DisputeMoved | SubscriptionMoved | InvoicePaid
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNoteMoved:
+    """A credit note for an invoice that was paid. `claim`: what it gives back by itself, without its refunds."""
+
+    customer_id: str
+    invoice_id: str
+    note_id: str
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerDeleted:
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Signed, of a type that moves something, and not of the shape that its type has. `subject`: the object that it is
+    about, if it says so."""
+
+    subject: str | None
+
+
+Told = (
+    PaymentMoved
+    | RefundSum
+    | RefundMoved
+    | DisputeMoved
+    | SubscriptionMoved
+    | InvoicePaid
+    | CreditNoteMoved
+    | CustomerDeleted
+    | Unreadable
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +148,14 @@ class Listed(StrEnum):
     REFUNDS = "refunds"
     DISPUTES = "disputes"
     INVOICES = "invoices"
+    CREDIT_NOTES = "credit_notes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
     """An object of the provider as it is now. `event` says the same as the events about it did; its `told` is None if
-    there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is or is about."""
+    there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is or is about;
+    `invoice_id` the invoice."""
 
     object_id: str
     event: ProviderEvent
@@ -111,6 +163,34 @@ class Stated:
     payment_id: str | None = None
     customer_id: str | None = None
     subscription_id: str | None = None
+    invoice_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomersSubscription:
+    """One of the subscriptions of a customer. `price` is that of its only item; `user_id` our pointer."""
+
+    described: Described
+    price: AgreedPrice | None
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceStatement:
+    """All that the provider knows of the money of one invoice: refunds and disputes of its payments, credit notes."""
+
+    claims: Sequence[Stated]
+
+    @property
+    def refunded(self) -> int:
+        """Cents that went back."""
+        moved = [each.event.told for each in self.claims]
+        claims = [told.claim for told in moved if isinstance(told, RefundMoved | CreditNoteMoved)]
+        return sum(claim.amount for claim in claims if claim.counts)
+
+    @property
+    def disputed(self) -> int:
+        return _disputed(self.claims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,5 +209,9 @@ class Statement:
 
     @property
     def disputed(self) -> int:
-        moved = [told for each in self.claims if isinstance(told := each.event.told, DisputeMoved)]
-        return sum(told.claim.amount for told in moved if told.claim is not None and told.claim.counts)
+        return _disputed(self.claims)
+
+
+def _disputed(claims: Sequence[Stated]) -> int:
+    moved = [told for each in claims if isinstance(told := each.event.told, DisputeMoved)]
+    return sum(told.claim.amount for told in moved if told.claim is not None and told.claim.counts)

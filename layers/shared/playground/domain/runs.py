@@ -21,7 +21,7 @@ class RunStatus(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What a person asks for, already checked against the bounds of the contract. Not `names_model`: the model is the
-    default one."""
+    default one. `package_as_sent`: how the request named the package, for messages; its UUID if that is not known."""
 
     package_id: str
     input: str
@@ -33,6 +33,7 @@ class RunRequest:
     temperature: float | None = None
     use_no_prompt: bool = False
     names_model: bool = True
+    package_as_sent: str | None = None
 
     @property
     def hash(self) -> str:
@@ -41,7 +42,7 @@ class RunRequest:
         What was left out is left out here, too: a repeat stays the same request when a default changes, or when there
         is a new field.
         """
-        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "package_as_sent"}
         content = {name: value for name, value in given.items() if value is not None and value is not False}
         del content["model" if not self.names_model else "names_model"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -65,6 +66,16 @@ class Measured:
     price: Price
     stop_reason: str
     duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpaidCost:
+    """What a run without an answer cost us, in nano-dollars. `usage` is None if only the most that it can have been is
+    known. `estimated`: the provider did not say all of it; what is missing is counted upward."""
+
+    cost_nano: int
+    estimated: bool
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,7 @@ class Run:
     turn: int | None = None
     measured: Measured | None = None
     failure: Failure | None = None
+    unpaid: UnpaidCost | None = None
 
 
 def run_id_of(user_id: str, idempotency_key: str) -> str:

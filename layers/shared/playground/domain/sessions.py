@@ -1,7 +1,7 @@
 """Sessions: a conversation's summary, and its turns, one item each."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from playground.domain.sharing import ShareLink
 
@@ -18,6 +18,18 @@ class Turn:
     output_tokens: int
     asked_at: datetime
     answered_at: datetime
+    refused: bool = False
+    """The model declined in the middle of the answer. While it is in what is sent, everything after it is declined."""
+    unreadable: bool = False
+    """What is stored of it is damaged: it has no texts and no tokens, and its times may be `UNKNOWN_TIME`."""
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether the turn may be part of what the model is sent of a conversation."""
+        return not (self.refused or self.unreadable)
+
+
+UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from playground.domain.account import (
-    PLUS_ALLOWANCE,
     Account,
     Change,
     Plan,
     begin_plus,
     cross_boundary,
+    note_payment,
     period_key,
     write_entry,
 )
@@ -26,6 +26,7 @@ TOLERANCE = timedelta(hours=12)  # by which a period of the provider may begin b
 AFTER = timedelta(milliseconds=1)
 MOST_PERIODS = 1200  # a hundred years of months
 MOST_ENDED = 50  # subscriptions of one user that are remembered as over
+MAX_PRICES = 50  # of subscriptions of one user, and of offers
 ACTIVE = frozenset({"active", "trialing"})
 
 
@@ -67,11 +68,22 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgreedPrice:
+    """What somebody agreed to pay for a month: `amount` in cents, before discounts and taxes that are added.
+    `price_id` is the provider's name of it, once there is one."""
+
+    amount: int
+    currency: str
+    price_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """A user's subscription. One item per user, also when there is none.
 
     `described` is the highest description that came; `ended` has when subscriptions ended, by their ids. `checkout_*`:
-    a page of the provider that waits for the user; `checkouts` counts them. `revision` is the store's.
+    a page of the provider that waits for the user; `checkouts` counts them. `prices` has what was agreed on for each
+    subscription, by their ids; `offers` what was shown on such pages. `revision` is the store's.
     """
 
     user_id: str
@@ -82,6 +94,8 @@ class Subscription:
     checkout_url: str | None = None
     checkout_expires_at: datetime | None = None
     checkouts: int = 0
+    prices: Mapping[str, AgreedPrice] = field(default_factory=dict)
+    offers: tuple[AgreedPrice, ...] = ()
     revision: int = field(default=0, compare=False)
 
     @property
@@ -91,6 +105,18 @@ class Subscription:
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE
+
+    def with_price(self, subscription_id: str, price: AgreedPrice) -> "Subscription":
+        """The price of a subscription is agreed on once, when its first invoice is accepted."""
+        if subscription_id in self.prices:
+            return self
+        prices = {**self.prices, subscription_id: price}
+        return replace(self, prices=dict(list(prices.items())[-MAX_PRICES:]))
+
+    def with_offer(self, price: AgreedPrice) -> "Subscription":
+        """A page of the provider was opened that shows this price."""
+        offers = (*(offer for offer in self.offers if offer != price), price)
+        return replace(self, offers=offers[-MAX_PRICES:])
 
     def open_checkout(self, now: datetime) -> str | None:
         """The page that the user can still pay on."""
@@ -121,8 +147,12 @@ class PaidPeriod:
     started_at: datetime
 
 
-def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None, now: datetime) -> Change | None:
-    """Grant the credits of a paid period, once; None if there is nothing (more) to do.
+def pay_period(
+    account: Account, paid: PaidPeriod, *, allowance: int, ended_at: datetime | None, now: datetime
+) -> Change | None:
+    """Grant the credits of a paid period, once; None if there is nothing (more) to do, or an operator's plan is on.
+
+    `allowance` is what a month gives now. The rollover of the month is at most that much.
 
     The account must have been advanced to `now`; it may be further, for another worker's clock may be ahead, and then
     the present is where the account is. The first period of a subscription that the account does not know
@@ -133,23 +163,26 @@ def pay_period(account: Account, paid: PaidPeriod, *, ended_at: datetime | None,
     """
     before = account
     began: tuple[Entry, ...] = ()
+    if account.is_given:
+        return None
     if account.subscription_id != paid.subscription_id:
         known_or_over = account.subscription_id is not None or ended_at is not None
         if known_or_over and account.anchor is not None and paid.started_at <= account.anchor:
             return None  # of a subscription before the present plan, which may be an operator's
-        account, began = _begin(account, paid, now)
+        account, began = _begin(account, paid, allowance, now)
     assert account.anchor is not None
     anchor = account.anchor
-    number, present = period_number(anchor, paid.period_start + TOLERANCE), _present(account, now)
+    number, present = period_number(anchor, paid.period_start + TOLERANCE), present_period(account, now)
     if number in account.paid_periods:
         return None
-    account = replace(account, paid_periods=_noted(account.paid_periods, number, present))
+    account = replace(note_payment(account), paid_periods=_noted(account.paid_periods, number, present))
     over = ended_at is not None and ended_at < boundary(anchor, number + 1)
     deltas, reason = Deltas(), ""
     if number == present and not over:
-        deltas, reason = Deltas(monthly=PLUS_ALLOWANCE), "PRPM+ credits of this month"
+        deltas, reason = Deltas(monthly=allowance), "PRPM+ credits of this month"
+        account = replace(account, allowance=allowance)
     elif number == present - 1 and not over:
-        room = max(PLUS_ALLOWANCE - account.buckets.rollover, 0)
+        room = max(allowance - (account.buckets.rollover - account.lapsed), 0)
         deltas, reason = Deltas(rollover=room), "PRPM+ credits of last month, paid late"
         account = replace(account, period=present, due_at=account.due_at or boundary(anchor, present + 1))
     granted: tuple[Entry, ...] = ()
@@ -178,7 +211,7 @@ def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
     crossed: tuple[Entry, ...] = ()
     if account.is_due(ended_at):
         account, crossed = cross_boundary(account)
-    passed = _present(account, now) - period_number(anchor, ended_at)
+    passed = present_period(account, now) - period_number(anchor, ended_at)
     buckets = account.buckets
     monthly = min(buckets.monthly, account.available)
     rollover = min(buckets.rollover, account.available - monthly) if passed == 1 else 0
@@ -205,16 +238,16 @@ def period_number(anchor: datetime, moment: datetime) -> int:
     return number if number == 0 or boundary(anchor, number) <= moment else number - 1
 
 
-def _present(account: Account, now: datetime) -> int:
+def present_period(account: Account, now: datetime) -> int:
     """The number of the period that the account is in: by our clock, or by the one that has advanced it further."""
     assert account.anchor is not None
     return max(period_number(account.anchor, now), account.period)
 
 
-def _begin(account: Account, paid: PaidPeriod, now: datetime) -> Change:
+def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) -> Change:
     """The plan of this subscription, from its beginning up to `now`, with nothing granted yet."""
     account, ended = end_plus(account, ended_at=now, now=now)
-    account = begin_plus(account, anchor=paid.started_at, subscription_id=paid.subscription_id)
+    account = begin_plus(account, anchor=paid.started_at, allowance=allowance, subscription_id=paid.subscription_id)
     entries = [*ended]
     for _ in range(MOST_PERIODS):
         if not account.is_due(now):

@@ -24,7 +24,8 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """Find the accounts of one shard of the index after a place, and have each of them dealt with."""
+    """Find the accounts of one shard of the index, and have each of them dealt with. `after`: only those behind a
+    place; messages of earlier versions have it."""
 
     task: Task
     at: datetime
@@ -32,7 +33,7 @@ class Walk:
     after: str | None = None
 
     def message(self) -> Message:
-        return {"task": self.task.value, "at": iso(self.at), "shard": self.shard, "after": self.after}
+        return {"task": self.task.value, "at": iso(self.at), "shard": self.shard}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,4 +55,6 @@ def work_of(message: object) -> Walk | Visit:
             return Visit(task=Task(task), at=scheduled_time(at), user_id=user_id)
         case {"task": str(task), "at": at, "shard": int(shard), "after": str() | None as after}:
             return Walk(task=Task(task), at=scheduled_time(at), shard=shard, after=after)
+        case {"task": str(task), "at": at, "shard": int(shard), **others} if "after" not in others:
+            return Walk(task=Task(task), at=scheduled_time(at), shard=shard)
     raise ValueError("a message that is no work")

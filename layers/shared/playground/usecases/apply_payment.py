@@ -6,20 +6,25 @@ The same event again, another event that says the same, and events in any order 
 put into quarantine: an operator looks at it, and nothing is granted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from playground.domain.account import Account
+from playground.domain.account import Account, Plan
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.erasure import is_pseudonym
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
+from playground.domain.paid_months import PaidMonth, book_month
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, book_purchase
 from playground.domain.pricing import PriceTable
 from playground.domain.provider import (
+    CreditNoteMoved,
+    CustomerDeleted,
+    CustomersSubscription,
     DisputeMoved,
+    InvoiceLine,
     InvoicePaid,
     Payment,
     PaymentMoved,
@@ -28,9 +33,17 @@ from playground.domain.provider import (
     RefundSum,
     SubscriptionMoved,
     Told,
+    Unreadable,
 )
-from playground.domain.subscriptions import PaidPeriod, end_plus, pay_period
+from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentRecords, Payments
+
+MAX_LOOKS = 3  # at what the provider knows beyond an event
+MAX_PAGES = 1_000  # of entries, in the search for those of a month
+PAGE = 100
+BEFORE = timedelta(days=2)  # by which an entry may be older than the month that it is of: clocks, early invoices
+LONGEST_MONTH = timedelta(days=32)
+NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 
 
 class Outcome(StrEnum):
@@ -74,13 +87,19 @@ class ApplyPayment:
         again; nothing of it has happened then, or all of it."""
         if event.told is None:
             return Applied(outcome=Outcome.IGNORED)
+        if isinstance(event.told, Unreadable):
+            return self._quarantine(event, None, event.told.subject, "unreadable")
         if event.live is not self._live:
             return self._quarantine(event, None, None, "live_mode")
         match event.told:
             case SubscriptionMoved() as told:
                 return self._subscription(event, told)
             case InvoicePaid() as told:
-                return self._invoice(event, told)
+                return self._month(event, told, told)
+            case CreditNoteMoved() as told:
+                return self._credit_note(event, told)
+            case CustomerDeleted() as told:
+                return self._customer_deleted(event, told)
             case _ as told:
                 return self._purchase(event, told)
 
@@ -93,7 +112,9 @@ class ApplyPayment:
             if not isinstance(told, PaymentMoved):  # only the payment itself carries our pointers for certain
                 payment = self._payments.payment(payment.payment_id) or payment
             if payment.purchase_id is None or payment.user_id is None:
-                return Applied(outcome=Outcome.IGNORED)
+                if isinstance(told, PaymentMoved):
+                    return Applied(outcome=Outcome.IGNORED)
+                return self._claim_of_invoice(event, told)
         if owner is None:
             assert payment.purchase_id is not None
             assert payment.user_id is not None
@@ -122,13 +143,13 @@ class ApplyPayment:
             return "amount"
         if isinstance(told, PaymentMoved):
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
             if told.state is PurchaseState.PAID and told.received != purchase.amount:
                 return "amount"
         elif payment.customer_id is not None:
             customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or payment.customer_id != customer.customer_id:
+            if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
         return None
 
@@ -191,36 +212,197 @@ class ApplyPayment:
 
         return self._book(user_id, described.subscription_id, book)
 
-    def _invoice(self, event: ProviderEvent, told: InvoicePaid) -> Applied:
-        user_id = self._records.user_of(told.customer_id)
+    # --- paid months --------------------------------------------------------------------------------------------------
+
+    def _claim_of_invoice(self, event: ProviderEvent, told: RefundSum | RefundMoved | DisputeMoved) -> Applied:
+        """Of a payment that is no purchase: it may be that of a month."""
+        invoice = self._payments.invoice_of(told.payment.payment_id)
+        return self._month(event, invoice, told) if invoice is not None else Applied(outcome=Outcome.IGNORED)
+
+    def _credit_note(self, event: ProviderEvent, told: CreditNoteMoved) -> Applied:
+        if self._records.user_of(told.customer_id) is None:
+            return Applied(outcome=Outcome.IGNORED, subject=told.invoice_id)
+        invoice = self._payments.invoice_paid(told.invoice_id)
+        if invoice is None:  # not paid: what the note waives is told with the payment
+            return Applied(outcome=Outcome.IGNORED, subject=told.invoice_id)
+        return self._month(event, invoice, told)
+
+    def _month(self, event: ProviderEvent, invoice: InvoicePaid, told: Told) -> Applied:
+        """Book a paid invoice, with what is told of its money."""
+        user_id, line = self._records.user_of(invoice.customer_id), invoice.line
+        subject = invoice.subscription_id
         if user_id is None:
-            return Applied(outcome=Outcome.IGNORED, subject=told.subscription_id)
-        if told.currency.lower() != self._prices.currency.lower():
-            return self._quarantine(event, user_id, told.subscription_id, "currency")
-        if told.amount != self._prices.plan.price_cents:
-            return self._quarantine(event, user_id, told.subscription_id, "amount")
-        started_at = self._began(user_id, told)
+            return Applied(outcome=Outcome.IGNORED, subject=subject)
+        if line is None and invoice.prorated:  # a change within a month gives no month
+            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=subject)
+        if line is None:
+            return self._quarantine(event, user_id, subject, "lines")
+        known: _Known | None = None
+        for _ in range(MAX_LOOKS):
+            came = self._book_month(event, user_id, invoice, line, told, known)
+            if isinstance(came, Applied):
+                return came
+            if came is not None:
+                return self._quarantine(event, user_id, subject, came)
+            known = self._known(user_id, invoice)
+        raise StoreUnavailableError
+
+    def _book_month(
+        self,
+        event: ProviderEvent,
+        user_id: str,
+        invoice: InvoicePaid,
+        line: InvoiceLine,
+        told: Told,
+        known: "_Known | None",
+    ) -> Applied | str | None:
+        """What came of it; why it must not have an effect; or None if more has to be known."""
+        subject = invoice.subscription_id
+        started_at = known.began(invoice) if known is not None else invoice.started_at
+        differs: str | None = None
+        unknown = False
 
         def book(account: Account, now: datetime) -> Booking | None:
+            nonlocal differs, unknown
+            before = self._records.month(user_id, invoice.invoice_id)
             subscription = self._records.subscription(user_id)
-            paid = PaidPeriod(
-                subscription_id=told.subscription_id, period_start=told.period_start, started_at=started_at
+            month = before
+            differs, unknown = None, False
+            if month is None or not month.granted:
+                settled = account.subscription_id == subject and subject in subscription.prices
+                unknown = known is None and not settled
+                differs = self._differs(account, subscription, invoice, line, known) if not unknown else None
+                if unknown or differs is not None:
+                    return None
+                agreed = AgreedPrice(amount=line.amount, currency=line.currency, price_id=line.price_id)
+                subscription = subscription.with_price(subject, agreed)
+            if month is None:
+                month = PaidMonth(
+                    invoice_id=invoice.invoice_id,
+                    user_id=user_id,
+                    subscription_id=subject,
+                    started_at=started_at or line.start,
+                    period_start=line.start,
+                    amount=invoice.total,
+                    currency=invoice.currency,
+                    live=event.live,
+                    credited=invoice.credited,
+                )
+            after, (changed, entries) = book_month(
+                account,
+                _month_with(month, told),
+                allowance=self._prices.plan.credits,
+                ended_at=subscription.ended.get(subject),
+                entries=self._entries_since,
+                now=now,
             )
-            change = pay_period(account, paid, ended_at=subscription.ended.get(told.subscription_id), now=now)
-            if change is None:
+            if after == before and changed == account:
                 return None
-            return Booking(*change, [subscription, self._record(event, user_id, told.subscription_id)])
+            return Booking(changed, entries, [subscription, after, self._record(event, user_id, subject)])
 
-        return self._book(user_id, told.subscription_id, book)
+        applied = self._book(user_id, subject, book)
+        if unknown:
+            return None
+        return differs if differs is not None else applied
 
-    def _began(self, user_id: str, told: InvoicePaid) -> datetime:
-        """When the subscription of an invoice began: its anchor."""
-        if told.started_at is not None:
-            return told.started_at
-        described = self._records.subscription(user_id).described
-        if described is None or described.subscription_id != told.subscription_id:
-            described = self._payments.subscription(told.subscription_id)
-        return described.started_at if described is not None else told.period_start
+    def _entries_since(self, month: PaidMonth) -> Sequence[Entry]:
+        """The entries of the month's account since before it began, oldest first."""
+        found: list[Entry] = []
+        before: int | None = None
+        for _ in range(MAX_PAGES):
+            page, before, unreadable = self._ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
+            if unreadable:  # what was spent of the month cannot be known
+                raise CorruptLedgerError(f"entries {', '.join(map(str, unreadable))} of {month.user_id} are unreadable")
+            found += page
+            granted = any(entry.business_key == month.grant_key for entry in page)
+            if before is None or granted or (page and page[-1].created_at < month.period_start - BEFORE):
+                return found[::-1]
+        raise StoreUnavailableError
+
+    def _known(self, user_id: str, invoice: InvoicePaid) -> "_Known":
+        """What the provider knows beyond the invoice: asked for when a subscription is met for the first time."""
+        first: InvoiceLine | None = None
+        if self._ledger.account(user_id, instant(self._clock())).subscription_id == invoice.subscription_id:
+            # An earlier version granted its first invoice and did not keep the price.
+            for stated in self._payments.invoices_of(invoice.subscription_id):
+                told = stated.event.told
+                if isinstance(told, InvoicePaid) and told.line is not None:
+                    first = told.line
+                    break
+        there = tuple(self._payments.subscriptions_of(invoice.customer_id))
+        return _Known(first=first, subscriptions=there)
+
+    def _differs(
+        self,
+        account: Account,
+        subscription: Subscription,
+        invoice: InvoicePaid,
+        line: InvoiceLine,
+        known: "_Known | None",
+    ) -> str | None:
+        """Why nobody has agreed to pay this invoice for a month of PRPM+; None if it is all right."""
+        subject = invoice.subscription_id
+        table = AgreedPrice(amount=self._prices.plan.price_cents, currency=self._prices.currency.lower())
+        agreed = [table, *subscription.offers]
+        if subject in subscription.prices:
+            agreed.append(subscription.prices[subject])
+        elif known is not None and known.first is not None:
+            agreed.append(AgreedPrice(amount=known.first.amount, currency=known.first.currency))
+        ours = (
+            invoice.user_id == subscription.user_id
+            or is_pseudonym(subscription.user_id)
+            or subject in (account.subscription_id, *subscription.prices)
+            or line.price_id in {price.price_id for price in subscription.prices.values()}
+        )
+        if not any(price.currency == line.currency for price in agreed):
+            return "currency"
+        if not any(price.currency == line.currency and price.amount == line.amount for price in agreed):
+            return "amount"
+        if not ours:
+            return "product"
+        if line.end - line.start > LONGEST_MONTH:
+            return "interval"
+        return "second_subscription" if self._is_second(account, subscription, invoice, line, known) else None
+
+    def _is_second(
+        self,
+        account: Account,
+        subscription: Subscription,
+        invoice: InvoicePaid,
+        line: InvoiceLine,
+        known: "_Known | None",
+    ) -> bool:
+        """Whether the user had another subscription, begun before this one, when the period of this invoice began: a
+        month is paid for once, and what the first one gave does not end by it."""
+        if known is None:
+            return False
+        there = {each.described.subscription_id: each for each in known.subscriptions}
+        this = there.get(invoice.subscription_id)
+        began = (this.described.started_at if this is not None else line.start), invoice.subscription_id
+        for other_id, other in there.items():
+            told = other.described
+            if (
+                other_id == invoice.subscription_id
+                or told.status in NEVER_PAID
+                or not self._is_plan(other, subscription)
+            ):
+                continue
+            ended_at = subscription.ended.get(other_id, told.ended_at)
+            if (told.started_at, other_id) < began and (ended_at is None or ended_at > line.start):
+                return True
+        present = account.subscription_id
+        displaced = present not in (None, invoice.subscription_id) and account.plan is Plan.PLUS
+        over = invoice.subscription_id in subscription.ended or this is None or this.described.ended_at is not None
+        return displaced and not over and account.anchor is not None and began[0] <= account.anchor
+
+    def _is_plan(self, other: CustomersSubscription, subscription: Subscription) -> bool:
+        """Whether a subscription of the customer is one to PRPM+."""
+        known = {price.price_id for price in subscription.prices.values()}
+        return (
+            other.user_id is not None
+            or other.described.subscription_id in subscription.prices
+            or (other.price is not None and other.price.price_id in known)
+        )
 
     def _book(self, user_id: str, subject: str, book: Callable[[Account, datetime], Booking | None]) -> Applied:
         now = instant(self._clock())
@@ -238,6 +420,20 @@ class ApplyPayment:
             subject=subject,
             entries=tuple(booked.entries) if booked is not None else (),
         )
+
+    # --- customers ----------------------------------------------------------------------------------------------------
+
+    def _customer_deleted(self, event: ProviderEvent, told: CustomerDeleted) -> Applied:
+        """Note it, so that the next one who pays gets another one. What was paid before stays as it is."""
+        user_id = self._records.user_of(told.customer_id)
+        if user_id is None:
+            return Applied(outcome=Outcome.IGNORED, subject=told.customer_id)
+        customer = self._records.customer(user_id, live=event.live)
+        if customer is None or customer.customer_id != told.customer_id or customer.gone:
+            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=told.customer_id)
+        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, told.customer_id)):
+            raise StoreUnavailableError
+        return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=told.customer_id)
 
     # --- what was told ------------------------------------------------------------------------------------------------
 
@@ -273,6 +469,36 @@ def _with(purchase: Purchase, told: Told, at: datetime) -> Purchase:
         case DisputeMoved(payment=payment, dispute_id=dispute_id, claim=dispute) if dispute is not None:
             return _named(purchase, payment).with_dispute(dispute_id, dispute)
     return purchase
+
+
+def _month_with(month: PaidMonth, told: Told) -> PaidMonth:
+    """The month with what an event tells about its money."""
+    match told:
+        case RefundSum(payment=payment, refunded=refunded):
+            return month.with_refunded(payment.payment_id, refunded)
+        case RefundMoved(refund_id=refund_id, claim=claim):
+            return month.with_refund(refund_id, claim)
+        case CreditNoteMoved(note_id=note_id, claim=claim):
+            return month.with_refund(note_id, claim) if claim.amount or note_id in month.refunds else month
+        case DisputeMoved(dispute_id=dispute_id, claim=dispute) if dispute is not None:
+            return month.with_dispute(dispute_id, dispute)
+    return month
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the provider said when it was asked: the first invoice of a subscription whose price was not kept, and all
+    subscriptions of the customer."""
+
+    first: InvoiceLine | None
+    subscriptions: Sequence[CustomersSubscription]
+
+    def began(self, invoice: InvoicePaid) -> datetime | None:
+        """When the subscription of an invoice began: its anchor."""
+        for each in self.subscriptions:
+            if each.described.subscription_id == invoice.subscription_id:
+                return each.described.started_at
+        return invoice.started_at
 
 
 def _named(purchase: Purchase, payment: Payment) -> Purchase:

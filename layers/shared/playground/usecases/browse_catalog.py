@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from playground.domain.errors import InvalidRequestError, PackageNotFoundError
 from playground.domain.packages import PackageSummary, is_package_name
-from playground.ports import Catalog
+from playground.ports import CatalogReader
 
 MAX_QUERY = 200  # characters
 MAX_PAGE = 100
@@ -23,7 +23,7 @@ class PackagePage:
 class ListPackages:
     """A page of the packages that match a text, by name."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: CatalogReader) -> None:
         self._catalog = catalog
 
     def __call__(self, query: str = "", *, limit: int = DEFAULT_PAGE, cursor: str | None = None) -> PackagePage:
@@ -44,7 +44,7 @@ class ListPackages:
 class ReadPackage:
     """One package: its newest version with the beginning of the prompt, and the list of all versions."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: CatalogReader) -> None:
         self._catalog = catalog
 
     def __call__(self, package_id: str) -> PackageSummary:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from playground.domain.calendar import instant
-from playground.domain.errors import SessionNotFoundError
+from playground.domain.errors import SessionNotFoundError, UnreadableError
 from playground.domain.sessions import Place, Session, Turn
 from playground.domain.sharing import Share, ShareKeys
-from playground.ports import Clock, Sessions, Shares
+from playground.ports import Clock, ReportUnreadable, Sessions, Shares
 
 MOST_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
 MESSAGE_BYTES = 400  # of a turn besides its texts, likewise
@@ -17,11 +17,13 @@ MESSAGE_BYTES = 400  # of a turn besides its texts, likewise
 
 @dataclass(frozen=True, slots=True)
 class SessionsPage:
-    """`began` is when the first of these pages was read, `following` where the next one begins."""
+    """`began` is when the first of these pages was read, `following` where the next one begins, `unreadable` what was
+    left out because it is damaged."""
 
     sessions: Sequence[Session]
     began: datetime
     following: Place | None
+    unreadable: Sequence[str] = ()
 
 
 class ListSessions:
@@ -35,11 +37,12 @@ class ListSessions:
         """At most `limit` summaries, newest activity first. Over all pages, every session that is not touched meanwhile
         comes once. One that becomes active meanwhile moves up: it comes once or, if its page was still to come, not at
         all, and is at the top of the next list. What was made since the first page is in none of the others."""
-        sessions, following = self._sessions.listed(user_id, after=after, limit=limit)
+        sessions, following, unreadable = self._sessions.listed(user_id, after=after, limit=limit)
         if after is None or began is None:
             # Another worker's clock may be ahead: nothing below the first page can be newer than what is on it.
             began = max([instant(self._clock()), *(session.updated_at for session in sessions)])
-        return SessionsPage([session for session in sessions if session.created_at <= began], began, following)
+        shown = [session for session in sessions if session.created_at <= began]
+        return SessionsPage(shown, began, following, unreadable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +57,18 @@ class SessionView:
 
 
 class ReadSession:
-    def __init__(self, *, sessions: Sessions, shares: Shares, keys: ShareKeys) -> None:
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        shares: Shares,
+        keys: ShareKeys,
+        report: ReportUnreadable = lambda error: None,
+    ) -> None:
         self._sessions = sessions
         self._shares = shares
         self._keys = keys
+        self._report = report
 
     def __call__(self, user_id: str, session_id: str, *, after: int = 0) -> SessionView:
         """The user's own session with its turns from the one after `after` on. Raises SessionNotFoundError."""
@@ -74,9 +85,17 @@ class ReadSession:
             session=session,
             turns=turns,
             following=following,
-            share=self._shares.find(link.share_id) if link is not None else None,
+            share=self._share(link.share_id) if link is not None else None,
             token=self._keys.known_token(session_id, link) if link is not None else None,
         )
+
+    def _share(self, share_id: str) -> Share | None:
+        """A conversation can be read although how its share is doing cannot."""
+        try:
+            return self._shares.find(share_id)
+        except UnreadableError as error:
+            self._report(error)
+            return None
 
 
 def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | None]:

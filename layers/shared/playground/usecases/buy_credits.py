@@ -6,8 +6,10 @@ moves a credit: only what the provider tells does.
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from playground.domain.account import Account, Plan
 from playground.domain.calendar import instant, iso
@@ -15,16 +17,31 @@ from playground.domain.errors import (
     AlreadySubscribedError,
     IdempotencyConflictError,
     InvalidRequestError,
+    PaymentsUnavailableError,
+    PlanGrantedError,
+    PurchaseUnavailableError,
     StoreUnavailableError,
     SubscriptionNotFoundError,
 )
 from playground.domain.payments import Customer, Purchase
 from playground.domain.pricing import Pack, PriceTable
 from playground.domain.runs import run_id_of
-from playground.domain.subscriptions import Described, Subscription
-from playground.ports import Clock, Ledger, NewId, PaymentRecords, Payments, PaymentStarted
+from playground.domain.subscriptions import AgreedPrice, Described, Subscription
+from playground.ports import (
+    CheckoutStarted,
+    Clock,
+    CustomerGoneError,
+    Ledger,
+    NewId,
+    PaymentRecords,
+    Payments,
+    PaymentStarted,
+)
+
+T = TypeVar("T")
 
 MOST_TRIES = 8  # at a row that others write, too
+MAX_CUSTOMERS = 3  # that are tried in one request: the known one, its successor, and one if that is gone, too
 KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
 
 
@@ -37,22 +54,43 @@ class Offer:
 
 
 class Customers:
-    """Who a user is at the provider: one customer, also when two requests ask at once."""
+    """Who a user is at the provider: one customer, also when two requests ask at once.
+
+    A customer that the provider does not know (it was deleted there, or there is another account behind) is replaced by
+    one new one. The record decides which number that one has, and the number is in its key at the provider, so whoever
+    asks at the same time gets the same customer.
+    """
 
     def __init__(self, records: PaymentRecords, payments: Payments, *, live: bool) -> None:
         self._records = records
         self._payments = payments
         self._live = live
 
-    def __call__(self, account: Account, now: datetime) -> str:
+    def ask(self, account: Account, now: datetime, question: Callable[[Customer], T]) -> T:
+        """What the provider answers to a question about the user's customer, made or replaced if need be. The question
+        is asked again if its customer is gone, so what it creates must have a key with `customer_key`."""
+        for _ in range(MAX_CUSTOMERS):
+            customer = self._of(account, now)
+            try:
+                return question(customer)
+            except CustomerGoneError:
+                # If it has moved meanwhile, somebody else has noted that already.
+                self._records.keep(replace(customer, gone=True))
+        raise PaymentsUnavailableError
+
+    def _of(self, account: Account, now: datetime) -> Customer:
         user_id = account.user_id
         for _ in range(MOST_TRIES):
-            customer = self._records.customer(user_id, live=self._live)
-            if customer is not None:
-                return customer.customer_id
+            seen = self._records.customer(user_id, live=self._live)
+            if seen is not None and not seen.gone:
+                return seen
             mode = "live" if self._live else "test"
-            customer_id = self._payments.create_customer(user_id=user_id, key=f"customer:{mode}:{_generation(account)}")
-            self._records.keep(Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now))
+            number = seen.number + 1 if seen is not None else 0
+            customer_id = self._payments.create_customer(
+                user_id=user_id, key=_numbered(f"customer:{mode}:{_generation(account)}", number)
+            )
+            made = Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now)
+            self._records.keep(seen.replaced_by(customer_id, now) if seen is not None else made)
         raise StoreUnavailableError
 
 
@@ -75,13 +113,14 @@ class BuyCredits:
         self._live = live
         self._clock = clock
         self._new_id = new_id
-        self._customer_of = Customers(records, payments, live=live)
+        self._customers = Customers(records, payments, live=live)
 
     def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
         """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
 
         Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
-        StoreUnavailableError while the account is being erased.
+        PurchaseUnavailableError if its payment is not at this provider any more, StoreUnavailableError while the
+        account is being erased.
         """
         pack = next((pack for pack in self._prices.packs if pack.id == pack_id), None)
         if pack is None:
@@ -89,8 +128,7 @@ class BuyCredits:
         now = instant(self._clock())
         account = self._ledger.account(user_id, now)
         purchase = self._open(account, pack, idempotency_key, now)
-        customer_id = self._customer_of(account, now)
-        started = self._payment(purchase, customer_id, now)
+        started = self._payment(account, purchase, now)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
     def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
@@ -119,22 +157,41 @@ class BuyCredits:
             raise StoreUnavailableError
         if there.pack != pack.id:
             raise IdempotencyConflictError
+        if there.live is not self._live:
+            raise PurchaseUnavailableError(purchase_id=there.purchase_id, state=there.state.value)
         return there
 
-    def _payment(self, purchase: Purchase, customer_id: str, now: datetime) -> PaymentStarted:
-        started: PaymentStarted | None = None
+    def _payment(self, account: Account, purchase: Purchase, now: datetime) -> PaymentStarted:
+        """The payment of a purchase, which has one at most: if it is not there any more, none is begun in its place,
+        for what it was paid with would not be granted, or twice."""
         if purchase.payment_id is not None:
             started = self._payments.payment_started(purchase.payment_id)
-        elif now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
-            started = self._payments.payment_for(customer_id=customer_id, purchase_id=purchase.purchase_id)
-        return started or self._payments.create_payment(
-            amount=purchase.amount,
-            currency=purchase.currency,
-            customer_id=customer_id,
-            user_id=purchase.user_id,
-            purchase_id=purchase.purchase_id,
-            key=purchase.purchase_id,
-        )
+            if started is None:
+                raise PurchaseUnavailableError(purchase_id=purchase.purchase_id, state=purchase.state.value)
+            return started
+
+        def begin(customer: Customer) -> PaymentStarted:
+            started: PaymentStarted | None = None
+            if now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
+                started = self._find(customer, purchase)
+            return started or self._payments.create_payment(
+                amount=purchase.amount,
+                currency=purchase.currency,
+                customer_id=customer.customer_id,
+                user_id=purchase.user_id,
+                purchase_id=purchase.purchase_id,
+                key=_numbered(purchase.purchase_id, customer.number),
+            )
+
+        return self._customers.ask(account, now, begin)
+
+    def _find(self, customer: Customer, purchase: Purchase) -> PaymentStarted | None:
+        """Among the payments of the user's customer, and of the one before, if the provider still tells of those."""
+        started = self._payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
+        if started is None and customer.former:
+            with suppress(CustomerGoneError):
+                return self._payments.payment_for(customer_id=customer.former[-1], purchase_id=purchase.purchase_id)
+        return started
 
     def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
         """Our row with the payment's name, unless the webhook was faster."""
@@ -185,11 +242,11 @@ class ManageSubscription:
         """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
         account = self._ledger.account(user_id, self._clock())
         subscription = self._records.subscription(user_id)
-        if not subscription.is_active and account.plan is Plan.PLUS and account.subscription_id is None:
+        if not subscription.is_active and (account.is_given or _pays(account, subscription)):
             return SubscriptionState(
                 is_active=True,
-                status="granted",
-                cancel_at_period_end=account.entitled_until is not None,
+                status="granted" if account.is_given else "active",
+                cancel_at_period_end=account.is_given and account.entitled_until is not None,
                 current_period_end=account.due_at,
             )
         return _state(subscription)
@@ -197,30 +254,41 @@ class ManageSubscription:
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
         """The address of the provider's page. A page that is still open is given again, instead of a second one.
 
-        Raises AlreadySubscribedError, InvalidRequestError for an address that is not the front end's, and
-        StoreUnavailableError while the account is being erased.
+        What is known here only does not count: a page, or a subscription, that the provider does not have (it was of a
+        customer who is gone, or of another account) is none.
+
+        Raises AlreadySubscribedError, PlanGrantedError while a plan is on that an operator set, InvalidRequestError for
+        an address that is not the front end's, and StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
         now = instant(self._clock())
         account = self._ledger.account(user_id, now)
+        plan, currency = self._prices.plan, self._prices.currency.lower()
         for _ in range(MOST_TRIES):
             subscription = self._records.subscription(user_id)
-            if _alive(subscription.described):
+            if self._is_alive_there(subscription.described) or self._pays_there(account, subscription):
                 raise AlreadySubscribedError
+            if account.is_given:
+                raise PlanGrantedError(entitled_until=account.entitled_until)
             url = subscription.open_checkout(now)
-            if url is not None:
+            if url is not None and self._is_open_there(subscription):
                 return url
             mode = "live" if self._live else "test"
-            started = self._payments().create_checkout(
-                customer_id=Customers(self._records, self._payments(), live=self._live)(account, now),
-                user_id=user_id,
-                plan=self._prices.plan,
-                currency=self._prices.currency.lower(),
-                success_url=success,
-                cancel_url=cancel,
-                key=f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}",
-            )
+            key = f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}"
+
+            def begin(customer: Customer, key: str = key) -> CheckoutStarted:
+                return self._payments().create_checkout(
+                    customer_id=customer.customer_id,
+                    user_id=user_id,
+                    plan=plan,
+                    currency=currency,
+                    success_url=success,
+                    cancel_url=cancel,
+                    key=_numbered(key, customer.number),
+                )
+
+            started = self._customers().ask(account, now, begin)
             opened = replace(
                 subscription,
                 live=self._live,
@@ -228,7 +296,7 @@ class ManageSubscription:
                 checkout_url=started.url,
                 checkout_expires_at=started.expires_at,
                 checkouts=subscription.checkouts + 1,
-            )
+            ).with_offer(AgreedPrice(amount=plan.price_cents, currency=currency))
             if self._records.keep(opened):
                 return started.url
         raise StoreUnavailableError
@@ -244,11 +312,40 @@ class ManageSubscription:
     def portal(self, user_id: str) -> str:
         """The address of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
         never paid."""
-        customer = self._records.customer(user_id, live=self._live)
-        if customer is None:
+        if self._records.customer(user_id, live=self._live) is None:
             raise SubscriptionNotFoundError
-        return self._payments().create_portal(
-            customer_id=customer.customer_id, return_url=f"{self._frontend_url}/playground/subscription"
+        now = instant(self._clock())
+        return self._customers().ask(
+            self._ledger.account(user_id, now),
+            now,
+            lambda customer: self._payments().create_portal(
+                customer_id=customer.customer_id, return_url=f"{self._frontend_url}/playground/subscription"
+            ),
+        )
+
+    def _customers(self) -> Customers:
+        return Customers(self._records, self._payments(), live=self._live)
+
+    def _is_alive_there(self, described: Described | None) -> bool:
+        """A subscription that this account of the provider does not have would be alive here for ever: nobody would say
+        when it ends."""
+        return (
+            described is not None
+            and _alive(described)
+            and self._payments().subscription(described.subscription_id) is not None
+        )
+
+    def _pays_there(self, account: Account, subscription: Subscription) -> bool:
+        own = account.subscription_id
+        return _pays(account, subscription) and own is not None and self._payments().subscription(own) is not None
+
+    def _is_open_there(self, subscription: Subscription) -> bool:
+        customer = self._records.customer(subscription.user_id, live=self._live)
+        return (
+            subscription.checkout_id is not None
+            and customer is not None
+            and not customer.gone
+            and self._payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
         )
 
     def _set(self, user_id: str, *, cancel: bool) -> SubscriptionState:
@@ -271,8 +368,9 @@ class ManageSubscription:
         """Only the front end's own pages: anything else would send people from the pay page to a stranger's."""
         if url is None:
             return self._frontend_url + otherwise
-        if not url.startswith(self._frontend_url + "/") or any(character in url for character in "\\\r\n\t "):
-            raise InvalidRequestError(field, f"must begin with {self._frontend_url}/")
+        visible = all("!" <= character <= "~" and character != "\\" for character in url)
+        if not url.startswith(self._frontend_url + "/") or not visible:
+            raise InvalidRequestError(field, f"must begin with {self._frontend_url}/ and be percent-encoded ASCII")
         return url
 
 
@@ -282,6 +380,12 @@ def _generation(account: Account) -> str:
     return f"{account.user_id}:{iso(account.created_at)}"
 
 
+def _numbered(key: str, number: int) -> str:
+    """A key of the provider for what is made for the `number`th customer of a user. With the customer, the request is
+    another one: the provider would refuse the same key. Keys of the first one are as they always were."""
+    return f"{key}:{number}" if number else key
+
+
 def _digest(*texts: str) -> str:
     """A key of the provider stands for one request: the same one with other addresses is another."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
@@ -289,6 +393,13 @@ def _digest(*texts: str) -> str:
 
 def _alive(described: Described | None) -> bool:
     return described is not None and described.ended_at is None and described.status != "incomplete"
+
+
+def _pays(account: Account, subscription: Subscription) -> bool:
+    """Whether the plan is that of a subscription that goes on, while a later one of the same user is over."""
+    described, own = subscription.described, account.subscription_id
+    other = described is not None and described.subscription_id != own
+    return account.plan is Plan.PLUS and own is not None and other and own not in subscription.ended
 
 
 def _state(subscription: Subscription) -> SubscriptionState:

@@ -1,13 +1,16 @@
 """EstimateRun: what a run would cost, by the same functions that price it. Writes no credits."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from playground.domain.account import without_dead_holds
 from playground.domain.errors import SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
-from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
+from playground.usecases.prompts import COUNTS, FitConversation, package_for, refuse_unsupported
+
+ANSWER_RESERVE = 2.0  # s of an invocation that are kept for what follows the counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,8 @@ class Estimate:
     available: int
     model_id: str
     price_version: str
+    guessed: bool = False
+    """The tokens of the prompt were not counted: all of this is rather too high."""
 
 
 class EstimateRun:
@@ -49,8 +54,10 @@ class EstimateRun:
         self._count_timeout = count_timeout
         self._fit = FitConversation(sessions, model, prices)
 
-    def __call__(self, user_id: str, request: RunRequest) -> Estimate:
-        """The estimate for `request`. Refuses what RunPrompt would refuse before it holds, other than for credits."""
+    def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
+        """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses
+        what RunPrompt would refuse before it holds, other than for credits."""
+        ends = self._clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE)
         model = self._prices.models[request.model]
         refuse_unsupported(request, model)
         found = self._lookup(
@@ -65,7 +72,9 @@ class EstimateRun:
         package = package_for(request, found.package, found.session, self._catalog)
         now = self._clock()
         account = without_dead_holds(self._ledger.account(user_id, now), now)  # a run would give them back
-        fitted = self._fit(request, package, found.session, account, timeout=self._count_timeout)
+        # The first count may take that long, and each of the others a COUNTSth of it.
+        timeout = min(self._count_timeout, (ends - self._clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
+        fitted = self._fit(request, package, found.session, account, timeout=max(timeout, 0.0))
         prompt, tokens = fitted.prompt, fitted.tokens
         least = min(prompt.max_tokens, self._prices.least_max_tokens)
         affordable = self._prices.affordable_max_tokens(model, tokens, account.available, wanted=prompt.max_tokens)
@@ -83,4 +92,5 @@ class EstimateRun:
             available=account.available,
             model_id=model.model_id,
             price_version=self._prices.version,
+            guessed=fitted.guessed,
         )

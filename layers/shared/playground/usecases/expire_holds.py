@@ -1,26 +1,33 @@
 """ExpireHolds: give back what dead attempts have left behind."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from playground.domain.account import Account, Hold
+from playground.domain.allowance import AllowanceUse
 from playground.domain.calendar import instant
-from playground.domain.runs import Failure, Run, RunStatus
+from playground.domain.runs import Failure, Run, RunStatus, UnpaidCost
 from playground.ports import Ended, Ledger
 
 INTERRUPTED = Failure(code="model_timed_out", reason="interrupted")
 
 
 class ExpireHolds:
-    """Ends every run whose lease has run out. Repeating it, or racing it with the run itself, ends the run once."""
+    """Ends every run whose lease has run out. Repeating it, or racing it with the run itself, ends the run once.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Nobody knows what the provider billed for it: the most that it can be is recorded, and reported. It counts as a
+    failed run of the account; its cost does not, for it was our worker that died.
+    """
+
+    def __init__(self, ledger: Ledger, report: Callable[[Run], None] = lambda run: None) -> None:
         self._ledger = ledger
+        self._report = report
 
     def __call__(self, account: Account, *, now: datetime) -> int:
         """How many holds of `account` were given back by this call."""
-        return sum(self.one(account.user_id, hold, now=now).by_us for hold in account.dead_holds(now))
+        return sum(self.one(account.user_id, hold, now=now, seen=account).by_us for hold in account.dead_holds(now))
 
-    def one(self, user_id: str, hold: Hold, *, now: datetime) -> Ended:
+    def one(self, user_id: str, hold: Hold, *, now: datetime, seen: Account | None = None) -> Ended:
         """End the run of `hold` as expired; or, if it has ended already, say how."""
         run = Run(
             run_id=hold.run_id,
@@ -34,5 +41,9 @@ class ExpireHolds:
             started_at=hold.placed_at,
             ended_at=instant(now),
             failure=INTERRUPTED,
+            unpaid=UnpaidCost(cost_nano=hold.cost_nano, estimated=True) if hold.cost_nano else None,
         )
-        return self._ledger.release(user_id, run)
+        ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)
+        if ended.by_us:
+            self._report(ended.run)
+        return ended

@@ -37,7 +37,7 @@ def package_for(
     Raises PackageNotFoundError, or SessionConflictError if the request wants something else than its session.
     """
     if found is None:
-        raise PackageNotFoundError(request.package_id, request.package_version)
+        raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
     if session is None:
         return found
     if session.package_id != found.package_id:
@@ -71,16 +71,18 @@ def build_prompt(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A prompt that fits, its tokens, and how many of the oldest turns were left out for that."""
+    """A prompt that fits, its tokens, and how many turns are not part of it. `guessed`: nobody counted the tokens."""
 
     prompt: Prompt
     tokens: int
     omitted: int
+    guessed: bool = False
 
 
 class FitConversation:
     """Builds the prompt of a run with as much of the conversation as fits: into the model's context, into the budget
-    of the caller's plan, and, with an answer of the shortest length, into what the caller can afford."""
+    of the caller's plan, and, with an answer of the shortest length, into what the caller can afford. Turns that the
+    model declined in part, or that cannot be read, are never part of it."""
 
     def __init__(self, sessions: Sessions, model: Model, prices: PriceTable) -> None:
         self._sessions = sessions
@@ -97,7 +99,11 @@ class FitConversation:
         timeout: float,
     ) -> Fitted:
         """The newest turns that fit. Raises ContextTooLongError if not even the input alone does. Without any turns it
-        may still be too dear: that is for whoever places the hold to say."""
+        may still be too dear: that is for whoever places the hold to say.
+
+        What only a guess says is too long is not refused: the model may be given what it can take. The guess, no more
+        than that, is what has to be paid for.
+        """
         model = self._prices.models[request.model]
         least = min(request.max_tokens or self._prices.default_max_tokens, self._prices.least_max_tokens)
         budget = self._prices.context_budget_tokens[account.plan.value]
@@ -109,27 +115,34 @@ class FitConversation:
         for tries_left in reversed(range(COUNTS)):
             prompt = self._prompt(request, package, history)
             first = tries_left == COUNTS - 1
-            tokens = self._model.count_tokens(prompt, timeout=timeout if first else timeout / COUNTS)
+            count = self._model.count_tokens(prompt, timeout=timeout if first else timeout / COUNTS)
+            tokens = count.tokens
             over = tokens - min(most, model.context_tokens - least)
             if over <= 0 or not history:
                 break
             # So many tokens of the guess as the counted ones too many are of it.
             history = _without_oldest(history, ceil_div(over * _guess(prompt), tokens)) if tries_left > 1 else ()
-        if tokens > budget:
+        if count.guessed:
+            tokens = min(tokens, model.context_tokens - least)
+        elif tokens > budget:
             raise ContextTooLongError(tokens=tokens, limit=budget)
         prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
-        return Fitted(prompt, tokens, session.turns - len(history) if session is not None else 0)
+        omitted = session.turns - len(history) if session is not None else 0
+        return Fitted(prompt, tokens, omitted, guessed=count.guessed)
 
     def _prompt(self, request: RunRequest, package: PackageVersion, history: Sequence[Turn]) -> Prompt:
         model = self._prices.models[request.model]
         return build_prompt(request, model, package, history, self._prices.default_max_tokens)
 
     def _newest(self, session: Session, room: int) -> Sequence[Turn]:
-        """The newest turns that fit by a guess that is rather too high, oldest first. Reads no further than that."""
+        """The newest turns that can be sent and fit by a guess that is rather too high, oldest first. Reads no further
+        than that."""
         found: list[Turn] = []
         if room <= 0:
             return found
         for turn in self._sessions.walk(session.session_id, first=1, last=session.turns, newest_first=True):
+            if not turn.can_be_sent:
+                continue
             room -= _tokens(turn)
             if room < 0:
                 break

@@ -1,15 +1,18 @@
 """ReadAccount: what a user has now."""
 
+from collections.abc import Callable
+
 from playground.domain.account import Account
+from playground.domain.runs import Run
 from playground.ports import Clock, Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
 
 class ReadAccount:
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, clock: Clock, report: Callable[[Run], None] = lambda run: None) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._expire = ExpireHolds(ledger)
+        self._expire = ExpireHolds(ledger, report)
 
     def __call__(self, user_id: str) -> Account:
         """The caller's account, opened if need be and advanced to now; what dead attempts held is given back on the

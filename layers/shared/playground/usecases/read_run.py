@@ -1,5 +1,6 @@
 """ReadRun: what became of a run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from playground.domain.account import Hold
@@ -19,11 +20,18 @@ class Receipt:
 
 
 class ReadRun:
-    def __init__(self, *, ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        sessions: Sessions,
+        clock: Clock,
+        report: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         self._ledger = ledger
         self._sessions = sessions
         self._clock = clock
-        self._expire = ExpireHolds(ledger)
+        self._expire = ExpireHolds(ledger, report)
 
     def __call__(self, user_id: str, run_id: str) -> Receipt:
         """The receipt of the caller's own run; a dead hold is given back on the way. Raises RunNotFoundError."""
@@ -35,7 +43,8 @@ class ReadRun:
         if run.status is not RunStatus.SETTLED or run.turn is None:
             return Receipt(run=run)
         turn = self._sessions.turn(run.session_id, run.turn)
-        return Receipt(run=run, answer=turn.answer if turn is not None and turn.run_id == run_id else None)
+        there = turn is not None and turn.run_id == run_id and not turn.unreadable
+        return Receipt(run=run, answer=turn.answer if turn is not None and there else None)
 
     def _held(self, user_id: str, run_id: str) -> Run | None:
         """The open run, if there is one. Between the two looks at the receipt, for it may end in between."""

@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from playground.domain.calendar import instant
+from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState
 from playground.domain.provider import (
+    InvoicePaid,
     Listed,
     PaymentMoved,
     Stated,
@@ -27,6 +29,7 @@ from playground.usecases.apply_payment import ApplyPayment, Outcome
 WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
 MOST_PAGES = 10_000  # in one go
 MOST_FINDINGS = 500  # that are kept; all are counted
+HEALABLE = frozenset({"amount", "currency", "product", "lines", "interval", "second_subscription"})
 RECORDS = "records"  # the last part: what we have and the provider may not
 
 
@@ -165,6 +168,10 @@ class Reconcile:
                 tally.looked_at += 1
                 if isinstance(record, Purchase):
                     self._compare(tally, record)
+                elif isinstance(record, PaidMonth):
+                    self._compare_record(tally, record)
+                elif self._healed(tally, record, now):
+                    tally.repaired.append(record.event_id)
                 elif record.resolved_at is None and not record.event_id.startswith("reconcile:"):
                     tally.note(
                         Difference(
@@ -193,6 +200,61 @@ class Reconcile:
             purchase = self._records.purchase(*owner)
             if purchase is not None:
                 self._compare(tally, purchase)
+        elif isinstance(stated.event.told, InvoicePaid):
+            user_id = self._records.user_of(stated.event.told.customer_id)
+            if user_id is not None:
+                self._compare_month(tally, user_id, stated.event.told.invoice_id)
+
+    def _healed(self, tally: _Tally, event: PaymentEvent, now: datetime) -> bool:
+        """Whether what an event about a subscription was put into quarantine for is no fault any more: all its paid
+        invoices are granted. The event is noted as dealt with then."""
+        fits = event.type.startswith(("invoice.", "refund.", "charge.", "credit_note."))
+        if event.resolved_at is not None or not fits or event.subject is None or event.quarantined not in HEALABLE:
+            return False
+        if event.user_id is None or event.event_id.startswith("reconcile:"):
+            return False
+        paid = 0
+        for stated in self._payments.invoices_of(event.subject):
+            if not isinstance(stated.event.told, InvoicePaid):
+                continue
+            self._state(tally, stated)
+            month = self._records.month(event.user_id, stated.object_id)
+            if month is None or not month.granted:
+                return False
+            paid += 1
+        return paid > 0 and self._records.keep(replace(event, resolved_at=now))
+
+    def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
+        """A paid month that we have, which may be older than what was listed."""
+        if month.invoice_id in tally.compared or self._is_closed(month.invoice_id):
+            return
+        if self._payments.invoice_paid(month.invoice_id) is None:
+            tally.compared.add(month.invoice_id)
+            tally.note(Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id))
+            return
+        self._compare_month(tally, month.user_id, month.invoice_id)
+
+    def _compare_month(self, tally: _Tally, user_id: str, invoice_id: str) -> None:
+        """What the provider says of the money of a paid month, and what we made of it."""
+        if invoice_id in tally.compared or self._is_closed(invoice_id):
+            return
+        tally.compared.add(invoice_id)
+        statement = self._payments.invoice_statement(invoice_id)
+        for stated in statement.claims:
+            if stated.event.told is not None:
+                self._apply(tally, stated)
+        month = self._records.month(user_id, invoice_id)
+        if month is None:
+            return  # in quarantine, which is told
+        refunded = min(statement.refunded + month.credited, month.amount)
+        disputed = min(statement.disputed, month.amount - refunded)
+        for cause, here, there in (
+            (Cause.REFUNDS_DIFFER, month.amount_refunded, refunded),
+            (Cause.DISPUTES_DIFFER, month.amount_disputed, disputed),
+        ):
+            if here != there:
+                detail = f"{here} cents here, {there} there"
+                tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
 
     def _apply(self, tally: _Tally, stated: Stated) -> None:
         if self._is_closed(stated.object_id):
@@ -224,7 +286,8 @@ class Reconcile:
             else:
                 tally.foreign += 1
         elif (
-            user_id is not None
+            stated.invoice_id is None
+            and user_id is not None
             and isinstance(told, PaymentMoved)
             and told.state is PurchaseState.PAID
             and not self._payments.is_of_invoice(stated.object_id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from playground.domain.calendar import instant
-from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError
+from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError, UnreadableError
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import Share, ShareKeys, share_id_of
 from playground.ports import Clock, Leaks, NewId, Sessions, Shares
@@ -103,6 +103,8 @@ class ShareSession:
         findings: list[dict[str, str | int]] = []
         found = 0
         for turn in turns:
+            if turn.unreadable:
+                raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be mended one day
             for role, text in (("user", turn.input), ("assistant", turn.answer)):
                 for leak in self._leaks(text):
                     found += 1

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from playground.domain.runs import Run
 from playground.ports import Leases, Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
@@ -21,11 +22,18 @@ class Swept:
 
 
 class SweepHolds:
-    def __init__(self, *, ledger: Ledger, leases: Leases, report_failure: Callable[[str, Exception], None]) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        leases: Leases,
+        report_failure: Callable[[str, Exception], None],
+        report: Callable[[Run], None] = lambda run: None,
+    ) -> None:
         self._ledger = ledger
         self._leases = leases
         self._report_failure = report_failure
-        self._expire = ExpireHolds(ledger)
+        self._expire = ExpireHolds(ledger, report)
 
     def __call__(self, *, now: datetime, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> Swept:
         """Expire what has ended by `now`, on at most `limit` accounts and until `time_is_up`.

@@ -1,9 +1,11 @@
 """FanOut, VisitAccount: deal with every account whose boundary has come, each by itself.
 
-    a schedule → one Walk per shard → a Visit per account, and a Walk for what is left of the shard → …
+    a schedule → one Walk per shard, in a queue → a Visit per account, in another queue
 
-All of it goes through a queue. A piece that fails is taken from the queue again; one that always fails ends in its
-dead-letter queue and holds nobody back. A piece that is done twice does nothing the second time.
+A piece of work that fails is taken from its queue again; one that always fails ends in the dead-letter queue and holds
+nobody back. A piece that is done twice does nothing the second time. No piece makes another of its own kind, so that a
+chain has three links, however many accounts there are: Lambda stops chains that go round 16 times. A walk that needs
+more time than it has remembers its place and is taken from its queue again.
 """
 
 from collections.abc import Callable
@@ -12,49 +14,57 @@ from datetime import datetime
 
 from playground.domain.notices import of_expiry
 from playground.domain.work import Task, Visit, Walk
-from playground.ports import Boundaries, Ledger, Notebook, Queue
+from playground.ports import Boundaries, Ledger, Notebook, Places, Queue
 
 PAGE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """What one piece of a walk did. If it is not `finished`, the rest of the shard is in the queue."""
+    """What one walk did. If it is not `finished`, it must be taken again and goes on from its place."""
 
     accounts: int = 0
     finished: bool = True
 
 
 class FanOut:
-    def __init__(self, *, boundaries: Boundaries, queue: Queue) -> None:
+    def __init__(self, *, boundaries: Boundaries, walks: Queue, visits: Queue, places: Places) -> None:
         self._boundaries = boundaries
-        self._queue = queue
+        self._walks = walks
+        self._visits = visits
+        self._places = places
 
     def begin(self, task: Task, *, at: datetime) -> int:
         """Have every shard walked; how many there are."""
         walks = [Walk(task=task, at=at, shard=shard) for shard in range(self._boundaries.shards)]
-        self._queue.put([walk.message() for walk in walks])
+        self._walks.put([walk.message() for walk in walks])
         return len(walks)
 
-    def walk(self, walk: Walk, *, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
-        """Put at most `limit` accounts of a shard into the queue, until `time_is_up`, and then what is left of it.
+    def walk(self, walk: Walk, *, piece: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
+        """Put the accounts of a shard into the queue, one page after the other, until the end or until `time_is_up`.
 
         The index is read in the order of the boundaries, and an account that was dealt with moves behind all of them,
-        so a walk goes forward whatever happens beside it. If it dies, its message comes again, and some accounts are
-        in the queue twice.
+        so a walk goes forward whatever happens beside it. It remembers its place after every `piece` accounts and when
+        its time is up. If it dies, its message comes again and it goes on from there: at most so many accounts are in
+        the queue twice. Even without its place it would only repeat what changes nothing.
         """
-        walked, after = Walked(), walk.after
+        walked, since = Walked(), 0
+        place = self._places.place(walk)
+        after = place or walk.after
         while True:
-            users, after = self._boundaries.due(
-                walk.shard, now=walk.at + walk.task.ahead, after=after, limit=min(PAGE, limit - walked.accounts)
-            )
+            users, after = self._boundaries.due(walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE)
             if users:
-                self._queue.put([Visit(task=walk.task, at=walk.at, user_id=user).message() for user in users])
-            walked = replace(walked, accounts=walked.accounts + len(users))
+                self._visits.put([Visit(task=walk.task, at=walk.at, user_id=user).message() for user in users])
+            walked, since = replace(walked, accounts=walked.accounts + len(users)), since + len(users)
             if after is None:
+                if place is not None:
+                    self._places.remember(walk, None)
                 return walked
-            if walked.accounts >= limit or time_is_up():
-                self._queue.put([replace(walk, after=after).message()])
+            up = time_is_up()
+            if up or since >= piece:
+                self._places.remember(walk, after)
+                place, since = after, 0
+            if up:
                 return replace(walked, finished=False)
 
 

@@ -11,6 +11,7 @@ from playground.domain.errors import (
     OwnShareError,
     ShareNotFoundError,
     StoreUnavailableError,
+    UnreadableError,
 )
 from playground.domain.runs import base32
 from playground.domain.sessions import Session, Turn
@@ -48,7 +49,10 @@ class ReadShared:
 
     def __call__(self, token: str, *, user_id: str | None, address: str, after: int = 0) -> SharedView:
         """The snapshot, from the turn after `after` on. The view is counted once per user, or per address and day, and
-        not for the owner. Raises ShareNotFoundError: wrong, withdrawn, expired, hidden and deleted are one answer."""
+        not for the owner, in one more round trip that is not repeated.
+
+        Raises ShareNotFoundError: wrong, withdrawn, expired, hidden and deleted are one answer.
+        """
         share = open_share(self._shares, token, self._clock)
         turns, following = window(
             self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns
@@ -68,7 +72,7 @@ class ReadShared:
         try:
             self._shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
         except StoreUnavailableError:
-            return  # nobody is refused the conversation because of a number; the next look counts
+            return  # nobody waits for the conversation, or is refused it, because of a number; the next look counts
 
 
 class ForkShared:
@@ -132,6 +136,8 @@ class ForkShared:
         batch: list[Turn] = []
         copied = 0
         for turn in self._sessions.walk(share.session_id, first=1, last=fork.turns):
+            if turn.unreadable:
+                raise UnreadableError(f"turn {turn.number} of {share.session_id}")
             copied += 1
             batch.append(replace(turn, run_id=COPIED))
             if len(batch) == BATCH:

@@ -1,0 +1,134 @@
+"""What many read of the catalogue without a token, kept in the process for a moment.
+
+All summaries are under one partition key, which DynamoDB lets be read 3,000 units a second, and a search reads all of
+them. So an instance reads them once a minute, and searches what it has read. A package by its id or name is read from
+the table unless this instance has just read it: one that was just published is there at once.
+"""
+
+import threading
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from playground.adapters.dynamo_catalog import DynamoCatalog, is_match
+from playground.domain.errors import StoreUnavailableError
+from playground.domain.packages import PackageSummary, package_uuid
+
+LIFE_SECONDS = 60.0  # of the list; a new package is found by a search that much later
+STALE_SECONDS = 600.0  # for which an older list is better than none, when the store does not answer
+RETRY_SECONDS = 5.0  # after an answer that did not come
+SUMMARY_SECONDS = 10.0  # of one package; a new version of it is shown that much later
+MAX_SUMMARIES = 500  # packages that are kept one by one
+MAX_LISTED = 5_000  # packages in the list; those behind them are read from the table
+MAX_LISTED_CHARACTERS = 8_000_000  # likewise
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The first packages by name. `complete`: there are no others."""
+
+    summaries: Sequence[PackageSummary]
+    names: Sequence[str]
+    complete: bool
+    read_at: float
+
+
+class SnapshotCatalog:
+    """`summary` and `search` of `ports.Catalog`. Safe to share between threads; of many that find the list too old one
+    reads it, and the others take the old one, or wait if there is none."""
+
+    def __init__(
+        self,
+        catalog: DynamoCatalog,
+        *,
+        max_listed: int = MAX_LISTED,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._catalog = catalog
+        self._max_listed = max_listed
+        self._monotonic = monotonic
+        self._snapshot: _Snapshot | None = None
+        self._try_at = 0.0
+        self._reading = threading.Lock()
+        self._summaries: OrderedDict[str, tuple[float, PackageSummary]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def summary(self, package_id: str) -> PackageSummary | None:
+        """What there is of a package, at most ten seconds old. What is not there is never remembered."""
+        uuid = package_uuid(package_id)
+        if uuid is None:
+            return None
+        now = self._monotonic()
+        with self._lock:
+            read_at, known = self._summaries.get(uuid, (0.0, None))
+        if known is not None and now < read_at + SUMMARY_SECONDS:
+            return known
+        summary = self._catalog.summary(uuid)
+        with self._lock:
+            self._summaries.pop(uuid, None)
+            if summary is not None:
+                self._summaries[uuid] = now, summary
+                if len(self._summaries) > MAX_SUMMARIES:
+                    self._summaries.popitem(last=False)
+        return summary
+
+    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+        """As `DynamoCatalog.search`, in what was there at most a minute ago."""
+        snapshot = self._current()
+        first = bisect_right(snapshot.names, after) if after is not None else 0
+        found: list[PackageSummary] = []
+        for summary in snapshot.summaries[first:]:
+            if is_match(summary, text):
+                if len(found) == limit:
+                    return found, found[-1].name
+                found.append(summary)
+        if snapshot.complete:
+            return found, None
+        behind = max(after or "", snapshot.names[-1])
+        if len(found) == limit:
+            return found, behind
+        rest, following = self._catalog.search(text, after=behind, limit=limit - len(found))
+        return [*found, *rest], following
+
+    def _current(self) -> _Snapshot:
+        """Raises StoreUnavailableError."""
+        now = self._monotonic()
+        snapshot = self._snapshot
+        if snapshot is not None and now < max(snapshot.read_at + LIFE_SECONDS, self._try_at):
+            return snapshot
+        if not self._reading.acquire(blocking=snapshot is None):
+            assert snapshot is not None
+            return snapshot
+        try:
+            if self._snapshot is not snapshot and self._snapshot is not None:
+                return self._snapshot  # somebody has just read it
+            self._snapshot = self._read(now)
+        except StoreUnavailableError:
+            if snapshot is None or now > snapshot.read_at + STALE_SECONDS:
+                raise
+            self._try_at = now + RETRY_SECONDS
+            return snapshot
+        finally:
+            self._reading.release()
+        return self._snapshot
+
+    def _read(self, now: float) -> _Snapshot:
+        summaries: list[PackageSummary] = []
+        characters, position = 0, None
+        while True:
+            page, position = self._catalog.listed(position, PAGE)
+            summaries += page
+            characters += sum(map(_characters, page))
+            if position is None or len(summaries) >= self._max_listed or characters >= MAX_LISTED_CHARACTERS:
+                break
+        complete = position is None and len(summaries) <= self._max_listed
+        summaries = summaries[: self._max_listed]
+        return _Snapshot(summaries, [summary.name for summary in summaries], complete, now)
+
+
+def _characters(summary: PackageSummary) -> int:
+    texts = (summary.name, summary.description, summary.preview, *summary.versions, *summary.tags)
+    return sum(map(len, texts))

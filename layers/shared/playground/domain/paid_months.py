@@ -1,0 +1,320 @@
+"""Paid months of PRPM+: what their invoices were paid with, what of that went back, and the credits that follow.
+
+A month is our own row, written in the transaction that grants its credits. What the provider tells of its refunds,
+disputes and credit notes is only ever added to it, as to a purchase (`domain/payments.py`): months that were told the
+same are the same.
+
+Money that went back takes credits back, pro rata: first from what is left of that month (*monthly*, then its
+*rollover*). What of the month has expired unused was never spent, so it counts as returned. Only what was spent of the
+part that was paid back is owed: it is taken from *purchased*, and becomes debt if it is not there.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from playground.domain.account import Account, Change, Plan, note_payment, period_key_of, repay_debt, write_entry
+from playground.domain.calendar import boundary, instant
+from playground.domain.credits import Deltas
+from playground.domain.entries import Entry, EntryType
+from playground.domain.payments import REASONS, Claim, Stage
+from playground.domain.subscriptions import TOLERANCE, PaidPeriod, pay_period, period_number, present_period
+
+MOVED = (EntryType.REFUND, EntryType.DISPUTE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidMonth:
+    """A paid invoice of a subscription, and what became of its money and of its credits.
+
+    `amount` is the invoice's total in cents, after discounts and with taxes; `credited` is the part of it that a credit
+    note waived before it was paid. `refunded` has the highest sum of refunds that was named for each payment; `refunds`
+    and `disputes` are known by their ids, and a credit note counts as a refund of what it gave back by itself.
+    `credits` is what the month was worth; `grant_key` is the business key of the entry that granted it, if one did.
+    `taken_refund` and `taken_dispute` are credits that were taken back, `owed` those of them that were taken from
+    *purchased* or became debt; `moves` counts the entries about that. `revision` is the store's.
+    """
+
+    invoice_id: str
+    user_id: str
+    subscription_id: str
+    started_at: datetime
+    period_start: datetime
+    amount: int
+    currency: str
+    live: bool
+    credited: int = 0
+    credits: int = 0
+    granted: bool = False
+    beside: bool = False
+    grant_key: str | None = None
+    refunded: Mapping[str, int] = field(default_factory=dict)
+    refunds: Mapping[str, Claim] = field(default_factory=dict)
+    disputes: Mapping[str, Claim] = field(default_factory=dict)
+    taken_refund: int = 0
+    taken_dispute: int = 0
+    owed: int = 0
+    moves: int = 0
+    revision: int = field(default=0, compare=False)
+
+    # --- what is told about it ----------------------------------------------------------------------------------------
+
+    def with_refund(self, refund_id: str, claim: Claim) -> "PaidMonth":
+        return replace(self, refunds={**self.refunds, refund_id: claim.joined(self.refunds.get(refund_id))})
+
+    def with_dispute(self, dispute_id: str, claim: Claim) -> "PaidMonth":
+        return replace(self, disputes={**self.disputes, dispute_id: claim.joined(self.disputes.get(dispute_id))})
+
+    def with_refunded(self, payment_id: str, amount: int) -> "PaidMonth":
+        """The provider says that `amount` cents of this payment were refunded altogether."""
+        return replace(self, refunded={**self.refunded, payment_id: max(self.refunded.get(payment_id, 0), amount)})
+
+    # --- what follows -------------------------------------------------------------------------------------------------
+
+    @property
+    def number(self) -> int:
+        """Of its period, counted from the beginning of the subscription."""
+        return period_number(instant(self.started_at), self.period_start + TOLERANCE)
+
+    @property
+    def amount_refunded(self) -> int:
+        """Cents, as of a purchase; and what was waived before it was paid."""
+        good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
+        failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
+        return min(max(good, sum(self.refunded.values()) - failed) + self.credited, self.amount)
+
+    @property
+    def amount_disputed(self) -> int:
+        """Cents that are disputed, or lost that way, and not refunded."""
+        disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
+        return min(disputed, self.amount - self.amount_refunded)
+
+    @property
+    def due_for_refunds(self) -> int:
+        """Credits that refunds take back: ceil(credits × refunded ÷ amount)."""
+        return self._due(self.amount_refunded)
+
+    @property
+    def due_for_disputes(self) -> int:
+        """Credits that disputes take back beyond that."""
+        return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
+
+    def _due(self, cents: int) -> int:
+        return -(-self.credits * cents // self.amount) if cents else 0
+
+
+class Place(StrEnum):
+    """The bucket that the credits of a month are in."""
+
+    MONTHLY = "monthly"
+    ROLLOVER = "rollover"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of the credits of a month. `left` are still there, in `place`; `taken` were taken back; the others
+    that were granted have expired."""
+
+    granted: int = 0
+    used: int = 0
+    left: int = 0
+    taken: int = 0
+    place: Place = Place.MONTHLY
+
+
+def fate_of(month: PaidMonth, entries: Iterable[Entry]) -> Fate:
+    """Worked out from the entries of the account, oldest first: they may begin anywhere before the month's grant."""
+    fate: Fate | None = None
+    keys = tuple(f"{type_.value}:{month.invoice_id}:" for type_ in MOVED)
+    for entry in entries:
+        deltas = entry.deltas
+        if fate is None:
+            if entry.business_key == month.grant_key:
+                granted, place = deltas.monthly + deltas.rollover, Place.ROLLOVER if deltas.rollover else Place.MONTHLY
+                fate = Fate(granted=granted, left=granted, place=place)
+            continue
+        here = deltas.monthly if fate.place is Place.MONTHLY else deltas.rollover
+        if entry.type in MOVED and entry.business_key.startswith(keys):
+            moved = deltas.monthly + deltas.rollover
+            place = Place.MONTHLY if deltas.monthly else Place.ROLLOVER if deltas.rollover else fate.place
+            fate = replace(fate, left=fate.left + moved, taken=fate.taken - moved, place=place)
+        elif entry.type is EntryType.ROLLOVER and fate.place is Place.MONTHLY:
+            fate = replace(fate, left=min(fate.left, deltas.rollover), place=Place.ROLLOVER)
+        elif here < 0:
+            gone = min(-here, fate.left)
+            used = gone if entry.type is EntryType.SPEND else 0
+            fate = replace(fate, left=fate.left - gone, used=fate.used + used)
+    return fate or Fate()
+
+
+def book_month(
+    account: Account,
+    month: PaidMonth,
+    *,
+    allowance: int,
+    ended_at: datetime | None,
+    entries: Callable[[PaidMonth], Sequence[Entry]],
+    now: datetime,
+) -> tuple[PaidMonth, Change]:
+    """Make the credits follow what is known of a paid month: the month and the account afterwards, with the entries.
+
+    The month is granted once (`pay_period`; to *purchased*, if an operator's plan is on, for that goes on). Refunds and
+    disputes take back what is due and was not taken yet, and give back what was taken too much, as long as the credits
+    would still be there. What is held is not taken, it is owed until it comes back. Doing it again changes nothing.
+
+    A month that has begun by nobody's clock yet and was paid back in part is booked once it has begun.
+    `entries` reads those of the account since the month began. `ended_at`: the subscription is over since then.
+    """
+    if not month.granted:
+        month, (account, granted) = _grant(account, month, allowance, ended_at, entries, now)
+    else:
+        granted = ()
+    steps = sorted(
+        (due - taken, type_)
+        for due, taken, type_ in (
+            (month.due_for_refunds, month.taken_refund, EntryType.REFUND),
+            (month.due_for_disputes, month.taken_dispute, EntryType.DISPUTE),
+        )
+        if due != taken
+    )
+    if not month.granted or not (steps or month.owed):
+        return month, (account, granted)
+    fate = fate_of(month, [*entries(month), *granted])
+    due, moved = month.taken_refund + month.taken_dispute, list(granted)
+    # What comes back comes first, so that it is there for what is taken.
+    for change, type_ in steps or [(0, EntryType.REFUND if month.taken_refund else EntryType.DISPUTE)]:
+        due += change
+        month, fate, (account, written) = _follow(account, month, fate, due, type_, change < 0, ended_at, now)
+        moved += written
+    month = replace(month, taken_refund=month.due_for_refunds, taken_dispute=month.due_for_disputes)
+    return month, (account, tuple(moved))
+
+
+def _grant(
+    account: Account,
+    month: PaidMonth,
+    allowance: int,
+    ended_at: datetime | None,
+    entries: Callable[[PaidMonth], Sequence[Entry]],
+    now: datetime,
+) -> tuple[PaidMonth, Change]:
+    anchor, number = instant(month.started_at), month.number
+    known = account.subscription_id == month.subscription_id and account.anchor is not None
+    if known:
+        assert account.anchor is not None
+        anchor, number = account.anchor, period_number(account.anchor, month.period_start + TOLERANCE)
+    month = replace(month, credits=allowance, started_at=anchor, grant_key=period_key_of(anchor, number, "monthly"))
+    if account.is_given:
+        return _grant_beside(account, month, ended_at, entries, now)
+    if number > period_number(anchor, now) and (not known or number > account.period) and month.amount_refunded:
+        return replace(month, credits=0, grant_key=None), (account, ())
+    paid = PaidPeriod(
+        subscription_id=month.subscription_id, period_start=month.period_start, started_at=month.started_at
+    )
+    change = pay_period(account, paid, allowance=allowance, ended_at=ended_at, now=now)
+    return replace(month, granted=True), change if change is not None else (account, ())
+
+
+def _grant_beside(
+    account: Account,
+    month: PaidMonth,
+    ended_at: datetime | None,
+    entries: Callable[[PaidMonth], Sequence[Entry]],
+    now: datetime,
+) -> tuple[PaidMonth, Change]:
+    """A month that was paid for while an operator's plan is on: nothing of that plan is touched. What was over before
+    that plan began gives nothing any more, and a month that an earlier version has granted is not granted again."""
+    assert account.anchor is not None
+    over = boundary(instant(month.started_at), month.number + 1)
+    if ended_at is not None:
+        over = min(over, ended_at)
+    month = replace(month, granted=True)
+    before = month.period_start < account.anchor
+    if over <= account.anchor or (before and any(entry.business_key == month.grant_key for entry in entries(month))):
+        return month, (account, ())
+    key = f"month:{month.invoice_id}"
+    account, entry = write_entry(
+        note_payment(account),
+        EntryType.PURCHASE,
+        Deltas(purchased=month.credits),
+        business_key=key,
+        reason="PRPM+ credits of a month, paid beside the plan that is on",
+        now=now,
+    )
+    account, repaid = repay_debt(account, cause=key, now=now)
+    return replace(month, grant_key=key, beside=True), (account, (entry, *repaid))
+
+
+def _follow(
+    account: Account,
+    month: PaidMonth,
+    fate: Fate,
+    due: int,
+    type_: EntryType,
+    back: bool,
+    ended_at: datetime | None,
+    now: datetime,
+) -> tuple[PaidMonth, Fate, Change]:
+    """Have `due` credits of the month taken back altogether."""
+    used = month.credits if month.beside else fate.used
+    wanted = max(0, min(month.credits - used - due, fate.left + fate.taken))
+    place = fate.place
+    if wanted > fate.left:
+        live = _live_place(account, month, ended_at, now)
+        place, wanted = (live, wanted) if live is not None else (place, fate.left)
+    taken = min(fate.left - wanted, account.available)
+    owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)
+    key = f"{type_.value}:{month.invoice_id}:{month.moves + 1}"
+    entries: list[Entry] = []
+    spare = min(account.buckets.purchased, account.available - max(taken, 0))
+    missing = max(owed - month.owed - spare, 0)
+    if missing:
+        account = replace(account, debt=account.debt + missing)
+        account, entry = write_entry(
+            account,
+            EntryType.DEBT,
+            Deltas(purchased=missing),
+            business_key=f"debt:{key}",
+            reason="Owed: these credits were spent already",
+            now=now,
+        )
+        entries.append(entry)
+    deltas = Deltas(purchased=month.owed - owed, **{place.value: -taken})
+    if deltas != Deltas():
+        account, entry = write_entry(
+            account, type_, deltas, business_key=key, reason=REASONS[type_][back or (not due and owed == 0)], now=now
+        )
+        entries.append(entry)
+        if deltas.purchased > 0:
+            account, repaid = repay_debt(account, cause=key, now=now)
+            entries += repaid
+        month = replace(month, moves=month.moves + 1, owed=owed)
+    if taken < 0 and place is Place.ROLLOVER:
+        account = _expiring(account, now)
+    return (
+        month,
+        replace(fate, left=fate.left - taken, taken=fate.taken + taken, place=place),
+        (account, tuple(entries)),
+    )
+
+
+def _live_place(account: Account, month: PaidMonth, ended_at: datetime | None, now: datetime) -> Place | None:
+    """Where credits of the month would still be, if they had not been taken."""
+    anchor = account.anchor
+    if anchor is None or account.subscription_id != month.subscription_id:
+        return None
+    number, present = period_number(anchor, month.period_start + TOLERANCE), present_period(account, now)
+    if ended_at is not None and ended_at < boundary(anchor, number + 1):
+        return None
+    if number == present and account.plan is Plan.PLUS:
+        return Place.MONTHLY
+    return Place.ROLLOVER if number == present - 1 else None
+
+
+def _expiring(account: Account, now: datetime) -> Account:
+    """Rollover that was given back to an account without a boundary ahead expires at the next one."""
+    if account.due_at is not None or account.anchor is None:
+        return account
+    present = present_period(account, now)
+    return replace(account, period=present, due_at=boundary(account.anchor, present + 1))

@@ -1,0 +1,34 @@
+"""HoldWatch: knows that the worker which placed a hold is gone, long before its lease ends."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from playground.domain.account import Hold
+
+MARGIN = timedelta(seconds=5)  # beyond the longest invocation, for requests that are still on their way
+MAX_WATCHED = 1000  # holds; the one that was seen first is forgotten first
+
+
+class HoldWatch:
+    """Remembers when this process saw a hold first, by its own monotonic clock.
+
+    A hold is placed by an invocation that goes on for `hold.longest` at most. Whoever saw the hold that long ago knows
+    that the invocation is over: no two clocks are compared. A process that starts later begins to watch anew.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def seconds_left(self, user_id: str, hold: Hold) -> float:
+        """How long it takes until this process knows that the worker is gone; 0 or less if it does."""
+        now = self._monotonic()
+        if len(self._seen) >= MAX_WATCHED:
+            del self._seen[next(iter(self._seen))]
+        seen = self._seen.setdefault((user_id, hold.nonce), now)
+        return seen - now + (hold.longest + MARGIN).total_seconds()
+
+    def forget(self, user_id: str, hold: Hold) -> None:
+        """The hold is over."""
+        self._seen.pop((user_id, hold.nonce), None)

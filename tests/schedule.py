@@ -1,0 +1,37 @@
+"""What several workers do first: the files that take long, so that no worker ends long after the others.
+
+A file is the work of one worker (`--dist loadfile`), which makes what its tests share once. A worker has an engine,
+stand-ins and ports of its own.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+# By how long the longest files take; those of a folder one after the other.
+FIRST = (
+    "tests/e2e/test_stack.py",
+    "tests/integration/test_erasure.py",
+    "tests/local/test_stack.py",
+    "tests/infrastructure/test_commands.py",
+    "tests/faults/test_crash_matrix.py",
+    "tests/property/test_ledger_machine.py",
+    "tests/integration/test_a_long_life.py",
+    "tests/e2e/",
+    "tests/faults/",
+    "tests/concurrency/",
+    "tests/integration/",
+    "tests/local/",
+    "tests/property/",
+    "tests/infrastructure/",
+    "tests/contract/",
+)
+
+
+def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The same tests; those of one file stay together and in order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((number for number, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+
+    return sorted(items, key=place)
