@@ -1046,6 +1046,7 @@ def test_an_export_has_everything(own: Mortal, user: str) -> None:
         "keys": 2,
         "notices": 0,
         "purchases": 1,
+        "paid_months": 0,
         "customers": 1,
         "subscriptions": 0,
         "payments": 3,  # pointers of payment and customer, and an event

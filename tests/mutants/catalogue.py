@@ -238,8 +238,10 @@ MUTANTS = (
     mutant(
         "the first payment does not forgive",
         LEDGER,
-        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
-        "return [AccountItem.has_paid.set(True)]",
+        "        if becomes != was:\n"
+        "            actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())\n",
+        "        if becomes != was and becomes is not None:\n"
+        "            actions.append(attribute.set(items.millis(becomes)))\n",
         f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
     ),
     mutant(

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from local.stripe_double import StripeDouble
-from local.stripe_double.wire import ApiError
 
+from doubles.stripe import StripeDouble
+from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
 from playground.domain.provider import Listed, Unreadable
@@ -34,6 +34,9 @@ ESSENTIAL: Mapping[str, tuple[str, ...]] = {
     "customer.subscription.updated": ("id", "object", "status", "customer"),
     "customer.subscription.deleted": ("id", "object", "status", "customer"),
     "invoice.paid": ("id", "object", "currency"),
+    "credit_note.created": ("id", "object"),
+    "credit_note.updated": ("id", "object"),
+    "credit_note.voided": ("id", "object"),
 }
 """Without these an event of the type cannot be read."""
 
