@@ -1191,7 +1191,7 @@ def fail(
     outcome = place_allowed(ledger, user_id, run, ceiling=ceiling, now=now)
     if isinstance(outcome, Held):
         ended = receipt(user_id, outcome.account.holds[run], RunStatus.RELEASED, now)
-        assert ledger.release(user_id, ended, HOURLY.use(cost_nano)).by_us
+        assert ledger.release(user_id, ended, HOURLY.use(cost_nano), seen=outcome.account).by_us
     return outcome
 
 
