@@ -70,6 +70,11 @@ class Handlers:
     rights: Rights
     clients: Sequence[Any]
 
+    def forget_catalog(self) -> None:
+        """As a new instance of the function has it: it has read nothing of the catalogue yet."""
+        app: Any = self.apps["catalog"]
+        app.catalog.__init__(app.catalog._catalog)
+
     def call(
         self,
         method: str,

@@ -14,7 +14,7 @@ from local.engine import Engine
 from local.template import REGION, Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.ids import id_maker
 from playground.adapters.texts import TurnTexts
 from playground.adapters.time_limit import obey_time_limit, time_left, time_limit
@@ -22,14 +22,15 @@ from playground.domain.errors import ModelError, StoreUnavailableError
 from playground.domain.runs import RunRequest, RunStatus, run_id_of
 from playground.http import utc_now
 from playground.ports import Completion, Found, Prompt
-from playground.usecases.run_prompt import ANSWER_RESERVE, LEDGER_RESERVE, RunPrompt
+from playground.usecases.run_prompt import ANSWER_RESERVE, LEDGER_RESERVE, MIN_MODEL_SECONDS, RunPrompt
 from tests.fakes import InMemoryCatalog, ScriptedModel
 from tests.kit.mute import Mute
-from tests.support import SESSIONS_TABLE, new_ledger, new_store
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger
 from tests.unit.test_run_prompt import ANSWER, PRICES, TIDY
 
 REQUEST = RunRequest(package_id="@acme/tidy", input="Hello", model="sonnet")
 BUSY = 1.0  # s that a loaded machine may take for what is no waiting
+MODEL_SECONDS = MIN_MODEL_SECONDS + 0.5  # of the invocation, beside what is kept for the ledger
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def mute(engine: Engine, description: Description) -> Iterator[Mute]:
 
 @pytest.fixture
 def quiet_store(mute: Mute) -> Iterator[DynamoStore]:
-    store = new_store(Engine(port=mute.port))
+    """With the limits that the functions have."""
+    connection = connect(REGION, Engine(port=mute.port).endpoint_url)
+    store = DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE])
     with closing(store.connection.client):
         yield store
 
@@ -79,9 +82,9 @@ def test_a_run_whose_store_falls_silent_has_ended_within_the_reserve(
     run_prompt = prompt_over(quiet_store, ScriptedModel(reply))
 
     with pytest.raises((StoreUnavailableError, ModelError)):
-        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + 0.5)
+        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS)
 
-    assert time.monotonic() - silent_since[0] < LEDGER_RESERVE - ANSWER_RESERVE + 0.5 + BUSY
+    assert time.monotonic() - silent_since[0] < LEDGER_RESERVE - ANSWER_RESERVE + MODEL_SECONDS + BUSY
     assert mute.swallowed > 1, "it was tried more than once"
     account = ledger.account(user_id, utc_now())
     assert set(account.holds) == {run_id_of(user_id, "k")}  # its lease ends it
@@ -105,7 +108,7 @@ def test_the_release_has_its_own_share_of_the_time(
     run_prompt = prompt_over(quiet_store, ScriptedModel([ANSWER]))
 
     with pytest.raises(StoreUnavailableError):
-        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + 0.5)
+        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS)
 
     assert forgotten
     run = ledger.run(user_id, run_id_of(user_id, "k"))
@@ -134,10 +137,10 @@ def test_large_texts_share_the_deadline(
 
     with pytest.raises(StoreUnavailableError):
         prompt_over(store, ScriptedModel([large]), sessions)(
-            user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE
+            user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS
         )
 
-    assert time.monotonic() - began < LEDGER_RESERVE + BUSY
+    assert time.monotonic() - began < LEDGER_RESERVE + MODEL_SECONDS + BUSY
     assert ledger.account(user_id, utc_now()).available == 5
 
 

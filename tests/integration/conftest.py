@@ -16,3 +16,10 @@ def shop(handlers: Handlers, ledger: DynamoLedger, stripe_double: StripeDouble, 
     shop.new_events()
     yield shop
     assert shop.account.available >= 0
+
+
+@pytest.fixture(autouse=True)
+def new_catalog_instance(request: pytest.FixtureRequest) -> None:
+    """Each test meets an instance of the catalogue's function that has read nothing yet."""
+    if "handlers" in request.fixturenames:
+        request.getfixturevalue("handlers").forget_catalog()

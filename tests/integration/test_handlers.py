@@ -650,8 +650,8 @@ def test_a_function_does_what_the_template_lets_it_and_nothing_else(handlers: Ha
     key = items.account_key(LEDGER_TABLE, "nobody")
     with handlers.rights.of("webhook"):
         assert store.get(key) is None
-        with pytest.raises(PermissionError, match=r"does not let webhook do dynamodb:Query LedgerTable$"):
-            store.query(LEDGER_TABLE, key.pk, first="A", last="B", limit=1)
+        with pytest.raises(PermissionError, match=r"does not let webhook do dynamodb:BatchWriteItem LedgerTable$"):
+            store.delete_all([key])
     with handlers.rights.of("catalog"), pytest.raises(PermissionError, match="dynamodb:GetItem LedgerTable"):
         store.get(key)
 

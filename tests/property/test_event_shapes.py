@@ -58,6 +58,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     [dispute] = double.account.world.all("dispute")
     double.control("close_dispute", dispute=dispute["id"], outcome="lost")
     subscription = billing.subscribe()
+    [invoice] = double.account.world.all("invoice")
+    client.v1.credit_notes.create({"invoice": invoice["id"], "amount": 100, "out_of_band_amount": 100})
     client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     billing.wait(seconds=120)
     client.v1.subscriptions.cancel(subscription)
@@ -68,6 +70,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     for kind, like in (
         ("charge.refund.updated", "refund.updated"),
         ("charge.dispute.updated", "charge.dispute.created"),
+        ("credit_note.updated", "credit_note.created"),
+        ("credit_note.voided", "credit_note.created"),
     ):
         events[kind] = {**events[like], "type": kind}
     return billing, events
