@@ -554,8 +554,9 @@ class Worker:
         self._do(self._user(), Start(None, f"plan:{self._name}_{self._step}", self._now()))
 
     def entitle(self) -> None:
-        until = None if self._chance(0.5) else self._scene.begins + self._random.randint(0, self._scene.span)
-        self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", self._now()))
+        now = self._now()  # an operator cannot end a plan in the past
+        until = None if self._chance(0.5) else now + self._random.randint(1, self._scene.span)
+        self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", now))
 
     def pay(self) -> None:
         name, credits_, price = self._a_purchase()
