@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from local.stripe_double import StripeDouble
-from local.stripe_double.wire import ApiError
 
+from doubles.stripe import StripeDouble
+from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
 from playground.domain.provider import Listed, Unreadable
