@@ -554,8 +554,11 @@ class Worker:
         self._do(self._user(), Start(None, f"plan:{self._name}_{self._step}", self._now()))
 
     def entitle(self) -> None:
+        now = self._now()
         until = None if self._chance(0.5) else self._scene.begins + self._random.randint(0, self._scene.span)
-        self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", self._now()))
+        if until is not None:
+            until = max(until, now + 1)  # operators may not name a time that has passed
+        self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", now))
 
     def pay(self) -> None:
         name, credits_, price = self._a_purchase()

@@ -34,6 +34,9 @@ ESSENTIAL: Mapping[str, tuple[str, ...]] = {
     "customer.subscription.updated": ("id", "object", "status", "customer"),
     "customer.subscription.deleted": ("id", "object", "status", "customer"),
     "invoice.paid": ("id", "object", "currency"),
+    "credit_note.created": ("id", "object"),
+    "credit_note.updated": ("id", "object"),
+    "credit_note.voided": ("id", "object"),
 }
 """Without these an event of the type cannot be read."""
 
@@ -57,6 +60,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     subscription = billing.subscribe()
     client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     billing.wait(seconds=120)
+    [month] = billing.invoices(subscription)
+    client.v1.credit_notes.create({"invoice": month["id"], "amount": 100, "out_of_band_amount": 100})
     client.v1.subscriptions.cancel(subscription)
     customer = billing.records.customer("mallory", live=False)
     assert customer is not None
@@ -65,6 +70,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     for kind, like in (
         ("charge.refund.updated", "refund.updated"),
         ("charge.dispute.updated", "charge.dispute.created"),
+        ("credit_note.updated", "credit_note.created"),
+        ("credit_note.voided", "credit_note.created"),
     ):
         events[kind] = {**events[like], "type": kind}
     return billing, events
