@@ -23,7 +23,7 @@ from playground.domain.errors import AlreadySubscribedError, PlanGrantedError
 from playground.domain.payments import PaymentEvent
 from playground.usecases.apply_payment import Outcome
 from playground.usecases.reconcile import Cause, Reconcile, Reconciled
-from tests.fakes import InMemoryLedger, a_hold
+from tests.fakes import InMemoryLedger, a_hold, charging, conversation
 from tests.kit.billing import Billing, payment_of, stripe_in_process
 from tests.kit.payment_lives import spend
 from tests.support import LEDGER_TABLE, all_entries
@@ -235,6 +235,28 @@ def test_what_is_held_of_a_refunded_month_is_owed_and_not_taken(billing: Billing
     assert (account.held, account.available, account.buckets.monthly) == (30, 0, 25)
     assert account.buckets.purchased == 5
     assert account.debt == 25
+
+
+def test_what_was_spent_of_two_months_in_one_bucket_is_owed_once(billing: Billing) -> None:
+    """The first was held when its plan ended, so the second one joined it: a run is of the month that came first."""
+    first, invoice = subscribed(billing)
+    now = billing.clock()
+    hold = a_hold("run_1", 205, now, session_id="ses_1")
+    placed = billing.ledger.place_hold(billing.user_id, hold, limit=20, now=now)
+    billing.payments.client.v1.subscriptions.cancel(first)
+    billing.deliver()
+    billing.wait(seconds=60)
+    second = billing.subscribe()
+    billing.deliver()
+    assert billing.buckets == (400, 0, 5)
+    billing.ledger.settle(placed.account, hold, charging(hold, 37, now), conversation(billing.user_id, hold, now))
+
+    for paid in (invoice, billing.invoices(second)[0]):
+        billing.refund_month(paid, 2000)
+        billing.deliver()
+
+    assert (billing.buckets, billing.account.debt) == ((0, 0, 0), 32)
+    agrees(billing)
 
 
 def test_events_of_a_refunded_month_come_to_the_same_in_every_order() -> None:

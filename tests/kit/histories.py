@@ -554,8 +554,10 @@ class Worker:
         self._do(self._user(), Start(None, f"plan:{self._name}_{self._step}", self._now()))
 
     def entitle(self) -> None:
-        now = self._now()  # an operator cannot end a plan in the past
-        until = None if self._chance(0.5) else now + self._random.randint(1, self._scene.span)
+        now = self._now()
+        until = None if self._chance(0.5) else self._scene.begins + self._random.randint(0, self._scene.span)
+        if until is not None:
+            until = max(until, now + 1)  # operators may not name a time that has passed
         self._do(self._user(), Entitle(until, f"until:{self._name}_{self._step}", now))
 
     def pay(self) -> None:

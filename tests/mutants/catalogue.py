@@ -869,6 +869,13 @@ MUTANTS = (
         MONEY,
     ),
     mutant(
+        "months: what is spent is of every month in the bucket",
+        PAID_MONTHS,
+        "gone = max(min(-here - before - behind, fate.left), 0)",
+        "gone = min(-here, fate.left)",
+        MONEY,
+    ),
+    mutant(
         "months: what is held is taken",
         PAID_MONTHS,
         "taken = min(fate.left - wanted, account.available)",
@@ -1110,16 +1117,16 @@ MUTANTS = (
         "time: a quote looks one month ahead",
         ACCOUNT,
         """    for _ in range(MOST_BOUNDARIES):
-        if not account.is_due(now):""",
+        overdue = overdue_change(account, now)""",
         """    for _ in range(1):
-        if not account.is_due(now):""",
+        overdue = overdue_change(account, now)""",
         CONTEXTS,
     ),
     mutant(
         "time: who was away for long is advanced by one month",
         LEDGER,
-        "            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
-        "            return self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
+        "            account = self._apply(account, overdue) or self._reread(account.user_id)",
+        "            return self._apply(account, overdue) or self._reread(account.user_id)",
         CONTRACT,
         LIFE,
     ),

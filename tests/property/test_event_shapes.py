@@ -62,6 +62,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     client.v1.credit_notes.create({"invoice": invoice["id"], "amount": 100, "out_of_band_amount": 100})
     client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     billing.wait(seconds=120)
+    [month] = billing.invoices(subscription)
+    client.v1.credit_notes.create({"invoice": month["id"], "amount": 100, "out_of_band_amount": 100})
     client.v1.subscriptions.cancel(subscription)
     customer = billing.records.customer("mallory", live=False)
     assert customer is not None

@@ -123,29 +123,45 @@ class Fate:
     place: Place = Place.MONTHLY
 
 
-def fate_of(month: PaidMonth, entries: Iterable[Entry]) -> Fate:
-    """Worked out from the entries of the account, oldest first: they may begin anywhere before the month's grant."""
-    fate: Fate | None = None
-    keys = tuple(f"{type_.value}:{month.invoice_id}:" for type_ in MOVED)
-    for entry in entries:
-        deltas = entry.deltas
-        if fate is None:
-            if entry.business_key == month.grant_key:
-                granted, place = deltas.monthly + deltas.rollover, Place.ROLLOVER if deltas.rollover else Place.MONTHLY
-                fate = Fate(granted=granted, left=granted, place=place)
-            continue
-        here = deltas.monthly if fate.place is Place.MONTHLY else deltas.rollover
-        if entry.type in MOVED and entry.business_key.startswith(keys):
+def fate_of(month: PaidMonth, entries: Iterable[Entry], account: Account) -> Fate:
+    """Worked out from the entries of `account`, oldest first: they may begin anywhere before the month's grant, and go
+    up to what the account is now.
+
+    Two months may be in one bucket, if the earlier one was held when it should have gone. What leaves the bucket is of
+    the one that came first; so each credit that is spent or expires is of one month.
+    """
+    known = [entry for entry in entries if entry.seq <= account.version]
+    start = next((at for at, entry in enumerate(known) if entry.business_key == month.grant_key), None)
+    if start is None:
+        return Fate()
+    grant, later = known[start].deltas, known[start + 1 :]
+    place = Place.ROLLOVER if grant.rollover else Place.MONTHLY
+    fate = Fate(granted=grant.monthly + grant.rollover, left=grant.monthly + grant.rollover, place=place)
+    content = {
+        each: getattr(account.buckets, each.value) - sum(getattr(entry.deltas, each.value) for entry in later)
+        for each in Place
+    }
+    ahead = content[place] - fate.left  # credits of others that are in the bucket and came before
+    ours = tuple(f"{type_.value}:{month.invoice_id}:" for type_ in MOVED)
+    for entry in later:
+        deltas, here = entry.deltas, getattr(entry.deltas, fate.place.value)
+        if entry.type in MOVED and entry.business_key.startswith(ours):
             moved = deltas.monthly + deltas.rollover
             place = Place.MONTHLY if deltas.monthly else Place.ROLLOVER if deltas.rollover else fate.place
+            ahead = ahead if place is fate.place else content[place]
             fate = replace(fate, left=fate.left + moved, taken=fate.taken - moved, place=place)
         elif entry.type is EntryType.ROLLOVER and fate.place is Place.MONTHLY:
+            ahead += content[Place.ROLLOVER]
             fate = replace(fate, left=min(fate.left, deltas.rollover), place=Place.ROLLOVER)
         elif here < 0:
-            gone = min(-here, fate.left)
+            before = min(ahead, -here)
+            behind = content[fate.place] - ahead - fate.left if entry.type in MOVED else 0  # of another month
+            gone = max(min(-here - before - behind, fate.left), 0)
+            ahead -= before
             used = gone if entry.type is EntryType.SPEND else 0
             fate = replace(fate, left=fate.left - gone, used=fate.used + used)
-    return fate or Fate()
+        content = {each: credits_ + getattr(deltas, each.value) for each, credits_ in content.items()}
+    return fate
 
 
 def book_month(
@@ -180,7 +196,7 @@ def book_month(
     )
     if not month.granted or not (steps or month.owed):
         return month, (account, granted)
-    fate = fate_of(month, [*entries(month), *granted])
+    fate = fate_of(month, [*entries(month), *granted], account)
     due, moved = month.taken_refund + month.taken_dispute, list(granted)
     # What comes back comes first, so that it is there for what is taken.
     for change, type_ in steps or [(0, EntryType.REFUND if month.taken_refund else EntryType.DISPUTE)]:
