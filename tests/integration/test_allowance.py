@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from local.claude_double import ClaudeDouble
 
+from doubles.claude.server import ClaudeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.prices import load_prices
 from playground.domain.account import Change, note_payment

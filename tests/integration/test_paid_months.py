@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from local.stripe_double import StripeDouble
-from playground.usecases.operate import ChangePlan, Order
 
+from doubles.stripe import StripeDouble
+from operate.change_account import ChangePlan, Order
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_store import DynamoStore

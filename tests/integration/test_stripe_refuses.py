@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import stripe
-from local.stripe_double import StripeDouble
 
+from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.stripe_events import READERS
 from playground.adapters.stripe_payments import StripePayments, _call

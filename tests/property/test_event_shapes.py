@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from local.stripe_double import StripeDouble
-from local.stripe_double.wire import ApiError
 
+from doubles.stripe import StripeDouble
+from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
 from playground.domain.provider import Listed, Unreadable
@@ -34,6 +34,9 @@ ESSENTIAL: Mapping[str, tuple[str, ...]] = {
     "customer.subscription.updated": ("id", "object", "status", "customer"),
     "customer.subscription.deleted": ("id", "object", "status", "customer"),
     "invoice.paid": ("id", "object", "currency"),
+    "credit_note.created": ("id", "object"),
+    "credit_note.updated": ("id", "object"),
+    "credit_note.voided": ("id", "object"),
 }
 """Without these an event of the type cannot be read."""
 
@@ -55,6 +58,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     [dispute] = double.account.world.all("dispute")
     double.control("close_dispute", dispute=dispute["id"], outcome="lost")
     subscription = billing.subscribe()
+    note: Any = {"invoice": billing.invoices(subscription)[-1]["id"], "amount": 500, "credit_amount": 500}
+    client.v1.credit_notes.create(note)
     client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     billing.wait(seconds=120)
     client.v1.subscriptions.cancel(subscription)
@@ -65,6 +70,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     for kind, like in (
         ("charge.refund.updated", "refund.updated"),
         ("charge.dispute.updated", "charge.dispute.created"),
+        ("credit_note.updated", "credit_note.created"),
+        ("credit_note.voided", "credit_note.created"),
     ):
         events[kind] = {**events[like], "type": kind}
     return billing, events
@@ -139,6 +146,7 @@ LISTED_AS = {
     "refund.created": Listed.REFUNDS,
     "charge.dispute.created": Listed.DISPUTES,
     "invoice.paid": Listed.INVOICES,
+    "credit_note.created": Listed.CREDIT_NOTES,
     "customer.subscription.updated": None,
 }
 

@@ -2,6 +2,7 @@
 bounds. Each is one whole answer, or one failure that says what it cost."""
 
 import gzip
+import itertools
 import json
 import socket
 import threading
@@ -71,7 +72,7 @@ def test_an_answer_is_the_same_however_it_is_framed(cuts: Sequence[int], ending:
 
     def speak(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(EVENTS.replace(b"connection: close", b"connection: close\r\ntransfer-encoding: chunked"))
-        for first, last in zip(places, places[1:], strict=False):
+        for first, last in itertools.pairwise(places):
             connection.sendall(f"{last - first:x}\r\n".encode() + body[first:last] + b"\r\n")
         connection.sendall(b"0\r\n\r\n")
 
