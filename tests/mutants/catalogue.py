@@ -90,6 +90,8 @@ TALKS = "tests/contract/test_sessions_contract.py"
 TALKING = "tests/integration/test_sessions.py"
 LINKS = "tests/integration/test_sharing.py"
 USAGES = "tests/unit/test_claude_usage.py"
+STREAMS = "tests/unit/test_claude_streams.py"
+STRIPE_ANSWERS = "tests/unit/test_stripe_answers.py"
 UNREADABLE = "tests/integration/test_unreadable.py"
 EDGES = "tests/unit/test_http.py"
 
@@ -237,9 +239,9 @@ MUTANTS = (
     ),
     mutant(
         "the first payment does not forgive",
-        LEDGER,
-        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
-        "return [AccountItem.has_paid.set(True)]",
+        ACCOUNT,
+        "return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)",
+        "return replace(account, has_paid=True)",
         f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
     ),
     mutant(
@@ -274,9 +276,40 @@ MUTANTS = (
         "a timeout is taken for free",
         CLAUDE,
         "        except (httpx2.TimeoutException, _TooLateError):\n"
-        "            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None\n",
+        "            raise ModelTimedOutError().costing(_spent(prompt, answer)) from None\n",
         "        except (httpx2.TimeoutException, _TooLateError):\n            raise ModelTimedOutError from None\n",
         FAILURES,
+    ),
+    mutant(
+        "a connection that breaks after the question is taken for free",
+        CLAUDE,
+        "if not isinstance(error.__cause__, httpx2.ConnectError):",
+        "if False:",
+        STREAMS,
+    ),
+    mutant(
+        "an end without usage is believed to have had none",
+        CLAUDE,
+        """                told = event["usage"]  # totals""",
+        """                message.stop_reason = event["delta"]["stop_reason"]
+                told = event["usage"]  # totals""",
+        STREAMS,
+    ),
+    mutant(
+        "an answer is over only when its connection is",
+        CLAUDE,
+        """            case "message_stop":
+                break""",
+        """            case "message_stop":
+                pass""",
+        STREAMS,
+    ),
+    mutant(
+        "of an answer that begins twice the second is charged",
+        CLAUDE,
+        "                if answer.begun:\n",
+        "                if False:\n",
+        STREAMS,
     ),
     mutant(
         "silence is taken for no output",
@@ -796,9 +829,16 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "payments: an answer of null says that there is no such subscription",
+        STRIPE,
+        "    if not isinstance(found, stripe.StripeObject):\n",
+        "    if found is None:\n        return None\n    if not isinstance(found, stripe.StripeObject):\n",
+        STRIPE_ANSWERS,
+    ),
+    mutant(
         "payments: debt is never paid",
-        PURCHASES,
-        "repaid = min(account.debt, account.buckets.purchased, account.available)",
+        ACCOUNT,
+        "repaid = min(account.payable_debt, account.available - reserved)",
         "repaid = 0",
         DISORDER,
     ),
@@ -1107,16 +1147,16 @@ MUTANTS = (
         "time: a quote looks one month ahead",
         ACCOUNT,
         """    for _ in range(MOST_BOUNDARIES):
-        if not account.is_due(now):""",
+        overdue = overdue_change(account, now)""",
         """    for _ in range(1):
-        if not account.is_due(now):""",
+        overdue = overdue_change(account, now)""",
         CONTEXTS,
     ),
     mutant(
         "time: who was away for long is advanced by one month",
         LEDGER,
-        "            account = self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
-        "            return self._apply(account, cross_boundary(account)) or self._reread(account.user_id)",
+        "            account = self._apply(account, overdue) or self._reread(account.user_id)",
+        "            return self._apply(account, overdue) or self._reread(account.user_id)",
         CONTRACT,
         LIFE,
     ),
@@ -1334,8 +1374,8 @@ MUTANTS = (
     mutant(
         "usage: an answer that has begun is asked for again",
         CLAUDE,
-        "begun.set()",
-        "begun.clear()",
+        "                answer.begun = True\n",
+        "                answer.begun = False\n",
         "tests/unit/test_claude_model.py",
     ),
     mutant(
@@ -1390,8 +1430,8 @@ MUTANTS = (
     mutant(
         "deadline: a run that nobody waits for is held",
         RUN_PROMPT,
-        "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
-        "if self._time_for_model(ends) < 0:",
+        "if self._time_for_model(deadline) < MIN_MODEL_SECONDS:",
+        "if self._time_for_model(deadline) < 0:",
         RUNS,
     ),
     mutant(
