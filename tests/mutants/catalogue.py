@@ -90,6 +90,8 @@ TALKS = "tests/contract/test_sessions_contract.py"
 TALKING = "tests/integration/test_sessions.py"
 LINKS = "tests/integration/test_sharing.py"
 USAGES = "tests/unit/test_claude_usage.py"
+STREAMS = "tests/unit/test_claude_streams.py"
+STRIPE_ANSWERS = "tests/unit/test_stripe_answers.py"
 UNREADABLE = "tests/integration/test_unreadable.py"
 EDGES = "tests/unit/test_http.py"
 
@@ -277,9 +279,40 @@ MUTANTS = (
         "a timeout is taken for free",
         CLAUDE,
         "        except (httpx2.TimeoutException, _TooLateError):\n"
-        "            raise ModelTimedOutError().costing(_spent(prompt, streams)) from None\n",
+        "            raise ModelTimedOutError().costing(_spent(prompt, answer)) from None\n",
         "        except (httpx2.TimeoutException, _TooLateError):\n            raise ModelTimedOutError from None\n",
         FAILURES,
+    ),
+    mutant(
+        "a connection that breaks after the question is taken for free",
+        CLAUDE,
+        "if not isinstance(error.__cause__, httpx2.ConnectError):",
+        "if False:",
+        STREAMS,
+    ),
+    mutant(
+        "an end without usage is believed to have had none",
+        CLAUDE,
+        """                told = event["usage"]  # totals""",
+        """                message.stop_reason = event["delta"]["stop_reason"]
+                told = event["usage"]  # totals""",
+        STREAMS,
+    ),
+    mutant(
+        "an answer is over only when its connection is",
+        CLAUDE,
+        """            case "message_stop":
+                break""",
+        """            case "message_stop":
+                pass""",
+        STREAMS,
+    ),
+    mutant(
+        "of an answer that begins twice the second is charged",
+        CLAUDE,
+        "                if answer.begun:\n",
+        "                if False:\n",
+        STREAMS,
     ),
     mutant(
         "silence is taken for no output",
@@ -799,9 +832,16 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "payments: an answer of null says that there is no such subscription",
+        STRIPE,
+        "    if not isinstance(found, stripe.StripeObject):\n",
+        "    if found is None:\n        return None\n    if not isinstance(found, stripe.StripeObject):\n",
+        STRIPE_ANSWERS,
+    ),
+    mutant(
         "payments: debt is never paid",
-        PURCHASES,
-        "repaid = min(account.debt, account.buckets.purchased, account.available)",
+        ACCOUNT,
+        "repaid = min(account.payable_debt, account.available - reserved)",
         "repaid = 0",
         DISORDER,
     ),
@@ -1344,8 +1384,8 @@ MUTANTS = (
     mutant(
         "usage: an answer that has begun is asked for again",
         CLAUDE,
-        "begun.set()",
-        "begun.clear()",
+        "                answer.begun = True\n",
+        "                answer.begun = False\n",
         "tests/unit/test_claude_model.py",
     ),
     mutant(
@@ -1400,8 +1440,8 @@ MUTANTS = (
     mutant(
         "deadline: a run that nobody waits for is held",
         RUN_PROMPT,
-        "if self._time_for_model(ends) < MIN_MODEL_SECONDS:",
-        "if self._time_for_model(ends) < 0:",
+        "if self._time_for_model(deadline) < MIN_MODEL_SECONDS:",
+        "if self._time_for_model(deadline) < 0:",
         RUNS,
     ),
     mutant(

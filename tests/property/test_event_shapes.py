@@ -58,8 +58,8 @@ def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
     [dispute] = double.account.world.all("dispute")
     double.control("close_dispute", dispute=dispute["id"], outcome="lost")
     subscription = billing.subscribe()
-    [invoice] = double.account.world.all("invoice")
-    client.v1.credit_notes.create({"invoice": invoice["id"], "amount": 100, "out_of_band_amount": 100})
+    note: Any = {"invoice": billing.invoices(subscription)[-1]["id"], "amount": 500, "credit_amount": 500}
+    client.v1.credit_notes.create(note)
     client.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     billing.wait(seconds=120)
     [month] = billing.invoices(subscription)
@@ -148,6 +148,7 @@ LISTED_AS = {
     "refund.created": Listed.REFUNDS,
     "charge.dispute.created": Listed.DISPUTES,
     "invoice.paid": Listed.INVOICES,
+    "credit_note.created": Listed.CREDIT_NOTES,
     "customer.subscription.updated": None,
 }
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -528,7 +529,7 @@ def speaking(speak: Speaker) -> Iterator[str]:
 
     def answer(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            connection.recv(1 << 20)
+            _take_request(connection)
             speak(connection, over)
 
     def accept() -> None:
@@ -552,6 +553,18 @@ def speaking(speak: Speaker) -> Iterator[str]:
             socket.create_connection(address).close()  # wakes the acceptor
             for thread in (acceptor, *threads):
                 thread.join()
+
+
+def _take_request(connection: socket.socket) -> None:
+    """All of it: what is left unread when a connection is closed resets it, and takes the answer along."""
+    head = b""
+    while b"\r\n\r\n" not in head and (received := connection.recv(1 << 20)):
+        head += received
+    head, _, body = head.partition(b"\r\n\r\n")
+    found = re.search(rb"(?i)content-length: *([0-9]+)", head)
+    missing = int(found[1]) - len(body) if found is not None else 0
+    while missing > 0 and (received := connection.recv(1 << 20)):
+        missing -= len(received)
 
 
 def says(body: bytes, *, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> Speaker:

@@ -24,7 +24,7 @@ import httpx2
 from playground.domain.errors import INVALID_USAGE, ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Spent, Usage, is_count
 from playground.domain.pricing import guess_tokens as tokens_of
-from playground.domain.text import is_blank, whole_characters
+from playground.domain.text import is_blank, sent_bytes, whole_characters
 from playground.ports import Completion, Prompt, TokenCount
 
 CONNECT_TIMEOUT = 3.0  # s
@@ -36,11 +36,15 @@ LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
 FRAME_TOKENS = 2_000  # of a prompt besides its texts, at most: what the provider puts around them
 MESSAGE_FRAME_TOKENS = 100  # of each message, likewise
 LONGEST_NAME = 100  # characters of a model's id or a stop reason
+MAX_EVENT_BYTES = 4_000_000  # of a stream; the largest that Claude sends are some thousands
+MAX_TOKEN_BYTES = 1_024  # of text: no tokenizer has longer ones
+MAX_ANSWER_BYTES = 2_500_000  # as it leaves the function, which has it twice; Lambda gives 6 MB back at most
+MAX_BODY_BYTES = 65_536  # of an error and of a count, as they are sent; the rest is not read
 
 _OVERLOADED = frozenset({"rate_limit_error", "overloaded_error"})
 
 # What the SDK and the standard library raise at answers that are incomplete or make no sense.
-_NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+_NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
 
 _T = TypeVar("_T")
 
@@ -62,7 +66,8 @@ class ClaudeModel:
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [_note]}),
+            # A redirect would take the key and the prompt elsewhere. The API has none.
+            http_client=anthropic.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_note]}),
         )
 
     def close(self) -> None:
@@ -114,7 +119,7 @@ class ClaudeModel:
                 **_content(prompt),
                 **_settings(prompt),
             ) as response:
-                return _completion(_read(_events(response.iter_bytes()), answer), prompt)
+                return _completion(_read(_events(response.iter_bytes()), answer, prompt), prompt)
 
         try:
             return _within(left, ask)
@@ -133,8 +138,11 @@ class ClaudeModel:
             raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
         except (httpx2.TimeoutException, _TooLateError):
             raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
-        except anthropic.APIConnectionError:
-            raise _RetryableError(ModelError("unreachable")) from None
+        except anthropic.APIConnectionError as error:
+            unreachable = ModelError("unreachable")
+            if not isinstance(error.__cause__, httpx2.ConnectError):  # it was sent, and may have been answered
+                unreachable.costing(_spent(prompt, answer))
+            raise _RetryableError(unreachable) from None
         except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
             raise ModelError("cut_off").costing(_spent(prompt, answer)) from None
 
@@ -146,8 +154,30 @@ class _TooLateError(Exception):
 _here = threading.local()
 
 
+class _Bounded(httpx2.SyncByteStream):
+    """A body that ends after MAX_BODY_BYTES."""
+
+    def __init__(self, stream: httpx2.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = MAX_BODY_BYTES
+        for chunk in self._stream:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 def _note(response: httpx2.Response) -> None:
-    """Remember the answer that this thread is about to read, so that it can be hung up on."""
+    """Remember the answer that this thread is about to read, so that it can be hung up on. What the SDK reads whole is
+    bounded here, an answer's stream in `_events`."""
+    is_stream = response.status_code == 200 and not response.request.url.path.endswith("/count_tokens")
+    if not is_stream and isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = _Bounded(response.stream)
     _here.responses.append(response)
 
 
@@ -282,17 +312,23 @@ def _retry_after(error: anthropic.APIStatusError) -> float:
 
 
 def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
-    """The JSON of each event of a stream. Raises ValueError for what is none."""
+    """The JSON of each event of a stream. Raises ValueError for what is none, or larger than MAX_EVENT_BYTES."""
     rest = b""
     data: list[bytes] = []
+    size = 0
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in (line.removesuffix(b"\r") for line in lines):
             if line.startswith(b"data:"):
                 data.append(line.removeprefix(b"data:"))
+                size += len(line)
             elif not line and data:
                 yield json.loads(b"\n".join(data))
-                data = []
+                data, size = [], 0
+            if size > MAX_EVENT_BYTES:
+                break
+        if size + len(rest) > MAX_EVENT_BYTES:
+            raise ValueError("an event is too large")
 
 
 @dataclass(slots=True)
@@ -304,6 +340,11 @@ class _Message:
     usage: dict[str, object]
     texts: dict[int, str] = field(default_factory=dict)
     """Blocks of text by their position. Others are told by their kind and left out."""
+
+    def begin_text(self, index: object, text: str) -> None:
+        if type(index) is not int or index < 0 or index in self.texts:
+            raise ValueError("a block begins once, at its position")
+        self.texts[index] = text
 
 
 @dataclass(slots=True)
@@ -319,20 +360,23 @@ class _Answer:
             self.bytes_seen += len(text.encode(errors="replace"))
 
 
-def _read(events: Iterable[Mapping[str, Any]], answer: _Answer) -> _Message:
-    """The whole answer, noted in `answer` while it comes. Raises _StreamError, or one of _NONSENSE if an event lacks
-    what it must have."""
+def _read(events: Iterable[Mapping[str, Any]], answer: _Answer, prompt: Prompt) -> _Message:
+    """The whole answer, noted in `answer` while it comes; what follows its end is not read. Raises _StreamError, or one
+    of _NONSENSE if an event lacks what it must have, or if there is more text than `prompt` allows tokens."""
     for event in events:
         match event["type"]:
             case "error":
                 raise _StreamError(_kind(event))
             case "message_start":
+                if answer.begun:
+                    raise ValueError("an answer begins once")
                 start = event["message"]
-                answer.message = _Message(start["model"], start.get("stop_reason"), dict(start["usage"]))
+                # Only its end says why it ended, and how long it was.
+                answer.message = _Message(start["model"], None, dict(start["usage"]))
             case "content_block_start":
                 answer.begun = True
                 if event["content_block"]["type"] == "text":
-                    _started(answer).texts[event["index"]] = "" + event["content_block"]["text"]
+                    _started(answer).begin_text(event["index"], "" + event["content_block"]["text"])
                     answer.see(event["content_block"]["text"])
             case "content_block_delta" if event["delta"]["type"] == "text_delta":
                 _started(answer).texts[event["index"]] += event["delta"]["text"]
@@ -341,10 +385,14 @@ def _read(events: Iterable[Mapping[str, Any]], answer: _Answer) -> _Message:
                 answer.see(event["delta"].get("thinking"))
             case "message_delta":
                 message = _started(answer)
-                message.stop_reason = event["delta"]["stop_reason"]
                 told = event["usage"]  # totals; what is left out stays as it was, other than the length of the answer
                 message.usage |= {name: value for name, value in told.items() if value is not None}
                 message.usage["output_tokens"] = told.get("output_tokens")
+                message.stop_reason = event["delta"]["stop_reason"]
+            case "message_stop":
+                break
+        if answer.bytes_seen > MAX_TOKEN_BYTES * prompt.max_tokens:
+            raise ValueError("no text has so many bytes to a token")
     return _started(answer)
 
 
@@ -358,13 +406,15 @@ def _completion(message: _Message, prompt: Prompt) -> Completion:
     stop_reason, model_id = message.stop_reason, message.model
     if not (_is_name(stop_reason) and _is_name(model_id)):
         raise ModelError("cut_off")
-    text = whole_characters("".join(message.texts.values()))
+    text = whole_characters("".join(text for _, text in sorted(message.texts.items())))
     if is_blank(text):
         if stop_reason == "refusal":
             raise ModelError("refused")
         if stop_reason == "max_tokens":
             raise ModelError("no_text")
         raise ModelError("empty")
+    if sent_bytes(text) > MAX_ANSWER_BYTES:
+        raise ModelError("cut_off")
     usage = believable_usage(message.usage, prompt)
     return Completion(text=text, usage=usage, stop_reason=stop_reason, model_id=model_id)
 

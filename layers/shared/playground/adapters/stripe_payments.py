@@ -8,7 +8,8 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import stripe
 from stripe import StripeClient
@@ -34,13 +35,41 @@ PAGE = 100  # objects of a list at a time
 MOST_INVOICES = 600  # of one subscription: fifty years
 MOST_LISTED = 300  # payments of one customer that are looked through
 
+NONSENSE_SECONDS = 60  # after which it is asked again
+MAX_URL = 4_000  # characters of an address of a page; those of Checkout have some hundreds
 MAX_KEY = 255  # characters of an idempotency key
 PASSING = (409, 424)  # of 4xx: two requests at once; a part of Stripe's that failed
 RETURN_URLS = ("success_url", "cancel_url")  # parameters that a caller chose
 
+NONSENSE = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
+"""What reading an answer of another shape comes to."""
+
 T = TypeVar("T")
+P = ParamSpec("P")
+C = TypeVar("C")
 
 
+def _strict(cls: type[C]) -> type[C]:
+    """Every public method raises PaymentsRejectedError for an answer that makes no sense: a proxy's, or another
+    version's. It is no fact about anything, and its shape is for an operator to look at."""
+    for name, method in list(vars(cls).items()):
+        if not name.startswith("_") and callable(method):
+            setattr(cls, name, _checked(method))
+    return cls
+
+
+def _checked(method: Callable[P, T]) -> Callable[P, T]:
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except NONSENSE as error:
+            raise PaymentsRejectedError(f"nonsense {type(error).__name__}", retry_after=NONSENSE_SECONDS) from error
+
+    return call
+
+
+@_strict
 class StripePayments:
     """Calls Stripe at `base_url` with `api_key`."""
 
@@ -56,7 +85,7 @@ class StripePayments:
 
     def create_customer(self, *, user_id: str, key: str) -> str:
         made = _call(lambda: self.client.v1.customers.create({"metadata": {"user_id": user_id}}, _keyed(key)))
-        return made.id
+        return _text(made.id)
 
     def create_payment(
         self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
@@ -131,10 +160,10 @@ class StripePayments:
                 _keyed(key),
             )
         )
-        if made.url is None:
-            raise PaymentsUnavailableError
         return CheckoutStarted(
-            checkout_id=made.id, url=made.url, expires_at=datetime.fromtimestamp(made.expires_at, UTC)
+            checkout_id=_text(made.id),
+            url=_text(made.url, MAX_URL),
+            expires_at=datetime.fromtimestamp(made.expires_at, UTC),
         )
 
     def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
@@ -249,17 +278,17 @@ class StripePayments:
 
     def is_of_invoice(self, payment_id: str) -> bool:
         wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
-        return bool(_call(lambda: self.client.v1.invoice_payments.list(wanted)).data)
+        return any(_text(each.id) for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data)
 
     def create_portal(self, *, customer_id: str, return_url: str) -> str:
         made = _call(
             lambda: self.client.v1.billing_portal.sessions.create({"customer": customer_id, "return_url": return_url})
         )
-        return made.url
+        return _text(made.url, MAX_URL)
 
 
 def _started(payment: stripe.PaymentIntent) -> PaymentStarted:
-    return PaymentStarted(payment_id=payment.id, client_secret=payment.client_secret or "")
+    return PaymentStarted(payment_id=_text(payment.id), client_secret=_text(payment.client_secret))
 
 
 def _described(subscription: stripe.Subscription) -> Described:
@@ -282,14 +311,25 @@ def _keyed(key: str) -> Any:
 
 
 def _find(call: Callable[[], T]) -> T | None:
-    """What was asked for by its id; None if Stripe does not have it."""
+    """What was asked for by its id; None if Stripe says that it does not have it. Raises ValueError for an answer that
+    is not such an object."""
     try:
-        return _call(call)
+        found = _call(call)
     except PaymentsRejectedError as error:
         cause = error.__cause__
         if isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_missing":
             return None
         raise
+    if not isinstance(found, stripe.StripeObject):
+        raise ValueError("an object is needed")
+    _text(found["id"])
+    return found
+
+
+def _text(value: object, most: int = 255) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]+", value) or len(value) > most:
+        raise ValueError("text is needed")
+    return value
 
 
 def _call(call: Callable[[], T]) -> T:

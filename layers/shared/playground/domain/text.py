@@ -1,5 +1,6 @@
 """Text that people and models write: whether anything of it can be seen, and surrogates that are no text."""
 
+import json
 import re
 import unicodedata
 
@@ -35,3 +36,10 @@ def whole_characters(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def sent_bytes(text: str) -> int:
+    """What `text` takes in the answer of a function: JSON (of ASCII) in a body, which is a string of JSON itself, where
+    every quote and backslash of it takes one more."""
+    encoded = json.dumps(text)
+    return len(encoded) + encoded.count('"') + encoded.count("\\")

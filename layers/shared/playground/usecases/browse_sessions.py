@@ -1,6 +1,5 @@
 """ListSessions and ReadSession: what a user has talked about."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +8,7 @@ from playground.domain.calendar import instant
 from playground.domain.errors import SessionNotFoundError, UnreadableError
 from playground.domain.sessions import Place, Session, Turn
 from playground.domain.sharing import Share, ShareKeys
+from playground.domain.text import sent_bytes
 from playground.ports import Clock, ReportUnreadable, Sessions, Shares
 
 MOST_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
@@ -104,15 +104,8 @@ def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | N
     found: list[Turn] = []
     size = 0
     for turn in turns:
-        size += _sent_bytes(turn.input) + _sent_bytes(turn.answer) + MESSAGE_BYTES
+        size += sent_bytes(turn.input) + sent_bytes(turn.answer) + MESSAGE_BYTES
         if found and size > MOST_BYTES:
             return found, found[-1].number
         found.append(turn)
     return found, None
-
-
-def _sent_bytes(text: str) -> int:
-    """What `text` takes in the answer of a function: JSON (of ASCII) in a body, which is a string of JSON itself, where
-    every quote and backslash of it takes one more."""
-    encoded = json.dumps(text)
-    return len(encoded) + encoded.count('"') + encoded.count("\\")
