@@ -25,6 +25,7 @@ NEEDS_ANTHROPIC = {
     "sessions": False,
     "catalog": False,
     "reset": False,
+    "audit": False,
     "webhook": False,
     "notices": False,
     "reconcile": False,
