@@ -29,7 +29,7 @@ from playground.domain.entries import EntryType
 from playground.ports import Held
 from playground.usecases.audit_account import MOST_LOOKS, AuditAccount, AuditAccounts
 from playground.usecases.expire_holds import ExpireHolds
-from tests.handlers import Context, Handlers
+from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger, new_store
 
