@@ -15,7 +15,8 @@ from playground.adapters.stripe_payments import StripePayments
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PaymentsRejectedError
 from playground.http import utc_now
-from playground.observability import flush_metrics, report_reconciled, report_rejected, report_unreadable
+from playground.observability import flush_metrics, report_rejected, report_unreadable
+from playground.payment_reports import report_reconciled
 from playground.settings import ReconcileSettings
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Reconcile
