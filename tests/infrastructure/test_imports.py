@@ -63,7 +63,7 @@ BUDGET: dict[str, frozenset[str]] = {
     "sessions": API | USERS | LEDGER | SESSIONS | {"detect_secrets"},
     "catalog": API | {"playground.adapters.dynamo_catalog"},
     "webhook": API | LEDGER | STRIPE,
-    "reconcile": LEDGER | STRIPE | {"playground.http"},
+    "reconcile": LEDGER | STRIPE,
     "reset": LEDGER,
     "audit": STORE | PRICES | {"playground.adapters.dynamo_audit"},
     # It reads items of the ledger, with the schemas that PynamoDB holds; it opens no connection to a table.

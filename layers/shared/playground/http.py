@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from playground.adapters.clock import utc_now as utc_now
 from playground.adapters.secrets import read_secret
 from playground.domain import errors
 from playground.observability import (
@@ -400,10 +401,6 @@ def unseal(cursor: str, count: int) -> Sequence[str]:
 
 def bad_cursor() -> errors.InvalidRequestError:
     return errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _raw(event: Mapping[str, Any]) -> bytes:
