@@ -51,7 +51,7 @@ PACKAGES = "layers/shared/playground/adapters/packages.py"
 MANIFESTS = "layers/shared/playground/adapters/manifests.py"
 HIDDEN = "layers/shared/playground/domain/hidden.py"
 CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
-CATALOG_APP = "functions/catalog/app.py"
+CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
@@ -1187,6 +1187,58 @@ MUTANTS = (
         'case "warn" as task:',
         NIGHTS,
     ),
+    mutant(
+        "time: rollover's end is told every day",
+        NOTICES,
+        "key=iso(expires_at),",
+        "key=iso(at),",
+        NIGHTS,
+    ),
+    mutant(
+        "time: a month is rolled over that was never granted",
+        ACCOUNT,
+        "unused = account.buckets.monthly",
+        "unused = account.allowance",
+        UNIT,
+        LIFE,
+    ),
+    mutant(
+        "notices: what the bus did not take is done with",
+        NOTIFY,
+        """{"batchItemFailures": [{"itemIdentifier": published.failed}] if published.failed is not None else []}""",
+        """{"batchItemFailures": []}""",
+        STREAM,
+    ),
+    mutant(
+        "notices: a refusal of the bus is not seen",
+        BUS,
+        'if "ErrorCode" in outcome:',
+        "if False:",
+        TOLD,
+        STREAM,
+    ),
+    mutant(
+        "notices: a repeat has another id",
+        NOTICES,
+        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}"',
+        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}:{id(self)}"',
+        TOLD,
+        STREAM,
+    ),
+    mutant(
+        "time: a faster clock loses the month that is paid",
+        SUBSCRIPTIONS,
+        "return max(period_number(account.anchor, now), account.period)",
+        "return period_number(account.anchor, now)",
+        BILLED,
+    ),
+    mutant(
+        "time: an old invoice ends the plan that an operator set",
+        SUBSCRIPTIONS,
+        "if account.is_given:\n        return None",
+        "pass",
+        BILLED,
+    ),
     # --- audits -------------------------------------------------------------------------------------------------------
     mutant(
         "audit: the function does not say what is damaged",
@@ -1257,58 +1309,6 @@ MUTANTS = (
         "for name, replayed, bucket in zip(BUCKETS, self._replay.buckets, buckets, strict=True):",
         "for name, replayed, bucket in zip(BUCKETS, buckets, buckets, strict=True):",
         AUDITED,
-    ),
-    mutant(
-        "time: rollover's end is told every day",
-        NOTICES,
-        "key=iso(expires_at),",
-        "key=iso(at),",
-        NIGHTS,
-    ),
-    mutant(
-        "time: a month is rolled over that was never granted",
-        ACCOUNT,
-        "unused = account.buckets.monthly",
-        "unused = account.allowance",
-        UNIT,
-        LIFE,
-    ),
-    mutant(
-        "notices: what the bus did not take is done with",
-        NOTIFY,
-        """{"batchItemFailures": [{"itemIdentifier": published.failed}] if published.failed is not None else []}""",
-        """{"batchItemFailures": []}""",
-        STREAM,
-    ),
-    mutant(
-        "notices: a refusal of the bus is not seen",
-        BUS,
-        'if "ErrorCode" in outcome:',
-        "if False:",
-        TOLD,
-        STREAM,
-    ),
-    mutant(
-        "notices: a repeat has another id",
-        NOTICES,
-        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}"',
-        'text = f"{self.type}:{len(user_id)}:{user_id}:{self.key}:{id(self)}"',
-        TOLD,
-        STREAM,
-    ),
-    mutant(
-        "time: a faster clock loses the month that is paid",
-        SUBSCRIPTIONS,
-        "return max(period_number(account.anchor, now), account.period)",
-        "return period_number(account.anchor, now)",
-        BILLED,
-    ),
-    mutant(
-        "time: an old invoice ends the plan that an operator set",
-        SUBSCRIPTIONS,
-        "if account.is_given:\n        return None",
-        "pass",
-        BILLED,
     ),
     # --- operators and erasure ----------------------------------------------------------------------------------------
     mutant(
@@ -1548,7 +1548,7 @@ MUTANTS = (
     ),
     mutant(
         "packages: the preview shows hidden characters as they are",
-        CATALOG_APP,
+        CATALOG_BODIES,
         "preview=escaped(summary.preview),",
         "preview=summary.preview,",
         "tests/integration/test_packages.py",
