@@ -9,10 +9,8 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.adapters.catalog_snapshot import SnapshotCatalog
-from playground.domain.hidden import escaped
-from playground.domain.packages import PackageSummary
 from playground.http import Api, answers
-from playground.schemas import AssetListed, PackageDetails, PackageList, PackageListed
+from playground.schemas.catalog import PackageDetails, PackageList
 from playground.settings import CatalogSettings
 from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY, ListPackages, ReadPackage
 
@@ -39,13 +37,13 @@ def packages(
 ) -> PackageList:
     """Packages to try, by name. A page may be shorter than `limit`; the end is where next_cursor is null."""
     page = list_packages(q, limit=limit, cursor=cursor)
-    return PackageList(packages=[_listed(summary) for summary in page.packages], next_cursor=page.next_cursor)
+    return PackageList.of(page.packages, next_cursor=page.next_cursor)
 
 
 @app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageDetails:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
-    return _details(read_package(package_id))
+    return PackageDetails.of(read_package(package_id))
 
 
 @app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
@@ -54,7 +52,7 @@ def package_by_name(
     name: Annotated[str, Path(max_length=120)],
 ) -> PackageDetails:
     """One package by name: /packages/@scope/name."""
-    return _details(read_package(f"{package_id}/{name}"))
+    return PackageDetails.of(read_package(f"{package_id}/{name}"))
 
 
 @app.get("/openapi.json", tags=["about"])
@@ -66,26 +64,3 @@ def openapi() -> Response[str]:
 @cache
 def _document() -> str:
     return OPENAPI.read_text(encoding="utf-8")
-
-
-def _details(summary: PackageSummary) -> PackageDetails:
-    return PackageDetails(
-        **_listed(summary).model_dump(),
-        assets=[AssetListed(path=asset.path, size=asset.size, media_type=asset.media_type) for asset in summary.assets],
-        hidden_characters=dict(summary.hidden),
-    )
-
-
-def _listed(summary: PackageSummary) -> PackageListed:
-    """What is shown of any package. What was imported before hidden characters were looked for is escaped, too."""
-    return PackageListed(
-        id=summary.package_id,
-        name=summary.name,
-        description=escaped(summary.description),
-        format=summary.format,
-        subtype=summary.subtype,
-        latest_version=summary.latest_version,
-        versions=list(summary.versions),
-        preview=escaped(summary.preview),
-        tags=[escaped(tag) for tag in summary.tags],
-    )

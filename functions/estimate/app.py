@@ -4,7 +4,7 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.secrets import read_secret
 from playground.http import Api, answers, authenticator, utc_now
-from playground.schemas import PRICES, EstimateAnswer, EstimateBody
+from playground.schemas.run import PRICES, EstimateAnswer, EstimateBody
 from playground.settings import EstimateSettings
 from playground.usecases.estimate_run import EstimateRun
 
@@ -32,19 +32,4 @@ app = handler.app
 @app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
 def estimate(body: EstimateBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    estimate = estimate_run(handler.user_id, body.request(), seconds_left=handler.seconds_left)
-    return EstimateAnswer(
-        estimated_credits=estimate.estimated_credits,
-        max_credits=estimate.max_credits,
-        estimated_tokens=estimate.estimated_tokens,
-        prompt_tokens=estimate.prompt_tokens,
-        model=estimate.model_id,
-        can_afford=estimate.can_afford,
-        current_balance=estimate.balance,
-        available=estimate.available,
-        max_tokens=estimate.max_tokens,
-        turns_omitted=estimate.turns_omitted,
-        affordable_max_tokens=estimate.affordable_max_tokens,
-        price_version=estimate.price_version,
-        approximate=estimate.guessed,
-    )
+    return EstimateAnswer.of(estimate_run(handler.user_id, body.request(), seconds_left=handler.seconds_left))

@@ -8,14 +8,15 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
+from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PaymentsRejectedError
-from playground.http import utc_now
-from playground.observability import flush_metrics, report_reconciled, report_rejected, report_unreadable
+from playground.observability import flush_metrics, report_rejected, report_unreadable
+from playground.payment_reports import report_reconciled
 from playground.settings import ReconcileSettings
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Reconcile

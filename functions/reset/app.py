@@ -9,17 +9,14 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
-from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases, DynamoPlaces
 from playground.adapters.dynamo_notices import DynamoNotebook
-from playground.adapters.prices import load_prices
 from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PlaygroundError
 from playground.domain.work import Task, Visit, Walk, work_of
 from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_run
 from playground.settings import ResetSettings
-from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
 from playground.usecases.sweep_holds import SweepHolds
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 
@@ -41,9 +38,6 @@ fan_out = FanOut(
     places=DynamoPlaces(store, settings.ledger_table),
 )
 visit_account = VisitAccount(ledger=ledger, notebook=DynamoNotebook(store, settings.ledger_table))
-archive = DynamoAudit(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
-audit_account = AuditAccount(archive, load_prices())
-audit_accounts = AuditAccounts(archive, audit_account, report_failure)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -52,9 +46,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
     `{"task": "advance", "at": time}`: have every account cross the boundaries that have passed by then.
     `{"task": "warn", "at": time}`: have it told whose rollover expires within the seven days after.
-
-    For an operator, never on a schedule: `{"task": "audit", "user_id": user}` says what does not add up in one account,
-    `{"task": "audit", "after": null}` in as many as there is time for; `after` of the answer leads to the others.
     """
 
     def time_is_up() -> bool:
@@ -70,10 +61,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
                 shards = fan_out.begin(Task(task), at=scheduled_time(event.get("at")))
                 logger.info("fan-out begun", task=task, at=event.get("at"), shards=shards)
                 return {"shards": shards}
-            case "audit":
-                return _audit(event, time_is_up)
             case task:
-                raise ValueError(f"task must be expire_holds, advance, warn or audit, not {task!r}")
+                raise ValueError(f"task must be expire_holds, advance or warn, not {task!r}")
     finally:
         flush_metrics()
 
@@ -124,18 +113,3 @@ def _expire_holds(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict
     outcome = asdict(swept)
     logger.info("holds swept", outcome=outcome)
     return outcome
-
-
-def _audit(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:
-    user_id = event.get("user_id")
-    if user_id is not None:
-        if not isinstance(user_id, str) or not user_id:
-            raise ValueError("user_id must be text")
-        one = audit_account(user_id)
-        page = AuditPage(accounts=int(one.exists), damaged=() if one.fine else (one,), failed=(), after=None)
-    else:
-        page = audit_accounts(after=event.get("after"), limit=settings.most_accounts, time_is_up=time_is_up)
-    for damaged in page.damaged:
-        codes = sorted({finding.code.value for finding in damaged.findings})
-        logger.error("account does not add up", user_id=damaged.user_id, findings=len(damaged.findings), codes=codes)
-    return asdict(page)

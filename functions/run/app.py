@@ -7,9 +7,10 @@ from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import time_limit
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
-from playground.schemas import PRICES, IdempotencyKey, RunAnswer, RunBody, messages
+from playground.schemas.common import IdempotencyKey
+from playground.schemas.run import PRICES, RunAnswer, RunBody
 from playground.settings import RunSettings
-from playground.usecases.run_prompt import PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import RunPrompt
 
 settings = RunSettings.load()
 store = wiring.store(settings)
@@ -46,28 +47,4 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     answer = run_prompt(
         handler.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=handler.seconds_left
     )
-    return _answer(answer)
-
-
-def _answer(answer: PaidAnswer) -> RunAnswer:
-    run, turn = answer.run, answer.turn
-    measured = run.measured
-    assert measured is not None, "a settled run was measured"
-    return RunAnswer(
-        run_id=run.run_id,
-        session_id=run.session_id,
-        response=turn.answer,
-        stop_reason=measured.stop_reason,
-        credits_spent=run.charged,
-        credits_remaining=run.balance_after or 0,
-        tokens_used=measured.usage.billed_tokens,
-        input_tokens=measured.usage.prompt_tokens,
-        output_tokens=measured.usage.output_tokens,
-        duration_ms=measured.duration_ms,
-        model=run.model_id or "",
-        price_version=run.price_version or "",
-        max_tokens=run.max_tokens or 0,
-        max_tokens_reduced=(run.max_tokens or 0) < (run.wanted_max_tokens or 0),
-        turns_omitted=run.turns_omitted,
-        conversation=messages(turn),
-    )
+    return RunAnswer.of(answer)

@@ -10,7 +10,7 @@ from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
-from playground.domain.sessions import Place, Session
+from playground.domain.sessions import Place
 from playground.domain.sharing import share_id_of
 from playground.http import (
     Api,
@@ -24,9 +24,9 @@ from playground.http import (
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
-from playground.schemas import (
+from playground.schemas.common import IdempotencyKey
+from playground.schemas.sessions import (
     DeletedAnswer,
-    IdempotencyKey,
     ReportAnswer,
     ReportBody,
     RunFeedbackAnswer,
@@ -37,15 +37,13 @@ from playground.schemas import (
     ShareAnswer,
     ShareBody,
     SharedAnswer,
-    SharedMessage,
     ShareStatus,
     UnsharedAnswer,
     VoteAnswer,
     VoteBody,
-    messages,
 )
 from playground.settings import SessionsSettings
-from playground.usecases.browse_sessions import ListSessions, ReadSession, SessionView
+from playground.usecases.browse_sessions import ListSessions, ReadSession
 from playground.usecases.delete_session import DeleteSession
 from playground.usecases.rate_run import RateRun
 from playground.usecases.share_session import ShareSession, UnshareSession, nonce_maker
@@ -113,17 +111,20 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
             raise bad_cursor() from None
     page = list_sessions(handler.user_id, limit=limit, after=after, began=began)
     following = page.following
-    return SessionList(
-        sessions=[_listed(session) for session in page.sessions],
-        next_cursor=seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None,
-        unreadable=list(page.unreadable),
-    )
+    next_cursor = seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None
+    return SessionList.of(page, next_cursor=next_cursor)
 
 
 @app.get("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(SessionAnswer, 400, 401, 404, 503))
 def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     """One of the caller's sessions with its conversation, and how its share is doing."""
-    return _session(read_session(handler.user_id, session_id, after=from_cursor(cursor) or 0))
+    view = read_session(handler.user_id, session_id, after=from_cursor(cursor) or 0)
+    share_url = _url(view.token) if view.token is not None else None
+    return SessionAnswer.of_view(
+        view,
+        share=ShareStatus.of(view.share, share_url=share_url, now=utc_now()) if view.share is not None else None,
+        next_cursor=_cursor(view.following),
+    )
 
 
 @app.delete(
@@ -151,13 +152,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
         acknowledge_findings=body.acknowledge_findings,
     )
     logger.info("session shared", session_id=session_id, user_id=handler.user_id, turns=shared.share.turns)
-    return ShareAnswer(
-        share_token=shared.token,
-        share_url=_url(shared.token),
-        turns=shared.share.turns,
-        shared_at=shared.share.shared_at,
-        expires_at=shared.share.expires_at,
-    )
+    return ShareAnswer.of(shared, share_url=_url(shared.token))
 
 
 @app.delete(
@@ -176,28 +171,7 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
     view = read_shared(
         token, user_id=handler.visitor_id, address=handler.source_address, after=from_cursor(cursor) or 0
     )
-    share = view.share
-    return SharedAnswer(
-        package_id=share.package_id,
-        package=share.package,
-        package_version=share.package_version,
-        model=share.model,
-        title=share.title,
-        turns=share.turns,
-        created_at=share.created_at,
-        shared_at=share.shared_at,
-        conversation=[
-            SharedMessage(
-                role=message.role,
-                content=message.content,
-                timestamp=message.timestamp,
-                unreadable=message.unreadable,
-            )
-            for turn in view.turns
-            for message in messages(turn)
-        ],
-        next_cursor=to_cursor(view.following) if view.following is not None else None,
-    )
+    return SharedAnswer.of(view, next_cursor=_cursor(view.following))
 
 
 @app.post(
@@ -207,7 +181,7 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     """Copy a shared conversation into a session of the caller's own, to go on with it. Costs nothing."""
     fork = fork_shared(handler.user_id, token, idempotency_key=idempotency_key, seconds_left=handler.seconds_left)
     logger.info("share copied", session_id=fork.session_id, user_id=handler.user_id, turns=fork.copied)
-    return _listed(fork)
+    return SessionListed.of(fork)
 
 
 @app.post(
@@ -216,7 +190,7 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
     """Say whether a shared conversation helped. One vote per user; a later one replaces it."""
     vote = vote_on_shared(handler.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
-    return VoteAnswer(is_helpful=vote.is_helpful, comment=vote.comment, given_at=vote.given_at)
+    return VoteAnswer.of(vote)
 
 
 @app.post(
@@ -234,60 +208,12 @@ def report(token: Token, body: ReportBody) -> ReportAnswer:
 def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
     """Say what the answer of one of the caller's own runs was worth. A later one replaces it."""
     feedback = rate_run(handler.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
-    return RunFeedbackAnswer(
-        run_id=feedback.run_id,
-        rating=feedback.rating,
-        is_helpful=feedback.is_helpful,
-        comment=feedback.comment,
-        given_at=feedback.given_at,
-    )
+    return RunFeedbackAnswer.of(feedback)
 
 
 def _url(token: str) -> str:
     return f"{settings.frontend_url}/playground/shared/{token}"
 
 
-def _listed(session: Session) -> SessionListed:
-    return SessionListed(
-        session_id=session.session_id,
-        package_id=session.package_id,
-        package=session.package,
-        package_version=session.package_version,
-        use_no_prompt=session.use_no_prompt,
-        model=session.model,
-        title=session.title,
-        turns=session.turns,
-        credits_spent=session.credits,
-        tokens_used=session.tokens,
-        duration_ms=session.duration_ms,
-        created_at=session.created_at,
-        updated_at=session.updated_at,
-        forked=session.forked_from is not None,
-        shared=session.share is not None,
-    )
-
-
-def _session(view: SessionView) -> SessionAnswer:
-    return SessionAnswer(
-        **_listed(view.session).model_dump(),
-        share=_status(view),
-        conversation=[message for turn in view.turns for message in messages(turn)],
-        next_cursor=to_cursor(view.following) if view.following is not None else None,
-    )
-
-
-def _status(view: SessionView) -> ShareStatus | None:
-    share = view.share
-    if share is None:
-        return None
-    return ShareStatus(
-        share_url=_url(view.token) if view.token is not None else None,
-        shared_at=share.shared_at,
-        expires_at=share.expires_at,
-        expired=share.expires_at is not None and share.expires_at <= utc_now(),
-        hidden=share.hidden,
-        turns=share.turns,
-        views=share.views,
-        helpful=share.helpful,
-        not_helpful=share.not_helpful,
-    )
+def _cursor(following: int | None) -> str | None:
+    return to_cursor(following) if following is not None else None

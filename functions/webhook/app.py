@@ -7,8 +7,8 @@ from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_events import EventReader
 from playground.adapters.stripe_payments import StripePayments
 from playground.http import Api, answers, utc_now
-from playground.observability import report_payment
-from playground.schemas import ReceivedAnswer
+from playground.payment_reports import report_payment
+from playground.schemas.webhook import ReceivedAnswer
 from playground.settings import WebhookSettings
 from playground.usecases.apply_payment import ApplyPayment
 

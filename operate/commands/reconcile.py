@@ -10,12 +10,12 @@ from operate.helptext import more_help
 from operate.options import TEXT, note, on_a_stack, report_unreadable, show, working_on
 from operate.stack import STRIPE, Stack
 from playground import wiring
+from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.errors import PaymentsRejectedError
-from playground.http import utc_now
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconciled
 

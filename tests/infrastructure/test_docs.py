@@ -15,7 +15,7 @@ from playground.adapters import archives, packages
 from playground.domain import errors
 from playground.http import STATUS
 from playground.observability import Metric
-from playground.schemas import PRICES
+from playground.schemas.credits import PRICES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +51,7 @@ def test_every_setting_is_in_the_table() -> None:
             settings.ReconcileSettings,
             settings.SessionsSettings,
             settings.CatalogSettings,
+            settings.AuditSettings,
         )
         for name in kind.model_fields
     }

@@ -1,11 +1,19 @@
-"""What a cold start loads: each function the libraries that it needs, none of the others."""
+"""What a cold start loads: each function the libraries that it needs, none of the others.
+
+An app.py is run as Lambda runs it, in a fresh interpreter, with real clients that talk to a server on the loopback. The
+server knows nothing but secrets.
+"""
 
 import ast
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,29 +23,75 @@ from tests.kit.extent import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "shared"
-DOMAIN = sorted((LAYER / "playground" / "domain").glob("*.py"))
+DOMAIN = sorted((LAYER / "playground" / "domain").rglob("*.py"))
 APPS = sorted((ROOT / "functions").glob("*/app.py"))
-# Listed by name of the folder: whoever adds a function says here what it may load.
-NEEDS_ANTHROPIC = {
-    "run": True,
-    "estimate": True,
-    "credits": False,
-    "sessions": False,
-    "catalog": False,
-    "reset": False,
-    "webhook": False,
-    "notices": False,
-    "reconcile": False,
+OPTIONAL = frozenset(
+    {
+        "anthropic",
+        "cryptography",
+        "detect_secrets",
+        "jwt",
+        "pynamodb",
+        "stripe",
+        "playground.adapters.dynamo_audit",
+        "playground.adapters.dynamo_catalog",
+        "playground.adapters.dynamo_ledger",
+        "playground.adapters.dynamo_payments",
+        "playground.adapters.dynamo_sessions",
+        "playground.adapters.dynamo_store",
+        "playground.adapters.prices",
+        "playground.http",
+        "playground.schemas",
+        "playground.usecases.apply_payment",
+    }
+)
+"""Each takes time of a cold start. Whoever adds a function says in BUDGET which of them it may load, and no more."""
+API = frozenset({"playground.http", "playground.schemas"})
+USERS = frozenset({"jwt", "cryptography"})  # who has to know who is asking
+STORE = frozenset({"pynamodb", "playground.adapters.dynamo_store"})
+# The ledger writes records of payments in its transactions, and so knows their items.
+LEDGER = STORE | {"playground.adapters.dynamo_ledger", "playground.adapters.dynamo_payments"}
+SESSIONS = frozenset({"playground.adapters.dynamo_sessions"})
+PRICES = frozenset({"playground.adapters.prices"})
+MODEL = frozenset({"anthropic", "playground.adapters.dynamo_catalog"}) | PRICES
+STRIPE = frozenset({"stripe", "playground.usecases.apply_payment"}) | PRICES
+
+BUDGET: dict[str, frozenset[str]] = {
+    "run": API | USERS | LEDGER | SESSIONS | MODEL,
+    "estimate": API | USERS | LEDGER | SESSIONS | MODEL,
+    "credits": API | USERS | LEDGER | SESSIONS | PRICES,  # it loads Stripe when somebody wants to pay
+    "sessions": API | USERS | LEDGER | SESSIONS | {"detect_secrets"},
+    "catalog": API | {"playground.adapters.dynamo_catalog"},
+    "webhook": API | LEDGER | STRIPE,
+    "reconcile": LEDGER | STRIPE,
+    "reset": LEDGER,
+    "audit": STORE | PRICES | {"playground.adapters.dynamo_audit"},
+    # It reads items of the ledger, with the schemas that PynamoDB holds; it opens no connection to a table.
+    "notices": STORE | {"playground.adapters.dynamo_payments"},
 }
-NEEDS_STRIPE = {"webhook", "reconcile"}  # credits loads it when somebody wants to pay
-NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack"}
-REPORT = """
+NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack", "operate", "doubles"}
+IMPORT = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])
 for name in sys.argv[2:]:
     importlib.import_module(name)
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+print(json.dumps(sorted(sys.modules)))
 """
+START = """
+import importlib.util, json, sys
+sys.path.insert(0, sys.argv[1])
+spec = importlib.util.spec_from_file_location("app", sys.argv[2])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(json.dumps([sorted(sys.modules), callable(module.handler)]))
+"""
+SECRET = "a secret of the tests, 32 bytes at least"
+SECRETS = {
+    "api_key": "sk_test_imports",
+    "generated": SECRET,
+    "secrets": [SECRET],
+    "webhook_secrets": ["whsec_of_the_tests_0123456789"],
+}
 
 
 @cache
@@ -60,12 +114,11 @@ def imported_by(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-@cache
-def loaded(modules: tuple[str, ...], environment: tuple[tuple[str, str], ...] = ()) -> frozenset[str]:
-    """Top-level modules of a fresh interpreter after importing these, with nothing in the environment but this."""
+def fresh(program: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    """What a fresh interpreter prints that runs `program`, with nothing in the environment but this."""
     result = subprocess.run(
-        [sys.executable, "-c", REPORT, str(LAYER), *modules],
-        env={"PATH": os.environ["PATH"], **dict(environment)},
+        [sys.executable, "-c", program, str(LAYER), *arguments],
+        env={"PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
@@ -73,38 +126,120 @@ def loaded(modules: tuple[str, ...], environment: tuple[tuple[str, str], ...] = 
         cwd=LAYER,
     )
     assert result.returncode == 0, result.stderr
-    return frozenset(json.loads(result.stdout))
+    return result.stdout.splitlines()[-1]
 
 
-def loaded_by(app: Path) -> frozenset[str]:
-    function = described().function(app.parent.name)
-    assert function is not None
-    environment = {**function.environment, "AWS_DEFAULT_REGION": "us-east-1"}
-    return loaded(imported_by(app), tuple(sorted(environment.items())))
+@cache
+def loaded(modules: tuple[str, ...]) -> frozenset[str]:
+    """Top-level modules of a fresh interpreter after importing these."""
+    return frozenset(name.partition(".")[0] for name in json.loads(fresh(IMPORT, *modules)))
+
+
+class Store(ThreadingHTTPServer):
+    """AWS as a cold start may see it: every secret is there, and nothing else is. `asked` are the operations."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Store
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        operation = self.headers["X-Amz-Target"]
+        self.server.asked.append(operation)
+        known = operation == "secretsmanager.GetSecretValue"
+        body = json.dumps({"SecretString": json.dumps(SECRETS)} if known else {"__type": "AccessDeniedException"})
+        self.send_response(200 if known else 400)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a function has loaded, by full name and by the name of the library, and what it has asked AWS for."""
+
+    modules: frozenset[str]
+    asked: frozenset[str]
+
+    @property
+    def libraries(self) -> frozenset[str]:
+        return frozenset(name.partition(".")[0] for name in self.modules)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with Store() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+_STARTED: dict[str, Started] = {}
+
+
+@pytest.fixture
+def started(app: Path, store: Store) -> Started:
+    """The function, started; once for all tests."""
+    name = app.parent.name
+    if name not in _STARTED:
+        function = described().function(name)
+        assert function is not None
+        store.asked.clear()
+        keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
+        environment = {**function.environment, **keys, "AWS_ENDPOINT_URL": store.url}
+        modules, is_callable = json.loads(fresh(START, str(app), environment=environment))
+        assert is_callable
+        _STARTED[name] = Started(frozenset(modules), frozenset(store.asked))
+    return _STARTED[name]
 
 
 each_app = pytest.mark.parametrize("app", APPS, ids=lambda app: app.parent.name)
 
 
 def test_every_function_is_looked_at() -> None:
-    assert {app.parent.name for app in APPS} == set(NEEDS_ANTHROPIC)
+    assert {app.parent.name for app in APPS} == set(BUDGET)
 
 
 @each_app
-def test_only_who_asks_the_model_loads_its_library(app: Path) -> None:
-    """It takes a second of a cold start, and half of the memory."""
-    assert ("anthropic" in loaded_by(app)) == NEEDS_ANTHROPIC[app.parent.name]
+def test_a_function_loads_what_it_uses_and_nothing_else(app: Path, started: Started) -> None:
+    """anthropic alone takes a second of a cold start, and half of the memory."""
+    assert started.modules & OPTIONAL == BUDGET[app.parent.name]
 
 
 @each_app
-def test_only_who_is_asked_by_stripe_loads_its_library(app: Path) -> None:
-    assert ("stripe" in loaded_by(app)) == (app.parent.name in NEEDS_STRIPE)
+def test_no_function_loads_what_it_has_no_use_for(started: Started) -> None:
+    assert started.libraries & NEVER == set()
+    assert "aws_lambda_powertools" in started.libraries
 
 
 @each_app
-def test_no_function_loads_what_it_has_no_use_for(app: Path) -> None:
-    assert loaded_by(app) & NEVER == set()
-    assert "aws_lambda_powertools" in loaded_by(app)
+def test_a_function_loads_the_bodies_of_its_own_routes_only(app: Path, started: Started) -> None:
+    name = app.parent.name
+    bodies = {module.rpartition(".")[2] for module in started.modules if module.startswith("playground.schemas.")}
+
+    assert bodies <= {"common", "run" if name == "estimate" else name}
+
+
+@each_app
+def test_a_start_reads_secrets_and_nothing_else(started: Started) -> None:
+    """Whatever it asked for besides, each new instance would ask for again before its first request."""
+    assert started.asked <= {"secretsmanager.GetSecretValue"}
 
 
 @each_app
@@ -114,10 +249,15 @@ def test_an_app_imports_the_layer_the_router_and_the_standard_library(app: Path)
     assert roots - set(sys.stdlib_module_names) == {"playground"} | roots & {"aws_lambda_powertools"}
 
 
-@pytest.mark.parametrize("path", DOMAIN, ids=lambda path: path.stem)
+def module_of(path: Path) -> str:
+    parts = path.relative_to(LAYER).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("path", DOMAIN, ids=module_of)
 def test_the_domain_is_the_standard_library_and_itself(path: Path) -> None:
     """Seen twice: in the source, imports within functions included, and in what an interpreter really loads."""
-    name = "playground.domain" if path.stem == "__init__" else f"playground.domain.{path.stem}"
+    name = module_of(path)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -221,7 +221,7 @@ class Life:
 
     def adds_up(self) -> None:
         """For the audit, and for Stripe: it has taken nothing that was not given."""
-        audit = self.shop.handlers.invoke("reset", {"task": "audit", "user_id": self.shop.user_id})
+        audit = self.shop.handlers.invoke("audit", {"task": "audit", "user_id": self.shop.user_id})
         assert (audit["accounts"], audit["damaged"], audit["failed"]) == (1, (), ())
         compared = self.shop.handlers.invoke(
             "reconcile", {"task": "reconcile", "at": iso(utc_now()), "days": None, "everything": True}

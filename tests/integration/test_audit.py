@@ -29,11 +29,12 @@ from playground.domain.entries import EntryType
 from playground.ports import Held
 from playground.usecases.audit_account import MOST_LOOKS, AuditAccount, AuditAccounts
 from playground.usecases.expire_holds import ExpireHolds
-from tests.handlers import Context, Handlers
+from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger, new_store
 
 NOW = instant(datetime.now(UTC))
+EVENTS = Path(__file__).parents[2] / "events"
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 
@@ -435,25 +436,66 @@ def test_audit_while_runs_are_at_work_finds_nothing(
 # --- the function -----------------------------------------------------------------------------------------------------
 
 
+def event_file(name: str, **changes: Any) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((EVENTS / "audit" / f"{name}.json").read_text(encoding="utf-8"))
+    return {**event, **changes}
+
+
 def test_function_audits_one_account(handlers: Handlers, ledger: DynamoLedger, books: Books, user_id: str) -> None:
-    ledger.account(user_id, NOW)
-    event = {"task": "audit", "user_id": user_id}
-    reset = handlers.apps["reset"].handler
-    assert reset(event, Context()) == {"accounts": 1, "damaged": (), "failed": (), "after": None}
-    damage_account(books, user_id, held="1")
-    [damaged] = json.loads(json.dumps(reset(event, Context())))["damaged"]
+    """As the event files ask, with the rights that the template gives, and with an answer that is JSON."""
+    live(handlers, ledger, user_id)
+    event = event_file("one_account", user_id=user_id)
+    assert handlers.invoke("audit", event) == {"accounts": 1, "damaged": (), "failed": (), "after": None}
+    account = ledger.account(user_id, NOW)
+    damage_account(books, user_id, held=str(account.held + 1))
+    [damaged] = json.loads(json.dumps(handlers.invoke("audit", event)))["damaged"]
     assert damaged["user_id"] == user_id
     assert damaged["findings"] == [
-        {"code": "available", "message": "account: available", "expected": 4, "found": 5},
-        {"code": "held", "message": "account: held", "expected": 0, "found": 1},
+        {
+            "code": "available",
+            "message": "account: available",
+            "expected": account.available - 1,
+            "found": account.available,
+        },
+        {"code": "held", "message": "account: held", "expected": account.held, "found": account.held + 1},
     ]
-    assert reset({"task": "audit", "user_id": "nobody"}, Context())["accounts"] == 0
+    assert handlers.invoke("audit", event_file("one_account", user_id="nobody"))["accounts"] == 0
 
 
-@pytest.mark.parametrize("event", [{"task": "audit", "user_id": 7}, {"task": "audit", "user_id": ""}, {"task": "tidy"}])
+def test_function_audits_everybody_from_a_place_on(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+    """One that has no time left does nothing, and says where to go on: right where it was asked to begin."""
+    ledger.account(user_id, NOW)
+    event = event_file("all_accounts", after=DynamoAudit.after(handlers.apps["audit"].archive, user_id))
+    assert handlers.invoke("audit", event, seconds_left=1) == {
+        "accounts": 0,
+        "damaged": (),
+        "failed": (),
+        "after": event["after"],
+    }
+    assert handlers.invoke("audit", event_file("all_accounts"), seconds_left=900)["accounts"] >= 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"task": "audit", "user_id": 7},
+        {"task": "audit", "user_id": ""},
+        {"task": "audit", "after": 7},
+        {"task": "audit", "after": "no place"},
+        {"task": "audit", "after": "[1, 2]"},
+        {"task": "tidy"},
+        {"task": "expire_holds", "at": "2026-11-01T00:00:00Z"},
+        {},
+    ],
+)
 def test_function_refuses_what_it_does_not_understand(handlers: Handlers, event: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        handlers.apps["reset"].handler(event, Context())
+        handlers.invoke("audit", event)
+
+
+def test_scheduled_work_does_not_audit(handlers: Handlers) -> None:
+    with pytest.raises(ValueError, match="task must be expire_holds, advance or warn"):
+        handlers.invoke("reset", {"task": "audit", "user_id": "alice"})
 
 
 def damage_account(books: Books, user_id: str, **numbers: str) -> None:

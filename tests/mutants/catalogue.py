@@ -26,6 +26,11 @@ VISITS = "layers/shared/playground/usecases/visit_accounts.py"
 INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
 NOTIFY = "functions/notices/app.py"
+AUDIT = "functions/audit/app.py"
+REPLAY = "layers/shared/playground/domain/audit/replay.py"
+RECEIPTS = "layers/shared/playground/domain/audit/runs.py"
+BALANCES = "layers/shared/playground/domain/audit/account.py"
+TEMPLATE = "template.yaml"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
 OPERATE = "operate/change_account.py"
 ERASE = "operate/erase_account.py"
@@ -46,7 +51,7 @@ PACKAGES = "layers/shared/playground/adapters/packages.py"
 MANIFESTS = "layers/shared/playground/adapters/manifests.py"
 HIDDEN = "layers/shared/playground/domain/hidden.py"
 CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
-CATALOG_APP = "functions/catalog/app.py"
+CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
@@ -94,6 +99,9 @@ STREAMS = "tests/unit/test_claude_streams.py"
 STRIPE_ANSWERS = "tests/unit/test_stripe_answers.py"
 UNREADABLE = "tests/integration/test_unreadable.py"
 EDGES = "tests/unit/test_http.py"
+AUDITED = "tests/unit/test_audit.py"
+AUDITS = "tests/integration/test_audit.py"
+DESCRIBED = "tests/infrastructure/test_template.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -1281,6 +1289,77 @@ MUTANTS = (
         "pass",
         BILLED,
     ),
+    # --- audits -------------------------------------------------------------------------------------------------------
+    mutant(
+        "audit: the function does not say what is damaged",
+        AUDIT,
+        "damaged = () if audited.fine else (audited,)",
+        "damaged = ()",
+        AUDITS,
+    ),
+    mutant(
+        "audit: the function does not look at the time",
+        AUDIT,
+        "time_is_up=lambda: context.get_remaining_time_in_millis() < RESERVE_MS,",
+        "time_is_up=lambda: False,",
+        AUDITS,
+    ),
+    mutant(
+        "audit: the function begins where it is asked to go on",
+        AUDIT,
+        'after=event.get("after"),',
+        "after=None,",
+        AUDITS,
+    ),
+    mutant(
+        "audit: scheduled work may scan money",
+        TEMPLATE,
+        "Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem]",
+        "Action: [dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:Scan]",
+        DESCRIBED,
+    ),
+    mutant(
+        "audit: an entry's sum follows the entries, whatever it says itself",
+        REPLAY,
+        "self.balance = after if after is not None else self.balance + (change or 0)",
+        "self.balance += change or 0",
+        AUDITED,
+    ),
+    mutant(
+        "audit: debt is not added up",
+        REPLAY,
+        "self.debt += change or 0",
+        "self.debt += 0",
+        AUDITED,
+    ),
+    mutant(
+        "audit: a charge above the ceiling is fine",
+        RECEIPTS,
+        'self._compare(Code.CHARGE, f"{place}: charged", min(credits_, ceiling), charged)',
+        'self._compare(Code.CHARGE, f"{place}: charged", credits_, charged)',
+        AUDITED,
+    ),
+    mutant(
+        "audit: sessions are not looked at",
+        RECEIPTS,
+        "for session_id, sums in self._sessions.items():",
+        "for session_id, sums in ():",
+        AUDITED,
+    ),
+    mutant(
+        "audit: what is held is not added up",
+        BALANCES,
+        'self._compare(Code.HELD, "account: held", total, held)',
+        "",
+        AUDITED,
+    ),
+    mutant(
+        "audit: buckets are not those of the entries",
+        BALANCES,
+        "for name, replayed, bucket in zip(BUCKETS, self._replay.buckets, buckets, strict=True):",
+        "for name, replayed, bucket in zip(BUCKETS, buckets, buckets, strict=True):",
+        AUDITED,
+    ),
     # --- operators and erasure ----------------------------------------------------------------------------------------
     mutant(
         "operators: a bonus is given by every call",
@@ -1519,7 +1598,7 @@ MUTANTS = (
     ),
     mutant(
         "packages: the preview shows hidden characters as they are",
-        CATALOG_APP,
+        CATALOG_BODIES,
         "preview=escaped(summary.preview),",
         "preview=summary.preview,",
         "tests/integration/test_packages.py",

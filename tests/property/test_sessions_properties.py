@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from playground.domain.errors import SessionNotFoundError, ShareNotFoundError
 from playground.domain.sessions import Turn
 from playground.domain.sharing import ShareKeys
-from playground.schemas import messages
+from playground.schemas.common import messages
 from playground.usecases.browse_sessions import MESSAGE_BYTES, MOST_BYTES, ListSessions, ReadSession, window
 from playground.usecases.delete_session import DeleteSession
 from playground.usecases.share_session import ShareSession, UnshareSession

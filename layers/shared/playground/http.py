@@ -17,8 +17,8 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
+from playground.adapters.clock import utc_now as utc_now
 from playground.adapters.secrets import read_secret
-from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 from playground.domain import errors
 from playground.observability import (
     Metric,
@@ -266,6 +266,9 @@ class Api:
 
 def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> Authenticate:
     """The verifier that `settings` describe. Raises ValueError if a secret or an address is not good enough."""
+    # Public functions verify nothing, and do not wait for cryptography to be loaded.
+    from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
+
     keys = (
         shared_secrets(
             read_secret(secrets_client(), settings.auth_secret_arn).get("secrets") or [], settings.auth_algorithm
@@ -398,10 +401,6 @@ def unseal(cursor: str, count: int) -> Sequence[str]:
 
 def bad_cursor() -> errors.InvalidRequestError:
     return errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _raw(event: Mapping[str, Any]) -> bytes:

@@ -100,11 +100,16 @@ class RunSettings(EstimateSettings):
     max_open_runs: Annotated[int, Field(ge=1, le=20)]
 
 
-class ResetSettings(LedgerSettings):
+class ResetSettings(MoneySettings):
     powertools_service_name: Name
     most_accounts: Annotated[int, Field(ge=1, le=100_000)]
     account_work_url: Annotated[str, Field(pattern=r"^https?://")]
     shard_work_url: Annotated[str, Field(pattern=r"^https?://")]
+
+
+class AuditSettings(LedgerSettings):
+    powertools_service_name: Name
+    max_accounts: Annotated[int, Field(ge=1, le=100_000)]
 
 
 class NoticesSettings(Settings):

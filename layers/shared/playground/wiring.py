@@ -1,18 +1,16 @@
-"""Composition: which adapter a function gets from its settings. Clients are made once per process."""
+"""Composition: which adapter a function gets from its settings. Clients are made once per process.
+
+An adapter is imported by what makes it, and by nothing else: who does not ask for it does not wait for it to be loaded.
+tests/infrastructure/test_imports.py says what each function may load.
+"""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
-from playground.adapters.dynamo_catalog import DynamoCatalog
-from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_lookup import DynamoLookup
-from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.secrets import read_secret
-from playground.adapters.texts import TurnTexts
 from playground.adapters.time_limit import obey_time_limit
 from playground.domain.sharing import ShareKeys
 from playground.observability import report_unreadable
@@ -24,6 +22,13 @@ from playground.settings import (
     MoneySettings,
     SessionsSettings,
 )
+
+if TYPE_CHECKING:
+    from playground.adapters.dynamo_catalog import DynamoCatalog
+    from playground.adapters.dynamo_ledger import DynamoLedger
+    from playground.adapters.dynamo_lookup import DynamoLookup
+    from playground.adapters.dynamo_sessions import DynamoSessions
+    from playground.adapters.dynamo_store import DynamoStore
 
 # An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -40,20 +45,27 @@ def secrets_client() -> Any:
     return client("secretsmanager")
 
 
-def store(settings: MoneySettings) -> DynamoStore:
+def store(settings: MoneySettings) -> "DynamoStore":
+    from playground.adapters.dynamo_store import DynamoStore, connect
+
     sessions = [settings.sessions_table] if isinstance(settings, LedgerSettings) else []
     return DynamoStore(connect(), [settings.ledger_table, *sessions])
 
 
-def ledger(settings: MoneySettings, store: DynamoStore) -> DynamoLedger:
-    """Who has no table of conversations can do everything with it but settle."""
+def ledger(settings: MoneySettings, store: "DynamoStore") -> "DynamoLedger":
+    """Without a table of conversations, everything works except `settle`."""
+    from playground.adapters.dynamo_ledger import DynamoLedger
+
     sessions_table = settings.sessions_table if isinstance(settings, LedgerSettings) else ""
     return DynamoLedger(
         store, ledger_table=settings.ledger_table, sessions_table=sessions_table, report=report_unreadable
     )
 
 
-def sessions(settings: CreditsSettings, store: DynamoStore) -> DynamoSessions:
+def sessions(settings: CreditsSettings, store: "DynamoStore") -> "DynamoSessions":
+    from playground.adapters.dynamo_sessions import DynamoSessions
+    from playground.adapters.texts import TurnTexts
+
     texts = TurnTexts(lambda: client("s3"), settings.content_bucket)
     return DynamoSessions(store, settings.sessions_table, texts, report=report_unreadable)
 
@@ -73,7 +85,9 @@ def is_live(stripe_key: str) -> bool:
     return mode == "live"
 
 
-def catalog(settings: CatalogSettings) -> DynamoCatalog:
+def catalog(settings: CatalogSettings) -> "DynamoCatalog":
+    from playground.adapters.dynamo_catalog import DynamoCatalog
+
     return DynamoCatalog(
         table_name=settings.catalog_table,
         bucket=settings.content_bucket,
@@ -83,7 +97,9 @@ def catalog(settings: CatalogSettings) -> DynamoCatalog:
     )
 
 
-def lookup(settings: EstimateSettings, store: DynamoStore, catalog: DynamoCatalog) -> DynamoLookup:
+def lookup(settings: EstimateSettings, store: "DynamoStore", catalog: "DynamoCatalog") -> "DynamoLookup":
+    from playground.adapters.dynamo_lookup import DynamoLookup
+
     return DynamoLookup(
         store,
         catalog,

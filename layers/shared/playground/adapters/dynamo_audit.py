@@ -7,6 +7,7 @@ page is in memory at a time, whatever an account has behind it.
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
@@ -57,6 +58,7 @@ class DynamoAudit:
         """A page of users, in no order that means anything, after a place; and the place of the next page, if any.
 
         A scan: it reads the whole table, once per audit of everybody, for an operator. Never on a request's path.
+        Raises ValueError if `after` is no place.
         """
         arguments: dict[str, Any] = {
             "TableName": self._ledger,
@@ -65,8 +67,7 @@ class DynamoAudit:
             "ExpressionAttributeValues": {":account": {"S": items.account_key("", "").sk}},
         }
         if after is not None:
-            pk, sk = json.loads(after)
-            arguments["ExclusiveStartKey"] = Key(self._ledger, pk, sk).raw
+            arguments["ExclusiveStartKey"] = _key_at(self._ledger, after).raw
         try:
             answer = self._store.connection.dispatch("Scan", arguments)
         except (ClientError, BotoCoreError) as error:
@@ -256,3 +257,12 @@ def _is_id(value: object) -> TypeGuard[str]:
 
 def _place(pk: str, sk: str) -> str:
     return json.dumps([pk, sk])
+
+
+def _key_at(table: str, place: object) -> Key:
+    """The inverse of `_place`."""
+    with suppress(ValueError):
+        match json.loads(place) if isinstance(place, str) else None:
+            case [str(pk), str(sk)] if pk and sk:
+                return Key(table, pk, sk)
+    raise ValueError("after must be null, or what an audit has answered as `after`")

@@ -1,0 +1,86 @@
+"""Audit: does what is stored of one account add up?
+
+Everything is worked out again from what is stored, beginning with entry 1 and zero credits. Nothing is trusted and
+nothing stops it: whatever is damaged is reported and the rest is looked at all the same. The items come as they are,
+with their attributes as plain values, for an item that can no longer be read is exactly what is looked for.
+
+An audit sees the shape of an account, not the world outside: docs/operations.md lists what it cannot notice.
+
+    stored      what an audit is given
+    replay      entries: numbers, sums, hashes
+    runs        receipts, with their entries, turns and sessions
+    account     the account, its holds and its plan
+    findings    what does not add up, and reading without trust
+"""
+
+from dataclasses import dataclass
+
+from playground.domain.audit.account import AccountAudit
+from playground.domain.audit.findings import MOST_FINDINGS, Code, Fact, Finding, Findings
+from playground.domain.audit.replay import Replay
+from playground.domain.audit.runs import Runs
+from playground.domain.audit.stored import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
+from playground.domain.pricing import PriceTable
+
+__all__ = [
+    "MOST_FINDINGS",
+    "Audited",
+    "Code",
+    "Fact",
+    "Fields",
+    "Finding",
+    "Stored",
+    "StoredEntry",
+    "StoredKey",
+    "StoredRun",
+    "Unreadable",
+    "audit",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """What an audit came to. `entries`, `balance` and `held` as stored, for a line about an account that is fine.
+    `omitted` findings are counted only."""
+
+    user_id: str
+    exists: bool
+    entries: int
+    balance: int
+    held: int
+    findings: tuple[Finding, ...] = ()
+    omitted: int = 0
+
+    @property
+    def fine(self) -> bool:
+        return not self.findings
+
+
+def audit(stored: Stored, prices: PriceTable) -> Audited:
+    """Everything that does not add up in `stored`. Takes memory for sessions, not for entries and receipts."""
+    findings = Findings()
+    replay = Replay(stored.user_id, findings)
+    for entry in stored.entries:
+        replay.entry(entry)
+    runs = Runs(stored.user_id, prices, findings)
+    for run in stored.runs:
+        runs.run(run)
+    runs.sums()
+    account = AccountAudit(stored, replay, findings)
+    is_used = bool(replay.entries or runs.count)
+    if stored.account is not None:
+        account.account(stored.account)
+    elif is_used:
+        findings.add(Code.ACCOUNT, "the account", "there", "nothing")
+    for key in stored.keys:
+        account.key(key)
+    held = (stored.account or {}).get("held")
+    return Audited(
+        user_id=stored.user_id,
+        exists=stored.account is not None or is_used,
+        entries=replay.entries,
+        balance=replay.balance,
+        held=held if isinstance(held, int) else 0,
+        findings=tuple(findings.kept),
+        omitted=findings.omitted,
+    )

@@ -1,0 +1,71 @@
+"""Bodies of the function catalog."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field
+
+from playground.domain.hidden import escaped
+from playground.domain.packages import Asset, PackageSummary
+
+
+class PackageListed(BaseModel):
+    id: str
+    name: str
+    description: str
+    format: str
+    subtype: str
+    latest_version: str
+    versions: list[str]
+    preview: Annotated[str, Field(description="Characters that cannot be seen are written as [U+202E]")]
+    tags: list[str]
+
+    @classmethod
+    def of(cls, summary: PackageSummary) -> Self:
+        """What was imported before hidden characters were looked for is escaped, too."""
+        return cls(
+            id=summary.package_id,
+            name=summary.name,
+            description=escaped(summary.description),
+            format=summary.format,
+            subtype=summary.subtype,
+            latest_version=summary.latest_version,
+            versions=list(summary.versions),
+            preview=escaped(summary.preview),
+            tags=[escaped(tag) for tag in summary.tags],
+        )
+
+
+class AssetListed(BaseModel):
+    path: str
+    size: Annotated[int, Field(description="Bytes")]
+    media_type: str
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        return cls.model_validate(asset, from_attributes=True)
+
+
+class PackageDetails(PackageListed):
+    assets: Annotated[list[AssetListed], Field(description="Files that are not part of the prompt")]
+    hidden_characters: Annotated[
+        dict[str, int],
+        Field(description="How many characters of each kind in it cannot be seen; an operator has acknowledged them"),
+    ]
+
+    @classmethod
+    def of(cls, summary: PackageSummary) -> Self:
+        return cls(
+            **PackageListed.of(summary).model_dump(),
+            assets=[AssetListed.of(asset) for asset in summary.assets],
+            hidden_characters=dict(summary.hidden),
+        )
+
+
+class PackageList(BaseModel):
+    packages: list[PackageListed]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, summaries: Sequence[PackageSummary], *, next_cursor: str | None) -> Self:
+        return cls(packages=[PackageListed.of(summary) for summary in summaries], next_cursor=next_cursor)

@@ -1,0 +1,334 @@
+"""Bodies of the function credits."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from playground.adapters.prices import load_prices
+from playground.domain.account import Account
+from playground.domain.credits import Buckets, Deltas
+from playground.domain.entries import Entry
+from playground.domain.pricing import Pack, Price, PriceTable, Usage
+from playground.domain.runs import UnpaidCost
+from playground.schemas.common import UNREADABLE, Moment
+from playground.usecases.buy_credits import Offer, SubscriptionState
+from playground.usecases.read_run import Receipt
+
+PRICES = load_prices()
+
+
+class Breakdown(BaseModel):
+    monthly: int
+    rollover: int
+    purchased: int
+
+    @classmethod
+    def of(cls, credits_: Buckets | Deltas) -> Self:
+        return cls(monthly=credits_.monthly, rollover=credits_.rollover, purchased=credits_.purchased)
+
+
+class Monthly(BaseModel):
+    allocated: int
+    used: int
+    remaining: int
+    reset_at: Moment | None
+
+
+class Rollover(BaseModel):
+    amount: int
+    expires_at: Moment | None
+
+
+class CreditsAnswer(BaseModel):
+    balance: Annotated[int, Field(description="monthly + rollover + purchased")]
+    available: Annotated[int, Field(description="balance − held")]
+    held: Annotated[int, Field(description="Set aside for runs that are at work")]
+    debt: int
+    monthly: Monthly
+    rollover: Rollover
+    purchased: int
+    breakdown: Breakdown
+    plan: str
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        buckets = account.buckets
+        return cls(
+            balance=account.balance,
+            available=account.available,
+            held=account.held,
+            debt=account.debt,
+            monthly=Monthly(
+                allocated=account.allocated,
+                used=max(account.allocated - buckets.monthly, 0),
+                remaining=buckets.monthly,
+                reset_at=account.resets_at,
+            ),
+            rollover=Rollover(amount=buckets.rollover, expires_at=account.due_at if buckets.rollover else None),
+            purchased=buckets.purchased,
+            breakdown=Breakdown.of(buckets),
+            plan=account.plan.value,
+        )
+
+
+class PurchaseBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    package: Annotated[
+        str,
+        Field(strict=True, max_length=50, json_schema_extra={"enum": [pack.id for pack in PRICES.packs]}),
+    ]
+
+
+class PurchaseAnswer(BaseModel):
+    client_secret: Annotated[str, Field(description="For the provider's form in the browser; keep it nowhere")]
+    credits: int
+    price: Annotated[int, Field(description="Cents")]
+    purchase_id: str
+
+    @classmethod
+    def of(cls, offer: Offer) -> Self:
+        purchase = offer.purchase
+        return cls(
+            client_secret=offer.client_secret,
+            credits=purchase.credits,
+            price=purchase.amount,
+            purchase_id=purchase.purchase_id,
+        )
+
+
+ReturnUrl = Annotated[
+    str | None, Field(strict=True, max_length=2000, description="A page of the front end; its own one if left out")
+]
+
+
+class SubscribeBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    success_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("success_url", "successUrl"))] = None
+    cancel_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("cancel_url", "cancelUrl"))] = None
+
+
+class UrlAnswer(BaseModel):
+    url: Annotated[str, Field(description="A page of the payment provider")]
+
+
+class SubscriptionAnswer(BaseModel):
+    is_active: bool
+    status: Annotated[str, Field(description="The provider's word; `granted` if an operator set the plan, or `none`")]
+    cancel_at_period_end: bool
+    current_period_end: Moment | None
+
+    @classmethod
+    def of(cls, state: SubscriptionState) -> Self:
+        return cls.model_validate(state, from_attributes=True)
+
+
+class Transaction(BaseModel):
+    id: str
+    seq: int
+    amount: int
+    balance_after: int
+    type: str
+    description: str
+    buckets: Breakdown
+    session_id: str | None
+    run_id: str | None
+    purchase_id: str | None
+    created_at: Moment
+    business_key: Annotated[str, Field(description="Names what caused this line; there is one line for it, for ever")]
+    previous_hash: Annotated[str, Field(description="Hash of the line before")]
+    hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before")]
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        return cls(
+            id=entry.entry_id,
+            seq=entry.seq,
+            amount=entry.amount,
+            balance_after=entry.balance_after,
+            type=entry.type.value,
+            description=entry.reason,
+            buckets=Breakdown.of(entry.deltas),
+            session_id=entry.session_id,
+            run_id=entry.run_id,
+            purchase_id=entry.purchase_id,
+            created_at=entry.created_at,
+            business_key=entry.business_key,
+            previous_hash=entry.previous_hash,
+            hash=entry.hash,
+        )
+
+
+class HistoryAnswer(BaseModel):
+    transactions: list[Transaction]
+    next_cursor: str | None
+    unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], *, next_cursor: str | None, unreadable: Sequence[int]) -> Self:
+        return cls(
+            transactions=[Transaction.of(entry) for entry in entries],
+            next_cursor=next_cursor,
+            unreadable=list(unreadable),
+        )
+
+
+class PackAnswer(BaseModel):
+    id: str
+    name: str
+    credits: int
+    price: Annotated[int, Field(description="in cents")]
+    price_formatted: str
+    per_credit_cost: Annotated[float, Field(description="in cents")]
+    bonus: Annotated[int, Field(description="Percent more credits for the money than in the smallest pack")]
+    description: str
+    popular: bool
+
+    @classmethod
+    def of(cls, pack: Pack, *, smallest: Pack) -> Self:
+        return cls(
+            id=pack.id,
+            name=pack.name,
+            credits=pack.credits,
+            price=pack.price_cents,
+            price_formatted=_dollars(pack.price_cents),
+            per_credit_cost=round(pack.price_cents / pack.credits, 2),
+            bonus=pack.credits * smallest.price_cents * 100 // (smallest.credits * pack.price_cents) - 100,
+            description=pack.description,
+            popular=pack.popular,
+        )
+
+
+class PacksAnswer(BaseModel):
+    packages: list[PackAnswer]
+
+    @classmethod
+    def of(cls, packs: Sequence[Pack]) -> Self:
+        """`packs` as the price table has them, the smallest first."""
+        return cls(packages=[PackAnswer.of(pack, smallest=packs[0]) for pack in packs])
+
+
+class PricingAnswer(BaseModel):
+    name: str
+    price: Annotated[int, Field(description="in cents")]
+    price_formatted: str
+    currency: str
+    interval: str
+    credits: int
+    price_version: str
+
+    @classmethod
+    def of(cls, prices: PriceTable) -> Self:
+        plan = prices.plan
+        return cls(
+            name=plan.name,
+            price=plan.price_cents,
+            price_formatted=_dollars(plan.price_cents),
+            currency=prices.currency,
+            interval=plan.interval,
+            credits=plan.credits,
+            price_version=prices.version,
+        )
+
+
+class UnpaidAnswer(BaseModel):
+    cost_nano_dollars: int
+    usage_source: Annotated[
+        Literal["reported", "estimated"],
+        Field(description="estimated: the provider did not report all of it; what is missing is counted upward"),
+    ]
+
+    @classmethod
+    def of(cls, unpaid: UnpaidCost) -> Self:
+        return cls(cost_nano_dollars=unpaid.cost_nano, usage_source="estimated" if unpaid.estimated else "reported")
+
+
+class ReceiptAnswer(BaseModel):
+    run_id: str
+    status: Literal["held", "settled", "released", "expired"]
+    session_id: str
+    model: str
+    ceiling: int
+    started_at: Moment
+    ended_at: Moment | None = None
+    package: str | None = None
+    package_version: str | None = None
+    model_id: str | None = None
+    stop_reason: str | None = None
+    duration_ms: int | None = None
+    credits_spent: int = 0
+    overrun: Annotated[int, Field(description="Credits above the ceiling: never charged")] = 0
+    buckets: Breakdown | None = None
+    balance_after: int | None = None
+    usage: dict[str, int] | None = None
+    price: dict[str, int] | None = None
+    unpaid: Annotated[
+        UnpaidAnswer | None, Field(description="What a run without an answer cost the service; never charged")
+    ] = None
+    price_version: str | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    wanted_max_tokens: int | None = None
+    entry_seq: int | None = None
+    entry_hash: str | None = None
+    error: dict[str, Any] | None = None
+    response: Annotated[str | None, Field(description="The answer, while its session exists")] = None
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        run, measured = receipt.run, receipt.run.measured
+        usage = measured.usage if measured else run.unpaid.usage if run.unpaid else None
+        return cls(
+            run_id=run.run_id,
+            status=run.status.value,
+            session_id=run.session_id,
+            model=run.model,
+            ceiling=run.ceiling,
+            started_at=run.started_at,
+            ended_at=run.ended_at if receipt.ended else None,
+            package=run.package,
+            package_version=run.package_version,
+            model_id=run.model_id,
+            stop_reason=measured.stop_reason if measured else None,
+            duration_ms=measured.duration_ms if measured else None,
+            credits_spent=run.charged,
+            overrun=run.overrun,
+            buckets=Breakdown.of(run.deltas) if measured else None,
+            balance_after=run.balance_after,
+            usage=_usage(usage) if usage else None,
+            price=_price(measured.price) if measured else None,
+            unpaid=UnpaidAnswer.of(run.unpaid) if run.unpaid else None,
+            price_version=run.price_version,
+            prompt_tokens=run.prompt_tokens,
+            max_tokens=run.max_tokens,
+            wanted_max_tokens=run.wanted_max_tokens,
+            entry_seq=run.entry_seq,
+            entry_hash=run.entry_hash,
+            error={"error": run.failure.code, "reason": run.failure.reason} if run.failure else None,
+            response=receipt.answer,
+        )
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+    }
+
+
+def _price(price: Price) -> dict[str, int]:
+    return {
+        "credits": price.credits,
+        "tier": price.tier,
+        "factor": price.factor,
+        "floor": price.floor,
+        "cost_nano_dollars": price.cost_nano,
+    }
+
+
+def _dollars(cents: int) -> str:
+    return f"${cents // 100}.{cents % 100:02d}"

@@ -1,0 +1,204 @@
+"""Bodies of the functions run and estimate, which read the same request."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+from playground.adapters.prices import load_prices
+from playground.domain.packages import package_uuid
+from playground.domain.runs import RunRequest
+from playground.schemas.common import Message, messages, not_blank, one_of, plain
+from playground.usecases.estimate_run import Estimate
+from playground.usecases.run_prompt import PaidAnswer
+
+PRICES = load_prices()
+MODELS = tuple(PRICES.models)
+EFFORTS = tuple(sorted({effort for model in PRICES.models.values() for effort in model.efforts}))
+MOST_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
+
+
+def _known_package(text: str) -> str:
+    if package_uuid(text) is None:
+        raise ValueError("must be a UUID or @scope/name")
+    return text
+
+
+PackageId = Annotated[
+    str,
+    Field(
+        max_length=200,
+        validation_alias=AliasChoices("package_id", "packageId"),
+        description="UUID or @scope/name",
+        examples=["@playground/code-reviewer"],
+    ),
+    AfterValidator(plain),
+    AfterValidator(_known_package),
+]
+Input = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=10_000,
+        validation_alias=AliasChoices("input", "userInput", "user_input"),
+        description="What to ask; 1 to 10,000 characters, not blank",
+    ),
+    AfterValidator(plain),
+    AfterValidator(not_blank),
+]
+PackageVersionText = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[0-9A-Za-z.+-]+$",
+        validation_alias=AliasChoices("package_version", "packageVersion"),
+        description="Run exactly this version; the newest if left out",
+    ),
+]
+SessionId = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[0-9A-Za-z_-]+$",
+        validation_alias=AliasChoices("session_id", "sessionId", "conversation_id", "conversationId"),
+        description="Continue this session; a new one is opened if left out",
+    ),
+]
+ModelName = Annotated[
+    str,
+    one_of(MODELS),
+    Field(json_schema_extra={"enum": list(MODELS)}, description="Which Claude"),
+]
+MaxTokens = Annotated[
+    int | None,
+    Field(
+        strict=True,
+        ge=1,
+        le=MOST_MAX_TOKENS,
+        validation_alias=AliasChoices("max_tokens", "maxTokens"),
+        description=f"Longest answer in tokens, thinking included; {PRICES.default_max_tokens} if left out",
+    ),
+]
+UseNoPrompt = Annotated[
+    bool,
+    Field(
+        strict=True,
+        validation_alias=AliasChoices("use_no_prompt", "useNoPrompt"),
+        description="Leave the package's prompt out, to compare",
+    ),
+]
+
+
+class EstimateBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    package_id: PackageId
+    input: Input
+    package_version: PackageVersionText = None
+    session_id: SessionId = None
+    model: ModelName = PRICES.default_model
+    max_tokens: MaxTokens = None
+    use_no_prompt: UseNoPrompt = False
+
+    def request(self) -> RunRequest:
+        """What is asked for, in the words of the domain."""
+        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
+
+
+class RunBody(EstimateBody):
+    effort: Annotated[
+        str | None,
+        one_of(EFFORTS),
+        Field(json_schema_extra={"enum": [*EFFORTS, None]}, description="How much the model should think"),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
+    ] = None
+
+
+OMITTED = (
+    "How many turns of the session were left out: the oldest, because they do not fit or cannot be paid for, "
+    "and those that the model declined"
+)
+
+
+class RunAnswer(BaseModel):
+    run_id: str
+    session_id: str
+    response: str
+    stop_reason: str
+    credits_spent: int
+    credits_remaining: Annotated[int, Field(description="Balance right after this run was charged")]
+    tokens_used: int
+    input_tokens: int
+    output_tokens: int
+    duration_ms: int
+    model: Annotated[str, Field(description="The provider's id of the model that answered")]
+    price_version: str
+    max_tokens: Annotated[int, Field(description="What the answer was limited to")]
+    max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
+    turns_omitted: Annotated[int, Field(description=OMITTED)]
+    conversation: list[Message]
+
+    @classmethod
+    def of(cls, answer: PaidAnswer) -> Self:
+        run, turn = answer.run, answer.turn
+        measured = run.measured
+        assert measured is not None, "a settled run was measured"
+        return cls(
+            run_id=run.run_id,
+            session_id=run.session_id,
+            response=turn.answer,
+            stop_reason=measured.stop_reason,
+            credits_spent=run.charged,
+            credits_remaining=run.balance_after or 0,
+            tokens_used=measured.usage.billed_tokens,
+            input_tokens=measured.usage.prompt_tokens,
+            output_tokens=measured.usage.output_tokens,
+            duration_ms=measured.duration_ms,
+            model=run.model_id or "",
+            price_version=run.price_version or "",
+            max_tokens=run.max_tokens or 0,
+            max_tokens_reduced=(run.max_tokens or 0) < (run.wanted_max_tokens or 0),
+            turns_omitted=run.turns_omitted,
+            conversation=messages(turn),
+        )
+
+
+class EstimateAnswer(BaseModel):
+    estimated_credits: Annotated[int, Field(description="For an answer of typical length")]
+    max_credits: Annotated[int, Field(description="The most that the run can cost; what is held while it runs")]
+    estimated_tokens: int
+    prompt_tokens: int
+    model: str
+    can_afford: bool
+    current_balance: int
+    available: int
+    max_tokens: int
+    turns_omitted: Annotated[int, Field(description=OMITTED)]
+    affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
+    price_version: str
+    approximate: Annotated[
+        bool, Field(description="Whether the prompt's tokens could not be counted: then all of it is rather too high")
+    ]
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Self:
+        return cls(
+            estimated_credits=estimate.estimated_credits,
+            max_credits=estimate.max_credits,
+            estimated_tokens=estimate.estimated_tokens,
+            prompt_tokens=estimate.prompt_tokens,
+            model=estimate.model_id,
+            can_afford=estimate.can_afford,
+            current_balance=estimate.balance,
+            available=estimate.available,
+            max_tokens=estimate.max_tokens,
+            turns_omitted=estimate.turns_omitted,
+            affordable_max_tokens=estimate.affordable_max_tokens,
+            price_version=estimate.price_version,
+            approximate=estimate.guessed,
+        )

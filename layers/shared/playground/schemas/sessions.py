@@ -1,0 +1,257 @@
+"""Bodies of the function sessions."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from playground.domain.sessions import RunFeedback, Session
+from playground.domain.sharing import Share, Vote
+from playground.schemas.common import UNREADABLE, UNREADABLE_TURN, Message, Moment, messages, not_blank, plain
+from playground.usecases.browse_sessions import SessionsPage, SessionView
+from playground.usecases.share_session import Shared
+from playground.usecases.visit_share import SharedView
+
+Comment = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
+_HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
+
+
+class SessionListed(BaseModel):
+    session_id: str
+    package_id: str
+    package: str
+    package_version: str
+    use_no_prompt: bool
+    model: str
+    title: Annotated[str, Field(description="How the first input begins")]
+    turns: int
+    credits_spent: Annotated[int, Field(description="By the runs of this session; turns that were copied cost nothing")]
+    tokens_used: int
+    duration_ms: int
+    created_at: Moment
+    updated_at: Moment
+    forked: Annotated[bool, Field(description="Whether it began as a copy of a shared conversation")]
+    shared: bool
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        return cls(
+            session_id=session.session_id,
+            package_id=session.package_id,
+            package=session.package,
+            package_version=session.package_version,
+            use_no_prompt=session.use_no_prompt,
+            model=session.model,
+            title=session.title,
+            turns=session.turns,
+            credits_spent=session.credits,
+            tokens_used=session.tokens,
+            duration_ms=session.duration_ms,
+            created_at=session.created_at,
+            updated_at=session.updated_at,
+            forked=session.forked_from is not None,
+            shared=session.share is not None,
+        )
+
+
+class SessionList(BaseModel):
+    sessions: list[SessionListed]
+    next_cursor: str | None
+    unreadable: Annotated[list[str], Field(description=f"Ids of sessions. {UNREADABLE}")] = []
+
+    @classmethod
+    def of(cls, page: SessionsPage, *, next_cursor: str | None) -> Self:
+        return cls(
+            sessions=[SessionListed.of(session) for session in page.sessions],
+            next_cursor=next_cursor,
+            unreadable=list(page.unreadable),
+        )
+
+
+class ShareStatus(BaseModel):
+    share_url: Annotated[
+        str | None, Field(description="null if it was made with a secret that is gone; sharing again makes another one")
+    ]
+    shared_at: Moment
+    expires_at: Moment | None
+    expired: bool
+    hidden: Annotated[bool, Field(description="By reports or an operator: nobody can see it")]
+    turns: Annotated[int, Field(description="How far the snapshot goes")]
+    views: int
+    helpful: int
+    not_helpful: int
+
+    @classmethod
+    def of(cls, share: Share, *, share_url: str | None, now: datetime) -> Self:
+        return cls(
+            share_url=share_url,
+            shared_at=share.shared_at,
+            expires_at=share.expires_at,
+            expired=share.expires_at is not None and share.expires_at <= now,
+            hidden=share.hidden,
+            turns=share.turns,
+            views=share.views,
+            helpful=share.helpful,
+            not_helpful=share.not_helpful,
+        )
+
+
+class SessionAnswer(SessionListed):
+    share: ShareStatus | None
+    conversation: list[Message]
+    next_cursor: Annotated[
+        str | None, Field(description="Where a conversation goes on that is too long for one answer")
+    ]
+
+    @classmethod
+    def of_view(cls, view: SessionView, *, share: ShareStatus | None, next_cursor: str | None) -> Self:
+        return cls(
+            **SessionListed.of(view.session).model_dump(),
+            share=share,
+            conversation=[message for turn in view.turns for message in messages(turn)],
+            next_cursor=next_cursor,
+        )
+
+
+class DeletedAnswer(BaseModel):
+    deleted: bool
+
+
+class ShareBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    expires_in_days: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=365,
+            validation_alias=AliasChoices("expires_in_days", "expiresInDays"),
+            description="When the link dies by itself; never if left out",
+        ),
+    ] = None
+    acknowledge_findings: Annotated[
+        bool,
+        Field(
+            strict=True,
+            validation_alias=AliasChoices("acknowledge_findings", "acknowledgeFindings"),
+            description="Share it although there is what looks like a secret",
+        ),
+    ] = False
+
+
+class ShareAnswer(BaseModel):
+    share_token: str
+    share_url: str
+    turns: int
+    shared_at: Moment
+    expires_at: Moment | None
+
+    @classmethod
+    def of(cls, shared: Shared, *, share_url: str) -> Self:
+        return cls(
+            share_token=shared.token,
+            share_url=share_url,
+            turns=shared.share.turns,
+            shared_at=shared.share.shared_at,
+            expires_at=shared.share.expires_at,
+        )
+
+
+class UnsharedAnswer(BaseModel):
+    shared: bool
+
+
+class SharedMessage(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
+    timestamp: Moment
+    unreadable: Annotated[bool, Field(description=UNREADABLE_TURN)] = False
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """What a message says, without its tokens."""
+        return cls.model_validate(message, from_attributes=True)
+
+
+class SharedAnswer(BaseModel):
+    package_id: str
+    package: str
+    package_version: str
+    model: str
+    title: str
+    turns: int
+    created_at: Moment
+    shared_at: Moment
+    conversation: list[SharedMessage]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, view: SharedView, *, next_cursor: str | None) -> Self:
+        """Of the share only what everybody may see: neither whose it is nor how it is doing."""
+        share = view.share
+        return cls(
+            package_id=share.package_id,
+            package=share.package,
+            package_version=share.package_version,
+            model=share.model,
+            title=share.title,
+            turns=share.turns,
+            created_at=share.created_at,
+            shared_at=share.shared_at,
+            conversation=[SharedMessage.of(message) for turn in view.turns for message in messages(turn)],
+            next_cursor=next_cursor,
+        )
+
+
+class VoteBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    is_helpful: Annotated[bool, _HELPFUL]
+    comment: Comment = ""
+
+
+class VoteAnswer(BaseModel):
+    is_helpful: bool
+    comment: str
+    given_at: Moment
+
+    @classmethod
+    def of(cls, vote: Vote) -> Self:
+        return cls.model_validate(vote, from_attributes=True)
+
+
+class ReportBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain), AfterValidator(not_blank)]
+
+
+class ReportAnswer(BaseModel):
+    reported: bool
+
+
+class RunFeedbackBody(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    rating: Annotated[int | None, Field(strict=True, ge=1, le=5)] = None
+    is_helpful: Annotated[bool | None, _HELPFUL] = None
+    comment: Comment = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.rating is None and self.is_helpful is None:
+            raise ValueError("needs a rating or is_helpful")
+        return self
+
+
+class RunFeedbackAnswer(BaseModel):
+    run_id: str
+    rating: int | None
+    is_helpful: bool | None
+    comment: str
+    given_at: Moment
+
+    @classmethod
+    def of(cls, feedback: RunFeedback) -> Self:
+        return cls.model_validate(feedback, from_attributes=True)
