@@ -213,7 +213,7 @@ MUTANTS = (
     mutant(
         "a failure is counted from now though others were counted before",
         LEDGER,
-        "        if ahead is not None and items.millis(ahead) > now:\n",
+        "        if ahead is not None and millis(ahead) > now:\n",
         "        if ahead is None:\n",
         f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
     ),
@@ -227,7 +227,7 @@ MUTANTS = (
     mutant(
         "time that has passed is saved up for failures",
         LEDGER,
-        "        if ahead is not None and items.millis(ahead) > now:\n"
+        "        if ahead is not None and millis(ahead) > now:\n"
         "            actions.append(attribute.set(attribute + moved))\n"
         "            conditions.append(attribute > now)\n",
         "        if ahead is not None:\n"

@@ -83,7 +83,7 @@ WRITE: Mapping[str, Callable[[Any], Any]] = {
     "session": items.session_item,
     "turn": items.turn_item,
     "kept turn": lambda pair: items.turn_item(*pair),
-    "share": dynamo_shares._share_item,
+    "share": dynamo_shares._SHARE.write,
     "purchase": _record,
     "month": _record,
     "customer": _record,

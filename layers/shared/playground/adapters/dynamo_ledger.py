@@ -28,6 +28,7 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem
+from playground.adapters.dynamo_mapping import encode, millis
 from playground.adapters.dynamo_payments import record_writes
 from playground.adapters.dynamo_store import (
     ConditionFailed,
@@ -163,7 +164,7 @@ class DynamoLedger:
             actions=[
                 AccountItem.available.set(AccountItem.available - hold.ceiling),
                 AccountItem.held.set(AccountItem.held + hold.ceiling),
-                place.set(items.hold_map(hold)),
+                place.set(encode(hold)),
                 AccountItem.lease_shard.set(items.shard(user_id)),
                 AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease),
             ],
@@ -612,7 +613,7 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
         (AccountItem.unpaid_at, before.unpaid_at, after.unpaid_at),
     ):
         if becomes != was:
-            actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())
+            actions.append(attribute.set(millis(becomes)) if becomes is not None else attribute.remove())
     return actions
 
 
@@ -620,7 +621,7 @@ def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> 
     """`Allowance.admits`, of the account as it is when it is written."""
 
     def not_after(attribute: Any, latest: datetime) -> Condition:
-        condition: Condition = attribute.does_not_exist() | (attribute <= items.millis(latest))
+        condition: Condition = attribute.does_not_exist() | (attribute <= millis(latest))
         return condition
 
     runs = [
@@ -648,8 +649,8 @@ def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None)
     ):
         if not more:
             continue
-        now, moved = items.millis(at), more // timedelta(milliseconds=1)
-        if ahead is not None and items.millis(ahead) > now:
+        now, moved = millis(at), more // timedelta(milliseconds=1)
+        if ahead is not None and millis(ahead) > now:
             actions.append(attribute.set(attribute + moved))
             conditions.append(attribute > now)
         else:

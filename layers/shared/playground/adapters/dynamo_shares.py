@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
@@ -30,6 +29,7 @@ from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_mapping import ItemMapping, encode
 from playground.adapters.dynamo_sessions import share_key, shared_as, unshared
 from playground.adapters.dynamo_store import (
     MOST_IN_A_BATCH,
@@ -45,7 +45,7 @@ from playground.adapters.dynamo_store import (
     Update,
     Write,
 )
-from playground.domain.calendar import from_iso, iso
+from playground.domain.calendar import iso
 from playground.domain.errors import UnreadableError
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, ShareLink, Vote
@@ -74,6 +74,9 @@ class ShareItem(Model):
     reports = NumberAttribute()
 
 
+_SHARE = ItemMapping(of=Share, schema=ShareItem, names={"user_id": "owner"}, not_stored=frozenset({"share_id"}))
+
+
 class DynamoShares:
     """`ports.Shares`."""
 
@@ -93,10 +96,10 @@ class DynamoShares:
             self._store.transact(
                 Update(
                     self._session_key(session),
-                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    actions=[Path(SessionItem.share).set(encode(link))],
                     condition=unshared(session) & _moderated_as(session),
                 ),
-                Put(share_key(self._table, share.share_id), _share_item(share)),
+                Put(share_key(self._table, share.share_id), _SHARE.write(share)),
             )
         except TransactionRefused as refusal:
             return _is_shared_as(refusal.refused.get(0), share, nonce)
@@ -109,7 +112,7 @@ class DynamoShares:
             self._store.transact(
                 Update(
                     self._session_key(session),
-                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    actions=[Path(SessionItem.share).set(encode(link))],
                     # Forward only: of two that share at once the one that saw more turns wins.
                     condition=shared_as(session, share.share_id) & (Path(SessionItem.share)["turns"] <= share.turns),
                 ),
@@ -305,50 +308,7 @@ def _is_shared_as(raw: RawItem | None, share: Share, nonce: str) -> bool:
     return there == _link_of(share, nonce)
 
 
-def _share_item(share: Share) -> RawItem:
-    item: RawItem = ShareItem(
-        session_id=share.session_id,
-        owner=share.user_id,
-        package_id=share.package_id,
-        package=share.package,
-        package_version=share.package_version,
-        use_no_prompt=share.use_no_prompt,
-        model=share.model,
-        title=share.title,
-        created_at=iso(share.created_at),
-        turns=share.turns,
-        shared_at=iso(share.shared_at),
-        expires_at=iso(share.expires_at) if share.expires_at else None,
-        hidden=share.hidden,
-        views=share.views,
-        helpful=share.helpful,
-        not_helpful=share.not_helpful,
-        reports=share.reports,
-    ).serialize()
-    return {name: value for name, value in item.items() if value != {"NULL": True}}
-
-
 def share_of(share_id: str, raw: RawItem) -> Share:
     """The share in an item. Raises UnreadableError if it is damaged."""
     with items.undamaged(f"share {share_id}", UnreadableError):
-        item: Any = items.read_item(ShareItem, raw)
-        return Share(
-            share_id=share_id,
-            session_id=item.session_id,
-            user_id=item.owner,
-            package_id=item.package_id,
-            package=item.package,
-            package_version=item.package_version,
-            use_no_prompt=item.use_no_prompt,
-            model=item.model,
-            title=item.title,
-            created_at=from_iso(item.created_at),
-            turns=int(item.turns),
-            shared_at=from_iso(item.shared_at),
-            expires_at=from_iso(item.expires_at) if item.expires_at else None,
-            hidden=item.hidden,
-            views=int(item.views),
-            helpful=int(item.helpful),
-            not_helpful=int(item.not_helpful),
-            reports=int(item.reports),
-        )
+        return _SHARE.read(raw, share_id=share_id)
