@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
@@ -154,22 +153,7 @@ class DynamoPerson:
             arguments["ExclusiveStartKey"] = Key(table, pk, stopped).raw
 
     def _scan(self, table: str, condition: str, values: Mapping[str, Any]) -> Iterator[RawItem]:
-        arguments: dict[str, Any] = {
-            "TableName": table,
-            "FilterExpression": condition,
-            "ExpressionAttributeValues": values,
-            "ConsistentRead": True,
-        }
-        while True:
-            try:
-                answer = self._store.connection.dispatch("Scan", arguments)
-            except (ClientError, BotoCoreError) as error:
-                raise StoreUnavailableError from error
-            yield from answer["Items"]
-            stopped = answer.get("LastEvaluatedKey")
-            if stopped is None:
-                return
-            arguments["ExclusiveStartKey"] = stopped
+        return self._store.scan_all(table, {"FilterExpression": condition, "ExpressionAttributeValues": values})
 
 
 class DynamoEraser(DynamoPerson):

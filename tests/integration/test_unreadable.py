@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from playground.adapters.dynamo_moderation import DynamoModeration
 
+from operate.dynamo_moderation import DynamoModeration
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import share_key

@@ -6,7 +6,7 @@ stored once may be stored somewhere for ever.
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -214,6 +214,32 @@ def test_an_item_that_lacks_what_must_be_there_or_has_it_in_another_type_is_dama
         if name in bare and name not in MAY_LACK.get(kind, ()):
             with pytest.raises(CorruptLedgerError):
                 READ[kind]({other: value for other, value in whole.items() if other != name})
+
+
+def damaged(stored: Any) -> Iterator[Any]:
+    """`stored` with one value in it replaced by one of another type, or by a number that is not whole."""
+    ((type_, value),) = stored.items()
+    match type_:
+        case "M":
+            for name, inner in value.items():
+                yield from ({"M": {**value, name: other}} for other in damaged(inner))
+        case "L":
+            for place, inner in enumerate(value):
+                yield from ({"L": [*value[:place], other, *value[place + 1 :]]} for other in damaged(inner))
+            yield {"S": ""}
+        case "N":
+            yield from ({"N": "1.5"}, {"S": value})
+        case _:
+            yield {"BOOL": True} if type_ != "BOOL" else {"N": "1"}
+
+
+@pytest.mark.parametrize(("kind", "form"), [each for each in EVERY if each[0] in READ and each[0] != "notice"])
+def test_a_value_of_another_type_is_damage_however_deep_it_is(kind: str, form: str) -> None:
+    item = stored(LATEST, kind, form)
+    for name in item.keys() - IGNORED:
+        for other in damaged(item[name]):
+            with pytest.raises(CorruptLedgerError):
+                READ[kind]({**item, name: other})
 
 
 IGNORED = frozenset({"listed_at", "recent", "due_shard"})

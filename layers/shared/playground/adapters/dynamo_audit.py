@@ -4,19 +4,15 @@ Items are turned into plain values and nothing more: what the ledger refuses to 
 page is in memory at a time, whatever an account has behind it.
 """
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, cursor_after
 from playground.domain.audit import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
 from playground.domain.erasure import BeingErasedError
-from playground.domain.errors import StoreUnavailableError
 from playground.domain.runs import RunStatus
 
 ENTRIES_PAGE = 100
@@ -58,27 +54,20 @@ class DynamoAudit:
 
         A scan: it reads the whole table, once per audit of everybody, for an operator. Never on a request's path.
         """
-        arguments: dict[str, Any] = {
-            "TableName": self._ledger,
-            "FilterExpression": "sk = :account",
-            "ProjectionExpression": "pk",
-            "ExpressionAttributeValues": {":account": {"S": items.account_key("", "").sk}},
-        }
-        if after is not None:
-            pk, sk = json.loads(after)
-            arguments["ExclusiveStartKey"] = Key(self._ledger, pk, sk).raw
-        try:
-            answer = self._store.connection.dispatch("Scan", arguments)
-        except (ClientError, BotoCoreError) as error:
-            raise StoreUnavailableError from error
-        users = [item["pk"]["S"].removeprefix(items.user_pk("")) for item in answer["Items"]]
-        stopped = answer.get("LastEvaluatedKey")
-        return users, _place(stopped["pk"]["S"], stopped["sk"]["S"]) if stopped else None
+        page, following = self._store.scan(
+            self._ledger,
+            after=after,
+            condition={
+                "FilterExpression": "sk = :account",
+                "ProjectionExpression": "pk",
+                "ExpressionAttributeValues": {":account": {"S": items.account_key("", "").sk}},
+            },
+        )
+        return [item["pk"]["S"].removeprefix(items.user_pk("")) for item in page], following
 
     def after(self, user_id: str) -> str:
         """The place right after this user, for `users`."""
-        key = items.account_key(self._ledger, user_id)
-        return _place(key.pk, key.sk)
+        return cursor_after(items.account_key(self._ledger, user_id))
 
     # --- one user -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +241,3 @@ def with_texts(turn: Fields) -> Fields:
 def _is_id(value: object) -> TypeGuard[str]:
     """Whether a key can be made of `value`."""
     return isinstance(value, str) and 0 < len(value.encode()) <= LONGEST_ID
-
-
-def _place(pk: str, sk: str) -> str:
-    return json.dumps([pk, sk])

@@ -72,7 +72,7 @@ def millis(moment: datetime) -> int:
 
 def whole(value: Any) -> int:
     """Raises ValueError or TypeError if `value` is not a whole number."""
-    if int(value) != value:
+    if isinstance(value, bool) or int(value) != value:
         raise ValueError(f"{value} is not a whole number")
     return int(value)
 

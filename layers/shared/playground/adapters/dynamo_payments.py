@@ -4,7 +4,6 @@ A user's records are under the user's key, beside the account. The provider's na
 them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of their own.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,9 +64,9 @@ class DynamoPayments:
         return event_of(event_id, raw) if raw is not None else None
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
-        page, stopped = self._store.scan(
+        page, following = self._store.scan(
             self._table,
-            after=Key(self._table, *json.loads(after)) if after is not None else None,
+            after=after,
             condition={
                 "FilterExpression": "begins_with(sk, :purchase) OR begins_with(sk, :invoice) "
                 "OR (sk = :event AND attribute_exists(quarantined))",
@@ -84,7 +83,7 @@ class DynamoPayments:
                 found.append(_found(raw))
             except CorruptLedgerError as error:
                 self._report(error)
-        return found, json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
+        return found, following
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]

@@ -13,12 +13,15 @@ not marked. What belongs to it is removed afterwards, in pieces, and whoever com
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
+from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_store import (
     MOST_IN_A_BATCH,
     Check,
@@ -43,6 +46,16 @@ PAGE = 25  # turns in one query
 MOST_TURNS = 999_999
 MOST_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
 _FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is marked
+
+
+class FeedbackItem(Model):
+    rating = NumberAttribute(null=True)
+    is_helpful = BooleanAttribute(null=True)
+    comment = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+
+
+_FEEDBACK = ItemMapping(of=RunFeedback, schema=FeedbackItem, not_stored=frozenset({"run_id"}))
 
 
 class DynamoSessions:
@@ -288,12 +301,6 @@ class DynamoSessions:
     # --- feedback -----------------------------------------------------------------------------------------------------
 
     def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        values = {
-            "rating": {"N": str(feedback.rating)} if feedback.rating is not None else None,
-            "is_helpful": {"BOOL": feedback.is_helpful} if feedback.is_helpful is not None else None,
-            "comment": {"S": feedback.comment},
-            "given_at": {"S": iso(feedback.given_at)},
-        }
         key = Key(self._table, _pk(session_id), f"FEEDBACK#{feedback.run_id}")
         there = (SessionItem.user_id == user_id) & SessionItem.deleted_at.does_not_exist()
         try:
@@ -301,7 +308,7 @@ class DynamoSessions:
                 Check(items.session_key(self._table, session_id), there),
                 Replace(
                     key,
-                    {name: value for name, value in values.items() if value is not None},
+                    _FEEDBACK.write(feedback),
                     Path("pk").does_not_exist() | Path("pk").exists(),  # a later one replaces it
                 ),
             )

@@ -74,6 +74,24 @@ class ShareItem(Model):
     reports = NumberAttribute()
 
 
+class VoteItem(Model):
+    is_helpful = BooleanAttribute()
+    comment = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+
+
+class ReportItem(Model):
+    """`share_id`: the share that was reported; the report is the session's."""
+
+    reason = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+    share_id = UnicodeAttribute(null=True)
+
+
+_VOTE = ItemMapping(of=Vote, schema=VoteItem)
+_REPORT = ItemMapping(
+    of=Report, schema=ReportItem, not_stored=frozenset({"reporter"}), not_fields=frozenset({"share_id"})
+)
 _SHARE = ItemMapping(of=Share, schema=ShareItem, names={"user_id": "owner"}, not_stored=frozenset({"share_id"}))
 
 
@@ -205,27 +223,17 @@ class DynamoShares:
         return False
 
     def _vote_writes(self, share_id: str, key: Key, before: bool | None, vote: Vote) -> Sequence[Write]:
-        item = {
-            "is_helpful": {"BOOL": vote.is_helpful},
-            "comment": {"S": vote.comment},
-            "given_at": {"S": iso(vote.given_at)},
-        }
-        as_seen = Path("is_helpful").does_not_exist() if before is None else Path("is_helpful") == before
+        as_seen = VoteItem.is_helpful.does_not_exist() if before is None else VoteItem.is_helpful == before
         counters: list[Action] = []
         if before is not vote.is_helpful:
             counters.append(_counter(vote.is_helpful).add(1))
             if before is not None:
                 counters.append(_counter(before).add(-1))
         counting = self._counting(share_id, counters) if counters else Check(self._share(share_id), _shown())
-        return Replace(key, item, as_seen), counting
+        return Replace(key, _VOTE.write(vote), as_seen), counting
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
         key = Key(self._table, f"SESSION#{share.session_id}", f"REPORT#{report.reporter}")
-        item = {
-            "reason": {"S": report.reason},
-            "given_at": {"S": iso(report.given_at)},
-            "share_id": {"S": share.share_id},
-        }
         seen: Share | None = share
         for _ in range(MOST_TRIES):
             if seen is None or seen.hidden:
@@ -237,7 +245,7 @@ class DynamoShares:
                 condition=_shown() & (ShareItem.reports == seen.reports),
             )
             try:
-                self._store.transact(Put(key, item), update)
+                self._store.transact(Put(key, _REPORT.write(report, share_id=share.share_id)), update)
             except TransactionRefused as refusal:
                 if 0 in refusal.refused:
                     return True  # this reporter has reported it before
@@ -312,3 +320,10 @@ def share_of(share_id: str, raw: RawItem) -> Share:
     """The share in an item. Raises UnreadableError if it is damaged."""
     with items.undamaged(f"share {share_id}", UnreadableError):
         return _SHARE.read(raw, share_id=share_id)
+
+
+def report_of(raw: RawItem) -> Report:
+    """The report in an item. Raises UnreadableError if it is damaged."""
+    reporter = raw["sk"]["S"].removeprefix("REPORT#")
+    with items.undamaged(f"report {reporter} of {raw['pk']['S']}", UnreadableError):
+        return _REPORT.read(raw, reporter=reporter)
