@@ -6,9 +6,8 @@ from typing import TypeVar
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
-from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
-from playground.adapters.dynamo_sessions import share_key
+from playground.adapters.dynamo_keys import session_key, share_key
 from playground.adapters.dynamo_shares import ShareItem, find_share, report_of
 from playground.adapters.dynamo_store import Delete, DynamoStore, RawItem, TransactionRefused, Update
 from playground.domain.errors import CorruptLedgerError
@@ -46,7 +45,7 @@ class DynamoModeration:
 
     def reports(self, share: Share) -> Sequence[Report]:
         page, _ = self._store.query(
-            self._table, f"SESSION#{share.session_id}", first="REPORT#", last="REPORT$", limit=MOST_REPORTS
+            self._table, session_key("", share.session_id).pk, first="REPORT#", last="REPORT$", limit=MOST_REPORTS
         )
         return self._readable(page, report_of)
 
@@ -83,7 +82,7 @@ class DynamoModeration:
     def _write(self, share: Share, actions: Sequence[Action], write: Update | Delete) -> bool:
         """Session and share together, while they belong together."""
         theirs = (Path(SessionItem.share)["id"] == share.share_id) & SessionItem.deleted_at.does_not_exist()
-        session = Update(items.session_key(self._table, share.session_id), actions=actions, condition=theirs)
+        session = Update(session_key(self._table, share.session_id), actions=actions, condition=theirs)
         try:
             self._store.transact(session, write)
         except TransactionRefused:

@@ -21,8 +21,9 @@ from pynamodb.attributes import (
 )
 from pynamodb.models import Model
 
+from playground.adapters.dynamo_keys import shard_of, turn_number
 from playground.adapters.dynamo_mapping import ItemMapping, decode, encode, value_of, whole
-from playground.adapters.dynamo_store import Key, RawItem
+from playground.adapters.dynamo_store import RawItem
 from playground.domain.account import Account
 from playground.domain.calendar import from_iso, iso
 from playground.domain.entries import Entry
@@ -32,58 +33,7 @@ from playground.domain.sessions import UNKNOWN_TIME, Place, Session, Turn
 from playground.domain.text import whole_characters
 from playground.ports import Kept
 
-SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
-LONGEST_SEQ = 12  # digits
 ERASING = "erasing"  # of an account that is being erased: the pseudonym under which its books are kept
-
-
-def user_pk(user_id: str) -> str:
-    return f"USER#{user_id}"
-
-
-def account_key(table: str, user_id: str) -> Key:
-    return Key(table, user_pk(user_id), "ACCOUNT")
-
-
-def run_key(table: str, user_id: str, run_id: str) -> Key:
-    return Key(table, user_pk(user_id), f"RUN#{run_id}")
-
-
-def entry_sk(seq: int) -> str:
-    return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
-
-
-def seq_of(raw: RawItem) -> int:
-    return int(raw["sk"]["S"].removeprefix("ENTRY#"))
-
-
-def entry_key(table: str, user_id: str, seq: int) -> Key:
-    return Key(table, user_pk(user_id), entry_sk(seq))
-
-
-def business_key(table: str, user_id: str, name: str) -> Key:
-    return Key(table, user_pk(user_id), f"KEY#{name}")
-
-
-def session_key(table: str, session_id: str) -> Key:
-    return Key(table, f"SESSION#{session_id}", "SESSION")
-
-
-def turn_sk(number: int) -> str:
-    return f"TURN#{number:06d}"
-
-
-def turn_key(table: str, session_id: str, number: int) -> Key:
-    return Key(table, f"SESSION#{session_id}", turn_sk(number))
-
-
-def shard(user_id: str) -> str:
-    """The shard of the sparse indexes that an account is in; the same one always."""
-    return shard_name(zlib.crc32(user_id.encode()) % SHARDS)
-
-
-def shard_name(number: int) -> str:
-    return f"{number:02d}"
 
 
 @contextmanager
@@ -165,7 +115,7 @@ _ACCOUNT = ItemMapping(
 
 def account_item(account: Account) -> RawItem:
     """A whole account, for when it is opened."""
-    due_shard = shard(account.user_id) if account.due_at else None
+    due_shard = shard_of(account.user_id) if account.due_at else None
     return _ACCOUNT.write(account, available=account.available, recent={}, due_shard=due_shard)
 
 
@@ -430,10 +380,6 @@ def unreadable_turn(raw: RawItem) -> Turn:
         answered_at=moment("answered_at"),
         unreadable=True,
     )
-
-
-def turn_number(raw: RawItem) -> int:
-    return int(raw["sk"]["S"].removeprefix("TURN#"))
 
 
 def _name_of(raw: RawItem, key: str) -> str:

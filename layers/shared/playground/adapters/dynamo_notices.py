@@ -18,9 +18,10 @@ from pynamodb.attributes import MapAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import notice_key, user_pk
 from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_payments import event_of
-from playground.adapters.dynamo_store import DynamoStore, Key, Put, RawItem, TransactionRefused
+from playground.adapters.dynamo_store import DynamoStore, Put, RawItem, TransactionRefused
 from playground.domain.erasure import is_pseudonym
 from playground.domain.notices import Notice, of_change, of_entry, of_payment_event, of_run
 from playground.usecases.publish_notices import Record
@@ -44,16 +45,13 @@ class DynamoNotebook:
         self._table = table
 
     def put(self, notice: Notice) -> bool:
+        assert notice.user_id is not None
+        key = notice_key(self._table, notice.user_id, f"{notice.type}:{notice.key}")
         try:
-            self._store.transact(Put(notice_key(self._table, notice), notice_item(notice)))
+            self._store.transact(Put(key, notice_item(notice)))
         except TransactionRefused:
             return False
         return True
-
-
-def notice_key(table: str, notice: Notice) -> Key:
-    assert notice.user_id is not None
-    return Key(table, items.user_pk(notice.user_id), f"NOTICE#{notice.type}:{notice.key}")
 
 
 def notice_item(notice: Notice) -> RawItem:
@@ -82,7 +80,7 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
         event_id = pk.partition("#")[2]
         known = event_of(event_id, before) if before is not None else None
         return of_payment_event(event_of(event_id, after), known)
-    user_id = pk.removeprefix(items.user_pk(""))
+    user_id = pk.removeprefix(user_pk(""))
     if pk == user_id:
         return ()
     if is_pseudonym(user_id) or items.ERASING in after or items.ERASING in (before or {}):

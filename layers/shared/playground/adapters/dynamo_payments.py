@@ -17,9 +17,19 @@ from pynamodb.attributes import (
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import ERASING, account_key, undamaged, user_pk
+from playground.adapters.dynamo_items import ERASING, undamaged
+from playground.adapters.dynamo_keys import (
+    account_key,
+    customer_key,
+    customer_pointer,
+    event_key,
+    invoice_key,
+    payment_pointer,
+    purchase_key,
+    subscription_key,
+)
 from playground.adapters.dynamo_mapping import ItemMapping
-from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
+from playground.adapters.dynamo_store import Check, DynamoStore, RawItem, Save, TransactionRefused
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import Customer, PaymentEvent, Purchase
@@ -36,31 +46,31 @@ class DynamoPayments:
         self._report = report
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), f"PURCHASE#{purchase_id}"))
+        raw = self._store.get(purchase_key(self._table, user_id, purchase_id))
         return purchase_of(user_id, raw) if raw is not None else None
 
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
-        raw = self._store.get(_pointer(self._table, "PAYMENT", payment_id))
+        raw = self._store.get(payment_pointer(self._table, payment_id))
         return (raw["user_id"]["S"], raw["purchase_id"]["S"]) if raw is not None else None
 
     def month(self, user_id: str, invoice_id: str) -> PaidMonth | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), f"INVOICE#{invoice_id}"))
+        raw = self._store.get(invoice_key(self._table, user_id, invoice_id))
         return month_of(user_id, raw) if raw is not None else None
 
     def subscription(self, user_id: str) -> Subscription:
-        raw = self._store.get(Key(self._table, user_pk(user_id), "SUBSCRIPTION"))
+        raw = self._store.get(subscription_key(self._table, user_id))
         return subscription_of(user_id, raw) if raw is not None else Subscription(user_id=user_id)
 
     def customer(self, user_id: str, *, live: bool) -> Customer | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), _customer_sk(live)))
+        raw = self._store.get(customer_key(self._table, user_id, live=live))
         return customer_of(user_id, raw) if raw is not None else None
 
     def user_of(self, customer_id: str) -> str | None:
-        raw = self._store.get(_pointer(self._table, "CUSTOMER", customer_id))
+        raw = self._store.get(customer_pointer(self._table, customer_id))
         return str(raw["user_id"]["S"]) if raw is not None else None
 
     def event(self, event_id: str) -> PaymentEvent | None:
-        raw = self._store.get(_pointer(self._table, "EVENT", event_id))
+        raw = self._store.get(event_key(self._table, event_id))
         return event_of(event_id, raw) if raw is not None else None
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
@@ -110,28 +120,28 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
     """What writing a record comes to: its item, and the pointers that lead to it."""
     match record:
         case Purchase():
-            key = Key(table, user_pk(record.user_id), f"PURCHASE#{record.purchase_id}")
+            key = purchase_key(table, record.user_id, record.purchase_id)
             writes = [Save(key, _PURCHASE.write(record, revision=record.revision + 1), record.revision)]
             if record.payment_id is not None:
                 item = {"user_id": {"S": record.user_id}, "purchase_id": {"S": record.purchase_id}}
-                writes.append(Save(_pointer(table, "PAYMENT", record.payment_id), item, None, same="purchase_id"))
+                writes.append(Save(payment_pointer(table, record.payment_id), item, None, same="purchase_id"))
             return writes
         case PaidMonth():
-            key = Key(table, user_pk(record.user_id), f"INVOICE#{record.invoice_id}")
+            key = invoice_key(table, record.user_id, record.invoice_id)
             return [Save(key, _MONTH.write(record, revision=record.revision + 1), record.revision)]
         case Customer():
-            key = Key(table, user_pk(record.user_id), _customer_sk(record.live))
-            pointer = _pointer(table, "CUSTOMER", record.customer_id)
+            key = customer_key(table, record.user_id, live=record.live)
+            pointer = customer_pointer(table, record.customer_id)
             return [
                 Save(key, _CUSTOMER.write(record, revision=record.revision + 1), record.revision),
                 Save(pointer, {"user_id": {"S": record.user_id}}, None, same="user_id"),
             ]
         case Subscription():
-            key = Key(table, user_pk(record.user_id), "SUBSCRIPTION")
+            key = subscription_key(table, record.user_id)
             return [Save(key, _SUBSCRIPTION.write(record, revision=record.revision + 1), record.revision)]
         case PaymentEvent():
             # Written over: what may happen once only is in the purchase and the account, never in the event.
-            return [Save(_pointer(table, "EVENT", record.event_id), _EVENT.write(record), None)]
+            return [Save(event_key(table, record.event_id), _EVENT.write(record), None)]
 
 
 def _found(raw: RawItem) -> Purchase | PaidMonth | PaymentEvent:
@@ -139,14 +149,6 @@ def _found(raw: RawItem) -> Purchase | PaidMonth | PaymentEvent:
     if raw["sk"]["S"].startswith("INVOICE#"):
         return month_of(owner, raw)
     return event_of(owner, raw) if raw["sk"]["S"] == "EVENT" else purchase_of(owner, raw)
-
-
-def _pointer(table: str, kind: str, id_: str) -> Key:
-    return Key(table, f"{kind}#{id_}", kind)
-
-
-def _customer_sk(live: bool) -> str:
-    return "CUSTOMER#live" if live else "CUSTOMER#test"
 
 
 # --- Purchase ---------------------------------------------------------------------------------------------------------

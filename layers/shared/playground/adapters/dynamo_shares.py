@@ -1,12 +1,5 @@
 """Shares, in the table of the sessions, and everything that viewers add to them.
 
-    pk             sk                 is
-    SHARE#<id>     SHARE              the snapshot's reference, state and counters; <id> is the SHA-256 of the token
-    SHARE#<id>     COUNT#<number>     a part of the views; `views` of SHARE is what earlier versions counted
-    SHARE#<id>     VIEW#<viewer>      this viewer was counted
-    SHARE#<id>     VOTE#<viewer>      this viewer's vote
-    SESSION#<id>   REPORT#<reporter>  a report; with the session, so that a new link is no new chance
-
 Session and share point to each other, and change in one transaction. A vote or report has the condition that the share
 is there and not hidden, in the transaction with the counter: these counters are exact, and nothing is added to what is
 dead.
@@ -29,8 +22,9 @@ from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_keys import counter_key, report_key, session_key, share_key, view_key, vote_key
 from playground.adapters.dynamo_mapping import ItemMapping, encode
-from playground.adapters.dynamo_sessions import share_key, shared_as, unshared
+from playground.adapters.dynamo_sessions import shared_as, unshared
 from playground.adapters.dynamo_store import (
     MOST_IN_A_BATCH,
     Check,
@@ -197,10 +191,10 @@ class DynamoShares:
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
         ttl = {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
         number = zlib.crc32(viewer.encode()) % COUNTERS
-        counter = Key(self._table, self._share(share_id).pk, f"COUNT#{number:02d}")
+        counter = counter_key(self._table, share_id, number)
         try:
             self._store.transact_once(
-                Put(self._of_viewer(share_id, "VIEW", viewer), ttl),
+                Put(view_key(self._table, share_id, viewer), ttl),
                 Update(counter, actions=[ShareItem.views.add(1)], condition=_ANY),
             )
         except TransactionRefused:
@@ -208,7 +202,7 @@ class DynamoShares:
         return True
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
-        key = self._of_viewer(share_id, "VOTE", viewer)
+        key = vote_key(self._table, share_id, viewer)
         former = self._store.get(key)
         for _ in range(MOST_TRIES):
             before = former["is_helpful"]["BOOL"] if former is not None else None
@@ -233,7 +227,7 @@ class DynamoShares:
         return Replace(key, _VOTE.write(vote), as_seen), counting
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
-        key = Key(self._table, f"SESSION#{share.session_id}", f"REPORT#{report.reporter}")
+        key = report_key(self._table, share.session_id, report.reporter)
         seen: Share | None = share
         for _ in range(MOST_TRIES):
             if seen is None or seen.hidden:
@@ -260,11 +254,8 @@ class DynamoShares:
     def _share(self, share_id: str) -> Key:
         return share_key(self._table, share_id)
 
-    def _of_viewer(self, share_id: str, kind: str, viewer: str) -> Key:
-        return Key(self._table, self._share(share_id).pk, f"{kind}#{viewer}")
-
     def _session_key(self, session: Session) -> Key:
-        return items.session_key(self._table, session.session_id)
+        return session_key(self._table, session.session_id)
 
 
 def find_share(store: DynamoStore, table: str, share_id: str) -> Share | None:
