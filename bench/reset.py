@@ -18,6 +18,7 @@ from local.process import ROOT
 from local.resources import client, create_resources
 from local.template import Description, read_template
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key, entry_key
 from playground.adapters.dynamo_store import MOST_IN_A_BATCH, DynamoStore, Key, RawItem, connect
 from playground.domain.account import open_account, start_plus
 from playground.domain.calendar import boundary, iso
@@ -85,9 +86,9 @@ def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
         for number in range(first, min(first + MOST_IN_A_BATCH, accounts)):
             opened, signup = open_account(f"user-{number}", ANCHOR)
             account, monthly = start_plus(opened, allowance=200, entitled_until=None, now=ANCHOR)
-            written[items.account_key(table, account.user_id)] = items.account_item(account)
+            written[account_key(table, account.user_id)] = items.account_item(account)
             for entry in (*signup, *monthly):
-                written[items.entry_key(table, entry.user_id, entry.seq)] = items.entry_item(entry)
+                written[entry_key(table, entry.user_id, entry.seq)] = items.entry_item(entry)
         store.put_all(written)
 
     with ThreadPoolExecutor(8) as pool:

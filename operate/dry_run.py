@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key, change_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Account, as_of
@@ -23,12 +24,12 @@ class DryRunLedger(DynamoLedger):
         self._written: list[Entry] = []
 
     def account(self, user_id: str, now: datetime) -> Account:
-        raw = self._store.get(items.account_key(self._ledger, user_id))
+        raw = self._store.get(account_key(self._ledger, user_id))
         return as_of(items.account_of(user_id, raw) if raw is not None else None, user_id, now)
 
     def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
         account = self.account(user_id, now)
-        if self._store.get(items.business_key(self._ledger, user_id, business_key)) is not None:
+        if self._store.get(change_key(self._ledger, user_id, business_key)) is not None:
             return account  # done before
         change = amend(account)
         if change is None:

@@ -16,15 +16,25 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem, SessionItem
+from playground.adapters.dynamo_keys import (
+    account_key,
+    customer_pointer,
+    entry_key,
+    erasure_key,
+    payment_pointer,
+    run_key,
+    session_key,
+    share_key,
+    subscription_key,
+    user_pk,
+)
 from playground.adapters.dynamo_payments import DynamoPayments, record_writes, subscription_of
-from playground.adapters.dynamo_sessions import share_key
 from playground.adapters.dynamo_store import (
     Check,
     Delete,
@@ -76,7 +86,7 @@ class DynamoPerson:
 
     def books(self, user_id: str, kind: str = "") -> Iterator[RawItem]:
         """Items of the user's own partition whose sort key begins with `kind`."""
-        return self._partition(self._ledger, items.user_pk(user_id), kind)
+        return self._partition(self._ledger, user_pk(user_id), kind)
 
     def elsewhere(self, user_id: str) -> Iterator[RawItem]:
         """Payments, customers and events of the payment provider that name the user. A scan of the whole table."""
@@ -126,15 +136,15 @@ class DynamoPerson:
                 return
 
     def _is_of(self, session_id: str, user_id: str) -> bool:
-        raw = self._store.get(items.session_key(self._sessions, session_id))
+        raw = self._store.get(session_key(self._sessions, session_id))
         return raw is not None and raw["user_id"]["S"] == user_id
 
     def conversation(self, session_id: str) -> Iterator[RawItem]:
         """Everything of a session, and of its share."""
-        for raw in self._partition(self._sessions, items.session_key("", session_id).pk, ""):
+        for raw in self._partition(self._sessions, session_key("", session_id).pk, ""):
             if raw["sk"]["S"] == "SESSION":
                 for share_id in shares_of(raw):
-                    yield from self._partition(self._sessions, f"SHARE#{share_id}", "")
+                    yield from self._partition(self._sessions, share_key("", share_id).pk, "")
             yield raw
 
     def texts_of(self, turn: RawItem) -> Mapping[str, str]:
@@ -154,22 +164,7 @@ class DynamoPerson:
             arguments["ExclusiveStartKey"] = Key(table, pk, stopped).raw
 
     def _scan(self, table: str, condition: str, values: Mapping[str, Any]) -> Iterator[RawItem]:
-        arguments: dict[str, Any] = {
-            "TableName": table,
-            "FilterExpression": condition,
-            "ExpressionAttributeValues": values,
-            "ConsistentRead": True,
-        }
-        while True:
-            try:
-                answer = self._store.connection.dispatch("Scan", arguments)
-            except (ClientError, BotoCoreError) as error:
-                raise StoreUnavailableError from error
-            yield from answer["Items"]
-            stopped = answer.get("LastEvaluatedKey")
-            if stopped is None:
-                return
-            arguments["ExclusiveStartKey"] = stopped
+        return self._store.scan_all(table, {"FilterExpression": condition, "ExpressionAttributeValues": values})
 
 
 class DynamoEraser(DynamoPerson):
@@ -193,7 +188,7 @@ class DynamoEraser(DynamoPerson):
 
     def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
         mark = Update(
-            items.account_key(self._ledger, account.user_id),
+            account_key(self._ledger, account.user_id),
             actions=[
                 Path(items.ERASING).set(pseudonym),
                 # What holds credits does not look at the mark: it finds none.
@@ -209,11 +204,11 @@ class DynamoEraser(DynamoPerson):
             & (Path(AccountItem.holds) == {})
             & Path(items.ERASING).does_not_exist(),
         )
-        kept = Put(Key(self._ledger, items.user_pk(account.user_id), "ERASURE"), items.account_item(account))
+        kept = Put(erasure_key(self._ledger, account.user_id), items.account_item(account))
         unmoved: Condition = Path("pk").does_not_exist()
         if subscription.revision:
             unmoved = Path("revision") == subscription.revision
-        seen = Check(Key(self._ledger, items.user_pk(account.user_id), "SUBSCRIPTION"), unmoved)
+        seen = Check(subscription_key(self._ledger, account.user_id), unmoved)
         try:
             self._store.transact(mark, kept, seen)  # the account as it was, until it has been copied
         except TransactionRefused as refusal:
@@ -228,13 +223,13 @@ class DynamoEraser(DynamoPerson):
         for raw in self.books(user_id, "ENTRY#"):
             entry = erased_entry(items.entry_of(user_id, raw), pseudonym, previous_hash=previous_hash)
             if entry.seq != entries + 1:
-                if self._store.get(items.entry_key(self._ledger, pseudonym, entries + 1)) is None:
+                if self._store.get(entry_key(self._ledger, pseudonym, entries + 1)) is None:
                     self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{user_id} lacks entry {entries + 1}")
                 break  # they are being deleted, so all of them were copied
             previous_hash = entry.hash
             entries += 1
-            copies[items.entry_key(self._ledger, pseudonym, entry.seq)] = items.entry_item(entry)
+            copies[entry_key(self._ledger, pseudonym, entry.seq)] = items.entry_item(entry)
             copies = self._copy_full(user_id, pseudonym, copies)
         self._copy(user_id, pseudonym, copies)
         copies = {}
@@ -242,18 +237,18 @@ class DynamoEraser(DynamoPerson):
             run = items.run_of(user_id, raw)
             entry_hash = None
             if run.entry_seq is not None:
-                copied = self._store.get(items.entry_key(self._ledger, pseudonym, run.entry_seq))
+                copied = self._store.get(entry_key(self._ledger, pseudonym, run.entry_seq))
                 if copied is None:
                     self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{run.run_id} names an entry that is not there")
                 entry_hash = items.entry_of(pseudonym, copied).hash
             erased = erased_run(run, pseudonym, entry_hash=entry_hash)
             runs += 1
-            copies[items.run_key(self._ledger, pseudonym, run.run_id)] = items.run_item(erased)
+            copies[run_key(self._ledger, pseudonym, run.run_id)] = items.run_item(erased)
             copies = self._copy_full(user_id, pseudonym, copies)
         for raw in self.books(user_id, "KEY#"):
             if raw["version"] != FORGOTTEN:  # it was copied, and says so
-                copies[Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])] = raw
+                copies[Key(self._ledger, user_pk(pseudonym), raw["sk"]["S"])] = raw
                 copies = self._copy_full(user_id, pseudonym, copies)
         self._copy(user_id, pseudonym, copies)
         return entries, runs
@@ -282,17 +277,17 @@ class DynamoEraser(DynamoPerson):
                 return
 
     def copy_account(self, user_id: str, pseudonym: str) -> None:
-        key = Key(self._ledger, items.user_pk(user_id), "ERASURE")
+        key = erasure_key(self._ledger, user_id)
         raw = self._store.get(key)
         if raw is None:
             return  # copied before
         account = items.account_of(user_id, raw)
-        last = self._store.get(items.entry_key(self._ledger, pseudonym, account.version))
+        last = self._store.get(entry_key(self._ledger, pseudonym, account.version))
         if last is None:
             self._still(user_id, pseudonym)
             raise CorruptLedgerError(f"{pseudonym} lacks entry {account.version}")
         erased = erased_account(account, pseudonym, last_hash=items.entry_of(pseudonym, last).hash)
-        target = items.account_key(self._ledger, pseudonym)
+        target = account_key(self._ledger, pseudonym)
         try:
             self._fenced(user_id, pseudonym, Put(target, items.account_item(erased)), Delete(key, ANY))
         except TransactionRefused:
@@ -308,7 +303,7 @@ class DynamoEraser(DynamoPerson):
 
     def _move_payment(self, user_id: str, pseudonym: str, raw: RawItem) -> int:
         """One record and the pointer to it, at the same moment. A record that moves meanwhile is read again."""
-        old = Key(self._ledger, items.user_pk(user_id), raw["sk"]["S"])
+        old = Key(self._ledger, user_pk(user_id), raw["sk"]["S"])
         for _ in self._store.backoff:
             writes: list[Write] = [
                 Delete(old, Path("revision") == int(raw["revision"]["N"])),
@@ -332,7 +327,7 @@ class DynamoEraser(DynamoPerson):
         """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
         subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
         that one."""
-        place = Key(self._ledger, items.user_pk(pseudonym), raw["sk"]["S"])
+        place = Key(self._ledger, user_pk(pseudonym), raw["sk"]["S"])
         there = self._store.get(place)
         if there is None:
             return [Put(place, raw)]
@@ -369,7 +364,7 @@ class DynamoEraser(DynamoPerson):
             if state is Mark.OF_ANOTHER:
                 continue
             self._delete_texts(user_id, pseudonym, session_id)
-            summary = items.session_key(self._sessions, session_id)
+            summary = session_key(self._sessions, session_id)
             for _ in range(MOST_ROUNDS):
                 rest = [key for key in self._keys_of(session_id) if key != summary]
                 if not rest:
@@ -397,7 +392,7 @@ class DynamoEraser(DynamoPerson):
 
     def _mark_deleted(self, user_id: str, pseudonym: str, session_id: str) -> "Mark":
         """Nothing is added to the session from now on: no turn, no share, and no copy is finished."""
-        key = items.session_key(self._sessions, session_id)
+        key = session_key(self._sessions, session_id)
         for _ in self._store.backoff:
             raw = self._store.get(key)
             if raw is None:
@@ -461,7 +456,7 @@ class DynamoEraser(DynamoPerson):
             self._fenced(user_id, pseudonym, *stripped[start : start + PAGE])
 
     def finish(self, user_id: str, pseudonym: str, now: datetime) -> None:
-        key = items.account_key(self._ledger, user_id)
+        key = account_key(self._ledger, user_id)
         raw = self._store.get(key) or {}
         if raw.get(items.ERASING) != {"S": pseudonym}:
             return  # finished
@@ -471,7 +466,7 @@ class DynamoEraser(DynamoPerson):
         try:
             self._store.transact(
                 Replace(key, items.account_item(account), Path(items.ERASING) == pseudonym),
-                Put(items.entry_key(self._ledger, user_id, entry.seq), items.entry_item(entry)),
+                Put(entry_key(self._ledger, user_id, entry.seq), items.entry_item(entry)),
             )
         except TransactionRefused:
             if self.pseudonym(user_id) == pseudonym:
@@ -481,7 +476,7 @@ class DynamoEraser(DynamoPerson):
         """All of `writes`, or none. Raises OvertakenError if the account is not being erased under this pseudonym any
         more, and TransactionRefused, which names `writes` by their position."""
         try:
-            self._store.transact(*writes, Check(items.account_key(self._ledger, user_id), _erasing(pseudonym)))
+            self._store.transact(*writes, Check(account_key(self._ledger, user_id), _erasing(pseudonym)))
         except TransactionRefused as refusal:
             if len(writes) in refusal.refused:
                 raise OvertakenError(user_id) from None
@@ -497,7 +492,7 @@ class DynamoEraser(DynamoPerson):
             self._fenced(user_id, pseudonym, *(Delete(key, ANY) for key in keys[start : start + at_once]))
 
     def _raw_account(self, user_id: str) -> RawItem | None:
-        return self._store.get(items.account_key(self._ledger, user_id))
+        return self._store.get(account_key(self._ledger, user_id))
 
 
 class Mark(Enum):
@@ -523,8 +518,8 @@ def _pointers_of(table: str, raw: RawItem) -> Sequence[Key]:
     """What leads to a record: of a customer also what leads to the ones before."""
     kind = raw["sk"]["S"].partition("#")[0]
     if kind == "PURCHASE" and "payment_id" in raw and "S" in raw["payment_id"]:
-        return [Key(table, f"PAYMENT#{raw['payment_id']['S']}", "PAYMENT")]
+        return [payment_pointer(table, raw["payment_id"]["S"])]
     if kind == "CUSTOMER":
         ids = [raw["customer_id"], *raw.get("former", {}).get("L", [])]
-        return [Key(table, f"CUSTOMER#{each['S']}", "CUSTOMER") for each in ids]
+        return [customer_pointer(table, each["S"]) for each in ids]
     return []

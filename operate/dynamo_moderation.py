@@ -1,32 +1,22 @@
 """What an operator sees and decides of shares. In no function: `python -m operate.moderate` uses it."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
 
-from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
-from playground.adapters.dynamo_sessions import share_key
-from playground.adapters.dynamo_shares import ShareItem, find_share
-from playground.adapters.dynamo_store import Delete, DynamoStore, Key, RawItem, TransactionRefused, Update
-from playground.domain.calendar import from_iso
-from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
+from playground.adapters.dynamo_keys import session_key, share_key
+from playground.adapters.dynamo_shares import ShareItem, find_share, report_of
+from playground.adapters.dynamo_store import Delete, DynamoStore, RawItem, TransactionRefused, Update
+from playground.domain.errors import CorruptLedgerError
 from playground.domain.sharing import Report, Share
 from playground.ports import ReportUnreadable
 
 MOST_REPORTS = 100
 
 _T = TypeVar("_T")
-
-
-def _report_of(raw: RawItem) -> Report:
-    reporter = raw["sk"]["S"].removeprefix("REPORT#")
-    with items.undamaged(f"report {reporter} of {raw['pk']['S']}", UnreadableError):
-        return Report(reporter=reporter, reason=raw["reason"]["S"], given_at=from_iso(raw["given_at"]["S"]))
 
 
 class DynamoModeration:
@@ -41,29 +31,23 @@ class DynamoModeration:
         return find_share(self._store, self._table, share_id)
 
     def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
-        arguments: dict[str, Any] = {
-            "TableName": self._table,
-            "FilterExpression": "sk = :share AND (reports > :none OR #hidden = :yes)",
-            "ExpressionAttributeNames": {"#hidden": "hidden"},
-            "ExpressionAttributeValues": {":share": {"S": "SHARE"}, ":none": {"N": "0"}, ":yes": {"BOOL": True}},
-        }
-        if after is not None:
-            pk, sk = json.loads(after)
-            arguments["ExclusiveStartKey"] = Key(self._table, pk, sk).raw
-        try:
-            answer = self._store.connection.dispatch("Scan", arguments)
-        except (ClientError, BotoCoreError) as error:
-            raise StoreUnavailableError from error
-        shares = self._readable(answer["Items"], lambda raw: self.find(raw["pk"]["S"].removeprefix("SHARE#")))
-        found = [share for share in shares if share is not None]
-        stopped = answer.get("LastEvaluatedKey")
-        return found, json.dumps([stopped["pk"]["S"], stopped["sk"]["S"]]) if stopped else None
+        page, following = self._store.scan(
+            self._table,
+            after=after,
+            condition={
+                "FilterExpression": "sk = :share AND (reports > :none OR #hidden = :yes)",
+                "ExpressionAttributeNames": {"#hidden": "hidden"},
+                "ExpressionAttributeValues": {":share": {"S": "SHARE"}, ":none": {"N": "0"}, ":yes": {"BOOL": True}},
+            },
+        )
+        shares = self._readable(page, lambda raw: self.find(raw["pk"]["S"].removeprefix("SHARE#")))
+        return [share for share in shares if share is not None], following
 
     def reports(self, share: Share) -> Sequence[Report]:
         page, _ = self._store.query(
-            self._table, f"SESSION#{share.session_id}", first="REPORT#", last="REPORT$", limit=MOST_REPORTS
+            self._table, session_key("", share.session_id).pk, first="REPORT#", last="REPORT$", limit=MOST_REPORTS
         )
-        return self._readable(page, _report_of)
+        return self._readable(page, report_of)
 
     def _readable(self, page: Iterable[RawItem], read: Callable[[RawItem], _T]) -> Sequence[_T]:
         """What can be read of a page; the rest is reported."""
@@ -98,7 +82,7 @@ class DynamoModeration:
     def _write(self, share: Share, actions: Sequence[Action], write: Update | Delete) -> bool:
         """Session and share together, while they belong together."""
         theirs = (Path(SessionItem.share)["id"] == share.share_id) & SessionItem.deleted_at.does_not_exist()
-        session = Update(items.session_key(self._table, share.session_id), actions=actions, condition=theirs)
+        session = Update(session_key(self._table, share.session_id), actions=actions, condition=theirs)
         try:
             self._store.transact(session, write)
         except TransactionRefused:

@@ -11,7 +11,7 @@ from operate.dry_run import DryRunLedger
 from operate.errors import RefusedError
 from operate.options import note
 from operate.stack import Stack
-from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.calendar import iso
 from playground.domain.errors import InvalidRequestError
@@ -26,7 +26,7 @@ class Orders:
         self.ledger = kind(stack.store, ledger_table=stack.ledger_table, sessions_table=stack.sessions_table)
 
     def has_account(self, user_id: str) -> bool:
-        return self._stack.store.get(items.account_key(self._stack.ledger_table, user_id)) is not None
+        return self._stack.store.get(account_key(self._stack.ledger_table, user_id)) is not None
 
     def check_account(self, user_id: str) -> bool:
         """Whether the account is there. An order for somebody who is not there is a typing error, most likely: raises

@@ -9,6 +9,7 @@ import click
 from operate.helptext import more_help
 from operate.options import note, on_a_stack, show, working_on
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import turn_key
 from playground.adapters.dynamo_store import DynamoStore
 from playground.adapters.texts import PREFIX, TurnTexts
 from playground.ports import Kept
@@ -59,7 +60,7 @@ def orphans(store: DynamoStore, table: str, texts: TurnTexts, *, before: datetim
     while True:
         page, after = texts.page(after, limit=PAGE)
         old = {name: match for name, at in page if at < before and (match := _NAME.fullmatch(name))}
-        keys = {name: items.turn_key(table, match[1], int(match[2])) for name, match in old.items()}
+        keys = {name: turn_key(table, match[1], int(match[2])) for name, match in old.items()}
         found = store.get_all(sorted(set(keys.values()), key=str), consistent=frozenset({table})) if keys else {}
         for name, key in keys.items():
             kept = items.kept_of(found[key]) if key in found else None

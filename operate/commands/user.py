@@ -13,6 +13,7 @@ from operate.options import USER, on_a_stack, plain, show, working_on
 from operate.stack import Stack
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
+from playground.adapters.dynamo_keys import account_key, user_pk
 from playground.adapters.dynamo_payments import DynamoPayments, purchase_of
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.prices import load_prices
@@ -86,7 +87,7 @@ def command(user: str, count: int, stack_name: str | None, as_json: bool) -> int
 
 def read_page(stack: Stack, user_id: str, count: int, *, now: datetime) -> Page | None:
     store, ledger_table = stack.store, stack.ledger_table
-    raw = store.get(items.account_key(ledger_table, user_id))
+    raw = store.get(account_key(ledger_table, user_id))
     if raw is None:
         return None
     archive = DynamoAudit(store, ledger_table=ledger_table, sessions_table=stack.sessions_table)
@@ -118,7 +119,7 @@ def purchases(stack: Stack, user_id: str) -> Sequence[Purchase]:
     first = "PURCHASE#"
     while True:
         page, stopped = stack.store.query(
-            stack.ledger_table, items.user_pk(user_id), first=first, last="PURCHASE$", limit=PAGE
+            stack.ledger_table, user_pk(user_id), first=first, last="PURCHASE$", limit=PAGE
         )
         found += [purchase_of(user_id, raw) for raw in page]
         if stopped is None:

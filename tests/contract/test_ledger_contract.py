@@ -14,6 +14,7 @@ from local.engine import Engine
 from local.resources import client
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
+from playground.adapters.dynamo_keys import account_key, entry_key, entry_sk, shard_of, turn_sk, user_pk
 from playground.adapters.dynamo_ledger import LARGEST_PAGES, DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
@@ -1464,7 +1465,7 @@ def test_accounts_come_back_from_their_items(account: Account) -> None:
 
 @given(number=st.integers(1, 999_998))
 def test_turns_sort_by_number(number: int) -> None:
-    assert items.turn_sk(number - 1) < items.turn_sk(number) < items.turn_sk(number + 1)
+    assert turn_sk(number - 1) < turn_sk(number) < turn_sk(number + 1)
 
 
 def test_long_texts_are_stored_smaller_than_they_are(user_id: str) -> None:
@@ -1486,7 +1487,7 @@ class Vandal:
 
     def __init__(self, dynamodb: Any, user_id: str) -> None:
         self._dynamodb = dynamodb
-        self._pk = items.user_pk(user_id)
+        self._pk = user_pk(user_id)
 
     def set(self, sk: str, path: str, value: Mapping[str, Any]) -> None:
         self._update(sk, "SET {} = :value", path, ExpressionAttributeValues={":value": value})
@@ -1613,7 +1614,7 @@ def test_entries_beyond_the_version_of_the_account_stop_everything(
 ) -> None:
     hold = a_hold("run_1", 2, NOW)
     account = hold_on(ledger, user_id, hold)
-    vandal.put(items.entry_sk(2), items.entry_item(all_entries(ledger, user_id)[0]))
+    vandal.put(entry_sk(2), items.entry_item(all_entries(ledger, user_id)[0]))
 
     with pytest.raises(CorruptLedgerError):
         give(ledger, user_id, 1) if use == "change" else settle(ledger, account, hold, 1)
@@ -1680,7 +1681,7 @@ def test_a_changed_entry_is_not_shown(
 ) -> None:
     """It is left out, named and reported; the lines around it are there."""
     ledger.account(user_id, NOW)
-    break_(vandal, items.entry_sk(1))
+    break_(vandal, entry_sk(1))
     errors: list[CorruptLedgerError] = []
     reader = DynamoLedger(ledger._store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, report=errors.append)
 
@@ -1743,7 +1744,7 @@ def spends_and_one_bonus(user_id: str, count: int) -> list[Entry]:
 def test_a_filtered_page_is_gathered_from_several_queries(ledger: DynamoLedger, dynamodb: Any, user_id: str) -> None:
     ledger.account(user_id, NOW)
     rows = [
-        {"PutRequest": {"Item": {**items.entry_item(entry), **items.entry_key(LEDGER_TABLE, user_id, entry.seq).raw}}}
+        {"PutRequest": {"Item": {**items.entry_item(entry), **entry_key(LEDGER_TABLE, user_id, entry.seq).raw}}}
         for entry in spends_and_one_bonus(user_id, 230)
     ]
     for first in range(0, len(rows), 25):
@@ -1775,13 +1776,13 @@ class LongHistory(DynamoStore):
         condition: Mapping[str, Any] | None = None,
     ) -> tuple[Sequence[Mapping[str, Any]], str | None]:
         self.queries += 1
-        read = [entry for entry in reversed(self._entries) if first <= items.entry_sk(entry.seq) <= last]
+        read = [entry for entry in reversed(self._entries) if first <= entry_sk(entry.seq) <= last]
         page = [
-            {**items.entry_item(entry), **items.entry_key(LEDGER_TABLE, entry.user_id, entry.seq).raw}
+            {**items.entry_item(entry), **entry_key(LEDGER_TABLE, entry.user_id, entry.seq).raw}
             for entry in read[:limit]
             if entry.type is EntryType.BONUS
         ]
-        return page, items.entry_sk(read[limit - 1].seq) if len(read) > limit else None
+        return page, entry_sk(read[limit - 1].seq) if len(read) > limit else None
 
 
 def test_one_page_of_a_long_filtered_history_is_a_bounded_number_of_queries(user_id: str) -> None:
@@ -1800,14 +1801,14 @@ def test_an_account_is_in_the_index_of_boundaries_while_it_has_one(
     ledger: DynamoLedger, dynamodb: Any, user_id: str
 ) -> None:
     def index_entry() -> tuple[Any, Any]:
-        item = dynamodb.get_item(TableName=LEDGER_TABLE, Key=items.account_key(LEDGER_TABLE, user_id).raw)["Item"]
+        item = dynamodb.get_item(TableName=LEDGER_TABLE, Key=account_key(LEDGER_TABLE, user_id).raw)["Item"]
         return item.get("due_at"), item.get("due_shard")
 
     ledger.account(user_id, NOW)
     assert index_entry() == (None, None)
 
     plus(ledger, user_id, entitled_until=boundary(NOW, 1))
-    assert index_entry() == ({"S": "2026-02-28T12:00:00.000Z"}, {"S": items.shard(user_id)})
+    assert index_entry() == ({"S": "2026-02-28T12:00:00.000Z"}, {"S": shard_of(user_id)})
 
     ledger.account(user_id, boundary(NOW, 2))
     assert index_entry() == (None, None)

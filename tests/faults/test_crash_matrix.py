@@ -8,7 +8,7 @@ import pytest
 from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
-from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key
 from tests.kit.crash_matrix import ALWAYS, Matrix, Sweeper
 from tests.kit.extent import DEV_PART, WHOLE
 from tests.kit.money_paths import ASKED, PATHS, Path, Scene, Stage
@@ -52,7 +52,7 @@ def _asked(stage: Stage) -> int:
 
 def test_a_worker_that_asks_for_something_after_its_death_is_found_out(stage: Stage) -> None:
     scene, worker = Scene(stage, ORDINARY), stage.worker
-    account = items.account_key(LEDGER_TABLE, scene.user_id)
+    account = account_key(LEDGER_TABLE, scene.user_id)
 
     def die_and_go_on() -> None:
         with pytest.raises(Killed):
@@ -69,4 +69,4 @@ def test_a_worker_that_asks_for_something_after_its_death_is_found_out(stage: St
 
 def test_what_nobody_alive_asks_for_is_refused(stage: Stage) -> None:
     with pytest.raises(AssertionError, match="nobody lives"):
-        stage.worker.store.get(items.account_key(LEDGER_TABLE, "nobody"))
+        stage.worker.store.get(account_key(LEDGER_TABLE, "nobody"))

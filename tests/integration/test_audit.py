@@ -17,8 +17,8 @@ from local.resources import create_resources
 from local.state_file import write_state
 from local.template import Description
 from operate.cli import run
-from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
+from playground.adapters.dynamo_keys import account_key, user_pk
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.adapters.prices import load_prices
@@ -200,7 +200,7 @@ def test_account_that_has_seen_everything_has_no_findings(
     account = ledger.account(user_id, NOW)
     assert (audited.entries, audited.balance, audited.held) == (account.version, account.balance, account.held)
     assert account.held == 4
-    kinds = {item["sk"]["S"].partition("#")[0] for item in books.partition(LEDGER_TABLE, items.user_pk(user_id))}
+    kinds = {item["sk"]["S"].partition("#")[0] for item in books.partition(LEDGER_TABLE, user_pk(user_id))}
     assert kinds == {"ACCOUNT", "ENTRY", "KEY", "RUN"}
 
 
@@ -272,13 +272,13 @@ def kind_of(item: Mapping[str, Any]) -> str:
 
 def session_items(books: Books, user_id: str) -> list[dict[str, Any]]:
     """Sessions and turns of a user."""
-    runs = [item for item in books.partition(LEDGER_TABLE, items.user_pk(user_id)) if kind_of(item) == "settled"]
+    runs = [item for item in books.partition(LEDGER_TABLE, user_pk(user_id)) if kind_of(item) == "settled"]
     sessions = {item["session_id"]["S"] for item in runs}
     return [item for session in sorted(sessions) for item in books.partition(SESSIONS_TABLE, f"SESSION#{session}")]
 
 
 def everything(books: Books, user_id: str) -> list[tuple[str, dict[str, Any]]]:
-    stored = [(LEDGER_TABLE, item) for item in books.partition(LEDGER_TABLE, items.user_pk(user_id))]
+    stored = [(LEDGER_TABLE, item) for item in books.partition(LEDGER_TABLE, user_pk(user_id))]
     return stored + [(SESSIONS_TABLE, item) for item in session_items(books, user_id)]
 
 
@@ -502,7 +502,7 @@ def damage_account(books: Books, user_id: str, **numbers: str) -> None:
     for name, number in numbers.items():
         books.store.connection.client.update_item(
             TableName=LEDGER_TABLE,
-            Key=items.account_key(LEDGER_TABLE, user_id).raw,
+            Key=account_key(LEDGER_TABLE, user_id).raw,
             UpdateExpression="SET #name = :number",
             ExpressionAttributeNames={"#name": name},
             ExpressionAttributeValues={":number": {"N": number}},

@@ -24,6 +24,7 @@ from operate.dynamo_erasure import DynamoEraser, DynamoPerson
 from operate.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
+from playground.adapters.dynamo_keys import account_key, entry_key, session_key
 from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -374,7 +375,7 @@ def test_nothing_is_written_to_an_account_that_is_being_erased(own: Mortal, user
         ledger.account(user, LATER)
     with pytest.raises(StoreUnavailableError):
         ledger.place_hold(user, a_hold("run_x", 1, LATER), limit=20, now=LATER)
-    raw = own.get(items.account_key(LEDGER_TABLE, user))
+    raw = own.get(account_key(LEDGER_TABLE, user))
     assert raw is not None
     assert raw["holds"] == {"M": {}}  # refused, not placed and then refused
     with pytest.raises(StoreUnavailableError):
@@ -537,7 +538,7 @@ def test_an_erasure_that_slept_touches_nothing_of_who_has_come_back(own: Mortal)
 def test_a_copy_that_differs_from_what_is_there_is_an_error(own: Mortal, user: str) -> None:
     name = pseudonym(31)
     stranger, (entry,) = opened_again(name, revision=1, now=NOW)
-    own.transact(Put(items.entry_key(LEDGER_TABLE, name, entry.seq), items.entry_item(entry)))
+    own.transact(Put(entry_key(LEDGER_TABLE, name, entry.seq), items.entry_item(entry)))
 
     with pytest.raises(CorruptLedgerError) as refusal:
         erase(own, user, name)
@@ -656,7 +657,7 @@ def test_a_summary_is_deleted_last(own: Mortal, user: str) -> None:
 
 
 def test_turns_that_nothing_leads_to_any_more_are_found_by_receipts(own: Mortal, user: str) -> None:
-    own.delete_all([items.session_key(SESSIONS_TABLE, f"ses_{user}")])
+    own.delete_all([session_key(SESSIONS_TABLE, f"ses_{user}")])
 
     erase(own, user, pseudonym(36))
 

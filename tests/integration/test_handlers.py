@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from doubles.claude.server import ClaudeDouble
-from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus
 from playground.domain.calendar import boundary, iso
@@ -652,7 +652,7 @@ def test_without_a_store_stripe_is_asked_to_come_again(shop: Shop) -> None:
 def test_a_function_does_what_the_template_lets_it_and_nothing_else(handlers: Handlers) -> None:
     """Whatever the functions do in these tests is looked up there."""
     store = handlers.apps["webhook"].store
-    key = items.account_key(LEDGER_TABLE, "nobody")
+    key = account_key(LEDGER_TABLE, "nobody")
     with handlers.rights.of("webhook"):
         assert store.get(key) is None
         with pytest.raises(PermissionError, match=r"does not let webhook do dynamodb:BatchWriteItem LedgerTable$"):

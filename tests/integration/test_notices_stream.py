@@ -9,7 +9,7 @@ import pytest
 
 from local.resources import client
 from local.template import ACCOUNT, REGION, Description
-from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import entry_key
 from playground.domain.calendar import boundary
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
@@ -94,7 +94,7 @@ def test_rollover_is_told_once_though_every_night_asks(world: World, listener: L
 def test_a_damaged_record_is_put_aside_and_the_others_are_told(world: World, listener: Listener) -> None:
     world.store.connection.client.put_item(
         TableName=LEDGER_TABLE,
-        Item={**items.entry_key(LEDGER_TABLE, "damaged", 1).raw, "seq": {"N": "1"}},
+        Item={**entry_key(LEDGER_TABLE, "damaged", 1).raw, "seq": {"N": "1"}},
     )
     world.ledger.account("after the damage", NOW)
 

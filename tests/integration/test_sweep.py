@@ -9,8 +9,8 @@ import pytest
 from local.engine import Engine
 from local.resources import create_resources
 from local.template import Description
-from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
+from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Account, Hold
@@ -127,7 +127,7 @@ def test_damaged_account_holds_nobody_back(own_store: DynamoStore) -> None:
     broken = users[5]
     own_store.connection.client.update_item(
         TableName=LEDGER_TABLE,
-        Key=items.account_key(LEDGER_TABLE, broken).raw,
+        Key=account_key(LEDGER_TABLE, broken).raw,
         UpdateExpression="SET available = :many",
         ExpressionAttributeValues={":many": {"N": "1000"}},
     )

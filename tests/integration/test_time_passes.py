@@ -16,8 +16,8 @@ from local.engine import Engine
 from local.event_sources import EventSources
 from local.resources import client, create_resources
 from local.template import Description
-from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoBoundaries, DynamoPlaces
+from playground.adapters.dynamo_keys import account_key, shard_name, shard_of
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_notices import DynamoNotebook
 from playground.adapters.dynamo_store import DynamoStore
@@ -88,7 +88,7 @@ class World:
 
     def period(self, user_id: str) -> int:
         """As stored, not advanced by looking."""
-        raw = self.store.get(items.account_key(LEDGER_TABLE, user_id))
+        raw = self.store.get(account_key(LEDGER_TABLE, user_id))
         assert raw is not None
         return int(raw["period"]["N"])
 
@@ -162,7 +162,7 @@ def test_a_damaged_account_holds_nobody_back_and_ends_in_the_dead_letter_queue(w
     poison = users[17]
     world.store.connection.client.update_item(
         TableName=LEDGER_TABLE,
-        Key=items.account_key(LEDGER_TABLE, poison).raw,
+        Key=account_key(LEDGER_TABLE, poison).raw,
         UpdateExpression="SET available = :many",
         ExpressionAttributeValues={":many": {"N": "1000"}},
     )
@@ -176,7 +176,7 @@ def test_a_damaged_account_holds_nobody_back_and_ends_in_the_dead_letter_queue(w
     assert world.is_done()
     assert world.period(poison) == 0
     assert any(poison in line and "available is 1000" in line for line in world.lines)  # the log says why
-    world.store.connection.client.delete_item(TableName=LEDGER_TABLE, Key=items.account_key(LEDGER_TABLE, poison).raw)
+    world.store.connection.client.delete_item(TableName=LEDGER_TABLE, Key=account_key(LEDGER_TABLE, poison).raw)
 
 
 def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None:
@@ -194,7 +194,7 @@ def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None
 def test_a_shard_of_many_pieces_is_no_recursive_loop(description: Description) -> None:
     """Lambda stops what starts a function for the 17th time in one chain of messages."""
     pieces = 20
-    shard = [name for name in map("many-{}".format, range(1000)) if items.shard(name) == items.shard_name(0)]
+    shard = [name for name in map("many-{}".format, range(1000)) if shard_of(name) == shard_name(0)]
     with a_world(description, MOST_ACCOUNTS="1") as world:
         users = [world.subscribed(name) for name in shard[:pieces]]
         world.reset(event_file("daily", FIRST))
@@ -343,7 +343,7 @@ def test_a_damaged_account_is_refused_and_not_repaired(steps: Steps) -> None:
     client_ = steps.ledger._store.connection.client
     client_.update_item(
         TableName=LEDGER_TABLE,
-        Key=items.account_key(LEDGER_TABLE, "broken").raw,
+        Key=account_key(LEDGER_TABLE, "broken").raw,
         UpdateExpression="SET held = :one",
         ExpressionAttributeValues={":one": {"N": "1"}},
     )

@@ -12,10 +12,9 @@ import pytest
 
 from operate.dynamo_moderation import DynamoModeration
 from playground import wiring
-from playground.adapters import dynamo_items as items
 from playground.adapters.catalog_snapshot import SnapshotCatalog
+from playground.adapters.dynamo_keys import entry_key, run_key, session_key, share_key, turn_key, user_pk
 from playground.adapters.dynamo_payments import DynamoPayments
-from playground.adapters.dynamo_sessions import share_key
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.sharing import share_id_of
@@ -68,7 +67,7 @@ def test_a_damaged_session_is_left_out_of_the_list_and_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ids = [run(handlers, user_id).body["session_id"] for _ in range(3)]
-    harm(store, items.session_key(SESSIONS_TABLE, ids[1]), "tokens", damage)
+    harm(store, session_key(SESSIONS_TABLE, ids[1]), "tokens", damage)
     capsys.readouterr()
 
     page = handlers.call("GET", "/playground/sessions", user=user_id)
@@ -85,7 +84,7 @@ def test_a_damaged_session_by_itself_is_a_clear_error(
     handlers: Handlers, store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session_id = run(handlers, user_id).body["session_id"]
-    harm(store, items.session_key(SESSIONS_TABLE, session_id), "turns", FRACTION)
+    harm(store, session_key(SESSIONS_TABLE, session_id), "turns", FRACTION)
     path = f"/playground/sessions/{session_id}"
     capsys.readouterr()
 
@@ -110,7 +109,7 @@ def test_a_damaged_turn_is_marked_and_the_conversation_goes_on(
     session_id = run(handlers, user_id, "one").body["session_id"]
     for text in ("two", "three"):
         run(handlers, user_id, text, session_id=session_id)
-    harm(store, items.turn_key(SESSIONS_TABLE, session_id, 2), attribute, damage)
+    harm(store, turn_key(SESSIONS_TABLE, session_id, 2), attribute, damage)
 
     conversation = handlers.call("GET", f"/playground/sessions/{session_id}", user=user_id).body["conversation"]
 
@@ -125,7 +124,7 @@ def test_a_damaged_turn_is_not_shared_unseen_and_the_receipt_of_its_run_is_there
 ) -> None:
     first = run(handlers, user_id, key="k")
     session_id, run_id = first.body["session_id"], first.body["run_id"]
-    harm(store, items.turn_key(SESSIONS_TABLE, session_id, 1), "answer", None)
+    harm(store, turn_key(SESSIONS_TABLE, session_id, 1), "answer", None)
 
     receipt = handlers.call("GET", f"/playground/runs/{run_id}", user=user_id)
     replayed = handlers.call(
@@ -145,7 +144,7 @@ def test_a_damaged_receipt_is_a_clear_error_and_nothing_else(
     first = run(handlers, user_id, key="k")
     run_id = first.body["run_id"]
     value: Any = FRACTION if attribute in ("charged", "ceiling") else {"L": [FRACTION] * 5}
-    harm(store, items.run_key(LEDGER_TABLE, user_id, run_id), attribute, value)
+    harm(store, run_key(LEDGER_TABLE, user_id, run_id), attribute, value)
     capsys.readouterr()
 
     receipt = handlers.call("GET", f"/playground/runs/{run_id}", user=user_id)
@@ -169,7 +168,7 @@ def test_a_damaged_entry_is_left_out_of_the_history_and_named(
 ) -> None:
     for _ in range(3):
         run(handlers, user_id)
-    harm(store, items.entry_key(LEDGER_TABLE, user_id, 3), attribute, WORD if attribute == "hash" else FRACTION)
+    harm(store, entry_key(LEDGER_TABLE, user_id, 3), attribute, WORD if attribute == "hash" else FRACTION)
 
     seen: list[int] = []
     unreadable: list[int] = []
@@ -238,7 +237,7 @@ def test_a_damaged_purchase_does_not_end_the_comparison(handlers: Handlers, stor
         handlers.call("POST", "/playground/credits/purchase", {"package": "small"}, user=user_id).body["purchase_id"]
         for _ in range(2)
     ]
-    key = Key(LEDGER_TABLE, items.user_pk(user_id), f"PURCHASE#{ids[0]}")
+    key = Key(LEDGER_TABLE, user_pk(user_id), f"PURCHASE#{ids[0]}")
     harm(store, key, "amount", FRACTION)
     errors: list[CorruptLedgerError] = []
     records = DynamoPayments(store, LEDGER_TABLE, report=errors.append)

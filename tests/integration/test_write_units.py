@@ -14,6 +14,7 @@ from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key, entry_key
 from playground.domain.account import cross_boundary, open_account, start_plus
 from playground.domain.errors import ModelError
 from tests.conftest import NOW
@@ -65,7 +66,7 @@ def test_a_boundary_costs_12_units_at_most() -> None:
     """What docs/operations.md reckons with: the account, its place in the index, and an entry for each change."""
     account, _ = open_account("7b1c0e9a-1111-4222-8333-944455556666", NOW)
     account, _ = start_plus(account, allowance=200, entitled_until=None, now=NOW)
-    key = items.account_key("", account.user_id).raw
+    key = account_key("", account.user_id).raw
     totals = []
     for _ in range(4):
         before = {**items.account_item(account), **key}
@@ -79,7 +80,7 @@ def test_a_boundary_costs_12_units_at_most() -> None:
             indexes=[Index("by_due", ("due_shard", "due_at"))],
         )
         for entry in entries:
-            item = {**items.entry_item(entry), **items.entry_key("", account.user_id, entry.seq).raw}
+            item = {**items.entry_item(entry), **entry_key("", account.user_id, entry.seq).raw}
             costs += written("entry", "put", None, item, in_transaction=True)
         totals.append(sum(cost.units for cost in costs))
     assert totals == [10, 12, 12, 12]

@@ -10,6 +10,7 @@ from typing import Any
 from local.engine import CREDENTIALS
 from local.template import REGION
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import account_key, session_key, turn_key, user_pk
 from playground.adapters.dynamo_payments import purchase_of
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Hold, drop_hold
@@ -139,7 +140,7 @@ class Onlooker:
             "Query",
             TableName=LEDGER_TABLE,
             KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": items.user_pk(user_id)}},
+            ExpressionAttributeValues={":pk": {"S": user_pk(user_id)}},
             ConsistentRead=True,
         )
         assert "LastEvaluatedKey" not in answer
@@ -169,8 +170,8 @@ class Onlooker:
         sessions: list[Session] = []
         for first in range(0, len(session_ids), 100 // (MOST_TURNS + 1)):
             some = session_ids[first : first + 100 // (MOST_TURNS + 1)]
-            keys = [items.session_key(SESSIONS_TABLE, session_id) for session_id in some]
-            keys += [items.turn_key(SESSIONS_TABLE, each, 1 + n) for each in some for n in range(MOST_TURNS)]
+            keys = [session_key(SESSIONS_TABLE, session_id) for session_id in some]
+            keys += [turn_key(SESSIONS_TABLE, each, 1 + n) for each in some for n in range(MOST_TURNS)]
             wanted = {SESSIONS_TABLE: {"Keys": [key.raw for key in keys], "ConsistentRead": True}}
             answer = self._call("BatchGetItem", RequestItems=wanted)
             assert not answer.get("UnprocessedKeys")
@@ -184,7 +185,7 @@ class Onlooker:
 
     def forget(self, user_id: str) -> None:
         """Take the account away, so that no later sweep meets it."""
-        self._call("DeleteItem", TableName=LEDGER_TABLE, Key=items.account_key(LEDGER_TABLE, user_id).raw)
+        self._call("DeleteItem", TableName=LEDGER_TABLE, Key=account_key(LEDGER_TABLE, user_id).raw)
 
     def _call(self, operation: str, **body: Any) -> dict[str, Any]:
         scope = f"{CREDENTIALS['AWS_ACCESS_KEY_ID']}/20210310/{REGION}/dynamodb/aws4_request"

@@ -20,6 +20,7 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.dynamo_index import DynamoLeases
+from playground.adapters.dynamo_keys import shard_of
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_payments import DynamoPayments
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -161,7 +162,7 @@ class _OurShard:
 
 def _new_user() -> str:
     """All of them in one shard, so that a sweep takes the same requests for each."""
-    return next(user_id for _ in itertools.count() if items.shard(user_id := f"crash-{uuid4().hex}") == SHARD)
+    return next(user_id for _ in itertools.count() if shard_of(user_id := f"crash-{uuid4().hex}") == SHARD)
 
 
 # --- a scene ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 LEDGER = "layers/shared/playground/adapters/dynamo_ledger.py"
 ITEMS = "layers/shared/playground/adapters/dynamo_items.py"
+MAPPING = "layers/shared/playground/adapters/dynamo_mapping.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
@@ -55,6 +56,7 @@ CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
+STORED = "tests/unit/test_stored_items.py"
 RACES = "tests/concurrency/test_ledger_races.py"
 REPAID = "tests/concurrency/test_histories.py::test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it"
 MANY = "tests/concurrency/test_histories.py::test_some_serial_order_explains_all_answers[five accounts]"
@@ -223,7 +225,7 @@ MUTANTS = (
     mutant(
         "a failure is counted from now though others were counted before",
         LEDGER,
-        "        if ahead is not None and items.millis(ahead) > now:\n",
+        "        if ahead is not None and millis(ahead) > now:\n",
         "        if ahead is None:\n",
         f"{CONTRACT}::test_a_failure_is_counted_from_now_or_from_where_the_count_is",
     ),
@@ -237,7 +239,7 @@ MUTANTS = (
     mutant(
         "time that has passed is saved up for failures",
         LEDGER,
-        "        if ahead is not None and items.millis(ahead) > now:\n"
+        "        if ahead is not None and millis(ahead) > now:\n"
         "            actions.append(attribute.set(attribute + moved))\n"
         "            conditions.append(attribute > now)\n",
         "        if ahead is not None:\n"
@@ -695,10 +697,38 @@ MUTANTS = (
     ),
     mutant(
         "a place in line is forgotten by those who compare holds",
-        ITEMS,
-        '        **({"q": hold.ticket} if hold.ticket is not None else {}),\n',
-        "",
+        MAPPING,
+        "if each.name != KEYED.get(of) and",
+        'if each.name not in (KEYED.get(of), "ticket") and',
         RACES,
+    ),
+    mutant(
+        "an account without its debt owes nothing",
+        MAPPING,
+        "if found[name] is None and not attribute.null]",
+        "if found[name] is None and not attribute.null and name not in raw]",
+        STORED,
+    ),
+    mutant(
+        "half a credit is read as none",
+        MAPPING,
+        "int(value) != value",
+        "int(value) > value",
+        STORED,
+    ),
+    mutant(
+        "a value of the wrong type is read all the same",
+        MAPPING,
+        "        if not isinstance(value, types):\n",
+        "        if value is None:\n",
+        STORED,
+    ),
+    mutant(
+        "what an account owes is not stored while it owes a credit",
+        MAPPING,
+        "elif name in schema and not (schema[name].null and inner == _default(each)):",
+        "elif name in schema and not (schema[name].null and inner in (1, _default(each))):",
+        STORED,
     ),
     mutant(
         "nobody passes those who died in line",

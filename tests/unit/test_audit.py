@@ -35,7 +35,8 @@ from playground.domain.audit import (
     audit,
 )
 from playground.domain.calendar import boundary, iso
-from playground.domain.entries import GENESIS, Entry
+from playground.domain.credits import Deltas
+from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
@@ -312,8 +313,8 @@ def second_spend(books: Books) -> None:
     entry = Entry(
         user_id=USER,
         seq=4,
-        type=items.EntryType.SPEND,
-        deltas=items.Deltas(monthly=-1),
+        type=EntryType.SPEND,
+        deltas=Deltas(monthly=-1),
         balance_after=203,
         business_key=f"run:{PAID}",
         reason="Again",
@@ -332,8 +333,8 @@ def beside_debt(books: Books) -> None:
     entry = Entry(
         user_id=USER,
         seq=5,
-        type=items.EntryType.DEBT,
-        deltas=items.Deltas(purchased=3),
+        type=EntryType.DEBT,
+        deltas=Deltas(purchased=3),
         balance_after=206,
         business_key="debt:refund:pur_1:1",
         reason="Owed",
@@ -353,8 +354,8 @@ def too_much_rollover(books: Books) -> None:
     entry = Entry(
         user_id=USER,
         seq=5,
-        type=items.EntryType.ADMIN,
-        deltas=items.Deltas(rollover=201),
+        type=EntryType.ADMIN,
+        deltas=Deltas(rollover=201),
         balance_after=404,
         business_key="admin:1",
         reason="Again",

@@ -4,20 +4,25 @@ Items are turned into plain values and nothing more: what the ledger refuses to 
 page is in memory at a time, whatever an account has behind it.
 """
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
+from playground.adapters.dynamo_keys import (
+    LONGEST_SEQ,
+    account_key,
+    entry_key,
+    run_key,
+    session_key,
+    shard_of,
+    turn_key,
+    user_pk,
+)
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, cursor_after
 from playground.domain.audit import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
 from playground.domain.erasure import BeingErasedError
-from playground.domain.errors import StoreUnavailableError
 from playground.domain.runs import RunStatus
 
 ENTRIES_PAGE = 100
@@ -35,7 +40,7 @@ class DynamoAudit:
 
     def account(self, user_id: str) -> Fields | None:
         """Raises BeingErasedError: it does not add up before it is finished."""
-        raw = self._store.get(items.account_key(self._ledger, user_id))
+        raw = self._store.get(account_key(self._ledger, user_id))
         if raw is not None and items.ERASING in raw:
             raise BeingErasedError(user_id)
         return fields_of(raw) if raw is not None else None
@@ -44,7 +49,7 @@ class DynamoAudit:
         account = self.account(user_id)
         return Stored(
             user_id=user_id,
-            shard=items.shard(user_id),
+            shard=shard_of(user_id),
             account=account,
             entries=self._entries(user_id),
             runs=self._runs(user_id),
@@ -60,31 +65,25 @@ class DynamoAudit:
         A scan: it reads the whole table, once per audit of everybody, for an operator. Never on a request's path.
         Raises ValueError if `after` is no place.
         """
-        arguments: dict[str, Any] = {
-            "TableName": self._ledger,
-            "FilterExpression": "sk = :account",
-            "ProjectionExpression": "pk",
-            "ExpressionAttributeValues": {":account": {"S": items.account_key("", "").sk}},
-        }
-        if after is not None:
-            arguments["ExclusiveStartKey"] = _key_at(self._ledger, after).raw
-        try:
-            answer = self._store.connection.dispatch("Scan", arguments)
-        except (ClientError, BotoCoreError) as error:
-            raise StoreUnavailableError from error
-        users = [item["pk"]["S"].removeprefix(items.user_pk("")) for item in answer["Items"]]
-        stopped = answer.get("LastEvaluatedKey")
-        return users, _place(stopped["pk"]["S"], stopped["sk"]["S"]) if stopped else None
+        page, following = self._store.scan(
+            self._ledger,
+            after=after,
+            condition={
+                "FilterExpression": "sk = :account",
+                "ProjectionExpression": "pk",
+                "ExpressionAttributeValues": {":account": {"S": account_key("", "").sk}},
+            },
+        )
+        return [item["pk"]["S"].removeprefix(user_pk("")) for item in page], following
 
     def after(self, user_id: str) -> str:
         """The place right after this user, for `users`."""
-        key = items.account_key(self._ledger, user_id)
-        return _place(key.pk, key.sk)
+        return cursor_after(account_key(self._ledger, user_id))
 
     # --- one user -----------------------------------------------------------------------------------------------------
 
     def _entries(self, user_id: str) -> Iterator[StoredEntry]:
-        for page in self._pages(self._ledger, items.user_pk(user_id), "ENTRY", ENTRIES_PAGE):
+        for page in self._pages(self._ledger, user_pk(user_id), "ENTRY", ENTRIES_PAGE):
             entries = [fields_of(raw) for raw in page]
             wanted = [self._run_key(user_id, entry.get("run_id")) for entry in entries]
             found = self._get(wanted)
@@ -97,7 +96,7 @@ class DynamoAudit:
                 )
 
     def _runs(self, user_id: str) -> Iterator[StoredRun]:
-        for page in self._pages(self._ledger, items.user_pk(user_id), "RUN", RUNS_PAGE):
+        for page in self._pages(self._ledger, user_pk(user_id), "RUN", RUNS_PAGE):
             runs = [fields_of(raw) for raw in page]
             of_entry = [self._entry_key(user_id, run.get("entry_seq")) for run in runs]
             of_session = [self._session_key(run.get("session_id")) for run in runs]
@@ -119,7 +118,7 @@ class DynamoAudit:
                 )
 
     def _keys(self, user_id: str) -> Iterator[StoredKey]:
-        for page in self._pages(self._ledger, items.user_pk(user_id), "KEY", ENTRIES_PAGE):
+        for page in self._pages(self._ledger, user_pk(user_id), "KEY", ENTRIES_PAGE):
             for raw in page:
                 yield StoredKey(name=raw["sk"]["S"].removeprefix("KEY#"), fields=fields_of(raw))
 
@@ -180,20 +179,20 @@ class DynamoAudit:
         return {key: fields_of(raw) for key, raw in found.items()}
 
     def _run_key(self, user_id: str, run_id: object) -> Key | None:
-        return items.run_key(self._ledger, user_id, run_id) if _is_id(run_id) else None
+        return run_key(self._ledger, user_id, run_id) if _is_id(run_id) else None
 
     def _entry_key(self, user_id: str, seq: object) -> Key | None:
-        if not isinstance(seq, int) or not 0 < seq < 10**items.LONGEST_SEQ:
+        if not isinstance(seq, int) or not 0 < seq < 10**LONGEST_SEQ:
             return None
-        return items.entry_key(self._ledger, user_id, seq)
+        return entry_key(self._ledger, user_id, seq)
 
     def _session_key(self, session_id: object) -> Key | None:
-        return items.session_key(self._sessions, session_id) if _is_id(session_id) else None
+        return session_key(self._sessions, session_id) if _is_id(session_id) else None
 
     def _turn_key(self, session_id: object, number: object) -> Key | None:
         if not _is_id(session_id) or not isinstance(number, int) or not 0 < number < 10**6:
             return None
-        return items.turn_key(self._sessions, session_id, number)
+        return turn_key(self._sessions, session_id, number)
 
 
 def fields_of(raw: RawItem) -> Fields:
@@ -253,16 +252,3 @@ def with_texts(turn: Fields) -> Fields:
 def _is_id(value: object) -> TypeGuard[str]:
     """Whether a key can be made of `value`."""
     return isinstance(value, str) and 0 < len(value.encode()) <= LONGEST_ID
-
-
-def _place(pk: str, sk: str) -> str:
-    return json.dumps([pk, sk])
-
-
-def _key_at(table: str, place: object) -> Key:
-    """The inverse of `_place`."""
-    with suppress(ValueError):
-        match json.loads(place) if isinstance(place, str) else None:
-            case [str(pk), str(sk)] if pk and sk:
-                return Key(table, pk, sk)
-    raise ValueError("after must be null, or what an audit has answered as `after`")

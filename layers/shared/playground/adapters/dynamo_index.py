@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import SHARDS, account_key, shard_name, user_pk, walk_key
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save
 from playground.domain.calendar import iso
 from playground.domain.work import Walk
@@ -14,7 +14,7 @@ from playground.domain.work import Walk
 class _SparseIndex:
     """`ports.Index`. A place in it is the time and the user. `name`: which times, `lease` or `due`."""
 
-    shards = items.SHARDS
+    shards = SHARDS
     name: str
 
     def __init__(self, store: DynamoStore, table: str) -> None:
@@ -26,23 +26,23 @@ class _SparseIndex:
             self._table,
             f"by_{self.name}",
             hash_name=f"{self.name}_shard",
-            hash_value=items.shard_name(shard),
+            hash_value=shard_name(shard),
             range_name=f"{self.name}_at",
             last=iso(now),
             after=self._place(shard, after) if after is not None else None,
             limit=limit,
         )
-        users = [item["pk"]["S"].removeprefix(items.user_pk("")) for item in found]
+        users = [item["pk"]["S"].removeprefix(user_pk("")) for item in found]
         if stopped is None:
             return users, None
-        return users, f"{stopped[f'{self.name}_at']['S']}|{stopped['pk']['S'].removeprefix(items.user_pk(''))}"
+        return users, f"{stopped[f'{self.name}_at']['S']}|{stopped['pk']['S'].removeprefix(user_pk(''))}"
 
     def _place(self, shard: int, after: str) -> Mapping[str, Any]:
         at, _, user_id = after.partition("|")
         return {
-            f"{self.name}_shard": {"S": items.shard_name(shard)},
+            f"{self.name}_shard": {"S": shard_name(shard)},
             f"{self.name}_at": {"S": at},
-            **items.account_key("", user_id).raw,
+            **account_key("", user_id).raw,
         }
 
 
@@ -79,4 +79,4 @@ class DynamoPlaces:
         self._store.transact(Save(self._key(walk), item, None))
 
     def _key(self, walk: Walk) -> Key:
-        return Key(self._table, f"WALK#{walk.task.value}", f"SHARD#{items.shard_name(walk.shard)}")
+        return walk_key(self._table, walk.task.value, walk.shard)

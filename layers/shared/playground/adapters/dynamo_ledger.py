@@ -28,6 +28,20 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem
+from playground.adapters.dynamo_keys import (
+    LONGEST_SEQ,
+    account_key,
+    change_key,
+    entry_key,
+    entry_sk,
+    run_key,
+    seq_of,
+    session_key,
+    shard_of,
+    turn_key,
+    user_pk,
+)
+from playground.adapters.dynamo_mapping import encode, millis
 from playground.adapters.dynamo_payments import record_writes
 from playground.adapters.dynamo_store import (
     ConditionFailed,
@@ -95,14 +109,14 @@ class DynamoLedger:
     # --- account ------------------------------------------------------------------------------------------------------
 
     def account(self, user_id: str, now: datetime) -> Account:
-        raw = self._store.get(items.account_key(self._ledger, user_id))
+        raw = self._store.get(account_key(self._ledger, user_id))
         account = self._open(user_id, now) if raw is None else items.account_of(user_id, raw)
         return self._advance(account, now)
 
     def _open(self, user_id: str, now: datetime) -> Account:
         """Create the account with its signup credits, unless somebody else just did; the account either way."""
         account, entries = open_account(user_id, now)
-        key = items.account_key(self._ledger, user_id)
+        key = account_key(self._ledger, user_id)
         for _ in self._store.backoff:
             try:
                 self._store.transact(Put(key, items.account_item(account)), *self._entry_puts(entries))
@@ -126,7 +140,7 @@ class DynamoLedger:
         raise CorruptLedgerError(f"{account.user_id} has boundaries without end")
 
     def _reread(self, user_id: str) -> Account:
-        raw = self._store.get(items.account_key(self._ledger, user_id))
+        raw = self._store.get(account_key(self._ledger, user_id))
         if raw is None:
             raise CorruptLedgerError(f"the account of {user_id} is gone")
         return items.account_of(user_id, raw)
@@ -159,12 +173,12 @@ class DynamoLedger:
         lease = iso(hold.lease_at)
         earlier = AccountItem.lease_at.does_not_exist() | (AccountItem.lease_at <= lease)
         return Update(
-            items.account_key(self._ledger, user_id),
+            account_key(self._ledger, user_id),
             actions=[
                 AccountItem.available.set(AccountItem.available - hold.ceiling),
                 AccountItem.held.set(AccountItem.held + hold.ceiling),
-                place.set(items.hold_map(hold)),
-                AccountItem.lease_shard.set(items.shard(user_id)),
+                place.set(encode(hold)),
+                AccountItem.lease_shard.set(shard_of(user_id)),
                 AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease),
             ],
             condition=(AccountItem.available >= hold.ceiling)
@@ -225,7 +239,7 @@ class DynamoLedger:
             actions = [AccountItem.lease_at.set(iso(earliest))]
         else:
             actions = [AccountItem.lease_at.remove(), AccountItem.lease_shard.remove()]
-        key = items.account_key(self._ledger, account.user_id)
+        key = account_key(self._ledger, account.user_id)
         try:
             self._store.update(Update(key, actions=actions, condition=condition))
         except ConditionFailed:
@@ -239,7 +253,7 @@ class DynamoLedger:
         slot, mark = items.recent_slot(run_id)
         now = conversation.turn.answered_at
         turn = Put(
-            items.turn_key(self._sessions, hold.session_id, conversation.turn.number),
+            turn_key(self._sessions, hold.session_id, conversation.turn.number),
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
@@ -254,7 +268,7 @@ class DynamoLedger:
             spent = account.balance - after.balance  # by the run, and for what the account owes
             writes = [
                 Update(
-                    items.account_key(self._ledger, user_id),
+                    account_key(self._ledger, user_id),
                     actions=[
                         *_bucket_actions(after),
                         *_owed_actions(after),
@@ -319,7 +333,7 @@ class DynamoLedger:
         there = Path(AccountItem.holds)[hold.run_id]
         following = (AccountItem.tickets | 0) + 1
         write = Update(
-            items.account_key(self._ledger, user_id),
+            account_key(self._ledger, user_id),
             actions=[AccountItem.tickets.set(following), there["q"].set(following)],
             condition=there["n"] == hold.nonce,
         )
@@ -355,10 +369,10 @@ class DynamoLedger:
         raise StoreUnavailableError
 
     def _receipt_put(self, run: Run) -> Put:
-        return Put(items.run_key(self._ledger, run.user_id, run.run_id), items.run_item(run))
+        return Put(run_key(self._ledger, run.user_id, run.run_id), items.run_item(run))
 
     def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
-        return self._store.get(items.run_key(self._ledger, user_id, run_id))
+        return self._store.get(run_key(self._ledger, user_id, run_id))
 
     def _drop(self, user_id: str, placed: Hold | Run, condition: Condition) -> Update:
         """Give a hold back, if it is the one that was `placed`. For an account that owes nothing."""
@@ -366,7 +380,7 @@ class DynamoLedger:
         there = Path(AccountItem.holds)[placed.run_id]
         ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)
         return Update(
-            items.account_key(self._ledger, user_id),
+            account_key(self._ledger, user_id),
             actions=[
                 AccountItem.held.set(AccountItem.held - placed.ceiling),
                 AccountItem.available.set(AccountItem.available + placed.ceiling),
@@ -400,7 +414,7 @@ class DynamoLedger:
         return items.account_of(user_id, raw)
 
     def _session_write(self, session: Session) -> Put | Update:
-        key = items.session_key(self._sessions, session.session_id)
+        key = session_key(self._sessions, session.session_id)
         if session.turns == 1:
             return Put(key, items.session_item(session))
         item = items.SessionItem
@@ -428,7 +442,7 @@ class DynamoLedger:
             if change is None:
                 return account
             key = Put(
-                items.business_key(self._ledger, user_id, business_key),
+                change_key(self._ledger, user_id, business_key),
                 {"created_at": {"S": iso(now)}, "version": {"N": str(account.version)}},
             )
             try:
@@ -466,7 +480,7 @@ class DynamoLedger:
         after, entries = change
         after = replace(after, revision=account.revision + 1)
         write = Update(
-            items.account_key(self._ledger, account.user_id),
+            account_key(self._ledger, account.user_id),
             actions=[
                 *_bucket_actions(after),
                 *_plan_actions(after),
@@ -491,14 +505,12 @@ class DynamoLedger:
         return after
 
     def _entry_puts(self, entries: Iterable[Entry]) -> list[Put]:
-        return [
-            Put(items.entry_key(self._ledger, entry.user_id, entry.seq), items.entry_item(entry)) for entry in entries
-        ]
+        return [Put(entry_key(self._ledger, entry.user_id, entry.seq), items.entry_item(entry)) for entry in entries]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def run(self, user_id: str, run_id: str) -> Run | None:
-        raw = self._store.get(items.run_key(self._ledger, user_id, run_id))
+        raw = self._store.get(run_key(self._ledger, user_id, run_id))
         return items.run_of(user_id, raw) if raw is not None else None
 
     def entries(
@@ -506,7 +518,7 @@ class DynamoLedger:
     ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         found: list[Entry] = []
         unreadable: list[int] = []
-        seen_down_to = before or 10**items.LONGEST_SEQ
+        seen_down_to = before or 10**LONGEST_SEQ
         filter_: Mapping[str, Any] | None = None
         if type_ is not None:
             filter_ = {
@@ -514,12 +526,12 @@ class DynamoLedger:
                 "ExpressionAttributeNames": {"#type": "type"},
                 "ExpressionAttributeValues": {":type": {"S": type_.value}},
             }
-        last = items.entry_sk(before - 1) if before is not None else items.entry_sk(10**items.LONGEST_SEQ - 1)
+        last = entry_sk(before - 1) if before is not None else entry_sk(10**LONGEST_SEQ - 1)
         for _ in range(LARGEST_PAGES):
             page, stopped = self._store.query(
                 self._ledger,
-                items.user_pk(user_id),
-                first=items.entry_sk(0),
+                user_pk(user_id),
+                first=entry_sk(0),
                 last=last,
                 newest_first=True,
                 limit=limit - len(found) if type_ is None else max(limit, 100),
@@ -528,7 +540,7 @@ class DynamoLedger:
             for raw in page:
                 if len(found) == limit:
                     return found, seen_down_to, unreadable
-                seen_down_to = items.seq_of(raw)
+                seen_down_to = seq_of(raw)
                 try:
                     found.append(items.entry_of(user_id, raw))
                 except CorruptLedgerError as error:
@@ -539,7 +551,7 @@ class DynamoLedger:
                 return found, None, unreadable  # entries are numbered from 1
             if len(found) == limit:
                 return found, seen_down_to, unreadable
-            last = items.entry_sk(seen_down_to - 1)
+            last = entry_sk(seen_down_to - 1)
         return found, seen_down_to, unreadable
 
 
@@ -600,7 +612,7 @@ def _plan_actions(after: Account) -> list[Action]:
         AccountItem.paid_periods.set(list(after.paid_periods))
         if after.paid_periods
         else AccountItem.paid_periods.remove(),
-        AccountItem.due_shard.set(items.shard(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
+        AccountItem.due_shard.set(shard_of(after.user_id)) if after.due_at else AccountItem.due_shard.remove(),
     ]
 
 
@@ -612,7 +624,7 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
         (AccountItem.unpaid_at, before.unpaid_at, after.unpaid_at),
     ):
         if becomes != was:
-            actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())
+            actions.append(attribute.set(millis(becomes)) if becomes is not None else attribute.remove())
     return actions
 
 
@@ -620,7 +632,7 @@ def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> 
     """`Allowance.admits`, of the account as it is when it is written."""
 
     def not_after(attribute: Any, latest: datetime) -> Condition:
-        condition: Condition = attribute.does_not_exist() | (attribute <= items.millis(latest))
+        condition: Condition = attribute.does_not_exist() | (attribute <= millis(latest))
         return condition
 
     runs = [
@@ -648,8 +660,8 @@ def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None)
     ):
         if not more:
             continue
-        now, moved = items.millis(at), more // timedelta(milliseconds=1)
-        if ahead is not None and items.millis(ahead) > now:
+        now, moved = millis(at), more // timedelta(milliseconds=1)
+        if ahead is not None and millis(ahead) > now:
             actions.append(attribute.set(attribute + moved))
             conditions.append(attribute > now)
         else:

@@ -2,6 +2,7 @@
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog, package_key
+from playground.adapters.dynamo_keys import account_key, run_key, session_key
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.ports import Found
 
@@ -21,9 +22,9 @@ class DynamoLookup:
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
     ) -> Found:
-        of_account = items.account_key(self._ledger, user_id)
-        of_run = items.run_key(self._ledger, user_id, run_id) if run_id is not None else None
-        of_session = items.session_key(self._sessions, session_id) if session_id is not None else None
+        of_account = account_key(self._ledger, user_id)
+        of_run = run_key(self._ledger, user_id, run_id) if run_id is not None else None
+        of_session = session_key(self._sessions, session_id) if session_id is not None else None
         raw_key = package_key(package_id, version)
         of_package = Key(self._packages, raw_key["pk"]["S"], raw_key["sk"]["S"]) if raw_key is not None else None
         wanted = [key for key in (of_account, of_run, of_session, of_package) if key is not None]

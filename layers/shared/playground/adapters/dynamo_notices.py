@@ -14,14 +14,27 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pynamodb.attributes import MapAttribute, UnicodeAttribute
+from pynamodb.models import Model
+
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import notice_key, user_pk
+from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_payments import event_of
-from playground.adapters.dynamo_store import DynamoStore, Key, Put, RawItem, TransactionRefused
-from playground.domain.calendar import from_iso, iso
+from playground.adapters.dynamo_store import DynamoStore, Put, RawItem, TransactionRefused
 from playground.domain.erasure import is_pseudonym
-from playground.domain.errors import CorruptLedgerError
-from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_payment_event, of_run
+from playground.domain.notices import Notice, of_change, of_entry, of_payment_event, of_run
 from playground.usecases.publish_notices import Record
+
+
+class NoticeItem(Model):
+    type = UnicodeAttribute()
+    key = UnicodeAttribute()
+    occurred_at = UnicodeAttribute()
+    data: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
+
+
+_NOTICE = ItemMapping(of=Notice, schema=NoticeItem, not_stored=frozenset({"user_id"}))
 
 
 class DynamoNotebook:
@@ -32,40 +45,23 @@ class DynamoNotebook:
         self._table = table
 
     def put(self, notice: Notice) -> bool:
+        assert notice.user_id is not None
+        key = notice_key(self._table, notice.user_id, f"{notice.type}:{notice.key}")
         try:
-            self._store.transact(Put(notice_key(self._table, notice), notice_item(notice)))
+            self._store.transact(Put(key, notice_item(notice)))
         except TransactionRefused:
             return False
         return True
 
 
-def notice_key(table: str, notice: Notice) -> Key:
-    assert notice.user_id is not None
-    return Key(table, items.user_pk(notice.user_id), f"NOTICE#{notice.type}:{notice.key}")
-
-
 def notice_item(notice: Notice) -> RawItem:
-    data = {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in notice.data.items()}
-    return {
-        "type": {"S": notice.type.value},
-        "key": {"S": notice.key},
-        "occurred_at": {"S": iso(notice.occurred_at)},
-        "data": {"M": data},
-    }
+    return _NOTICE.write(notice)
 
 
 def notice_of(user_id: str, raw: RawItem) -> Notice:
     """The notice in an item. Raises CorruptLedgerError if it is damaged."""
-    try:
-        return Notice(
-            type=NoticeType(raw["type"]["S"]),
-            user_id=user_id,
-            key=raw["key"]["S"],
-            occurred_at=from_iso(raw["occurred_at"]["S"]),
-            data={name: int(value["N"]) if "N" in value else value["S"] for name, value in raw["data"]["M"].items()},
-        )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CorruptLedgerError(f"a notice of {user_id}: {error}") from error
+    with items.undamaged(f"a notice of {user_id}"):
+        return _NOTICE.read(raw, user_id=user_id)
 
 
 def record_of(record: Mapping[str, Any]) -> Record:
@@ -84,7 +80,7 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
         event_id = pk.partition("#")[2]
         known = event_of(event_id, before) if before is not None else None
         return of_payment_event(event_of(event_id, after), known)
-    user_id = pk.removeprefix(items.user_pk(""))
+    user_id = pk.removeprefix(user_pk(""))
     if pk == user_id:
         return ()
     if is_pseudonym(user_id) or items.ERASING in after or items.ERASING in (before or {}):

@@ -4,9 +4,7 @@ A user's records are under the user's key, beside the account. The provider's na
 them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of their own.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from pynamodb.attributes import (
@@ -19,13 +17,23 @@ from pynamodb.attributes import (
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import ERASING, account_key, read_item, undamaged, user_pk, whole
-from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
-from playground.domain.calendar import from_iso, iso
+from playground.adapters.dynamo_items import ERASING, undamaged
+from playground.adapters.dynamo_keys import (
+    account_key,
+    customer_key,
+    customer_pointer,
+    event_key,
+    invoice_key,
+    payment_pointer,
+    purchase_key,
+    subscription_key,
+)
+from playground.adapters.dynamo_mapping import ItemMapping
+from playground.adapters.dynamo_store import Check, DynamoStore, RawItem, Save, TransactionRefused
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
-from playground.domain.subscriptions import AgreedPrice, Described, Subscription
+from playground.domain.payments import Customer, PaymentEvent, Purchase
+from playground.domain.subscriptions import Subscription
 from playground.ports import Record, ReportUnreadable
 
 
@@ -38,37 +46,37 @@ class DynamoPayments:
         self._report = report
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), f"PURCHASE#{purchase_id}"))
+        raw = self._store.get(purchase_key(self._table, user_id, purchase_id))
         return purchase_of(user_id, raw) if raw is not None else None
 
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
-        raw = self._store.get(_pointer(self._table, "PAYMENT", payment_id))
+        raw = self._store.get(payment_pointer(self._table, payment_id))
         return (raw["user_id"]["S"], raw["purchase_id"]["S"]) if raw is not None else None
 
     def month(self, user_id: str, invoice_id: str) -> PaidMonth | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), f"INVOICE#{invoice_id}"))
+        raw = self._store.get(invoice_key(self._table, user_id, invoice_id))
         return month_of(user_id, raw) if raw is not None else None
 
     def subscription(self, user_id: str) -> Subscription:
-        raw = self._store.get(Key(self._table, user_pk(user_id), "SUBSCRIPTION"))
+        raw = self._store.get(subscription_key(self._table, user_id))
         return subscription_of(user_id, raw) if raw is not None else Subscription(user_id=user_id)
 
     def customer(self, user_id: str, *, live: bool) -> Customer | None:
-        raw = self._store.get(Key(self._table, user_pk(user_id), _customer_sk(live)))
+        raw = self._store.get(customer_key(self._table, user_id, live=live))
         return customer_of(user_id, raw) if raw is not None else None
 
     def user_of(self, customer_id: str) -> str | None:
-        raw = self._store.get(_pointer(self._table, "CUSTOMER", customer_id))
+        raw = self._store.get(customer_pointer(self._table, customer_id))
         return str(raw["user_id"]["S"]) if raw is not None else None
 
     def event(self, event_id: str) -> PaymentEvent | None:
-        raw = self._store.get(_pointer(self._table, "EVENT", event_id))
+        raw = self._store.get(event_key(self._table, event_id))
         return event_of(event_id, raw) if raw is not None else None
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
-        page, stopped = self._store.scan(
+        page, following = self._store.scan(
             self._table,
-            after=Key(self._table, *json.loads(after)) if after is not None else None,
+            after=after,
             condition={
                 "FilterExpression": "begins_with(sk, :purchase) OR begins_with(sk, :invoice) "
                 "OR (sk = :event AND attribute_exists(quarantined))",
@@ -85,7 +93,7 @@ class DynamoPayments:
                 found.append(_found(raw))
             except CorruptLedgerError as error:
                 self._report(error)
-        return found, json.dumps([stopped.pk, stopped.sk]) if stopped is not None else None
+        return found, following
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
@@ -112,28 +120,28 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
     """What writing a record comes to: its item, and the pointers that lead to it."""
     match record:
         case Purchase():
-            key = Key(table, user_pk(record.user_id), f"PURCHASE#{record.purchase_id}")
-            writes = [Save(key, _purchase_item(record), record.revision)]
+            key = purchase_key(table, record.user_id, record.purchase_id)
+            writes = [Save(key, _PURCHASE.write(record, revision=record.revision + 1), record.revision)]
             if record.payment_id is not None:
                 item = {"user_id": {"S": record.user_id}, "purchase_id": {"S": record.purchase_id}}
-                writes.append(Save(_pointer(table, "PAYMENT", record.payment_id), item, None, same="purchase_id"))
+                writes.append(Save(payment_pointer(table, record.payment_id), item, None, same="purchase_id"))
             return writes
         case PaidMonth():
-            key = Key(table, user_pk(record.user_id), f"INVOICE#{record.invoice_id}")
-            return [Save(key, _month_item(record), record.revision)]
+            key = invoice_key(table, record.user_id, record.invoice_id)
+            return [Save(key, _MONTH.write(record, revision=record.revision + 1), record.revision)]
         case Customer():
-            key = Key(table, user_pk(record.user_id), _customer_sk(record.live))
-            pointer = _pointer(table, "CUSTOMER", record.customer_id)
+            key = customer_key(table, record.user_id, live=record.live)
+            pointer = customer_pointer(table, record.customer_id)
             return [
-                Save(key, _customer_item(record), record.revision),
+                Save(key, _CUSTOMER.write(record, revision=record.revision + 1), record.revision),
                 Save(pointer, {"user_id": {"S": record.user_id}}, None, same="user_id"),
             ]
         case Subscription():
-            key = Key(table, user_pk(record.user_id), "SUBSCRIPTION")
-            return [Save(key, _subscription_item(record), record.revision)]
+            key = subscription_key(table, record.user_id)
+            return [Save(key, _SUBSCRIPTION.write(record, revision=record.revision + 1), record.revision)]
         case PaymentEvent():
             # Written over: what may happen once only is in the purchase and the account, never in the event.
-            return [Save(_pointer(table, "EVENT", record.event_id), _event_item(record), None)]
+            return [Save(event_key(table, record.event_id), _EVENT.write(record), None)]
 
 
 def _found(raw: RawItem) -> Purchase | PaidMonth | PaymentEvent:
@@ -141,14 +149,6 @@ def _found(raw: RawItem) -> Purchase | PaidMonth | PaymentEvent:
     if raw["sk"]["S"].startswith("INVOICE#"):
         return month_of(owner, raw)
     return event_of(owner, raw) if raw["sk"]["S"] == "EVENT" else purchase_of(owner, raw)
-
-
-def _pointer(table: str, kind: str, id_: str) -> Key:
-    return Key(table, f"{kind}#{id_}", kind)
-
-
-def _customer_sk(live: bool) -> str:
-    return "CUSTOMER#live" if live else "CUSTOMER#test"
 
 
 # --- Purchase ---------------------------------------------------------------------------------------------------------
@@ -178,65 +178,13 @@ class PurchaseItem(Model):
     revision = NumberAttribute()
 
 
-def _purchase_item(purchase: Purchase) -> RawItem:
-    item: RawItem = PurchaseItem(
-        purchase_id=purchase.purchase_id,
-        pack=purchase.pack,
-        credits=purchase.credits,
-        amount=purchase.amount,
-        currency=purchase.currency,
-        live=purchase.live,
-        price_version=purchase.price_version,
-        created_at=iso(purchase.created_at),
-        state=purchase.state.value,
-        payment_id=purchase.payment_id,
-        paid_at=_iso(purchase.paid_at),
-        granted=purchase.granted,
-        refunded=purchase.refunded,
-        refunds=_claims(purchase.refunds),
-        disputes=_claims(purchase.disputes),
-        taken_refund=purchase.taken_refund,
-        taken_dispute=purchase.taken_dispute,
-        moves=purchase.moves,
-        revision=purchase.revision + 1,
-    ).serialize()
-    return item
+_PURCHASE = ItemMapping(of=Purchase, schema=PurchaseItem, not_stored=frozenset({"user_id"}))
 
 
 def purchase_of(user_id: str, raw: RawItem) -> Purchase:
     """The purchase in an item. Raises CorruptLedgerError if it is damaged."""
     with undamaged(f"a purchase of {user_id}"):
-        item = read_item(PurchaseItem, raw)
-        return Purchase(
-            purchase_id=item.purchase_id,
-            user_id=user_id,
-            pack=item.pack,
-            credits=whole(item.credits),
-            amount=whole(item.amount),
-            currency=item.currency,
-            live=item.live,
-            price_version=item.price_version,
-            created_at=from_iso(item.created_at),
-            state=PurchaseState(item.state),
-            payment_id=item.payment_id,
-            paid_at=_time(item.paid_at),
-            granted=item.granted,
-            refunded=whole(item.refunded),
-            refunds=_claims_of(item.refunds),
-            disputes=_claims_of(item.disputes),
-            taken_refund=whole(item.taken_refund),
-            taken_dispute=whole(item.taken_dispute),
-            moves=whole(item.moves),
-            revision=whole(item.revision),
-        )
-
-
-def _claims(claims: Mapping[str, Claim]) -> dict[str, dict[str, int]]:
-    return {id_: {"a": claim.amount, "s": int(claim.stage)} for id_, claim in claims.items()}
-
-
-def _claims_of(values: Any) -> dict[str, Claim]:
-    return {id_: Claim(whole(claim["a"]), Stage(whole(claim["s"]))) for id_, claim in values.attribute_values.items()}
+        return _PURCHASE.read(raw, user_id=user_id)
 
 
 # --- PaidMonth --------------------------------------------------------------------------------------------------------
@@ -267,59 +215,13 @@ class PaidMonthItem(Model):
     revision = NumberAttribute()
 
 
-def _month_item(month: PaidMonth) -> RawItem:
-    item: RawItem = PaidMonthItem(
-        invoice_id=month.invoice_id,
-        subscription_id=month.subscription_id,
-        started_at=iso(month.started_at),
-        period_start=iso(month.period_start),
-        amount=month.amount,
-        currency=month.currency,
-        live=month.live,
-        credited=month.credited,
-        credits=month.credits,
-        granted=month.granted,
-        beside=month.beside,
-        grant_key=month.grant_key,
-        refunded=dict(month.refunded),
-        refunds=_claims(month.refunds),
-        disputes=_claims(month.disputes),
-        taken_refund=month.taken_refund,
-        taken_dispute=month.taken_dispute,
-        owed=month.owed,
-        moves=month.moves,
-        revision=month.revision + 1,
-    ).serialize()
-    return item
+_MONTH = ItemMapping(of=PaidMonth, schema=PaidMonthItem, not_stored=frozenset({"user_id"}))
 
 
 def month_of(user_id: str, raw: RawItem) -> PaidMonth:
     """The month in an item. Raises CorruptLedgerError if it is damaged."""
     with undamaged(f"a paid month of {user_id}"):
-        item = read_item(PaidMonthItem, raw)
-        return PaidMonth(
-            invoice_id=item.invoice_id,
-            user_id=user_id,
-            subscription_id=item.subscription_id,
-            started_at=from_iso(item.started_at),
-            period_start=from_iso(item.period_start),
-            amount=whole(item.amount),
-            currency=item.currency,
-            live=item.live,
-            credited=whole(item.credited),
-            credits=whole(item.credits),
-            granted=item.granted,
-            beside=item.beside,
-            grant_key=item.grant_key,
-            refunded={id_: whole(cents) for id_, cents in item.refunded.attribute_values.items()},
-            refunds=_claims_of(item.refunds),
-            disputes=_claims_of(item.disputes),
-            taken_refund=whole(item.taken_refund),
-            taken_dispute=whole(item.taken_dispute),
-            owed=whole(item.owed),
-            moves=whole(item.moves),
-            revision=whole(item.revision),
-        )
+        return _MONTH.read(raw, user_id=user_id)
 
 
 # --- Customer ---------------------------------------------------------------------------------------------------------
@@ -337,32 +239,12 @@ class CustomerItem(Model):
     revision = NumberAttribute()
 
 
-def _customer_item(customer: Customer) -> RawItem:
-    item: RawItem = CustomerItem(
-        customer_id=customer.customer_id,
-        live=customer.live,
-        created_at=iso(customer.created_at),
-        gone=customer.gone or None,
-        number=customer.number or None,
-        former=list(customer.former) or None,
-        revision=customer.revision + 1,
-    ).serialize()
-    return {name: value for name, value in item.items() if value != {"NULL": True}}
+_CUSTOMER = ItemMapping(of=Customer, schema=CustomerItem, not_stored=frozenset({"user_id"}))
 
 
 def customer_of(user_id: str, raw: RawItem) -> Customer:
     with undamaged(f"the customer of {user_id}"):
-        item = read_item(CustomerItem, raw)
-        return Customer(
-            user_id=user_id,
-            customer_id=item.customer_id,
-            live=item.live,
-            created_at=from_iso(item.created_at),
-            gone=bool(item.gone),
-            number=whole(item.number) if item.number is not None else 0,
-            former=tuple(item.former or ()),
-            revision=whole(item.revision),
-        )
+        return _CUSTOMER.read(raw, user_id=user_id)
 
 
 # --- Subscription -----------------------------------------------------------------------------------------------------
@@ -392,70 +274,18 @@ class SubscriptionItem(Model):
     revision = NumberAttribute()
 
 
-def _subscription_item(subscription: Subscription) -> RawItem:
-    told = subscription.described
-    item: RawItem = SubscriptionItem(
-        subscription_id=told.subscription_id if told else None,
-        status=told.status if told else None,
-        cancel_at_period_end=told.cancel_at_period_end if told else None,
-        current_period_end=_iso(told.current_period_end) if told else None,
-        started_at=_iso(told.started_at) if told else None,
-        ended_at=_iso(told.ended_at) if told else None,
-        occurred_at=_iso(told.occurred_at) if told else None,
-        event_id=told.event_id if told else None,
-        live=subscription.live,
-        ended={id_: iso(at) for id_, at in subscription.ended.items()},
-        checkout_id=subscription.checkout_id,
-        checkout_url=subscription.checkout_url,
-        checkout_expires_at=_iso(subscription.checkout_expires_at),
-        checkouts=subscription.checkouts,
-        prices={id_: _price_map(price) for id_, price in subscription.prices.items()} or None,
-        offers=[_price_map(offer) for offer in subscription.offers] or None,
-        revision=subscription.revision + 1,
-    ).serialize()
-    return item
+_SUBSCRIPTION = ItemMapping(
+    of=Subscription,
+    schema=SubscriptionItem,
+    inline={"described": ("subscription_id",)},
+    not_stored=frozenset({"user_id"}),
+)
 
 
 def subscription_of(user_id: str, raw: RawItem) -> Subscription:
     """The subscription in an item. Raises CorruptLedgerError if it is damaged."""
     with undamaged(f"the subscription of {user_id}"):
-        item = read_item(SubscriptionItem, raw)
-        described = None
-        if item.subscription_id is not None:
-            described = Described(
-                subscription_id=item.subscription_id,
-                status=item.status,
-                cancel_at_period_end=item.cancel_at_period_end,
-                current_period_end=_time(item.current_period_end),
-                started_at=from_iso(item.started_at),
-                ended_at=_time(item.ended_at),
-                occurred_at=from_iso(item.occurred_at),
-                event_id=item.event_id,
-            )
-        return Subscription(
-            user_id=user_id,
-            live=item.live,
-            described=described,
-            ended={id_: from_iso(at) for id_, at in item.ended.attribute_values.items()},
-            checkout_id=item.checkout_id,
-            checkout_url=item.checkout_url,
-            checkout_expires_at=_time(item.checkout_expires_at),
-            checkouts=whole(item.checkouts),
-            prices={
-                id_: _price_of(values) for id_, values in (item.prices.attribute_values if item.prices else {}).items()
-            },
-            offers=tuple(_price_of(values) for values in item.offers or ()),
-            revision=whole(item.revision),
-        )
-
-
-def _price_map(price: AgreedPrice) -> dict[str, Any]:
-    return {"a": price.amount, "c": price.currency, **({"p": price.price_id} if price.price_id is not None else {})}
-
-
-def _price_of(values: Any) -> AgreedPrice:
-    fields = values.attribute_values if isinstance(values, MapAttribute) else values
-    return AgreedPrice(amount=whole(fields["a"]), currency=fields["c"], price_id=fields.get("p"))
+        return _SUBSCRIPTION.read(raw, user_id=user_id)
 
 
 # --- Event ------------------------------------------------------------------------------------------------------------
@@ -471,38 +301,10 @@ class EventItem(Model):
     resolved_at = UnicodeAttribute(null=True)
 
 
-def _event_item(event: PaymentEvent) -> RawItem:
-    item: RawItem = EventItem(
-        type=event.type,
-        user_id=event.user_id,
-        subject=event.subject,
-        occurred_at=iso(event.occurred_at),
-        received_at=iso(event.received_at),
-        quarantined=event.quarantined,
-        resolved_at=_iso(event.resolved_at),
-    ).serialize()
-    return item
+_EVENT = ItemMapping(of=PaymentEvent, schema=EventItem, not_stored=frozenset({"event_id", "revision"}))
 
 
 def event_of(event_id: str, raw: RawItem) -> PaymentEvent:
     """The event in an item. Raises CorruptLedgerError if it is damaged."""
     with undamaged(f"event {event_id}"):
-        item = read_item(EventItem, raw)
-        return PaymentEvent(
-            event_id=event_id,
-            type=item.type,
-            user_id=item.user_id,
-            subject=item.subject,
-            occurred_at=from_iso(item.occurred_at),
-            received_at=from_iso(item.received_at),
-            quarantined=item.quarantined,
-            resolved_at=_time(item.resolved_at),
-        )
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return iso(moment) if moment is not None else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return from_iso(text) if text is not None else None
+        return _EVENT.read(raw, event_id=event_id)

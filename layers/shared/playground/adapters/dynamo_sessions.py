@@ -1,11 +1,5 @@
 """Sessions and turns. Turns are written by the ledger, in the transaction that ends a run, or copied by a fork.
 
-    pk             sk                 is
-    SESSION#<id>   SESSION            the summary; in the index by_owner by user and time of the last activity
-    SESSION#<id>   TURN#<number>      a turn
-    SESSION#<id>   FEEDBACK#<run>     what its owner thinks of a run
-    SESSION#<id>   REPORT#<reporter>  a report of its share (adapters/dynamo_shares.py)
-
 Deleting marks the summary first, in one conditional write; every other write to a session has the condition that it is
 not marked. What belongs to it is removed afterwards, in pieces, and whoever comes by later goes on with it.
 """
@@ -13,12 +7,16 @@ not marked. What belongs to it is removed afterwards, in pieces, and whoever com
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
+from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_keys import feedback_key, session_key, share_key, turn_key, turn_number, turn_sk
+from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_store import (
     MOST_IN_A_BATCH,
     Check,
@@ -45,6 +43,16 @@ MOST_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
 _FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is marked
 
 
+class FeedbackItem(Model):
+    rating = NumberAttribute(null=True)
+    is_helpful = BooleanAttribute(null=True)
+    comment = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+
+
+_FEEDBACK = ItemMapping(of=RunFeedback, schema=FeedbackItem, not_stored=frozenset({"run_id"}))
+
+
 class DynamoSessions:
     """`ports.Sessions`."""
 
@@ -65,8 +73,8 @@ class DynamoSessions:
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         of_summary, of_turn = (
-            items.session_key(self._table, session_id),
-            items.turn_key(self._table, session_id, number),
+            session_key(self._table, session_id),
+            turn_key(self._table, session_id, number),
         )
         found = self._store.get_all([of_summary, of_turn], consistent=frozenset({self._table}))
         summary, raw = found.get(of_summary), found.get(of_turn)
@@ -81,9 +89,9 @@ class DynamoSessions:
         while first <= last:  # every page is at least one turn, or the last
             page, stopped = self._store.query(
                 self._table,
-                _pk(session_id),
-                first=items.turn_sk(first),
-                last=items.turn_sk(last),
+                session_key(self._table, session_id).pk,
+                first=turn_sk(first),
+                last=turn_sk(last),
                 newest_first=newest_first,
                 limit=PAGE,
             )
@@ -94,7 +102,7 @@ class DynamoSessions:
                 yield turn
             if stopped is None or not page:
                 return
-            number = items.turn_number(page[-1])
+            number = turn_number(page[-1])
             if newest_first:
                 last = number - 1
             else:
@@ -138,7 +146,7 @@ class DynamoSessions:
         return session if session is not None and session.deleted_at is not None else None
 
     def _summary(self, user_id: str, session_id: str) -> Session | None:
-        raw = self._store.get(items.session_key(self._table, session_id))
+        raw = self._store.get(session_key(self._table, session_id))
         return items.own_session_of(user_id, raw) if raw is not None else None
 
     def listed(
@@ -177,7 +185,7 @@ class DynamoSessions:
         return [session for session in self._summaries(keys)[0] if session.deleted_at is not None]
 
     def _position(self, user_id: str, place: str, session_id: str) -> RawItem:
-        key = items.session_key(self._table, session_id)
+        key = session_key(self._table, session_id)
         return {**key.raw, "user_id": {"S": user_id}, "listed_at": {"S": place}}
 
     def _summaries(self, keys: Sequence[RawItem]) -> tuple[Sequence[Session], Sequence[str]]:
@@ -229,7 +237,7 @@ class DynamoSessions:
         """One batch. Objects go before the items that name them, so that nothing is left that nobody knows of."""
         page, stopped = self._store.query(
             self._table,
-            _pk(session_id),
+            session_key(self._table, session_id).pk,
             first="A",
             last=_LAST,
             limit=MOST_IN_A_BATCH + 1,
@@ -265,7 +273,7 @@ class DynamoSessions:
         for turn in turns:
             # A copy has an object of its own: the other session may be deleted. Its name is the same in every repeat.
             kept = self.keep(session_id, turn, nonce="fork")
-            written[items.turn_key(self._table, session_id, turn.number)] = items.turn_item(turn, kept)
+            written[turn_key(self._table, session_id, turn.number)] = items.turn_item(turn, kept)
         self._store.put_all(written)
 
     def give_up_fork(self, session: Session) -> bool:
@@ -288,20 +296,14 @@ class DynamoSessions:
     # --- feedback -----------------------------------------------------------------------------------------------------
 
     def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        values = {
-            "rating": {"N": str(feedback.rating)} if feedback.rating is not None else None,
-            "is_helpful": {"BOOL": feedback.is_helpful} if feedback.is_helpful is not None else None,
-            "comment": {"S": feedback.comment},
-            "given_at": {"S": iso(feedback.given_at)},
-        }
-        key = Key(self._table, _pk(session_id), f"FEEDBACK#{feedback.run_id}")
+        key = feedback_key(self._table, session_id, feedback.run_id)
         there = (SessionItem.user_id == user_id) & SessionItem.deleted_at.does_not_exist()
         try:
             self._store.transact(
-                Check(items.session_key(self._table, session_id), there),
+                Check(session_key(self._table, session_id), there),
                 Replace(
                     key,
-                    {name: value for name, value in values.items() if value is not None},
+                    _FEEDBACK.write(feedback),
                     Path("pk").does_not_exist() | Path("pk").exists(),  # a later one replaces it
                 ),
             )
@@ -310,15 +312,7 @@ class DynamoSessions:
         return True
 
     def _key(self, session: Session) -> Key:
-        return items.session_key(self._table, session.session_id)
-
-
-def share_key(table: str, share_id: str) -> Key:
-    return Key(table, f"SHARE#{share_id}", "SHARE")
-
-
-def _pk(session_id: str) -> str:
-    return f"SESSION#{session_id}"
+        return session_key(self._table, session.session_id)
 
 
 def _is_there(summary: RawItem | None) -> bool:

@@ -1,12 +1,5 @@
 """Shares, in the table of the sessions, and everything that viewers add to them.
 
-    pk             sk                 is
-    SHARE#<id>     SHARE              the snapshot's reference, state and counters; <id> is the SHA-256 of the token
-    SHARE#<id>     COUNT#<number>     a part of the views; `views` of SHARE is what earlier versions counted
-    SHARE#<id>     VIEW#<viewer>      this viewer was counted
-    SHARE#<id>     VOTE#<viewer>      this viewer's vote
-    SESSION#<id>   REPORT#<reporter>  a report; with the session, so that a new link is no new chance
-
 Session and share point to each other, and change in one transaction. A vote or report has the condition that the share
 is there and not hidden, in the transaction with the counter: these counters are exact, and nothing is added to what is
 dead.
@@ -20,7 +13,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
@@ -30,7 +22,9 @@ from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
-from playground.adapters.dynamo_sessions import share_key, shared_as, unshared
+from playground.adapters.dynamo_keys import counter_key, report_key, session_key, share_key, view_key, vote_key
+from playground.adapters.dynamo_mapping import ItemMapping, encode
+from playground.adapters.dynamo_sessions import shared_as, unshared
 from playground.adapters.dynamo_store import (
     MOST_IN_A_BATCH,
     Check,
@@ -45,7 +39,7 @@ from playground.adapters.dynamo_store import (
     Update,
     Write,
 )
-from playground.domain.calendar import from_iso, iso
+from playground.domain.calendar import iso
 from playground.domain.errors import UnreadableError
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, ShareLink, Vote
@@ -74,6 +68,27 @@ class ShareItem(Model):
     reports = NumberAttribute()
 
 
+class VoteItem(Model):
+    is_helpful = BooleanAttribute()
+    comment = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+
+
+class ReportItem(Model):
+    """`share_id`: the share that was reported; the report is the session's."""
+
+    reason = UnicodeAttribute()
+    given_at = UnicodeAttribute()
+    share_id = UnicodeAttribute(null=True)
+
+
+_VOTE = ItemMapping(of=Vote, schema=VoteItem)
+_REPORT = ItemMapping(
+    of=Report, schema=ReportItem, not_stored=frozenset({"reporter"}), not_fields=frozenset({"share_id"})
+)
+_SHARE = ItemMapping(of=Share, schema=ShareItem, names={"user_id": "owner"}, not_stored=frozenset({"share_id"}))
+
+
 class DynamoShares:
     """`ports.Shares`."""
 
@@ -93,10 +108,10 @@ class DynamoShares:
             self._store.transact(
                 Update(
                     self._session_key(session),
-                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    actions=[Path(SessionItem.share).set(encode(link))],
                     condition=unshared(session) & _moderated_as(session),
                 ),
-                Put(share_key(self._table, share.share_id), _share_item(share)),
+                Put(share_key(self._table, share.share_id), _SHARE.write(share)),
             )
         except TransactionRefused as refusal:
             return _is_shared_as(refusal.refused.get(0), share, nonce)
@@ -109,7 +124,7 @@ class DynamoShares:
             self._store.transact(
                 Update(
                     self._session_key(session),
-                    actions=[Path(SessionItem.share).set(items.link_map(link))],
+                    actions=[Path(SessionItem.share).set(encode(link))],
                     # Forward only: of two that share at once the one that saw more turns wins.
                     condition=shared_as(session, share.share_id) & (Path(SessionItem.share)["turns"] <= share.turns),
                 ),
@@ -176,10 +191,10 @@ class DynamoShares:
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
         ttl = {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
         number = zlib.crc32(viewer.encode()) % COUNTERS
-        counter = Key(self._table, self._share(share_id).pk, f"COUNT#{number:02d}")
+        counter = counter_key(self._table, share_id, number)
         try:
             self._store.transact_once(
-                Put(self._of_viewer(share_id, "VIEW", viewer), ttl),
+                Put(view_key(self._table, share_id, viewer), ttl),
                 Update(counter, actions=[ShareItem.views.add(1)], condition=_ANY),
             )
         except TransactionRefused:
@@ -187,7 +202,7 @@ class DynamoShares:
         return True
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
-        key = self._of_viewer(share_id, "VOTE", viewer)
+        key = vote_key(self._table, share_id, viewer)
         former = self._store.get(key)
         for _ in range(MOST_TRIES):
             before = former["is_helpful"]["BOOL"] if former is not None else None
@@ -202,27 +217,17 @@ class DynamoShares:
         return False
 
     def _vote_writes(self, share_id: str, key: Key, before: bool | None, vote: Vote) -> Sequence[Write]:
-        item = {
-            "is_helpful": {"BOOL": vote.is_helpful},
-            "comment": {"S": vote.comment},
-            "given_at": {"S": iso(vote.given_at)},
-        }
-        as_seen = Path("is_helpful").does_not_exist() if before is None else Path("is_helpful") == before
+        as_seen = VoteItem.is_helpful.does_not_exist() if before is None else VoteItem.is_helpful == before
         counters: list[Action] = []
         if before is not vote.is_helpful:
             counters.append(_counter(vote.is_helpful).add(1))
             if before is not None:
                 counters.append(_counter(before).add(-1))
         counting = self._counting(share_id, counters) if counters else Check(self._share(share_id), _shown())
-        return Replace(key, item, as_seen), counting
+        return Replace(key, _VOTE.write(vote), as_seen), counting
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
-        key = Key(self._table, f"SESSION#{share.session_id}", f"REPORT#{report.reporter}")
-        item = {
-            "reason": {"S": report.reason},
-            "given_at": {"S": iso(report.given_at)},
-            "share_id": {"S": share.share_id},
-        }
+        key = report_key(self._table, share.session_id, report.reporter)
         seen: Share | None = share
         for _ in range(MOST_TRIES):
             if seen is None or seen.hidden:
@@ -234,7 +239,7 @@ class DynamoShares:
                 condition=_shown() & (ShareItem.reports == seen.reports),
             )
             try:
-                self._store.transact(Put(key, item), update)
+                self._store.transact(Put(key, _REPORT.write(report, share_id=share.share_id)), update)
             except TransactionRefused as refusal:
                 if 0 in refusal.refused:
                     return True  # this reporter has reported it before
@@ -249,11 +254,8 @@ class DynamoShares:
     def _share(self, share_id: str) -> Key:
         return share_key(self._table, share_id)
 
-    def _of_viewer(self, share_id: str, kind: str, viewer: str) -> Key:
-        return Key(self._table, self._share(share_id).pk, f"{kind}#{viewer}")
-
     def _session_key(self, session: Session) -> Key:
-        return items.session_key(self._table, session.session_id)
+        return session_key(self._table, session.session_id)
 
 
 def find_share(store: DynamoStore, table: str, share_id: str) -> Share | None:
@@ -305,50 +307,14 @@ def _is_shared_as(raw: RawItem | None, share: Share, nonce: str) -> bool:
     return there == _link_of(share, nonce)
 
 
-def _share_item(share: Share) -> RawItem:
-    item: RawItem = ShareItem(
-        session_id=share.session_id,
-        owner=share.user_id,
-        package_id=share.package_id,
-        package=share.package,
-        package_version=share.package_version,
-        use_no_prompt=share.use_no_prompt,
-        model=share.model,
-        title=share.title,
-        created_at=iso(share.created_at),
-        turns=share.turns,
-        shared_at=iso(share.shared_at),
-        expires_at=iso(share.expires_at) if share.expires_at else None,
-        hidden=share.hidden,
-        views=share.views,
-        helpful=share.helpful,
-        not_helpful=share.not_helpful,
-        reports=share.reports,
-    ).serialize()
-    return {name: value for name, value in item.items() if value != {"NULL": True}}
-
-
 def share_of(share_id: str, raw: RawItem) -> Share:
     """The share in an item. Raises UnreadableError if it is damaged."""
     with items.undamaged(f"share {share_id}", UnreadableError):
-        item: Any = items.read_item(ShareItem, raw)
-        return Share(
-            share_id=share_id,
-            session_id=item.session_id,
-            user_id=item.owner,
-            package_id=item.package_id,
-            package=item.package,
-            package_version=item.package_version,
-            use_no_prompt=item.use_no_prompt,
-            model=item.model,
-            title=item.title,
-            created_at=from_iso(item.created_at),
-            turns=int(item.turns),
-            shared_at=from_iso(item.shared_at),
-            expires_at=from_iso(item.expires_at) if item.expires_at else None,
-            hidden=item.hidden,
-            views=int(item.views),
-            helpful=int(item.helpful),
-            not_helpful=int(item.not_helpful),
-            reports=int(item.reports),
-        )
+        return _SHARE.read(raw, share_id=share_id)
+
+
+def report_of(raw: RawItem) -> Report:
+    """The report in an item. Raises UnreadableError if it is damaged."""
+    reporter = raw["sk"]["S"].removeprefix("REPORT#")
+    with items.undamaged(f"report {reporter} of {raw['pk']['S']}", UnreadableError):
+        return _REPORT.read(raw, reporter=reporter)

@@ -8,9 +8,11 @@ What is merely in somebody else's way (a conflict with a transaction) is tried a
 of times; it never looks like a refusal.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -268,16 +270,28 @@ class DynamoStore:
         return answer["Items"], answer.get("LastEvaluatedKey")
 
     def scan(
-        self, table: str, *, after: Key | None, condition: Mapping[str, Any]
-    ) -> tuple[Sequence[RawItem], Key | None]:
-        """A page of what a whole table has, in no order that means anything; and where it stopped, if there is more.
-        Costs as much as reading all of it: for an operator, never on a request's path."""
+        self, table: str, *, after: str | None, condition: Mapping[str, Any]
+    ) -> tuple[Sequence[RawItem], str | None]:
+        """A page of what a whole table has, in no order that means anything, after a cursor; and the cursor of the next
+        page, if there is more. `condition` are extra arguments (a filter).
+
+        Costs as much as reading all of it: for an operator, never on a request's path. Raises StoreUnavailableError.
+        """
         arguments: dict[str, Any] = {"TableName": table, "ConsistentRead": True, **condition}
         if after is not None:
-            arguments["ExclusiveStartKey"] = after.raw
+            arguments["ExclusiveStartKey"] = key_after(table, after).raw
         answer = self._call("Scan", arguments)
         stopped = answer.get("LastEvaluatedKey")
-        return answer["Items"], Key(table, stopped["pk"]["S"], stopped["sk"]["S"]) if stopped else None
+        return answer["Items"], cursor_after(Key(table, stopped["pk"]["S"], stopped["sk"]["S"])) if stopped else None
+
+    def scan_all(self, table: str, condition: Mapping[str, Any]) -> Iterator[RawItem]:
+        """All pages of `scan`."""
+        cursor: str | None = None
+        while True:
+            page, cursor = self.scan(table, after=cursor, condition=condition)
+            yield from page
+            if cursor is None:
+                return
 
     def update(self, write: Update) -> RawItem:
         """One conditional update of one item; the item afterwards. Raises ConditionFailed."""
@@ -388,6 +402,20 @@ class DynamoStore:
         except BotoCoreError as error:
             raise StoreUnavailableError from error
         return answer
+
+
+def cursor_after(key: Key) -> str:
+    """The place in a scan right after an item."""
+    return json.dumps([key.pk, key.sk])
+
+
+def key_after(table: str, cursor: str) -> Key:
+    """The inverse of `cursor_after`. Raises ValueError for what is none."""
+    with suppress(ValueError):
+        match json.loads(cursor) if isinstance(cursor, str) else None:
+            case [str(pk), str(sk)] if pk and sk:
+                return Key(table, pk, sk)
+    raise ValueError("after must be null, or what was answered as `after`")
 
 
 class _PassingError(StoreUnavailableError):

@@ -1,0 +1,178 @@
+"""The keys of all items.
+
+table     pk                sk                  is
+money     USER#<user>       ACCOUNT             the account; in the indexes by_lease and by_due
+          USER#<user>       ENTRY#<number>      an entry, numbered from 1 in 12 digits
+          USER#<user>       RUN#<run>           a receipt
+          USER#<user>       KEY#<business key>  the mark that makes a business key unique for ever
+          USER#<user>       NOTICE#<notice>     a notice that is recorded ahead of time
+          USER#<user>       PURCHASE#<id>       a purchase
+          USER#<user>       INVOICE#<id>        a paid month
+          USER#<user>       CUSTOMER#<mode>     who the user is at the payment provider, `live` or `test`
+          USER#<user>       SUBSCRIPTION        the subscription
+          USER#<user>       ERASURE             the account as it was, while it is being erased
+          PAYMENT#<id>      PAYMENT             leads to the purchase that a payment is for
+          CUSTOMER#<id>     CUSTOMER            leads to the user
+          EVENT#<id>        EVENT               an event of the payment provider
+          WALK#<task>       SHARD#<shard>       how far a walk over an index has come
+sessions  SESSION#<id>      SESSION             the summary; in the index by_owner
+          SESSION#<id>      TURN#<number>       a turn, numbered from 1 in 6 digits
+          SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
+          SESSION#<id>      REPORT#<reporter>   a report of its share; with the session, so that a new link is
+                                                      no new chance
+          SHARE#<share>     SHARE               the snapshot's reference, state and counters; <share> is the
+                                                      SHA-256 of the token
+          SHARE#<share>     COUNT#<number>      a part of the views; `views` of SHARE has what earlier
+                                                      versions counted
+          SHARE#<share>     VIEW#<viewer>       this viewer was counted
+          SHARE#<share>     VOTE#<viewer>       this viewer's vote
+catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
+          PACKAGE#<uuid>    HEAD                a copy of the newest version, and the list of all, so that an
+                                                      unpinned read is one item
+          PACKAGES          <name>              the summary of one package, for lists and searches
+"""
+
+import zlib
+
+from playground.adapters.dynamo_store import Key, RawItem
+
+SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
+LONGEST_SEQ = 12  # digits
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+
+def user_pk(user_id: str) -> str:
+    return f"USER#{user_id}"
+
+
+def account_key(table: str, user_id: str) -> Key:
+    return Key(table, user_pk(user_id), "ACCOUNT")
+
+
+def entry_sk(seq: int) -> str:
+    return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
+
+
+def seq_of(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("ENTRY#"))
+
+
+def entry_key(table: str, user_id: str, seq: int) -> Key:
+    return Key(table, user_pk(user_id), entry_sk(seq))
+
+
+def run_key(table: str, user_id: str, run_id: str) -> Key:
+    return Key(table, user_pk(user_id), f"RUN#{run_id}")
+
+
+def change_key(table: str, user_id: str, business_key: str) -> Key:
+    return Key(table, user_pk(user_id), f"KEY#{business_key}")
+
+
+def notice_key(table: str, user_id: str, notice: str) -> Key:
+    return Key(table, user_pk(user_id), f"NOTICE#{notice}")
+
+
+def purchase_key(table: str, user_id: str, purchase_id: str) -> Key:
+    return Key(table, user_pk(user_id), f"PURCHASE#{purchase_id}")
+
+
+def invoice_key(table: str, user_id: str, invoice_id: str) -> Key:
+    return Key(table, user_pk(user_id), f"INVOICE#{invoice_id}")
+
+
+def customer_key(table: str, user_id: str, *, live: bool) -> Key:
+    return Key(table, user_pk(user_id), "CUSTOMER#live" if live else "CUSTOMER#test")
+
+
+def subscription_key(table: str, user_id: str) -> Key:
+    return Key(table, user_pk(user_id), "SUBSCRIPTION")
+
+
+def erasure_key(table: str, user_id: str) -> Key:
+    return Key(table, user_pk(user_id), "ERASURE")
+
+
+def payment_pointer(table: str, payment_id: str) -> Key:
+    return Key(table, f"PAYMENT#{payment_id}", "PAYMENT")
+
+
+def customer_pointer(table: str, customer_id: str) -> Key:
+    return Key(table, f"CUSTOMER#{customer_id}", "CUSTOMER")
+
+
+def event_key(table: str, event_id: str) -> Key:
+    return Key(table, f"EVENT#{event_id}", "EVENT")
+
+
+def walk_key(table: str, task: str, shard: int) -> Key:
+    return Key(table, f"WALK#{task}", f"SHARD#{shard_name(shard)}")
+
+
+def shard_of(user_id: str) -> str:
+    """The shard of the sparse indexes that an account is in; the same one always."""
+    return shard_name(zlib.crc32(user_id.encode()) % SHARDS)
+
+
+def shard_name(number: int) -> str:
+    return f"{number:02d}"
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def session_key(table: str, session_id: str) -> Key:
+    return Key(table, f"SESSION#{session_id}", "SESSION")
+
+
+def turn_sk(number: int) -> str:
+    return f"TURN#{number:06d}"
+
+
+def turn_number(raw: RawItem) -> int:
+    return int(raw["sk"]["S"].removeprefix("TURN#"))
+
+
+def turn_key(table: str, session_id: str, number: int) -> Key:
+    return Key(table, session_key(table, session_id).pk, turn_sk(number))
+
+
+def feedback_key(table: str, session_id: str, run_id: str) -> Key:
+    return Key(table, session_key(table, session_id).pk, f"FEEDBACK#{run_id}")
+
+
+def report_key(table: str, session_id: str, reporter: str) -> Key:
+    return Key(table, session_key(table, session_id).pk, f"REPORT#{reporter}")
+
+
+def share_key(table: str, share_id: str) -> Key:
+    return Key(table, f"SHARE#{share_id}", "SHARE")
+
+
+def counter_key(table: str, share_id: str, number: int) -> Key:
+    return Key(table, share_key(table, share_id).pk, f"COUNT#{number:02d}")
+
+
+def view_key(table: str, share_id: str, viewer: str) -> Key:
+    return Key(table, share_key(table, share_id).pk, f"VIEW#{viewer}")
+
+
+def vote_key(table: str, share_id: str, viewer: str) -> Key:
+    return Key(table, share_key(table, share_id).pk, f"VOTE#{viewer}")
+
+
+# --- catalog ----------------------------------------------------------------------------------------------------------
+
+
+def head_key(table: str, uuid: str) -> Key:
+    return Key(table, f"PACKAGE#{uuid}", "HEAD")
+
+
+def version_key(table: str, uuid: str, version: str) -> Key:
+    return Key(table, f"PACKAGE#{uuid}", f"VERSION#{version}")
+
+
+def listing_key(table: str, name: str) -> Key:
+    return Key(table, "PACKAGES", name)
