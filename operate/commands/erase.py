@@ -44,7 +44,7 @@ from playground.domain.erasure import pseudonym_of
             "confirmed",
             2: "it could not be done: no stack, no such account, no answer",
         },
-        examples=["playground erase alice", "playground erase alice --yes --stack playground-prod"],
+        examples=["./playground erase alice", "./playground erase alice --yes --stack playground-prod"],
     ),
 )
 @click.argument("user", type=USER)

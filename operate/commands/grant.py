@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from operate.change_account import GrantBonus, Order
+from operate.change_account import MOST_CREDITS, GrantBonus, Order
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, with_progress, working_on
@@ -48,9 +48,9 @@ class Row:
         rights=["dynamodb:GetItem, Query, PutItem, UpdateItem on the ledger's table"],
         statuses={0: "given, now or before", 1: "refused; with --from, at least one line was"},
         examples=[
-            'playground grant alice 50 --ref ticket-123 --reason "Sorry"',
-            "playground grant alice 50 --ref ticket-123 --dry-run",
-            "playground grant --from outage.csv --stack playground-prod",
+            './playground grant alice 50 --ref ticket-123 --reason "Sorry"',
+            "./playground grant alice 50 --ref ticket-123 --dry-run",
+            "./playground grant --from outage.csv --stack playground-prod",
         ],
     ),
 )
@@ -158,11 +158,18 @@ def read_rows(file: Path, reason: str, operator: str) -> list[Row]:
     """The lines of the file, all of them checked. Raises CannotDoError, RefusedError with the line."""
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotDoError(f"{file} cannot be read: {error}") from None
+    except OSError as error:
+        raise CannotDoError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CannotDoError(f"{file} is not UTF-8: byte {error.start}") from None
+    if not text.strip():
+        raise CannotDoError(f"{file} is empty")
     reader = csv.DictReader(io.StringIO(text))
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        raise CannotDoError(f"{file}: the heading has no {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    if not set(COLUMNS) <= set(reader.fieldnames or ()):
+        raise CannotDoError(
+            f"{file}: the first line must name the columns {', '.join(COLUMNS)}; got {text.splitlines()[0][:80]!r}. "
+            "They are separated by commas"
+        )
     rows: list[Row] = []
     seen: dict[tuple[str, str], int] = {}
     for record in reader:
@@ -179,6 +186,8 @@ def read_rows(file: Path, reason: str, operator: str) -> list[Row]:
             raise CannotDoError(f"{file}:{number}: {error.facts['field']}: {error.facts['expected']}") from None
         except ValueError:
             raise CannotDoError(f"{file}:{number}: credits must be a whole number; got {record['credits']!r}") from None
+        if not 1 <= row.credits <= MOST_CREDITS:
+            raise CannotDoError(f"{file}:{number}: credits: 1 to {MOST_CREDITS}; got {row.credits}")
         if (before := seen.setdefault((user_id, order.reference), number)) != number:
             raise CannotDoError(f"{file}:{number}: {user_id} has the reference {order.reference} in line {before}, too")
         rows.append(row)
