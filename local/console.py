@@ -82,7 +82,7 @@ def outcome_of(status: int, body: bytes) -> str:
     if status >= 400:
         return f" {answer['error']}" if isinstance(answer.get("error"), str) else ""
     spent = answer.get("credits_spent")
-    if isinstance(spent, int) and "run_id" in answer:
+    if isinstance(spent, int) and "response" in answer:
         return f" {spent} credit{'' if spent == 1 else 's'}"
     return ""
 

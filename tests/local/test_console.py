@@ -81,9 +81,9 @@ def test_everything_else_is_shown_as_it_is(line: str) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        (200, {"run_id": "run_1", "credits_spent": 1}, " 1 credit"),
-        (200, {"run_id": "run_1", "credits_spent": 3}, " 3 credits"),
-        (200, {"credits_spent": 3}, ""),
+        (200, {"response": "Hello", "credits_spent": 1}, " 1 credit"),
+        (200, {"response": "Hello", "credits_spent": 3}, " 3 credits"),
+        (200, {"run_id": "run_1", "credits_spent": 3}, ""),  # a receipt that is read
         (402, {"error": "insufficient_credits"}, " insufficient_credits"),
         (500, {"error": 5}, ""),
         (200, [1], ""),
