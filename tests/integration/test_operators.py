@@ -194,6 +194,19 @@ def test_the_whole_file_is_checked_first(
     assert said in capsys.readouterr().err
 
 
+def test_every_wrong_line_is_named_at_once(
+    ledger: DynamoLedger, user_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [f"{user_id},0,x-{number}" for number in range(12)]
+    file = written(tmp_path, "user,credits,reference", f"{user_id},5,fine", *wrong, f"{user_id},6,fine")
+    assert run(["grant", "--from", file, "--new"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{file}:3: credits: 1 to 100000; got 0"
+    assert lines[9] == f"{file}:12: credits: 1 to 100000; got 0"
+    assert lines[10:] == ["and 3 more; nothing was given"]
+    assert [entry.reason for entry in all_entries(ledger, user_id)] == []
+
+
 # --- plan -------------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 from local import invoke
 from local.state_file import write_state
 from operate.cli import COMMANDS, run
+from operate.commands.erase import counted
 from operate.options import MOMENT, USER
 from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.calendar import iso
@@ -103,6 +104,12 @@ def test_without_a_stack_the_folder_is_named(
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     assert run(arguments) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_numbers_of_an_erasure() -> None:
+    assert (
+        counted({"entries": 1, "runs": 1, "purchases": 0, "sessions": 2}) == "1 entry, 1 run, 0 purchases, 2 sessions"
+    )
 
 
 def test_times() -> None:
