@@ -37,6 +37,7 @@ token: ## print a token for a user of the running stack (USER=alice), as ./playg
 	@exec ./playground token '$(USER)' $(ARGS)
 
 import: ## put a package into the running stack's catalogue (PACKAGE=file), as ./playground import does
+	$(if $(PACKAGE),,$(error name the package, as in `make import PACKAGE=review-1.0.2.tar.gz`))
 	@exec ./playground import '$(PACKAGE)' $(ARGS)
 
 audit: ## audit every account of the running stack, as ./playground audit --all does

@@ -1,6 +1,7 @@
 """What the laptop stack prints: a line for each request and outcome, or with LOG=json what the functions write."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from local.process import ShowLine, show_line
 
 LONGEST_LINE = 300  # characters
 QUIET_LEVELS = ("DEBUG", "INFO")
+EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
 # Of a log line: what says where and when, not what.
 FRAME = frozenset(
     {"level", "location", "message", "timestamp", "service", "correlation_id", "xray_trace_id", "function_name"}
@@ -17,13 +19,15 @@ FRAME = frozenset(
 
 def for_a_person(show: ShowLine = show_line, *, behind_the_api: Callable[[str], bool] = lambda name: False) -> ShowLine:
     """Shows lines as text. Metric documents are left out, and so is what a function behind the API says of a request
-    that went well: the gateway has a line for it."""
+    that went well: the gateway has a line for it. So is scheduled work that found nothing to do."""
 
     def show_readable(name: str, line: str) -> None:
         document = _document(line)
         if document is None:
             show(name, line)
-        elif "_aws" not in document and not (document["level"] in QUIET_LEVELS and behind_the_api(name)):
+        elif "_aws" not in document and not (
+            document["level"] in QUIET_LEVELS and (behind_the_api(name) or _did_nothing(document))
+        ):
             show(name, text_of(document))
 
     return show_readable
@@ -31,13 +35,26 @@ def for_a_person(show: ShowLine = show_line, *, behind_the_api: Callable[[str], 
 
 def text_of(document: dict[str, Any]) -> str:
     """A log line as text: level unless it is INFO, message, facts, and of an exception what it says."""
-    facts = [f"{name}={value}" for name, value in document.items() if name not in FRAME]
+    facts = []
+    for name, value in document.items():
+        if name not in FRAME:
+            facts += [f"{key}={part}" for key, part in (value if isinstance(value, dict) else {name: value}).items()]
     level = "" if document["level"] == "INFO" else f"{document['level']} "
     text = " ".join([f"{level}{document['message']}", *facts])
     exception = str(document.get("exception") or "").strip()
     if exception:
         return f"{text[:LONGEST_LINE]}\n{exception}"
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}..."
+
+
+def _did_nothing(document: dict[str, Any]) -> bool:
+    """A shard without a due account, or records of the stream that no notice is made of."""
+    match document:
+        case {"message": "index walked", "outcome": {"accounts": 0, "finished": True}}:
+            return True
+        case {"message": "notices published", "notices": 0}:
+            return "failed" not in document
+    return False
 
 
 def _document(line: str) -> dict[str, Any] | None:
@@ -65,6 +82,19 @@ def outcome_of(status: int, body: bytes) -> str:
     if status >= 400:
         return f" {answer['error']}" if isinstance(answer.get("error"), str) else ""
     spent = answer.get("credits_spent")
-    if isinstance(spent, int) and "run_id" in answer:
+    if isinstance(spent, int) and "response" in answer:
         return f" {spent} credit{'' if spent == 1 else 's'}"
     return ""
+
+
+def event_of(body: bytes) -> str:
+    """The type of a Stripe event that is delivered, for the line of its request; nothing for other bodies. Whoever
+    sends it need not be Stripe, so nothing else of it is shown."""
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return ""
+    if not isinstance(event, dict) or event.get("object") != "event":
+        return ""
+    kind = event.get("type")
+    return f" {kind}" if isinstance(kind, str) and EVENT_TYPE.fullmatch(kind) else ""

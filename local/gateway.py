@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
-from local.console import outcome_of
+from local.console import event_of, outcome_of
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
 from local.runtime import PayloadTooLargeError, Runtime
@@ -147,7 +147,7 @@ class Gateway:
         request_id = str(uuid.uuid4())
         response = await self._answer(request, request_id)
         milliseconds = (time.monotonic() - begun) * 1000
-        outcome = outcome_of(response.status, response.body)
+        outcome = event_of(request.body) + outcome_of(response.status, response.body)
         self._show(
             "api", f"{request.method} {self._loggable(request)} {response.status} {milliseconds:.0f} ms{outcome}"
         )

@@ -1,7 +1,7 @@
-"""Calls one function of the running stack with an event from a file: `make invoke FN=run EVENT=events/run/ok.json`.
+"""Calls one function of the running stack with an event from a file: `./playground invoke run events/run/ok.json`.
 
 Anywhere in the file `{{token}}` stands for a fresh token of the user demo, `{{token:alice}}` for one of alice, so
-that the files stay valid. AT replaces the time `at` of an event for scheduled work: `AT=2027-01-31T00:00:00Z`.
+that the files stay valid.
 """
 
 import http.client
@@ -33,7 +33,7 @@ def check_function(name: str, functions: Mapping[str, Mapping[str, Any]]) -> Non
     """Raises UnknownFunctionError."""
     known = {str(function["short_name"]) for function in functions.values()}
     if name not in known and name not in functions:
-        raise UnknownFunctionError(f"there is no function {name}: FN is one of {', '.join(sorted(known))}")
+        raise UnknownFunctionError(f"there is no function {name}: FUNCTION must be one of {', '.join(sorted(known))}")
 
 
 def call(runtime_url: str, function: str, event: object) -> tuple[int, str | None, object]:

@@ -313,12 +313,14 @@ def announce(settings: Settings, description: Description, token: str) -> None:
     stripe = "Stripe" if settings.stripe_secret_key else "a local stand-in"
     body = json.dumps({"package_id": DEMO_PACKAGE, "input": "Review this: def add(a, b): return a - b"})
     address = f"{settings.url}/{description.apis[0].stage}/v1/playground/run"
-    headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
     ports = f"{settings.port} to {settings.stripe_port}"
     lines = (
         f"ready {settings.url}",
         f"token (demo, valid {DEMO_DAYS} days): {token}",
-        f"curl -sS -X POST {address} {headers} -d '{body}'",
+        f"curl -sS -X POST {address} \\",
+        f"  -H 'Authorization: Bearer {token}' \\",
+        "  -H 'Content-Type: application/json' \\",
+        f"  -d '{body}'",
         f"claude: {claude} · stripe: {stripe} · store: {settings.state_dir} · ports {ports}",
         "Ctrl-C stops it",
     )

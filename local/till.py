@@ -30,7 +30,7 @@ class Till:
         query = urlencode({"query": f"metadata['purchase_id']:'{purchase}'", "limit": 1})
         found = self._call("GET", f"/v1/payment_intents/search?{query}", None)
         if not found["data"]:
-            raise CannotPayError(f"no PaymentIntent has the purchase {purchase}")
+            raise CannotPayError(f"there is no purchase {purchase}")
         return self.control("pay", payment_intent=found["data"][0]["id"], card=card)
 
     def control(self, name: str, **parameters: str | int) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class ChangePlan:
         ReferenceUsedError, StripeManagedError.
         """
         if until is not None and (plan is Plan.FREE or until <= now):
-            raise InvalidRequestError("until", "a time to come, for the plan plus")
+            raise InvalidRequestError("until", "must be in the future, and of the plan plus")
         until = instant(until) if until is not None else None
         key = f"plan:{order.reference}"
         what = plan.value + (f" until {iso(until)}" if until is not None else "")

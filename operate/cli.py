@@ -1,4 +1,4 @@
-"""The command line of an operator: `playground COMMAND`, for the stack on this machine or for a deployed one.
+"""The command line of an operator: `./playground COMMAND`, for the stack on this machine or for a deployed one.
 
 A command is a module of `operate.commands`. Only the one that is called is imported, so that help and short commands
 answer at once. Whatever a command raises becomes one line on stderr and an exit status here, and nowhere else:
@@ -73,9 +73,9 @@ class Commands(click.Group):
     epilog="""\
 \b
 Examples:
-  playground user alice
-  playground grant alice 50 --ref ticket-123 --reason "Sorry" --stack playground-prod
-  playground audit --all --json > audit.json
+  ./playground user alice
+  ./playground grant alice 50 --ref ticket-123 --stack playground-prod
+  ./playground audit --all --json > audit.json
 
 \b
 Exit status:
@@ -96,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit status. Errors are said on stderr in one line."""
     try:
         result: Any = playground.main(
-            args=list(arguments) if arguments is not None else None, prog_name="playground", standalone_mode=False
+            args=list(arguments) if arguments is not None else None, prog_name="./playground", standalone_mode=False
         )
     except click.ClickException as error:
         error.show()

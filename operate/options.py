@@ -62,9 +62,12 @@ class Moment(click.ParamType[datetime]):
 USER, TEXT, MOMENT = User(), Text(), Moment()
 
 
+in_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
 def on_a_stack(command: F) -> F:
     """`--stack` and `--json`. The command gets them as `stack_name` and `as_json`."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(command)
+    command = in_json(command)
     stack = click.option(
         "--stack",
         "stack_name",

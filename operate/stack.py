@@ -4,6 +4,7 @@ Without `--stack` it is the stack that `make run` has started, whose names are i
 NAME` it is a deployed one; its names are the outputs of the CloudFormation stack.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Stack:
     def client(self, service: str) -> Any:
         """Of AWS, or of the store on this machine, with nothing of the developer's own."""
         made = (
-            boto3.client(service, config=_PATIENT)
+            boto3.client(service, region_name=region(), config=_PATIENT)
             if self.state is None
             else local_client(service, self.state["engine_url"])
         )
@@ -86,7 +87,7 @@ class Stack:
         """All of the tables, over one connection."""
         if self._store is None:
             if self.state is None:
-                connection = connect()
+                connection = connect(region())
             else:
                 connection = connect(CREDENTIALS["AWS_REGION"], self.state["engine_url"])
                 key, secret = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
@@ -114,6 +115,11 @@ def open_stack(name: str | None) -> Iterator[Stack]:
         yield stack
 
 
+def region() -> str | None:
+    """What AWS_REGION says, which the AWS CLI knows and boto3 does not. None: boto3 finds it, as the CLI would."""
+    return os.environ.get("AWS_REGION") or None
+
+
 def local_stack() -> Stack:
     try:
         state = running()
@@ -130,7 +136,7 @@ def local_stack() -> Stack:
 def deployed_stack(name: str) -> Stack:
     """Needs cloudformation:DescribeStacks. Region and credentials are found as by the AWS CLI."""
     try:
-        client = boto3.client("cloudformation", config=_PATIENT)
+        client = boto3.client("cloudformation", region_name=region(), config=_PATIENT)
         try:
             answer = client.describe_stacks(StackName=name)
         finally:

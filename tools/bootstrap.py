@@ -75,7 +75,9 @@ class Interpreter(NamedTuple):
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """One write for the whole line: two environments are made at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 # --- interpreters ------------------------------------------------------------------------------------------------

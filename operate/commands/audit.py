@@ -40,8 +40,8 @@ WORKERS = 8
             2: "it could not be done, or not for all: no stack, no such account, no answer",
         },
         examples=[
-            "playground audit alice",
-            "playground audit --all --stack playground-prod --json > audit.json",
+            "./playground audit alice",
+            "./playground audit --all --stack playground-prod --json > audit.json",
         ],
     ),
 )

@@ -1,6 +1,7 @@
 """`playground erase alice`: erase a user."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -12,6 +13,14 @@ from operate.helptext import more_help
 from operate.options import USER, dry_run, on_a_stack, show, working_on
 from operate.person import person_of
 from playground.domain.erasure import pseudonym_of
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """2 entries, 1 run."""
+    one = {"entries": "entry"}
+    return ", ".join(
+        f"{count} {one.get(name, name.removesuffix('s')) if count == 1 else name}" for name, count in counts.items()
+    )
 
 
 @click.command(
@@ -44,7 +53,7 @@ from playground.domain.erasure import pseudonym_of
             "confirmed",
             2: "it could not be done: no stack, no such account, no answer",
         },
-        examples=["playground erase alice", "playground erase alice --yes --stack playground-prod"],
+        examples=["./playground erase alice", "./playground erase alice --yes --stack playground-prod"],
     ),
 )
 @click.argument("user", type=USER)
@@ -72,7 +81,7 @@ def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json
                 if kind is not None:
                     counts[kind] += 1
             counts["sessions"] = len(list(eraser.sessions(user)))
-            text = ", ".join(f"{count} {name}" for name, count in counts.items())
+            text = counted(counts)
             show({"user": user, "would_erase": counts}, f"{user} would be erased: {text}", as_json=as_json)
             return
         if not yes:
@@ -89,5 +98,5 @@ def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json
         )
         erased = erase(user, now=datetime.now(UTC))
     counts = asdict(erased)
-    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+    text = counted(counts)
     show({"user": user, "erased": counts}, f"{user} is erased: {text}", as_json=as_json)

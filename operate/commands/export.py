@@ -52,8 +52,8 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
         ],
         statuses={0: "all of it was printed", 1: None, 2: "it could not be done: no stack, no such account, no answer"},
         examples=[
-            "playground export alice > alice.json",
-            "playground export alice --stack playground-prod > alice.json",
+            "./playground export alice > alice.json",
+            "./playground export alice --stack playground-prod > alice.json",
         ],
     ),
 )

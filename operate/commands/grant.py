@@ -3,7 +3,7 @@
 import csv
 import io
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from operate.change_account import GrantBonus, Order
+from operate.change_account import MOST_CREDITS, GrantBonus, Order
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, with_progress, working_on
@@ -20,6 +20,7 @@ from playground.domain.errors import InvalidRequestError, PlaygroundError
 
 COLUMNS = ("user", "credits", "reference")
 MAX_ROWS = 100_000
+SHOWN_LINES = 10  # of those that are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Row:
         rights=["dynamodb:GetItem, Query, PutItem, UpdateItem on the ledger's table"],
         statuses={0: "given, now or before", 1: "refused; with --from, at least one line was"},
         examples=[
-            'playground grant alice 50 --ref ticket-123 --reason "Sorry"',
-            "playground grant alice 50 --ref ticket-123 --dry-run",
-            "playground grant --from outage.csv --stack playground-prod",
+            './playground grant alice 50 --ref ticket-123 --reason "Sorry"',
+            "./playground grant alice 50 --ref ticket-123 --dry-run",
+            "./playground grant --from outage.csv --stack playground-prod",
         ],
     ),
 )
@@ -155,33 +156,55 @@ def grant_many(orders: Orders, rows: Sequence[Row], file: Path, *, as_json: bool
 
 
 def read_rows(file: Path, reason: str, operator: str) -> list[Row]:
-    """The lines of the file, all of them checked. Raises CannotDoError, RefusedError with the line."""
+    """The lines of the file, all of them checked. Raises CannotDoError with each line that is wrong."""
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotDoError(f"{file} cannot be read: {error}") from None
+    except OSError as error:
+        raise CannotDoError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CannotDoError(f"{file} is not UTF-8: byte {error.start}") from None
+    if not text.strip():
+        raise CannotDoError(f"{file} is empty")
     reader = csv.DictReader(io.StringIO(text))
-    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        raise CannotDoError(f"{file}: the heading has no {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    if not set(COLUMNS) <= set(reader.fieldnames or ()):
+        raise CannotDoError(
+            f"{file}: the first line must name the columns {', '.join(COLUMNS)}; got {text.splitlines()[0][:80]!r}. "
+            "They are separated by commas"
+        )
     rows: list[Row] = []
+    wrong: list[str] = []
     seen: dict[tuple[str, str], int] = {}
     for record in reader:
         number = reader.line_num
-        if len(rows) >= MAX_ROWS:
+        if len(rows) + len(wrong) >= MAX_ROWS:
             raise CannotDoError(f"{file} has more than {MAX_ROWS} lines; split it")
         try:
-            user_id = USER.convert(record["user"] or "", None, None)
-            order = Order(reference=record["reference"] or "", reason=record.get("reason") or reason, operator=operator)
-            row = Row(number, user_id, int(record["credits"] or ""), order)
-        except click.BadParameter as error:
-            raise CannotDoError(f"{file}:{number}: {error.message}") from None
-        except InvalidRequestError as error:
-            raise CannotDoError(f"{file}:{number}: {error.facts['field']}: {error.facts['expected']}") from None
-        except ValueError:
-            raise CannotDoError(f"{file}:{number}: credits must be a whole number; got {record['credits']!r}") from None
-        if (before := seen.setdefault((user_id, order.reference), number)) != number:
-            raise CannotDoError(f"{file}:{number}: {user_id} has the reference {order.reference} in line {before}, too")
-        rows.append(row)
+            row = read_row(number, record, reason, operator)
+            if (before := seen.setdefault((row.user_id, row.order.reference), number)) != number:
+                raise RefusedError(f"{row.user_id} has the reference {row.order.reference} in line {before}, too")
+            rows.append(row)
+        except RefusedError as error:
+            wrong.append(f"{file}:{number}: {error}")
+    if wrong:
+        more = f"and {len(wrong) - SHOWN_LINES} more; " if len(wrong) > SHOWN_LINES else ""
+        raise CannotDoError("\n".join([*wrong[:SHOWN_LINES], f"{more}nothing was given"]))
     if not rows:
         raise CannotDoError(f"{file} has no lines below its heading")
     return rows
+
+
+def read_row(number: int, record: Mapping[str, str | None], reason: str, operator: str) -> Row:
+    """One line. Raises RefusedError with what is wrong with it."""
+    try:
+        user_id = USER.convert(record["user"] or "", None, None)
+        order = Order(reference=record["reference"] or "", reason=record.get("reason") or reason, operator=operator)
+        amount = int(record["credits"] or "")
+    except click.BadParameter as error:
+        raise RefusedError(error.message) from None
+    except InvalidRequestError as error:
+        raise RefusedError(f"{error.facts['field']}: {error.facts['expected']}") from None
+    except ValueError:
+        raise RefusedError(f"credits must be a whole number; got {record['credits']!r}") from None
+    if not 1 <= amount <= MOST_CREDITS:
+        raise RefusedError(f"credits: 1 to {MOST_CREDITS}; got {amount}")
+    return Row(number, user_id, amount, order)

@@ -99,10 +99,10 @@ class Outcomes:
             "is stored; other files are",
         },
         examples=[
-            "playground import review-1.0.2.tar.gz",
-            "playground import tidy-1.0.0.tar.gz --name @acme/tidy",
-            "playground import my-package/ --scope acme",
-            "playground import packages/*.tar.gz --stack playground-prod",
+            "./playground import review-1.0.2.tar.gz",
+            "./playground import tidy-1.0.0.tar.gz --name @acme/tidy",
+            "./playground import my-package/ --scope acme",
+            "./playground import packages/*.tar.gz --stack playground-prod",
         ],
     ),
 )

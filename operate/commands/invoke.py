@@ -10,7 +10,7 @@ from local.running import NoStackError, running
 from local.settings import TEMPLATE, state_dir
 from local.template import TemplateError
 from local.tokens import TokenError, issuer
-from operate.errors import CannotDoError, RefusedError
+from operate.errors import CannotDoError
 from operate.helptext import more_help
 from operate.options import MOMENT
 from playground.domain.calendar import iso
@@ -25,14 +25,15 @@ from playground.domain.calendar import iso
         },
         statuses={0: "the function gave an answer", 1: "the function failed"},
         examples=[
-            "playground invoke run events/run/ok.json",
-            "playground invoke reset events/reset/daily.json --at 2027-01-31T00:00:00Z",
+            "./playground invoke run events/run/ok.json",
+            "./playground invoke reset events/reset/daily.json --at 2027-01-31T00:00:00Z",
         ],
     ),
 )
 @click.argument("function")
 @click.argument("event", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--at", type=MOMENT, help="The time of scheduled work, instead of that in the file.")
+@click.option("--json", is_flag=True, expose_value=False, help="Accepted, as everywhere; the answer is JSON anyway.")
 def command(function: str, event: Path, at: object) -> int:
     """Call FUNCTION (run, or RunFunction) with the event in the file EVENT and print its answer as JSON."""
     try:
@@ -41,11 +42,15 @@ def command(function: str, event: Path, at: object) -> int:
         document = json.loads(with_tokens(event.read_text(encoding="utf-8"), issuer(TEMPLATE, state_dir())))
     except (NoStackError, TokenError, TemplateError, UnknownFunctionError) as error:
         raise CannotDoError(str(error)) from None
+    except OSError as error:
+        raise CannotDoError(f"{event} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CannotDoError(f"{event} is not UTF-8") from None
     except ValueError as error:
-        raise RefusedError(f"{event} is not JSON: {error}") from None
+        raise CannotDoError(f"{event} is not JSON: {error}") from None
     if at is not None:
         if not isinstance(document, dict) or "at" not in document:
-            raise RefusedError(f"{event} has no time `at` that --at could replace")
+            raise CannotDoError(f"{event} has no time `at` that --at could replace")
         document["at"] = iso(at)  # type: ignore[arg-type]
     try:
         status, failure, answer = call(str(state["runtime_url"]), function, document)

@@ -1,4 +1,4 @@
-"""`playground moderate list`: decide about shared conversations that were reported."""
+"""`./playground moderate list`: decide about shared conversations that were reported."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ LONGEST_SHOWN = 1000  # characters of a text
 TOKEN_LENGTH = 43
 
 HELP = more_help(
-    {"SHARE": "An id as `playground moderate list` prints it, a link, or the end of a link."},
+    {"SHARE": "An id as `./playground moderate list` prints it, a link, or the end of a link."},
     rights=[
         (
             "dynamodb:GetItem, Query, UpdateItem and DeleteItem on the table of sessions, and for `list` Scan: "
@@ -28,9 +28,9 @@ HELP = more_help(
     ],
     statuses={1: "there is no such share"},
     examples=[
-        "playground moderate list",
-        "playground moderate show 5f0c...",
-        "playground moderate remove 5f0c... --stack playground-prod",
+        "./playground moderate list",
+        "./playground moderate show 5f0c...",
+        "./playground moderate remove 5f0c... --stack playground-prod",
     ],
 )
 
@@ -92,7 +92,7 @@ def show_(share: str, stack_name: str | None, as_json: bool) -> None:
 
 
 def _decision(name: str, summary: str) -> None:
-    @command.command(name, help=summary, epilog=HELP)
+    @command.command(name, help=summary, short_help=summary.partition(";")[0].rstrip(".") + ".", epilog=HELP)
     @click.argument("share", type=TEXT)
     @dry_run
     @on_a_stack
@@ -114,8 +114,8 @@ def _decision(name: str, summary: str) -> None:
 
 
 _decision("hide", "Nobody can see SHARE any more, until it is restored.")
-_decision("restore", "Everybody who has the link can see SHARE again; it takes as many new reports to hide it.")
-_decision("remove", "The link is dead, and its session can never be shared again; its owner keeps the conversation.")
+_decision("restore", "Everybody with the link can see SHARE again; it takes as many new reports to hide it.")
+_decision("remove", "End the link for ever; its session can never be shared again, its owner keeps the conversation.")
 
 
 def id_of(text: str) -> str:

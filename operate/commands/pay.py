@@ -9,7 +9,7 @@ from local.running import NoStackError, running
 from local.till import CannotPayError, Till
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
-from operate.options import TEXT, show
+from operate.options import TEXT, in_json, show
 
 
 @click.command(
@@ -17,12 +17,12 @@ from operate.options import TEXT, show
     epilog=more_help(
         {"Cards": f"{', '.join(SHORT)}, or one of Stripe's own names, such as pm_card_amex."},
         statuses={0: "the payment was made, or declined as the card wants it"},
-        examples=["playground pay pur_0k3...", "playground pay pur_0k3... --card declined"],
+        examples=["./playground pay pur_0k3...", "./playground pay pur_0k3... --card declined"],
     ),
 )
 @click.argument("purchase", type=TEXT)
 @click.option("--card", type=TEXT, default="visa", show_default=True, help="A test card.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@in_json
 def command(purchase: str, card: str, as_json: bool) -> None:
     """Pay PURCHASE with a test card, as a customer would in the browser. Only on the stack on this machine."""
     try:

@@ -35,8 +35,8 @@ ALLOWANCE = load_prices().plan.credits
         rights=["dynamodb:GetItem, Query, PutItem, UpdateItem on the ledger's table"],
         statuses={0: "done, now or before"},
         examples=[
-            "playground plan acme plus --until 2027-12-31 --ref contract-7",
-            "playground plan acme free --ref contract-7-ended --by anna",
+            "./playground plan acme plus --until 2027-12-31 --ref contract-7",
+            "./playground plan acme free --ref contract-7-ended --by anna",
         ],
     ),
 )
@@ -63,6 +63,8 @@ def command(
 
     The ledger gets an entry of type admin, of no credits, that says who did it and why, beside what the change brings.
     """
+    if until is not None and plan == Plan.FREE:
+        raise click.UsageError("--until is for the plan plus; free ends the plan at once")
     order = order_of(reference, reason, operator)
     with working_on(stack_name) as stack:
         orders = Orders(stack, new=new, dry_run=dry_run)

@@ -1,13 +1,15 @@
 """`playground reconcile`: compare Stripe with the ledger."""
 
 import os
+import re
 from datetime import timedelta
+from typing import Any
 
 import click
 
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
-from operate.options import TEXT, note, on_a_stack, report_unreadable, show, working_on
+from operate.options import Text, note, on_a_stack, report_unreadable, show, working_on
 from operate.stack import STRIPE, Stack
 from playground import wiring
 from playground.adapters.clock import utc_now
@@ -18,6 +20,19 @@ from playground.adapters.stripe_payments import StripePayments
 from playground.domain.errors import PaymentsRejectedError
 from playground.usecases.apply_payment import ApplyPayment
 from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconciled
+
+
+class Subject(Text):
+    """An id as `reconcile` prints it: whatever is noted under another text would never be looked up again."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx)
+        if not re.fullmatch(r"[a-z]{2,12}_\w+", text, re.ASCII):
+            self.fail(f"ID must be evt_... or an id of Stripe such as pi_...; got {text!r}", param, ctx)
+        return text
+
+
+SUBJECT = Subject()
 
 
 @click.command(
@@ -43,9 +58,9 @@ from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconci
             2: "it could not be done, or not to the end: no stack, no answer",
         },
         examples=[
-            "playground reconcile",
-            "playground reconcile --all --stack playground-prod",
-            "playground reconcile --close evt_1Q...",
+            "./playground reconcile",
+            "./playground reconcile --all --stack playground-prod",
+            "./playground reconcile --close evt_1Q...",
         ],
     ),
 )
@@ -53,7 +68,7 @@ from playground.usecases.reconcile import WINDOW, Difference, Reconcile, Reconci
 @click.option(
     "--days", type=click.IntRange(min=1), default=WINDOW.days, show_default=True, help="How far back Stripe is asked."
 )
-@click.option("--close", "closed", type=TEXT, metavar="ID", help="Note that this is dealt with.")
+@click.option("--close", "closed", type=SUBJECT, metavar="ID", help="Note that this is dealt with.")
 @on_a_stack
 def command(everything: bool, days: int, closed: str | None, stack_name: str | None, as_json: bool) -> int:
     """List payments, refunds, disputes and invoices at Stripe, apply what we were not told of them, and say what cannot

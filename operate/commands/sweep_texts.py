@@ -27,7 +27,7 @@ _NAME = re.compile(rf"{PREFIX}([^/]+)/(\d{{6}})-[^/]+")
             "s3:ListBucket on the bucket and, to delete, s3:DeleteObject on its sessions/*",
         ],
         statuses={1: None, 2: "it could not be done, or not for all"},
-        examples=["playground sweep-texts", "playground sweep-texts --delete --stack playground-prod"],
+        examples=["./playground sweep-texts", "./playground sweep-texts --delete --stack playground-prod"],
     ),
 )
 @click.option("--delete", is_flag=True, help="Remove what is found.")

@@ -58,9 +58,9 @@ class Page:
             2: "it could not be done: no stack, no such account, no answer",
         },
         examples=[
-            "playground user alice",
-            "playground user alice --entries 50 --stack playground-prod",
-            "playground user alice --json",
+            "./playground user alice",
+            "./playground user alice --entries 50 --stack playground-prod",
+            "./playground user alice --json",
         ],
     ),
 )

@@ -1,5 +1,6 @@
 """What the documents say is what the code has."""
 
+import json
 import re
 from itertools import chain
 
@@ -12,31 +13,98 @@ from local.template import read_parameters
 from operate.cli import COMMANDS
 from playground import settings
 from playground.adapters import archives, packages
+from playground.adapters.stripe_events import READERS
 from playground.domain import errors
 from playground.http import STATUS
 from playground.observability import Metric
 from playground.schemas.credits import PRICES
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in chain((ROOT / "docs").glob("*.md"), ROOT.glob("*.md"))
+}
+README = PAGES["README.md"]
+API = PAGES["docs/api.md"]
+ARCHITECTURE = PAGES["docs/architecture.md"]
+COMMANDS_PAGE = PAGES["docs/commands.md"]
+CREDITS = PAGES["docs/credits.md"]
+DEPLOY = PAGES["docs/deploy.md"]
+OPERATIONS = PAGES["docs/operations.md"]
+PACKAGES = PAGES["docs/packages.md"]
+FOLDERS = ARCHITECTURE.partition("\n## Folders\n")[2].partition("\n## ")[0]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_every_command_of_the_readme_is_a_target() -> None:
+def test_every_command_that_a_page_names_is_a_target() -> None:
+    """In code, that is: decisions and prose may speak of what there was."""
     targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-    assert set(re.findall(r"\bmake (?:-s )?([a-z-]+)", README)) <= targets
+    for name, text in PAGES.items():
+        if name != "docs/decisions.md":
+            assert set(re.findall(r"(?:`|^    )make (?:-s )?([a-z-]+)", text, re.MULTILINE)) <= targets, name
+    assert targets - {"help", "environment", "token", "import", "audit", "reconcile"} <= set(
+        re.findall(r"`make ([a-z-]+)", COMMANDS_PAGE)
+    )
+
+
+def anchors(text: str) -> set[str]:
+    """What headings are called in links to them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    folder = (ROOT / name).parent
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = (folder / path).resolve() if path else ROOT / name
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found.read_text(encoding="utf-8")), target
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    linked = {f"docs/{page}" for page in re.findall(r"\]\(docs/([\w-]+\.md)", README)} | {
+        "CONTRIBUTING.md",
+        "README.md",
+    }
+    assert "](CONTRIBUTING.md)" in README
+    assert linked == set(PAGES)
+
+
+def test_every_route_is_in_the_table() -> None:
+    """And every route of the table is one; what parameters are called there does not matter."""
+    told = re.findall(r"^\| `([A-Z]+ /\S+)` \|", API, re.MULTILINE)
+    document = json.loads((ROOT / "functions" / "catalog" / "openapi.json").read_text(encoding="utf-8"))
+    routes = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
+    assert sorted(re.sub(r"{\w+}", "{}", route) for route in told) == sorted(re.sub(r"{\w+}", "{}", r) for r in routes)
+
+
+def test_events_that_stripe_has_to_send_are_those_that_are_read() -> None:
+    section = DEPLOY.partition("its events are")[2].partition("\n4.")[0]
+    older_name = "charge.refund.updated"  # of refund.updated
+    assert set(re.findall(r"`([a-z_]+\.[a-z_.]+)`", section)) == set(READERS) - {older_name}
+
+
+def test_every_output_that_a_page_names_is_one() -> None:
+    outputs = set(
+        re.findall(r"^  (\w+):", TEMPLATE.read_text(encoding="utf-8").partition("\nOutputs:\n")[2], re.MULTILINE)
+    )
+    assert set(re.findall(r"output `(\w+)`", DEPLOY + OPERATIONS)) <= outputs
+    assert "StripeWebhookUrl" in outputs
 
 
 def test_every_error_of_the_code_is_in_the_table_with_its_status() -> None:
-    rows = {int(status): text for status, text in re.findall(r"^\| (\d{3}) \| (.+) \|$", README, re.MULTILINE)}
+    rows = {int(status): text for status, text in re.findall(r"^\| (\d{3}) \| (.+) \|$", API, re.MULTILINE)}
     for kind, status in STATUS.items():
         assert f"`{kind.code}`" in rows[status], kind
 
 
 def test_every_reason_of_a_failed_model_is_named() -> None:
     reasons = set(errors.ModelError.MESSAGES) - {"timed_out", "interrupted", "overloaded", "rate_limited"}
-    row = next(line for line in README.splitlines() if line.startswith("| 502 "))
+    row = next(line for line in API.splitlines() if line.startswith("| 502 "))
     assert all(reason in row for reason in reasons)
 
 
@@ -65,18 +133,18 @@ def test_every_metric_is_in_the_table() -> None:
 def test_every_variable_of_the_stack_is_in_the_table() -> None:
     source = (ROOT / "local" / "settings.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"([A-Z][A-Z_]+)"', source))
-    assert read <= set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
-    assert f"| `PORT` | {read_settings({}).port} |" in README
+    assert read <= set(re.findall(r"^\| `([A-Z_]+)` \|", COMMANDS_PAGE, re.MULTILINE))
+    assert f"| `PORT` | {read_settings({}).port} |" in COMMANDS_PAGE
 
 
 def test_every_parameter_of_the_template_is_in_the_table_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z][a-z]\w+)` \| (`[^`]*`|empty) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z][a-z]\w+)` \| (`[^`]*`|empty) \|", DEPLOY, re.MULTILINE))
     defaults = {name: f"`{value}`" if value else "empty" for name, value in read_parameters(TEMPLATE).items()}
     assert rows == defaults
 
 
 def test_every_variable_of_the_stack_is_in_its_help() -> None:
-    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    rows = set(re.findall(r"^\| `([A-Z_]+)` \|", COMMANDS_PAGE, re.MULTILINE))
     assert "STRIPE_WEBHOOK_SECRET" in rows
     assert rows == set(re.findall(r"^  ([A-Z_]+) ", stack.EPILOG, re.MULTILINE))
 
@@ -103,7 +171,7 @@ def test_every_schedule_is_told() -> None:
 
 def test_every_folder_is_in_the_table() -> None:
     listed = {
-        name.partition("/")[0] for name in re.findall(r"^\| `([\w<>./]+)` \|", README, re.MULTILINE) if "/" in name
+        name.partition("/")[0] for name in re.findall(r"^\| `([\w<>./]+)` \|", FOLDERS, re.MULTILINE) if "/" in name
     }
     assert listed == {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
 
@@ -111,7 +179,7 @@ def test_every_folder_is_in_the_table() -> None:
 def test_codes_of_the_gateway_are_in_the_table_of_errors() -> None:
     codes = set(re.findall(r'"error": "(\w+)"', TEMPLATE.read_text(encoding="utf-8")))
     assert "bad_request" in codes
-    table = "".join(re.findall(r"^\| \d{3} \| .+ \|$", README, re.MULTILINE))
+    table = "".join(re.findall(r"^\| \d{3} \| .+ \|$", API, re.MULTILINE))
     assert all(f"`{code}`" in table for code in codes), codes
 
 
@@ -132,21 +200,15 @@ def test_every_secret_is_in_the_table() -> None:
 
 def test_what_is_to_be_typed_needs_nothing_but_make() -> None:
     """A module by itself needs the environment and the path that make gives it."""
-    texts = {
-        path: path.read_text(encoding="utf-8") for path in chain((ROOT / "docs").glob("*.md"), [ROOT / "README.md"])
-    }
-    bare = {
-        path.name: re.findall(r"(?<!/)python3? -m (?:local|operate|doubles)\S*", text) for path, text in texts.items()
-    }
+    bare = {name: re.findall(r"(?<!/)python3? -m (?:local|operate|doubles)\S*", text) for name, text in PAGES.items()}
     assert not any(bare.values()), bare
 
 
 def test_every_command_that_a_page_names_is_one() -> None:
-    """And every command is in the README's table."""
-    texts = [path.read_text(encoding="utf-8") for path in chain((ROOT / "docs").glob("*.md"), [ROOT / "README.md"])]
-    named = {name for text in texts for name in re.findall(r"\./playground ([a-z][a-z-]+)", text)}
+    """And every command is in the table."""
+    named = {name for text in PAGES.values() for name in re.findall(r"\./playground ([a-z][a-z-]+)", text)}
     assert named <= set(COMMANDS)
-    rows = "".join(line for line in README.splitlines() if line.startswith("| `./playground "))
+    rows = "".join(line for line in COMMANDS_PAGE.splitlines() if line.startswith("| `./playground "))
     assert {name for name in COMMANDS if name not in rows} == set()
 
 
@@ -168,13 +230,12 @@ def test_every_test_that_a_page_names_exists(name: str, least: int) -> None:
     assert len(named) > least
 
 
-def test_bounds_of_packages_in_the_readme_are_those_of_the_reader() -> None:
-    section = README.partition("## Packages\n")[2].partition("\n## ")[0]
+def test_bounds_of_packages_are_those_of_the_reader() -> None:
     bounds = (packages.MAX_PROMPT_BYTES, archives.MAX_FILES_BYTES, archives.MAX_MEMBERS)
-    assert [bound for bound in bounds if f"{bound:,}" not in section] == []
-    assert f"{archives.MAX_ARCHIVE_BYTES // 2**20} MiB" in section
+    assert [bound for bound in bounds if f"{bound:,}" not in PACKAGES] == []
+    assert f"{archives.MAX_ARCHIVE_BYTES // 2**20} MiB" in PACKAGES
 
 
-def test_budgets_of_the_readme_are_those_of_the_table() -> None:
+def test_budgets_of_contexts_are_those_of_the_table() -> None:
     for tokens in PRICES.context_budget_tokens.values():
-        assert f"{tokens:,}" in README
+        assert f"{tokens:,}" in CREDITS

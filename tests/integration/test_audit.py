@@ -609,4 +609,4 @@ def test_command_that_cannot_be_done_says_why(
 @pytest.mark.parametrize("arguments", [[], ["alice", "--all"], ["alice", "--stack", ""], ["--what"]])
 def test_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", *arguments]) == 2
-    assert "Usage: playground audit" in capsys.readouterr().err
+    assert "Usage: ./playground audit" in capsys.readouterr().err

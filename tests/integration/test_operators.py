@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from local.engine import Engine
+from local.engine import CREDENTIALS, Engine
 from local.state_file import write_state
 from operate.cli import run
+from operate.stack import open_stack
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import Plan
 from playground.domain.credits import Buckets
@@ -171,7 +172,13 @@ def test_a_line_that_is_refused_does_not_keep_the_others_back(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["user,credits", "a,5"], "the heading has no reference"),
+        (
+            ["user,credits", "a,5"],
+            ": the first line must name the columns user, credits, reference; got 'user,cred",
+        ),
+        (["user;credits;reference", "a;5;x"], "; got 'user;credits;reference'. They are separated by commas"),
+        ([], " is empty"),
+        (["user,credits,reference", "a,0,x"], ":2: credits: 1 to 100000; got 0"),
         (["user,credits,reference"], "no lines below its heading"),
         (["user,credits,reference", "a,5,x", "a,five,y"], ":3: credits must be a whole number; got 'five'"),
         (["user,credits,reference", "a,5,x", "a,6,x"], ":3: a has the reference x in line 2, too"),
@@ -185,6 +192,19 @@ def test_the_whole_file_is_checked_first(
 ) -> None:
     assert run(["grant", "--from", written(tmp_path, *lines), "--new"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_every_wrong_line_is_named_at_once(
+    ledger: DynamoLedger, user_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [f"{user_id},0,x-{number}" for number in range(12)]
+    file = written(tmp_path, "user,credits,reference", f"{user_id},5,fine", *wrong, f"{user_id},6,fine")
+    assert run(["grant", "--from", file, "--new"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{file}:3: credits: 1 to 100000; got 0"
+    assert lines[9] == f"{file}:12: credits: 1 to 100000; got 0"
+    assert lines[10:] == ["and 3 more; nothing was given"]
+    assert [entry.reason for entry in all_entries(ledger, user_id)] == []
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------
@@ -297,6 +317,17 @@ def test_a_region_that_is_missing_is_named(
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     assert run(["user", user_id, "--stack", "x"]) == 2
     assert "You must specify a region" in capsys.readouterr().err
+
+
+def test_the_region_may_be_in_either_variable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the AWS CLI finds it, which knows AWS_REGION, too, and prefers it."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    name = deploy(engine, {"LedgerTableName": LEDGER_TABLE, "SessionsTableName": SESSIONS_TABLE}, monkeypatch)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", CREDENTIALS["AWS_REGION"])
+    with open_stack(name) as stack:
+        assert stack.client("dynamodb").meta.region_name == CREDENTIALS["AWS_REGION"]
+        assert stack.ledger.account("somebody", now()).balance == 5
 
 
 def test_help_is_there_at_once() -> None:

@@ -31,6 +31,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_line_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two environments are made at once; their lines must not end up in each other."""
+    written: list[str] = []
+    monkeypatch.setattr(sys.stderr, "write", written.append)
+    bootstrap.say("making .venv")
+    assert written == ["making .venv\n"]
+
+
 def test_prefers_the_version_that_the_functions_run_on(machine: Path) -> None:
     fake_interpreter(machine / "bin" / "python3", "3 12 able /the/12")
     fake_interpreter(machine / "bin" / "python3.11", "3 11 able /the/11")

@@ -1,5 +1,7 @@
 """What operators' commands take, and what they say to the rest."""
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,9 +10,12 @@ import jwt
 import pytest
 
 from local import invoke
+from local.state_file import write_state
 from operate.cli import COMMANDS, run
+from operate.commands.erase import counted
 from operate.options import MOMENT, USER
 from playground.adapters.tokens import TokenVerifier, shared_secrets
+from playground.domain.calendar import iso
 from playground.domain.errors import UnauthorizedError
 from playground.domain.users import MAX_USER_ID
 
@@ -60,17 +65,19 @@ def test_every_command_refuses_nobody(name: str, capsys: pytest.CaptureFixture[s
         (["plan", "a", "plus", "--ref", ""], "'--ref': must not be empty"),
         (["grant", "a", "5", "--stack", ""], "'--stack': must not be empty"),
         (["grant", "a", ""], "'' is not a valid integer"),
-        (["grant", "a", "many"], "'many' is not a valid integer"),
+        (["grant", "a", "many"], "Invalid value for '[CREDITS]': 'many' is not a valid integer"),
         (["grant", "a"], "give USER and CREDITS, or --from FILE"),
         (["grant", "a", "5", "--from", "x.csv"], "--from takes users and references from the file"),
         (["plan", "a", "gold"], "'gold' is not one of 'free', 'plus'"),
         (["plan", "a", "plus", "--until", "soon"], "must be a day such as 2027-12-31"),
+        (["plan", "a", "free", "--until", "2099-12-31"], "--until is for the plan plus; free ends the plan at once"),
         (["audit", "a", "--all"], "give either USER or --all"),
         (["audit"], "give either USER or --all"),
         (["moderate", "list", "abc"], "unexpected extra argument (abc)"),
         (["moderate", "hide"], "Missing argument 'SHARE'"),
         (["moderate", "hide", ""], "must not be empty"),
         (["reconcile", "--close", ""], "must not be empty"),
+        (["reconcile", "--close", "typo"], "ID must be evt_... or an id of Stripe such as pi_...; got 'typo'"),
         (["reconcile", "--days", "0"], "0 is not in the range x>=1"),
         (["token", "a", "--days", "0"], "0 is not in the range"),
         (["invoke", "run", "x.json", "--at", "soon"], "must be a day such as"),
@@ -86,7 +93,7 @@ def test_a_function_that_is_not_there_is_told_from_those_that_are() -> None:
     functions = {"RunFunction": {"short_name": "run"}, "ResetFunction": {"short_name": "reset"}}
     for name in ("run", "RunFunction"):
         invoke.check_function(name, functions)
-    with pytest.raises(invoke.UnknownFunctionError, match=r"no function runs: FN is one of reset, run"):
+    with pytest.raises(invoke.UnknownFunctionError, match=r"no function runs: FUNCTION must be one of reset, run"):
         invoke.check_function("runs", functions)
 
 
@@ -99,6 +106,12 @@ def test_without_a_stack_the_folder_is_named(
     assert str(tmp_path) in capsys.readouterr().err
 
 
+def test_numbers_of_an_erasure() -> None:
+    assert (
+        counted({"entries": 1, "runs": 1, "purchases": 0, "sessions": 2}) == "1 entry, 1 run, 0 purchases, 2 sessions"
+    )
+
+
 def test_times() -> None:
     assert MOMENT.convert("2027-12-31", None, None) == datetime(2027, 12, 31, tzinfo=UTC)
     assert MOMENT.convert("2027-12-31T12:00:00+02:00", None, None) == datetime(2027, 12, 31, 10, tzinfo=UTC)
@@ -108,9 +121,56 @@ def test_times() -> None:
 def test_every_command_explains_itself_in_80_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*words, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"Usage: playground {words[0]}")
-    assert all(part in text for part in ("Exit status:", "Examples:", f"playground {words[0]}"))
+    assert text.startswith(f"Usage: ./playground {words[0]}")
+    assert all(part in text for part in ("Exit status:", "Examples:", "--json" if words != ["moderate"] else ""))
     assert [line for line in text.splitlines() if len(line) > 80] == []
+    examples = text.partition("  Examples:\n")[2].splitlines()
+    assert examples
+    assert all(line.startswith(f"    ./playground {words[0]}") for line in examples)
+
+
+@pytest.mark.parametrize("words", [[], ["moderate"]])
+def test_lists_of_commands_are_whole_in_80_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words, "--help"]) == 0
+    commands, _, rest = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
+    assert [line for line in (commands + rest).splitlines() if len(line) > 80] == []
+
+
+def test_a_token_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    assert run(["token", "alice", "--days", "1", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    claims = jwt.decode(printed["token"], options={"verify_signature": False})
+    assert printed["user"] == claims["sub"] == "alice"
+    assert printed["expires_at"] == iso(datetime.fromtimestamp(claims["exp"], UTC))
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "said"),
+    [
+        (None, [], "cannot be read: No such file or directory"),
+        (b"no json", [], "is not JSON"),
+        (b"\xff", [], "is not UTF-8"),
+        (b"{}", ["--at", "2027-01-31"], "has no time `at` that --at could replace"),
+    ],
+)
+def test_an_event_that_cannot_be_used_is_no_failure_of_the_function(
+    content: bytes | None,
+    more: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Status 1 says that the function failed; here it was not called."""
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    write_state(tmp_path, {"pid": os.getpid(), "functions": {"RunFunction": {"short_name": "run"}}})
+    event = tmp_path / "event.json"
+    if content is not None:
+        event.write_bytes(content)
+    assert run(["invoke", "run", str(event), *more]) == 2
+    assert f"{event} {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("token", "pay", "invoke")])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.console import for_a_person, outcome_of
+from local.console import event_of, for_a_person, outcome_of
 from local.settings import SettingsError, read_settings
 
 LOG = {
@@ -34,6 +34,33 @@ def test_what_went_well_behind_the_api_has_one_line_which_is_the_gateways() -> N
     assert shown("run", json.dumps({**LOG, "level": "WARNING"})) == [("run", "WARNING notices published records=5")]
 
 
+def test_scheduled_work_that_found_nothing_to_do_is_left_out() -> None:
+    """A schedule walks sixteen shards; a stream brings records that no notice is made of."""
+    walked = {**LOG, "message": "index walked", "task": "advance", "shard": 3}
+    assert shown("reset", json.dumps({**walked, "outcome": {"accounts": 0, "finished": True}})) == []
+    assert shown("reset", json.dumps({**walked, "outcome": {"accounts": 2, "finished": True}})) == [
+        ("reset", "index walked records=5 task=advance shard=3 accounts=2 finished=True")
+    ]
+    assert shown("reset", json.dumps({**walked, "outcome": {"accounts": 0, "finished": False}})) != []
+    assert shown("notices", json.dumps({**LOG, "notices": 0})) == []
+    assert shown("notices", json.dumps({**LOG, "notices": 0, "failed": "s-1"})) != []
+    assert shown("notices", json.dumps({**LOG, "level": "ERROR", "notices": 0})) != []
+
+
+def test_an_event_of_stripe_is_named() -> None:
+    body = json.dumps({"object": "event", "type": "invoice.paid"}).encode()
+    assert event_of(body) == " invoice.paid"
+    for other in (
+        b"{}",
+        b"[1]",
+        b"",
+        b"\xff",
+        b'{"object": "event", "type": "\\u001b[2J"}',
+        b'{"type": "invoice.paid"}',
+    ):
+        assert event_of(other) == ""
+
+
 def test_metric_documents_are_left_out() -> None:
     assert shown("notices", json.dumps({"_aws": {"Timestamp": 1}, "RunSettled": [1.0]})) == []
 
@@ -54,9 +81,9 @@ def test_everything_else_is_shown_as_it_is(line: str) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        (200, {"run_id": "run_1", "credits_spent": 1}, " 1 credit"),
-        (200, {"run_id": "run_1", "credits_spent": 3}, " 3 credits"),
-        (200, {"credits_spent": 3}, ""),
+        (200, {"response": "Hello", "credits_spent": 1}, " 1 credit"),
+        (200, {"response": "Hello", "credits_spent": 3}, " 3 credits"),
+        (200, {"run_id": "run_1", "credits_spent": 3}, ""),  # a receipt that is read
         (402, {"error": "insufficient_credits"}, " insufficient_credits"),
         (500, {"error": 5}, ""),
         (200, [1], ""),

@@ -55,6 +55,7 @@ def test_a_token_is_for_whom_the_command_line_names(tmp_path: Path) -> None:
         (["audit"], "no stack is running"),
         (["reconcile"], "no stack is running"),
         (["import", "PACKAGE=x.tar.gz"], "no stack is running"),
+        (["import"], "name the package, as in `make import PACKAGE=review-1.0.2.tar.gz`"),
         (["audit", "ARGS=--json --nonsense"], "No such option"),
     ],
 )
@@ -70,4 +71,4 @@ def test_the_command_line_works_from_anywhere_and_through_a_link(tmp_path: Path)
         [tmp_path / "playground", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("Usage: playground ")
+    assert ended.stdout.startswith("Usage: ./playground ")

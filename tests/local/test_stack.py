@@ -122,7 +122,7 @@ def test_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_
     stack = launch(SOME_SECRET="of the developer")
     client = client_of(stack.url)
 
-    ready, token_line, curl, *_ = stack.output
+    ready, token_line, curl, header, *_ = stack.output
     assert ready == f"ready {stack.url}"
     assert token_line.startswith("token (demo, valid 30 days): ")
     token = token_line.rpartition(" ")[2]
@@ -130,8 +130,17 @@ def test_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_
     claims = jwt.decode(token, secret, algorithms=["HS256"], audience="tests", issuer="https://issuer.example")
     assert claims["sub"] == "demo"
     assert claims["exp"] - claims["iat"] == 30 * 24 * 3600
-    assert curl.startswith(f"curl -sS -X POST {stack.url}/api/v1/playground/run ")
-    assert token in curl
+    assert curl == f"curl -sS -X POST {stack.url}/api/v1/playground/run \\"
+    assert header == f"  -H 'Authorization: Bearer {token}' \\"
+    start = stack.output.index(curl)
+    pasted = subprocess.run(
+        ["/bin/sh", "-c", "\n".join(stack.output[start : start + 4])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert pasted.stdout.startswith("{")  # the template of this test has no such route
 
     settings = client("GET", "/api/settings").json()
     assert "of the developer" not in settings["environment"].values()

@@ -206,7 +206,7 @@ def test_a_purchase_is_paid(till: Any, capsys: pytest.CaptureFixture[str]) -> No
     [
         (("pur_1", "--card", "declined"), "Your card was declined."),
         (("pur_1", "--card", "gold"), "No such test card"),
-        (("pur_2",), "no PaymentIntent has the purchase pur_2"),
+        (("pur_2",), "there is no purchase pur_2"),
         (("x' OR y:'",), "PURCHASE must be an id"),
     ],
 )
