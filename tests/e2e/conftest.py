@@ -57,6 +57,7 @@ def start_stack(folder: Path, port: int) -> Stack:
     own = ("PATH", "HOME", "ENGINE_PYTHON", "PYTHONPATH", "LANG")
     environment = {name: os.environ[name] for name in own if name in os.environ}
     environment |= {"PORT": str(port), "STATE_DIR": str(folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
+    environment["LOG"] = "json"  # all that functions write, as in CloudWatch: a test looks for what must not be there
     log = folder / "stack.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(

@@ -428,7 +428,7 @@ def test_what_the_gateway_says_itself_has_the_form_of_every_error_and_words_of_o
     assert set(body) == {"error", "message", "request_id"}
     assert re.findall(r"\$[a-zA-Z.{]+", text) == ["$context.requestId"]
     assert body["request_id"] == "$context.requestId"
-    assert f"`{body['error']}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{body['error']}`" in (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
