@@ -88,7 +88,7 @@ def test_neither_failures_nor_cost_ever_exceed_the_allowance(steps: list[tuple[s
         elif open_:
             run_id = open_.pop(0)
             worst = alice.holds[run_id].ceiling * SMALL.nano_per_credit
-            alice = drop_hold(alice, run_id)
+            alice, _ = drop_hold(alice, run_id, now=now)
             if what == "fail":
                 alice = fail(alice, SMALL, int(worst * part), now)
         assert (alice.failures_at or now) - now <= 5 * SMALL.interval
