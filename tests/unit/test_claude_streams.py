@@ -149,6 +149,10 @@ def test_an_answer_that_begins_twice_makes_no_sense() -> None:
     assert error.spent.usage.output_tokens >= 100
 
 
+def test_before_any_content_a_second_beginning_replaces_the_first() -> None:
+    assert answer_of(streaming(start(), start(), *text("Hello"), END, STOP)).text == "Hello"
+
+
 def test_a_block_that_begins_twice_makes_no_sense() -> None:
     assert failure(start(), *text("Hello"), *text("Hello"), END, STOP).reason == "cut_off"
 
@@ -224,6 +228,23 @@ def test_what_has_no_end_is_given_up(speak: Speaker) -> None:
     assert (type(error), error.reason) == (ModelError, "cut_off")
     assert error.spent is not None
     assert peak < 256_000_000
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 X"])
+def test_of_a_body_without_bounds_only_the_beginning_is_read(status: str) -> None:
+    """Of an error, and of a count of tokens, which the SDK reads whole."""
+    speak = says(b"x" * 100_000_000, status=status)
+    tracemalloc.start()
+    try:
+        with speaking(speak) as url:
+            if status == "400 X":
+                assert fails(prompt(), url).reason == "rejected"
+            assert model(url).count_tokens(prompt(), timeout=20).guessed
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10_000_000
 
 
 def test_a_text_is_no_longer_than_its_tokens_can_be() -> None:

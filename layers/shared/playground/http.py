@@ -125,7 +125,7 @@ class Api:
             try:
                 path = _canonical(path)
                 answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)
-            except errors.PlaygroundError as error:
+            except Exception as error:  # the router has its own answer to whatever a route raises; this is before it
                 answer = self._early(error, _headers(event).get("origin"))
             if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
                 answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
@@ -212,9 +212,9 @@ class Api:
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
 
-    def _early(self, error: errors.PlaygroundError, origin: str | None) -> dict[str, Any]:
+    def _early(self, error: Exception, origin: str | None) -> dict[str, Any]:
         """An answer that is given before routing, with the same headers as any other."""
-        response = self._refused(error)
+        response = self._refused(error) if isinstance(error, errors.PlaygroundError) else self._unhandled(error)
         headers = {**response.headers, **self._cors.to_dict(origin), "Content-Type": content_types.APPLICATION_JSON}
         return {
             "statusCode": response.status_code,
