@@ -854,15 +854,15 @@ MUTANTS = (
     mutant(
         "months: what has expired is owed",
         PAID_MONTHS,
-        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
+        "owed = max(0, due + used - month.credits) + held + fate.repaid",
         "owed = due - fate.taken - taken",
         MONEY,
     ),
     mutant(
         "months: what was spent is not owed",
         PAID_MONTHS,
-        "owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)",
-        "owed = fate.left - wanted - taken",
+        "owed = max(0, due + used - month.credits) + held + fate.repaid",
+        "owed = held + fate.repaid",
         MONEY,
     ),
     mutant(
@@ -870,6 +870,20 @@ MUTANTS = (
         PAID_MONTHS,
         "gone = max(min(-here - before - behind, fate.left), 0)",
         "gone = min(-here, fate.left)",
+        MONEY,
+    ),
+    mutant(
+        "months: what was held when they were paid back can be spent afterwards",
+        PAID_MONTHS,
+        "    if fate.left > 0 and place is Place.MONTHLY:",
+        "    if not fate.left and place is Place.MONTHLY:",
+        MONEY,
+    ),
+    mutant(
+        "months: what was repaid from them is given back as purchased credits",
+        PAID_MONTHS,
+        "owed = max(0, due + used - month.credits) + held + fate.repaid",
+        "owed = max(0, due + used - month.credits) + held",
         MONEY,
     ),
     mutant(

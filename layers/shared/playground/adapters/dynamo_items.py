@@ -115,7 +115,7 @@ class AccountItem(Model):
     """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
-    `lapsed` is absent for 0, which most accounts have for ever.
+    `lapsed` and what is reclaimed are absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
     that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
     """
@@ -128,6 +128,8 @@ class AccountItem(Model):
     available = NumberAttribute()
     debt = NumberAttribute()
     lapsed = NumberAttribute(null=True)
+    reclaimed_monthly = NumberAttribute(null=True)
+    reclaimed_rollover = NumberAttribute(null=True)
     version = NumberAttribute()
     revision = NumberAttribute()
     last_hash = UnicodeAttribute()
@@ -206,6 +208,8 @@ def account_item(account: Account) -> RawItem:
         available=account.available,
         debt=account.debt,
         lapsed=account.lapsed or None,
+        reclaimed_monthly=account.reclaimed_monthly or None,
+        reclaimed_rollover=account.reclaimed_rollover or None,
         version=account.version,
         revision=account.revision,
         last_hash=account.last_hash,
@@ -242,6 +246,9 @@ def account_of(user_id: str, raw: RawItem) -> Account:
             held=whole(item.held),
             debt=whole(item.debt),
             lapsed=whole(item.lapsed or 0),
+            # A version that does not know these may have spent from the buckets since.
+            reclaimed_monthly=min(whole(item.reclaimed_monthly or 0), whole(item.monthly), whole(item.debt)),
+            reclaimed_rollover=min(whole(item.reclaimed_rollover or 0), whole(item.rollover), whole(item.debt)),
             holds={run_id: _hold(run_id, values) for run_id, values in item.holds.attribute_values.items()},
             version=whole(item.version),
             revision=whole(item.revision),
