@@ -311,9 +311,8 @@ def _follow(
         entries.append(entry)
     deltas = Deltas(purchased=month.owed - owed, **{place.value: -taken})
     if deltas != Deltas():
-        account, entry = write_entry(
-            account, type_, deltas, business_key=key, reason=REASONS[type_][back or (not due and owed == fate.repaid)], now=now
-        )
+        reason = REASONS[type_][back or (not due and owed == fate.repaid)]
+        account, entry = write_entry(account, type_, deltas, business_key=key, reason=reason, now=now)
         entries.append(entry)
         if deltas.purchased > 0:
             account, repaid = repay_debt(account, cause=key, now=now)
