@@ -1215,7 +1215,7 @@ def test_open_runs_count_as_if_they_failed(subject: Ledger, user_id: str) -> Non
     outcomes = [place_allowed(subject, user_id, f"run_{number}") for number in range(1, 6)]
 
     assert [type(outcome) for outcome in outcomes] == [Held] * 3 + [AllowanceUsedUp] * 2
-    subject.cancel_hold(user_id, a_hold("run_1", 1, NOW))
+    subject.cancel_hold(user_id, a_hold("run_1", 1, NOW), now=NOW)
     assert isinstance(place_allowed(subject, user_id, "run_6"), Held)
 
 
@@ -1253,7 +1253,7 @@ def test_what_is_settled_or_cancelled_uses_nothing_up(subject: Ledger, user_id: 
     hold = a_hold("run_1", 2, NOW)
     settle(subject, hold_on(subject, user_id, hold), hold, 1)
     hold_on(subject, user_id, a_hold("run_2", 2, NOW))
-    subject.cancel_hold(user_id, a_hold("run_2", 2, NOW))
+    subject.cancel_hold(user_id, a_hold("run_2", 2, NOW), now=NOW)
 
     account = checked(subject, user_id)
     assert (account.failures_at, account.unpaid_at) == (None, None)

@@ -791,7 +791,7 @@ def test_another_attempt_is_watched_anew() -> None:
     with pytest.raises(RunInProgressError):
         worker(USER, REQUEST, idempotency_key="k", seconds_left=29)
     monotonic.now += 60
-    world.ledger.cancel_hold(USER, dead_hold())
+    world.ledger.cancel_hold(USER, dead_hold(), now=NOW)
     world.hold(replace(dead_hold(), nonce="try_2"))
 
     with pytest.raises(RunInProgressError):
@@ -963,7 +963,7 @@ def test_open_runs_that_may_fail_are_too_many_runs_and_no_failures() -> None:
         world.run()
 
     assert caught.value.facts == {"limit": 3, "retry_after": 2}
-    world.ledger.cancel_hold(USER, replace(a_hold("run_1", 62, NOW), nonce="try_1"))
+    world.ledger.cancel_hold(USER, replace(a_hold("run_1", 62, NOW), nonce="try_1"), now=NOW)
     assert world.run().run.charged == 1
 
 
