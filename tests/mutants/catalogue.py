@@ -868,8 +868,8 @@ MUTANTS = (
     mutant(
         "months: what is spent is of every month in the bucket",
         PAID_MONTHS,
-        "gone = max(min(-here - before - behind, fate.left), 0)",
-        "gone = min(-here, fate.left)",
+        "gone = max(min(-here - repaid - before - behind, fate.left - repaid), 0)",
+        "gone = min(-here, fate.left) - repaid",
         MONEY,
     ),
     mutant(
