@@ -545,6 +545,8 @@ class InMemoryLedger:
                         holds=holds,
                         debt=after.debt,
                         lapsed=after.lapsed,
+                        reclaimed_monthly=after.reclaimed_monthly,
+                        reclaimed_rollover=after.reclaimed_rollover,
                         version=after.version,
                         last_hash=after.last_hash,
                     )

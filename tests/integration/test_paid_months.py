@@ -21,9 +21,10 @@ from playground.domain.account import Plan
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import AlreadySubscribedError, PlanGrantedError
 from playground.domain.payments import PaymentEvent
+from playground.domain.runs import RunStatus
 from playground.usecases.apply_payment import Outcome
 from playground.usecases.reconcile import Cause, Reconcile, Reconciled
-from tests.fakes import InMemoryLedger, a_hold, charging, conversation
+from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
 from tests.kit.billing import Billing, payment_of, stripe_in_process
 from tests.kit.payment_lives import spend
 from tests.support import LEDGER_TABLE, all_entries
@@ -235,6 +236,56 @@ def test_what_is_held_of_a_refunded_month_is_owed_and_not_taken(billing: Billing
     assert (account.held, account.available, account.buckets.monthly) == (30, 0, 25)
     assert account.buckets.purchased == 5
     assert account.debt == 25
+
+
+@pytest.mark.parametrize(
+    ("cost", "purchased", "debt"),
+    [(0, 5, 0), (3, 2, 0), (50, 0, 45), (200, 0, 195), (205, 0, 200)],
+)
+@pytest.mark.parametrize("way", ["refund", "dispute"])
+def test_a_month_that_was_held_when_it_was_paid_back_is_taken_when_the_hold_ends(
+    anywhere: Billing, way: str, cost: int, purchased: int, debt: int
+) -> None:
+    """As if the run had ended before: nobody spends a month that was paid back by holding it at that moment."""
+    _, invoice = subscribed(anywhere)
+    now, user_id = anywhere.clock(), anywhere.user_id
+    hold = a_hold(a_run(anywhere), 205, now, session_id=f"ses_{a_run(anywhere)}")
+    placed = anywhere.ledger.place_hold(user_id, hold, limit=20, now=now)
+    dispute = anywhere.dispute_month(invoice) if way == "dispute" else anywhere.refund_month(invoice, 2000)
+    anywhere.deliver()
+    assert (anywhere.account.debt, anywhere.account.available) == (200, 0)
+
+    if cost:
+        ended = charging(hold, cost, now)
+        anywhere.ledger.settle(placed.account, hold, ended, conversation(user_id, hold, now))
+    else:
+        anywhere.ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, now))
+    assert (anywhere.buckets, anywhere.account.debt) == ((0, 0, purchased), debt)
+    agrees(anywhere)
+    assert (anywhere.buckets, anywhere.account.debt) == ((0, 0, purchased), debt)
+
+    if way == "dispute":
+        anywhere.double.control("close_dispute", dispute=dispute, outcome="won")
+        anywhere.deliver()
+        assert (anywhere.account.balance, anywhere.account.debt) == (205 - cost, 0)
+
+
+def test_a_new_month_frees_what_is_held_of_one_that_was_paid_back(billing: Billing) -> None:
+    """Its credits are the next month's rollover by then, and are taken from there."""
+    _, invoice = subscribed(billing)
+    now = billing.clock()
+    hold = a_hold("run_1", 205, now, session_id="ses_1", lease=timedelta(days=60))
+    placed = billing.ledger.place_hold(billing.user_id, hold, limit=20, now=now)
+    billing.refund_month(invoice, 2000)
+    billing.deliver()
+    billing.wait(days=MONTH)
+    billing.deliver()
+    account = billing.account
+    assert (billing.buckets, account.debt, account.available) == ((200, 0, 5), 0, 0)
+    after = billing.clock()
+    billing.ledger.settle(placed.account, hold, charging(hold, 10, after), conversation(billing.user_id, hold, after))
+    assert billing.buckets == (190, 0, 5)
+    agrees(billing)
 
 
 def test_what_was_spent_of_two_months_in_one_bucket_is_owed_once(billing: Billing) -> None:

@@ -1,9 +1,11 @@
 """What a run costs to write, by DynamoDB's rules; and those rules, on sizes that the documentation gives or implies."""
 
 import random
+import re
 import string
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +17,35 @@ from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import account_key, entry_key
-from playground.domain.account import cross_boundary, open_account, start_plus
+from playground.adapters.dynamo_ledger import DynamoLedger, _admitted
+from playground.domain.account import Account, cross_boundary, open_account, start_plus
 from playground.domain.errors import ModelError
 from tests.conftest import NOW
+from tests.fakes import a_hold
 from tests.handlers import Handlers
+from tests.kit.books import PRICES
 
 MOST_UNITS = 18
+MOST_OPEN_RUNS = 20  # that the setting admits
+PAYING = Account(user_id="somebody", created_at=NOW, has_paid=True)
+OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists)\b|<=|>=|<>|[<>=]")
 INDEX = Index("by_lease", ("lease_shard", "lease_at"))
+
+
+def test_the_condition_of_a_hold_is_one_that_dynamodb_takes(ledger: DynamoLedger, user_id: str) -> None:
+    """4 KB and 300 operators and functions at most, which the local engine does not look at. With as many open runs as
+    may be set, and the allowance that has the most alternatives."""
+    allowances = (PRICES.allowance(open_account(user_id, NOW)[0]), PRICES.allowance(replace(PAYING, user_id=user_id)))
+    longest = 0
+    for allowance in allowances:
+        for ends_first in (False, True):
+            hold = a_hold("run_" + "a" * 32, 1, NOW)
+            write = ledger._placing(user_id, hold, MOST_OPEN_RUNS, NOW, ends_first=ends_first)
+            condition = write.condition & _admitted(allowance, 1, MOST_OPEN_RUNS, NOW)
+            text = condition.serialize({}, {})
+            assert len(text.encode()) <= 4096
+            longest = max(longest, len(OPERATORS.findall(text)))
+    assert 200 < longest <= 290
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ class AccountItem(Model):
     """`available` is stored, for DynamoDB conditions cannot add; it equals monthly + rollover + purchased − held.
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
-    `lapsed` is absent for 0, which most accounts have for ever.
+    `lapsed` and what is reclaimed are absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
     that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
     """
@@ -65,6 +65,8 @@ class AccountItem(Model):
     available = NumberAttribute()
     debt = NumberAttribute()
     lapsed = NumberAttribute(null=True)
+    reclaimed_monthly = NumberAttribute(null=True)
+    reclaimed_rollover = NumberAttribute(null=True)
     version = NumberAttribute()
     revision = NumberAttribute()
     last_hash = UnicodeAttribute()
@@ -119,12 +121,26 @@ def account_item(account: Account) -> RawItem:
     return _ACCOUNT.write(account, available=account.available, recent={}, due_shard=due_shard)
 
 
+def _reclaimed(raw: RawItem) -> dict[str, int]:
+    """What is to be taken of each bucket once it is free. A version that does not know it may have spent from the
+    bucket since, or paid the debt."""
+
+    def stored(attribute: Any) -> int:
+        return whole(value_of(attribute, raw) or 0)
+
+    debt = stored(AccountItem.debt)
+    return {
+        "reclaimed_monthly": min(stored(AccountItem.reclaimed_monthly), stored(AccountItem.monthly), debt),
+        "reclaimed_rollover": min(stored(AccountItem.reclaimed_rollover), stored(AccountItem.rollover), debt),
+    }
+
+
 def account_of(user_id: str, raw: RawItem) -> Account:
     """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
     if ERASING in raw:
         raise StoreUnavailableError(retry_after=60)  # it is being erased: nothing more is written to it
     with undamaged(f"account {user_id}"):
-        account = _ACCOUNT.read(raw, user_id=user_id)
+        account = _ACCOUNT.read(raw, user_id=user_id, **_reclaimed(raw))
         available = whole(value_of(AccountItem.available, raw))
     if available != account.available:
         raise CorruptLedgerError(f"account {user_id}: available is {available}, should be {account.available}")

@@ -580,8 +580,16 @@ def _bucket_actions(after: Account) -> list[Action]:
 
 
 def _owed_actions(after: Account) -> list[Action]:
-    lapsed: Action = AccountItem.lapsed.set(after.lapsed) if after.lapsed else AccountItem.lapsed.remove()
-    return [AccountItem.debt.set(after.debt), lapsed]
+    def unless_nothing(attribute: Any, credits_: int) -> Action:
+        action: Action = attribute.set(credits_) if credits_ else attribute.remove()
+        return action
+
+    return [
+        AccountItem.debt.set(after.debt),
+        unless_nothing(AccountItem.lapsed, after.lapsed),
+        unless_nothing(AccountItem.reclaimed_monthly, after.reclaimed_monthly),
+        unless_nothing(AccountItem.reclaimed_rollover, after.reclaimed_rollover),
+    ]
 
 
 def _ended_actions(after: Account, run_id: str) -> list[Action]:

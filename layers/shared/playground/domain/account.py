@@ -69,6 +69,8 @@ class Account:
     `debt`: credits that were taken back and had been spent; repaid from *purchased* as soon as some are available.
     `lapsed`: how much of the rollover was due to expire at the last boundary and was held. What a hold gives back
     expires up to that amount.
+    `reclaimed_monthly`, `reclaimed_rollover`: how much of these buckets is of a month that was paid back, and was held
+    then. It is part of the debt, and repaid from there as soon as it is available.
 
     `allowance` is what a month of the plan gives, as it was when the plan began or its last month was granted.
     `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
@@ -81,6 +83,8 @@ class Account:
     held: int = 0
     debt: int = 0
     lapsed: int = 0
+    reclaimed_monthly: int = 0
+    reclaimed_rollover: int = 0
     holds: Mapping[str, Hold] = field(default_factory=dict)
     version: int = 0
     last_hash: str = GENESIS
@@ -106,6 +110,10 @@ class Account:
             raise ValueError(f"held {self.held} is not the sum of the holds")
         if not 0 <= self.lapsed <= min(self.held, self.buckets.rollover):
             raise ValueError(f"lapsed {self.lapsed} is more than what is held, or than the rollover")
+        if not 0 <= self.reclaimed_monthly <= self.buckets.monthly:
+            raise ValueError(f"{self.reclaimed_monthly} reclaimed of {self.buckets.monthly} monthly credits")
+        if not 0 <= self.reclaimed_rollover <= self.buckets.rollover:
+            raise ValueError(f"{self.reclaimed_rollover} reclaimed of {self.buckets.rollover} rollover credits")
         if self.due_at is not None and self.anchor is None:
             raise ValueError("there is no boundary without an anchor")
 
@@ -121,7 +129,8 @@ class Account:
     @property
     def payable_debt(self) -> int:
         """What could be repaid at once: 0 after every change."""
-        return min(self.debt, self.buckets.purchased, self.available)
+        reclaimed = self.reclaimed_monthly + self.reclaimed_rollover
+        return min(self.debt, self.buckets.purchased + reclaimed, self.available)
 
     @property
     def owes(self) -> bool:
@@ -194,23 +203,39 @@ def write_entry(
         session_id=session_id,
         purchase_id=purchase_id,
     )
-    lapsed = min(account.lapsed, buckets.rollover)
-    return replace(account, buckets=buckets, lapsed=lapsed, version=entry.seq, last_hash=entry.hash), entry
+    account = replace(
+        account,
+        buckets=buckets,
+        lapsed=min(account.lapsed, buckets.rollover),
+        reclaimed_monthly=min(account.reclaimed_monthly, buckets.monthly, account.debt),
+        reclaimed_rollover=min(account.reclaimed_rollover, buckets.rollover, account.debt),
+        version=entry.seq,
+        last_hash=entry.hash,
+    )
+    return account, entry
 
 
 def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0, **about: str | None) -> Change:
-    """Repay debt from *purchased*, as far as credits are available beyond `reserved`. Changes nothing without debt.
+    """Repay debt, as far as credits are available beyond `reserved`. Changes nothing without debt.
 
+    What is left of a month that was paid back while it was held comes first, then *purchased*.
     `cause` is the business key of what made credits available. `about`: the run or purchase that the entry names.
     """
     repaid = min(account.payable_debt, account.available - reserved)
     if repaid < 1:
         return account, ()
-    account = replace(account, debt=account.debt - repaid)
+    rollover = min(account.reclaimed_rollover, repaid)
+    monthly = min(account.reclaimed_monthly, repaid - rollover)
+    account = replace(
+        account,
+        debt=account.debt - repaid,
+        reclaimed_monthly=account.reclaimed_monthly - monthly,
+        reclaimed_rollover=account.reclaimed_rollover - rollover,
+    )
     account, entry = write_entry(
         account,
         EntryType.DEBT,
-        Deltas(purchased=-repaid),
+        Deltas(monthly=-monthly, rollover=-rollover, purchased=monthly + rollover - repaid),
         business_key=f"debt:{cause}:repaid",
         reason="Outstanding debt paid",
         now=now,
@@ -302,7 +327,7 @@ def _give_back(account: Account, run_id: str, cost: int, now: datetime) -> Chang
     hold = holds.pop(run_id)
     held = account.held - hold.ceiling
     cause = f"run:{run_id}:{account.version}"
-    left = account.buckets.rollover + account.buckets.draw_down(cost).rollover
+    left = max(account.buckets.rollover + account.buckets.draw_down(cost).rollover - account.reclaimed_rollover, 0)
     expired = min(account.lapsed, hold.ceiling - cost, left)
     lapsed = min(account.lapsed - expired, held)
     account = replace(account, held=held, holds=holds, lapsed=lapsed)
@@ -444,7 +469,9 @@ def cross_boundary(account: Account) -> Change:
     )
     kept = account.buckets.monthly
     lapsed += max(kept - account.allowance, 0)
+    reclaimed = account.reclaimed_monthly
     write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
+    account = replace(account, reclaimed_monthly=0, reclaimed_rollover=account.reclaimed_rollover + reclaimed)
     entitled = _is_entitled(account, at)
     if entitled:
         write(EntryType.MONTHLY, Deltas(monthly=account.allowance), "monthly", "PRPM+ credits of this month")

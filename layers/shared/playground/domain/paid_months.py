@@ -6,7 +6,8 @@ same are the same.
 
 Money that went back takes credits back, pro rata: first from what is left of that month (*monthly*, then its
 *rollover*). What of the month has expired unused was never spent, so it counts as returned. Only what was spent of the
-part that was paid back is owed: it is taken from *purchased*, and becomes debt if it is not there.
+part that was paid back is owed: it is taken from *purchased*, and becomes debt if it is not there. What is held cannot
+be taken and becomes debt, too; the account remembers it, and repays it from there when the hold ends.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,12 +115,15 @@ class Place(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
     """What became of the credits of a month. `left` are still there, in `place`; `taken` were taken back; the others
-    that were granted have expired."""
+    that were granted have expired. `owed` was taken from *purchased* or became debt; `repaid` is the part of it that
+    was held, and was taken from `place` when the hold ended: it counts as taken."""
 
     granted: int = 0
     used: int = 0
     left: int = 0
     taken: int = 0
+    owed: int = 0
+    repaid: int = 0
     place: Place = Place.MONTHLY
 
 
@@ -149,17 +153,25 @@ def fate_of(month: PaidMonth, entries: Iterable[Entry], account: Account) -> Fat
             moved = deltas.monthly + deltas.rollover
             place = Place.MONTHLY if deltas.monthly else Place.ROLLOVER if deltas.rollover else fate.place
             ahead = ahead if place is fate.place else content[place]
-            fate = replace(fate, left=fate.left + moved, taken=fate.taken - moved, place=place)
+            owed = fate.owed - deltas.purchased
+            fate = replace(fate, left=fate.left + moved, taken=fate.taken - moved, owed=owed, place=place)
         elif entry.type is EntryType.ROLLOVER and fate.place is Place.MONTHLY:
             ahead += content[Place.ROLLOVER]
             fate = replace(fate, left=min(fate.left, deltas.rollover), place=Place.ROLLOVER)
         elif here < 0:
-            before = min(ahead, -here)
-            behind = content[fate.place] - ahead - fate.left if entry.type in MOVED else 0  # of another month
-            gone = max(min(-here - before - behind, fate.left), 0)
+            repaid = min(-here, fate.left, fate.owed - fate.repaid) if entry.type is EntryType.DEBT else 0
+            before = min(ahead, -here - repaid)
+            of_another = entry.type in (*MOVED, EntryType.DEBT)
+            behind = content[fate.place] - ahead - fate.left if of_another else 0
+            gone = max(min(-here - repaid - before - behind, fate.left - repaid), 0)
             ahead -= before
-            used = gone if entry.type is EntryType.SPEND else 0
-            fate = replace(fate, left=fate.left - gone, used=fate.used + used)
+            fate = replace(
+                fate,
+                left=fate.left - repaid - gone,
+                taken=fate.taken + repaid,
+                repaid=fate.repaid + repaid,
+                used=fate.used + (gone if entry.type is EntryType.SPEND else 0),
+            )
         content = {each: credits_ + getattr(deltas, each.value) for each, credits_ in content.items()}
     return fate
 
@@ -280,7 +292,8 @@ def _follow(
         live = _live_place(account, month, ended_at, now)
         place, wanted = (live, wanted) if live is not None else (place, fate.left)
     taken = min(fate.left - wanted, account.available)
-    owed = max(0, due + used - month.credits) + (fate.left - wanted - taken)
+    held = fate.left - wanted - taken
+    owed = max(0, due + used - month.credits) + held + fate.repaid
     key = f"{type_.value}:{month.invoice_id}:{month.moves + 1}"
     entries: list[Entry] = []
     spare = min(account.buckets.purchased, account.available - max(taken, 0))
@@ -298,14 +311,18 @@ def _follow(
         entries.append(entry)
     deltas = Deltas(purchased=month.owed - owed, **{place.value: -taken})
     if deltas != Deltas():
-        account, entry = write_entry(
-            account, type_, deltas, business_key=key, reason=REASONS[type_][back or (not due and owed == 0)], now=now
-        )
+        reason = REASONS[type_][back or (not due and owed == fate.repaid)]
+        account, entry = write_entry(account, type_, deltas, business_key=key, reason=reason, now=now)
         entries.append(entry)
         if deltas.purchased > 0:
             account, repaid = repay_debt(account, cause=key, now=now)
             entries += repaid
         month = replace(month, moves=month.moves + 1, owed=owed)
+    held = min(held, account.debt)
+    if fate.left > 0 and place is Place.MONTHLY:
+        account = replace(account, reclaimed_monthly=min(held, account.buckets.monthly))
+    elif fate.left > 0:
+        account = replace(account, reclaimed_rollover=min(held, account.buckets.rollover))
     if taken < 0 and place is Place.ROLLOVER:
         account = _expiring(account, now)
     return (

@@ -32,7 +32,8 @@ class AccountAudit:
         debt = item.whole("debt", least=0)
         self._compare(Code.DEBT, "account: debt", self._replay.debt, debt)
         if debt and debt == self._replay.debt and buckets[2] is not None and available is not None:
-            self._compare(Code.OWED, "account: credits that should repay debt", 0, max(min(buckets[2], available), 0))
+            payable = buckets[2] + self._reclaimed(item, buckets)
+            self._compare(Code.OWED, "account: credits that should repay debt", 0, max(min(payable, available), 0))
         self._lapsed(item.whole("lapsed", least=0, optional=True) or 0, held, buckets[1])
         item.whole("revision", least=0)
         self._compare(Code.VERSION, "account: version", self._replay.number, item.whole("version"))
@@ -47,6 +48,16 @@ class AccountAudit:
                 )
         self._holds(item, held)
         self._plan(item, buckets[1])
+
+    def _reclaimed(self, item: Reader, buckets: list[int | None]) -> int:
+        """What is left of months that were paid back while they were held, and repays debt when it is available."""
+        total = 0
+        for name, most in (("reclaimed_monthly", buckets[0]), ("reclaimed_rollover", buckets[1])):
+            reclaimed = item.whole(name, least=0, optional=True) or 0
+            if most is not None and reclaimed > most:
+                self._findings.add(Code.OWED, f"account: {name}", f"at most {most}", reclaimed)
+            total += reclaimed
+        return total
 
     def _lapsed(self, lapsed: int, held: int | None, rollover: int | None) -> None:
         """What should have expired is held, and explains all rollover beyond one allowance."""
