@@ -238,8 +238,8 @@ MUTANTS = (
     mutant(
         "the first payment does not forgive",
         LEDGER,
-        "return [AccountItem.has_paid.set(True), AccountItem.failures_at.remove(), AccountItem.unpaid_at.remove()]",
-        "return [AccountItem.has_paid.set(True)]",
+        "actions.append(attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())",
+        "actions += [attribute.set(items.millis(becomes))] if becomes is not None else []",
         f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
     ),
     mutant(
@@ -797,8 +797,8 @@ MUTANTS = (
     ),
     mutant(
         "payments: debt is never paid",
-        PURCHASES,
-        "repaid = min(account.debt, account.buckets.purchased, account.available)",
+        ACCOUNT,
+        "repaid = min(account.payable_debt, account.available - reserved)",
         "repaid = 0",
         DISORDER,
     ),
