@@ -250,11 +250,8 @@ MUTANTS = (
     mutant(
         "the first payment does not forgive",
         LEDGER,
-        "        if becomes != was:\n"
-        "            actions.append("
-        "attribute.set(items.millis(becomes)) if becomes is not None else attribute.remove())\n",
-        "        if becomes != was and becomes is not None:\n"
-        "            actions.append(attribute.set(items.millis(becomes)))\n",
+        "actions.append(attribute.set(millis(becomes)) if becomes is not None else attribute.remove())",
+        "actions += [attribute.set(millis(becomes))] if becomes is not None else []",
         f"{CONTRACT}::test_the_first_payment_forgives_what_was_used",
     ),
     mutant(
