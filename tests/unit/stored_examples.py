@@ -148,6 +148,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             failures_at=T1,
             unpaid_at=T2,
         ),
+        "reclaimed": Account(
+            user_id="ålice",
+            created_at=T0,
+            buckets=Buckets(monthly=10, rollover=20),
+            held=30,
+            debt=12,
+            holds={_bare_hold.run_id: replace(_bare_hold, ceiling=30)},
+            reclaimed_monthly=9,
+            reclaimed_rollover=3,
+        ),
     },
     "entry": {
         "bare": Entry(
