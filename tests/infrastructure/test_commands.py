@@ -71,10 +71,11 @@ def test_every_planted_mistake_fits_the_code(tmp_path: Path) -> None:
 
 
 def changed(mutant: Mutant, folder: Path) -> bool:
-    """Whether what is planted still is Python, and other Python than before."""
+    """Whether what is planted is something else than before, and Python where that was."""
     for edit in mutant.edits:
         planted = (folder / edit.file).read_text(encoding="utf-8")
-        compile(planted, edit.file, "exec")
+        if edit.file.endswith(".py"):
+            compile(planted, edit.file, "exec")
         if planted == (ROOT / edit.file).read_text(encoding="utf-8"):
             return False
     return True
