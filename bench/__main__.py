@@ -20,9 +20,9 @@ from local.resources import create_resources
 from local.seed import seed as seed_packages
 from local.template import Description, read_template
 
-MOST_UNITS = 18
-MOST_ADDED = 0.5  # s
-MOST_OPEN = 20  # runs of an account, as in template.yaml
+MAX_WRITE_UNITS = 18
+MAX_ADDED = 0.5  # s
+MAX_OPEN = 20  # runs of an account, as in template.yaml
 ANSWER = 2048  # bytes
 
 DESCRIPTION = """\
@@ -108,17 +108,17 @@ def print_write_units(measured: World, seed: int) -> None:
     for cost in costs:
         print(f"  {cost.what + ', ' + cost.operation:<44}{cost.size:>8,}{cost.units:>8}")
     total = sum(cost.units for cost in costs)
-    print(f"  {'all of it':<44}{'':>8}{total:>8}   target ≤ {MOST_UNITS}: {reached(total <= MOST_UNITS)}")
+    print(f"  {'all of it':<44}{'':>8}{total:>8}   target ≤ {MAX_WRITE_UNITS}: {reached(total <= MAX_WRITE_UNITS)}")
     later = sum(cost.units for cost in run_costs(measured, "units", noise))
     print(f"  {'the next one, while by_lease has the account':<52}{later:>8}")
     compressible = sum(cost.units for cost in run_costs(measured, "units", prose))
     print(f"  {'the same with an answer that can be compressed':<52}{compressible:>8}")
     swept = measured.writes_of(lambda: sweep(measured, "units"))
     print(f"  {'the sweeper afterwards, once for all of them':<52}{sum(cost.units for cost in swept):>8}")
-    for number in range(MOST_OPEN - 1):
-        measured.ledger.place_hold("units", a_hold(number), limit=MOST_OPEN, now=utc_now())
+    for number in range(MAX_OPEN - 1):
+        measured.ledger.place_hold("units", a_hold(number), limit=MAX_OPEN, now=utc_now())
     crowded = sum(cost.units for cost in run_costs(measured, "units", noise))
-    print(f"  {f'while {MOST_OPEN - 1} others of the account are at work':<52}{crowded:>8}")
+    print(f"  {f'while {MAX_OPEN - 1} others of the account are at work':<52}{crowded:>8}")
 
 
 def run_costs(measured: World, user_id: str, answer: str) -> list[Written]:
@@ -156,8 +156,8 @@ def print_crowds(measured: World, runs: int, seed: int) -> None:
         apart,
     )
     print_crowd(
-        f"{min(runs, MOST_OPEN)} of one user, who may have {MOST_OPEN}, at the same moment",
-        crowd(measured, "most", together[:MOST_OPEN], at_once=True, seed=seed),
+        f"{min(runs, MAX_OPEN)} of one user, who may have {MAX_OPEN}, at the same moment",
+        crowd(measured, "most", together[:MAX_OPEN], at_once=True, seed=seed),
         alone,
         apart,
     )
@@ -176,7 +176,7 @@ def print_crowd(
     added = added_by(seen, alone)
     base = percentile(alone.ledger_seconds, 50)
     p50, p99 = percentile(added, 50), percentile(added, 99)
-    verdict = f"; target p99 < {MOST_ADDED * 1000:.0f} ms: {reached(p99 < MOST_ADDED)}" if target else ""
+    verdict = f"; target p99 < {MAX_ADDED * 1000:.0f} ms: {reached(p99 < MAX_ADDED)}" if target else ""
     print(
         f"    added to the ledger's steps: median {p50 / base:.1f}, p99 {p99 / base:.1f} times what they take alone "
         f"(p99 {p99 * 1000:.0f} ms){verdict}"

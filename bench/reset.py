@@ -13,19 +13,19 @@ from typing import Any
 
 from local.backend import Backend
 from local.engine import CREDENTIALS, Engine
-from local.event_sources import MOST_WORKERS, EventSources
+from local.event_sources import MAX_WORKERS, EventSources
 from local.process import ROOT
 from local.resources import client, create_resources
 from local.template import Description, read_template
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import account_key, entry_key
-from playground.adapters.dynamo_store import MOST_IN_A_BATCH, DynamoStore, Key, RawItem, connect
+from playground.adapters.dynamo_store import MAX_BATCH_ITEMS, DynamoStore, Key, RawItem, connect
 from playground.domain.account import open_account, start_plus
 from playground.domain.calendar import boundary, iso
 
 ANCHOR = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 UNATTENDED = ("ResetFunction", "NoticesFunction")
-MOST_SECONDS = 3600
+MAX_SECONDS = 3600
 
 DESCRIPTION = """\
 Start a store in memory and the functions that time starts, make accounts that share an anchor, have all of them cross a
@@ -65,7 +65,7 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
         backend.invoke("ResetFunction", event)
         while (
             any(waiting(sqs, description, name) for name in ("ShardWork", "AccountWork"))
-            and time.monotonic() - begun < MOST_SECONDS
+            and time.monotonic() - begun < MAX_SECONDS
         ):
             time.sleep(0.5)
         took = time.monotonic() - begun
@@ -73,7 +73,7 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
     failed = waiting(sqs, description, "AccountWorkFailures")
     advanced = sum(1 for raw in all_accounts(store, table) if raw["period"] == {"N": "1"})
     print(f"{advanced} advanced, {failed} failed, in {took:.1f} s: {advanced / took:.0f} accounts a second")
-    print(f"by {MOST_WORKERS} workers at once, {took * MOST_WORKERS / max(advanced, 1) * 1000:.0f} ms of one for each")
+    print(f"by {MAX_WORKERS} workers at once, {took * MAX_WORKERS / max(advanced, 1) * 1000:.0f} ms of one for each")
     sqs.close()
     store.connection.client.close()
 
@@ -83,7 +83,7 @@ def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
 
     def make(first: int) -> None:
         written: dict[Key, RawItem] = {}
-        for number in range(first, min(first + MOST_IN_A_BATCH, accounts)):
+        for number in range(first, min(first + MAX_BATCH_ITEMS, accounts)):
             opened, signup = open_account(f"user-{number}", ANCHOR)
             account, monthly = start_plus(opened, allowance=200, entitled_until=None, now=ANCHOR)
             written[account_key(table, account.user_id)] = items.account_item(account)
@@ -92,7 +92,7 @@ def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
         store.put_all(written)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(make, range(0, accounts, MOST_IN_A_BATCH)))
+        list(pool.map(make, range(0, accounts, MAX_BATCH_ITEMS)))
 
 
 def waiting(sqs: Any, description: Description, queue: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from local.process import ShowLine, show_line
 
-LONGEST_LINE = 300  # characters
+MAX_LINE_CHARACTERS = 300  # characters
 QUIET_LEVELS = ("DEBUG", "INFO")
 EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
 # Of a log line: what says where and when, not what.
@@ -43,8 +43,8 @@ def text_of(document: dict[str, Any]) -> str:
     text = " ".join([f"{level}{document['message']}", *facts])
     exception = str(document.get("exception") or "").strip()
     if exception:
-        return f"{text[:LONGEST_LINE]}\n{exception}"
-    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}..."
+        return f"{text[:MAX_LINE_CHARACTERS]}\n{exception}"
+    return text if len(text) <= MAX_LINE_CHARACTERS else f"{text[:MAX_LINE_CHARACTERS]}..."
 
 
 def _did_nothing(document: dict[str, Any]) -> bool:

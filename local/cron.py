@@ -10,7 +10,7 @@ MINUTE = timedelta(minutes=1)
 UNITS = {"minute": MINUTE, "hour": timedelta(hours=1), "day": timedelta(days=1)}
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-MOST_DAYS = 366 * 5  # ahead; a schedule that is not due by then never is
+MAX_DAYS = 366 * 5  # ahead; a schedule that is not due by then never is
 
 
 def next_time(expression: str, after: datetime) -> datetime:
@@ -25,7 +25,7 @@ def next_time(expression: str, after: datetime) -> datetime:
     days, months = _numbers(cron[3], 1, 31), _numbers(cron[4], 1, 12, MONTHS)
     weekdays, years = _numbers(cron[5], 1, 7, DAYS), _numbers(cron[6], 1970, 2199)
     start = after.astimezone(UTC).replace(second=0, microsecond=0) + MINUTE
-    for number in range(MOST_DAYS):
+    for number in range(MAX_DAYS):
         day = (start + timedelta(days=number)).date()
         weekday = day.isoweekday() % 7 + 1  # Sunday is 1
         if day.year not in years or day.month not in months or day.day not in days or weekday not in weekdays:

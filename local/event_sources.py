@@ -38,7 +38,7 @@ class Invoke(Protocol):
 RETRY_SECONDS = 2  # until a message that failed is visible again; on Lambda it waits for the queue's timeout
 IDLE_SECONDS = 1  # a receive waits that long for a message
 STREAM_SECONDS = 0.2  # between two looks at a stream that had nothing
-MOST_WORKERS = 2  # batches of one queue at the same time, whatever the template allows
+MAX_WORKERS = 2  # batches of one queue at the same time, whatever the template allows
 STOP_SECONDS = 5.0
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
@@ -64,7 +64,7 @@ class EventSources:
         self._stopping = threading.Event()
         work: list[tuple[str, Callable[[], None]]] = []
         for source in description.queue_sources:
-            work += [(source.queue, partial(self._queue, source))] * min(source.concurrency, MOST_WORKERS)
+            work += [(source.queue, partial(self._queue, source))] * min(source.concurrency, MAX_WORKERS)
         work += [(stream.table, partial(self._stream, stream)) for stream in description.stream_sources]
         if schedules:
             work += [(schedule.name, partial(self._schedule, schedule)) for schedule in description.schedules]

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 
-MOST_INVOCATIONS = 16  # of one function in one chain
+MAX_INVOCATIONS = 16  # of one function in one chain
 
 _LINEAGE = re.compile(r"(?:^|;)Lineage=([^;]*)")
 _COUNT = re.compile(r"([0-9a-f]{8}):([0-9]{1,5})")
@@ -33,7 +33,7 @@ def counts(traces: Iterable[str | None]) -> Mapping[str, int]:
 
 def is_stopped(trace: str | None, function: str) -> bool:
     """Whether what carries this trace has started the function as often as it may."""
-    return counts([trace]).get(_short(function), 0) >= MOST_INVOCATIONS
+    return counts([trace]).get(_short(function), 0) >= MAX_INVOCATIONS
 
 
 def joined(traces: Iterable[str | None]) -> str:

@@ -15,14 +15,14 @@ from playground.domain.subscriptions import end_plus
 from playground.domain.text import is_blank
 from playground.ports import Ledger
 
-MOST_CREDITS = 100_000  # of one bonus: more is a slip of the finger
-LONGEST_TEXT = 200  # characters
-MOST_PAGES = 1_000  # of the history, in the search for an entry
+MAX_CREDITS = 100_000  # of one bonus: more is a slip of the finger
+MAX_TEXT_CHARACTERS = 200  # characters
+MAX_PAGES = 1_000  # of the history, in the search for an entry
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:#/-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class OperatorRequest:
     """Who wants it and why, and the reference under which it is done once, for ever."""
 
     reference: str
@@ -34,8 +34,8 @@ class Order:
             raise InvalidRequestError("reference", "1 to 100 letters, digits and . _ : # / -, such as ticket-123")
         for name in ("reason", "operator"):
             text = getattr(self, name)
-            if is_blank(text) or len(text) > LONGEST_TEXT or not text.isprintable():
-                raise InvalidRequestError(name, f"1 to {LONGEST_TEXT} characters on one line")
+            if is_blank(text) or len(text) > MAX_TEXT_CHARACTERS or not text.isprintable():
+                raise InvalidRequestError(name, f"1 to {MAX_TEXT_CHARACTERS} characters on one line")
 
     @property
     def text(self) -> str:
@@ -89,14 +89,14 @@ class GrantBonus:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def __call__(self, user_id: str, credits_: int, order: Order, *, now: datetime) -> Done:
+    def __call__(self, user_id: str, credits_: int, order: OperatorRequest, *, now: datetime) -> Done:
         """Add credits to *purchased*, where they never expire. Repeating it with its reference changes nothing.
 
         Raises InvalidRequestError for an amount that cannot be meant, ReferenceUsedError if the reference was used for
         another amount.
         """
-        if not 1 <= credits_ <= MOST_CREDITS:
-            raise InvalidRequestError("credits", f"1 to {MOST_CREDITS}")
+        if not 1 <= credits_ <= MAX_CREDITS:
+            raise InvalidRequestError("credits", f"1 to {MAX_CREDITS}")
         key = f"bonus:{order.reference}"
         written: list[Entry] = []
 
@@ -119,7 +119,9 @@ class ChangePlan:
         self._ledger = ledger
         self._allowance = allowance
 
-    def __call__(self, user_id: str, plan: Plan, order: Order, *, until: datetime | None, now: datetime) -> Done:
+    def __call__(
+        self, user_id: str, plan: Plan, order: OperatorRequest, *, until: datetime | None, now: datetime
+    ) -> Done:
         """Begin, prolong or end a plan. Repeating it with its reference changes nothing.
 
         *plus* begins now, with its credits, renews itself every month, and ends at `until` (None: not by itself); if
@@ -166,7 +168,7 @@ def _changed(
 
 def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
     before: int | None = None
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=type_)
         for entry in page:
             if entry.business_key == key:

@@ -34,7 +34,7 @@ from playground.adapters.dynamo_keys import (
     subscription_key,
     user_pk,
 )
-from playground.adapters.dynamo_payments import DynamoPayments, record_writes, subscription_of
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords, record_writes, subscription_of
 from playground.adapters.dynamo_store import (
     Check,
     Delete,
@@ -64,9 +64,9 @@ from playground.domain.sharing import viewer_of
 from playground.domain.subscriptions import Subscription
 
 PAGE = 25
-MOST_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
-MOST_PAGES = 10_000  # of versions of the texts of one conversation
-MOST_ROUNDS = 10  # in search of conversations that somebody goes on copying
+MAX_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
+MAX_PAGES = 10_000  # of versions of the texts of one conversation
+MAX_ROUNDS = 10  # in search of conversations that somebody goes on copying
 # A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
 # customer with whom they are compared.
 PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
@@ -184,7 +184,7 @@ class DynamoEraser(DynamoPerson):
         return str(raw[items.ERASING]["S"]) if items.ERASING in raw else None
 
     def subscription(self, user_id: str) -> Subscription:
-        return DynamoPayments(self._store, self._ledger).subscription(user_id)
+        return DynamoPurchaseRecords(self._store, self._ledger).subscription(user_id)
 
     def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
         mark = Update(
@@ -348,7 +348,7 @@ class DynamoEraser(DynamoPerson):
     def _delete_owned(self, user_id: str, pseudonym: str) -> int:
         """Until none is found: conversations can be copied meanwhile, and an index may be a moment behind."""
         deleted = 0
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             found = [session_id for session_id in sorted(set(self._owned(user_id))) if self._is_of(session_id, user_id)]
             if not found:
                 return deleted
@@ -365,11 +365,11 @@ class DynamoEraser(DynamoPerson):
                 continue
             self._delete_texts(user_id, pseudonym, session_id)
             summary = session_key(self._sessions, session_id)
-            for _ in range(MOST_ROUNDS):
+            for _ in range(MAX_ROUNDS):
                 rest = [key for key in self._keys_of(session_id) if key != summary]
                 if not rest:
                     break
-                self._delete(user_id, pseudonym, rest, at_once=MOST_LARGE)
+                self._delete(user_id, pseudonym, rest, at_once=MAX_LARGE)
             else:
                 raise StoreUnavailableError  # somebody goes on adding to it
             if state is Mark.THERE:
@@ -378,7 +378,7 @@ class DynamoEraser(DynamoPerson):
         return deleted
 
     def _delete_texts(self, user_id: str, pseudonym: str, session_id: str) -> None:
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             versions = self._texts.versions(session_id)
             if not versions:
                 return

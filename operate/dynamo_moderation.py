@@ -14,7 +14,7 @@ from playground.domain.errors import CorruptLedgerError
 from playground.domain.sharing import Report, Share
 from playground.ports import ReportUnreadable
 
-MOST_REPORTS = 100
+MAX_REPORTS = 100
 
 _T = TypeVar("_T")
 
@@ -45,7 +45,7 @@ class DynamoModeration:
 
     def reports(self, share: Share) -> Sequence[Report]:
         page, _ = self._store.query(
-            self._table, session_key("", share.session_id).pk, first="REPORT#", last="REPORT$", limit=MOST_REPORTS
+            self._table, session_key("", share.session_id).pk, first="REPORT#", last="REPORT$", limit=MAX_REPORTS
         )
         return self._readable(page, report_of)
 

@@ -12,7 +12,7 @@ from playground.domain.subscriptions import Subscription, end_plus
 from playground.ports import Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
-MOST_TRIES = 10  # with an account that moves while it is looked at
+MAX_TRIES = 10  # with an account that moves while it is looked at
 TOLD_LATE = timedelta(hours=1)  # what was done on a page of the provider may be told after the page has expired
 
 
@@ -149,7 +149,7 @@ class EraseAccount:
         def end(account: Account) -> Change | None:
             return end_plus(account, ended_at=now, now=now) if account.plan is Plan.PLUS else None
 
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             account, subscription = self._ledger.account(user_id, now), self._eraser.subscription(user_id)
             _check(account, subscription, now)
             if account.plan is Plan.PLUS:

@@ -6,7 +6,7 @@ from typing import Protocol
 from playground.domain.errors import ShareNotFoundError, StoreUnavailableError
 from playground.domain.sharing import Report, Share
 
-MOST_TRIES = 16  # when reports come in, or the owner shares or withdraws at the same moment
+MAX_TRIES = 16  # when reports come in, or the owner shares or withdraws at the same moment
 
 
 class Moderation(Protocol):
@@ -45,14 +45,14 @@ class ModerateShares:
 
     def remove(self, share_id: str) -> Share:
         """The link is dead, and there will be no other one of this session. Its owner keeps the conversation."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             share = self._find(share_id)
             if self._moderation.remove(share):
                 return share
         raise StoreUnavailableError
 
     def _set_hidden(self, share_id: str, *, hidden: bool) -> Share:
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             share = self._find(share_id)
             if self._moderation.set_hidden(share, hidden=hidden):
                 return share

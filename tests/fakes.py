@@ -49,9 +49,9 @@ from playground.ports import (
     Found,
     Held,
     HoldOutcome,
-    Kept,
     Prompt,
     Record,
+    TextRef,
     TokenCount,
     TooManyHolds,
 )
@@ -111,15 +111,15 @@ class InMemorySessions:
         keys = sorted(key for key in self._turns if key[0] == session_id and first <= key[1] <= last)
         return iter([self._turns[key] for key in (reversed(keys) if newest_first else keys)])
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
         texts, _ = items.packed_texts(turn)
         if sum(len(text) for text in texts.values()) <= self._most_bytes:
             return None
         name = f"{session_id}/{turn.number}-{nonce}"
         self.texts[name] = turn
-        return Kept(name=name, version=None, digest="")
+        return TextRef(name=name, version=None, digest="")
 
-    def discard(self, kept: Kept) -> None:
+    def discard(self, kept: TextRef) -> None:
         self.texts.pop(kept.name, None)
 
     def delete(self, session_id: str) -> None:
@@ -387,7 +387,7 @@ class PlantedLeaks:
 
 
 class InMemoryPayments:
-    """`ports.PaymentRecords`. One lock."""
+    """`ports.PurchaseRecords`. One lock."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

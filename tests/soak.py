@@ -39,9 +39,9 @@ from tests.kit.payment_lives import Life
 from tests.kit.story import FIRST_DAYS, Story
 from tests.support import SESSIONS_TABLE, new_ledger, new_store, records_of
 
-MOST_ROUNDS = 1_000_000
+MAX_ROUNDS = 1_000_000
 PROCESSES = 3
-LARGEST_SEED = 10**9
+MAX_SEED = 10**9
 
 
 class World:
@@ -138,7 +138,7 @@ def soak(world: World, names: list[str], first_seed: int, *, minutes: float, rou
         spent = time.monotonic() - begun
         if spent >= 60 * minutes:
             break
-        name, seed = names[number % len(names)], (first_seed + number // len(names)) % LARGEST_SEED
+        name, seed = names[number % len(names)], (first_seed + number // len(names)) % MAX_SEED
         print(f"{spent:6.0f} s  {name} {seed}", end="", flush=True)
         try:
             count = ROUNDS[name](world, seed)
@@ -165,9 +165,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
     parser.add_argument("--seed", type=int, help="the first one; a new one each time without it")
     parser.add_argument("--only", choices=ROUNDS, help="one kind of round instead of all in turn")
-    parser.add_argument("--rounds", type=int, default=MOST_ROUNDS, help="end after so many, whatever the time")
+    parser.add_argument("--rounds", type=int, default=MAX_ROUNDS, help="end after so many, whatever the time")
     arguments = parser.parse_args()
-    seed = arguments.seed if arguments.seed is not None else secrets.randbelow(LARGEST_SEED)
+    seed = arguments.seed if arguments.seed is not None else secrets.randbelow(MAX_SEED)
     names = [arguments.only] if arguments.only else list(ROUNDS)
     with ExitStack() as stack:
         return soak(World(stack), names, seed, minutes=arguments.minutes, rounds=arguments.rounds)

@@ -11,12 +11,12 @@ from pynamodb.connection import Connection
 from local.engine import Engine
 from local.template import REGION
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account
 from playground.domain.entries import GENESIS, Entry, EntryType
-from playground.ports import Ledger, PaymentRecords
+from playground.ports import Ledger, PurchaseRecords
 from tests.fakes import InMemoryLedger
 from tests.kit.extent import HANG_SECONDS
 
@@ -44,12 +44,12 @@ def new_ledger(store: DynamoStore) -> DynamoLedger:
     return DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
 
 
-def records_of(ledger: Ledger) -> PaymentRecords:
+def records_of(ledger: Ledger) -> PurchaseRecords:
     """Purchases and the like, beside the accounts of this ledger."""
     if isinstance(ledger, InMemoryLedger):
         return ledger.records
     assert isinstance(ledger, DynamoLedger)
-    return DynamoPayments(ledger._store, LEDGER_TABLE)
+    return DynamoPurchaseRecords(ledger._store, LEDGER_TABLE)
 
 
 def all_entries(ledger: Ledger, user_id: str) -> list[Entry]:

@@ -212,7 +212,7 @@ def tier_of(tokens: int, prices: dict[str, Any]) -> int:
 
 
 def ceiling_of(prompt_tokens: int, max_tokens: int, model: dict[str, Any], prices: dict[str, Any]) -> int:
-    """The most that the run could cost: every token of the prompt in the dearest class, as many out as allowed."""
+    """The most that the run could cost: the prompt in the most expensive class, as many tokens out as allowed."""
     cost: int = prompt_tokens * max(model["input_nano"], model["cache_write_nano"]) + max_tokens * model["output_nano"]
     if is_long(prompt_tokens, model):
         cost *= model["long_prompt_factor"]

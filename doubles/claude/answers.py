@@ -19,9 +19,9 @@ BYTES_PER_TOKEN: Final = 3
 MESSAGE_OVERHEAD: Final = 4  # tokens for the role and the frame of one message
 SYSTEM_OVERHEAD: Final = 6  # tokens for the frame of a system prompt
 EMPTY_ANSWER_TOKENS: Final = 3  # an answer without text is still billed for its end marker
-SHORTEST_ANSWER: Final = 150  # tokens, when nothing else is asked for
-LONGEST_ANSWER: Final = 400
-LEAST_PIECE: Final = 24  # characters of a stream's delta
+MIN_ANSWER: Final = 150  # tokens, when nothing else is asked for
+MAX_ANSWER_BYTES: Final = 400
+MIN_PIECE: Final = 24  # characters of a stream's delta
 MANY_PIECES: Final = 500  # a longer text comes in larger ones
 READ_CHARACTERS: Final = 20_000  # of a prompt, for the answer; all of it is counted
 
@@ -313,7 +313,7 @@ def fit(text: str, tokens: int, sentences: Sequence[str]) -> str:
 
 def pieces(text: str) -> list[str]:
     """The text as a stream would deliver it, nothing lost or added: a few words at a time, more if it is very long."""
-    size = max(LEAST_PIECE, len(text) // MANY_PIECES)
+    size = max(MIN_PIECE, len(text) // MANY_PIECES)
     return re.findall(rf".{{1,{size - 1}}}\s+|.{{1,{size}}}", text, re.DOTALL)
 
 
@@ -400,9 +400,9 @@ class _Topic:
             parts.append(f"The code this is about:\n\n{code}")
         closing = self.sentences()[offset % len(_SENTENCES)]
         answer = "\n\n".join([*parts, closing])
-        if count_text_tokens(answer) < SHORTEST_ANSWER:
+        if count_text_tokens(answer) < MIN_ANSWER:
             answer = " ".join([answer, *(sentence for sentence in self.sentences()[:5] if sentence != closing)])
-        return clip(answer, LONGEST_ANSWER)
+        return clip(answer, MAX_ANSWER_BYTES)
 
 
 def _outline(system: str, words: set[str]) -> tuple[str, tuple[str, ...]]:

@@ -13,11 +13,11 @@ from doubles.stripe.catalog import plan_of
 from doubles.stripe.invoices import AFTER_RETRIES
 from doubles.stripe.outages import KINDS, Outages
 from doubles.stripe.refunds import DISPUTE_REASONS
-from doubles.stripe.webhooks import MOST_AT_ONCE, MOST_COPIES, ORDERS, Mode
+from doubles.stripe.webhooks import MAX_AT_ONCE, MAX_COPIES, ORDERS, Mode
 from doubles.stripe.wire import ApiError, Obj, Params, invalid, refused
 from doubles.stripe.world import mode_of, plain
 
-MOST_ROUNDS: Final = 100
+MAX_ROUNDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ class Controls:
         self.account.outbox.mode = Mode(
             hold=params.flag("hold"),
             drop=params.flag("drop"),
-            copies=params.integer("copies", lowest=1, highest=MOST_COPIES) or 1,
+            copies=params.integer("copies", lowest=1, highest=MAX_COPIES) or 1,
             delay=params.integer("delay", lowest=0) or 0,
             order=order,
             types=tuple(params.words("types")),
@@ -214,10 +214,10 @@ class Controls:
         return asdict(self.account.outbox.mode)
 
     def deliver(self, params: Params) -> list[Obj]:
-        parallel = params.integer("parallel", lowest=1, highest=MOST_AT_ONCE) or 1
+        parallel = params.integer("parallel", lowest=1, highest=MAX_AT_ONCE) or 1
         age = params.integer("age") or 0
         done: list[Obj] = []
-        for _ in range(params.integer("rounds", lowest=1, highest=MOST_ROUNDS) or 1):
+        for _ in range(params.integer("rounds", lowest=1, highest=MAX_ROUNDS) or 1):
             sent = self.account.outbox.deliver(parallel=parallel, age=age)
             if not sent:
                 break

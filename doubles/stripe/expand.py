@@ -8,7 +8,7 @@ from typing import Any, Final
 from doubles.stripe.wire import ApiError, Obj, invalid
 from doubles.stripe.world import World, plain
 
-MOST_LEVELS: Final = 4
+MAX_LEVELS: Final = 4
 
 # Kind of object: the path to an id in it, and the kind that the id is of. `[]` marks a list that is only there if it
 # is asked for, and "" what has nothing to expand in itself.
@@ -80,11 +80,11 @@ class Expander:
                 first, _, rest = path.partition(".")
                 if first != "data" or not rest:
                     raise _impossible(path)
-            self._check(kind, rest, path, MOST_LEVELS)
+            self._check(kind, rest, path, MAX_LEVELS)
 
     def _check(self, kind: str, rest: str, path: str, levels: int) -> None:
         if levels == 0:
-            raise invalid(f"You cannot expand more than {MOST_LEVELS} levels of a property. Property: {path}", "expand")
+            raise invalid(f"You cannot expand more than {MAX_LEVELS} levels of a property. Property: {path}", "expand")
         for name, target in EXPANDABLE.get(kind, {}).items():
             if rest == name:
                 return

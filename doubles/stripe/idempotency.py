@@ -8,7 +8,7 @@ from doubles.stripe.world import World
 
 KIND: Final = "idempotency_key"
 KEEP_SECONDS: Final = 86_400
-LONGEST_KEY: Final = 255
+MAX_KEY_CHARACTERS: Final = 255
 
 
 class Keys:
@@ -23,8 +23,8 @@ class Keys:
 
         Raises ApiError: 400 for other parameters or another address, 409 while the first request is under way.
         """
-        if len(key) > LONGEST_KEY:
-            message = f"Idempotency keys must be at most {LONGEST_KEY} characters."
+        if len(key) > MAX_KEY_CHARACTERS:
+            message = f"Idempotency keys must be at most {MAX_KEY_CHARACTERS} characters."
             raise ApiError(400, "idempotency_error", message)
         asked = json.dumps(params, sort_keys=True)
         if (self.world.livemode, key) in self.in_use:

@@ -8,7 +8,7 @@ from doubles.stripe.wire import ApiError, Params, invalid
 
 KINDS: Final = ("error", "hang", "disconnect", "lose_reply", "slow")
 ERROR_TYPES: Final = ("api_error", "card_error", "idempotency_error", "invalid_request_error")
-MOST_SECONDS: Final = 600
+MAX_SECONDS: Final = 600
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Outages:
             kind,
             params.integer("calls", lowest=1) or 1,
             params.integer("status", lowest=400, highest=599) or 500,
-            params.integer("seconds", lowest=0, highest=MOST_SECONDS) or (30 if kind in ("hang", "slow") else 0),
+            params.integer("seconds", lowest=0, highest=MAX_SECONDS) or (30 if kind in ("hang", "slow") else 0),
             params.flag("work"),
             params.choice("method", ("GET", "POST", "DELETE")),
             params.text("path"),

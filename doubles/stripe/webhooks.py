@@ -21,8 +21,8 @@ from doubles.stripe.world import API_VERSION, World, mode_of, plain
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 RETRY_DELAYS: Final = (5, 60, 300, 3_600, 7_200, 21_600, 43_200, 86_400)  # seconds; Stripe goes on for three days
-MOST_COPIES: Final = 50
-MOST_AT_ONCE: Final = 64
+MAX_COPIES: Final = 50
+MAX_AT_ONCE: Final = 64
 SEND_SECONDS: Final = 30.0
 UNKNOWN: Final = 0  # the status of an attempt that got no answer
 ORDERS: Final = ("as_it_happened", "reversed", "shuffled")
@@ -262,7 +262,7 @@ class Outbox:
         if parallel == 1:
             statuses = [self._post(letter) for letter in letters]
         else:
-            with ThreadPoolExecutor(min(parallel, MOST_AT_ONCE)) as pool:
+            with ThreadPoolExecutor(min(parallel, MAX_AT_ONCE)) as pool:
                 statuses = list(pool.map(self._post, letters))
         with self._lock:
             return [self._note(delivery, status) for delivery, status in zip(batch, statuses, strict=True)]

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 
 Obj = dict[str, Any]
 
-MOST_FIELDS: Final = 1_000
-MOST_DEPTH: Final = 8
+MAX_FIELDS: Final = 1_000
+MAX_DEPTH: Final = 8
 METADATA_KEYS: Final = 50
 METADATA_KEY: Final = 40  # characters
 METADATA_VALUE: Final = 500  # characters
@@ -79,7 +79,7 @@ def unsupported(what: str, param: str | None = None) -> ApiError:
 def decode_form(text: str) -> Obj:
     """`a[b][0]=c` as nested dicts and lists. Raises ApiError for what cannot be read."""
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:
         raise invalid("The request could not be read as a form.") from None
     tree: Obj = {}
@@ -91,7 +91,7 @@ def decode_form(text: str) -> Obj:
 def _place(tree: Obj, key: str, value: str) -> None:
     name, bracket, rest = key.partition("[")
     path = [name, *re.findall(r"([^\[\]]*)\]", rest)] if bracket else [name]
-    if not name or "]" in name or len(path) > MOST_DEPTH or (bracket and f"{name}[{']['.join(path[1:])}]" != key):
+    if not name or "]" in name or len(path) > MAX_DEPTH or (bracket and f"{name}[{']['.join(path[1:])}]" != key):
         raise invalid(f"Invalid parameter name: {key[:100]}")
     node = tree
     for index, step in enumerate(path):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from doubles.stripe.wire import ApiError, Obj, Params, invalid, no_such
 
 API_VERSION: Final = "2026-10-28.endive"
-MOST_STEPS: Final = 10_000  # of the clock in one advance
+MAX_STEPS: Final = 10_000  # of the clock in one advance
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 # Ids of these begin with the time in Stripe's own; here only the look matters.
 ID_LENGTHS: Final[Mapping[str, int]] = {"cus": 14, "prod": 14, "si": 14, "req": 14, "cs_test": 58, "cs_live": 58}
@@ -164,7 +164,7 @@ class World:
 
     def advance(self, until: int) -> int:
         """Take every step that is due until then, in the order of time, the clock standing at each; how many."""
-        for taken in range(MOST_STEPS):
+        for taken in range(MAX_STEPS):
             ready = [(moment, identifier) for identifier, moment in self.due.items() if moment <= until]
             if not ready:
                 self.clock.move_to(until)
@@ -176,7 +176,7 @@ class World:
             self.unschedule(obj)
             with self.calling(mode_of(obj), None, None):
                 step(obj)
-        raise ApiError(400, "invalid_request_error", f"More than {MOST_STEPS} steps: advance the clock in parts.")
+        raise ApiError(400, "invalid_request_error", f"More than {MAX_STEPS} steps: advance the clock in parts.")
 
     # ------------------------------------------------------------ events
 

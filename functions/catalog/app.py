@@ -22,11 +22,12 @@ catalog = SnapshotCatalog(wiring.catalog(settings))
 list_packages = ListPackages(catalog)
 read_package = ReadPackage(catalog)
 # Public and the same for everybody. Refusals are not cached.
-handler = Api(
+api = Api(
     settings,
     max_age={"/packages": 60, "/packages/<package_id>": 10, "/packages/<package_id>/<name>": 10, "/openapi.json": 300},
 )
-app = handler.app
+app = api.app
+handler = api
 
 
 @app.get("/packages", tags=["packages"], responses=answers(PackageList, 400, 503))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.ids import id_maker
 from playground.adapters.secrets import read_secret
 from playground.domain.entries import EntryType
@@ -39,21 +39,22 @@ from playground.usecases.read_run import ReadRun
 settings = CreditsPaymentsSettings.load()
 store = wiring.store(settings)
 ledger = wiring.ledger(settings, store)
-records = DynamoPayments(store, settings.ledger_table)
+records = DynamoPurchaseRecords(store, settings.ledger_table)
 read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
-handler = Api(
+api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
     public=frozenset({"/playground/credits/packages"}),
 )
-app = handler.app
+app = api.app
+handler = api
 
 
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
 def credits_() -> CreditsAnswer:
     """The caller's balance, as of now."""
-    return CreditsAnswer.of(read_account(handler.user_id))
+    return CreditsAnswer.of(read_account(api.user_id))
 
 
 @app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503))
@@ -66,9 +67,9 @@ def history(
     if type is not None and type not in list(EntryType):
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
     before = from_cursor(cursor)
-    ledger.account(handler.user_id, utc_now())
+    ledger.account(api.user_id, utc_now())
     entries, following, unreadable = ledger.entries(
-        handler.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
+        api.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
     )
     next_cursor = to_cursor(following) if following is not None else None
     return HistoryAnswer.of(entries, next_cursor=next_cursor, unreadable=unreadable)
@@ -77,7 +78,7 @@ def history(
 @app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 503))
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """What became of a run, and everything that its charge was worked out from."""
-    return ReceiptAnswer.of(read_run(handler.user_id, run_id))
+    return ReceiptAnswer.of(read_run(api.user_id, run_id))
 
 
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))
@@ -95,20 +96,20 @@ def pricing() -> PricingAnswer:
 @app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits come when it is paid."""
-    offer = buy_credits()(handler.user_id, body.package, idempotency_key=idempotency_key)
+    offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key)
     return PurchaseAnswer.of(offer)
 
 
 @app.get("/playground/subscription", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 503))
 def subscription() -> SubscriptionAnswer:
     """Whether PRPM+ is active, and until when."""
-    return SubscriptionAnswer.of(manage_subscription().state(handler.user_id))
+    return SubscriptionAnswer.of(manage_subscription().state(api.user_id))
 
 
 @app.post("/playground/subscribe", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 409, 503))
 def subscribe(body: SubscribeBody) -> UrlAnswer:
     """A page of Stripe on which PRPM+ is paid for. The same one while it is open."""
-    url = manage_subscription().subscribe(handler.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
+    url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
     return UrlAnswer(url=url)
 
 
@@ -117,7 +118,7 @@ def subscribe(body: SubscribeBody) -> UrlAnswer:
 )
 def cancel() -> SubscriptionAnswer:
     """End PRPM+ with the period that is paid for."""
-    return SubscriptionAnswer.of(manage_subscription().cancel(handler.user_id))
+    return SubscriptionAnswer.of(manage_subscription().cancel(api.user_id))
 
 
 @app.post(
@@ -125,13 +126,13 @@ def cancel() -> SubscriptionAnswer:
 )
 def resume() -> SubscriptionAnswer:
     """Take a cancellation back."""
-    return SubscriptionAnswer.of(manage_subscription().resume(handler.user_id))
+    return SubscriptionAnswer.of(manage_subscription().resume(api.user_id))
 
 
 @app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 404, 503))
 def portal() -> UrlAnswer:
     """A page of Stripe for cards and invoices."""
-    return UrlAnswer(url=manage_subscription().portal(handler.user_id))
+    return UrlAnswer(url=manage_subscription().portal(api.user_id))
 
 
 # What Stripe needs is made when somebody wants to pay: most requests do not, and its package takes a while to load.

@@ -25,11 +25,12 @@ estimate_run = EstimateRun(
     clock=utc_now,
     count_timeout=settings.model_timeout_seconds,
 )
-handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
-app = handler.app
+api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+app = api.app
+handler = api
 
 
 @app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
 def estimate(body: EstimateBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    return EstimateAnswer.of(estimate_run(handler.user_id, body.request(), seconds_left=handler.seconds_left))
+    return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))

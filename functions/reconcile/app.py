@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
 from playground.adapters.clock import utc_now
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import StripePayments
@@ -27,7 +27,7 @@ settings = ReconcileSettings.load()
 secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 live = wiring.is_live(secret["api_key"])
 store = wiring.store(settings)
-records = DynamoPayments(store, settings.ledger_table, report=report_unreadable)
+records = DynamoPurchaseRecords(store, settings.ledger_table, report=report_unreadable)
 payments = StripePayments(api_key=secret["api_key"], base_url=settings.stripe_base_url)
 reconcile = Reconcile(
     payments=payments,

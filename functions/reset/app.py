@@ -10,11 +10,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
 from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases, DynamoPlaces
-from playground.adapters.dynamo_notices import DynamoNotebook
+from playground.adapters.dynamo_notices import DynamoNoticeOutbox
 from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PlaygroundError
-from playground.domain.work import Task, Visit, Walk, work_of
+from playground.domain.work import AccountTask, ShardTask, Task, work_of
 from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_run
 from playground.settings import ResetSettings
 from playground.usecases.sweep_holds import SweepHolds
@@ -37,7 +37,7 @@ fan_out = FanOut(
     visits=SqsQueue(wiring.client("sqs"), settings.account_work_url),
     places=DynamoPlaces(store, settings.ledger_table),
 )
-visit_account = VisitAccount(ledger=ledger, notebook=DynamoNotebook(store, settings.ledger_table))
+visit_account = VisitAccount(ledger=ledger, notebook=DynamoNoticeOutbox(store, settings.ledger_table))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -87,19 +87,19 @@ def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict
 
 
 def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
-    work: Walk | Visit | None = None
+    work: ShardTask | AccountTask | None = None
     try:
         work = work_of(json.loads(record["body"]))
-        if isinstance(work, Walk):
-            walked = fan_out.walk(work, piece=settings.most_accounts, time_is_up=time_is_up)
+        if isinstance(work, ShardTask):
+            walked = fan_out.walk(work, piece=settings.max_accounts, time_is_up=time_is_up)
             logger.info("index walked", task=work.task.value, shard=work.shard, outcome=asdict(walked))
             return Result.DONE if walked.finished else Result.UNFINISHED
         visit_account(work)
     except PlaygroundError as error:
-        report_failure(work.user_id if isinstance(work, Visit) else None, error)
+        report_failure(work.user_id if isinstance(work, AccountTask) else None, error)
     except Exception as error:
         # Whatever is wrong with one message or its account must not fail the others of the batch with it.
-        user_id = work.user_id if isinstance(work, Visit) else None
+        user_id = work.user_id if isinstance(work, AccountTask) else None
         logger.exception("work failed", user_id=user_id, message_id=record.get("messageId"), kind=type(error).__name__)
     else:
         return Result.DONE
@@ -107,7 +107,7 @@ def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
 
 
 def _expire_holds(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:
-    swept = sweep_holds(now=scheduled_time(event.get("at")), limit=settings.most_accounts, time_is_up=time_is_up)
+    swept = sweep_holds(now=scheduled_time(event.get("at")), limit=settings.max_accounts, time_is_up=time_is_up)
     count(Metric.HOLDS_EXPIRED, swept.expired)
     count(Metric.SWEEP_FAILED, swept.failed)
     outcome = asdict(swept)

@@ -33,8 +33,9 @@ run_prompt = RunPrompt(
     report=report_run,
     time_limit=time_limit,
 )
-handler = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
-app = handler.app
+api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+app = api.app
+handler = api
 
 
 @app.post(
@@ -44,7 +45,5 @@ app = handler.app
 )
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt."""
-    answer = run_prompt(
-        handler.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=handler.seconds_left
-    )
+    answer = run_prompt(api.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=api.seconds_left)
     return RunAnswer.of(answer)

@@ -85,13 +85,14 @@ vote_on_shared = VoteOnShared(shares=shares, clock=utc_now)
 report_shared = ReportShared(shares=shares, clock=utc_now, hide_at=settings.reports_to_hide)
 rate_run = RateRun(ledger=ledger, sessions=sessions, clock=utc_now)
 
-handler = Api(
+api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
     public=frozenset({SHARED}),
     headers={SHARED: SHARED_HEADERS},
 )
-app = handler.app
+app = api.app
+handler = api
 
 SessionId = Annotated[str, Path(max_length=64)]
 Token = Annotated[str, Path(description="What a share link ends with")]
@@ -109,7 +110,7 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
             began, after = from_iso(parts[0]), Place(from_iso(parts[1]), parts[2])
         except ValueError:
             raise bad_cursor() from None
-    page = list_sessions(handler.user_id, limit=limit, after=after, began=began)
+    page = list_sessions(api.user_id, limit=limit, after=after, began=began)
     following = page.following
     next_cursor = seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None
     return SessionList.of(page, next_cursor=next_cursor)
@@ -118,7 +119,7 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
 @app.get("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(SessionAnswer, 400, 401, 404, 503))
 def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     """One of the caller's sessions with its conversation, and how its share is doing."""
-    view = read_session(handler.user_id, session_id, after=from_cursor(cursor) or 0)
+    view = read_session(api.user_id, session_id, after=from_cursor(cursor) or 0)
     share_url = _url(view.token) if view.token is not None else None
     return SessionAnswer.of_view(
         view,
@@ -132,8 +133,8 @@ def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
 )
 def delete(session_id: SessionId) -> DeletedAnswer:
     """Delete a session with everything that can be read of it. Ledger entries and receipts stay."""
-    delete_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
-    logger.info("session deleted", session_id=session_id, user_id=handler.user_id)
+    delete_session(api.user_id, session_id, seconds_left=api.seconds_left)
+    logger.info("session deleted", session_id=session_id, user_id=api.user_id)
     return DeletedAnswer(deleted=True)
 
 
@@ -146,12 +147,12 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
     """Share a session as it is now. Again: the same link, with what was said since. 409 share_blocked says where it may
     hold secrets; `acknowledge_findings` shares it all the same."""
     shared = share_session(
-        handler.user_id,
+        api.user_id,
         session_id,
         expires_in=timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None,
         acknowledge_findings=body.acknowledge_findings,
     )
-    logger.info("session shared", session_id=session_id, user_id=handler.user_id, turns=shared.share.turns)
+    logger.info("session shared", session_id=session_id, user_id=api.user_id, turns=shared.share.turns)
     return ShareAnswer.of(shared, share_url=_url(shared.token))
 
 
@@ -160,17 +161,15 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
 )
 def unshare(session_id: SessionId) -> UnsharedAnswer:
     """Kill the link. A later one will be another."""
-    unshare_session(handler.user_id, session_id, seconds_left=handler.seconds_left)
-    logger.info("share withdrawn", session_id=session_id, user_id=handler.user_id)
+    unshare_session(api.user_id, session_id, seconds_left=api.seconds_left)
+    logger.info("share withdrawn", session_id=session_id, user_id=api.user_id)
     return UnsharedAnswer(shared=False)
 
 
 @app.get("/playground/shared/<token>", tags=["sharing"], responses=answers(SharedAnswer, 400, 404, 503))
 def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
     """A shared conversation, as it was when it was shared. Public."""
-    view = read_shared(
-        token, user_id=handler.visitor_id, address=handler.source_address, after=from_cursor(cursor) or 0
-    )
+    view = read_shared(token, user_id=api.visitor_id, address=api.source_address, after=from_cursor(cursor) or 0)
     return SharedAnswer.of(view, next_cursor=_cursor(view.following))
 
 
@@ -179,8 +178,8 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
 )
 def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     """Copy a shared conversation into a session of the caller's own, to go on with it. Costs nothing."""
-    fork = fork_shared(handler.user_id, token, idempotency_key=idempotency_key, seconds_left=handler.seconds_left)
-    logger.info("share copied", session_id=fork.session_id, user_id=handler.user_id, turns=fork.copied)
+    fork = fork_shared(api.user_id, token, idempotency_key=idempotency_key, seconds_left=api.seconds_left)
+    logger.info("share copied", session_id=fork.session_id, user_id=api.user_id, turns=fork.copied)
     return SessionListed.of(fork)
 
 
@@ -189,7 +188,7 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
 )
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
     """Say whether a shared conversation helped. One vote per user; a later one replaces it."""
-    vote = vote_on_shared(handler.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
+    vote = vote_on_shared(api.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
     return VoteAnswer.of(vote)
 
 
@@ -198,8 +197,8 @@ def vote(token: Token, body: VoteBody) -> VoteAnswer:
 )
 def report(token: Token, body: ReportBody) -> ReportAnswer:
     """Tell the operator that a shared conversation should not be there. Once per user."""
-    report_shared(handler.user_id, token, reason=body.reason)
-    logger.info("share reported", share_id=share_id_of(token), user_id=handler.user_id)
+    report_shared(api.user_id, token, reason=body.reason)
+    logger.info("share reported", share_id=share_id_of(token), user_id=api.user_id)
     count(Metric.SHARE_REPORTED)
     return ReportAnswer(reported=True)
 
@@ -207,7 +206,7 @@ def report(token: Token, body: ReportBody) -> ReportAnswer:
 @app.post("/playground/runs/<run_id>/feedback", tags=["runs"], responses=answers(RunFeedbackAnswer, 400, 401, 404, 503))
 def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
     """Say what the answer of one of the caller's own runs was worth. A later one replaces it."""
-    feedback = rate_run(handler.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
+    feedback = rate_run(api.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
     return RunFeedbackAnswer.of(feedback)
 
 

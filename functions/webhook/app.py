@@ -1,7 +1,7 @@
 """POST /webhooks/stripe/credits: what Stripe tells becomes credits."""
 
 from playground import wiring
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_events import EventReader
@@ -18,19 +18,20 @@ store = wiring.store(settings)
 read_event = EventReader(secret["webhook_secrets"])
 apply_payment = ApplyPayment(
     ledger=wiring.ledger(settings, store),
-    records=DynamoPayments(store, settings.ledger_table),
+    records=DynamoPurchaseRecords(store, settings.ledger_table),
     payments=StripePayments(api_key=secret["api_key"], base_url=settings.stripe_base_url),
     prices=load_prices(),
     live=wiring.is_live(secret["api_key"]),
     clock=utc_now,
 )
-handler = Api(settings, raw_bodies=True)
-app = handler.app
+api = Api(settings, raw_bodies=True)
+app = api.app
+handler = api
 
 
 @app.post("/webhooks/stripe/credits", tags=["payments"], responses=answers(ReceivedAnswer, 400, 503))
 def stripe_credits() -> ReceivedAnswer:
     """For Stripe only, which signs the body. Whatever is not 2xx it sends again, for three days."""
-    event = read_event(handler.raw_body, handler.header("stripe-signature"), utc_now())
+    event = read_event(api.raw_body, api.header("stripe-signature"), utc_now())
     report_payment(event, apply_payment(event))
     return ReceivedAnswer(received=True)

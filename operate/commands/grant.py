@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from operate.change_account import MOST_CREDITS, GrantBonus, Order
+from operate.change_account import MAX_CREDITS, GrantBonus, OperatorRequest
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, with_progress, working_on
@@ -30,7 +30,7 @@ class Row:
     line: int
     user_id: str
     credits: int
-    order: Order
+    order: OperatorRequest
 
 
 @click.command(
@@ -99,11 +99,11 @@ def command(
         return grant_many(orders, rows, file, as_json=as_json)
 
 
-def order_of(reference: str | None, reason: str, operator: str) -> Order:
+def order_of(reference: str | None, reason: str, operator: str) -> OperatorRequest:
     made = f"once-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     used = made if reference is None else reference
     try:
-        return Order(reference=used, reason=reason, operator=operator)
+        return OperatorRequest(reference=used, reason=reason, operator=operator)
     except InvalidRequestError as error:
         raise refused(error, {"reference": used, "reason": reason, "operator": operator}) from None
 
@@ -197,7 +197,9 @@ def read_row(number: int, record: Mapping[str, str | None], reason: str, operato
     """One line. Raises RefusedError with what is wrong with it."""
     try:
         user_id = USER.convert(record["user"] or "", None, None)
-        order = Order(reference=record["reference"] or "", reason=record.get("reason") or reason, operator=operator)
+        order = OperatorRequest(
+            reference=record["reference"] or "", reason=record.get("reason") or reason, operator=operator
+        )
         amount = int(record["credits"] or "")
     except click.BadParameter as error:
         raise RefusedError(error.message) from None
@@ -205,6 +207,6 @@ def read_row(number: int, record: Mapping[str, str | None], reason: str, operato
         raise RefusedError(f"{error.facts['field']}: {error.facts['expected']}") from None
     except ValueError:
         raise RefusedError(f"credits must be a whole number; got {record['credits']!r}") from None
-    if not 1 <= amount <= MOST_CREDITS:
-        raise RefusedError(f"credits: 1 to {MOST_CREDITS}; got {amount}")
+    if not 1 <= amount <= MAX_CREDITS:
+        raise RefusedError(f"credits: 1 to {MAX_CREDITS}; got {amount}")
     return Row(number, user_id, amount, order)

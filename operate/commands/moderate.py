@@ -14,7 +14,7 @@ from playground.domain.calendar import iso
 from playground.domain.sharing import Share, share_id_of
 
 SHOWN = 20  # turns
-LONGEST_SHOWN = 1000  # characters of a text
+MAX_SHOWN_CHARACTERS = 1000  # characters of a text
 TOKEN_LENGTH = 43
 
 HELP = more_help(
@@ -147,5 +147,5 @@ def _line(share: Share, state: str | None = None) -> str:
 
 def _shown(text: str) -> str:
     """A text on one line, without anything that a terminal would obey."""
-    plain = "".join(character if character.isprintable() else " " for character in text[:LONGEST_SHOWN])
-    return plain if len(text) <= LONGEST_SHOWN else f"{plain} ..."
+    plain = "".join(character if character.isprintable() else " " for character in text[:MAX_SHOWN_CHARACTERS])
+    return plain if len(text) <= MAX_SHOWN_CHARACTERS else f"{plain} ..."

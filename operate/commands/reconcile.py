@@ -13,7 +13,7 @@ from operate.options import Text, note, on_a_stack, report_unreadable, show, wor
 from operate.stack import STRIPE, Stack
 from playground import wiring
 from playground.adapters.clock import utc_now
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_payments import StripePayments
@@ -115,7 +115,7 @@ def sides(stack: Stack) -> Reconcile:
     environment = {} if stack.state is None else stack.state["functions"]["WebhookFunction"]["environment"]
     api_key = key_for_stripe(stack, environment.get("STRIPE_SECRET_ARN"))
     store = stack.store
-    records = DynamoPayments(store, stack.ledger_table, report=report_unreadable)
+    records = DynamoPurchaseRecords(store, stack.ledger_table, report=report_unreadable)
     payments = StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL"))
     live = wiring.is_live(api_key)
     return Reconcile(

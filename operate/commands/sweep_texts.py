@@ -12,7 +12,7 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import turn_key
 from playground.adapters.dynamo_store import DynamoStore
 from playground.adapters.texts import PREFIX, TurnTexts
-from playground.ports import Kept
+from playground.ports import TextRef
 
 PAGE = 100  # objects, whose turns are read in one request
 OLD = timedelta(days=1)  # no run or copy takes as long: whoever wrote it has named it by then, or died
@@ -48,7 +48,7 @@ def command(delete: bool, stack_name: str | None, as_json: bool) -> None:
             if not as_json:
                 click.echo(name)
             if delete:
-                texts.delete(Kept(name=name, version=None, digest=""))
+                texts.delete(TextRef(name=name, version=None, digest=""))
     if as_json:
         show({"texts": names, "removed": delete}, "", as_json=True)
     note(f"{len(names)} {'removed' if delete else 'found'}")

@@ -14,7 +14,7 @@ from operate.stack import Stack
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_keys import account_key, user_pk
-from playground.adapters.dynamo_payments import DynamoPayments, purchase_of
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords, purchase_of
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Hold, as_of
@@ -95,7 +95,7 @@ def read_page(stack: Stack, user_id: str, count: int, *, now: datetime) -> Page 
         account=as_of(items.account_of(user_id, raw), user_id, now),
         entries=last_entries(stack, user_id, count),
         purchases=purchases(stack, user_id),
-        subscription=DynamoPayments(store, ledger_table).subscription(user_id),
+        subscription=DynamoPurchaseRecords(store, ledger_table).subscription(user_id),
         sessions=count_sessions(DynamoSessions(store, stack.sessions_table), user_id),
         audited=AuditAccount(archive, load_prices())(user_id),
     )

@@ -36,7 +36,7 @@ from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_led
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 CONNECTIONS = 16
-MOST_THREADS = 64
+MAX_THREADS = 64
 ROUNDS = 30
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def ledgers(engine: Engine, description: Description) -> Iterator[Sequence[Dynam
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(MOST_THREADS) as pool:
+    with ThreadPoolExecutor(MAX_THREADS) as pool:
         yield pool
 
 
@@ -67,7 +67,7 @@ class Race:
         self._pool = pool
 
     def __call__(self, *runners: Callable[[DynamoLedger], T]) -> list[T]:
-        assert len(runners) <= MOST_THREADS
+        assert len(runners) <= MAX_THREADS
         barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[DynamoLedger], T], ledger: DynamoLedger) -> T:
@@ -83,7 +83,7 @@ def race(ledgers: Sequence[DynamoLedger], pool: ThreadPoolExecutor) -> Race:
     return Race(ledgers, pool)
 
 
-def holding(user_id: str, hold: Hold, *, limit: int = MOST_THREADS) -> Callable[[DynamoLedger], HoldOutcome]:
+def holding(user_id: str, hold: Hold, *, limit: int = MAX_THREADS) -> Callable[[DynamoLedger], HoldOutcome]:
     return lambda ledger: ledger.place_hold(user_id, hold, limit=limit, now=hold.placed_at)
 
 
@@ -105,7 +105,7 @@ def giving(user_id: str, credits_: int, key: str, at: datetime = NOW) -> Callabl
 
 
 def held(ledger: DynamoLedger, user_id: str, hold: Hold) -> Account:
-    outcome = ledger.place_hold(user_id, hold, limit=MOST_THREADS, now=hold.placed_at)
+    outcome = ledger.place_hold(user_id, hold, limit=MAX_THREADS, now=hold.placed_at)
     assert isinstance(outcome, Held)
     return outcome.account
 
@@ -307,7 +307,7 @@ HOURLY = Allowance(failed_runs_per_hour=20, unpaid_nano_per_day=500_000_000, nan
 
 
 def allowed(user_id: str, hold: Hold) -> Callable[[DynamoLedger], HoldOutcome]:
-    return lambda ledger: ledger.place_hold(user_id, hold, limit=MOST_THREADS, now=hold.placed_at, allowance=HOURLY)
+    return lambda ledger: ledger.place_hold(user_id, hold, limit=MAX_THREADS, now=hold.placed_at, allowance=HOURLY)
 
 
 def failing(user_id: str, hold: Hold, cost_nano: int) -> Callable[[DynamoLedger], Ended]:

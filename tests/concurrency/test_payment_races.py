@@ -13,7 +13,7 @@ import pytest
 from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.template import Description
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.stripe_events import READERS
 from playground.adapters.stripe_payments import StripePayments
@@ -63,7 +63,7 @@ class Race:
     ) -> None:
         self._pool = pool
         self._workers = itertools.cycle(
-            Billing(new_ledger(store), DynamoPayments(store, LEDGER_TABLE), double, payments, user_id)
+            Billing(new_ledger(store), DynamoPurchaseRecords(store, LEDGER_TABLE), double, payments, user_id)
             for store in stores
         )
         self.first = next(self._workers)

@@ -15,7 +15,7 @@ from local.resources import client
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_keys import account_key, entry_key, entry_sk, shard_of, turn_sk, user_pk
-from playground.adapters.dynamo_ledger import LARGEST_PAGES, DynamoLedger
+from playground.adapters.dynamo_ledger import MAX_PAGES, DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import (
@@ -1787,14 +1787,14 @@ class LongHistory(DynamoStore):
 
 def test_one_page_of_a_long_filtered_history_is_a_bounded_number_of_queries(user_id: str) -> None:
     """It may come back short, and still leads on to everything that is there."""
-    store = LongHistory(spends_and_one_bonus(user_id, 100 * LARGEST_PAGES + 51))
+    store = LongHistory(spends_and_one_bonus(user_id, 100 * MAX_PAGES + 51))
     ledger = DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
 
     page, before, _ = ledger.entries(user_id, before=None, limit=10, type_=EntryType.BONUS)
-    assert (page, before, store.queries) == ([], 52, LARGEST_PAGES)
+    assert (page, before, store.queries) == ([], 52, MAX_PAGES)
 
     page, before, _ = ledger.entries(user_id, before=before, limit=10, type_=EntryType.BONUS)
-    assert ([entry.seq for entry in page], before, store.queries) == ([50], None, LARGEST_PAGES + 1)
+    assert ([entry.seq for entry in page], before, store.queries) == ([50], None, MAX_PAGES + 1)
 
 
 def test_an_account_is_in_the_index_of_boundaries_while_it_has_one(

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.domain.account import Account, grant
 from playground.domain.entries import EntryType
 from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
-from playground.domain.subscriptions import Described, Subscription
-from playground.ports import Booking, Ledger, PaymentRecords
+from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
+from playground.ports import Booking, Ledger, PurchaseRecords
 from tests.fakes import InMemoryLedger
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, records_of
 
@@ -19,9 +19,9 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TextRef:
     ledger: Ledger
-    records: PaymentRecords
+    records: PurchaseRecords
     user_id: str
 
     def purchase(self, name: str = "1", payment: str | None = None) -> Purchase:
@@ -56,12 +56,12 @@ class Kept:
 
 
 @pytest.fixture(params=["memory", "engine"])
-def kept(request: pytest.FixtureRequest, user_id: str) -> Kept:
+def kept(request: pytest.FixtureRequest, user_id: str) -> TextRef:
     ledger: Ledger = InMemoryLedger() if request.param == "memory" else request.getfixturevalue("ledger")
-    return Kept(ledger, records_of(ledger), user_id)
+    return TextRef(ledger, records_of(ledger), user_id)
 
 
-def test_what_was_kept_is_read_as_it_was(kept: Kept) -> None:
+def test_what_was_kept_is_read_as_it_was(kept: TextRef) -> None:
     purchase = replace(
         kept.purchase(payment="1"),
         state=PurchaseState.PAID,
@@ -75,7 +75,7 @@ def test_what_was_kept_is_read_as_it_was(kept: Kept) -> None:
         moves=2,
     )
     customer = Customer(user_id=kept.user_id, customer_id=f"cus_{kept.user_id}", live=False, created_at=NOW)
-    told = Described(
+    told = SubscriptionSnapshot(
         subscription_id="sub_1",
         status="active",
         cancel_at_period_end=True,
@@ -98,7 +98,7 @@ def test_what_was_kept_is_read_as_it_was(kept: Kept) -> None:
     assert kept.records.event(event.event_id) == event
 
 
-def test_what_is_not_there_is_not_there(kept: Kept) -> None:
+def test_what_is_not_there_is_not_there(kept: TextRef) -> None:
     assert kept.records.purchase(kept.user_id, "pur_1") is None
     assert kept.records.purchase_of("pi_none") is None
     assert kept.records.user_of("cus_none") is None
@@ -106,7 +106,7 @@ def test_what_is_not_there_is_not_there(kept: Kept) -> None:
     assert kept.records.subscription(kept.user_id) == Subscription(user_id=kept.user_id)
 
 
-def test_a_record_is_only_written_over_the_one_that_was_read(kept: Kept) -> None:
+def test_a_record_is_only_written_over_the_one_that_was_read(kept: TextRef) -> None:
     assert kept.records.keep(kept.purchase())
     seen = kept.there()
     assert kept.records.keep(replace(seen, moves=1))
@@ -114,13 +114,13 @@ def test_a_record_is_only_written_over_the_one_that_was_read(kept: Kept) -> None
     assert kept.there().moves == 1
 
 
-def test_of_several_records_all_are_written_or_none(kept: Kept) -> None:
+def test_of_several_records_all_are_written_or_none(kept: TextRef) -> None:
     assert kept.records.keep(kept.purchase())
     assert not kept.records.keep(kept.purchase("2"), replace(kept.purchase(), moves=9))
     assert kept.records.purchase(kept.user_id, "pur_2") is None
 
 
-def test_a_payment_is_of_one_purchase_and_a_customer_of_one_user(kept: Kept) -> None:
+def test_a_payment_is_of_one_purchase_and_a_customer_of_one_user(kept: TextRef) -> None:
     assert kept.records.keep(kept.purchase(payment="1"))
     assert not kept.records.keep(kept.purchase("2", payment="1"))
     customer = Customer(user_id=kept.user_id, customer_id=f"cus_{kept.user_id}", live=False, created_at=NOW)
@@ -128,7 +128,7 @@ def test_a_payment_is_of_one_purchase_and_a_customer_of_one_user(kept: Kept) -> 
     assert not kept.records.keep(replace(customer, user_id=f"{kept.user_id}-other"))
 
 
-def test_a_customer_who_was_replaced_is_found_by_both_names(kept: Kept) -> None:
+def test_a_customer_who_was_replaced_is_found_by_both_names(kept: TextRef) -> None:
     first = Customer(user_id=kept.user_id, customer_id=f"cus_1_{kept.user_id}", live=False, created_at=NOW)
     assert kept.records.keep(first)
     seen = kept.records.customer(kept.user_id, live=False)
@@ -158,14 +158,14 @@ def test_a_customer_of_an_earlier_release_was_never_replaced(store: DynamoStore,
         "revision": {"N": "1"},
     }
     store.put_all({Key(LEDGER_TABLE, f"USER#{user_id}", "CUSTOMER#test"): raw})
-    records = DynamoPayments(store, LEDGER_TABLE)
+    records = DynamoPurchaseRecords(store, LEDGER_TABLE)
     customer = records.customer(user_id, live=False)
     assert customer == Customer(user_id=user_id, customer_id=f"cus_{user_id}", live=False, created_at=NOW)
     assert (customer.gone, customer.number, customer.former) == (False, 0, ())
     assert records.keep(customer.replaced_by(f"cus_2_{user_id}", NOW))
 
 
-def test_all_purchases_and_quarantined_events_are_found(kept: Kept) -> None:
+def test_all_purchases_and_quarantined_events_are_found(kept: TextRef) -> None:
     purchases = {f"pur_{number}" for number in range(30)}
     for name in purchases:
         assert kept.records.keep(kept.purchase(name.removeprefix("pur_")))
@@ -183,12 +183,12 @@ def test_all_purchases_and_quarantined_events_are_found(kept: Kept) -> None:
     assert [each for each in ours if isinstance(each, PaymentEvent)] == [odd]
 
 
-def granting(kept: Kept, purchase: Purchase, account: Account) -> Booking:
+def granting(kept: TextRef, purchase: Purchase, account: Account) -> Booking:
     after, entry = grant(account, 10, type_=EntryType.BONUS, business_key="b", reason="For you", now=NOW)
     return Booking(after, (entry,), [purchase, kept.event("1")])
 
 
-def test_a_booking_writes_account_entries_and_records_together(kept: Kept) -> None:
+def test_a_booking_writes_account_entries_and_records_together(kept: TextRef) -> None:
     assert kept.records.keep(kept.purchase())
     after = kept.ledger.book(
         kept.user_id, lambda account: granting(kept, replace(kept.there(), granted=True), account), now=NOW
@@ -200,7 +200,7 @@ def test_a_booking_writes_account_entries_and_records_together(kept: Kept) -> No
     check_invariants(after, all_entries(kept.ledger, kept.user_id))
 
 
-def test_a_booking_whose_record_has_moved_is_worked_out_again(kept: Kept) -> None:
+def test_a_booking_whose_record_has_moved_is_worked_out_again(kept: TextRef) -> None:
     """Nothing of the first attempt is left."""
     assert kept.records.keep(kept.purchase())
     looks: list[int] = []
@@ -219,7 +219,7 @@ def test_a_booking_whose_record_has_moved_is_worked_out_again(kept: Kept) -> Non
     check_invariants(after, all_entries(kept.ledger, kept.user_id))
 
 
-def test_a_booking_of_nothing_writes_nothing(kept: Kept) -> None:
+def test_a_booking_of_nothing_writes_nothing(kept: TextRef) -> None:
     before = kept.ledger.account(kept.user_id, NOW)
     assert kept.ledger.book(kept.user_id, lambda _: None, now=NOW) == before
     assert kept.ledger.account(kept.user_id, NOW) == before

@@ -18,7 +18,7 @@ from tests.kit.transport import PASSING, STRIPE, Fault, Life, Plan, at, at_each,
 ACCOUNTS = 2
 RUNS = 40
 RATE = 0.3
-MOST_ATTEMPTS = 12
+MAX_ATTEMPTS = 12
 # One that arrives when the worker has gone on leaves a hold behind for the sweeper; the crash matrix has it.
 UNNOTICED = tuple(fault for fault in PASSING if fault is not Fault.LATE)
 
@@ -117,8 +117,8 @@ def until_final(scene: Scene, key: str, seed: int) -> PaidAnswer | PlaygroundErr
     """What a client does, while the store and the model fail at random."""
     worker, run_id = scene.stage.worker, run_id_of(scene.user_id, key)
     request = FAILING if seed % 5 == 0 else ORDINARY
-    for attempt in range(MOST_ATTEMPTS):
-        plan = at_random(seed * MOST_ATTEMPTS + attempt, RATE)
+    for attempt in range(MAX_ATTEMPTS):
+        plan = at_random(seed * MAX_ATTEMPTS + attempt, RATE)
         try:
             _, outcome = scene.live(worker, lambda: scene.run(worker, request, key), plan)
         except AssertionError as error:
@@ -128,7 +128,7 @@ def until_final(scene: Scene, key: str, seed: int) -> PaidAnswer | PlaygroundErr
             scene.pass_leases()
         elif not isinstance(outcome, StoreUnavailableError) or _has_failed(scene, run_id):
             return outcome
-    raise AssertionError(f"seed {seed}: no final answer in {MOST_ATTEMPTS} attempts")
+    raise AssertionError(f"seed {seed}: no final answer in {MAX_ATTEMPTS} attempts")
 
 
 def _has_failed(scene: Scene, run_id: str) -> bool:

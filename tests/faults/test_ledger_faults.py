@@ -48,7 +48,7 @@ from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invar
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LIMIT = 20
 TRIES = 6
-LONGEST_WAIT = 25.0  # s for a store that keeps saying no: it takes 4; the whole request has less than 29
+MAX_WAIT_SECONDS = 25.0  # s for a store that keeps saying no: it takes 4; the whole request has less than 29
 
 Fault = Callable[["Wire", Request], AWSResponse | None]
 """What happens to one request. None: nothing, it is sent."""
@@ -443,10 +443,10 @@ def test_throttling_without_end_ends_in_the_time_of_a_request(real: Faulty, ledg
     real.wire.always["UpdateItem"] = until_over
     with ThreadPoolExecutor(1) as pool:
         placing = pool.submit(place, real.ledger, user_id)
-        ended, _ = wait([placing], timeout=LONGEST_WAIT)
+        ended, _ = wait([placing], timeout=MAX_WAIT_SECONDS)
         over.set()
 
-    assert ended, f"still at it after {LONGEST_WAIT} s"
+    assert ended, f"still at it after {MAX_WAIT_SECONDS} s"
     assert isinstance(placing.exception(), StoreUnavailableError)
 
 

@@ -22,7 +22,7 @@ from playground.domain.errors import ModelError, StoreUnavailableError
 from playground.domain.runs import RunRequest, RunStatus, run_id_of
 from playground.http import utc_now
 from playground.ports import Completion, Found, Prompt
-from playground.usecases.run_prompt import ANSWER_RESERVE, LEDGER_RESERVE, MIN_MODEL_SECONDS, RunPrompt
+from playground.usecases.run_prompt import ANSWER_RESERVE_SECONDS, LEDGER_RESERVE_SECONDS, MIN_MODEL_SECONDS, RunPrompt
 from tests.fakes import InMemoryCatalog, ScriptedModel
 from tests.kit.mute import Mute
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger
@@ -82,9 +82,9 @@ def test_a_run_whose_store_falls_silent_has_ended_within_the_reserve(
     run_prompt = prompt_over(quiet_store, ScriptedModel(reply))
 
     with pytest.raises((StoreUnavailableError, ModelError)):
-        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS)
+        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE_SECONDS + MODEL_SECONDS)
 
-    assert time.monotonic() - silent_since[0] < LEDGER_RESERVE - ANSWER_RESERVE + MODEL_SECONDS + BUSY
+    assert time.monotonic() - silent_since[0] < LEDGER_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS + MODEL_SECONDS + BUSY
     assert mute.swallowed > 1, "it was tried more than once"
     account = ledger.account(user_id, utc_now())
     assert set(account.holds) == {run_id_of(user_id, "k")}  # its lease ends it
@@ -108,7 +108,7 @@ def test_the_release_has_its_own_share_of_the_time(
     run_prompt = prompt_over(quiet_store, ScriptedModel([ANSWER]))
 
     with pytest.raises(StoreUnavailableError):
-        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS)
+        run_prompt(user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE_SECONDS + MODEL_SECONDS)
 
     assert forgotten
     run = ledger.run(user_id, run_id_of(user_id, "k"))
@@ -137,10 +137,10 @@ def test_large_texts_share_the_deadline(
 
     with pytest.raises(StoreUnavailableError):
         prompt_over(store, ScriptedModel([large]), sessions)(
-            user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE + MODEL_SECONDS
+            user_id, REQUEST, idempotency_key="k", seconds_left=LEDGER_RESERVE_SECONDS + MODEL_SECONDS
         )
 
-    assert time.monotonic() - began < LEDGER_RESERVE + MODEL_SECONDS + BUSY
+    assert time.monotonic() - began < LEDGER_RESERVE_SECONDS + MODEL_SECONDS + BUSY
     assert ledger.account(user_id, utc_now()).available == 5
 
 

@@ -16,7 +16,7 @@ from playground import settings as settings_module
 from playground.http import BASE_PATH, MAPPED_PATH
 from playground.observability import Metric, metrics
 from playground.settings import Settings
-from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE
+from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
@@ -24,7 +24,7 @@ RESOURCES: dict[str, dict[str, Any]] = SOURCE["Resources"]
 DESCRIPTION: Description = read_template(ROOT / "template.yaml")
 FUNCTIONS = sorted(DESCRIPTION.functions.values(), key=lambda function: function.logical_id)
 TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
-LONGEST_REST_INTEGRATION = 29  # s, for a buffered answer
+MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer
 
 POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
 COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
@@ -162,20 +162,20 @@ def test_what_is_behind_the_api_ends_before_the_gateway_gives_up() -> None:
     [api] = DESCRIPTION.apis
 
     for route in api.routes:
-        assert 0 < DESCRIPTION.functions[route.function].timeout <= LONGEST_REST_INTEGRATION
+        assert 0 < DESCRIPTION.functions[route.function].timeout <= MAX_REST_INTEGRATION_SECONDS
 
 
 def test_a_run_has_time_for_the_model_and_for_the_ledger() -> None:
     run = DESCRIPTION.functions["RunFunction"]
     model = float(run.environment["MODEL_TIMEOUT_SECONDS"])
 
-    assert model + LEDGER_RESERVE < run.timeout <= LONGEST_REST_INTEGRATION
+    assert model + LEDGER_RESERVE_SECONDS < run.timeout <= MAX_REST_INTEGRATION_SECONDS
 
 
 def test_an_estimate_has_time_to_guess_when_the_count_does_not_come() -> None:
     estimate = DESCRIPTION.functions["EstimateFunction"]
 
-    assert float(estimate.environment["MODEL_TIMEOUT_SECONDS"]) + LEDGER_RESERVE < estimate.timeout
+    assert float(estimate.environment["MODEL_TIMEOUT_SECONDS"]) + LEDGER_RESERVE_SECONDS < estimate.timeout
 
 
 def test_a_count_leaves_most_of_a_run_to_the_answer() -> None:

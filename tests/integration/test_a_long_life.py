@@ -29,7 +29,7 @@ from tests.support import new_ledger, new_store
 
 START = datetime(2027, 1, 31, 10, 0, tzinfo=UTC)  # on a 31st: boundaries on 28 February, 31 March, 30 April, …
 DECLINED_LATER = "pm_card_chargeCustomerFail"  # can be saved, and is declined when it is charged
-MOST_RECEIVES = 100  # from the queue, after one start of the schedule; fewer are needed
+MAX_RECEIVES = 100  # from the queue, after one start of the schedule; fewer are needed
 
 # One run: Opus, 30,000 tokens of answer and a few of input: 3 credits up to 10,000 tokens and 6 begun 4,000 beyond, by
 # Opus' factor 3. The floor is lower: 30,000 tokens at $20 a million are $0.60, which are 23 credits.
@@ -128,7 +128,7 @@ class Queue:
             self._empty(name, url)
 
     def _empty(self, name: str, url: str) -> None:
-        for _ in range(MOST_RECEIVES):
+        for _ in range(MAX_RECEIVES):
             messages = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
             if not messages:
                 return

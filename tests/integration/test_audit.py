@@ -27,7 +27,7 @@ from playground.domain.audit import Fields, Finding, Stored, StoredEntry
 from playground.domain.calendar import from_iso, instant, iso
 from playground.domain.entries import EntryType
 from playground.ports import Held
-from playground.usecases.audit_account import MOST_LOOKS, AuditAccount, AuditAccounts
+from playground.usecases.audit_account import MAX_READS, AuditAccount, AuditAccounts
 from playground.usecases.expire_holds import ExpireHolds
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
@@ -407,7 +407,7 @@ class Moving:
 
 @pytest.mark.parametrize(
     ("found", "looks", "findings"),
-    [([6, 5], 2, 0), ([6] * MOST_LOOKS, MOST_LOOKS, 2), ([6, 7, 8, 9, 10], MOST_LOOKS, 0)],
+    [([6, 5], 2, 0), ([6] * MAX_READS, MAX_READS, 2), ([6, 7, 8, 9, 10], MAX_READS, 0)],
 )
 def test_account_that_moves_is_read_again_and_what_stays_counts(
     ledger: DynamoLedger, books: Books, user_id: str, found: list[int], looks: int, findings: int

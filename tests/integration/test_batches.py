@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from bench.transport import Transport
 from playground.adapters.dynamo_store import (
-    MOST_READ_AT_ONCE,
+    MAX_ITEMS_READ_AT_ONCE,
     Backoff,
     DynamoStore,
     Key,
@@ -85,11 +85,11 @@ def test_an_item_that_is_named_twice_is_deleted_once(store: DynamoStore, user_id
 
 def test_more_keys_than_a_batch_takes_are_read_in_several(store: DynamoStore, user_id: str) -> None:
     """DynamoDB takes 100 keys in one request, of all tables together."""
-    keys = written(store, user_id, 2 * MOST_READ_AT_ONCE + 1)
+    keys = written(store, user_id, 2 * MAX_ITEMS_READ_AT_ONCE + 1)
     with Transport().at(store.connection.client) as transport:
         assert len(store.get_all([*keys, *keys])) == len(keys)
     sizes = [len(call.params["RequestItems"][SESSIONS_TABLE]["Keys"]) for call in transport.calls]
-    assert sizes == [MOST_READ_AT_ONCE, MOST_READ_AT_ONCE, 1]
+    assert sizes == [MAX_ITEMS_READ_AT_ONCE, MAX_ITEMS_READ_AT_ONCE, 1]
 
 
 def test_nothing_is_read_without_asking(store: DynamoStore) -> None:

@@ -17,7 +17,7 @@ from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.resources import client, create_resources
 from local.template import REGION, Description
-from operate.change_account import GrantBonus, Order, ReferenceForgottenError, StripeManagedError
+from operate.change_account import GrantBonus, OperatorRequest, ReferenceForgottenError, StripeManagedError
 from operate.cli import run
 from operate.commands.export import everything
 from operate.dynamo_erasure import DynamoEraser, DynamoPerson
@@ -26,7 +26,7 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_keys import account_key, entry_key, session_key
 from playground.adapters.dynamo_notices import notices_of
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import Backoff, DynamoStore, Key, Put, RawItem, Update, connect
@@ -62,7 +62,7 @@ from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invar
 
 MONTH = timedelta(days=31)
 LATER = NOW + 2 * MONTH
-ORDER = Order(reference="ticket-1", reason="Sorry, Alice Liddell", operator="anna")
+ORDER = OperatorRequest(reference="ticket-1", reason="Sorry, Alice Liddell", operator="anna")
 _numbers = itertools.count(1)
 TEXTS: dict[DynamoStore, TurnTexts] = {}
 
@@ -117,7 +117,7 @@ def user(own: Mortal) -> str:
 
 def live(store: DynamoStore, user_id: str) -> None:
     """Two months of a life: a plan, runs, a bonus, a purchase, a shared conversation, and a run that is open."""
-    ledger, payments = new_ledger(store), DynamoPayments(store, LEDGER_TABLE)
+    ledger, payments = new_ledger(store), DynamoPurchaseRecords(store, LEDGER_TABLE)
     ledger.change(user_id, plus, business_key="plan:1", now=NOW)
     session_id = f"ses_{user_id}"
     for number, at in ((1, NOW), (2, NOW + MONTH)):
@@ -277,7 +277,7 @@ def test_a_person_is_forgotten_and_the_books_add_up(own: Mortal, user: str) -> N
 def test_a_late_refund_finds_the_purchase_in_the_books_of_the_pseudonym(own: Mortal, user: str) -> None:
     name = pseudonym(2)
     erase(own, user, name)
-    payments = DynamoPayments(own, LEDGER_TABLE)
+    payments = DynamoPurchaseRecords(own, LEDGER_TABLE)
 
     assert payments.purchase_of(f"pi_{user}") == (name, f"pur_{user}")
     assert payments.user_of(f"cus_{user}") == name
@@ -292,7 +292,7 @@ def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mor
     """The provider still names the user: it was told the name when the purchase was made. And the customer who paid,
     also if another one has come since."""
     name = pseudonym(9000 + replaced)
-    records = DynamoPayments(own, LEDGER_TABLE)
+    records = DynamoPurchaseRecords(own, LEDGER_TABLE)
     for number in range(replaced):
         customer = records.customer(user, live=False)
         assert customer is not None
@@ -311,11 +311,11 @@ def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mor
     )
     refund = RefundSum(payment=payment, refunded=250)
     event = ProviderEvent(
-        event_id=f"evt_refund_{user}", type="charge.refunded", live=False, occurred_at=LATER, told=refund
+        event_id=f"evt_refund_{user}", type="charge.refunded", live=False, occurred_at=LATER, change=refund
     )
     apply = ApplyPayment(
         ledger=ledger,
-        records=DynamoPayments(own, LEDGER_TABLE),
+        records=DynamoPurchaseRecords(own, LEDGER_TABLE),
         payments=NoProvider(),  # type: ignore[arg-type]
         prices=load_prices(),
         live=False,
@@ -457,7 +457,7 @@ def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: li
     kinds = {raw["sk"]["S"].partition("#")[0] for raw in person.books(user_id)}
     assert kinds <= {"ACCOUNT", "ENTRY", "KEY"}
     assert list(person.conversation(f"ses_{user_id}")) == []
-    assert DynamoPayments(store, LEDGER_TABLE).purchase_of(f"pi_{user_id}") == (name, f"pur_{user_id}")
+    assert DynamoPurchaseRecords(store, LEDGER_TABLE).purchase_of(f"pi_{user_id}") == (name, f"pur_{user_id}")
     assert {entry.run_id for entry in entries if entry.run_id} == {
         raw["run_id"]["S"] for raw in person.books(name, "RUN#") if raw["status"]["S"] == "settled"
     }
@@ -484,7 +484,7 @@ def come_back(store: DynamoStore, user_id: str) -> None:
     assert isinstance(ledger.place_hold(user_id, hold, limit=20, now=LATER), Held)
     talk = conversation(user_id, hold, LATER)
     ledger.settle(ledger.account(user_id, LATER), hold, charging(hold, 3, LATER), talk)
-    assert DynamoPayments(store, LEDGER_TABLE).keep(
+    assert DynamoPurchaseRecords(store, LEDGER_TABLE).keep(
         Customer(user_id=user_id, customer_id=f"cus_back_{user_id}", live=False, created_at=LATER),
         PaymentEvent(
             event_id=f"evt_back_{user_id}",
@@ -524,7 +524,7 @@ def test_an_erasure_that_slept_touches_nothing_of_who_has_come_back(own: Mortal)
         assert [entry.amount for entry in entries] == [0, 30, -3]
         assert ledger.run(user_id, f"run_back_{user_id}".ljust(30, "0")) is not None
         assert DynamoSessions(own, SESSIONS_TABLE, TEXTS[own]).find(user_id, f"ses_back_{user_id}") is not None
-        payments = DynamoPayments(own, LEDGER_TABLE)
+        payments = DynamoPurchaseRecords(own, LEDGER_TABLE)
         assert payments.user_of(f"cus_back_{user_id}") == user_id
         event = payments.event(f"evt_back_{user_id}")
         assert event is not None
@@ -701,9 +701,9 @@ def test_a_subscription_is_ended_where_it_is_paid(own: Mortal) -> None:
 
 def test_the_bus_does_not_learn_which_pseudonym_is_whose(own: Mortal, user: str) -> None:
     key = Key(LEDGER_TABLE, f"EVENT#evt_{user}", "EVENT")
-    told = DynamoPayments(own, LEDGER_TABLE).event(f"evt_{user}")
+    told = DynamoPurchaseRecords(own, LEDGER_TABLE).event(f"evt_{user}")
     assert told is not None
-    DynamoPayments(own, LEDGER_TABLE).keep(replace(told, quarantined="amount"))
+    DynamoPurchaseRecords(own, LEDGER_TABLE).keep(replace(told, quarantined="amount"))
     before = own.get(key)
     erase(own, user, pseudonym(39))
     after = own.get(key)
@@ -738,7 +738,7 @@ def test_an_audit_says_that_an_account_is_being_erased(own: Mortal, user: str) -
 def a_payer(store: DynamoStore) -> Billing:
     number = next(_numbers)
     double = StripeDouble(base=lambda: 1_801_353_600, seed=number)
-    records = DynamoPayments(store, LEDGER_TABLE)
+    records = DynamoPurchaseRecords(store, LEDGER_TABLE)
     return Billing(new_ledger(store), records, double, stripe_in_process(double), f"payer-{number}")
 
 
@@ -909,7 +909,7 @@ def test_what_is_known_of_a_subscription_in_two_places_is_joined(own: Mortal) ->
     assert known.described is not None
     name = pseudonym(next(_numbers) + 7000)
     other = replace(known.described, subscription_id="sub_before", started_at=NOW - MONTH, ended_at=NOW)
-    there = Subscription(user_id=name).told(other)
+    there = Subscription(user_id=name).updated_by(other)
 
     erase_payer(payer, name, Slow(own, lambda: payer.records.keep(there), before="SUBSCRIPTION"))
 

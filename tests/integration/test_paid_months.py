@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from doubles.stripe import StripeDouble
-from operate.change_account import ChangePlan, Order
+from operate.change_account import ChangePlan, OperatorRequest
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan
 from playground.domain.entries import Entry, EntryType
@@ -52,7 +52,7 @@ def anywhere(request: pytest.FixtureRequest, user_id: str) -> Iterator[Billing]:
     double = StripeDouble(base=lambda: START, seed=zlib.crc32(user_id.encode()))
     store: DynamoStore = request.getfixturevalue("store")
     ledger: DynamoLedger = request.getfixturevalue("ledger")
-    yield Billing(ledger, DynamoPayments(store, LEDGER_TABLE), double, stripe_in_process(double), user_id)
+    yield Billing(ledger, DynamoPurchaseRecords(store, LEDGER_TABLE), double, stripe_in_process(double), user_id)
 
 
 def subscribed(billing: Billing) -> tuple[str, dict[str, Any]]:
@@ -658,7 +658,7 @@ def test_when_the_first_of_two_subscriptions_ends_the_second_goes_on_from_its_ne
 
 # --- beside an operator's plan ----------------------------------------------------------------------------------------
 
-ORDER = Order(reference="contract-7", reason="A contract", operator="anna")
+ORDER = OperatorRequest(reference="contract-7", reason="A contract", operator="anna")
 
 
 def give_plan(billing: Billing, until: datetime | None = None) -> None:

@@ -17,7 +17,7 @@ from playground.domain.errors import StoreUnavailableError
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import share_id_of
 from playground.http import to_cursor, utc_now
-from playground.usecases.browse_sessions import MOST_BYTES
+from playground.usecases.browse_sessions import MAX_BYTES
 from tests.conftest import NOW
 from tests.handlers import Answer, Handlers
 from tests.support import all_entries, check_invariants
@@ -187,7 +187,7 @@ def test_three_hundred_turns_of_16_kb_are_listed_read_and_continued(
     while True:
         page = handlers.call("GET", f"/playground/sessions/{session_id}{cursor}", user=user_id)
         assert page.status == 200
-        assert len(json.dumps(page.body)) < MOST_BYTES + 100_000
+        assert len(json.dumps(page.body)) < MAX_BYTES + 100_000
         contents += [message["content"].partition(":")[0] for message in page.body["conversation"][1::2]]
         pages += 1
         if page.body["next_cursor"] is None:

@@ -10,7 +10,7 @@ import pytest
 
 from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan, start_plus
 from playground.domain.calendar import boundary, iso
@@ -186,7 +186,7 @@ def billing(request: pytest.FixtureRequest, user_id: str) -> Iterator[Billing]:
         return
     store: DynamoStore = request.getfixturevalue("store")
     engine_ledger: DynamoLedger = request.getfixturevalue("ledger")
-    yield Billing(engine_ledger, DynamoPayments(store, LEDGER_TABLE), double, payments, user_id)
+    yield Billing(engine_ledger, DynamoPurchaseRecords(store, LEDGER_TABLE), double, payments, user_id)
 
 
 def test_each_month_is_granted_when_it_is_paid_and_boundaries_are_stripes(billing: Billing) -> None:

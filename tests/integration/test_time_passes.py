@@ -19,14 +19,14 @@ from local.template import Description
 from playground.adapters.dynamo_index import DynamoBoundaries, DynamoPlaces
 from playground.adapters.dynamo_keys import account_key, shard_name, shard_of
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_notices import DynamoNotebook
+from playground.adapters.dynamo_notices import DynamoNoticeOutbox
 from playground.adapters.dynamo_store import DynamoStore
 from playground.adapters.sqs import SqsQueue
 from playground.domain.account import Account, Change, start_plus
 from playground.domain.calendar import boundary, iso
 from playground.domain.entries import EntryType
 from playground.domain.errors import CorruptLedgerError
-from playground.domain.work import Task, Visit, Walk, work_of
+from playground.domain.work import AccountTask, ShardTask, Task, work_of
 from playground.ports import Held
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 from tests.fakes import a_hold, charging, conversation
@@ -195,7 +195,7 @@ def test_a_shard_of_many_pieces_is_no_recursive_loop(description: Description) -
     """Lambda stops what starts a function for the 17th time in one chain of messages."""
     pieces = 20
     shard = [name for name in map("many-{}".format, range(1000)) if shard_of(name) == shard_name(0)]
-    with a_world(description, MOST_ACCOUNTS="1") as world:
+    with a_world(description, MAX_ACCOUNTS="1") as world:
         users = [world.subscribed(name) for name in shard[:pieces]]
         world.reset(event_file("daily", FIRST))
         eventually(world.is_done)
@@ -217,10 +217,10 @@ class Steps:
         self.places = DynamoPlaces(store, LEDGER_TABLE)
         boundaries = DynamoBoundaries(store, LEDGER_TABLE)
         self.fan_out = FanOut(boundaries=boundaries, walks=walks, visits=visits, places=self.places)
-        self.visit = VisitAccount(ledger=self.ledger, notebook=DynamoNotebook(store, LEDGER_TABLE))
+        self.visit = VisitAccount(ledger=self.ledger, notebook=DynamoNoticeOutbox(store, LEDGER_TABLE))
 
-    def take(self) -> list[Walk | Visit]:
-        found: list[Walk | Visit] = []
+    def take(self) -> list[ShardTask | AccountTask]:
+        found: list[ShardTask | AccountTask] = []
         for url in self.urls:
             while page := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
                 for message in page:
@@ -254,13 +254,13 @@ def test_a_walk_goes_on_from_its_place_until_it_is_finished(steps: Steps) -> Non
         subscribe(steps.ledger, user, ANCHOR)
     assert steps.fan_out.begin(Task.ADVANCE, at=FIRST) == 16
 
-    visits: list[Visit] = []
+    visits: list[AccountTask] = []
     calls = 0
     waiting = steps.take()
     while waiting:
-        unfinished: list[Walk | Visit] = []
+        unfinished: list[ShardTask | AccountTask] = []
         for item in waiting:
-            if isinstance(item, Visit):
+            if isinstance(item, AccountTask):
                 visits.append(item)
                 steps.visit(item)
             else:
@@ -274,12 +274,12 @@ def test_a_walk_goes_on_from_its_place_until_it_is_finished(steps: Steps) -> Non
     assert all(visit.at == FIRST for visit in visits)
     for user in users:
         assert steps.ledger.account(user, FIRST).period == 1
-    again = [steps.fan_out.walk(Walk(task=Task.ADVANCE, at=FIRST, shard=shard), piece=9) for shard in range(16)]
+    again = [steps.fan_out.walk(ShardTask(task=Task.ADVANCE, at=FIRST, shard=shard), piece=9) for shard in range(16)]
     assert [(walked.accounts, walked.finished) for walked in again] == [(0, True)] * 16
 
 
 def test_a_place_is_stored_for_one_walk_and_forgotten_at_its_end(steps: Steps) -> None:
-    walk, later = (Walk(task=Task.WARN, at=at, shard=3) for at in (FIRST, FIRST + timedelta(hours=1)))
+    walk, later = (ShardTask(task=Task.WARN, at=at, shard=3) for at in (FIRST, FIRST + timedelta(hours=1)))
     assert steps.places.place(walk) is None
     steps.places.remember(walk, "there|alice")
     steps.places.remember(replace(walk, shard=4), "elsewhere|bob")
@@ -299,7 +299,7 @@ def test_a_boundary_in_the_middle_of_a_run_neither_loses_nor_mints(steps: Steps,
     hold = a_hold(f"run_{advanced.replace(' ', '_')}".ljust(30, "0"), 150, FIRST - timedelta(minutes=1))
     assert isinstance(ledger.place_hold(user, hold, limit=20, now=hold.placed_at), Held)
     seen = ledger.account(user, hold.placed_at)
-    visit = Visit(task=Task.ADVANCE, at=FIRST, user_id=user)
+    visit = AccountTask(task=Task.ADVANCE, at=FIRST, user_id=user)
     after = FIRST + timedelta(seconds=1)
 
     def settle() -> None:
@@ -331,7 +331,7 @@ def test_rollover_that_will_expire_is_told_once_seven_days_ahead(steps: Steps) -
     second = boundary(anchor, 2)  # at the first the month rolls over, at the second it expires
 
     told = [
-        steps.visit(Visit(task=Task.WARN, at=second - timedelta(days=days), user_id="saver"))
+        steps.visit(AccountTask(task=Task.WARN, at=second - timedelta(days=days), user_id="saver"))
         for days in (9, 8, 7, 6, 1)
     ]
 
@@ -348,7 +348,7 @@ def test_a_damaged_account_is_refused_and_not_repaired(steps: Steps) -> None:
         ExpressionAttributeValues={":one": {"N": "1"}},
     )
     with pytest.raises(CorruptLedgerError):
-        steps.visit(Visit(task=Task.ADVANCE, at=FIRST, user_id="broken"))
+        steps.visit(AccountTask(task=Task.ADVANCE, at=FIRST, user_id="broken"))
 
 
 def kinds(entries: Sequence[Any]) -> list[str]:
@@ -363,7 +363,7 @@ def test_fourteen_months_in_a_second_with_runs_in_between(steps: Steps) -> None:
     rollover = 0
     for month in range(1, 15):
         at = boundary(ANCHOR, month)
-        steps.visit(Visit(task=Task.ADVANCE, at=at, user_id=user))
+        steps.visit(AccountTask(task=Task.ADVANCE, at=at, user_id=user))
         rollover = 200 - (30 if month > 1 and (month - 1) % 2 else 0)
         if month % 2:
             hold = a_hold(f"run_{month}".ljust(30, "0"), 40, at)

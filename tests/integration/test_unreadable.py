@@ -14,7 +14,7 @@ from operate.dynamo_moderation import DynamoModeration
 from playground import wiring
 from playground.adapters.catalog_snapshot import SnapshotCatalog
 from playground.adapters.dynamo_keys import entry_key, run_key, session_key, share_key, turn_key, user_pk
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.sharing import share_id_of
@@ -240,7 +240,7 @@ def test_a_damaged_purchase_does_not_end_the_comparison(handlers: Handlers, stor
     key = Key(LEDGER_TABLE, user_pk(user_id), f"PURCHASE#{ids[0]}")
     harm(store, key, "amount", FRACTION)
     errors: list[CorruptLedgerError] = []
-    records = DynamoPayments(store, LEDGER_TABLE, report=errors.append)
+    records = DynamoPurchaseRecords(store, LEDGER_TABLE, report=errors.append)
     found: set[str] = set()
     after: str | None = None
     try:

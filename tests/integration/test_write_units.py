@@ -25,8 +25,8 @@ from tests.fakes import a_hold
 from tests.handlers import Handlers
 from tests.kit.books import PRICES
 
-MOST_UNITS = 18
-MOST_OPEN_RUNS = 20  # that the setting admits
+MAX_WRITE_UNITS = 18
+MAX_OPEN_RUNS = 20  # that the setting admits
 PAYING = Account(user_id="somebody", created_at=NOW, has_paid=True)
 OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists)\b|<=|>=|<>|[<>=]")
 INDEX = Index("by_lease", ("lease_shard", "lease_at"))
@@ -40,8 +40,8 @@ def test_the_condition_of_a_hold_is_one_that_dynamodb_takes(ledger: DynamoLedger
     for allowance in allowances:
         for ends_first in (False, True):
             hold = a_hold("run_" + "a" * 32, 1, NOW)
-            write = ledger._placing(user_id, hold, MOST_OPEN_RUNS, NOW, ends_first=ends_first)
-            condition = write.condition & _admitted(allowance, 1, MOST_OPEN_RUNS, NOW)
+            write = ledger._placing(user_id, hold, MAX_OPEN_RUNS, NOW, ends_first=ends_first)
+            condition = write.condition & _admitted(allowance, 1, MAX_OPEN_RUNS, NOW)
             text = condition.serialize({}, {})
             assert len(text.encode()) <= 4096
             longest = max(longest, len(OPERATORS.findall(text)))
@@ -74,7 +74,7 @@ def run(measured: World, user_id: str, answer: str) -> Counter[tuple[str, str]]:
 def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user_id: str) -> None:
     measured.give(user_id, 100)
     units = run(measured, user_id, noise(2048))
-    assert units.total() <= MOST_UNITS, units
+    assert units.total() <= MAX_WRITE_UNITS, units
     assert set(units) == {
         ("account", "update"),  # the hold, and the charge
         ("by_lease", "put"),  # the first run since the sweeper came by

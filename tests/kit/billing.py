@@ -19,7 +19,7 @@ from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Account
 from playground.domain.entries import EntryType
 from playground.domain.pricing import PriceTable
-from playground.ports import Ledger, PaymentRecords
+from playground.ports import Ledger, PurchaseRecords
 from playground.usecases.apply_payment import Applied, ApplyPayment
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
 from tests.kit.books import PRICES
@@ -69,7 +69,7 @@ class Billing:
     """One user with a purse, and Stripe. The clock is the stand-in's, unless `at` says when it is for us."""
 
     def __init__(
-        self, ledger: Ledger, records: PaymentRecords, double: StripeDouble, payments: StripePayments, user_id: str
+        self, ledger: Ledger, records: PurchaseRecords, double: StripeDouble, payments: StripePayments, user_id: str
     ) -> None:
         self.ledger = ledger
         self.records = records

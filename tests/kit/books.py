@@ -22,7 +22,7 @@ from tests.kit.intercept import PlainConnection
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, check_invariants
 
 PRICES = load_prices()
-MOST_TURNS = 3  # of a session in these tests, and one more, to see that it is not there
+MAX_TURNS = 3  # of a session in these tests, and one more, to see that it is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +168,10 @@ class Onlooker:
     def _sessions(self, session_ids: Sequence[str]) -> tuple[Mapping[tuple[str, int], Turn], Sequence[Session]]:
         turns: dict[tuple[str, int], Turn] = {}
         sessions: list[Session] = []
-        for first in range(0, len(session_ids), 100 // (MOST_TURNS + 1)):
-            some = session_ids[first : first + 100 // (MOST_TURNS + 1)]
+        for first in range(0, len(session_ids), 100 // (MAX_TURNS + 1)):
+            some = session_ids[first : first + 100 // (MAX_TURNS + 1)]
             keys = [session_key(SESSIONS_TABLE, session_id) for session_id in some]
-            keys += [turn_key(SESSIONS_TABLE, each, 1 + n) for each in some for n in range(MOST_TURNS)]
+            keys += [turn_key(SESSIONS_TABLE, each, 1 + n) for each in some for n in range(MAX_TURNS)]
             wanted = {SESSIONS_TABLE: {"Keys": [key.raw for key in keys], "ConsistentRead": True}}
             answer = self._call("BatchGetItem", RequestItems=wanted)
             assert not answer.get("UnprocessedKeys")

@@ -77,7 +77,7 @@ from tests.property.model import (
 from tests.support import SESSIONS_TABLE, new_ledger, new_store
 
 WAIT = HANG_SECONDS / 2  # for a process or a thread that has lost its way
-MOST_STATES = 150_000  # that one search looks at before it gives up
+MAX_STATES = 150_000  # that one search looks at before it gives up
 NEVER = math.inf
 
 
@@ -181,7 +181,7 @@ class UndecidedError(AssertionError):
     """The search has looked at as many states as it may."""
 
 
-def explain(history: Sequence[Record], *, lost_replies: bool = False, most_states: int = MOST_STATES) -> list[Record]:
+def explain(history: Sequence[Record], *, lost_replies: bool = False, most_states: int = MAX_STATES) -> list[Record]:
     """A serial order that explains `history`, of one account. Raises UnexplainedError, or UndecidedError.
 
     With `lost_replies` a hold may be answered with the account as it was when it was asked for again.

@@ -22,7 +22,7 @@ from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_keys import shard_of
 from playground.adapters.dynamo_lookup import DynamoLookup
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
@@ -93,7 +93,7 @@ class Worker:
         self.wire = Wire(self.store.connection.client, self._claude)
         self.ledger = new_ledger(self.store)
         self.sessions = DynamoSessions(self.store, SESSIONS_TABLE)
-        self.records = DynamoPayments(self.store, LEDGER_TABLE)
+        self.records = DynamoPurchaseRecords(self.store, LEDGER_TABLE)
         self.leases = DynamoLeases(self.store, LEDGER_TABLE)
         self.catalog = _catalog(self.store.connection.client)
         self.lookup = DynamoLookup(

@@ -190,7 +190,11 @@ class Subject:
             clock=lambda: self.clock(told.now),
         )
         event = ProviderEvent(
-            event_id=f"evt_{self.user_id}_{told}", type="payment", live=False, occurred_at=moment(told.now), told=moved
+            event_id=f"evt_{self.user_id}_{told}",
+            type="payment",
+            live=False,
+            occurred_at=moment(told.now),
+            change=moved,
         )
         applied = apply_payment(event)
         assert applied.outcome is not Outcome.QUARANTINED, applied.reason

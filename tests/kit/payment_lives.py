@@ -25,12 +25,12 @@ import stripe
 
 from doubles.stripe import StripeDouble
 from doubles.stripe.wire import ApiError
-from operate.change_account import ChangePlan, Order
+from operate.change_account import ChangePlan, OperatorRequest
 from playground.adapters.stripe_events import READERS
 from playground.domain.account import Plan as AccountPlan
 from playground.domain.payments import Purchase
 from playground.domain.subscriptions import Subscription
-from playground.ports import Held, Ledger, PaymentRecords
+from playground.ports import Held, Ledger, PurchaseRecords
 from playground.usecases.apply_payment import Outcome
 from playground.usecases.reconcile import Cause, Reconcile
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation
@@ -417,7 +417,7 @@ class Life:
         assert purchase is not None
         return purchase
 
-    def elsewhere(self, ledger: Ledger, records: PaymentRecords) -> Billing:
+    def elsewhere(self, ledger: Ledger, records: PurchaseRecords) -> Billing:
         """The same user on a ledger to which nothing was told yet: only what the user has asked for is there."""
         for bought in self.bought:
             assert records.keep(replace(self._purchase(self._billing, bought), revision=0))
@@ -435,7 +435,7 @@ class Life:
         billing = Billing(ledger, records, self.double, self.payments, self.user_id)
         if self.contract is not None:
             given = datetime.fromtimestamp(self.contract, UTC)
-            order = Order(reference="contract", reason="A contract", operator="anna")
+            order = OperatorRequest(reference="contract", reason="A contract", operator="anna")
             ChangePlan(ledger, allowance=PLAN[0])(self.user_id, AccountPlan.PLUS, order, until=None, now=given)
         if self.repriced:
             billing.sell(replace(billing.prices, plan=replace(billing.prices.plan, price_cents=2500)))

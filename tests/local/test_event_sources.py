@@ -362,7 +362,7 @@ def test_a_function_that_sends_to_its_own_queue_is_stopped_as_on_lambda(
 
 def test_a_batch_is_as_old_as_its_oldest_message_and_others_do_not_count() -> None:
     trace = None
-    for number in range(lineage.MOST_INVOCATIONS):
+    for number in range(lineage.MAX_INVOCATIONS):
         assert not lineage.is_stopped(trace, "one"), number
         trace = lineage.entered(trace, "one")
     assert lineage.is_stopped(trace, "one")

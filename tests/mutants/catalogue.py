@@ -634,8 +634,8 @@ MUTANTS = (
     mutant(
         "time: a settlement takes the time of the release",
         RUN_PROMPT,
-        "- RELEASE_RESERVE - ANSWER_RESERVE",
-        "- ANSWER_RESERVE",
+        "- RELEASE_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS",
+        "- ANSWER_RESERVE_SECONDS",
         IN_TIME,
     ),
     mutant(
@@ -730,14 +730,14 @@ MUTANTS = (
     mutant(
         "nobody passes those who died in line",
         LEDGER,
-        "min(patience, moved + LONGEST_STANDSTILL)",
+        "min(patience, moved + MAX_STANDSTILL_SECONDS)",
         "patience",
         RACES,
     ),
     mutant(
         "time in line does not count",
         LEDGER,
-        "patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)",
+        "patience = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)",
         "patience = self._store.backoff.monotonic() + 1e9",
         RACES,
     ),
@@ -995,7 +995,7 @@ MUTANTS = (
     mutant(
         "months: money that goes back is nobody's",
         APPLY,
-        "return self._claim_of_invoice(event, told)",
+        "return self._claim_of_invoice(event, change)",
         "return Applied(outcome=Outcome.IGNORED)",
         MONEY,
     ),
@@ -1101,14 +1101,14 @@ MUTANTS = (
     mutant(
         "payments: what cannot be read is ignored",
         EVENTS,
-        "told = Unreadable(subject=_subject(value)) if reader is not None else None",
-        "told = None",
+        "change = Unreadable(subject=_subject(value)) if reader is not None else None",
+        "change = None",
         SHAPES,
     ),
     mutant(
         "payments: what cannot be read is applied without the look of a person",
         APPLY,
-        'return self._quarantine(event, None, event.told.subject, "unreadable")',
+        'return self._quarantine(event, None, event.change.subject, "unreadable")',
         "return Applied(outcome=Outcome.IGNORED)",
         SHAPES,
     ),
@@ -1129,7 +1129,7 @@ MUTANTS = (
     mutant(
         "payments: the end of a former customer ends the present one",
         APPLY,
-        "customer.customer_id != told.customer_id or customer.gone",
+        "customer.customer_id != change.customer_id or customer.gone",
         "customer.gone",
         f"{REFUSED}::test_being_told_late_or_twice_of_a_former_customer_changes_nothing",
     ),
@@ -1205,7 +1205,7 @@ MUTANTS = (
     mutant(
         "time: a quote looks one month ahead",
         ACCOUNT,
-        """    for _ in range(MOST_BOUNDARIES):
+        """    for _ in range(MAX_BOUNDARIES):
         overdue = overdue_change(account, now)""",
         """    for _ in range(1):
         overdue = overdue_change(account, now)""",

@@ -10,7 +10,7 @@ from doubles.stripe import StripeDouble
 from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
-from playground.domain.provider import Listed, Unreadable
+from playground.domain.provider import ObjectKind, Unreadable
 from playground.usecases.apply_payment import Outcome
 from tests.fakes import InMemoryLedger
 from tests.kit.billing import Billing, payment_of, stripe_in_process
@@ -120,7 +120,7 @@ def test_what_an_event_must_have_is_asked_for(kind: str) -> None:
             if could_be_right(name, value):
                 continue
             event = read_event(changed(events[kind], ("data", "object", name), value))
-            assert isinstance(event.told, Unreadable), (name, value)
+            assert isinstance(event.change, Unreadable), (name, value)
             applied = billing.apply_payment(event)
             assert (applied.outcome, applied.reason, applied.entries) == (Outcome.QUARANTINED, "unreadable", ())
             kept = billing.records.event(event.event_id)
@@ -139,16 +139,16 @@ def test_an_envelope_that_is_torn_is_put_aside_too(name: str) -> None:
             continue
         for kind, event in events.items():
             torn = read_event(changed(event, (name,), value))
-            assert isinstance(torn.told, Unreadable), (kind, value)
-    assert read_event(changed({**events["invoice.paid"], "type": "product.created"}, (name,), None)).told is None
+            assert isinstance(torn.change, Unreadable), (kind, value)
+    assert read_event(changed({**events["invoice.paid"], "type": "product.created"}, (name,), None)).change is None
 
 
 LISTED_AS = {
-    "payment_intent.succeeded": Listed.PAYMENTS,
-    "refund.created": Listed.REFUNDS,
-    "charge.dispute.created": Listed.DISPUTES,
-    "invoice.paid": Listed.INVOICES,
-    "credit_note.created": Listed.CREDIT_NOTES,
+    "payment_intent.succeeded": ObjectKind.PAYMENTS,
+    "refund.created": ObjectKind.REFUNDS,
+    "charge.dispute.created": ObjectKind.DISPUTES,
+    "invoice.paid": ObjectKind.INVOICES,
+    "credit_note.created": ObjectKind.CREDIT_NOTES,
     "customer.subscription.updated": None,
 }
 
@@ -158,7 +158,7 @@ def test_no_shape_of_a_listed_object_stops_the_comparison(kind: str) -> None:
     """One that cannot be read is told like an event that cannot, and the others of its page are looked at."""
     _, events = world()
     whole = events[kind]["data"]["object"]
-    assert stated_of(LISTED_AS[kind], whole).event.told is not None
+    assert stated_of(LISTED_AS[kind], whole).event.change is not None
     for path in used(events[kind]):
         if path[:2] == ("data", "object") and path[2:] not in ((), ("id",)):
             for value in VALUES:

@@ -8,7 +8,7 @@ import random
 
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.dynamo_payments import DynamoPayments
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
 from playground.usecases.audit_account import AuditAccount
 from tests.kit.books import PRICES
@@ -19,7 +19,7 @@ from tests.support import LEDGER_TABLE, SESSIONS_TABLE
 IN_MEMORY = 150
 LOOKED_AT = 250
 ON_THE_ENGINE = 40
-LONGEST_OF_ALL_ORDERS = 5  # events: 120 orders
+MAX_EVENTS_IN_ALL_ORDERS = 5  # events: 120 orders
 
 
 def test_lives_come_to_the_same_in_whatever_order_they_are_told() -> None:
@@ -31,7 +31,7 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
     lives = 0
     for number in range(1000):
         life = Life(f"short-{number}", steps=2)
-        if not 3 <= len(life.told) <= LONGEST_OF_ALL_ORDERS or any(told.event is None for told in life.told):
+        if not 3 <= len(life.told) <= MAX_EVENTS_IN_ALL_ORDERS or any(told.event is None for told in life.told):
             continue
         lives += 1
         for order in life.permutations():
@@ -43,7 +43,7 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
 
 def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
     """And what is stored adds up from its first entry on."""
-    records = DynamoPayments(store, LEDGER_TABLE)
+    records = DynamoPurchaseRecords(store, LEDGER_TABLE)
     archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
     audit_account = AuditAccount(archive, PRICES)
     for number in range(examples(ON_THE_ENGINE)):

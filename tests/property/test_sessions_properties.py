@@ -12,7 +12,7 @@ from playground.domain.errors import SessionNotFoundError, ShareNotFoundError
 from playground.domain.sessions import Turn
 from playground.domain.sharing import ShareKeys
 from playground.schemas.common import messages
-from playground.usecases.browse_sessions import MESSAGE_BYTES, MOST_BYTES, ListSessions, ReadSession, window
+from playground.usecases.browse_sessions import MAX_BYTES, MESSAGE_BYTES, ListSessions, ReadSession, window
 from playground.usecases.delete_session import DeleteSession
 from playground.usecases.share_session import ShareSession, UnshareSession
 from playground.usecases.visit_share import ForkShared, ReadShared
@@ -197,8 +197,8 @@ def test_what_is_counted_of_a_piece_is_what_is_sent(texts: list[tuple[str, int]]
         begun = after
         piece, after = window(iter(turns[begun:]), last=len(turns))
         size = sent(piece)
-        assert len(piece) == 1 or size <= MOST_BYTES
-        assert after is None or sent(turns[begun : after + 1]) > MOST_BYTES - MESSAGE_BYTES * (len(piece) + 1)
+        assert len(piece) == 1 or size <= MAX_BYTES
+        assert after is None or sent(turns[begun : after + 1]) > MAX_BYTES - MESSAGE_BYTES * (len(piece) + 1)
 
 
 def sent(turns: Sequence[Turn]) -> int:

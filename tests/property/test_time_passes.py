@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from playground.domain.account import Account, Change, cross_boundary, grant, start_plus
 from playground.domain.entries import Entry, EntryType
 from playground.domain.runs import RunStatus
-from playground.domain.work import Task, Visit
+from playground.domain.work import AccountTask, Task
 from playground.ports import Held
 from playground.usecases.visit_accounts import VisitAccount
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
@@ -61,8 +61,8 @@ LIVES = st.builds(
 )
 
 
-class Notebook:
-    """`ports.Notebook` for a job that only advances."""
+class NoticeOutbox:
+    """`ports.NoticeOutbox` for a job that only advances."""
 
     def put(self, notice: object) -> bool:
         raise AssertionError("there is nothing to tell")
@@ -71,7 +71,7 @@ class Notebook:
 def lived(life: Life, nights: Sequence[datetime]) -> tuple[Account, list[Entry]]:
     """The account and its entries after the life, read once at the end; the job visits at `nights`."""
     ledger = InMemoryLedger()
-    visit = VisitAccount(ledger=ledger, notebook=Notebook())
+    visit = VisitAccount(ledger=ledger, notebook=NoticeOutbox())
 
     def start(account: Account) -> Change:
         until = life.anchor + life.paid_for if life.paid_for else None
@@ -82,7 +82,9 @@ def lived(life: Life, nights: Sequence[datetime]) -> tuple[Account, list[Entry]]
     for number, act in enumerate(life.acts):
         todo += _steps(ledger, number, act, life.anchor + act.after)
     for night in nights:
-        todo.append((night, 10_000, lambda night=night: visit(Visit(task=Task.ADVANCE, at=night, user_id="alice"))))
+        todo.append(
+            (night, 10_000, lambda night=night: visit(AccountTask(task=Task.ADVANCE, at=night, user_id="alice")))
+        )
     for _, _, step in sorted(todo, key=lambda item: item[:2]):
         step()
     account = ledger.account("alice", life.anchor + LONG + 50 * DAY)

@@ -15,8 +15,8 @@ from playground.domain.pricing import Price, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
-from playground.domain.subscriptions import AgreedPrice, Described, Subscription
-from playground.ports import Kept
+from playground.domain.subscriptions import AgreedPrice, Subscription, SubscriptionSnapshot
+from playground.ports import TextRef
 
 T0 = datetime(2026, 2, 28, 23, 59, 59, 999000, tzinfo=UTC)
 T1 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -244,8 +244,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "full": replace(_bare_turn, number=999_999, input="over and over " * 50, refused=True),
     },
     "kept turn": {
-        "bare": (_bare_turn, Kept(name="sessions/1", version=None, digest="d" * 64)),
-        "full": (replace(_bare_turn, refused=True), Kept(name="sessions/1", version="v1", digest="d" * 64)),
+        "bare": (_bare_turn, TextRef(name="sessions/1", version=None, digest="d" * 64)),
+        "full": (replace(_bare_turn, refused=True), TextRef(name="sessions/1", version="v1", digest="d" * 64)),
     },
     "share": {
         "bare": _bare_share,
@@ -307,7 +307,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "full": Subscription(
             user_id="ålice",
             live=True,
-            described=Described(
+            described=SubscriptionSnapshot(
                 subscription_id="sub_1",
                 status="active",
                 cancel_at_period_end=True,
@@ -331,7 +331,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ),
         "described": Subscription(
             user_id="ålice",
-            described=Described(
+            described=SubscriptionSnapshot(
                 subscription_id="sub_1",
                 status="incomplete",
                 cancel_at_period_end=False,

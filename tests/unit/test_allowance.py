@@ -132,7 +132,7 @@ def test_a_hold_costs_us_at_most_what_the_allowance_takes_it_for() -> None:
     for model in PRICES.models.values():
         for prompt in (1, 5_000, 150_000):
             for output in (1, 512, 4096, 100_000):
-                worst = model.cost_nano(model.dearest(prompt, output))
+                worst = model.cost_nano(model.most_expensive(prompt, output))
                 assert worst <= PRICES.ceiling(model, prompt, output) * allowance.nano_per_credit
 
 

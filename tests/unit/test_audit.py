@@ -23,7 +23,7 @@ from playground.domain.account import (
     start_plus,
 )
 from playground.domain.audit import (
-    MOST_FINDINGS,
+    MAX_FINDINGS,
     Audited,
     Code,
     Finding,
@@ -638,7 +638,7 @@ def test_empty_items_are_reported_and_no_more(books: Books) -> None:
 def test_findings_without_end_are_counted(books: Books) -> None:
     books.entries = [{} for _ in range(300)]
     audited = books.audit()
-    assert len(audited.findings) == MOST_FINDINGS
+    assert len(audited.findings) == MAX_FINDINGS
     assert audited.omitted > 0
 
 

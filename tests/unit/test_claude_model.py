@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from doubles.claude.answers import count_input_tokens, count_text_tokens
 from doubles.claude.server import ClaudeDouble
-from playground.adapters.claude import LONGEST_RETRY_AFTER, RETRIES, ClaudeModel, guess_tokens
+from playground.adapters.claude import MAX_RETRY_AFTER_SECONDS, RETRIES, ClaudeModel, guess_tokens
 from playground.adapters.prices import load_prices
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Usage
@@ -416,7 +416,7 @@ def test_a_pause_that_does_not_fit_is_not_begun(double: ClaudeDouble, retry_afte
     error = fails(scripted(f"status=429 retry_after={retry_after}"), double.url, timeout=11, sleeps=sleeps)
 
     assert (sleeps, calls(double)["messages"]) == ([], 1)
-    assert error.facts["retry_after"] == min(retry_after, LONGEST_RETRY_AFTER)
+    assert error.facts["retry_after"] == min(retry_after, MAX_RETRY_AFTER_SECONDS)
 
 
 def test_a_retry_is_not_begun_without_time_for_an_answer(double: ClaudeDouble) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operate.change_account import ChangePlan, GrantBonus, Order, ReferenceUsedError, StripeManagedError
+from operate.change_account import ChangePlan, GrantBonus, OperatorRequest, ReferenceUsedError, StripeManagedError
 from playground.domain.account import Account, Change, Plan, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
@@ -17,7 +17,7 @@ from tests.support import all_entries, check_invariants
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 YEAR = timedelta(days=365)
-ORDER = Order(reference="ticket-1", reason="Sorry for the outage", operator="anna")
+ORDER = OperatorRequest(reference="ticket-1", reason="Sorry for the outage", operator="anna")
 
 
 def kinds(ledger: InMemoryLedger) -> list[tuple[str, int]]:

@@ -216,11 +216,11 @@ def test_the_ceiling_covers_every_way_of_classing_the_prompt(
 
 @given(MODELS, TOKENS, TOKENS)
 def test_the_ceiling_is_reached(model: ModelPrice, prompt_tokens: int, max_tokens: int) -> None:
-    """It is the price of the dearest case, not more."""
+    """It is the price of the most expensive case, not more."""
     cases = [{name: prompt_tokens} for name in ("input_tokens", "cache_write_tokens", "cache_read_tokens")]
-    dearest = max(credits_for(model, output_tokens=max_tokens, **case) for case in cases)
+    most_expensive = max(credits_for(model, output_tokens=max_tokens, **case) for case in cases)
 
-    assert PRICES.ceiling(model, prompt_tokens, max_tokens) == dearest
+    assert PRICES.ceiling(model, prompt_tokens, max_tokens) == most_expensive
 
 
 @given(MODELS, USAGES)

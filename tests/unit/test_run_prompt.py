@@ -46,7 +46,7 @@ from playground.ports import (
     TokenCount,
 )
 from playground.usecases.expire_holds import ExpireHolds
-from playground.usecases.run_prompt import INTERNAL, MOST_TRIES, PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import INTERNAL, MAX_TRIES, PaidAnswer, RunPrompt
 from playground.usecases.watch_holds import MAX_WATCHED, HoldWatch
 from tests.fakes import (
     CountingNewId,
@@ -588,7 +588,7 @@ def test_whoever_never_gets_the_hold_that_they_can_afford_is_asked_to_come_again
     with pytest.raises(StoreUnavailableError):
         world.run()
 
-    assert len(tries) == MOST_TRIES
+    assert len(tries) == MAX_TRIES
     assert world.untouched()
 
 

@@ -8,7 +8,7 @@ import pytest
 from playground.adapters.prices import load_prices
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.errors import PaymentsRejectedError, PaymentsUnavailableError
-from playground.domain.provider import Listed
+from playground.domain.provider import ObjectKind
 from tests.unit.test_claude_model import says, speaking
 
 PLAN = load_prices().plan
@@ -43,7 +43,7 @@ QUESTIONS: Mapping[str, Question] = {
     "subscriptions_of": lambda stripe: stripe.subscriptions_of("cus_1"),
     "is_of_invoice": lambda stripe: stripe.is_of_invoice("pi_1"),
     "create_portal": lambda stripe: stripe.create_portal(customer_id="cus_1", return_url="https://prpm.dev"),
-    "listed": lambda stripe: stripe.listed(Listed.PAYMENTS, since=None, after=None),
+    "listed": lambda stripe: stripe.listed(ObjectKind.PAYMENTS, since=None, after=None),
 }
 
 NONSENSE = (b"{}", b"[]", b"null", b'"x"', b"7", b'{"id": "\xff"}', b'{"error": null}')

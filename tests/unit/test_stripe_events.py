@@ -80,7 +80,7 @@ def test_the_end_of_a_period_is_read_where_it_is(more: dict[str, Any], end: int 
 def test_an_event_that_matters_in_another_shape_is_no_event_that_is_ignored(kind: str, content: dict[str, Any]) -> None:
     content = {"object": READERS[kind].of, **content}
     event = read_event({**json.loads(BODY), "type": kind, "data": {"object": content}})
-    assert event.told == Unreadable(subject=content.get("id"))
+    assert event.change == Unreadable(subject=content.get("id"))
 
 
 # --- what nobody signed -----------------------------------------------------------------------------------------------

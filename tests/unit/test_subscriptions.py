@@ -10,9 +10,9 @@ from playground.domain.account import Account, Plan, cross_boundary, drop_hold, 
 from playground.domain.calendar import boundary
 from playground.domain.entries import Entry
 from playground.domain.subscriptions import (
-    Described,
     PaidPeriod,
     Subscription,
+    SubscriptionSnapshot,
     end_plus,
     pay_period,
     period_number,
@@ -216,9 +216,9 @@ def test_periods_are_numbered_as_boundaries_are() -> None:
 
 def described(
     status: str, second: int, *, ended: bool = False, name: str = "sub_1", start: datetime = START
-) -> Described:
+) -> SubscriptionSnapshot:
     at = start + timedelta(seconds=second)
-    return Described(
+    return SubscriptionSnapshot(
         subscription_id=name,
         status=status,
         cancel_at_period_end=False,
@@ -241,23 +241,25 @@ def test_every_order_of_descriptions_ends_with_the_last_one() -> None:
     for order in itertools.permutations(told):
         subscription = Subscription(user_id="alice")
         for each in order:
-            subscription = subscription.told(each)
+            subscription = subscription.updated_by(each)
         assert subscription.status == "canceled"
         assert set(subscription.ended) == {"sub_1"}
 
 
 def test_a_former_subscription_does_not_replace_a_later_one() -> None:
     later = described("active", 0, name="sub_2", start=START + DAY)
-    subscription = Subscription(user_id="alice").told(later).told(described("canceled", 500_000, ended=True))
+    subscription = (
+        Subscription(user_id="alice").updated_by(later).updated_by(described("canceled", 500_000, ended=True))
+    )
     assert (subscription.described, subscription.is_active) == (later, True)
 
 
 def test_two_of_one_second_are_a_tie() -> None:
     one, two = described("active", 0), described("past_due", 0)
-    assert one.ties_with(two)
-    assert not one.ties_with(described("past_due", 1))
-    assert not one.ties_with(described("canceled", 0, ended=True))
-    assert two.just_after(one).rank > one.rank
+    assert one.is_same_second(two)
+    assert not one.is_same_second(described("past_due", 1))
+    assert not one.is_same_second(described("canceled", 0, ended=True))
+    assert two.ordered_after(one).rank > one.rank
 
 
 def test_what_was_paid_for_within_the_second_in_which_it_was_made_is_not_incomplete() -> None:
@@ -265,5 +267,5 @@ def test_what_was_paid_for_within_the_second_in_which_it_was_made_is_not_incompl
     for order in ((made, paid), (paid, made)):
         subscription = Subscription(user_id="alice")
         for each in order:
-            subscription = subscription.told(each)
+            subscription = subscription.updated_by(each)
         assert subscription.status == "active"

@@ -22,7 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from playground.adapters.tokens import LONGEST_TOKEN, TokenVerifier, key_set, shared_secrets
+from playground.adapters.tokens import MAX_TOKEN_CHARACTERS, TokenVerifier, key_set, shared_secrets
 from playground.domain.errors import StoreUnavailableError, UnauthorizedError
 from playground.domain.users import MAX_USER_ID
 from playground.http import authenticator
@@ -327,14 +327,14 @@ def test_a_token_is_read_up_to_its_limit() -> None:
     lengths = set()
     for padding in range(5_700, 6_000, 3):
         authorization = signed(more="p" * padding)
-        short = len(authorization) - len("Bearer ") <= LONGEST_TOKEN
+        short = len(authorization) - len("Bearer ") <= MAX_TOKEN_CHARACTERS
         lengths.add(short)
         if short:
             assert verifier()(authorization) == "alice"
         else:
             assert_refused(verifier(), authorization)
     assert lengths == {True, False}
-    assert LONGEST_TOKEN == 8 * 1024
+    assert MAX_TOKEN_CHARACTERS == 8 * 1024
 
 
 def test_an_unsigned_token_is_refused() -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from playground.domain.work import Task, Visit, Walk, work_of
+from playground.domain.work import AccountTask, ShardTask, Task, work_of
 from playground.usecases.visit_accounts import FanOut
 
 MILLION = 1_000_000
 SHARDS = 16
 AT = datetime(2026, 11, 30, 0, 0, tzinfo=UTC)
 CALL, VISIT, HAS = 0.01, 0.03, 110.0  # s
-MOST_LINKS = 16  # of a chain of invocations of one function: Lambda stops the next
+MAX_LINKS = 16  # of a chain of invocations of one function: Lambda stops the next
 PIECE = 2_000
 
 
@@ -82,12 +82,12 @@ class Night:
                     return found, found[-1]
         return found, None
 
-    def place(self, walk: Walk) -> str | None:
+    def place(self, walk: ShardTask) -> str | None:
         self.spend()
         at, after = self._places.get((walk.task.value, walk.shard), (None, None))
         return after if at == walk.at else None
 
-    def remember(self, walk: Walk, after: str | None) -> None:
+    def remember(self, walk: ShardTask, after: str | None) -> None:
         self.spend()
         self._places[walk.task.value, walk.shard] = walk.at, after
 
@@ -118,7 +118,7 @@ class Night:
     def _take(self, queue: str, *, size: int, most_receives: int, work: Callable[[Any], bool]) -> None:
         batch, self.queues[queue] = self.queues[queue][-size:], self.queues[queue][:-size]
         again: list[Message] = []
-        started = [message for message in batch if message.links < MOST_LINKS]
+        started = [message for message in batch if message.links < MAX_LINKS]
         if started:
             self.invocations[queue] += 1
             self._links = max(message.links for message in started) + 1
@@ -137,10 +137,10 @@ class Night:
                     again.append(message)
         self.queues[queue] = again + self.queues[queue]
 
-    def _walk(self, walk: Walk) -> bool:
+    def _walk(self, walk: ShardTask) -> bool:
         return self.fan_out.walk(walk, piece=PIECE, time_is_up=lambda: self._clock > self.has_seconds).finished
 
-    def _visit(self, visit: Visit) -> bool:
+    def _visit(self, visit: AccountTask) -> bool:
         self.visits += 1
         number = int(visit.user_id)
         if visit.user_id in self.poison:
@@ -212,18 +212,18 @@ def test_a_walk_that_is_started_again_begins_anew() -> None:
 
 def test_a_place_is_that_of_one_walk() -> None:
     night = Night(40_000, task=Task.WARN, has_seconds=1.0)
-    walk = Walk(task=Task.WARN, at=AT, shard=0)
+    walk = ShardTask(task=Task.WARN, at=AT, shard=0)
     assert not night.fan_out.walk(walk, piece=PIECE, time_is_up=lambda: True).finished
     assert night.place(walk) is not None
-    assert night.place(Walk(task=Task.ADVANCE, at=AT, shard=0)) is None
-    assert night.place(Walk(task=Task.WARN, at=AT, shard=1)) is None
-    assert night.place(Walk(task=Task.WARN, at=AT.replace(day=29), shard=0)) is None
+    assert night.place(ShardTask(task=Task.ADVANCE, at=AT, shard=0)) is None
+    assert night.place(ShardTask(task=Task.WARN, at=AT, shard=1)) is None
+    assert night.place(ShardTask(task=Task.WARN, at=AT.replace(day=29), shard=0)) is None
 
 
 def test_messages_of_earlier_versions_are_understood() -> None:
     old: Iterator[Any] = iter(
         work_of({"task": "advance", "at": "2026-11-30T00:00:00Z", "shard": 3, "after": after}) for after in (None, "x")
     )
-    assert list(old) == [Walk(task=Task.ADVANCE, at=AT, shard=3, after=after) for after in (None, "x")]
+    assert list(old) == [ShardTask(task=Task.ADVANCE, at=AT, shard=3, after=after) for after in (None, "x")]
     with pytest.raises(ValueError, match="no work"):
         work_of({"task": "advance", "at": "2026-11-30T00:00:00Z", "shard": 3, "after": 5})

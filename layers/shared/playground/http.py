@@ -66,7 +66,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }
-"""Whatever is not here is our fault: 500, and the caller is told nothing about it."""
+"""Unlisted errors are 500, without details."""
 
 GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a quota says otherwise
 MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below

@@ -21,16 +21,16 @@ from playground.domain.provider import (
     CustomersSubscription,
     InvoicePaid,
     InvoiceStatement,
-    Listed,
+    ObjectKind,
     Payment,
-    Stated,
+    ProviderObject,
     Statement,
 )
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
-from playground.domain.subscriptions import Described, Subscription
-from playground.domain.work import Walk
+from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
+from playground.domain.work import ShardTask
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
@@ -135,7 +135,7 @@ class Conversation:
 
     session: Session
     turn: Turn
-    kept: "Kept | None" = None
+    kept: "TextRef | None" = None
 
 
 class Ledger(Protocol):
@@ -187,8 +187,7 @@ class Ledger(Protocol):
 
     def book(self, user_id: str, book: Book, *, now: datetime) -> Account:
         """Write account, entries and records in one transaction, or nothing; the account afterwards. A record is only
-        written over the one that was read. What may happen once only is for the records to say: repeating it is for
-        `book` to notice."""
+        written over the one that was read. `book` must return None if the records show the effect already."""
         ...
 
     def run(self, user_id: str, run_id: str) -> Run | None:
@@ -204,7 +203,7 @@ class Ledger(Protocol):
         ...
 
 
-class PaymentRecords(Protocol):
+class PurchaseRecords(Protocol):
     """Purchases, customers and subscriptions. Reads give what was last written."""
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None: ...
@@ -256,7 +255,7 @@ class Boundaries(Index, Protocol):
     """Accounts that have a monthly boundary ahead, by the next one."""
 
 
-class Notebook(Protocol):
+class NoticeOutbox(Protocol):
     """What was told ahead of time, so that it is told once."""
 
     def put(self, notice: Notice) -> bool:
@@ -278,11 +277,11 @@ class Queue(Protocol):
 class Places(Protocol):
     """How far walks have come that could not be finished at once. A place may be lost: a walk may begin anew."""
 
-    def place(self, walk: Walk) -> str | None:
+    def place(self, walk: ShardTask) -> str | None:
         """Where this very walk goes on; None: at the beginning."""
         ...
 
-    def remember(self, walk: Walk, after: str | None) -> None:
+    def remember(self, walk: ShardTask, after: str | None) -> None:
         """That it goes on after a place; None: it is finished, and begins anew if it is started again. Of two walks of
         one shard with the same task the later call counts, and the other one begins anew."""
         ...
@@ -321,7 +320,7 @@ class Lookup(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class TextRef:
     """Texts of a turn that were put aside. `version` tells this object from others of the same name."""
 
     name: str
@@ -346,12 +345,12 @@ class Sessions(Protocol):
         deleted meanwhile; whoever has begun a walk may still be given turns of one that is marked."""
         ...
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
         """Put the texts of a turn aside if they are too large for one item, before the turn is written; None if they
         are not. `nonce` makes the place this attempt's own."""
         ...
 
-    def discard(self, kept: Kept) -> None:
+    def discard(self, kept: TextRef) -> None:
         """Remove texts whose turn was not written after all."""
         ...
 
@@ -582,18 +581,20 @@ class Payments(Protocol):
         """Whether the page is there, is this customer's, and has not expired."""
         ...
 
-    def subscription(self, subscription_id: str) -> Described | None: ...
+    def subscription(self, subscription_id: str) -> SubscriptionSnapshot | None: ...
 
-    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
+    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> SubscriptionSnapshot | None:
         """The subscription afterwards; None if there is no such, or it is over."""
         ...
 
-    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
+    def listed(
+        self, kind: ObjectKind, *, since: datetime | None, after: str | None
+    ) -> tuple[Sequence[ProviderObject], str | None]:
         """A page of what was made since then, newest first, after the object `after`; and the `after` of the next page,
         if any."""
         ...
 
-    def stated_subscription(self, subscription_id: str) -> Stated | None: ...
+    def stated_subscription(self, subscription_id: str) -> ProviderObject | None: ...
 
     def statement(self, payment_id: str) -> Statement | None: ...
 
@@ -605,7 +606,7 @@ class Payments(Protocol):
         """An invoice of a subscription, if it is paid."""
         ...
 
-    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
+    def invoices_of(self, subscription_id: str) -> Sequence[ProviderObject]:
         """All of a subscription, oldest first."""
         ...
 

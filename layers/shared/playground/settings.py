@@ -102,7 +102,7 @@ class RunSettings(EstimateSettings):
 
 class ResetSettings(MoneySettings):
     powertools_service_name: Name
-    most_accounts: Annotated[int, Field(ge=1, le=100_000)]
+    max_accounts: Annotated[int, Field(ge=1, le=100_000)]
     account_work_url: Annotated[str, Field(pattern=r"^https?://")]
     shard_work_url: Annotated[str, Field(pattern=r"^https?://")]
 

@@ -30,12 +30,12 @@ from playground.ports import Completion, Prompt, TokenCount
 CONNECT_TIMEOUT = 3.0  # s
 RETRIES = 2
 FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks for longer
-LEAST_USEFUL = 2.0  # s; with less than this left a retry is not begun
+MIN_USEFUL_SECONDS = 2.0  # s; with less than this left a retry is not begun
 BYTES_PER_TOKEN = 3  # of UTF-8, rather too few: for counting upward
-LONGEST_RETRY_AFTER = 60  # s that a caller is asked to wait at most
+MAX_RETRY_AFTER_SECONDS = 60  # s that a caller is asked to wait at most
 FRAME_TOKENS = 2_000  # of a prompt besides its texts, at most: what the provider puts around them
 MESSAGE_FRAME_TOKENS = 100  # of each message, likewise
-LONGEST_NAME = 100  # characters of a model's id or a stop reason
+MAX_NAME_CHARACTERS = 100  # characters of a model's id or a stop reason
 MAX_EVENT_BYTES = 4_000_000  # of a stream; the largest that Claude sends are some thousands
 MAX_TOKEN_BYTES = 1_024  # of text: no tokenizer has longer ones
 MAX_ANSWER_BYTES = 2_500_000  # as it leaves the function, which has it twice; Lambda gives 6 MB back at most
@@ -97,7 +97,7 @@ class ClaudeModel:
                 return self._attempt(prompt, deadline)
             except _RetryableError as failure:
                 wait = max(pause, failure.retry_after)
-                if not retries_left or self._monotonic() + wait + LEAST_USEFUL > deadline:
+                if not retries_left or self._monotonic() + wait + MIN_USEFUL_SECONDS > deadline:
                     raise failure.error from failure
                 self._sleep(wait)
                 pause *= 2
@@ -274,7 +274,7 @@ def _meaning(kind: str | None, status: int, wait: float, *, begun: bool) -> Exce
     second attempt."""
     if kind in _OVERLOADED or status in (429, 529, 503):
         reason = "rate_limited" if kind == "rate_limit_error" or status == 429 else "overloaded"
-        meaning = ModelOverloadedError(reason, retry_after=min(max(int(wait), 1), LONGEST_RETRY_AFTER))
+        meaning = ModelOverloadedError(reason, retry_after=min(max(int(wait), 1), MAX_RETRY_AFTER_SECONDS))
         return meaning if begun else _RetryableError(meaning, retry_after=wait)
     if status >= 500 or (kind == "api_error" and not begun):
         return _RetryableError(ModelError("provider_error"))
@@ -298,7 +298,7 @@ def _spent(prompt: Prompt, answer: "_Answer") -> Spent:
     seen = answer.bytes_seen
     output = min(-(-seen // BYTES_PER_TOKEN), prompt.max_tokens) if seen else prompt.max_tokens
     if reported is None:
-        return Spent(usage=prompt.model.dearest(guess_tokens(prompt), output), estimated=True)
+        return Spent(usage=prompt.model.most_expensive(guess_tokens(prompt), output), estimated=True)
     usage = replace(reported, output_tokens=max(reported.output_tokens, output))
     return Spent(usage=usage, estimated=True)
 
@@ -308,7 +308,7 @@ def _retry_after(error: anthropic.APIStatusError) -> float:
         seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return 0
-    return max(seconds, 0) if math.isfinite(seconds) else LONGEST_RETRY_AFTER
+    return max(seconds, 0) if math.isfinite(seconds) else MAX_RETRY_AFTER_SECONDS
 
 
 def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
@@ -420,7 +420,7 @@ def _completion(message: _Message, prompt: Prompt) -> Completion:
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARACTERS and value.isprintable()
 
 
 def believable_usage(told: Mapping[str, object], prompt: Prompt) -> Usage:

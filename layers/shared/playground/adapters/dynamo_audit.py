@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import (
-    LONGEST_SEQ,
+    MAX_SEQ_DIGITS,
     account_key,
     entry_key,
     run_key,
@@ -27,7 +27,7 @@ from playground.domain.runs import RunStatus
 
 ENTRIES_PAGE = 100
 RUNS_PAGE = 25  # with each its turn, which may have 400 KB
-LONGEST_ID = 200  # bytes; a longer one is damaged, and no key is made of it
+MAX_ID_BYTES = 200  # bytes; a longer one is damaged, and no key is made of it
 
 
 class DynamoAudit:
@@ -182,7 +182,7 @@ class DynamoAudit:
         return run_key(self._ledger, user_id, run_id) if _is_id(run_id) else None
 
     def _entry_key(self, user_id: str, seq: object) -> Key | None:
-        if not isinstance(seq, int) or not 0 < seq < 10**LONGEST_SEQ:
+        if not isinstance(seq, int) or not 0 < seq < 10**MAX_SEQ_DIGITS:
             return None
         return entry_key(self._ledger, user_id, seq)
 
@@ -251,4 +251,4 @@ def with_texts(turn: Fields) -> Fields:
 
 def _is_id(value: object) -> TypeGuard[str]:
     """Whether a key can be made of `value`."""
-    return isinstance(value, str) and 0 < len(value.encode()) <= LONGEST_ID
+    return isinstance(value, str) and 0 < len(value.encode()) <= MAX_ID_BYTES

@@ -8,7 +8,7 @@ from typing import Any
 from playground.adapters.dynamo_keys import SHARDS, account_key, shard_name, user_pk, walk_key
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save
 from playground.domain.calendar import iso
-from playground.domain.work import Walk
+from playground.domain.work import ShardTask
 
 
 class _SparseIndex:
@@ -65,18 +65,18 @@ class DynamoPlaces:
         self._store = store
         self._table = table
 
-    def place(self, walk: Walk) -> str | None:
+    def place(self, walk: ShardTask) -> str | None:
         raw = self._store.get(self._key(walk))
         if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:
             return None
         after: str = raw["after"]["S"]
         return after
 
-    def remember(self, walk: Walk, after: str | None) -> None:
+    def remember(self, walk: ShardTask, after: str | None) -> None:
         item: RawItem = {"at": {"S": iso(walk.at)}}
         if after is not None:
             item = {**item, "after": {"S": after}}
         self._store.transact(Save(self._key(walk), item, None))
 
-    def _key(self, walk: Walk) -> Key:
+    def _key(self, walk: ShardTask) -> Key:
         return walk_key(self._table, walk.task.value, walk.shard)

@@ -31,7 +31,7 @@ from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, 
 from playground.domain.runs import Run
 from playground.domain.sessions import UNKNOWN_TIME, Place, Session, Turn
 from playground.domain.text import whole_characters
-from playground.ports import Kept
+from playground.ports import TextRef
 
 ERASING = "erasing"  # of an account that is being erased: the pseudonym under which its books are kept
 
@@ -342,25 +342,25 @@ _TURN = ItemMapping(
 )
 
 
-def turn_item(turn: Turn, kept: Kept | None = None) -> RawItem:
+def turn_item(turn: Turn, kept: TextRef | None = None) -> RawItem:
     if kept is not None:
         return _TURN.write(turn, input=None, answer=None, kept=encode(kept))
     texts, packed = packed_texts(turn)
     return _TURN.write(turn, **texts, packed=packed)
 
 
-def kept_of(raw: RawItem) -> Kept | None:
+def kept_of(raw: RawItem) -> TextRef | None:
     """Where the texts of a turn are, if they are not in its item."""
     with undamaged(f"a turn of {_name_of(raw, 'pk')}", UnreadableError):
         stored = value_of(TurnItem.kept, raw)
-        return decode(Kept, stored) if stored is not None else None
+        return decode(TextRef, stored) if stored is not None else None
 
 
-def _nowhere(kept: Kept) -> Mapping[str, str]:
+def _nowhere(kept: TextRef) -> Mapping[str, str]:
     raise UnreadableError(f"the texts {kept.name} cannot be read from here")
 
 
-def turn_of(raw: RawItem, texts: Callable[[Kept], Mapping[str, str]] = _nowhere) -> Turn:
+def turn_of(raw: RawItem, texts: Callable[[TextRef], Mapping[str, str]] = _nowhere) -> Turn:
     """The turn in an item; `texts` gets those that are kept elsewhere. Raises UnreadableError if it is damaged."""
     kept = kept_of(raw)
     elsewhere = texts(kept) if kept is not None else None

@@ -37,7 +37,7 @@ import zlib
 from playground.adapters.dynamo_store import Key, RawItem
 
 SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
-LONGEST_SEQ = 12  # digits
+MAX_SEQ_DIGITS = 12  # digits
 
 
 # --- money ------------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def account_key(table: str, user_id: str) -> Key:
 
 
 def entry_sk(seq: int) -> str:
-    return f"ENTRY#{seq:0{LONGEST_SEQ}d}"
+    return f"ENTRY#{seq:0{MAX_SEQ_DIGITS}d}"
 
 
 def seq_of(raw: RawItem) -> int:

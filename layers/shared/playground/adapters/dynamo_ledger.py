@@ -29,7 +29,7 @@ from pynamodb.expressions.update import Action
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import AccountItem
 from playground.adapters.dynamo_keys import (
-    LONGEST_SEQ,
+    MAX_SEQ_DIGITS,
     account_key,
     change_key,
     entry_key,
@@ -83,11 +83,11 @@ from playground.ports import (
     TooManyHolds,
 )
 
-MOST_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
+MAX_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
 ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
-LONGEST_WAIT = 3.0  # s in line, of the time that a settlement has
-LONGEST_STANDSTILL = 0.25  # s in line in which nobody goes on: who is in front is dead, or gave up
-LARGEST_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
+MAX_WAIT_SECONDS = 3.0  # s in line, of the time that a settlement has
+MAX_STANDSTILL_SECONDS = 0.25  # s in line in which nobody goes on: who is in front is dead, or gave up
+MAX_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
 
 
 class DynamoLedger:
@@ -132,7 +132,7 @@ class DynamoLedger:
 
     def _advance(self, account: Account, now: datetime) -> Account:
         """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
-        for _ in range(MOST_BOUNDARIES):
+        for _ in range(MAX_BOUNDARIES):
             overdue = overdue_change(account, now)
             if overdue is None:
                 return account
@@ -257,7 +257,7 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
-        patience = self._store.backoff.monotonic() + min(LONGEST_WAIT, time_left() / 2)
+        patience = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
         for number in self._store.backoff.without_pauses():  # its time runs in line, too
             if number == 0 and len(account.holds) > 1:  # others are at work: it has moved, most likely
                 account = self._in_line(self._reread(user_id), hold, patience)
@@ -317,12 +317,12 @@ class DynamoLedger:
             account = self._take_number(account.user_id, hold)
         backoff = self._store.backoff
         moved = backoff.monotonic()
-        while backoff.monotonic() < min(patience, moved + LONGEST_STANDSTILL) and _holds(account, hold):
+        while backoff.monotonic() < min(patience, moved + MAX_STANDSTILL_SECONDS) and _holds(account, hold):
             ours = account.holds[hold.run_id].ticket or 0
             before = sum(ticket < ours for ticket in _tickets(account))
             if not before:
                 break
-            pause = min((before - 0.5) * ONE_SETTLEMENT, LONGEST_STANDSTILL)
+            pause = min((before - 0.5) * ONE_SETTLEMENT, MAX_STANDSTILL_SECONDS)
             backoff.sleep(pause)
             seen, account = account, self._reread(account.user_id)
             if account.version != seen.version:
@@ -518,7 +518,7 @@ class DynamoLedger:
     ) -> tuple[Sequence[Entry], int | None, Sequence[int]]:
         found: list[Entry] = []
         unreadable: list[int] = []
-        seen_down_to = before or 10**LONGEST_SEQ
+        seen_down_to = before or 10**MAX_SEQ_DIGITS
         filter_: Mapping[str, Any] | None = None
         if type_ is not None:
             filter_ = {
@@ -526,8 +526,8 @@ class DynamoLedger:
                 "ExpressionAttributeNames": {"#type": "type"},
                 "ExpressionAttributeValues": {":type": {"S": type_.value}},
             }
-        last = entry_sk(before - 1) if before is not None else entry_sk(10**LONGEST_SEQ - 1)
-        for _ in range(LARGEST_PAGES):
+        last = entry_sk(before - 1) if before is not None else entry_sk(10**MAX_SEQ_DIGITS - 1)
+        for _ in range(MAX_PAGES):
             page, stopped = self._store.query(
                 self._ledger,
                 user_pk(user_id),

@@ -37,8 +37,8 @@ class NoticeItem(Model):
 _NOTICE = ItemMapping(of=Notice, schema=NoticeItem, not_stored=frozenset({"user_id"}))
 
 
-class DynamoNotebook:
-    """`ports.Notebook`: an item in the user's partition, which the stream then brings."""
+class DynamoNoticeOutbox:
+    """`ports.NoticeOutbox`: an item in the user's partition, which the stream then brings."""
 
     def __init__(self, store: DynamoStore, table: str) -> None:
         self._store = store

@@ -37,8 +37,8 @@ from playground.domain.subscriptions import Subscription
 from playground.ports import Record, ReportUnreadable
 
 
-class DynamoPayments:
-    """`ports.PaymentRecords`."""
+class DynamoPurchaseRecords:
+    """`ports.PurchaseRecords`."""
 
     def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
         self._store = store

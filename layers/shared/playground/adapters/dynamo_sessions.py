@@ -18,7 +18,7 @@ from playground.adapters.dynamo_items import SessionItem
 from playground.adapters.dynamo_keys import feedback_key, session_key, share_key, turn_key, turn_number, turn_sk
 from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_store import (
-    MOST_IN_A_BATCH,
+    MAX_BATCH_ITEMS,
     Check,
     ConditionFailed,
     Delete,
@@ -34,12 +34,12 @@ from playground.adapters.texts import TurnTexts
 from playground.domain.calendar import iso
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
-from playground.ports import Kept, ReportUnreadable
+from playground.ports import ReportUnreadable, TextRef
 
 INDEX = "by_owner"
 PAGE = 25  # turns in one query
-MOST_TURNS = 999_999
-MOST_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
+MAX_TURNS = 999_999
+MAX_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
 _FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is marked
 
 
@@ -83,7 +83,7 @@ class DynamoSessions:
         return self._turn(raw)
 
     def turns(self, session_id: str) -> Sequence[Turn]:
-        return list(self.walk(session_id, first=1, last=MOST_TURNS))
+        return list(self.walk(session_id, first=1, last=MAX_TURNS))
 
     def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
         while first <= last:  # every page is at least one turn, or the last
@@ -108,15 +108,15 @@ class DynamoSessions:
             else:
                 first = number + 1
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> Kept | None:
-        if len(turn.input.encode()) + len(turn.answer.encode()) <= MOST_ITEM_BYTES:
+    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
+        if len(turn.input.encode()) + len(turn.answer.encode()) <= MAX_ITEM_BYTES:
             return None
         stored, _ = items.packed_texts(turn)
-        if sum(len(text) for text in stored.values()) <= MOST_ITEM_BYTES:
+        if sum(len(text) for text in stored.values()) <= MAX_ITEM_BYTES:
             return None
         return self._bucket.put(session_id, turn, nonce)
 
-    def discard(self, kept: Kept) -> None:
+    def discard(self, kept: TextRef) -> None:
         self._bucket.delete(kept)
 
     def _turn(self, raw: RawItem) -> Turn | None:
@@ -240,16 +240,16 @@ class DynamoSessions:
             session_key(self._table, session_id).pk,
             first="A",
             last=_LAST,
-            limit=MOST_IN_A_BATCH + 1,
+            limit=MAX_BATCH_ITEMS + 1,
             condition={"ProjectionExpression": "pk, sk, kept"},
         )
         rest = [raw for raw in page if raw["sk"]["S"] != "SESSION"]
-        for raw in rest[:MOST_IN_A_BATCH]:
+        for raw in rest[:MAX_BATCH_ITEMS]:
             kept = items.kept_of(raw)
             if kept is not None:
                 self.discard(kept)
-        self._store.delete_all([Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in rest[:MOST_IN_A_BATCH]])
-        return stopped is not None or len(rest) > MOST_IN_A_BATCH
+        self._store.delete_all([Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in rest[:MAX_BATCH_ITEMS]])
+        return stopped is not None or len(rest) > MAX_BATCH_ITEMS
 
     def remove_mark(self, session: Session) -> None:
         try:

@@ -26,7 +26,7 @@ from playground.adapters.dynamo_keys import counter_key, report_key, session_key
 from playground.adapters.dynamo_mapping import ItemMapping, encode
 from playground.adapters.dynamo_sessions import shared_as, unshared
 from playground.adapters.dynamo_store import (
-    MOST_IN_A_BATCH,
+    MAX_BATCH_ITEMS,
     Check,
     ConditionFailed,
     Delete,
@@ -45,7 +45,7 @@ from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 
 COUNTERS = 16  # of the views of one share
-MOST_TRIES = 16  # of a vote or a report whose share changed meanwhile
+MAX_TRIES = 16  # of a vote or a report whose share changed meanwhile
 
 
 class ShareItem(Model):
@@ -167,12 +167,12 @@ class DynamoShares:
             share_key(self._table, share_id).pk,
             first="A",
             last="~",
-            limit=MOST_IN_A_BATCH + 1,
+            limit=MAX_BATCH_ITEMS + 1,
             condition={"ProjectionExpression": "pk, sk"},
         )
         rest = [Key(self._table, raw["pk"]["S"], raw["sk"]["S"]) for raw in page if raw["sk"]["S"] != "SHARE"]
-        self._store.delete_all(rest[:MOST_IN_A_BATCH])
-        return stopped is not None or len(rest) > MOST_IN_A_BATCH
+        self._store.delete_all(rest[:MAX_BATCH_ITEMS])
+        return stopped is not None or len(rest) > MAX_BATCH_ITEMS
 
     def forget(self, session: Session, share_id: str) -> None:
         try:
@@ -204,7 +204,7 @@ class DynamoShares:
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
         key = vote_key(self._table, share_id, viewer)
         former = self._store.get(key)
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             before = former["is_helpful"]["BOOL"] if former is not None else None
             try:
                 self._store.transact(*self._vote_writes(share_id, key, before, vote))
@@ -229,7 +229,7 @@ class DynamoShares:
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
         key = report_key(self._table, share.session_id, report.reporter)
         seen: Share | None = share
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if seen is None or seen.hidden:
                 return False
             count = seen.reports + 1

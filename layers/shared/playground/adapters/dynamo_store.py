@@ -119,9 +119,9 @@ class Update:
     condition: Condition
 
 
-MOST_IN_A_BATCH = 25  # items that one BatchWriteItem takes
-MOST_READ_AT_ONCE = 100  # keys that one BatchGetItem takes, of all tables together
-MOST_IN_A_TRANSACTION = 100  # items that one TransactWriteItems takes
+MAX_BATCH_ITEMS = 25  # items that one BatchWriteItem takes
+MAX_ITEMS_READ_AT_ONCE = 100  # keys that one BatchGetItem takes, of all tables together
+MAX_TRANSACTION_ITEMS = 100  # items that one TransactWriteItems takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +190,8 @@ class DynamoStore:
         what does not fit into an answer of 16 MB. A key may be there twice. Raises StoreUnavailableError."""
         found: dict[Key, RawItem] = {}
         each = list(dict.fromkeys(keys))  # DynamoDB refuses a batch with a key twice
-        for start in range(0, len(each), MOST_READ_AT_ONCE):
-            found.update(self._get_some(each[start : start + MOST_READ_AT_ONCE], consistent))
+        for start in range(0, len(each), MAX_ITEMS_READ_AT_ONCE):
+            found.update(self._get_some(each[start : start + MAX_ITEMS_READ_AT_ONCE], consistent))
         return found
 
     def _get_some(self, keys: Sequence[Key], consistent: frozenset[str]) -> dict[Key, RawItem]:
@@ -316,7 +316,7 @@ class DynamoStore:
         self._call("TransactWriteItems", self._transaction(writes))
 
     def _transaction(self, writes: Sequence[Write]) -> dict[str, Any]:
-        if len({write.key for write in writes}) < len(writes) or len(writes) > MOST_IN_A_TRANSACTION:
+        if len({write.key for write in writes}) < len(writes) or len(writes) > MAX_TRANSACTION_ITEMS:
             raise TooManyWritesError(f"{len(writes)} writes of {len({write.key for write in writes})} items")
         return {"TransactItems": [self._transact_item(write) for write in writes]}
 
@@ -329,9 +329,9 @@ class DynamoStore:
         self._batch([(key.table, {"PutRequest": {"Item": {**item, **key.raw}}}) for key, item in items.items()])
 
     def _batch(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        for start in range(0, len(requests), MOST_IN_A_BATCH):
+        for start in range(0, len(requests), MAX_BATCH_ITEMS):
             wanted: dict[str, list[dict[str, Any]]] = {}
-            for table, request in requests[start : start + MOST_IN_A_BATCH]:
+            for table, request in requests[start : start + MAX_BATCH_ITEMS]:
                 wanted.setdefault(table, []).append(request)
             for _ in self.backoff:
                 wanted = dict(self._write("BatchWriteItem", {"RequestItems": wanted}).get("UnprocessedItems") or {})

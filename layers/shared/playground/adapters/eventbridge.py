@@ -11,7 +11,7 @@ from playground.domain.errors import StoreUnavailableError
 from playground.domain.notices import VERSION, Notice
 
 SOURCE = "playground.ledger"
-MOST_IN_A_BATCH = 10
+MAX_BATCH_ITEMS = 10
 
 
 class EventBridgeBus:
@@ -22,8 +22,8 @@ class EventBridgeBus:
         self._bus = bus
 
     def publish(self, notices: Sequence[Notice]) -> int | None:
-        for start in range(0, len(notices), MOST_IN_A_BATCH):
-            entries = [self._entry(notice) for notice in notices[start : start + MOST_IN_A_BATCH]]
+        for start in range(0, len(notices), MAX_BATCH_ITEMS):
+            entries = [self._entry(notice) for notice in notices[start : start + MAX_BATCH_ITEMS]]
             try:
                 answer = self._client.put_events(Entries=entries)
             except (ClientError, BotoCoreError) as error:

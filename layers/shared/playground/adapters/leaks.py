@@ -32,8 +32,8 @@ from playground.domain.leaks import (
     Leak,
     card_numbers,
     email_addresses,
-    is_no_password,
     is_placeholder,
+    is_placeholder_password,
     merged,
 )
 
@@ -363,5 +363,5 @@ def _url_passwords(text: str) -> Iterator[Leak]:
         return
     for match in _USERINFO.finditer(text):
         password = match["password"]
-        if not is_no_password(password, user=match["user"]) and not is_placeholder(password):
+        if not is_placeholder_password(password, user=match["user"]) and not is_placeholder(password):
             yield Leak(kind="url_password", start=match.start("password"), end=match.end("password"))

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.domain.errors import StoreUnavailableError
 
-MOST_IN_A_BATCH = 10
+MAX_BATCH_ITEMS = 10
 TRIES = 3  # for messages of a batch that were not taken; the SDK repeats whole requests by itself
 
 
@@ -20,8 +20,8 @@ class SqsQueue:
         self._url = url
 
     def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
-        for start in range(0, len(messages), MOST_IN_A_BATCH):
-            batch = messages[start : start + MOST_IN_A_BATCH]
+        for start in range(0, len(messages), MAX_BATCH_ITEMS):
+            batch = messages[start : start + MAX_BATCH_ITEMS]
             self._put([{"Id": str(number), "MessageBody": json.dumps(body)} for number, body in enumerate(batch)])
 
     def _put(self, entries: Sequence[Mapping[str, str]]) -> None:

@@ -23,18 +23,18 @@ from playground.domain.provider import (
     DisputeMoved,
     InvoiceLine,
     InvoicePaid,
-    Listed,
+    ObjectKind,
     Payment,
     PaymentMoved,
+    ProviderChange,
     ProviderEvent,
+    ProviderObject,
     RefundMoved,
     RefundSum,
-    Stated,
     SubscriptionMoved,
-    Told,
     Unreadable,
 )
-from playground.domain.subscriptions import AgreedPrice, Described
+from playground.domain.subscriptions import AgreedPrice, SubscriptionSnapshot
 from playground.domain.users import is_user_id
 
 TOLERANCE = 300  # s that a delivery's time may be off, in both directions
@@ -92,20 +92,20 @@ def read_event(value: Any) -> ProviderEvent:
         raise ValueError("no event")
     event_id, kind = _text(value.get("id")), _text(value.get("type"))
     reader = READERS.get(kind)
-    told: Told | None
+    change: ProviderChange | None
     try:
         live, occurred_at, content = value["livemode"], _at(value["created"]), value["data"]["object"]
         if not isinstance(live, bool) or not isinstance(content, Mapping):
             raise TypeError("not an event of an object")
         if reader is not None and content["object"] != reader.of:
             raise ValueError("another object")
-        told = reader(content, occurred_at, event_id) if reader is not None else None
+        change = reader(content, occurred_at, event_id) if reader is not None else None
     except UNREADABLE:
         live, occurred_at = value.get("livemode") is True, datetime.fromtimestamp(0, UTC)
         with suppress(*UNREADABLE):
             occurred_at = _at(value["created"])
-        told = Unreadable(subject=_subject(value)) if reader is not None else None
-    return ProviderEvent(event_id=event_id, type=kind, live=live, occurred_at=occurred_at, told=told)
+        change = Unreadable(subject=_subject(value)) if reader is not None else None
+    return ProviderEvent(event_id=event_id, type=kind, live=live, occurred_at=occurred_at, change=change)
 
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError, IndexError)
@@ -134,20 +134,20 @@ def payment_of(content: Mapping[str, Any]) -> Payment:
     )
 
 
-def _succeeded(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+def _succeeded(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange:
     received = _whole(content["amount_received"])
     return PaymentMoved(payment=payment_of(content), state=PurchaseState.PAID, received=received)
 
 
-def _payment_failed(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+def _payment_failed(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange:
     return PaymentMoved(payment=payment_of(content), state=PurchaseState.FAILED)
 
 
-def _canceled(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+def _canceled(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange:
     return PaymentMoved(payment=payment_of(content), state=PurchaseState.CANCELED)
 
 
-def _charge_refunded(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+def _charge_refunded(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange | None:
     payment_id = _id(content.get("payment_intent"))
     if payment_id is None:
         return None
@@ -162,7 +162,7 @@ def _charge_refunded(content: Mapping[str, Any], _at: datetime, _event: str) -> 
     return RefundSum(payment=payment, refunded=_whole(content["amount_refunded"]))
 
 
-def _refund(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+def _refund(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange | None:
     payment = _other_payment(content)
     if payment is None:
         return None
@@ -170,7 +170,7 @@ def _refund(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | No
     return RefundMoved(payment=payment, refund_id=_text(content["id"]), claim=Claim(_whole(content["amount"]), stage))
 
 
-def _dispute(content: Mapping[str, Any], _at: datetime, _event: str) -> Told | None:
+def _dispute(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange | None:
     payment = _other_payment(content)
     if payment is None:
         return None
@@ -196,14 +196,14 @@ def _other_payment(content: Mapping[str, Any]) -> Payment | None:
 # --- subscriptions ----------------------------------------------------------------------------------------------------
 
 
-def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id: str) -> Described:
+def described_of(content: Mapping[str, Any], *, occurred_at: datetime, event_id: str) -> SubscriptionSnapshot:
     status = _text(content["status"])
     items = (content.get("items") or {}).get("data") or [{}]
     end = content.get("current_period_end") or items[0].get("current_period_end")
     ended = content.get("ended_at") or (content.get("canceled_at") if status in OVER else None)
     ended_at = _at(ended) if ended is not None else None
     cancel_at = content.get("cancel_at")
-    return Described(
+    return SubscriptionSnapshot(
         subscription_id=_text(content["id"]),
         status=status,
         cancel_at_period_end=status not in OVER
@@ -230,12 +230,12 @@ def customers_subscription_of(content: Mapping[str, Any], *, occurred_at: dateti
     )
 
 
-def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> Told | None:
+def _subscription(content: Mapping[str, Any], at: datetime, event: str) -> ProviderChange | None:
     customer_id = _text(_id(content["customer"]))
     return SubscriptionMoved(customer_id=customer_id, described=described_of(content, occurred_at=at, event_id=event))
 
 
-def _invoice_paid(content: Mapping[str, Any], _at_: datetime, _event: str) -> Told | None:
+def _invoice_paid(content: Mapping[str, Any], _at_: datetime, _event: str) -> ProviderChange | None:
     parent = content.get("parent") or {}
     details = parent.get("subscription_details") or {}
     subscription_id = _id(details.get("subscription")) or _id(content.get("subscription"))
@@ -281,7 +281,7 @@ def _line(line: Mapping[str, Any], subscription_id: str) -> InvoiceLine | None:
     )
 
 
-def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Told | None:
+def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> ProviderChange | None:
     """Its refunds are told as refunds; what it waived before the invoice was paid is told with the invoice."""
     invoice_id, customer_id = _id(content.get("invoice")), _id(content.get("customer"))
     if invoice_id is None or customer_id is None:
@@ -297,7 +297,7 @@ def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Tol
     )
 
 
-def _customer_deleted(content: Mapping[str, Any], _at: datetime, _event: str) -> Told:
+def _customer_deleted(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange:
     return CustomerDeleted(customer_id=_text(content["id"]))
 
 
@@ -306,9 +306,9 @@ class Reader:
     """How the object in an event of a type is read, and what kind of object it is (`of`)."""
 
     of: str
-    read: Callable[[Mapping[str, Any], datetime, str], Told | None]
+    read: Callable[[Mapping[str, Any], datetime, str], ProviderChange | None]
 
-    def __call__(self, content: Mapping[str, Any], occurred_at: datetime, event_id: str) -> Told | None:
+    def __call__(self, content: Mapping[str, Any], occurred_at: datetime, event_id: str) -> ProviderChange | None:
         return self.read(content, occurred_at, event_id)
 
 
@@ -345,25 +345,25 @@ STATUS_TYPES = {
     "requires_payment_method": "payment_intent.payment_failed",
 }
 LISTED_TYPES = {
-    Listed.REFUNDS: "refund.updated",
-    Listed.DISPUTES: "charge.dispute.updated",
-    Listed.INVOICES: "invoice.paid",
-    Listed.CREDIT_NOTES: "credit_note.updated",
+    ObjectKind.REFUNDS: "refund.updated",
+    ObjectKind.DISPUTES: "charge.dispute.updated",
+    ObjectKind.INVOICES: "invoice.paid",
+    ObjectKind.CREDIT_NOTES: "credit_note.updated",
     None: "customer.subscription.updated",
 }
 
 
-def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
+def stated_of(kind: ObjectKind | None, content: Mapping[str, Any]) -> ProviderObject:
     """An object of a list, or a subscription (None), as an event would tell of it."""
     type_ = LISTED_TYPES.get(kind, "")
-    if kind is Listed.PAYMENTS:
+    if kind is ObjectKind.PAYMENTS:
         failed = content.get("status") != "requires_payment_method" or content.get("last_payment_error") is not None
         type_ = STATUS_TYPES.get(str(content.get("status")), "") if failed else ""
-    elif kind is Listed.INVOICES and content.get("status") != "paid":
+    elif kind is ObjectKind.INVOICES and content.get("status") != "paid":
         type_ = ""
     parent: Mapping[str, Any] = {}
     with suppress(*UNREADABLE):
-        parent = (content["parent"]["subscription_details"] or {}) if kind is Listed.INVOICES else {}
+        parent = (content["parent"]["subscription_details"] or {}) if kind is ObjectKind.INVOICES else {}
     object_id = _text(content["id"])
     value = {
         "id": f"reconcile:{object_id}",
@@ -373,14 +373,14 @@ def stated_of(kind: Listed | None, content: Mapping[str, Any]) -> Stated:
         "created": content.get("created"),
         "data": {"object": content},
     }
-    return Stated(
+    return ProviderObject(
         object_id=object_id,
         event=read_event(value),
         ours=any(_read(_pointer, each, name) is not None for each in (content, parent) for name in POINTERS),
-        payment_id=object_id if kind is Listed.PAYMENTS else _read(_named, content, "payment_intent"),
+        payment_id=object_id if kind is ObjectKind.PAYMENTS else _read(_named, content, "payment_intent"),
         customer_id=_read(_named, content, "customer"),
         subscription_id=object_id if kind is None else _read(_named, parent, "subscription"),
-        invoice_id=object_id if kind is Listed.INVOICES else _read(_named, content, "invoice"),
+        invoice_id=object_id if kind is ObjectKind.INVOICES else _read(_named, content, "invoice"),
     )
 
 

@@ -21,19 +21,19 @@ from playground.domain.provider import (
     CustomersSubscription,
     InvoicePaid,
     InvoiceStatement,
-    Listed,
+    ObjectKind,
     Payment,
-    Stated,
+    ProviderObject,
     Statement,
 )
-from playground.domain.subscriptions import Described
+from playground.domain.subscriptions import SubscriptionSnapshot
 from playground.ports import CheckoutStarted, CustomerGoneError, PaymentStarted
 
 TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
 PAGE = 100  # objects of a list at a time
-MOST_INVOICES = 600  # of one subscription: fifty years
-MOST_LISTED = 300  # payments of one customer that are looked through
+MAX_INVOICES = 600  # of one subscription: fifty years
+MAX_LISTED = 300  # payments of one customer that are looked through
 
 NONSENSE_SECONDS = 60  # after which it is asked again
 MAX_URL = 4_000  # characters of an address of a page; those of Checkout have some hundreds
@@ -112,7 +112,7 @@ class StripePayments:
         def look() -> stripe.PaymentIntent | None:
             listed = self.client.v1.payment_intents.list({"customer": customer_id, "limit": 100})
             for number, payment in enumerate(listed.auto_paging_iter()):
-                if number >= MOST_LISTED:
+                if number >= MAX_LISTED:
                     return None
                 if payment.metadata is not None and payment.metadata.to_dict().get("purchase_id") == purchase_id:
                     return payment
@@ -172,11 +172,11 @@ class StripePayments:
             return False
         return found.customer.id == customer_id and not _plain(found.customer).get("deleted", False)
 
-    def subscription(self, subscription_id: str) -> Described | None:
+    def subscription(self, subscription_id: str) -> SubscriptionSnapshot | None:
         found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))
         return _described(found) if found is not None else None
 
-    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> Described | None:
+    def set_cancel_at_period_end(self, subscription_id: str, *, cancel: bool) -> SubscriptionSnapshot | None:
         def change() -> stripe.Subscription:
             return self.client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancel})
 
@@ -191,24 +191,26 @@ class StripePayments:
 
     # --- what Stripe has, for who compares ----------------------------------------------------------------------------
 
-    def listed(self, kind: Listed, *, since: datetime | None, after: str | None) -> tuple[Sequence[Stated], str | None]:
+    def listed(
+        self, kind: ObjectKind, *, since: datetime | None, after: str | None
+    ) -> tuple[Sequence[ProviderObject], str | None]:
         params: dict[str, Any] = {"limit": PAGE}
         if since is not None:
             params["created"] = {"gte": int(since.timestamp())}
         if after is not None:
             params["starting_after"] = after
-        lists: Mapping[Listed, Callable[[Any], Any]] = {
-            Listed.PAYMENTS: self.client.v1.payment_intents.list,
-            Listed.REFUNDS: self.client.v1.refunds.list,
-            Listed.DISPUTES: self.client.v1.disputes.list,
-            Listed.INVOICES: self.client.v1.invoices.list,
-            Listed.CREDIT_NOTES: self.client.v1.credit_notes.list,
+        lists: Mapping[ObjectKind, Callable[[Any], Any]] = {
+            ObjectKind.PAYMENTS: self.client.v1.payment_intents.list,
+            ObjectKind.REFUNDS: self.client.v1.refunds.list,
+            ObjectKind.DISPUTES: self.client.v1.disputes.list,
+            ObjectKind.INVOICES: self.client.v1.invoices.list,
+            ObjectKind.CREDIT_NOTES: self.client.v1.credit_notes.list,
         }
         page = _call(lambda: lists[kind](params))
         found = [stated_of(kind, _plain(each)) for each in page.data]
         return found, found[-1].object_id if page.has_more and found else None
 
-    def stated_subscription(self, subscription_id: str) -> Stated | None:
+    def stated_subscription(self, subscription_id: str) -> ProviderObject | None:
         found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))
         return stated_of(None, _plain(found)) if found is not None else None
 
@@ -219,17 +221,17 @@ class StripePayments:
 
         return Statement(
             received=payment.amount_received if payment.status == "succeeded" else 0,
-            payment=stated_of(Listed.PAYMENTS, _plain(payment)),
+            payment=stated_of(ObjectKind.PAYMENTS, _plain(payment)),
             claims=self._claims(payment_id),
         )
 
-    def _claims(self, payment_id: str) -> list[Stated]:
+    def _claims(self, payment_id: str) -> list[ProviderObject]:
         return [
-            *self._all(Listed.REFUNDS, self.client.v1.refunds.list, payment_intent=payment_id),
-            *self._all(Listed.DISPUTES, self.client.v1.disputes.list, payment_intent=payment_id),
+            *self._all(ObjectKind.REFUNDS, self.client.v1.refunds.list, payment_intent=payment_id),
+            *self._all(ObjectKind.DISPUTES, self.client.v1.disputes.list, payment_intent=payment_id),
         ]
 
-    def _all(self, kind: Listed, listed: Callable[[Any], Any], **wanted: str) -> list[Stated]:
+    def _all(self, kind: ObjectKind, listed: Callable[[Any], Any], **wanted: str) -> list[ProviderObject]:
         page = _call(lambda: listed({**wanted, "limit": PAGE}))
         if page.has_more:  # more than a hundred parts of one payment: nothing of ours
             raise PaymentsRejectedError(f"more than {PAGE} parts of one payment")
@@ -237,19 +239,19 @@ class StripePayments:
 
     def invoice_statement(self, invoice_id: str) -> InvoiceStatement:
         wanted: Any = {"invoice": invoice_id, "status": "paid", "limit": PAGE}
-        claims: list[Stated] = []
+        claims: list[ProviderObject] = []
         for each in _call(lambda: self.client.v1.invoice_payments.list(wanted)).data:
             intent = (_plain(each).get("payment") or {}).get("payment_intent")
             payment_id = intent.get("id") if isinstance(intent, Mapping) else intent
             if isinstance(payment_id, str):
                 claims += self._claims(payment_id)
-        claims += self._all(Listed.CREDIT_NOTES, self.client.v1.credit_notes.list, invoice=invoice_id)
+        claims += self._all(ObjectKind.CREDIT_NOTES, self.client.v1.credit_notes.list, invoice=invoice_id)
         return InvoiceStatement(claims=claims)
 
     def invoice_paid(self, invoice_id: str) -> InvoicePaid | None:
         found = _find(lambda: self.client.v1.invoices.retrieve(invoice_id))
-        told = stated_of(Listed.INVOICES, _plain(found)).event.told if found is not None else None
-        return told if isinstance(told, InvoicePaid) else None
+        change = stated_of(ObjectKind.INVOICES, _plain(found)).event.change if found is not None else None
+        return change if isinstance(change, InvoicePaid) else None
 
     def invoice_of(self, payment_id: str) -> InvoicePaid | None:
         wanted: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_id}, "limit": 1}
@@ -258,14 +260,14 @@ class StripePayments:
             return self.invoice_paid(invoice if isinstance(invoice, str) else invoice.id)
         return None
 
-    def invoices_of(self, subscription_id: str) -> Sequence[Stated]:
-        def look() -> list[Stated]:
+    def invoices_of(self, subscription_id: str) -> Sequence[ProviderObject]:
+        def look() -> list[ProviderObject]:
             listed = self.client.v1.invoices.list({"subscription": subscription_id, "limit": PAGE})
-            found: list[Stated] = []
+            found: list[ProviderObject] = []
             for each in listed.auto_paging_iter():
-                if len(found) >= MOST_INVOICES:
-                    raise PaymentsRejectedError(f"more than {MOST_INVOICES} invoices of one subscription")
-                found.append(stated_of(Listed.INVOICES, _plain(each)))
+                if len(found) >= MAX_INVOICES:
+                    raise PaymentsRejectedError(f"more than {MAX_INVOICES} invoices of one subscription")
+                found.append(stated_of(ObjectKind.INVOICES, _plain(each)))
             return found[::-1]
 
         return _call(look)
@@ -291,7 +293,7 @@ def _started(payment: stripe.PaymentIntent) -> PaymentStarted:
     return PaymentStarted(payment_id=_text(payment.id), client_secret=_text(payment.client_secret))
 
 
-def _described(subscription: stripe.Subscription) -> Described:
+def _described(subscription: stripe.Subscription) -> SubscriptionSnapshot:
     """As an answer shows it: as of now, by our clock to the second, as events have it."""
     now = datetime.now(UTC).replace(microsecond=0)
     return described_of(_plain(subscription), occurred_at=now, event_id="")

@@ -17,10 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.domain.errors import StoreUnavailableError, UnreadableError
 from playground.domain.sessions import Turn
-from playground.ports import Kept
+from playground.ports import TextRef
 
 PREFIX = "sessions/"
-MOST_BYTES = 16_000_000  # that are read back
+MAX_BYTES = 16_000_000  # that are read back
 
 
 class TurnTexts:
@@ -30,17 +30,17 @@ class TurnTexts:
         self._s3 = s3
         self._bucket = bucket
 
-    def put(self, session_id: str, turn: Turn, nonce: str) -> Kept:
+    def put(self, session_id: str, turn: Turn, nonce: str) -> TextRef:
         content = zlib.compress(json.dumps({"input": turn.input, "answer": turn.answer}).encode(), 9)
         name = f"{PREFIX}{session_id}/{turn.number:06d}-{nonce}"
         answer = self._call("put_object", Key=name, Body=content, ContentType="application/zlib")
-        return Kept(name=name, version=answer.get("VersionId"), digest=hashlib.sha256(content).hexdigest())
+        return TextRef(name=name, version=answer.get("VersionId"), digest=hashlib.sha256(content).hexdigest())
 
-    def get(self, kept: Kept) -> Mapping[str, str]:
+    def get(self, kept: TextRef) -> Mapping[str, str]:
         """The texts. Raises UnreadableError if they are not what was put there."""
         try:
             answer = self._s3().get_object(Bucket=self._bucket, Key=kept.name)
-            content: bytes = answer["Body"].read(MOST_BYTES + 1)
+            content: bytes = answer["Body"].read(MAX_BYTES + 1)
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") == "NoSuchKey":  # which takes s3:ListBucket to be told
                 raise UnreadableError(f"the texts {kept.name} are not in the bucket") from None
@@ -55,7 +55,7 @@ class TurnTexts:
             raise UnreadableError(f"the texts {kept.name} are no texts") from None
         return texts
 
-    def delete(self, kept: Kept) -> None:
+    def delete(self, kept: TextRef) -> None:
         """Remove the object for good, not only its newest version. Removing what is not there is fine."""
         version = {"VersionId": kept.version} if kept.version is not None else {}
         self._call("delete_object", Key=kept.name, **version)

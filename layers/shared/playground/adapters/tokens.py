@@ -11,7 +11,7 @@ from playground.domain.errors import UnauthorizedError
 from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
-LONGEST_TOKEN = 8192  # characters; a longer one is not looked at
+MAX_TOKEN_CHARACTERS = 8192  # characters; a longer one is not looked at
 _ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 
 Keys = Callable[[str], Sequence[Any]]
@@ -80,7 +80,7 @@ class TokenVerifier:
         """
         scheme, _, token = (authorization or "").strip().partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > LONGEST_TOKEN:
+        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARACTERS:
             raise UnauthorizedError("no bearer token")
         try:
             claims = self._claims(token)

@@ -14,7 +14,7 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 
 SIGNUP_CREDITS = 5
-MOST_BOUNDARIES = 1200  # a hundred years of months
+MAX_BOUNDARIES = 1200  # a hundred years of months
 
 # A lease runs from the end of the invocation that places it. The clock that writes it and the one that reads it may
 # each be 10 min off, so both errors are added, and a minute.
@@ -271,7 +271,7 @@ def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
     """The account as the store will have it at `now`: opened, and every boundary crossed. Writes nothing."""
     if account is None:
         account, _ = open_account(user_id, now)
-    for _ in range(MOST_BOUNDARIES):
+    for _ in range(MAX_BOUNDARIES):
         overdue = overdue_change(account, now)
         if overdue is None:
             break

@@ -77,7 +77,7 @@ def joined(moved: Subscription, there: Subscription) -> Subscription:
         prices={**moved.prices, **there.prices},
         offers=tuple(dict.fromkeys((*moved.offers, *there.offers))),
     )
-    return both.told(moved.described) if moved.described is not None else both
+    return both.updated_by(moved.described) if moved.described is not None else both
 
 
 def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:

@@ -94,7 +94,7 @@ class InvalidDeliveryError(PlaygroundError):
     code = "invalid_delivery"
 
     def __init__(self, reason: str) -> None:
-        super().__init__("This is no event that can be believed.")
+        super().__init__("The event's signature could not be verified.")
         self.reason = reason
 
 

@@ -63,7 +63,7 @@ _STANDS_FOR_A_PASSWORD = re.compile(
 )
 
 
-def is_no_password(password: str, *, user: str) -> bool:
+def is_placeholder_password(password: str, *, user: str) -> bool:
     """Whether what stands in a URL where the password goes is a variable, the word for one, or the user's name."""
     return password == user or _STANDS_FOR_A_PASSWORD.fullmatch(password) is not None
 
@@ -150,7 +150,7 @@ _NOBODYS_DOMAIN = re.compile(
 # Nobody reads what is sent there; git@host is how repositories are addressed.
 _NOBODYS_NAME = re.compile(r"git|no-?reply|do-?not-?reply|noreply\+.*", re.IGNORECASE)
 # Names and domains that only together are made up for sure: user@domain.com.
-_ANYBODYS_NAME = re.compile(
+_PLACEHOLDER_NAME = re.compile(
     r"user(?:name)?[0-9]*|you|your[._-]?(?:name|email)|name|e?-?mail|me|someone|somebody|foo|bar|test|address|admin|info"
     r"|(?:first(?:name)?[._]?last(?:name)?)|(?:john|jane)(?:[._]?doe)?|alice|bob",
     re.IGNORECASE,
@@ -169,15 +169,15 @@ def email_addresses(text: str) -> Iterator[Leak]:
         backwards = _NAME_BACKWARDS.match(text[max(0, at - _MAX_NAME) : at][::-1])
         name = backwards[0][::-1].lstrip(".-%") if backwards else ""
         start = at - len(name)
-        if name and not _is_nobodys(name, match[1]) and not _is_in_userinfo(text, start):
+        if name and not _is_reserved(name, match[1]) and not _is_in_userinfo(text, start):
             yield Leak(kind=EMAIL_ADDRESS, start=start, end=match.end())
 
 
-def _is_nobodys(name: str, domain: str) -> bool:
+def _is_reserved(name: str, domain: str) -> bool:
     return (
         _NOBODYS_DOMAIN.fullmatch(domain) is not None
         or _NOBODYS_NAME.fullmatch(name) is not None
-        or (_ANYBODYS_NAME.fullmatch(name) is not None and _ANYBODYS_DOMAIN.fullmatch(domain) is not None)
+        or (_PLACEHOLDER_NAME.fullmatch(name) is not None and _ANYBODYS_DOMAIN.fullmatch(domain) is not None)
     )
 
 

@@ -106,7 +106,7 @@ class ModelPrice:
         long = self.long_prompt_tokens is not None and usage.prompt_tokens > self.long_prompt_tokens
         return cost * self.long_prompt_factor if long else cost
 
-    def dearest(self, prompt_tokens: int, output_tokens: int) -> Usage:
+    def most_expensive(self, prompt_tokens: int, output_tokens: int) -> Usage:
         """The most expensive way in which the provider can class `prompt_tokens`."""
         classes = (
             Usage(input_tokens=prompt_tokens, output_tokens=output_tokens),
@@ -282,7 +282,7 @@ class PriceTable:
 
     def ceiling(self, model: ModelPrice, prompt_tokens: int, max_tokens: int) -> int:
         """The most that a call with so many prompt tokens and this `max_tokens` can cost, in credits."""
-        return self.price(model, model.dearest(prompt_tokens, max_tokens)).credits
+        return self.price(model, model.most_expensive(prompt_tokens, max_tokens)).credits
 
     def affordable_prompt_tokens(self, model: ModelPrice, max_tokens: int, credits_: int) -> int:
         """The most prompt tokens whose ceiling with this `max_tokens` is at most `credits_`; 0 if not even one is."""

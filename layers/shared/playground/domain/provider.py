@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from playground.domain.payments import Claim, PurchaseState
-from playground.domain.subscriptions import AgreedPrice, Described
+from playground.domain.subscriptions import AgreedPrice, SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class DisputeMoved:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionMoved:
     customer_id: str
-    described: Described
+    described: SubscriptionSnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class Unreadable:
     subject: str | None
 
 
-Told = (
+ProviderChange = (
     PaymentMoved
     | RefundSum
     | RefundMoved
@@ -129,19 +129,19 @@ Told = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEvent:
-    """One event. `told` None: a type that moves nothing here."""
+    """One event. `change` None: a type that moves nothing here."""
 
     event_id: str
     type: str
     live: bool
     occurred_at: datetime
-    told: Told | None
+    change: ProviderChange | None
 
 
 # --- what the provider has, when it is asked --------------------------------------------------------------------------
 
 
-class Listed(StrEnum):
+class ObjectKind(StrEnum):
     """What can be listed at the provider. In this order, so that a payment comes before its refunds."""
 
     PAYMENTS = "payments"
@@ -152,8 +152,8 @@ class Listed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
-    """An object of the provider as it is now. `event` says the same as the events about it did; its `told` is None if
+class ProviderObject:
+    """An object of the provider as it is now. `event` says the same as the events about it did; its `change` is None if
     there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is or is about;
     `invoice_id` the invoice."""
 
@@ -170,7 +170,7 @@ class Stated:
 class CustomersSubscription:
     """One of the subscriptions of a customer. `price` is that of its only item; `user_id` our pointer."""
 
-    described: Described
+    described: SubscriptionSnapshot
     price: AgreedPrice | None
     user_id: str | None
 
@@ -179,13 +179,13 @@ class CustomersSubscription:
 class InvoiceStatement:
     """All that the provider knows of the money of one invoice: refunds and disputes of its payments, credit notes."""
 
-    claims: Sequence[Stated]
+    claims: Sequence[ProviderObject]
 
     @property
     def refunded(self) -> int:
         """Cents that went back."""
-        moved = [each.event.told for each in self.claims]
-        claims = [told.claim for told in moved if isinstance(told, RefundMoved | CreditNoteMoved)]
+        moved = [each.event.change for each in self.claims]
+        claims = [change.claim for change in moved if isinstance(change, RefundMoved | CreditNoteMoved)]
         return sum(claim.amount for claim in claims if claim.counts)
 
     @property
@@ -199,19 +199,19 @@ class Statement:
     it is not paid. `refunded` and `disputed`: cents that do not come to us, the ones beside the others."""
 
     received: int
-    payment: Stated
-    claims: Sequence[Stated]
+    payment: ProviderObject
+    claims: Sequence[ProviderObject]
 
     @property
     def refunded(self) -> int:
-        moved = [each.event.told for each in self.claims]
-        return sum(told.claim.amount for told in moved if isinstance(told, RefundMoved) and told.claim.counts)
+        moved = [each.event.change for each in self.claims]
+        return sum(change.claim.amount for change in moved if isinstance(change, RefundMoved) and change.claim.counts)
 
     @property
     def disputed(self) -> int:
         return _disputed(self.claims)
 
 
-def _disputed(claims: Sequence[Stated]) -> int:
-    moved = [told for each in claims if isinstance(told := each.event.told, DisputeMoved)]
-    return sum(told.claim.amount for told in moved if told.claim is not None and told.claim.counts)
+def _disputed(claims: Sequence[ProviderObject]) -> int:
+    moved = [change for each in claims if isinstance(change := each.event.change, DisputeMoved)]
+    return sum(change.claim.amount for change in moved if change.claim is not None and change.claim.counts)

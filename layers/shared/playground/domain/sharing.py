@@ -14,7 +14,7 @@ from datetime import datetime
 
 from playground.domain.calendar import iso
 
-LEAST_SECRET = 32  # bytes
+MIN_SECRET_BYTES = 32  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +84,9 @@ class ShareKeys:
         if not secrets:
             raise ValueError('no secret for share links: set ShareSecret to {"secrets": ["…"]}')
         for number, secret in enumerate(secrets, start=1):
-            if len(secret.encode()) < LEAST_SECRET:
+            if len(secret.encode()) < MIN_SECRET_BYTES:
                 raise ValueError(
-                    f"share secret {number} is {len(secret.encode())} bytes, at least {LEAST_SECRET} needed"
+                    f"share secret {number} is {len(secret.encode())} bytes, at least {MIN_SECRET_BYTES} needed"
                 )
         self._secrets = [secret.encode() for secret in secrets]
 

@@ -24,14 +24,14 @@ from playground.domain.entries import Entry, EntryType
 
 TOLERANCE = timedelta(hours=12)  # by which a period of the provider may begin before our boundary
 AFTER = timedelta(milliseconds=1)
-MOST_PERIODS = 1200  # a hundred years of months
-MOST_ENDED = 50  # subscriptions of one user that are remembered as over
+MAX_PERIODS = 1200  # a hundred years of months
+MAX_ENDED = 50  # subscriptions of one user that are remembered as over
 MAX_PRICES = 50  # of subscriptions of one user, and of offers
 ACTIVE = frozenset({"active", "trialing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class SubscriptionSnapshot:
     """What one event says of a subscription. `ended_at` is set if it is over."""
 
     subscription_id: str
@@ -50,7 +50,7 @@ class Described:
         over, begun = self.ended_at is not None, self.status != "incomplete"
         return self.started_at, self.subscription_id, over, begun, self.occurred_at, self.event_id
 
-    def ties_with(self, other: "Described | None") -> bool:
+    def is_same_second(self, other: "SubscriptionSnapshot | None") -> bool:
         """Whether both are of the same second, which is all that events say of their time: then neither is known to be
         the later one."""
         return (
@@ -62,7 +62,7 @@ class Described:
             and self.occurred_at.replace(microsecond=0) == other.occurred_at.replace(microsecond=0)
         )
 
-    def just_after(self, other: "Described | None") -> "Described":
+    def ordered_after(self, other: "SubscriptionSnapshot | None") -> "SubscriptionSnapshot":
         """Told after `other`, and before whatever is told of the next second."""
         return replace(self, occurred_at=other.occurred_at + AFTER) if other is not None else self
 
@@ -88,7 +88,7 @@ class Subscription:
 
     user_id: str
     live: bool = False
-    described: Described | None = None
+    described: SubscriptionSnapshot | None = None
     ended: Mapping[str, datetime] = field(default_factory=dict)
     checkout_id: str | None = None
     checkout_url: str | None = None
@@ -124,13 +124,13 @@ class Subscription:
             return None
         return self.checkout_url
 
-    def told(self, described: Described) -> "Subscription":
+    def updated_by(self, described: SubscriptionSnapshot) -> "Subscription":
         """With what an event says. Events may come in any order: nothing revives what is over, or replaces what is
         newer."""
         ended = dict(self.ended)
         if described.ended_at is not None:
             ended[described.subscription_id] = described.ended_at
-            ended = dict(sorted(ended.items(), key=lambda item: (item[1], item[0]))[-MOST_ENDED:])
+            ended = dict(sorted(ended.items(), key=lambda item: (item[1], item[0]))[-MAX_ENDED:])
         higher = self.described is None or described.rank > self.described.rank
         subscription = replace(self, ended=ended, described=described if higher else self.described)
         if subscription.is_active:
@@ -249,7 +249,7 @@ def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) ->
     account, ended = end_plus(account, ended_at=now, now=now)
     account = begin_plus(account, anchor=paid.started_at, allowance=allowance, subscription_id=paid.subscription_id)
     entries = [*ended]
-    for _ in range(MOST_PERIODS):
+    for _ in range(MAX_PERIODS):
         if not account.is_due(now):
             return account, tuple(entries)
         account, crossed = cross_boundary(account)

@@ -23,7 +23,7 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class ShardTask:
     """Find the accounts of one shard of the index, and have each of them dealt with. `after`: only those behind a
     place; messages of earlier versions have it."""
 
@@ -37,7 +37,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class AccountTask:
     """Deal with one account, as of `at`."""
 
     task: Task
@@ -48,13 +48,13 @@ class Visit:
         return {"task": self.task.value, "at": iso(self.at), "user_id": self.user_id}
 
 
-def work_of(message: object) -> Walk | Visit:
+def work_of(message: object) -> ShardTask | AccountTask:
     """The work in a message. Raises ValueError for anything else."""
     match message:
         case {"task": str(task), "at": at, "user_id": str(user_id)} if user_id:
-            return Visit(task=Task(task), at=scheduled_time(at), user_id=user_id)
+            return AccountTask(task=Task(task), at=scheduled_time(at), user_id=user_id)
         case {"task": str(task), "at": at, "shard": int(shard), "after": str() | None as after}:
-            return Walk(task=Task(task), at=scheduled_time(at), shard=shard, after=after)
+            return ShardTask(task=Task(task), at=scheduled_time(at), shard=shard, after=after)
         case {"task": str(task), "at": at, "shard": int(shard), **others} if "after" not in others:
-            return Walk(task=Task(task), at=scheduled_time(at), shard=shard)
+            return ShardTask(task=Task(task), at=scheduled_time(at), shard=shard)
     raise ValueError("a message that is no work")

@@ -14,7 +14,7 @@ from playground.usecases.run_prompt import PaidAnswer
 PRICES = load_prices()
 MODELS = tuple(PRICES.models)
 EFFORTS = tuple(sorted({effort for model in PRICES.models.values() for effort in model.efforts}))
-MOST_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
+MAX_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
 
 
 def _known_package(text: str) -> str:
@@ -75,7 +75,7 @@ MaxTokens = Annotated[
     Field(
         strict=True,
         ge=1,
-        le=MOST_MAX_TOKENS,
+        le=MAX_MAX_TOKENS,
         validation_alias=AliasChoices("max_tokens", "maxTokens"),
         description=f"Longest answer in tokens, thinking included; {PRICES.default_max_tokens} if left out",
     ),

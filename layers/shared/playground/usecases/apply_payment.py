@@ -28,21 +28,21 @@ from playground.domain.provider import (
     InvoicePaid,
     Payment,
     PaymentMoved,
+    ProviderChange,
     ProviderEvent,
     RefundMoved,
     RefundSum,
     SubscriptionMoved,
-    Told,
     Unreadable,
 )
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
-from playground.ports import Booking, Clock, Ledger, PaymentRecords, Payments
+from playground.ports import Booking, Clock, Ledger, Payments, PurchaseRecords
 
 MAX_LOOKS = 3  # at what the provider knows beyond an event
 MAX_PAGES = 1_000  # of entries, in the search for those of a month
 PAGE = 100
 BEFORE = timedelta(days=2)  # by which an entry may be older than the month that it is of: clocks, early invoices
-LONGEST_MONTH = timedelta(days=32)
+MAX_MONTH = timedelta(days=32)
 NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 
 
@@ -69,7 +69,7 @@ class ApplyPayment:
         self,
         *,
         ledger: Ledger,
-        records: PaymentRecords,
+        records: PurchaseRecords,
         payments: Payments,
         prices: PriceTable,
         live: bool,
@@ -85,36 +85,36 @@ class ApplyPayment:
     def __call__(self, event: ProviderEvent) -> Applied:
         """Apply `event`, once. Raises StoreUnavailableError or PaymentsUnavailableError, after which it is to be sent
         again; nothing of it has happened then, or all of it."""
-        if event.told is None:
+        if event.change is None:
             return Applied(outcome=Outcome.IGNORED)
-        if isinstance(event.told, Unreadable):
-            return self._quarantine(event, None, event.told.subject, "unreadable")
+        if isinstance(event.change, Unreadable):
+            return self._quarantine(event, None, event.change.subject, "unreadable")
         if event.live is not self._live:
             return self._quarantine(event, None, None, "live_mode")
-        match event.told:
-            case SubscriptionMoved() as told:
-                return self._subscription(event, told)
-            case InvoicePaid() as told:
-                return self._month(event, told, told)
-            case CreditNoteMoved() as told:
-                return self._credit_note(event, told)
-            case CustomerDeleted() as told:
-                return self._customer_deleted(event, told)
-            case _ as told:
-                return self._purchase(event, told)
+        match event.change:
+            case SubscriptionMoved() as change:
+                return self._subscription(event, change)
+            case InvoicePaid() as change:
+                return self._month(event, change, change)
+            case CreditNoteMoved() as change:
+                return self._credit_note(event, change)
+            case CustomerDeleted() as change:
+                return self._customer_deleted(event, change)
+            case _ as change:
+                return self._purchase(event, change)
 
     # --- purchases ----------------------------------------------------------------------------------------------------
 
-    def _purchase(self, event: ProviderEvent, told: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> Applied:
-        payment = told.payment
+    def _purchase(self, event: ProviderEvent, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> Applied:
+        payment = change.payment
         owner = self._records.purchase_of(payment.payment_id)
         if owner is None and (payment.purchase_id is None or payment.user_id is None):
-            if not isinstance(told, PaymentMoved):  # only the payment itself carries our pointers for certain
+            if not isinstance(change, PaymentMoved):  # only the payment itself carries our pointers for certain
                 payment = self._payments.payment(payment.payment_id) or payment
             if payment.purchase_id is None or payment.user_id is None:
-                if isinstance(told, PaymentMoved):
+                if isinstance(change, PaymentMoved):
                     return Applied(outcome=Outcome.IGNORED)
-                return self._claim_of_invoice(event, told)
+                return self._claim_of_invoice(event, change)
         if owner is None:
             assert payment.purchase_id is not None
             assert payment.user_id is not None
@@ -123,11 +123,13 @@ class ApplyPayment:
         purchase = self._records.purchase(user_id, purchase_id)
         if purchase is None:
             return self._quarantine(event, None, purchase_id, "unknown_purchase")
-        return self._book_purchase(event, purchase, told)
+        return self._book_purchase(event, purchase, change)
 
-    def _mismatch(self, purchase: Purchase, told: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> str | None:
+    def _mismatch(
+        self, purchase: Purchase, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
+    ) -> str | None:
         """In what the event differs from our row; None if it fits."""
-        payment = told.payment
+        payment = change.payment
         if purchase.live is not self._live:
             return "live_mode"
         if payment.purchase_id not in (None, purchase.purchase_id):
@@ -141,11 +143,11 @@ class ApplyPayment:
             return "currency"
         if payment.amount is not None and payment.amount != purchase.amount:
             return "amount"
-        if isinstance(told, PaymentMoved):
+        if isinstance(change, PaymentMoved):
             customer = self._records.customer(purchase.user_id, live=purchase.live)
             if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
-            if told.state is PurchaseState.PAID and told.received != purchase.amount:
+            if change.state is PurchaseState.PAID and change.received != purchase.amount:
                 return "amount"
         elif payment.customer_id is not None:
             customer = self._records.customer(purchase.user_id, live=purchase.live)
@@ -154,7 +156,7 @@ class ApplyPayment:
         return None
 
     def _book_purchase(
-        self, event: ProviderEvent, seen: Purchase, told: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
+        self, event: ProviderEvent, seen: Purchase, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
     ) -> Applied:
         written: tuple[Entry, ...] = ()
         applied = False
@@ -165,10 +167,10 @@ class ApplyPayment:
             nonlocal written, applied, differs
             before = self._records.purchase(seen.user_id, seen.purchase_id)
             assert before is not None, "purchases are never deleted"
-            differs = self._mismatch(before, told)  # another payment of this purchase may have been faster
+            differs = self._mismatch(before, change)  # another payment of this purchase may have been faster
             if differs is not None:
                 return None
-            after = _with(before, told, event.occurred_at)
+            after = _with(before, change, event.occurred_at)
             after, (changed, written) = book_purchase(account, after, now=now)
             applied = after != before
             if not applied:
@@ -187,20 +189,20 @@ class ApplyPayment:
 
     # --- subscriptions ------------------------------------------------------------------------------------------------
 
-    def _subscription(self, event: ProviderEvent, told: SubscriptionMoved) -> Applied:
-        described = told.described
-        user_id = self._records.user_of(told.customer_id)
+    def _subscription(self, event: ProviderEvent, change: SubscriptionMoved) -> Applied:
+        described = change.described
+        user_id = self._records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=described.subscription_id)
         known = self._records.subscription(user_id).described
-        if described.ties_with(known):
+        if described.is_same_second(known):
             truth = self._payments.subscription(described.subscription_id)
             if truth is not None and truth.ended_at is None:  # of its end there is an event of its own
-                described = replace(truth, event_id=event.event_id).just_after(known)
+                described = replace(truth, event_id=event.event_id).ordered_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
             before = self._records.subscription(user_id)
-            after = replace(before.told(described), live=event.live)
+            after = replace(before.updated_by(described), live=event.live)
             changed: Account = account
             entries: tuple[Entry, ...] = ()
             ended_at = after.ended.get(described.subscription_id)
@@ -214,20 +216,20 @@ class ApplyPayment:
 
     # --- paid months --------------------------------------------------------------------------------------------------
 
-    def _claim_of_invoice(self, event: ProviderEvent, told: RefundSum | RefundMoved | DisputeMoved) -> Applied:
+    def _claim_of_invoice(self, event: ProviderEvent, change: RefundSum | RefundMoved | DisputeMoved) -> Applied:
         """Of a payment that is no purchase: it may be that of a month."""
-        invoice = self._payments.invoice_of(told.payment.payment_id)
-        return self._month(event, invoice, told) if invoice is not None else Applied(outcome=Outcome.IGNORED)
+        invoice = self._payments.invoice_of(change.payment.payment_id)
+        return self._month(event, invoice, change) if invoice is not None else Applied(outcome=Outcome.IGNORED)
 
-    def _credit_note(self, event: ProviderEvent, told: CreditNoteMoved) -> Applied:
-        if self._records.user_of(told.customer_id) is None:
-            return Applied(outcome=Outcome.IGNORED, subject=told.invoice_id)
-        invoice = self._payments.invoice_paid(told.invoice_id)
+    def _credit_note(self, event: ProviderEvent, change: CreditNoteMoved) -> Applied:
+        if self._records.user_of(change.customer_id) is None:
+            return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
+        invoice = self._payments.invoice_paid(change.invoice_id)
         if invoice is None:  # not paid: what the note waives is told with the payment
-            return Applied(outcome=Outcome.IGNORED, subject=told.invoice_id)
-        return self._month(event, invoice, told)
+            return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
+        return self._month(event, invoice, change)
 
-    def _month(self, event: ProviderEvent, invoice: InvoicePaid, told: Told) -> Applied:
+    def _month(self, event: ProviderEvent, invoice: InvoicePaid, change: ProviderChange) -> Applied:
         """Book a paid invoice, with what is told of its money."""
         user_id, line = self._records.user_of(invoice.customer_id), invoice.line
         subject = invoice.subscription_id
@@ -239,7 +241,7 @@ class ApplyPayment:
             return self._quarantine(event, user_id, subject, "lines")
         known: _Known | None = None
         for _ in range(MAX_LOOKS):
-            came = self._book_month(event, user_id, invoice, line, told, known)
+            came = self._book_month(event, user_id, invoice, line, change, known)
             if isinstance(came, Applied):
                 return came
             if came is not None:
@@ -253,7 +255,7 @@ class ApplyPayment:
         user_id: str,
         invoice: InvoicePaid,
         line: InvoiceLine,
-        told: Told,
+        change: ProviderChange,
         known: "_Known | None",
     ) -> Applied | str | None:
         """What came of it; why it must not have an effect; or None if more has to be known."""
@@ -290,7 +292,7 @@ class ApplyPayment:
                 )
             after, (changed, entries) = book_month(
                 account,
-                _month_with(month, told),
+                _month_with(month, change),
                 allowance=self._prices.plan.credits,
                 ended_at=subscription.ended.get(subject),
                 entries=self._entries_since,
@@ -325,9 +327,9 @@ class ApplyPayment:
         if self._ledger.account(user_id, instant(self._clock())).subscription_id == invoice.subscription_id:
             # An earlier version granted its first invoice and did not keep the price.
             for stated in self._payments.invoices_of(invoice.subscription_id):
-                told = stated.event.told
-                if isinstance(told, InvoicePaid) and told.line is not None:
-                    first = told.line
+                change = stated.event.change
+                if isinstance(change, InvoicePaid) and change.line is not None:
+                    first = change.line
                     break
         there = tuple(self._payments.subscriptions_of(invoice.customer_id))
         return _Known(first=first, subscriptions=there)
@@ -360,7 +362,7 @@ class ApplyPayment:
             return "amount"
         if not ours:
             return "product"
-        if line.end - line.start > LONGEST_MONTH:
+        if line.end - line.start > MAX_MONTH:
             return "interval"
         return "second_subscription" if self._is_second(account, subscription, invoice, line, known) else None
 
@@ -380,15 +382,15 @@ class ApplyPayment:
         this = there.get(invoice.subscription_id)
         began = (this.described.started_at if this is not None else line.start), invoice.subscription_id
         for other_id, other in there.items():
-            told = other.described
+            change = other.described
             if (
                 other_id == invoice.subscription_id
-                or told.status in NEVER_PAID
+                or change.status in NEVER_PAID
                 or not self._is_plan(other, subscription)
             ):
                 continue
-            ended_at = subscription.ended.get(other_id, told.ended_at)
-            if (told.started_at, other_id) < began and (ended_at is None or ended_at > line.start):
+            ended_at = subscription.ended.get(other_id, change.ended_at)
+            if (change.started_at, other_id) < began and (ended_at is None or ended_at > line.start):
                 return True
         present = account.subscription_id
         displaced = present not in (None, invoice.subscription_id) and account.plan is Plan.PLUS
@@ -423,17 +425,17 @@ class ApplyPayment:
 
     # --- customers ----------------------------------------------------------------------------------------------------
 
-    def _customer_deleted(self, event: ProviderEvent, told: CustomerDeleted) -> Applied:
+    def _customer_deleted(self, event: ProviderEvent, change: CustomerDeleted) -> Applied:
         """Note it, so that the next one who pays gets another one. What was paid before stays as it is."""
-        user_id = self._records.user_of(told.customer_id)
+        user_id = self._records.user_of(change.customer_id)
         if user_id is None:
-            return Applied(outcome=Outcome.IGNORED, subject=told.customer_id)
+            return Applied(outcome=Outcome.IGNORED, subject=change.customer_id)
         customer = self._records.customer(user_id, live=event.live)
-        if customer is None or customer.customer_id != told.customer_id or customer.gone:
-            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=told.customer_id)
-        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, told.customer_id)):
+        if customer is None or customer.customer_id != change.customer_id or customer.gone:
+            return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=change.customer_id)
+        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
             raise StoreUnavailableError
-        return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=told.customer_id)
+        return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=change.customer_id)
 
     # --- what was told ------------------------------------------------------------------------------------------------
 
@@ -457,9 +459,9 @@ class ApplyPayment:
         return Applied(outcome=Outcome.QUARANTINED, user_id=user_id, subject=subject, reason=reason)
 
 
-def _with(purchase: Purchase, told: Told, at: datetime) -> Purchase:
+def _with(purchase: Purchase, change: ProviderChange, at: datetime) -> Purchase:
     """The purchase with what an event tells about its payment."""
-    match told:
+    match change:
         case PaymentMoved(payment=payment, state=state):
             return _named(purchase, payment).reached(state, at)
         case RefundSum(payment=payment, refunded=refunded):
@@ -471,9 +473,9 @@ def _with(purchase: Purchase, told: Told, at: datetime) -> Purchase:
     return purchase
 
 
-def _month_with(month: PaidMonth, told: Told) -> PaidMonth:
+def _month_with(month: PaidMonth, change: ProviderChange) -> PaidMonth:
     """The month with what an event tells about its money."""
-    match told:
+    match change:
         case RefundSum(payment=payment, refunded=refunded):
             return month.with_refunded(payment.payment_id, refunded)
         case RefundMoved(refund_id=refund_id, claim=claim):

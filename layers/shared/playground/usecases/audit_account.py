@@ -8,8 +8,8 @@ from playground.domain.audit import Audited, Fields, Finding, Stored, audit
 from playground.domain.errors import PlaygroundError
 from playground.domain.pricing import PriceTable
 
-MOST_LOOKS = 5  # at an account that moves while it is looked at
-MOST_FINDINGS = 5_000  # in one page, so that it fits into the answer of a function
+MAX_READS = 5  # at an account that moves while it is looked at
+MAX_FINDINGS = 5_000  # in one page, so that it fits into the answer of a function
 
 
 class Archive(Protocol):
@@ -44,7 +44,7 @@ class AuditAccount:
         while it was read, it is read again; on one that never rests, what counts is what was found every time.
         """
         always: set[Finding] | None = None
-        for _ in range(MOST_LOOKS):
+        for _ in range(MAX_READS):
             stored = self._archive.read(user_id)
             audited = audit(stored, self._prices)
             if audited.fine or self._archive.account(user_id) == stored.account:
@@ -79,7 +79,7 @@ class AuditAccounts:
             return AuditPage(accounts=accounts, damaged=tuple(damaged), failed=tuple(failed), after=place)
 
         def enough() -> bool:
-            return accounts >= limit or findings >= MOST_FINDINGS or time_is_up()
+            return accounts >= limit or findings >= MAX_FINDINGS or time_is_up()
 
         while not enough():
             users, following = self._archive.users(after=after)

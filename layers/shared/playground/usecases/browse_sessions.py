@@ -11,7 +11,7 @@ from playground.domain.sharing import Share, ShareKeys
 from playground.domain.text import sent_bytes
 from playground.ports import Clock, ReportUnreadable, Sessions, Shares
 
-MOST_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
+MAX_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
 MESSAGE_BYTES = 400  # of a turn besides its texts, likewise
 
 
@@ -105,7 +105,7 @@ def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | N
     size = 0
     for turn in turns:
         size += sent_bytes(turn.input) + sent_bytes(turn.answer) + MESSAGE_BYTES
-        if found and size > MOST_BYTES:
+        if found and size > MAX_BYTES:
             return found, found[-1].number
         found.append(turn)
     return found, None

@@ -26,21 +26,21 @@ from playground.domain.errors import (
 from playground.domain.payments import Customer, Purchase
 from playground.domain.pricing import Pack, PriceTable
 from playground.domain.runs import run_id_of
-from playground.domain.subscriptions import AgreedPrice, Described, Subscription
+from playground.domain.subscriptions import AgreedPrice, Subscription, SubscriptionSnapshot
 from playground.ports import (
     CheckoutStarted,
     Clock,
     CustomerGoneError,
     Ledger,
     NewId,
-    PaymentRecords,
     Payments,
     PaymentStarted,
+    PurchaseRecords,
 )
 
 T = TypeVar("T")
 
-MOST_TRIES = 8  # at a row that others write, too
+MAX_TRIES = 8  # at a row that others write, too
 MAX_CUSTOMERS = 3  # that are tried in one request: the known one, its successor, and one if that is gone, too
 KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
 
@@ -61,7 +61,7 @@ class Customers:
     asks at the same time gets the same customer.
     """
 
-    def __init__(self, records: PaymentRecords, payments: Payments, *, live: bool) -> None:
+    def __init__(self, records: PurchaseRecords, payments: Payments, *, live: bool) -> None:
         self._records = records
         self._payments = payments
         self._live = live
@@ -80,7 +80,7 @@ class Customers:
 
     def _of(self, account: Account, now: datetime) -> Customer:
         user_id = account.user_id
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             seen = self._records.customer(user_id, live=self._live)
             if seen is not None and not seen.gone:
                 return seen
@@ -99,7 +99,7 @@ class BuyCredits:
         self,
         *,
         ledger: Ledger,
-        records: PaymentRecords,
+        records: PurchaseRecords,
         payments: Payments,
         prices: PriceTable,
         live: bool,
@@ -195,7 +195,7 @@ class BuyCredits:
 
     def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
         """Our row with the payment's name, unless the webhook was faster."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if purchase.payment_id is not None:
                 return purchase
             named = replace(purchase, payment_id=payment_id)
@@ -223,7 +223,7 @@ class ManageSubscription:
         self,
         *,
         ledger: Ledger,
-        records: PaymentRecords,
+        records: PurchaseRecords,
         payments: Callable[[], Payments],
         prices: PriceTable,
         live: bool,
@@ -265,7 +265,7 @@ class ManageSubscription:
         now = instant(self._clock())
         account = self._ledger.account(user_id, now)
         plan, currency = self._prices.plan, self._prices.currency.lower()
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             subscription = self._records.subscription(user_id)
             if self._is_alive_there(subscription.described) or self._pays_there(account, subscription):
                 raise AlreadySubscribedError
@@ -326,7 +326,7 @@ class ManageSubscription:
     def _customers(self) -> Customers:
         return Customers(self._records, self._payments(), live=self._live)
 
-    def _is_alive_there(self, described: Described | None) -> bool:
+    def _is_alive_there(self, described: SubscriptionSnapshot | None) -> bool:
         """A subscription that this account of the provider does not have would be alive here for ever: nobody would say
         when it ends."""
         return (
@@ -356,10 +356,10 @@ class ManageSubscription:
             answer = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
             if answer is None:
                 raise SubscriptionNotFoundError
-            described = answer.just_after(described)
-        for _ in range(MOST_TRIES):
+            described = answer.ordered_after(described)
+        for _ in range(MAX_TRIES):
             subscription = self._records.subscription(user_id)
-            told = subscription.told(described.just_after(subscription.described))
+            told = subscription.updated_by(described.ordered_after(subscription.described))
             if told == subscription or self._records.keep(told):
                 return _state(told)
         raise StoreUnavailableError
@@ -391,7 +391,7 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def _alive(described: Described | None) -> bool:
+def _alive(described: SubscriptionSnapshot | None) -> bool:
     return described is not None and described.ended_at is None and described.status != "incomplete"
 
 

@@ -8,10 +8,10 @@ from playground.domain.errors import SessionNotFoundError, StoreUnavailableError
 from playground.domain.sessions import Session
 from playground.ports import Clock, Sessions, Shares
 
-MOST_TRIES = 16  # of marking a session that is being shared or withdrawn at this moment
-MOST_PIECES = 100_000  # a loop that needs more is broken
+MAX_TRIES = 16  # of marking a session that is being shared or withdrawn at this moment
+MAX_PIECES = 100_000  # a loop that needs more is broken
 LEFT_OVER = timedelta(minutes=15)  # no invocation lasts as long: whoever marked it is dead
-MOST_LEFTOVERS = 2  # of others, that one request deals with
+MAX_LEFTOVERS = 2  # of others, that one request deals with
 RESERVE = 3.0  # s of an invocation that are kept for the answer
 
 
@@ -43,7 +43,7 @@ class RemoveLeftovers:
         """A few of them; the next request goes on. What cannot be done now is left for it."""
         before = instant(self._clock()) - LEFT_OVER
         try:
-            for session in self._sessions.leftovers(user_id, before=before, limit=MOST_LEFTOVERS):
+            for session in self._sessions.leftovers(user_id, before=before, limit=MAX_LEFTOVERS):
                 if session.forking and not self._sessions.give_up_fork(session):
                     continue
                 self._remove(session, time_is_up=time_is_up)
@@ -70,7 +70,7 @@ class DeleteSession:
         self._remove_leftovers(user_id, time_is_up=time_is_up)
 
     def _mark(self, user_id: str, session_id: str) -> Session:
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             session = self._sessions.find(user_id, session_id)
             if session is None:
                 marked = self._sessions.deleted(user_id, session_id)
@@ -89,7 +89,7 @@ def deadline(clock: Clock, seconds_left: float) -> Callable[[], bool]:
 
 def repeat(piece: Callable[[], bool], time_is_up: Callable[[], bool]) -> None:
     """Do `piece` until it says that nothing is left. Raises StoreUnavailableError when `time_is_up` before that."""
-    for _ in range(MOST_PIECES):
+    for _ in range(MAX_PIECES):
         if not piece():
             return
         if time_is_up():

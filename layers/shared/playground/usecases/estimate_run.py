@@ -10,7 +10,7 @@ from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
 from playground.usecases.prompts import COUNTS, FitConversation, package_for, refuse_unsupported
 
-ANSWER_RESERVE = 2.0  # s of an invocation that are kept for what follows the counting
+ANSWER_RESERVE_SECONDS = 2.0  # s of an invocation that are kept for what follows the counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class EstimateRun:
     def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
         """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses
         what RunPrompt would refuse before it holds, other than for credits."""
-        ends = self._clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE)
+        ends = self._clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE_SECONDS)
         model = self._prices.models[request.model]
         refuse_unsupported(request, model)
         found = self._lookup(

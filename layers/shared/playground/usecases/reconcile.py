@@ -17,18 +17,18 @@ from playground.domain.paid_months import PaidMonth
 from playground.domain.payments import PaymentEvent, Purchase, PurchaseState
 from playground.domain.provider import (
     InvoicePaid,
-    Listed,
+    ObjectKind,
     PaymentMoved,
-    Stated,
+    ProviderObject,
     Statement,
     SubscriptionMoved,
 )
-from playground.ports import Clock, PaymentRecords, Payments
+from playground.ports import Clock, Payments, PurchaseRecords
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 
 WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
-MOST_PAGES = 10_000  # in one go
-MOST_FINDINGS = 500  # that are kept; all are counted
+MAX_PAGES = 10_000  # in one go
+MAX_FINDINGS = 500  # that are kept; all are counted
 HEALABLE = frozenset({"amount", "currency", "product", "lines", "interval", "second_subscription"})
 RECORDS = "records"  # the last part: what we have and the provider may not
 
@@ -82,13 +82,13 @@ class _Tally:
         if difference in self.differences:
             return
         self.causes[difference.cause] += 1
-        if len(self.differences) < MOST_FINDINGS:
+        if len(self.differences) < MAX_FINDINGS:
             self.differences.append(difference)
 
 
 class Reconcile:
     def __init__(
-        self, *, payments: Payments, records: PaymentRecords, apply_payment: ApplyPayment, clock: Clock, live: bool
+        self, *, payments: Payments, records: PurchaseRecords, apply_payment: ApplyPayment, clock: Clock, live: bool
     ) -> None:
         self._payments = payments
         self._records = records
@@ -109,13 +109,13 @@ class Reconcile:
         purchases and quarantined events that we have. `after` is that of an earlier call whose time was up."""
         now = instant(self._clock())
         since = (at or now) - window if window is not None else None
-        parts = [*Listed, *([RECORDS] if everything else [])]
+        parts = [*ObjectKind, *([RECORDS] if everything else [])]
         part, _, place = (after or parts[0]).partition(":")
         if part not in parts:
             raise ValueError(f"no place to go on from: {after!r}")
         tally = _Tally()
         cursor: str | None = place or None
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             if time_is_up():
                 return self._outcome(tally, f"{part}:{cursor or ''}")
             cursor = self._page(tally, part, since, cursor, now)
@@ -183,27 +183,27 @@ class Reconcile:
                         )
                     )
             return following
-        listed, following = self._payments.listed(Listed(part), since=since, after=cursor)
+        listed, following = self._payments.listed(ObjectKind(part), since=since, after=cursor)
         for stated in listed:
             tally.looked_at += 1
-            if part == Listed.INVOICES:
+            if part == ObjectKind.INVOICES:
                 self._subscription(tally, stated, now)
             self._state(tally, stated)
         return following
 
-    def _state(self, tally: _Tally, stated: Stated) -> None:
+    def _state(self, tally: _Tally, stated: ProviderObject) -> None:
         """Apply what an object says, and compare the purchase that it is about."""
-        if stated.event.told is not None:
+        if stated.event.change is not None:
             self._apply(tally, stated)
         owner = self._records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
         if owner is not None:
             purchase = self._records.purchase(*owner)
             if purchase is not None:
                 self._compare(tally, purchase)
-        elif isinstance(stated.event.told, InvoicePaid):
-            user_id = self._records.user_of(stated.event.told.customer_id)
+        elif isinstance(stated.event.change, InvoicePaid):
+            user_id = self._records.user_of(stated.event.change.customer_id)
             if user_id is not None:
-                self._compare_month(tally, user_id, stated.event.told.invoice_id)
+                self._compare_month(tally, user_id, stated.event.change.invoice_id)
 
     def _healed(self, tally: _Tally, event: PaymentEvent, now: datetime) -> bool:
         """Whether what an event about a subscription was put into quarantine for is no fault any more: all its paid
@@ -215,7 +215,7 @@ class Reconcile:
             return False
         paid = 0
         for stated in self._payments.invoices_of(event.subject):
-            if not isinstance(stated.event.told, InvoicePaid):
+            if not isinstance(stated.event.change, InvoicePaid):
                 continue
             self._state(tally, stated)
             month = self._records.month(event.user_id, stated.object_id)
@@ -241,7 +241,7 @@ class Reconcile:
         tally.compared.add(invoice_id)
         statement = self._payments.invoice_statement(invoice_id)
         for stated in statement.claims:
-            if stated.event.told is not None:
+            if stated.event.change is not None:
                 self._apply(tally, stated)
         month = self._records.month(user_id, invoice_id)
         if month is None:
@@ -256,7 +256,7 @@ class Reconcile:
                 detail = f"{here} cents here, {there} there"
                 tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
 
-    def _apply(self, tally: _Tally, stated: Stated) -> None:
+    def _apply(self, tally: _Tally, stated: ProviderObject) -> None:
         if self._is_closed(stated.object_id):
             return
         applied = self._apply_payment(replace(stated.event, live=self._live))  # our key lists what is of our mode
@@ -276,9 +276,9 @@ class Reconcile:
             case Outcome.IGNORED:
                 self._ignored(tally, stated)
 
-    def _ignored(self, tally: _Tally, stated: Stated) -> None:
+    def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
         """Not about anything of ours, perhaps."""
-        told = stated.event.told
+        change = stated.event.change
         user_id = self._records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
             if stated.ours:
@@ -288,30 +288,30 @@ class Reconcile:
         elif (
             stated.invoice_id is None
             and user_id is not None
-            and isinstance(told, PaymentMoved)
-            and told.state is PurchaseState.PAID
+            and isinstance(change, PaymentMoved)
+            and change.state is PurchaseState.PAID
             and not self._payments.is_of_invoice(stated.object_id)
         ):
             tally.note(Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id))
         else:
             tally.foreign += 1
 
-    def _subscription(self, tally: _Tally, invoice: Stated, now: datetime) -> None:
+    def _subscription(self, tally: _Tally, invoice: ProviderObject, now: datetime) -> None:
         """What is true now of the subscription of an invoice, once."""
         if invoice.subscription_id is None or invoice.subscription_id in tally.subscriptions:
             return
         tally.subscriptions.add(invoice.subscription_id)
         stated = self._payments.stated_subscription(invoice.subscription_id)
-        if stated is None or not isinstance(stated.event.told, SubscriptionMoved):
+        if stated is None or not isinstance(stated.event.change, SubscriptionMoved):
             return
-        told = stated.event.told
-        described = replace(told.described, occurred_at=now, event_id="")
-        user_id = self._records.user_of(told.customer_id)
+        change = stated.event.change
+        described = replace(change.described, occurred_at=now, event_id="")
+        user_id = self._records.user_of(change.customer_id)
         known = self._records.subscription(user_id).described if user_id is not None else None
         if known is not None and known.subscription_id == described.subscription_id:
             same = replace(described, occurred_at=known.occurred_at, event_id=known.event_id) == known
-            described = known if same else described.just_after(known)
-        event = replace(stated.event, told=replace(told, described=described))
+            described = known if same else described.ordered_after(known)
+        event = replace(stated.event, change=replace(change, described=described))
         self._apply(tally, replace(stated, event=event))
 
     def _compare(self, tally: _Tally, purchase: Purchase) -> None:
@@ -333,7 +333,7 @@ class Reconcile:
     def _catch_up(self, tally: _Tally, seen: Purchase, statement: Statement) -> None:
         """Whatever was listed: a payment may be older than the window, and what became of it may be younger."""
         for stated in (statement.payment, *statement.claims):
-            if stated.event.told is not None:
+            if stated.event.change is not None:
                 self._apply(tally, stated)
         purchase = self._records.purchase(seen.user_id, seen.purchase_id) or seen
         paid = statement.received >= purchase.amount
@@ -354,7 +354,7 @@ class Reconcile:
 
 
 def _event_id(object_id: str) -> str:
-    """Of the event that tells what an object is now (`Stated.event`)."""
+    """Of the event that tells what an object is now (`ProviderObject.event`)."""
     return f"reconcile:{object_id}"
 
 

@@ -55,13 +55,13 @@ from playground.ports import (
     Conversation,
     Ended,
     Held,
-    Kept,
     Ledger,
     Lookup,
     Model,
     NewId,
     Prompt,
     Sessions,
+    TextRef,
     TimeLimit,
     TooManyHolds,
 )
@@ -71,13 +71,13 @@ from playground.usecases.watch_holds import HoldWatch
 
 COUNT_TIMEOUT = 3.0  # s for counting tokens; after that they are guessed
 # Of the seconds of an invocation. The first is what the model does not get, and has the other two in it.
-LEDGER_RESERVE = 7.0  # for ending the run: at least 4 s to settle
-RELEASE_RESERVE = 2.5  # … for the release, if the store did not answer the settlement
-ANSWER_RESERVE = 0.5  # … for the answer, when the store is asked nothing more
+LEDGER_RESERVE_SECONDS = 7.0  # for ending the run: at least 4 s to settle
+RELEASE_RESERVE_SECONDS = 2.5  # … for the release, if the store did not answer the settlement
+ANSWER_RESERVE_SECONDS = 0.5  # … for the answer, when the store is asked nothing more
 MIN_MODEL_SECONDS = 1.0  # with less than that for the model, nothing is held and nobody is asked
-MOST_TRIES = 20  # placing a hold, each time for what can be afforded then
+MAX_TRIES = 20  # placing a hold, each time for what can be afforded then
 RETRY_AFTER = 2  # s, while a run is at work
-LONGEST_TITLE = 80  # characters
+MAX_TITLE_CHARACTERS = 80  # characters
 INTERNAL = Failure(code="model_failed", reason="internal")
 
 
@@ -136,7 +136,7 @@ class RunPrompt:
         run names it. A store that does not answer is given up in time: settlement and release share one deadline.
         """
         deadline = self._monotonic() + seconds_left
-        with self._time_limit(seconds_left - ANSWER_RESERVE):
+        with self._time_limit(seconds_left - ANSWER_RESERVE_SECONDS):
             return self._run(user_id, request, idempotency_key, seconds_left, deadline)
 
     def _run(
@@ -171,7 +171,7 @@ class RunPrompt:
                 run_id=run_id,
                 nonce=nonce,
                 ceiling=self._prices.ceiling(model, tokens, prompt.max_tokens),
-                cost_nano=model.cost_nano(model.dearest(tokens, prompt.max_tokens)),
+                cost_nano=model.cost_nano(model.most_expensive(tokens, prompt.max_tokens)),
                 interval=allowance.interval,
                 lease_at=instant(ends + LEASE_MARGIN),
                 request_hash=request.hash,
@@ -221,7 +221,7 @@ class RunPrompt:
         return self._settle(attempt, account, hold, prompt, completion)
 
     def _time_for_model(self, deadline: float) -> float:
-        left = deadline - self._monotonic() - LEDGER_RESERVE
+        left = deadline - self._monotonic() - LEDGER_RESERVE_SECONDS
         return max(min(self._model_timeout, left), 0.0)
 
     # --- hold ---------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class RunPrompt:
     ) -> tuple[Account, Hold, Prompt] | Run:
         """A hold, for as many tokens as can be afforded; or the run that another attempt has ended meanwhile."""
         user_id, now, expired = attempt.user_id, attempt.started, False
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             try:
                 outcome = self._ledger.place_hold(
                     user_id, hold, limit=self._max_open_runs, now=now, allowance=allowance
@@ -280,7 +280,7 @@ class RunPrompt:
                     hold = replace(
                         hold,
                         ceiling=self._prices.ceiling(attempt.model, attempt.tokens, max_tokens),
-                        cost_nano=attempt.model.cost_nano(attempt.model.dearest(attempt.tokens, max_tokens)),
+                        cost_nano=attempt.model.cost_nano(attempt.model.most_expensive(attempt.tokens, max_tokens)),
                     )
                     prompt = replace(prompt, max_tokens=max_tokens)
         raise StoreUnavailableError
@@ -320,11 +320,11 @@ class RunPrompt:
     def _settle(
         self, attempt: "_Attempt", account: Account, hold: Hold, prompt: Prompt, completion: Completion
     ) -> PaidAnswer:
-        kept: Kept | None = None
+        kept: TextRef | None = None
         unpaid = _unpaid(attempt.model, Spent(usage=completion.usage, estimated=False))
         try:
             turn, session, conclude = self._concluding(attempt, hold, prompt, completion)
-            left = attempt.deadline - self._monotonic() - RELEASE_RESERVE - ANSWER_RESERVE
+            left = attempt.deadline - self._monotonic() - RELEASE_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS
             with self._time_limit(left):
                 kept = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
                 ended = self._ledger.settle(account, hold, conclude, Conversation(session, turn, kept))
@@ -396,7 +396,7 @@ class RunPrompt:
 
         return turn, session, conclude
 
-    def _discard(self, kept: Kept | None) -> None:
+    def _discard(self, kept: TextRef | None) -> None:
         """The turn did not come about, so nobody names its texts."""
         if kept is None:
             return
@@ -504,7 +504,7 @@ class _Attempt:
             package_version=self.package.version,
             use_no_prompt=self.request.use_no_prompt,
             model=self.request.model,
-            title=" ".join(self.request.input.split())[:LONGEST_TITLE],
+            title=" ".join(self.request.input.split())[:MAX_TITLE_CHARACTERS],
             created_at=now,
             updated_at=now,
         )

@@ -11,8 +11,8 @@ from playground.domain.sharing import Share, ShareKeys, share_id_of
 from playground.ports import Clock, Leaks, NewId, Sessions, Shares
 from playground.usecases.delete_session import deadline, repeat
 
-MOST_TRIES = 16  # when others share, withdraw or delete at the same moment
-MOST_FINDINGS = 100  # that an answer names
+MAX_TRIES = 16  # when others share, withdraw or delete at the same moment
+MAX_FINDINGS = 100  # that an answer names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ShareSession:
         None); after a withdrawal there is a new link. Turns that were not public yet are looked through first: raises
         ShareBlockedError with what was found, unless that is acknowledged. What was looked through is what is shared.
         """
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             session = self._sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
@@ -108,7 +108,7 @@ class ShareSession:
             for role, text in (("user", turn.input), ("assistant", turn.answer)):
                 for leak in self._leaks(text):
                     found += 1
-                    if len(findings) < MOST_FINDINGS:
+                    if len(findings) < MAX_FINDINGS:
                         findings.append(
                             {
                                 "turn": turn.number,
@@ -132,7 +132,7 @@ class UnshareSession:
         """Kill the link of the user's own session: it is dead at the next read, and a later share gives another one.
         Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
         time_is_up = deadline(self._clock, seconds_left)
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             session = self._sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError

@@ -1,6 +1,6 @@
 """FanOut, VisitAccount: deal with every account whose boundary has come, each by itself.
 
-    a schedule → one Walk per shard, in a queue → a Visit per account, in another queue
+    a schedule → a ShardTask per shard, in a queue → an AccountTask per account, in another queue
 
 A piece of work that fails is taken from its queue again; one that always fails ends in the dead-letter queue and holds
 nobody back. A piece that is done twice does nothing the second time. No piece makes another of its own kind, so that a
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from playground.domain.notices import of_expiry
-from playground.domain.work import Task, Visit, Walk
-from playground.ports import Boundaries, Ledger, Notebook, Places, Queue
+from playground.domain.work import AccountTask, ShardTask, Task
+from playground.ports import Boundaries, Ledger, NoticeOutbox, Places, Queue
 
 PAGE = 100
 
@@ -36,11 +36,11 @@ class FanOut:
 
     def begin(self, task: Task, *, at: datetime) -> int:
         """Have every shard walked; how many there are."""
-        walks = [Walk(task=task, at=at, shard=shard) for shard in range(self._boundaries.shards)]
+        walks = [ShardTask(task=task, at=at, shard=shard) for shard in range(self._boundaries.shards)]
         self._walks.put([walk.message() for walk in walks])
         return len(walks)
 
-    def walk(self, walk: Walk, *, piece: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
+    def walk(self, walk: ShardTask, *, piece: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
         """Put the accounts of a shard into the queue, one page after the other, until the end or until `time_is_up`.
 
         The index is read in the order of the boundaries, and an account that was dealt with moves behind all of them,
@@ -54,7 +54,7 @@ class FanOut:
         while True:
             users, after = self._boundaries.due(walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE)
             if users:
-                self._visits.put([Visit(task=walk.task, at=walk.at, user_id=user).message() for user in users])
+                self._visits.put([AccountTask(task=walk.task, at=walk.at, user_id=user).message() for user in users])
             walked, since = replace(walked, accounts=walked.accounts + len(users)), since + len(users)
             if after is None:
                 if place is not None:
@@ -71,11 +71,11 @@ class FanOut:
 class VisitAccount:
     """What is done with one account. Repeating it changes nothing; nor does doing it late."""
 
-    def __init__(self, *, ledger: Ledger, notebook: Notebook) -> None:
+    def __init__(self, *, ledger: Ledger, notebook: NoticeOutbox) -> None:
         self._ledger = ledger
         self._notebook = notebook
 
-    def __call__(self, visit: Visit) -> bool:
+    def __call__(self, visit: AccountTask) -> bool:
         """Advance the account to the time of the visit and, if that is its task, tell what will expire. Whether there
         was something to tell."""
         account = self._ledger.account(visit.user_id, visit.at)

@@ -16,14 +16,14 @@ An audit sees the shape of an account, not the world outside: docs/operations.md
 from dataclasses import dataclass
 
 from playground.domain.audit.account import AccountAudit
-from playground.domain.audit.findings import MOST_FINDINGS, Code, Fact, Finding, Findings
+from playground.domain.audit.findings import MAX_FINDINGS, Code, Fact, Finding, Findings
 from playground.domain.audit.replay import Replay
 from playground.domain.audit.runs import Runs
 from playground.domain.audit.stored import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
 from playground.domain.pricing import PriceTable
 
 __all__ = [
-    "MOST_FINDINGS",
+    "MAX_FINDINGS",
     "Audited",
     "Code",
     "Fact",

@@ -10,7 +10,7 @@ from playground.domain.calendar import from_iso, iso
 
 Fact = int | str | None
 
-MOST_FINDINGS = 1_000  # of one account that are kept; the rest is only counted
+MAX_FINDINGS = 1_000  # of one account that are kept; the rest is only counted
 
 
 class Code(StrEnum):
@@ -66,7 +66,7 @@ class Findings:
         self.omitted = 0
 
     def add(self, code: Code, message: str, expected: Fact, found: Fact) -> None:
-        if len(self.kept) < MOST_FINDINGS:
+        if len(self.kept) < MAX_FINDINGS:
             self.kept.append(Finding(code, message, expected, found))
         else:
             self.omitted += 1
