@@ -126,7 +126,7 @@ class EventSources:
         """Call the function; the ids of the messages that failed."""
         everything = {message["MessageId"] for message in messages}
         event = {"Records": [sqs_record(name, message) for message in messages]}
-        trace = lineage.joined(map(_trace_of, messages))
+        trace = lineage.merged(map(_trace_of, messages))
         outcome = self._invoke(source.function, json.dumps(event).encode(), trace)
         if outcome.error is not None:
             return everything

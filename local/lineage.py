@@ -36,7 +36,7 @@ def is_stopped(trace: str | None, function: str) -> bool:
     return counts([trace]).get(_short(function), 0) >= MAX_INVOCATIONS
 
 
-def joined(traces: Iterable[str | None]) -> str:
+def merged(traces: Iterable[str | None]) -> str:
     """One trace for a batch of messages."""
     return _written(counts(traces))
 

@@ -56,7 +56,7 @@ from playground.domain.erasure import (
     erased_account,
     erased_entry,
     erased_run,
-    joined,
+    merged,
     opened_again,
 )
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
@@ -333,7 +333,7 @@ class DynamoEraser(DynamoPerson):
             return [Put(place, raw)]
         if place.sk != "SUBSCRIPTION":
             return []
-        both = joined(subscription_of(pseudonym, raw), subscription_of(pseudonym, there))
+        both = merged(subscription_of(pseudonym, raw), subscription_of(pseudonym, there))
         return record_writes(self._ledger, both)
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:

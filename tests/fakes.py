@@ -30,7 +30,7 @@ from playground.domain.errors import CorruptLedgerError, SessionConflictError, V
 from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import Customer, PaymentEvent, Purchase
+from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunStatus
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote

@@ -16,7 +16,7 @@ from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError
 from playground.http import Api, answers, authenticator, from_cursor, to_cursor, utc_now
 from playground.observability import report_run
-from playground.ports import Payments
+from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
     PRICES,
@@ -145,7 +145,7 @@ def stripe_secret() -> dict[str, Any]:
 
 
 @cache
-def payments() -> Payments:
+def payments() -> PaymentProvider:
     from playground.adapters.stripe_payments import StripePayments
 
     return StripePayments(api_key=stripe_secret()["api_key"], base_url=settings.stripe_base_url)

@@ -21,7 +21,7 @@ from playground.domain.account import Account, Hold, as_of
 from playground.domain.audit import Audited
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry
-from playground.domain.payments import Purchase
+from playground.domain.purchases import Purchase
 from playground.domain.subscriptions import Subscription
 from playground.usecases.audit_account import AuditAccount
 

@@ -19,7 +19,7 @@ from playground.adapters.stripe_events import READERS
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Account
 from playground.domain.errors import PaymentsUnavailableError
-from playground.domain.payments import PurchaseState
+from playground.domain.purchases import PurchaseState
 from playground.ports import Held
 from playground.usecases.apply_payment import Applied, Outcome
 from playground.usecases.buy_credits import Offer

@@ -34,8 +34,8 @@ from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
-from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
 from playground.domain.pricing import Price, Usage
+from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
 from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
 from playground.domain.sessions import Session, Turn
 from playground.ports import (

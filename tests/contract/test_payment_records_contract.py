@@ -9,7 +9,7 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore, Key
 from playground.domain.account import Account, grant
 from playground.domain.entries import EntryType
-from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
+from playground.domain.purchases import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.ports import Booking, Ledger, PurchaseRecords
 from tests.fakes import InMemoryLedger

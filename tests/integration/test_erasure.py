@@ -44,8 +44,8 @@ from playground.domain.erasure import (
     pseudonym_of,
 )
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
-from playground.domain.payments import MAX_FORMER_CUSTOMERS, Customer, PaymentEvent, Purchase, PurchaseState
-from playground.domain.provider import Payment, ProviderEvent, RefundSum
+from playground.domain.payment_events import Payment, ProviderEvent, RefundSum
+from playground.domain.purchases import MAX_FORMER_CUSTOMERS, Customer, PaymentEvent, Purchase, PurchaseState
 from playground.domain.runs import RunStatus
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, Vote, viewer_of
@@ -331,7 +331,7 @@ def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mor
 
 
 class NoProvider:
-    """`ports.Payments` that need not be asked."""
+    """`ports.PaymentProvider` that need not be asked."""
 
 
 def test_erasing_again_does_nothing(own: Mortal, user: str) -> None:

@@ -20,7 +20,7 @@ from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import AlreadySubscribedError, PlanGrantedError
-from playground.domain.payments import PaymentEvent
+from playground.domain.purchases import PaymentEvent
 from playground.domain.runs import RunStatus
 from playground.usecases.apply_payment import Outcome
 from playground.usecases.reconcile import Cause, Reconcile, Reconciled

@@ -15,7 +15,7 @@ from playground.adapters.dynamo_payments import purchase_of
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Hold, drop_hold
 from playground.domain.entries import Entry, EntryType
-from playground.domain.payments import Purchase
+from playground.domain.purchases import Purchase
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session, Turn
 from tests.kit.intercept import PlainConnection

@@ -37,8 +37,8 @@ from playground.domain.errors import (
     StoreUnavailableError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.payments import Customer
 from playground.domain.pricing import Usage
+from playground.domain.purchases import Customer
 from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
 from playground.ports import Held, Leases
 from playground.usecases.apply_payment import Applied

@@ -8,9 +8,9 @@ from playground.domain.allowance import NOTHING_USED, Allowance
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
-from playground.domain.payments import Claim, Customer, Purchase, PurchaseState, Stage
-from playground.domain.provider import DisputeMoved, PaymentMoved, ProviderEvent, RefundSum, Told
-from playground.domain.provider import Payment as ProviderPayment
+from playground.domain.payment_events import DisputeMoved, PaymentMoved, ProviderEvent, RefundSum, Told
+from playground.domain.payment_events import Payment as ProviderPayment
+from playground.domain.purchases import Claim, Customer, Purchase, PurchaseState, Stage
 from playground.domain.runs import Run, RunStatus
 from playground.ports import (
     AllowanceUsedUp,

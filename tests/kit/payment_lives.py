@@ -28,7 +28,7 @@ from doubles.stripe.wire import ApiError
 from operate.change_account import ChangePlan, OperatorRequest
 from playground.adapters.stripe_events import READERS
 from playground.domain.account import Plan as AccountPlan
-from playground.domain.payments import Purchase
+from playground.domain.purchases import Purchase
 from playground.domain.subscriptions import Subscription
 from playground.ports import Held, Ledger, PurchaseRecords
 from playground.usecases.apply_payment import Outcome

@@ -368,6 +368,6 @@ def test_a_batch_is_as_old_as_its_oldest_message_and_others_do_not_count() -> No
     assert lineage.is_stopped(trace, "one")
     assert not lineage.is_stopped(trace, "two")
     young = lineage.entered(lineage.entered(None, "two"), "one")
-    both = lineage.joined([young, None, trace, "Root=1;Lineage=not:this"])
+    both = lineage.merged([young, None, trace, "Root=1;Lineage=not:this"])
     assert lineage.is_stopped(both, "one")
     assert lineage.counts([both]) == {**lineage.counts([young]), **lineage.counts([trace])}

@@ -26,7 +26,7 @@ from playground.domain.account import (
 from playground.domain.calendar import boundary
 from playground.domain.credits import Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
-from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
+from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
 from tests.kit.extent import examples
 from tests.support import check_invariants
 

@@ -10,7 +10,7 @@ from doubles.stripe import StripeDouble
 from doubles.stripe.wire import ApiError
 from playground.adapters.stripe_events import READERS, read_event, stated_of
 from playground.domain.entries import EntryType
-from playground.domain.provider import ObjectKind, Unreadable
+from playground.domain.payment_events import ObjectKind, Unreadable
 from playground.usecases.apply_payment import Outcome
 from tests.fakes import InMemoryLedger
 from tests.kit.billing import Billing, payment_of, stripe_in_process

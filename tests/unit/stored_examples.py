@@ -10,8 +10,8 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.notices import Notice, NoticeType
 from playground.domain.packages import Asset, PackageVersion
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.pricing import Price, Usage
+from playground.domain.purchases import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote

@@ -21,7 +21,7 @@ from playground.domain.entries import EntryType
 from playground.domain.erasure import pseudonym_of
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.notices import Notice, NoticeType, of_change, of_entry, of_expiry, of_payment_event, of_run
-from playground.domain.payments import PaymentEvent
+from playground.domain.purchases import PaymentEvent
 from playground.domain.runs import RunStatus
 from playground.usecases.publish_notices import PublishNotices, Record
 from tests.fakes import a_hold, charging, receipt

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from playground.domain.account import Account, Hold, open_account, place_hold
 from playground.domain.entries import Entry, EntryType
-from playground.domain.payments import Claim, Purchase, PurchaseState, Stage, book_purchase
+from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
 from tests.support import check_invariants
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

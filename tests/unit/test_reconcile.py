@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from doubles.stripe import StripeDouble
-from playground.domain.payments import PurchaseState
+from playground.domain.purchases import PurchaseState
 from playground.usecases.reconcile import Cause, Reconcile, Reconciled
 from tests.fakes import InMemoryLedger
 from tests.kit.billing import Billing, payment_of, stripe_in_process

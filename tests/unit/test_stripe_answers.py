@@ -8,7 +8,7 @@ import pytest
 from playground.adapters.prices import load_prices
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.errors import PaymentsRejectedError, PaymentsUnavailableError
-from playground.domain.provider import ObjectKind
+from playground.domain.payment_events import ObjectKind
 from tests.unit.test_claude_model import says, speaking
 
 PLAN = load_prices().plan

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from playground.adapters.stripe_events import READERS, TOLERANCE, EventReader, described_of, read_event
 from playground.domain.errors import InvalidDeliveryError
-from playground.domain.provider import Unreadable
+from playground.domain.payment_events import Unreadable
 
 NOW = datetime(2027, 1, 31, 12, 0, tzinfo=UTC)
 NEW, OLD = "whsec_the_new_one_of_two", "whsec_the_old_one_of_two"

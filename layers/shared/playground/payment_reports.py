@@ -1,7 +1,7 @@
 """What is logged and counted of payments, beside observability: only the functions that deal with them load it."""
 
 from playground.domain.entries import EntryType
-from playground.domain.provider import ProviderEvent
+from playground.domain.payment_events import ProviderEvent
 from playground.observability import Metric, count, logger
 from playground.usecases.apply_payment import Applied, Outcome
 from playground.usecases.reconcile import Reconciled

@@ -15,9 +15,7 @@ from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import Customer, PaymentEvent, Purchase
-from playground.domain.pricing import ModelPrice, PlanPrice, Usage
-from playground.domain.provider import (
+from playground.domain.payment_events import (
     CustomersSubscription,
     InvoicePaid,
     InvoiceStatement,
@@ -26,6 +24,8 @@ from playground.domain.provider import (
     ProviderObject,
     Statement,
 )
+from playground.domain.pricing import ModelPrice, PlanPrice, Usage
+from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
@@ -543,7 +543,7 @@ class CustomerGoneError(Exception):
     """The payment provider has no such customer, or has deleted it. Nothing was done."""
 
 
-class Payments(Protocol):
+class PaymentProvider(Protocol):
     """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time,
     PaymentsRejectedError if it refuses it; those that take a `customer_id` raise CustomerGoneError.
     What creates something takes a `key`: the same key gives the same thing, for a day at least. A key may be any

@@ -29,8 +29,8 @@ from playground.adapters.dynamo_store import RawItem
 from playground.domain.account import Hold
 from playground.domain.calendar import from_iso, iso
 from playground.domain.credits import Deltas
-from playground.domain.payments import Claim
 from playground.domain.pricing import Price, Usage
+from playground.domain.purchases import Claim
 from playground.domain.runs import Failure
 from playground.domain.sharing import ShareLink
 from playground.domain.subscriptions import AgreedPrice

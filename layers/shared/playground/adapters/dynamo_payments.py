@@ -32,7 +32,7 @@ from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_store import Check, DynamoStore, RawItem, Save, TransactionRefused
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import Customer, PaymentEvent, Purchase
+from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.subscriptions import Subscription
 from playground.ports import Record, ReportUnreadable
 

@@ -15,8 +15,7 @@ from typing import Any
 import stripe
 
 from playground.domain.errors import InvalidDeliveryError
-from playground.domain.payments import Claim, PurchaseState, Stage
-from playground.domain.provider import (
+from playground.domain.payment_events import (
     CreditNoteMoved,
     CustomerDeleted,
     CustomersSubscription,
@@ -34,6 +33,7 @@ from playground.domain.provider import (
     SubscriptionMoved,
     Unreadable,
 )
+from playground.domain.purchases import Claim, PurchaseState, Stage
 from playground.domain.subscriptions import AgreedPrice, SubscriptionSnapshot
 from playground.domain.users import is_user_id
 

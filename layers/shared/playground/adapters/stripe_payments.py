@@ -1,4 +1,4 @@
-"""`ports.Payments` with Stripe. Its errors stop here.
+"""`ports.PaymentProvider` with Stripe. Its errors stop here.
 
 The client repeats by itself what did not get through, always with the same idempotency key, and gives up in time for
 whoever waits. Nothing of what Stripe says in an error is told to anybody; our log has its code and parameter.
@@ -16,8 +16,7 @@ from stripe import StripeClient
 
 from playground.adapters.stripe_events import customers_subscription_of, described_of, payment_of, stated_of
 from playground.domain.errors import InvalidRequestError, PaymentsRejectedError, PaymentsUnavailableError
-from playground.domain.pricing import PlanPrice
-from playground.domain.provider import (
+from playground.domain.payment_events import (
     CustomersSubscription,
     InvoicePaid,
     InvoiceStatement,
@@ -26,6 +25,7 @@ from playground.domain.provider import (
     ProviderObject,
     Statement,
 )
+from playground.domain.pricing import PlanPrice
 from playground.domain.subscriptions import SubscriptionSnapshot
 from playground.ports import CheckoutStarted, CustomerGoneError, PaymentStarted
 

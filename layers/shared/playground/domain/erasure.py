@@ -69,7 +69,7 @@ def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Accou
     return replace(account, user_id=pseudonym, last_hash=last_hash)
 
 
-def joined(moved: Subscription, there: Subscription) -> Subscription:
+def merged(moved: Subscription, there: Subscription) -> Subscription:
     """What is known of a subscription from a record that is moved and from the one that is `there` already."""
     both = replace(
         there,

@@ -14,7 +14,7 @@ from playground.domain.account import Account
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.erasure import is_pseudonym
-from playground.domain.payments import PaymentEvent
+from playground.domain.purchases import PaymentEvent
 from playground.domain.runs import Run, RunStatus, base32
 
 VERSION = 1  # of the schema; a field that is added does not change it, one that changes its meaning does

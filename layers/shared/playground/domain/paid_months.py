@@ -1,7 +1,7 @@
 """Paid months of PRPM+: what their invoices were paid with, what of that went back, and the credits that follow.
 
 A month is our own row, written in the transaction that grants its credits. What the provider tells of its refunds,
-disputes and credit notes is only ever added to it, as to a purchase (`domain/payments.py`): months that were told the
+disputes and credit notes is only ever added to it, as to a purchase (`domain/purchases.py`): months that were told the
 same are the same.
 
 Money that went back takes credits back, pro rata: first from what is left of that month (*monthly*, then its
@@ -19,7 +19,7 @@ from playground.domain.account import Account, Change, Plan, note_payment, perio
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.payments import REASONS, Claim, Stage
+from playground.domain.purchases import REASONS, Claim, Stage
 from playground.domain.subscriptions import TOLERANCE, PaidPeriod, pay_period, period_number, present_period
 
 MOVED = (EntryType.REFUND, EntryType.DISPUTE)
@@ -62,10 +62,10 @@ class PaidMonth:
     # --- what is told about it ----------------------------------------------------------------------------------------
 
     def with_refund(self, refund_id: str, claim: Claim) -> "PaidMonth":
-        return replace(self, refunds={**self.refunds, refund_id: claim.joined(self.refunds.get(refund_id))})
+        return replace(self, refunds={**self.refunds, refund_id: claim.merged(self.refunds.get(refund_id))})
 
     def with_dispute(self, dispute_id: str, claim: Claim) -> "PaidMonth":
-        return replace(self, disputes={**self.disputes, dispute_id: claim.joined(self.disputes.get(dispute_id))})
+        return replace(self, disputes={**self.disputes, dispute_id: claim.merged(self.disputes.get(dispute_id))})
 
     def with_refunded(self, payment_id: str, amount: int) -> "PaidMonth":
         """The provider says that `amount` cents of this payment were refunded altogether."""

@@ -17,9 +17,7 @@ from playground.domain.entries import Entry
 from playground.domain.erasure import is_pseudonym
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth, book_month
-from playground.domain.payments import PaymentEvent, Purchase, PurchaseState, book_purchase
-from playground.domain.pricing import PriceTable
-from playground.domain.provider import (
+from playground.domain.payment_events import (
     CreditNoteMoved,
     CustomerDeleted,
     CustomersSubscription,
@@ -35,8 +33,10 @@ from playground.domain.provider import (
     SubscriptionMoved,
     Unreadable,
 )
+from playground.domain.pricing import PriceTable
+from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState, book_purchase
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
-from playground.ports import Booking, Clock, Ledger, Payments, PurchaseRecords
+from playground.ports import Booking, Clock, Ledger, PaymentProvider, PurchaseRecords
 
 MAX_LOOKS = 3  # at what the provider knows beyond an event
 MAX_PAGES = 1_000  # of entries, in the search for those of a month
@@ -70,7 +70,7 @@ class ApplyPayment:
         *,
         ledger: Ledger,
         records: PurchaseRecords,
-        payments: Payments,
+        payments: PaymentProvider,
         prices: PriceTable,
         live: bool,
         clock: Clock,

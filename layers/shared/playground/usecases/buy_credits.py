@@ -23,8 +23,8 @@ from playground.domain.errors import (
     StoreUnavailableError,
     SubscriptionNotFoundError,
 )
-from playground.domain.payments import Customer, Purchase
 from playground.domain.pricing import Pack, PriceTable
+from playground.domain.purchases import Customer, Purchase
 from playground.domain.runs import run_id_of
 from playground.domain.subscriptions import AgreedPrice, Subscription, SubscriptionSnapshot
 from playground.ports import (
@@ -33,7 +33,7 @@ from playground.ports import (
     CustomerGoneError,
     Ledger,
     NewId,
-    Payments,
+    PaymentProvider,
     PaymentStarted,
     PurchaseRecords,
 )
@@ -61,7 +61,7 @@ class Customers:
     asks at the same time gets the same customer.
     """
 
-    def __init__(self, records: PurchaseRecords, payments: Payments, *, live: bool) -> None:
+    def __init__(self, records: PurchaseRecords, payments: PaymentProvider, *, live: bool) -> None:
         self._records = records
         self._payments = payments
         self._live = live
@@ -100,7 +100,7 @@ class BuyCredits:
         *,
         ledger: Ledger,
         records: PurchaseRecords,
-        payments: Payments,
+        payments: PaymentProvider,
         prices: PriceTable,
         live: bool,
         clock: Clock,
@@ -224,7 +224,7 @@ class ManageSubscription:
         *,
         ledger: Ledger,
         records: PurchaseRecords,
-        payments: Callable[[], Payments],
+        payments: Callable[[], PaymentProvider],
         prices: PriceTable,
         live: bool,
         clock: Clock,

@@ -14,8 +14,7 @@ from enum import StrEnum
 
 from playground.domain.calendar import instant
 from playground.domain.paid_months import PaidMonth
-from playground.domain.payments import PaymentEvent, Purchase, PurchaseState
-from playground.domain.provider import (
+from playground.domain.payment_events import (
     InvoicePaid,
     ObjectKind,
     PaymentMoved,
@@ -23,7 +22,8 @@ from playground.domain.provider import (
     Statement,
     SubscriptionMoved,
 )
-from playground.ports import Clock, Payments, PurchaseRecords
+from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState
+from playground.ports import Clock, PaymentProvider, PurchaseRecords
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 
 WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
@@ -88,7 +88,13 @@ class _Tally:
 
 class Reconcile:
     def __init__(
-        self, *, payments: Payments, records: PurchaseRecords, apply_payment: ApplyPayment, clock: Clock, live: bool
+        self,
+        *,
+        payments: PaymentProvider,
+        records: PurchaseRecords,
+        apply_payment: ApplyPayment,
+        clock: Clock,
+        live: bool,
     ) -> None:
         self._payments = payments
         self._records = records

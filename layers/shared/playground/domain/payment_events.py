@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.payments import Claim, PurchaseState
+from playground.domain.purchases import Claim, PurchaseState
 from playground.domain.subscriptions import AgreedPrice, SubscriptionSnapshot
 
 

@@ -46,7 +46,7 @@ class Claim:
         """Whether it takes something: it has not failed, and was not won."""
         return self.stage is not Stage.GIVEN_BACK
 
-    def joined(self, other: "Claim | None") -> "Claim":
+    def merged(self, other: "Claim | None") -> "Claim":
         """What is known from both."""
         return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
 
@@ -94,10 +94,10 @@ class Purchase:
         return replace(self, state=state, paid_at=at if state is PurchaseState.PAID else self.paid_at)
 
     def with_refund(self, refund_id: str, claim: Claim) -> "Purchase":
-        return replace(self, refunds={**self.refunds, refund_id: claim.joined(self.refunds.get(refund_id))})
+        return replace(self, refunds={**self.refunds, refund_id: claim.merged(self.refunds.get(refund_id))})
 
     def with_dispute(self, dispute_id: str, claim: Claim) -> "Purchase":
-        return replace(self, disputes={**self.disputes, dispute_id: claim.joined(self.disputes.get(dispute_id))})
+        return replace(self, disputes={**self.disputes, dispute_id: claim.merged(self.disputes.get(dispute_id))})
 
     def with_refunded(self, amount: int) -> "Purchase":
         """The provider says that `amount` cents were refunded altogether."""
