@@ -1,5 +1,6 @@
 """`./playground moderate list`: decide about shared conversations that were reported."""
 
+import re
 from typing import Any
 
 import click
@@ -14,8 +15,9 @@ from playground.domain.calendar import iso
 from playground.domain.sharing import Share, share_id_of
 
 SHOWN = 20  # turns
-MAX_SHOWN_CHARACTERS = 1000  # characters of a text
+MAX_SHOWN_CHARACTERS = 1000  # of a text
 TOKEN_LENGTH = 43
+HYPHENATED_TOKEN = re.compile(rf"-[A-Za-z0-9_-]{{{TOKEN_LENGTH - 1}}}")
 
 HELP = more_help(
     {"SHARE": "An id as `./playground moderate list` prints it, a link, or the end of a link."},
@@ -33,6 +35,16 @@ HELP = more_help(
         "./playground moderate remove 5f0c... --stack playground-prod",
     ],
 )
+
+
+class ShareCommand(click.Command):
+    """A command about a share, whose token may begin with a hyphen: one of 64 does, and it is no option then."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        tokens = [arg for arg in args if HYPHENATED_TOKEN.fullmatch(arg)]
+        if tokens and "--" not in args:
+            args = [*(arg for arg in args if arg not in tokens), "--", *tokens]
+        return super().parse_args(ctx, args)
 
 
 @click.group("moderate", epilog=HELP)
@@ -61,7 +73,7 @@ def list_(stack_name: str | None, as_json: bool) -> None:
         show({"shares": [_document(share) for share in found]}, "", as_json=True)
 
 
-@command.command("show", epilog=HELP)
+@command.command("show", cls=ShareCommand, epilog=HELP)
 @click.argument("share", type=TEXT)
 @on_a_stack
 def show_(share: str, stack_name: str | None, as_json: bool) -> None:
@@ -92,7 +104,9 @@ def show_(share: str, stack_name: str | None, as_json: bool) -> None:
 
 
 def _decision(name: str, summary: str) -> None:
-    @command.command(name, help=summary, short_help=summary.partition(";")[0].rstrip(".") + ".", epilog=HELP)
+    @command.command(
+        name, cls=ShareCommand, help=summary, short_help=summary.partition(";")[0].rstrip(".") + ".", epilog=HELP
+    )
     @click.argument("share", type=TEXT)
     @dry_run
     @on_a_stack

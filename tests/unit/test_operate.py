@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 
 from operate.change_account import ChangePlan, GrantBonus, OperatorRequest, ReferenceUsedError, StripeManagedError
+from operate.commands.moderate import command as moderate
 from playground.domain.account import Account, Change, Plan, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
@@ -147,3 +149,20 @@ def test_a_subscription_is_changed_where_it_is_paid(plan: Plan) -> None:
     ledger.change("alice", subscribe, business_key="s", now=NOW)
     with pytest.raises(StripeManagedError):
         ChangePlan(ledger, allowance=200)("alice", plan, ORDER, until=None, now=NOW)
+
+
+@pytest.mark.parametrize("start", ["-k", "-h", "--", "--dry-run", "--json"])
+@pytest.mark.parametrize("name", ["show", "hide", "restore", "remove"])
+def test_the_token_of_a_share_may_begin_with_a_hyphen(name: str, start: str) -> None:
+    assert isinstance(moderate, click.Group)
+    token = start.ljust(43, "x")
+    for words in ([token], ["--json", token], [token, "--json"], ["--", token]):
+        decide = moderate.commands[name]
+        context = decide.make_context(name, list(words))
+        assert (context.params["share"], context.params["as_json"]) == (token, "--json" in words)
+
+
+def test_an_option_that_does_not_exist_is_no_share() -> None:
+    assert isinstance(moderate, click.Group)
+    with pytest.raises(click.NoSuchOption):
+        moderate.commands["hide"].make_context("hide", ["--dry-rnu"])
