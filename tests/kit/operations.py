@@ -8,7 +8,7 @@ from playground.domain.allowance import NOTHING_USED, Allowance
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
-from playground.domain.payment_events import DisputeMoved, PaymentMoved, ProviderEvent, RefundSum, Told
+from playground.domain.payment_events import DisputeMoved, PaymentMoved, ProviderChange, ProviderEvent, RefundSum
 from playground.domain.payment_events import Payment as ProviderPayment
 from playground.domain.purchases import Claim, Customer, Purchase, PurchaseState, Stage
 from playground.domain.runs import Run, RunStatus
@@ -172,7 +172,7 @@ class Subject:
             purchase_id=purchase_id,
             user_id=self.user_id,
         )
-        moved: Told
+        moved: ProviderChange
         match told:
             case Paid():
                 moved = PaymentMoved(payment=payment, state=PurchaseState.PAID, received=told.price)
