@@ -841,8 +841,8 @@ MUTANTS = (
     mutant(
         "payments: a sum of refunds is added to the others",
         PURCHASES,
-        "max(good, self.refunded - failed)",
-        "good + self.refunded",
+        "return max(good, named - failed)",
+        "return good + named",
         DISORDER,
     ),
     mutant(
@@ -917,14 +917,14 @@ MUTANTS = (
     ),
     mutant(
         "months: what goes back takes nothing",
-        PAID_MONTHS,
+        PURCHASES,
         "return -(-self.credits * cents // self.amount) if cents else 0",
         "return 0",
         MONEY,
     ),
     mutant(
         "months: a dispute takes nothing",
-        PAID_MONTHS,
+        PURCHASES,
         "return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds",
         "return 0",
         MONEY,
@@ -988,8 +988,8 @@ MUTANTS = (
     mutant(
         "months: what was waived is granted",
         PAID_MONTHS,
-        "self.refunded.values()) - failed) + self.credited, self.amount)",
-        "self.refunded.values()) - failed), self.amount)",
+        "self.refunded.values())) + self.credited, self.amount)",
+        "self.refunded.values())), self.amount)",
         MONEY,
     ),
     mutant(

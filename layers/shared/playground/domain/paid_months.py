@@ -19,14 +19,14 @@ from playground.domain.account import Account, Change, Plan, note_payment, perio
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.purchases import REASONS, Claim, Stage
+from playground.domain.purchases import REASONS, Claim, PaidFor
 from playground.domain.subscriptions import TOLERANCE, PaidPeriod, pay_period, period_number, present_period
 
 MOVED = (EntryType.REFUND, EntryType.DISPUTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaidMonth:
+class PaidMonth(PaidFor):
     """A paid invoice of a subscription, and what became of its money and of its credits.
 
     `amount` is the invoice's total in cents, after discounts and with taxes; `credited` is the part of it that a credit
@@ -61,12 +61,6 @@ class PaidMonth:
 
     # --- what is told about it ----------------------------------------------------------------------------------------
 
-    def with_refund(self, refund_id: str, claim: Claim) -> "PaidMonth":
-        return replace(self, refunds={**self.refunds, refund_id: claim.merged(self.refunds.get(refund_id))})
-
-    def with_dispute(self, dispute_id: str, claim: Claim) -> "PaidMonth":
-        return replace(self, disputes={**self.disputes, dispute_id: claim.merged(self.disputes.get(dispute_id))})
-
     def with_refunded(self, payment_id: str, amount: int) -> "PaidMonth":
         """The provider says that `amount` cents of this payment were refunded altogether."""
         return replace(self, refunded={**self.refunded, payment_id: max(self.refunded.get(payment_id, 0), amount)})
@@ -81,28 +75,7 @@ class PaidMonth:
     @property
     def amount_refunded(self) -> int:
         """Cents, as of a purchase; and what was waived before it was paid."""
-        good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
-        failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
-        return min(max(good, sum(self.refunded.values()) - failed) + self.credited, self.amount)
-
-    @property
-    def amount_disputed(self) -> int:
-        """Cents that are disputed, or lost that way, and not refunded."""
-        disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
-        return min(disputed, self.amount - self.amount_refunded)
-
-    @property
-    def due_for_refunds(self) -> int:
-        """Credits that refunds take back: ceil(credits × refunded ÷ amount)."""
-        return self._due(self.amount_refunded)
-
-    @property
-    def due_for_disputes(self) -> int:
-        """Credits that disputes take back beyond that."""
-        return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
-
-    def _due(self, cents: int) -> int:
-        return -(-self.credits * cents // self.amount) if cents else 0
+        return min(self._gone_back(sum(self.refunded.values())) + self.credited, self.amount)
 
 
 class Place(StrEnum):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Self
 
 from playground.domain.account import Account, Change, note_payment, repay_debt, write_entry
 from playground.domain.credits import Deltas
@@ -51,8 +52,63 @@ class Claim:
         return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
 
 
+class PaidFor:
+    """What money was paid for, and the credits that go back with it: a purchase of a pack, or a month of PRPM+.
+
+    What becomes of the `amount` cents is only ever added to `refunds` and `disputes`, by the ids of the provider.
+    """
+
+    __slots__ = ()
+
+    credits: int
+    amount: int
+    refunds: Mapping[str, Claim]
+    disputes: Mapping[str, Claim]
+
+    def with_refund(self, refund_id: str, claim: Claim) -> Self:
+        return self._with(refunds={**self.refunds, refund_id: claim.merged(self.refunds.get(refund_id))})
+
+    def with_dispute(self, dispute_id: str, claim: Claim) -> Self:
+        return self._with(disputes={**self.disputes, dispute_id: claim.merged(self.disputes.get(dispute_id))})
+
+    @property
+    def amount_refunded(self) -> int:
+        """Cents that are refunded, at most `amount`."""
+        raise NotImplementedError
+
+    @property
+    def amount_disputed(self) -> int:
+        """Cents that are disputed, or lost that way, and not refunded."""
+        disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
+        return min(disputed, self.amount - self.amount_refunded)
+
+    @property
+    def due_for_refunds(self) -> int:
+        """Credits that refunds take back: ceil(credits × refunded ÷ amount)."""
+        return self._due(self.amount_refunded)
+
+    @property
+    def due_for_disputes(self) -> int:
+        """Credits that disputes take back beyond that."""
+        return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
+
+    def _with(self, **changes: Mapping[str, Claim]) -> Self:
+        changed: Self = replace(self, **changes)  # type: ignore[type-var]  # whoever inherits is a dataclass
+        return changed
+
+    def _gone_back(self, named: int) -> int:
+        """Cents. Refunds that are known by their ids count unless they failed; of `named`, the highest sum that the
+        provider named, what is not known to have failed."""
+        good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
+        failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
+        return max(good, named - failed)
+
+    def _due(self, cents: int) -> int:
+        return -(-self.credits * cents // self.amount) if cents else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
+class Purchase(PaidFor):
     """A pack that somebody wants, and what became of it.
 
     `amount` is in cents. `payment_id` is the provider's name of the payment, once it is known; one purchase has one.
@@ -93,12 +149,6 @@ class Purchase:
             return self
         return replace(self, state=state, paid_at=at if state is PurchaseState.PAID else self.paid_at)
 
-    def with_refund(self, refund_id: str, claim: Claim) -> "Purchase":
-        return replace(self, refunds={**self.refunds, refund_id: claim.merged(self.refunds.get(refund_id))})
-
-    def with_dispute(self, dispute_id: str, claim: Claim) -> "Purchase":
-        return replace(self, disputes={**self.disputes, dispute_id: claim.merged(self.disputes.get(dispute_id))})
-
     def with_refunded(self, amount: int) -> "Purchase":
         """The provider says that `amount` cents were refunded altogether."""
         return replace(self, refunded=max(self.refunded, amount))
@@ -107,30 +157,8 @@ class Purchase:
 
     @property
     def amount_refunded(self) -> int:
-        """Cents. Refunds that are known by their ids count unless they failed; of the highest sum that was named, what
-        is not known to have failed."""
-        good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
-        failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
-        return min(max(good, self.refunded - failed), self.amount)
-
-    @property
-    def amount_disputed(self) -> int:
-        """Cents that are disputed, or lost that way, and not refunded."""
-        disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
-        return min(disputed, self.amount - self.amount_refunded)
-
-    @property
-    def due_for_refunds(self) -> int:
-        """Credits that refunds take back: ceil(credits × refunded ÷ amount)."""
-        return self._due(self.amount_refunded)
-
-    @property
-    def due_for_disputes(self) -> int:
-        """Credits that disputes take back beyond that."""
-        return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
-
-    def _due(self, cents: int) -> int:
-        return -(-self.credits * cents // self.amount)
+        """Cents."""
+        return min(self._gone_back(self.refunded), self.amount)
 
 
 def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tuple[Purchase, Change]:
