@@ -16,7 +16,7 @@ from playground import settings as settings_module
 from playground.http import BASE_PATH, MAPPED_PATH
 from playground.observability import Metric, metrics
 from playground.settings import Settings
-from playground.usecases.run_prompt import COUNT_TIMEOUT, LEDGER_RESERVE_SECONDS
+from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
@@ -181,7 +181,7 @@ def test_an_estimate_has_time_to_guess_when_the_count_does_not_come() -> None:
 def test_a_count_leaves_most_of_a_run_to_the_answer() -> None:
     run = DESCRIPTION.functions["RunFunction"]
 
-    assert float(run.environment["MODEL_TIMEOUT_SECONDS"]) > 4 * COUNT_TIMEOUT
+    assert float(run.environment["MODEL_TIMEOUT_SECONDS"]) > 4 * COUNT_TIMEOUT_SECONDS
 
 
 # --- permissions ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ MAPPING = "layers/shared/playground/adapters/dynamo_mapping.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
+PLACE_HOLD = "layers/shared/playground/usecases/place_hold.py"
 PURCHASES = "layers/shared/playground/domain/purchases.py"
 SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
 PAID_MONTHS = "layers/shared/playground/domain/paid_months.py"
@@ -271,7 +272,7 @@ MUTANTS = (
     mutant(
         "what the model took for no answer is not counted",
         RUN_PROMPT,
-        "self._prices.allowance(account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED",
+        "self._prices.allowance(held.account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED",
         "NOTHING_USED",
         RUNS,
     ),
@@ -338,7 +339,7 @@ MUTANTS = (
     ),
     mutant(
         "a run is given up by the clock that placed it",
-        RUN_PROMPT,
+        PLACE_HOLD,
         "                    if left <= 0:\n",
         "                    if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
         RUNS,
@@ -581,7 +582,7 @@ MUTANTS = (
         "owed: a release that was refused is the last word",
         RUN_PROMPT,
         "            # Once more, if there is time: what got no answer may have been a refusal.\n"
-        "            ended = self._ledger.release(attempt.user_id, run, use, seen=account)\n",
+        "            ended = self._ledger.release(user_id, run, use, seen=held.account)\n",
         "            raise\n",
         REFUSED_RELEASE,
     ),
@@ -810,7 +811,7 @@ MUTANTS = (
     ),
     mutant(
         "an attempt that lost its hold asks the model again",
-        RUN_PROMPT,
+        PLACE_HOLD,
         "if ended_before else None",
         "if False else None",
         RUNS,
@@ -1560,8 +1561,8 @@ MUTANTS = (
     mutant(
         "deadline: a run that nobody waits for is held",
         RUN_PROMPT,
-        "if self._time_for_model(deadline) < MIN_MODEL_SECONDS:",
-        "if self._time_for_model(deadline) < 0:",
+        "if self._time_for_model(attempt.deadline) < MIN_MODEL_SECONDS:",
+        "if self._time_for_model(attempt.deadline) < 0:",
         RUNS,
     ),
     mutant(

@@ -46,7 +46,8 @@ from playground.ports import (
     TokenCount,
 )
 from playground.usecases.expire_holds import ExpireHolds
-from playground.usecases.run_prompt import INTERNAL, MAX_TRIES, PaidAnswer, RunPrompt
+from playground.usecases.place_hold import MAX_TRIES
+from playground.usecases.run_prompt import INTERNAL, PaidAnswer, RunPrompt
 from playground.usecases.watch_holds import MAX_WATCHED, HoldWatch
 from tests.fakes import (
     CountingNewId,

@@ -5,8 +5,10 @@ import json
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Self
 
 from playground.domain import errors
+from playground.domain.account import Hold
 from playground.domain.credits import Deltas
 from playground.domain.pricing import Price, Usage
 
@@ -113,6 +115,23 @@ class Run:
     measured: Measured | None = None
     failure: Failure | None = None
     unpaid: UnpaidCost | None = None
+
+    @classmethod
+    def of(cls, hold: Hold, *, user_id: str, status: RunStatus, ended_at: datetime, **outcome: Any) -> Self:
+        """The run that `hold` was placed for, with its outcome."""
+        return cls(
+            run_id=hold.run_id,
+            user_id=user_id,
+            status=status,
+            nonce=hold.nonce,
+            request_hash=hold.request_hash,
+            session_id=hold.session_id,
+            model=hold.model,
+            ceiling=hold.ceiling,
+            started_at=hold.placed_at,
+            ended_at=ended_at,
+            **outcome,
+        )
 
 
 def run_id_of(user_id: str, idempotency_key: str) -> str:

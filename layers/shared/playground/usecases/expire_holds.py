@@ -29,16 +29,10 @@ class ExpireHolds:
 
     def one(self, user_id: str, hold: Hold, *, now: datetime, seen: Account | None = None) -> Ended:
         """End the run of `hold` as expired; or, if it has ended already, say how."""
-        run = Run(
-            run_id=hold.run_id,
+        run = Run.of(
+            hold,
             user_id=user_id,
             status=RunStatus.EXPIRED,
-            nonce=hold.nonce,
-            request_hash=hold.request_hash,
-            session_id=hold.session_id,
-            model=hold.model,
-            ceiling=hold.ceiling,
-            started_at=hold.placed_at,
             ended_at=instant(now),
             failure=INTERRUPTED,
             unpaid=UnpaidCost(cost_nano=hold.cost_nano, estimated=True) if hold.cost_nano else None,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from playground.domain.account import Hold
 from playground.domain.errors import RunNotFoundError
 from playground.domain.runs import Run, RunStatus
 from playground.ports import Clock, Ledger, Sessions
@@ -52,19 +51,6 @@ class ReadRun:
         hold = self._ledger.account(user_id, now).holds.get(run_id)
         if hold is None:
             return None
-        return self._expire.one(user_id, hold, now=now).run if hold.dead(now) else _open(user_id, hold)
-
-
-def _open(user_id: str, hold: Hold) -> Run:
-    return Run(
-        run_id=hold.run_id,
-        user_id=user_id,
-        status=RunStatus.HELD,
-        nonce=hold.nonce,
-        request_hash=hold.request_hash,
-        session_id=hold.session_id,
-        model=hold.model,
-        ceiling=hold.ceiling,
-        started_at=hold.placed_at,
-        ended_at=hold.lease_at,
-    )
+        if hold.dead(now):
+            return self._expire.one(user_id, hold, now=now).run
+        return Run.of(hold, user_id=user_id, status=RunStatus.HELD, ended_at=hold.lease_at)
