@@ -779,6 +779,26 @@ def test_a_change_takes_nothing_that_is_held_meanwhile(subject: Ledger, user_id:
     assert (account.balance, account.held, account.available) == (4, 4, 0)
 
 
+@pytest.mark.parametrize("entries", [0, 1])
+def test_a_run_that_begins_and_ends_meanwhile_survives_a_change(subject: Ledger, user_id: str, entries: int) -> None:
+    """The holds are the same before and after, and a settlement leaves the revision alone: the version has moved."""
+    until = NOW + timedelta(days=400)
+    plus(subject, user_id, entitled_until=NOW + timedelta(days=31))
+    runs = iter(range(1))
+
+    def amend(account: Account) -> Change:
+        for _ in runs:
+            hold = a_hold("run_1", 4, NOW)
+            settle(subject, hold_on(subject, user_id, hold), hold, 3)
+        after, entry = give_to(account, 10)
+        return (after, (entry,)) if entries else (replace(account, entitled_until=until), ())
+
+    subject.change(user_id, amend, business_key="bonus", now=NOW)
+
+    account = checked(subject, user_id)
+    assert (account.balance, account.available, account.held) == (202 + 10 * entries,) * 2 + (0,)
+
+
 def take(account: Account, credits_: int) -> tuple[Account, Entry]:
     return write_entry(
         account, EntryType.ADMIN, Deltas(purchased=-credits_), business_key="taken", reason="Taken", now=NOW

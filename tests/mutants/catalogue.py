@@ -674,6 +674,7 @@ MUTANTS = (
         LEDGER,
         "condition=(AccountItem.version == account.version)\n            & (AccountItem.revision == account.revision)",
         "condition=(AccountItem.revision == account.revision)",
+        CONTRACT,
         RACES,
         HISTORIES,
     ),
@@ -701,7 +702,7 @@ MUTANTS = (
         RACES,
     ),
     mutant(
-        "an account without its debt owes nothing",
+        "an account whose debt is NULL owes nothing",
         MAPPING,
         "if found[name] is None and not attribute.null]",
         "if found[name] is None and not attribute.null and name not in raw]",

@@ -202,7 +202,8 @@ def test_a_package_of_the_oldest_version_is_read(form: str) -> None:
 
 @pytest.mark.parametrize(("kind", "form"), [each for each in EVERY if each[0] in READ])
 def test_an_item_that_lacks_what_must_be_there_or_has_it_in_another_type_is_damaged(kind: str, form: str) -> None:
-    """Each attribute of an item in turn, in another type, and missing, if no item may lack it: the item is refused."""
+    """Each attribute of an item in turn, in another type, and, if no item may lack it, missing and NULL: the item is
+    refused."""
     whole = stored(LATEST, kind, form)
     bare = stored(LATEST, kind, "bare")
     for name in whole:
@@ -212,8 +213,9 @@ def test_an_item_that_lacks_what_must_be_there_or_has_it_in_another_type_is_dama
         with pytest.raises(CorruptLedgerError):
             READ[kind]({**whole, name: other_type})
         if name in bare and name not in MAY_LACK.get(kind, ()):
-            with pytest.raises(CorruptLedgerError):
-                READ[kind]({other: value for other, value in whole.items() if other != name})
+            for lacking in ({other: value for other, value in whole.items() if other != name}, {**whole, name: NULL}):
+                with pytest.raises(CorruptLedgerError):
+                    READ[kind](lacking)
 
 
 def damaged(stored: Any) -> Iterator[Any]:
@@ -242,6 +244,7 @@ def test_a_value_of_another_type_is_damage_however_deep_it_is(kind: str, form: s
                 READ[kind]({**item, name: other})
 
 
+NULL = {"NULL": True}
 IGNORED = frozenset({"listed_at", "recent", "due_shard"})
 """For the store's indexes and conditions only: not read back."""
 MAY_LACK: Mapping[str, frozenset[str]] = {"turn": frozenset({"packed"})}
