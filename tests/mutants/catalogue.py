@@ -532,7 +532,7 @@ MUTANTS = (
     mutant(
         "debt: it is repaid from what the run is about to spend",
         ACCOUNT,
-        "repaid = min(account.payable_debt, account.available - reserved)",
+        "return min(self.debt, self.buckets.purchased + reclaimed, self.available)",
         "repaid = account.payable_debt",
         UNIT,
     ),
@@ -878,8 +878,8 @@ MUTANTS = (
     mutant(
         "payments: debt is never paid",
         ACCOUNT,
-        "repaid = min(account.payable_debt, account.available - reserved)",
-        "repaid = 0",
+        "return min(self.debt, self.buckets.purchased + reclaimed, self.available)",
+        "return 0",
         DISORDER,
     ),
     mutant(
@@ -894,6 +894,7 @@ MUTANTS = (
         SUBSCRIPTIONS,
         "if number in account.paid_periods:\n        return None",
         "pass",
+        "tests/unit/test_subscriptions.py",
         DISORDER,
     ),
     mutant(
