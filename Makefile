@@ -18,7 +18,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo token import audit reconcile test check fix bench bench-reset crash-matrix mutants soak \
-	soak-payments openapi build deploy environment clean clean-state
+	soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,10 @@ openapi: ## write the description of the API
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m tools.openapi
 
+lock: ## write the lock files anew from requirements/*.in (ARGS="--upgrade")
+	$(call bootstrap,lock)
+	@PATH="$(CURDIR)/.venv-lock/bin:$$PATH" python3 tools/lock.py $(ARGS)
+
 build: ## build what is deployed (needs Python 3.13)
 	$(call bootstrap,sam)
 	@$(SAM) build
@@ -105,7 +109,7 @@ environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
-	rm -rf .venv .venv-engine .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-engine .venv-sam .venv-lock .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)

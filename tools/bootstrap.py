@@ -2,10 +2,13 @@
 
 | name   | folder       | for                                                                       |
 | ------ | ------------ | ------------------------------------------------------------------------- |
-| run    | .venv        | the laptop stack and ./playground (requirements-run.txt)                  |
-| dev    | .venv        | tests and checks, too (requirements-dev.txt, which includes the former)   |
-| engine | .venv-engine | the store, whose pins contradict ours (requirements-engine.txt)           |
-| sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate` (requirements-sam.txt)       |
+| run    | .venv        | the laptop stack and ./playground                                         |
+| dev    | .venv        | tests and checks, too                                                     |
+| engine | .venv-engine | the store, whose pins contradict ours                                     |
+| sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
+| lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
+
+What is installed is what requirements/<name>.txt locks: versions and SHA-256 of everything.
 
 Standard library only, and any python3 from 3.8 on can run it: the environments get Python 3.13 if there is one (on
 PATH, or among pyenv's versions, whatever its shims think), otherwise 3.12 or 3.11. What is up to date is left alone;
@@ -61,10 +64,11 @@ class Environment(NamedTuple):
 
 
 ENVIRONMENTS = {
-    "run": Environment(".venv", "requirements-run.txt", within="requirements-dev.txt"),
-    "dev": Environment(".venv", "requirements-dev.txt"),
-    "engine": Environment(".venv-engine", "requirements-engine.txt"),
-    "sam": Environment(".venv-sam", "requirements-sam.txt"),
+    "run": Environment(".venv", "requirements/run.txt", within="requirements/dev.txt"),
+    "dev": Environment(".venv", "requirements/dev.txt"),
+    "engine": Environment(".venv-engine", "requirements/engine.txt"),
+    "sam": Environment(".venv-sam", "requirements/sam.txt"),
+    "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
 
 
@@ -334,7 +338,7 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's virtual environments.")
     parser.add_argument(
-        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine or sam"
+        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine, sam or lock"
     )
     arguments = parser.parse_args()
     try:

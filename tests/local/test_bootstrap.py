@@ -167,7 +167,8 @@ def test_a_failed_installation_is_shown_and_does_not_count(project: Path) -> Non
 def test_two_commands_at_the_same_time_make_one_environment(tmp_path: Path) -> None:
     (tmp_path / "local").mkdir()
     script = shutil.copy(bootstrap.__file__, tmp_path / "local")
-    (tmp_path / "requirements-dev.txt").write_text("# nothing\n", encoding="utf-8")
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "dev.txt").write_text("# nothing\n", encoding="utf-8")
     commands = [
         subprocess.Popen([sys.executable, script, "dev"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
