@@ -12,6 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 from local.stripe_keys import API_KEY
 
+PAGE = 100  # PaymentIntents, the most of one page
+
 
 class CannotPayError(Exception):
     """The purchase was not paid; the message says why."""
@@ -25,13 +27,22 @@ class Till:
 
     def pay(self, purchase: str, card: str) -> dict[str, Any]:
         """The PaymentIntent afterwards. Raises CannotPayError."""
-        if "'" in purchase or not purchase.strip():
-            raise CannotPayError(f"PURCHASE must be an id such as pur_...; got {purchase!r}")
-        query = urlencode({"query": f"metadata['purchase_id']:'{purchase}'", "limit": 1})
-        found = self._call("GET", f"/v1/payment_intents/search?{query}", None)
-        if not found["data"]:
+        payment = self._payment_of(purchase)
+        if payment is None:
             raise CannotPayError(f"there is no purchase {purchase}")
-        return self.control("pay", payment_intent=found["data"][0]["id"], card=card)
+        return self.control("pay", payment_intent=payment, card=card)
+
+    def _payment_of(self, purchase: str) -> str | None:
+        """The id of the PaymentIntent of a purchase, looked for in all of them, newest first."""
+        page: dict[str, str | int] = {"limit": PAGE}
+        while True:
+            found = self._call("GET", f"/v1/payment_intents?{urlencode(page)}", None)
+            for payment in found["data"]:
+                if payment["metadata"].get("purchase_id") == purchase:
+                    return str(payment["id"])
+            if not found["has_more"]:
+                return None
+            page["starting_after"] = found["data"][-1]["id"]
 
     def control(self, name: str, **parameters: str | int) -> dict[str, Any]:
         """What docs/stripe-double.md says of the control; the object afterwards. Raises CannotPayError."""

@@ -9,7 +9,6 @@ from doubles.stripe import catalog, checkout, credit_notes, payments, refunds, s
 from doubles.stripe.account import Account
 from doubles.stripe.customers import FIELDS
 from doubles.stripe.invoices import subscription_of
-from doubles.stripe.search import search
 from doubles.stripe.wire import LIST_PARAMETERS, ApiError, Obj, Params
 from doubles.stripe.world import plain
 
@@ -35,7 +34,6 @@ KINDS: Final = {
     "sessions": "checkout.session",
     "subscriptions": "subscription",
 }
-SEARCH: Final = ("query", "limit", "page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Route:
 
     @property
     def listed(self) -> bool:
-        return self.method == "GET" and not self.path.endswith(("/{id}", "/balance"))
+        return self.method == "GET" and not self.path.endswith("/{id}")
 
 
 def _route(method: str, path: str, allowed: Iterable[str], call: Call) -> Route:
@@ -90,12 +88,6 @@ def _one(kind: str, path: str, param: str = "id") -> Route:
         f"{path}/{{id}}",
         NOTHING if kind != "payment_intent" else ("client_secret",),
         lambda account, identifier, _: account.world.get(kind, identifier, param),
-    )
-
-
-def _search(kind: str, path: str) -> Route:
-    return _route(
-        "GET", f"{path}/search", SEARCH, lambda account, _, params: search(account.world, kind, f"/v1/{path}", params)
     )
 
 
@@ -200,16 +192,9 @@ def _prices(account: Account, _id: str, params: Params) -> Obj:
     return account.world.page("price", "/v1/prices", params, wanted)
 
 
-def _balance(account: Account, _id: str, _params: Params) -> Obj:
-    lines = [line for line in account.world.all("balance_transaction") if line["_livemode"] == account.world.livemode]
-    pending = [{"amount": sum(line["net"] for line in lines), "currency": "usd", "source_types": {"card": 0}}]
-    return {"object": "balance", "available": [], "livemode": account.world.livemode, "pending": pending}
-
-
 ROUTES: Final[list[Route]] = [
     # customers
     _route("POST", "customers", FIELDS, lambda account, _, params: account.customers.create(params)),
-    _search("customer", "customers"),
     _list("customer", "customers", "email"),
     _one("customer", "customers"),
     _route("POST", "customers/{id}", FIELDS[:-2] + FIELDS[-1:], lambda a, i, p: a.customers.update(i, p)),
@@ -223,13 +208,11 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "payment_methods/{id}/detach", NOTHING, lambda a, i, p: a.customers.detach(i, p)),
     # payments
     _route("POST", "payment_intents", payments.CREATE, lambda a, _, p: a.payments.create(p)),
-    _search("payment_intent", "payment_intents"),
     _list("payment_intent", "payment_intents", "customer"),
     _one("payment_intent", "payment_intents", "intent"),
     _route("POST", "payment_intents/{id}", payments.UPDATE, lambda a, i, p: a.payments.update(i, p)),
     _route("POST", "payment_intents/{id}/confirm", payments.CONFIRM, lambda a, i, p: a.payments.confirm(i, p)),
     _route("POST", "payment_intents/{id}/cancel", ("cancellation_reason",), lambda a, i, p: a.payments.cancel(i, p)),
-    _search("charge", "charges"),
     _list("charge", "charges", "customer", "payment_intent"),
     _one("charge", "charges"),
     _route("GET", "charges/{id}/refunds", LIST_PARAMETERS, _refunds_of_charge),
@@ -244,26 +227,21 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "disputes/{id}/close", NOTHING, lambda a, i, p: a.disputes.close(i, p)),
     _list("balance_transaction", "balance_transactions", "source", "type"),
     _one("balance_transaction", "balance_transactions"),
-    _route("GET", "balance", NOTHING, _balance),
     # what is sold
     _route("POST", "products", catalog.PRODUCT, lambda a, _, p: a.catalog.create_product(p)),
-    _search("product", "products"),
     _list("product", "products"),
     _one("product", "products"),
     _route("POST", "products/{id}", catalog.PRODUCT_UPDATE, lambda a, i, p: a.catalog.update_product(i, p)),
     _route("POST", "prices", catalog.PRICE, lambda a, _, p: a.catalog.create_price(p)),
-    _search("price", "prices"),
     _route("GET", "prices", (*LIST_PARAMETERS, "active", "lookup_keys", "product", "type"), _prices),
     _one("price", "prices"),
     _route("POST", "prices/{id}", catalog.PRICE_UPDATE, lambda a, i, p: a.catalog.update_price(i, p)),
     # subscriptions
     _route("POST", "subscriptions", subscriptions.CREATE, lambda a, _, p: a.subscriptions.create(p)),
-    _search("subscription", "subscriptions"),
     _route("GET", "subscriptions", (*LIST_PARAMETERS, "customer", "price", "status"), _subscriptions),
     _one("subscription", "subscriptions"),
     _route("POST", "subscriptions/{id}", subscriptions.UPDATE, lambda a, i, p: a.subscriptions.update(i, p)),
     _route("DELETE", "subscriptions/{id}", subscriptions.CANCEL, lambda a, i, p: a.subscriptions.cancel(i, p)),
-    _search("invoice", "invoices"),
     _route("GET", "invoices", (*LIST_PARAMETERS, "customer", "status", "subscription"), _invoices),
     _one("invoice", "invoices"),
     _route("GET", "invoices/{id}/lines", LIST_PARAMETERS, lambda a, i, p: a.invoices.lines(i, p)),
@@ -288,21 +266,8 @@ ROUTES: Final[list[Route]] = [
     # events
     _route("GET", "events", (*LIST_PARAMETERS, "type", "types"), _events),
     _one("event", "events"),
-    _route(
-        "POST",
-        "webhook_endpoints",
-        ("url", "enabled_events", "metadata", "description"),
-        lambda a, _, p: a.outbox.create_endpoint(p),
-    ),
     _list("webhook_endpoint", "webhook_endpoints"),
     _one("webhook_endpoint", "webhook_endpoints"),
-    _route(
-        "POST",
-        "webhook_endpoints/{id}",
-        ("url", "enabled_events", "metadata", "disabled"),
-        lambda a, i, p: a.outbox.update_endpoint(i, p),
-    ),
-    _route("DELETE", "webhook_endpoints/{id}", NOTHING, lambda a, i, _: a.outbox.delete_endpoint(i)),
 ]
 
 

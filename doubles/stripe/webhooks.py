@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from doubles.stripe.wire import Obj, Params, invalid
+from doubles.stripe.wire import Obj, invalid
 from doubles.stripe.world import API_VERSION, World, mode_of, plain
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -104,21 +104,7 @@ class Outbox:
 
     # ------------------------------------------------------------ endpoints
 
-    def create_endpoint(self, params: Params) -> Obj:
-        url, events = params.needed("url"), params.words("enabled_events")
-        if not events:
-            raise params.missing("enabled_events")
-        endpoint = self.add_endpoint(url, events=events, metadata=params.metadata())
-        self.world.update(endpoint, description=params.text("description"))
-        return {**endpoint, "secret": endpoint["_secrets"][0]}  # told once
-
-    def add_endpoint(
-        self,
-        url: str,
-        secret: str | None = None,
-        events: Sequence[str] = ("*",),
-        metadata: Mapping[str, str] | None = None,
-    ) -> Obj:
+    def add_endpoint(self, url: str, secret: str | None = None, events: Sequence[str] = ("*",)) -> Obj:
         """The same address once: a second call replaces its secret and its events."""
         check_url(url)
         for known in self.world.all("webhook_endpoint"):
@@ -135,7 +121,7 @@ class Outbox:
                 "description": None,
                 "enabled_events": list(events),
                 "livemode": self.world.livemode,
-                "metadata": dict(metadata or {}),
+                "metadata": {},
                 "status": "enabled",
                 "url": url,
                 "_secrets": [secret or self.world.new_id("whsec", 32)],
@@ -150,24 +136,6 @@ class Outbox:
                 self.world.update(known, _from_start=True)
             elif known.get("_from_start"):
                 self.world.remove(known)
-
-    def update_endpoint(self, identifier: str, params: Params) -> Obj:
-        endpoint = self.world.get("webhook_endpoint", identifier)
-        changes: Obj = {"metadata": params.metadata(endpoint["metadata"])}
-        if "url" in params:
-            check_url(params.needed("url"))
-            changes["url"] = params.needed("url")
-        if "enabled_events" in params:
-            changes["enabled_events"] = params.words("enabled_events")
-        if "disabled" in params:
-            changes["status"] = "disabled" if params.flag("disabled") else "enabled"
-        self.world.update(endpoint, **changes)
-        return endpoint
-
-    def delete_endpoint(self, identifier: str) -> Obj:
-        endpoint = self.world.get("webhook_endpoint", identifier)
-        self.world.remove(endpoint)
-        return {"id": identifier, "object": "webhook_endpoint", "deleted": True}
 
     def rotate(self, identifier: str, secret: str, *, keep: bool) -> Obj:
         """A new secret. With `keep` the former ones sign as well, as they do for 24 hours at Stripe."""

@@ -80,7 +80,6 @@ def test_a_customer_is_kept_changed_and_found(double: StripeDouble, client: stri
     assert kept.metadata is not None
     assert kept.metadata.to_dict() == {"user_id": "u1", "since": "2026"}
     assert [each.id for each in client.v1.customers.list({"email": "bob@example.com"})] == [other.id]
-    assert [each.id for each in client.v1.customers.search({"query": "metadata['user_id']:'u1'"})] == [made.id]
     assert types(double) == ["customer.created", "customer.created", "customer.updated"]
 
 
@@ -547,10 +546,6 @@ def test_lists_are_filtered_by_time_and_owner(double: StripeDouble, client: stri
     assert found(created={"gt": T0, "lte": day}) == [late.id]
     assert found(created={"lt": day}) == [early.id]
     assert found(created=T0) == [early.id]
-    searched = client.v1.payment_intents.search({"query": f"customer:'{customer.id}' AND created<{day}"})
-    assert [each.id for each in searched] == [early.id]
-    mine = client.v1.payment_intents.search({"query": f"customer:'{customer.id}'", "limit": 1})
-    assert [each.id for each in mine.auto_paging_iter()] == [late.id, early.id]
 
 
 @pytest.mark.parametrize(

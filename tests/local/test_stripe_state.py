@@ -22,6 +22,7 @@ from doubles.stripe.api import ROUTES
 from doubles.stripe.control import CONTROLS
 from doubles.stripe.world import API_VERSION
 from local.stripe_keys import API_KEY, webhook_secret
+from local.till import PAGE
 from operate.cli import run as playground
 from tests.kit.extent import HANG_SECONDS
 
@@ -201,13 +202,21 @@ def test_a_purchase_is_paid(till: Any, capsys: pytest.CaptureFixture[str]) -> No
     assert "already succeeded" in capsys.readouterr().err
 
 
+def test_a_purchase_is_found_behind_a_page_of_others(till: Any) -> None:
+    made = intent(till.double.url)
+    for number in range(PAGE):
+        intent(till.double.url, f"pur_later_{number}")
+    assert till("pur_1") == 0
+    assert connect(till.double.url).v1.payment_intents.retrieve(made.id).status == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("pur_1", "--card", "declined"), "Your card was declined."),
         (("pur_1", "--card", "gold"), "No such test card"),
         (("pur_2",), "there is no purchase pur_2"),
-        (("x' OR y:'",), "PURCHASE must be an id"),
+        (("x' OR y:'",), "there is no purchase x' OR y:'"),
     ],
 )
 def test_why_a_purchase_is_not_paid(

@@ -13,6 +13,7 @@ import stripe
 
 from doubles.stripe import StripeDouble
 from doubles.stripe.webhooks import Mode, signature
+from doubles.stripe.wire import ApiError
 
 T0 = 1_790_000_000
 URL = "http://127.0.0.1:1/hooks"
@@ -203,28 +204,23 @@ def test_holding_and_letting_go(double: StripeDouble, client: stripe.StripeClien
     assert receiver.types == ["payment_intent.created", "customer.created"]
 
 
-def test_endpoints_by_the_api(double: StripeDouble, client: stripe.StripeClient, receiver: Receiver) -> None:
-    made = client.v1.webhook_endpoints.create({"url": f"{URL}/2", "enabled_events": ["payment_intent.created"]})
-    assert made.secret is not None
-    assert not hasattr(client.v1.webhook_endpoints.retrieve(made.id), "secret")
+def test_an_endpoint_gets_the_events_that_it_asks_for(
+    double: StripeDouble, client: stripe.StripeClient, receiver: Receiver
+) -> None:
+    made = double.control("endpoint", url=f"{URL}/2", events=["payment_intent.created"])
+    assert not hasattr(client.v1.webhook_endpoints.retrieve(made["id"]), "secret")
     customers(client, "Ann")
     client.v1.payment_intents.create({"amount": 500, "currency": "usd"})
     double.deliver_pending()
     assert [url for url, _, _ in receiver.received] == [URL, URL, f"{URL}/2"]
     _, headers, body = receiver.received[-1]
-    assert stripe.Webhook.construct_event(body, headers["Stripe-Signature"], made.secret)
-
-    client.v1.webhook_endpoints.update(made.id, {"disabled": True})
-    client.v1.payment_intents.create({"amount": 500, "currency": "usd"})
-    assert len(double.deliver_pending()) == 1
-    client.v1.webhook_endpoints.delete(made.id)
-    assert [each.url for each in client.v1.webhook_endpoints.list()] == [URL]
+    assert stripe.Webhook.construct_event(body, headers["Stripe-Signature"], made["secret"])
 
 
-def test_events_stay_on_this_machine(client: stripe.StripeClient) -> None:
+def test_events_stay_on_this_machine(double: StripeDouble) -> None:
     for url in ("https://example.com/hooks", "http://example.com/hooks", "http://127.0.0.1.example.com/"):
-        with pytest.raises(stripe.InvalidRequestError, match="this machine only"):
-            client.v1.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
+        with pytest.raises(ApiError, match="this machine only"):
+            double.control("endpoint", url=url)
 
 
 def test_events_are_listed(double: StripeDouble, client: stripe.StripeClient) -> None:
