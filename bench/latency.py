@@ -93,7 +93,7 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
         outcome.seconds = time.perf_counter() - started - watched.seconds
         return outcome
 
-    with transport.at(world.store.connection.client), ThreadPoolExecutor(len(plans) if at_once else 1) as pool:
+    with transport.at(world.store.client), ThreadPoolExecutor(len(plans) if at_once else 1) as pool:
         outcomes = list(pool.map(one, range(len(plans))))
     accounts = [world.ledger.account(user, utc_now()) for user in dict.fromkeys(users)]
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -145,7 +145,7 @@ def two_ways_to_hold(world: World, user_id: str, times: int) -> TwoWays:
     world.give(user_id, 100)
     now = utc_now()
     hold = a_hold(0)
-    client = world.store.connection.client
+    client = world.store.client
     with Transport().at(client) as transport:
         assert isinstance(world.ledger.place_hold(user_id, hold, limit=20, now=now), Held)
         request = dict(transport.calls[-1].params)

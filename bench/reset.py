@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(description: Description, endpoint_url: str, accounts: int) -> None:
     create_resources(description, endpoint_url)
     table = description.tables["LedgerTable"].name
-    store = DynamoStore(connect(CREDENTIALS["AWS_REGION"], endpoint_url), [table])
+    store = DynamoStore(connect(CREDENTIALS["AWS_REGION"], endpoint_url))
     begun = time.monotonic()
     make_accounts(store, table, accounts)
     print(f"{accounts} accounts made in {time.monotonic() - begun:.0f} s, on {os.cpu_count()} CPUs")
@@ -75,7 +75,7 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
     print(f"{advanced} advanced, {failed} failed, in {took:.1f} s: {advanced / took:.0f} accounts a second")
     print(f"by {MAX_WORKERS} workers at once, {took * MAX_WORKERS / max(advanced, 1) * 1000:.0f} ms of one for each")
     sqs.close()
-    store.connection.client.close()
+    store.client.close()
 
 
 def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
@@ -102,7 +102,7 @@ def waiting(sqs: Any, description: Description, queue: str) -> int:
 
 
 def all_accounts(store: DynamoStore, table: str) -> list[RawItem]:
-    pages = store.connection.client.get_paginator("scan").paginate(
+    pages = store.client.get_paginator("scan").paginate(
         TableName=table, FilterExpression="sk = :account", ExpressionAttributeValues={":account": {"S": "ACCOUNT"}}
     )
     return [item for page in pages for item in page["Items"]]

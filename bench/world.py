@@ -133,7 +133,7 @@ class World:
 
     def round_trips(self, user_id: str, *, key: str | None = None, model: Model | None = None) -> RoundTrips:
         """Run once and say what the store was asked for meanwhile."""
-        with Transport().at(self.store.connection.client) as transport:
+        with Transport().at(self.store.client) as transport:
             watched = Watched(model or self.claude, transport)
             self.run_prompt(watched)(user_id, a_request(), idempotency_key=key, seconds_left=SECONDS_LEFT)
         calls = tuple(call.operation for call in transport.calls)
@@ -144,7 +144,7 @@ class World:
     def writes_of(self, action: Callable[[], object]) -> list[Written]:
         """Do it, and say what was written for it and what that costs."""
         meter = Meter(self)
-        with meter.at(self.store.connection.client):
+        with meter.at(self.store.client):
             action()
         return meter.costs
 
@@ -203,15 +203,13 @@ def a_request(text: str = "def add(a, b): return a - b", *, session_id: str | No
 def world(endpoint_url: str, description: Description, claude_url: str) -> Iterator[World]:
     """The parts over an engine that has the template's tables and the sample packages."""
     tables = {name: description.tables[name].name for name in TABLES}
-    connection = connect(REGION, endpoint_url)
-    connection.session.set_credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
     ledger_table, sessions_table, catalog_table = (tables[name] for name in TABLES)
-    store = DynamoStore(connection, list(tables.values()))
+    key, secret = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+    store = DynamoStore(connect(REGION, endpoint_url, aws_access_key_id=key, aws_secret_access_key=secret))
     reader = client("dynamodb", endpoint_url)
     claude = ClaudeModel(api_key="bench", base_url=claude_url)
     environment = {**CREDENTIALS, **description.functions["CatalogFunction"].environment}
     try:
-        _ = connection.client  # made here, not by the first of many threads
         with local_catalog(environment, endpoint_url) as catalog:
             yield World(
                 store=store,
@@ -236,7 +234,7 @@ def world(endpoint_url: str, description: Description, claude_url: str) -> Itera
     finally:
         claude.close()
         reader.close()
-        connection.client.close()
+        store.client.close()
 
 
 def indexes_of(properties: Mapping[str, Any]) -> tuple[Index, ...]:

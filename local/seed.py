@@ -8,6 +8,7 @@ from pathlib import Path
 from local.process import ROOT
 from local.resources import client
 from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_store import DynamoStore
 from playground.adapters.packages import read_folder
 
 PACKAGES = ROOT / "local" / "packages"
@@ -23,7 +24,10 @@ def local_catalog(environment: Mapping[str, str], endpoint_url: str) -> Iterator
     dynamodb, s3 = client("dynamodb", endpoint_url), client("s3", endpoint_url)
     try:
         yield DynamoCatalog(
-            table_name=environment["CATALOG_TABLE"], bucket=environment["CONTENT_BUCKET"], dynamodb=dynamodb, s3=s3
+            DynamoStore(dynamodb),
+            table_name=environment["CATALOG_TABLE"],
+            bucket=environment["CONTENT_BUCKET"],
+            s3=s3,
         )
     finally:
         dynamodb.close()

@@ -84,17 +84,19 @@ class Stack:
 
     @property
     def store(self) -> DynamoStore:
-        """All of the tables, over one connection."""
+        """All of the tables, over one client."""
         if self._store is None:
             if self.state is None:
-                connection = connect(region())
+                client = connect(region())
             else:
-                connection = connect(CREDENTIALS["AWS_REGION"], self.state["engine_url"])
-                key, secret = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
-                connection.session.set_credentials(key, secret)  # never the developer's own
-            tables = [self.names[table.output] for table in (LEDGER, SESSIONS, CATALOG) if table.output in self.names]
-            self._store = DynamoStore(connection, tables)
-            self._closing.callback(connection.client.close)  # made here: else PynamoDB makes one per thread that asks
+                client = connect(
+                    CREDENTIALS["AWS_REGION"],
+                    self.state["engine_url"],
+                    aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],  # never the developer's own
+                    aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+                )
+            self._store = DynamoStore(client)
+            self._closing.callback(client.close)
         return self._store
 
     @property

@@ -65,7 +65,7 @@ def description(engine: Engine) -> Description:
 def store(engine: Engine, description: Description) -> Iterator[DynamoStore]:
     store = new_store(engine, Backoff(most_seconds=HANG_SECONDS))
     yield store
-    store.connection.client.close()
+    store.client.close()
 
 
 @pytest.fixture(scope="session")

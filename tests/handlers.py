@@ -197,7 +197,7 @@ def loaded(
     wiring.client.cache_clear()
     apps = load_apps(local, engine.endpoint_url)
     clients = [wiring.client(service) for service in SERVICES]
-    clients += [app.store.connection.client for app in apps.values() if hasattr(app, "store")]
+    clients += [app.store.client for app in apps.values() if hasattr(app, "store")]
     rights = Rights(ROOT / "template.yaml", local)
     for watched in clients:
         rights.watch(watched)

@@ -52,7 +52,7 @@ class World:
         self.engine = stack.enter_context(Engine())
         create_resources(read_template(ROOT / "template.yaml"), self.engine.endpoint_url)
         store = new_store(self.engine)
-        stack.enter_context(closing(store.connection.client))
+        stack.enter_context(closing(store.client))
         self.ledger = new_ledger(store)
         self.sessions = DynamoSessions(store, SESSIONS_TABLE)
         self.crew = stack.enter_context(Crew(self.engine, PROCESSES))

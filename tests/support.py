@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from pynamodb.connection import Connection
+import boto3
+from botocore.config import Config
 
 from local.engine import Engine
 from local.template import REGION
@@ -29,15 +30,22 @@ CATALOG_TABLE = "playground-CatalogTable"
 def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:
     """A store over a connection of its own: as the functions have it, but patient. The engine is on this machine, which
     may be busy, and then an answer that takes long is no store that fails."""
-    connection = Connection(
-        region=REGION,
-        host=engine.endpoint_url,
-        connect_timeout_seconds=HANG_SECONDS / 4,
-        read_timeout_seconds=HANG_SECONDS / 4,
-        max_retry_attempts=2,
-        max_pool_connections=64,
+    return DynamoStore(patient_client(engine), backoff)
+
+
+def patient_client(engine: Engine, attempts: int = 3) -> Any:
+    return boto3.client(
+        "dynamodb",
+        region_name=REGION,
+        endpoint_url=engine.endpoint_url,
+        config=Config(
+            connect_timeout=HANG_SECONDS / 4,
+            read_timeout=HANG_SECONDS / 4,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            max_pool_connections=64,
+            parameter_validation=False,
+        ),
     )
-    return DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE, CATALOG_TABLE], backoff)
 
 
 def new_ledger(store: DynamoStore) -> DynamoLedger:

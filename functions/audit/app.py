@@ -15,7 +15,7 @@ from playground.usecases.audit_account import AuditAccount, AuditAccounts, Audit
 RESERVE_MS = 60_000  # kept for the account that is being read: a long one has thousands of entries
 
 settings = AuditSettings.load()
-store = wiring.store(settings)
+store = wiring.store()
 archive = DynamoAudit(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
 audit_account = AuditAccount(archive, load_prices())
 audit_accounts = AuditAccounts(archive, audit_account, report_failure)

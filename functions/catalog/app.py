@@ -18,7 +18,8 @@ from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 settings = CatalogSettings.load()
-catalog = SnapshotCatalog(wiring.catalog(settings))
+store = wiring.store()
+catalog = SnapshotCatalog(wiring.catalog(settings, store))
 list_packages = ListPackages(catalog)
 read_package = ReadPackage(catalog)
 # Public and the same for everybody. Refusals are not cached.

@@ -37,7 +37,7 @@ from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
 
 settings = CreditsPaymentsSettings.load()
-store = wiring.store(settings)
+store = wiring.store()
 ledger = wiring.ledger(settings, store)
 records = DynamoPurchaseRecords(store, settings.ledger_table)
 read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)

@@ -9,8 +9,8 @@ from playground.settings import EstimateSettings
 from playground.usecases.estimate_run import EstimateRun
 
 settings = EstimateSettings.load()
-store = wiring.store(settings)
-catalog = wiring.catalog(settings)
+store = wiring.store()
+catalog = wiring.catalog(settings, store)
 model = ClaudeModel(
     api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
     base_url=settings.anthropic_base_url,

@@ -26,7 +26,7 @@ RESERVE_MS = 60_000  # kept for the page that is being compared: a hundred payme
 settings = ReconcileSettings.load()
 secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 live = wiring.is_live(secret["api_key"])
-store = wiring.store(settings)
+store = wiring.store()
 records = DynamoPurchaseRecords(store, settings.ledger_table, report=report_unreadable)
 payments = StripePayments(api_key=secret["api_key"], base_url=settings.stripe_base_url)
 reconcile = Reconcile(

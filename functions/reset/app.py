@@ -23,7 +23,7 @@ from playground.usecases.visit_accounts import FanOut, VisitAccount
 RESERVE_MS = 10_000  # kept for the account that is being dealt with
 
 settings = ResetSettings.load()
-store = wiring.store(settings)
+store = wiring.store()
 ledger = wiring.ledger(settings, store)
 sweep_holds = SweepHolds(
     ledger=ledger,

@@ -60,7 +60,7 @@ SHARED_HEADERS = {
 }
 
 settings = SessionsSettings.load()
-store = wiring.store(settings)
+store = wiring.store()
 ledger = wiring.ledger(settings, store)
 sessions = wiring.sessions(settings, store)
 shares = DynamoShares(store, settings.sessions_table)

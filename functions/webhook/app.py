@@ -14,7 +14,7 @@ from playground.usecases.apply_payment import ApplyPayment
 
 settings = WebhookSettings.load()
 secret = read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
-store = wiring.store(settings)
+store = wiring.store()
 read_event = EventReader(secret["webhook_secrets"])
 apply_payment = ApplyPayment(
     ledger=wiring.ledger(settings, store),

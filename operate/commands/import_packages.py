@@ -136,9 +136,9 @@ def command(
     done = Outcomes()
     with working_on(stack_name) as stack:
         catalog = DynamoCatalog(
+            stack.store,
             table_name=stack.name_of(CATALOG),
             bucket=stack.name_of(BUCKET),
-            dynamodb=stack.client("dynamodb"),
             s3=stack.client("s3"),
         )
         for file in with_progress(files, "importing", length=len(files)):

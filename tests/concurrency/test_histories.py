@@ -271,7 +271,7 @@ class Overtaken:
 
     def __init__(self, engine: Engine, subject: Subject) -> None:
         store = new_store(engine)
-        self._client = store.connection.client
+        self._client = store.client
         self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self._other = subject
         self._meanwhile: list[Operation] = []

@@ -47,7 +47,7 @@ def ledgers(engine: Engine, description: Description) -> Iterator[Sequence[Dynam
     patient = Backoff(most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     with ThreadPoolExecutor(4) as pool:  # making a client takes a while
-        clients = list(pool.map(lambda store: store.connection.client, stores))
+        clients = list(pool.map(lambda store: store.client, stores))
     yield [new_ledger(store) for store in stores]
     for client in clients:
         client.close()
@@ -502,7 +502,7 @@ class Line:
 
     def __init__(self, engine: Engine) -> None:
         store = new_store(engine, Backoff(sleep=self._pause, monotonic=lambda: self.now))
-        self._client = store.connection.client
+        self._client = store.client
         self._interception = Interception(self._client, self._on_request, "TransactWriteItems")
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []

@@ -38,7 +38,7 @@ T = TypeVar("T")
 def stores(engine: Engine, description: Description) -> Iterator[Sequence[DynamoStore]]:
     patient = Backoff(most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
-    clients = [store.connection.client for store in stores]
+    clients = [store.client for store in stores]
     yield stores
     for client in clients:
         client.close()

@@ -76,7 +76,7 @@ def workers(engine: Engine, description: Description) -> Iterator[Sequence[Worke
     patient = Backoff(tries=1000, most_seconds=HANG_SECONDS)  # here is one small machine for all of it
     stores = [new_store(engine, patient) for _ in range(CONNECTIONS)]
     with ThreadPoolExecutor(4) as pool:
-        clients = list(pool.map(lambda store: store.connection.client, stores))
+        clients = list(pool.map(lambda store: store.client, stores))
     yield [Worker(new_ledger(store)) for store in stores]
     for client in clients:
         client.close()

@@ -82,7 +82,7 @@ def stop_stack(stack: Stack) -> None:
     finally:
         stack.process.kill()
         stack.process.wait()
-        stack.ledger._store.connection.client.close()
+        stack.ledger._store.client.close()
 
 
 @pytest.fixture(scope="session")

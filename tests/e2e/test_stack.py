@@ -174,7 +174,7 @@ def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> Non
     finally:
         stack.process.send_signal(signal.SIGKILL)
         stack.process.wait()
-        stack.ledger._store.connection.client.close()
+        stack.ledger._store.client.close()
     again = start_stack(tmp_path, port)
     try:
         assert [client.get(path).body for path in ("/playground/credits", "/playground/credits/history")] == before

@@ -15,10 +15,9 @@ from uuid import uuid4
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from pynamodb.connection import Connection
 
 from local.engine import Engine
-from local.template import REGION, Description
+from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
@@ -43,7 +42,7 @@ from tests.fakes import (
 )
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Interception, Request
-from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
+from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store, patient_client
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LIMIT = 20
@@ -63,7 +62,7 @@ class Wire:
         self.always: dict[str, Fault] = {}
         self.sent: dict[str, int] = {}
         self.forgets_tokens = False
-        self._interception = Interception(store.connection.client, self._on_request)
+        self._interception = Interception(store.client, self._on_request)
 
     def _on_request(self, request: Request) -> AWSResponse | None:
         operation = request.operation
@@ -258,7 +257,7 @@ def state(ledger: DynamoLedger, user_id: str) -> tuple[int, int, int]:
 
 @contextmanager
 def wired(store: DynamoStore) -> Iterator[Wire]:
-    with closing(Wire(store)) as wire, closing(store.connection.client):
+    with closing(Wire(store)) as wire, closing(store.client):
         yield wire
 
 
@@ -271,12 +270,8 @@ class Faulty:
 @pytest.fixture(scope="module")
 def plain_store(engine: Engine, description: Description) -> Iterator[tuple[DynamoStore, Wire]]:
     """Without repeats by the SDK, and without pauses: every attempt is the ledger's own."""
-    connection = Connection(region=REGION, host=engine.endpoint_url, max_retry_attempts=0)
-    store = DynamoStore(
-        connection,
-        [LEDGER_TABLE, SESSIONS_TABLE],
-        Backoff(tries=TRIES, most_seconds=HANG_SECONDS, sleep=lambda seconds: None),
-    )
+    backoff = Backoff(tries=TRIES, most_seconds=HANG_SECONDS, sleep=lambda seconds: None)
+    store = DynamoStore(patient_client(engine, attempts=1), backoff)
     with wired(store) as wire:
         yield store, wire
 

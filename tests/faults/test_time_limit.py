@@ -25,7 +25,7 @@ from playground.ports import Completion, Found, Prompt
 from playground.usecases.run_prompt import ANSWER_RESERVE_SECONDS, LEDGER_RESERVE_SECONDS, MIN_MODEL_SECONDS, RunPrompt
 from tests.fakes import InMemoryCatalog, ScriptedModel
 from tests.kit.mute import Mute
-from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger
+from tests.support import SESSIONS_TABLE, new_ledger
 from tests.unit.test_run_prompt import ANSWER, PRICES, TIDY
 
 REQUEST = RunRequest(package_id="@acme/tidy", input="Hello", model="sonnet")
@@ -42,9 +42,8 @@ def mute(engine: Engine, description: Description) -> Iterator[Mute]:
 @pytest.fixture
 def quiet_store(mute: Mute) -> Iterator[DynamoStore]:
     """With the limits that the functions have."""
-    connection = connect(REGION, Engine(port=mute.port).endpoint_url)
-    store = DynamoStore(connection, [LEDGER_TABLE, SESSIONS_TABLE])
-    with closing(store.connection.client):
+    store = DynamoStore(connect(REGION, Engine(port=mute.port).endpoint_url))
+    with closing(store.client):
         yield store
 
 
@@ -104,7 +103,7 @@ def test_the_release_has_its_own_share_of_the_time(
         else:
             mute.wake_up()
 
-    quiet_store.connection.client.meta.events.register_first("before-send.dynamodb", swallow)
+    quiet_store.client.meta.events.register_first("before-send.dynamodb", swallow)
     run_prompt = prompt_over(quiet_store, ScriptedModel([ANSWER]))
 
     with pytest.raises(StoreUnavailableError):

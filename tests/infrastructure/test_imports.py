@@ -61,7 +61,7 @@ BUDGET: dict[str, frozenset[str]] = {
     "estimate": API | USERS | LEDGER | SESSIONS | MODEL,
     "credits": API | USERS | LEDGER | SESSIONS | PRICES,  # it loads Stripe when somebody wants to pay
     "sessions": API | USERS | LEDGER | SESSIONS | {"detect_secrets"},
-    "catalog": API | {"playground.adapters.dynamo_catalog"},
+    "catalog": API | {"playground.adapters.dynamo_catalog", "playground.adapters.dynamo_store"},
     "webhook": API | LEDGER | STRIPE,
     "reconcile": LEDGER | STRIPE,
     "reset": LEDGER,

@@ -260,7 +260,7 @@ def life(request: pytest.FixtureRequest, claude: ClaudeDouble, user_id: str) -> 
         queue = Queue(handlers, description, engine)
         yield Life(Shop(handlers, new_ledger(store), double, user_id), clock, queue, attendance)
         queue.sqs.close()
-        store.connection.client.close()
+        store.client.close()
 
 
 def test_fourteen_months(life: Life) -> None:

@@ -129,7 +129,7 @@ class Books:
         return cls(store, archive, AuditAccount(archive, load_prices()))
 
     def partition(self, table: str, pk: str) -> list[dict[str, Any]]:
-        answer = self.store.connection.client.query(
+        answer = self.store.client.query(
             TableName=table,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": {"S": pk}},
@@ -139,7 +139,7 @@ class Books:
         return found
 
     def delete(self, table: str, item: Mapping[str, Any]) -> None:
-        self.store.connection.client.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
+        self.store.client.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
 
 
 @pytest.fixture
@@ -500,7 +500,7 @@ def test_scheduled_work_does_not_audit(handlers: Handlers) -> None:
 
 def damage_account(books: Books, user_id: str, **numbers: str) -> None:
     for name, number in numbers.items():
-        books.store.connection.client.update_item(
+        books.store.client.update_item(
             TableName=LEDGER_TABLE,
             Key=account_key(LEDGER_TABLE, user_id).raw,
             UpdateExpression="SET #name = :number",
@@ -531,7 +531,7 @@ def own(own_engine: Engine) -> Iterator[Books]:
     yield Books.of(store)
     for user_id in USERS:
         damage_account(Books.of(store), user_id, held="0", available="5")
-    store.connection.client.close()
+    store.client.close()
 
 
 @pytest.fixture

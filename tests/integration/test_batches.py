@@ -32,7 +32,7 @@ Answer = Callable[[dict[str, Any]], None]
 @contextmanager
 def answering(store: DynamoStore, operation: str, answer: Answer) -> Iterator[Transport]:
     """Have each answer to `operation` changed, and listen to what is asked."""
-    events = store.connection.client.meta.events
+    events = store.client.meta.events
     name = f"after-call.dynamodb.{operation}"
 
     def change(parsed: dict[str, Any], **_: Any) -> None:
@@ -40,7 +40,7 @@ def answering(store: DynamoStore, operation: str, answer: Answer) -> Iterator[Tr
 
     events.register(name, change)
     try:
-        with Transport().at(store.connection.client) as transport:
+        with Transport().at(store.client) as transport:
             yield transport
     finally:
         events.unregister(name, change)
@@ -59,7 +59,7 @@ def written(store: DynamoStore, user_id: str, count: int) -> list[Key]:
 def test_the_engine_is_as_strict_as_dynamodb(store: DynamoStore, user_id: str) -> None:
     key = Key(SESSIONS_TABLE, user_id, "one").raw
     item = {"Put": {"TableName": SESSIONS_TABLE, "Item": key}}
-    client = store.connection.client
+    client = store.client
     calls: list[Callable[[], Any]] = [
         lambda: client.batch_get_item(RequestItems={SESSIONS_TABLE: {"Keys": [key, key]}}),
         lambda: client.batch_write_item(RequestItems={SESSIONS_TABLE: [{"DeleteRequest": {"Key": key}}] * 2}),
@@ -86,14 +86,14 @@ def test_an_item_that_is_named_twice_is_deleted_once(store: DynamoStore, user_id
 def test_more_keys_than_a_batch_takes_are_read_in_several(store: DynamoStore, user_id: str) -> None:
     """DynamoDB takes 100 keys in one request, of all tables together."""
     keys = written(store, user_id, 2 * MAX_ITEMS_READ_AT_ONCE + 1)
-    with Transport().at(store.connection.client) as transport:
+    with Transport().at(store.client) as transport:
         assert len(store.get_all([*keys, *keys])) == len(keys)
     sizes = [len(call.params["RequestItems"][SESSIONS_TABLE]["Keys"]) for call in transport.calls]
     assert sizes == [MAX_ITEMS_READ_AT_ONCE, MAX_ITEMS_READ_AT_ONCE, 1]
 
 
 def test_nothing_is_read_without_asking(store: DynamoStore) -> None:
-    with Transport().at(store.connection.client) as transport:
+    with Transport().at(store.client) as transport:
         assert store.get_all([]) == {}
     assert transport.calls == []
 
@@ -124,7 +124,7 @@ def test_answers_without_anything_end_as_unavailable(description: Any, engine: A
     with answering(store, "BatchGetItem", leaving_out(0)) as transport, pytest.raises(StoreUnavailableError):
         store.get_all(keys)
     assert (len(transport.calls), len(pauses)) == (8, 7)
-    store.connection.client.close()
+    store.client.close()
 
 
 def test_an_item_is_written_once_by_a_transaction(store: DynamoStore, user_id: str) -> None:

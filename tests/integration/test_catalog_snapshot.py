@@ -21,6 +21,7 @@ from playground.adapters.catalog_snapshot import (
     SnapshotCatalog,
 )
 from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.ports import CatalogReader
@@ -79,7 +80,7 @@ def new_catalog(dynamodb: Any) -> DynamoCatalog:
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
     )
-    return DynamoCatalog(table_name=name, bucket="none", dynamodb=dynamodb, s3=None)
+    return DynamoCatalog(DynamoStore(dynamodb), table_name=name, bucket="none", s3=None)
 
 
 def read_units(dynamodb: Any, catalog: CatalogReader, requests: int) -> float:

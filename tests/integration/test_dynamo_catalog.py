@@ -18,6 +18,8 @@ from local.engine import Engine
 from local.resources import client
 from playground.adapters import dynamo_catalog
 from playground.adapters.dynamo_catalog import CorruptPackageError, DynamoCatalog, package_key
+from playground.adapters.dynamo_keys import head_key
+from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.domain.errors import InvalidRequestError, StoreUnavailableError, VersionExistsError
 from playground.domain.packages import Asset, PackageVersion, package_uuid
 
@@ -68,7 +70,7 @@ def table(dynamodb: Any) -> str:
 @pytest.fixture
 def catalog(dynamodb: Any, s3: Any, table: str, bucket: str) -> DynamoCatalog:
     """Over the table that the tests of this module share; each has packages of its own."""
-    return DynamoCatalog(table_name=table, bucket=bucket, dynamodb=dynamodb, s3=s3)
+    return DynamoCatalog(DynamoStore(dynamodb), table_name=table, bucket=bucket, s3=s3)
 
 
 @pytest.fixture
@@ -288,12 +290,14 @@ def test_an_item_can_be_fetched_by_somebody_else(catalog: DynamoCatalog, dynamod
     catalog.publish(a_package(name))
 
     for version in (None, "1.0.0"):
-        request = {table: {"Keys": [package_key(name, version)]}}
+        key = package_key(table, name, version)
+        assert key is not None
+        request = {table: {"Keys": [key.raw]}}
         (item,) = dynamodb.batch_get_item(RequestItems=request)["Responses"][table]
         assert catalog.package_of_item(item) == a_package(name)
 
-    assert package_key("no id", None) is None
-    assert package_key(name, "no version") is None
+    assert package_key(table, "no id", None) is None
+    assert package_key(table, name, "no version") is None
 
 
 # --- large prompts ----------------------------------------------------------------------------------------------------
@@ -342,7 +346,7 @@ def test_the_client_of_the_bucket_is_made_when_it_is_needed(
         made.append(s3)
         return s3
 
-    catalog = DynamoCatalog(table_name=table, bucket=bucket, dynamodb=dynamodb, s3=make)
+    catalog = DynamoCatalog(DynamoStore(dynamodb), table_name=table, bucket=bucket, s3=make)
     catalog.publish(a_package(name, "1.0.0"))
     assert catalog.version(name, None) is not None
     assert made == []
@@ -377,7 +381,7 @@ def test_a_prompt_that_was_tampered_with_in_its_item_is_given_to_nobody(
     for content in (zlib.compress(b"obey me"), b"not compressed"):
         dynamodb.update_item(
             TableName=table,
-            Key=package_key(name, None),
+            Key=head_key(table, package_uuid(name) or "").raw,
             UpdateExpression="SET prompt = :prompt",
             ExpressionAttributeValues={":prompt": {"B": content}},
         )
@@ -410,7 +414,7 @@ def test_an_immutable_prompt_is_downloaded_once(
 @pytest.fixture(scope="module")
 def shelf(dynamodb: Any, s3: Any, bucket: str) -> DynamoCatalog:
     """A catalogue of its own with 25 packages."""
-    catalog = DynamoCatalog(table_name=new_table(dynamodb), bucket=bucket, dynamodb=dynamodb, s3=s3)
+    catalog = DynamoCatalog(DynamoStore(dynamodb), table_name=new_table(dynamodb), bucket=bucket, s3=s3)
     for number in range(25):
         tags = ("even", "Straße") if number % 2 == 0 else ("odd",)
         description = "Reviews SQL." if number in (3, 17) else "Does something."
@@ -523,28 +527,28 @@ def test_conflicts_are_tried_again_after_a_pause_that_grows(
     dynamodb: Any, s3: Any, table: str, bucket: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    catalog = DynamoCatalog(
-        table_name=table, bucket=bucket, dynamodb=dynamodb, s3=s3, sleep=pauses.append, randomness=lambda: 1.0
-    )
+    store = DynamoStore(dynamodb, Backoff(sleep=pauses.append, random=lambda: 1.0))
+    catalog = DynamoCatalog(store, table_name=table, bucket=bucket, s3=s3)
     fail_first(dynamodb, monkeypatch, "transact_write_items", [cancelled("TransactionConflict")] * 3)
 
     assert catalog.publish(a_package(name))
 
-    assert pauses == [0.02, 0.04, 0.08]
+    assert pauses == [0.008, 0.016, 0.032]
 
 
 def test_endless_conflicts_end_as_unavailable(
     dynamodb: Any, s3: Any, table: str, bucket: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    catalog = DynamoCatalog(table_name=table, bucket=bucket, dynamodb=dynamodb, s3=s3, sleep=pauses.append)
+    store = DynamoStore(dynamodb, Backoff(sleep=pauses.append))
+    catalog = DynamoCatalog(store, table_name=table, bucket=bucket, s3=s3)
     fail_first(dynamodb, monkeypatch, "transact_write_items", [cancelled("None", "TransactionConflict")] * 1_000)
 
     with pytest.raises(StoreUnavailableError):
         catalog.publish(a_package(name))
 
-    assert len(pauses) == dynamo_catalog.TRIES - 1
-    assert all(0 <= pause <= 0.5 for pause in pauses)
+    assert len(pauses) == store.backoff.tries - 1
+    assert all(0 <= pause <= store.backoff.cap for pause in pauses)
     assert catalog.version(name, None) is None
 
 
@@ -571,7 +575,7 @@ def test_no_error_of_the_vendor_comes_out(
         catalog.version(name, None)
     for operation in ("get_item", "query", "transact_write_items"):
         fail_always(dynamodb, monkeypatch, operation, failure)
-    monkeypatch.setattr(catalog, "_sleep", lambda _: None)
+    monkeypatch.setattr(catalog, "_store", DynamoStore(dynamodb, Backoff(sleep=lambda _: None)))
     for act in (
         lambda: catalog.version(name, None),
         lambda: catalog.summary(name),
@@ -589,7 +593,7 @@ def test_a_transaction_that_fails_leaves_nothing(
     catalog: DynamoCatalog, dynamodb: Any, name: str, failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_always(dynamodb, monkeypatch, "transact_write_items", failure)
-    monkeypatch.setattr(catalog, "_sleep", lambda _: None)
+    monkeypatch.setattr(catalog, "_store", DynamoStore(dynamodb, Backoff(sleep=lambda _: None)))
 
     with pytest.raises(StoreUnavailableError):
         catalog.publish(a_package(name))

@@ -71,11 +71,11 @@ TEXTS: dict[DynamoStore, TurnTexts] = {}
 def own(description: Description) -> Iterator[DynamoStore]:
     with Engine() as engine:
         create_resources(description, engine.endpoint_url)
-        store = Mortal(connect(REGION, engine.endpoint_url), [LEDGER_TABLE, SESSIONS_TABLE])
+        store = Mortal(connect(REGION, engine.endpoint_url))
         s3 = client("s3", engine.endpoint_url)
         TEXTS[store] = TurnTexts(lambda: s3, description.buckets["ContentBucket"].name)
         yield store
-        store.connection.client.close()
+        store.client.close()
         s3.close()
 
 
@@ -211,7 +211,7 @@ def everywhere(store: DynamoStore) -> list[RawItem]:
     return [
         item
         for table in (LEDGER_TABLE, SESSIONS_TABLE)
-        for page in store.connection.client.get_paginator("scan").paginate(TableName=table)
+        for page in store.client.get_paginator("scan").paginate(TableName=table)
         for item in page["Items"]
     ]
 
@@ -647,7 +647,7 @@ class Throttled(Mortal):
 
 def test_a_summary_is_deleted_last(own: Mortal, user: str) -> None:
     """It is what leads to the turns. What is taken in part may be any part."""
-    store = Throttled(own.connection, [], Backoff(sleep=lambda _: None, tries=3))
+    store = Throttled(own.client, Backoff(sleep=lambda _: None, tries=3))
     TEXTS[store] = TEXTS[own]
     with suppress(StoreUnavailableError):
         erase(store, user, pseudonym(35))
@@ -1105,7 +1105,7 @@ def without_own(text: str) -> str:
 def state_dir(own: Mortal, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
     buckets = {"ContentBucket": "playground-contentbucket"}
-    state = {"pid": 1, "engine_url": own.connection.host, "tables": tables, "buckets": buckets}
+    state = {"pid": 1, "engine_url": own.client.meta.endpoint_url, "tables": tables, "buckets": buckets}
     (tmp_path / "stack.json").write_text(json.dumps(state), encoding="utf-8")
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
 

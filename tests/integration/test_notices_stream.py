@@ -92,7 +92,7 @@ def test_rollover_is_told_once_though_every_night_asks(world: World, listener: L
 
 
 def test_a_damaged_record_is_put_aside_and_the_others_are_told(world: World, listener: Listener) -> None:
-    world.store.connection.client.put_item(
+    world.store.client.put_item(
         TableName=LEDGER_TABLE,
         Item={**entry_key(LEDGER_TABLE, "damaged", 1).raw, "seq": {"N": "1"}},
     )

@@ -12,6 +12,7 @@ import pytest
 from local.engine import CREDENTIALS, Engine
 from local.resources import client
 from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_store import DynamoStore
 from playground.adapters.packages import ImportRequest, packages_in_tarball
 from tests.conftest import NOW
 from tests.handlers import Handlers
@@ -25,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
 def catalog(handlers: Handlers, engine: Engine) -> Iterator[DynamoCatalog]:
     environment = {**CREDENTIALS, **handlers.description.functions["CatalogFunction"].environment}
     dynamodb, s3 = client("dynamodb", engine.endpoint_url), client("s3", engine.endpoint_url)
-    yield DynamoCatalog(table_name=CATALOG_TABLE, bucket=environment["CONTENT_BUCKET"], dynamodb=dynamodb, s3=s3)
+    yield DynamoCatalog(DynamoStore(dynamodb), table_name=CATALOG_TABLE, bucket=environment["CONTENT_BUCKET"], s3=s3)
     dynamodb.close()
     s3.close()
 

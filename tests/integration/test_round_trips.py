@@ -55,7 +55,7 @@ def test_repeated_request_reads_and_asks_nobody(measured: World, claude: ClaudeD
 def test_run_of_a_session_reads_its_turns_as_well(measured: World, user_id: str) -> None:
     measured.give(user_id, 10)
     first = measured.run_prompt()(user_id, a_request(), idempotency_key="one", seconds_left=29)
-    with Transport().at(measured.store.connection.client) as transport:
+    with Transport().at(measured.store.client) as transport:
         measured.run_prompt()(
             user_id, a_request(session_id=first.run.session_id), idempotency_key="two", seconds_left=29
         )
@@ -65,7 +65,7 @@ def test_run_of_a_session_reads_its_turns_as_well(measured: World, user_id: str)
 def test_conflicts_are_injected_where_the_adapter_sees_them_and_no_run_is_lost(measured: World, user_id: str) -> None:
     """What the bench disturbs looks to the ledger like DynamoDB's own conflicts."""
     measured.give(user_id, 100)
-    with Transport(conflicts=0.5).at(measured.store.connection.client) as transport:
+    with Transport(conflicts=0.5).at(measured.store.client) as transport:
         for number in range(10):
             measured.run_prompt(FixedModel())(user_id, a_request(), idempotency_key=f"{number}", seconds_left=29)
     codes = {call.error for call in transport.calls if call.injected}
@@ -76,6 +76,6 @@ def test_conflicts_are_injected_where_the_adapter_sees_them_and_no_run_is_lost(m
 
 def test_conflict_without_end_is_no_refusal_for_credits(measured: World, user_id: str) -> None:
     measured.give(user_id, 100)
-    with Transport(conflicts=1).at(measured.store.connection.client), pytest.raises(StoreUnavailableError) as error:
+    with Transport(conflicts=1).at(measured.store.client), pytest.raises(StoreUnavailableError) as error:
         measured.run_prompt(FixedModel())(user_id, a_request(), idempotency_key=None, seconds_left=29)
     assert not isinstance(error.value, InsufficientCreditsError)

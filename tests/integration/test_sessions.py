@@ -138,7 +138,7 @@ def test_a_session_that_becomes_active_while_a_page_is_read_does_not_move_the_pl
     """Between the index and the summaries: the place of the next page is that of the index."""
     ids = [run(handlers, user_id, f"number {number}").body["session_id"] for number in range(3)]
     app: Any = handlers.apps["sessions"]
-    events = app.store.connection.client.meta.events
+    events = app.store.client.meta.events
     moved: list[int] = []
 
     def move(model: Any, **_: Any) -> None:
@@ -204,7 +204,7 @@ def test_three_hundred_turns_of_16_kb_are_listed_read_and_continued(
         user=user_id,
     )
     app: Any = handlers.apps["run"]
-    with Transport().at(app.store.connection.client) as transport:
+    with Transport().at(app.store.client) as transport:
         answer = run(handlers, user_id, "Go on.", session_id=session_id)
     reads = [call.operation for call in transport.calls]
     assert reads.count("Query") == 1, reads  # 25 turns are more than fit into 60,000 tokens
@@ -300,7 +300,7 @@ def test_a_delete_that_dies_is_finished_by_the_next_one(handlers: Handlers, user
         if calls > dies_after:
             raise StoreUnavailableError
 
-    events = app.store.connection.client.meta.events
+    events = app.store.client.meta.events
     events.register("before-parameter-build.dynamodb", cut)
     try:
         first = handlers.call("DELETE", f"/playground/sessions/{session_id}", user=user_id)

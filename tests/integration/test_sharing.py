@@ -187,7 +187,7 @@ MISSING: dict[str, Callable[[Play], str]] = {
 def test_what_is_not_there_looks_alike_and_takes_as_long(play: Play, name: str) -> None:
     """The same status, body and headers, after the same number of requests to the store: one."""
     token = MISSING[name](play)
-    with Transport().at(play.app.store.connection.client) as transport:
+    with Transport().at(play.app.store.client) as transport:
         answer = play.look(token)
     assert [call.operation for call in transport.calls] == ["Query"]
     wrong = play.look("A" * 43)
@@ -342,7 +342,7 @@ def test_a_fork_that_dies_is_invisible_and_its_repeat_completes_it(
     session_id = long_session(handlers, user_id, turns=60, answer="Yes.")
     token = handlers.call("POST", f"/playground/sessions/{session_id}/share", user=user_id).body["share_token"]
     app: Any = handlers.apps["sessions"]
-    with dying(app.store.connection.client, dies_after):
+    with dying(app.store.client, dies_after):
         first = handlers.call("POST", f"/playground/shared/{token}/fork", user=other, key="k")
     if first.status != 200:
         assert not handlers.call("GET", "/playground/sessions", user=other).body["sessions"]
@@ -376,7 +376,7 @@ def test_leftovers_are_removed_by_whatever_the_user_does_next(handlers: Handlers
     session_id = long_session(handlers, user_id, turns=60, answer="Yes.")
     token = handlers.call("POST", f"/playground/sessions/{session_id}/share", user=user_id).body["share_token"]
     app: Any = handlers.apps["sessions"]
-    with dying(app.store.connection.client, 4):
+    with dying(app.store.client, 4):
         assert handlers.call("POST", f"/playground/shared/{token}/fork", user=other).status == 503
     [dead] = app.sessions.leftovers(other, before=utc_now() + timedelta(hours=1), limit=10)
     assert left(handlers, "SESSION", dead.session_id)
@@ -455,7 +455,7 @@ def test_no_address_is_stored(play: Play) -> None:
 
 
 def test_a_view_that_cannot_be_counted_is_a_view_all_the_same(play: Play) -> None:
-    with dying(play.app.store.connection.client, 2):
+    with dying(play.app.store.client, 2):
         assert play.look(address="203.0.113.3").status == 200
     assert play.status()["views"] == 0
 
@@ -489,7 +489,7 @@ def test_three_reports_hide_it_until_an_operator_decides(play: Play) -> None:
 
 def test_a_reader_waits_for_no_counter(play: Play) -> None:
     """Many viewers at once are in each other's way at a counter. It is tried once; the conversation is shown."""
-    with Transport(conflicts=1.0).at(play.app.store.connection.client) as transport:
+    with Transport(conflicts=1.0).at(play.app.store.client) as transport:
         answer = play.look(address="198.51.100.1")
     assert (answer.status, len(answer.body["conversation"])) == (200, 2)
     writes = [call for call in transport.calls if call.operation == "TransactWriteItems"]
@@ -501,7 +501,7 @@ def test_a_reader_waits_for_no_counter(play: Play) -> None:
 
 def test_viewers_leave_the_share_alone(play: Play) -> None:
     """DynamoDB cancels transactions that meet at an item: readers of one link must not all write to the same one."""
-    with Transport().at(play.app.store.connection.client) as transport:
+    with Transport().at(play.app.store.client) as transport:
         for number in range(30):
             assert play.look(address=f"198.51.100.{number}").status == 200
     touched = Counter(
@@ -519,7 +519,7 @@ def test_viewers_leave_the_share_alone(play: Play) -> None:
 def test_views_that_were_counted_before_are_kept(play: Play) -> None:
     """Earlier versions counted in the share itself."""
     key = {"pk": {"S": f"SHARE#{share_id_of(play.token)}"}, "sk": {"S": "SHARE"}}
-    play.app.store.connection.client.update_item(
+    play.app.store.client.update_item(
         TableName=SESSIONS_TABLE,
         Key=key,
         UpdateExpression="SET #views = :seven",

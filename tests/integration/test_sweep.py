@@ -33,7 +33,7 @@ def own_store(engine: Engine, description: Description) -> Iterator[DynamoStore]
         create_resources(description, own.endpoint_url)
         store = new_store(own)
         yield store
-        store.connection.client.close()
+        store.client.close()
 
 
 class Sweeper:
@@ -125,7 +125,7 @@ def test_damaged_account_holds_nobody_back(own_store: DynamoStore) -> None:
     for user in users:
         hold(sweeper.ledger, user)
     broken = users[5]
-    own_store.connection.client.update_item(
+    own_store.client.update_item(
         TableName=LEDGER_TABLE,
         Key=account_key(LEDGER_TABLE, broken).raw,
         UpdateExpression="SET available = :many",

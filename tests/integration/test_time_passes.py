@@ -120,7 +120,7 @@ def a_world(description: Description, *, sources: bool = True, **variables: str)
                 running.start()
             yield World(engine, store, new_ledger(store), backend, small, lines)
             running.stop()
-        store.connection.client.close()
+        store.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_a_damaged_account_holds_nobody_back_and_ends_in_the_dead_letter_queue(w
     anchor = ANCHOR - timedelta(days=90)  # before that of the others, who are not due at its boundary
     users = [world.subscribed(f"beside-{number}", anchor) for number in range(40)]
     poison = users[17]
-    world.store.connection.client.update_item(
+    world.store.client.update_item(
         TableName=LEDGER_TABLE,
         Key=account_key(LEDGER_TABLE, poison).raw,
         UpdateExpression="SET available = :many",
@@ -176,7 +176,7 @@ def test_a_damaged_account_holds_nobody_back_and_ends_in_the_dead_letter_queue(w
     assert world.is_done()
     assert world.period(poison) == 0
     assert any(poison in line and "available is 1000" in line for line in world.lines)  # the log says why
-    world.store.connection.client.delete_item(TableName=LEDGER_TABLE, Key=account_key(LEDGER_TABLE, poison).raw)
+    world.store.client.delete_item(TableName=LEDGER_TABLE, Key=account_key(LEDGER_TABLE, poison).raw)
 
 
 def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None:
@@ -237,7 +237,7 @@ def steps(description: Description) -> Iterator[Steps]:
         steps = Steps(engine, store, description)
         yield steps
         steps.sqs.close()
-        store.connection.client.close()
+        store.client.close()
 
 
 def subscribe(ledger: DynamoLedger, user_id: str, anchor: datetime) -> None:
@@ -340,7 +340,7 @@ def test_rollover_that_will_expire_is_told_once_seven_days_ahead(steps: Steps) -
 
 def test_a_damaged_account_is_refused_and_not_repaired(steps: Steps) -> None:
     subscribe(steps.ledger, "broken", ANCHOR)
-    client_ = steps.ledger._store.connection.client
+    client_ = steps.ledger._store.client
     client_.update_item(
         TableName=LEDGER_TABLE,
         Key=account_key(LEDGER_TABLE, "broken").raw,

@@ -37,7 +37,7 @@ def damage(request: pytest.FixtureRequest) -> Mapping[str, str] | None:
 
 def harm(store: DynamoStore, key: Key, name: str, value: Mapping[str, Any] | None) -> None:
     """Write one attribute over, or remove it, as nothing of the project does."""
-    client = store.connection.client
+    client = store.client
     names, change = {"#name": name}, "REMOVE #name" if value is None else "SET #name = :value"
     values = {} if value is None else {"ExpressionAttributeValues": {":value": value}}
     client.update_item(
@@ -257,7 +257,7 @@ def test_a_damaged_purchase_does_not_end_the_comparison(handlers: Handlers, stor
 
 def listed_packages(app: Any) -> list[str]:
     """As an instance lists them that has read none yet."""
-    found = ListPackages(SnapshotCatalog(wiring.catalog(app.settings)))(limit=100)
+    found = ListPackages(SnapshotCatalog(wiring.catalog(app.settings, app.store)))(limit=100)
     flush_metrics()  # as at the end of a request
     return [each.name for each in found.packages]
 
@@ -267,7 +267,7 @@ def test_a_damaged_package_is_in_the_way_of_no_other(
 ) -> None:
     app: Any = handlers.apps["catalog"]
     key = Key(app.settings.catalog_table, "PACKAGES", PACKAGE)
-    whole = store.connection.client.get_item(TableName=key.table, Key=key.raw)["Item"]
+    whole = store.client.get_item(TableName=key.table, Key=key.raw)["Item"]
     names = listed_packages(app)
     assert PACKAGE in names
     harm(store, key, "description", None)
@@ -276,7 +276,7 @@ def test_a_damaged_package_is_in_the_way_of_no_other(
     try:
         left = listed_packages(app)
     finally:
-        store.connection.client.put_item(TableName=key.table, Item=whole)
+        store.client.put_item(TableName=key.table, Item=whole)
         handlers.forget_catalog()
 
     assert left == [name for name in names if name != PACKAGE]

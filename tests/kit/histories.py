@@ -409,7 +409,7 @@ class Disturbance:
     def __init__(self, store: DynamoStore, seed: object, rate: float) -> None:
         self._random = random.Random(str(seed))
         self._rate = rate
-        self._interception = Interception(store.connection.client, self._on_request)
+        self._interception = Interception(store.client, self._on_request)
 
     def _on_request(self, request: Request) -> AWSResponse | None:
         if request.operation not in ("UpdateItem", "TransactWriteItems") or self._random.random() >= self._rate:
@@ -703,7 +703,7 @@ class Crew:
 def _member(pipe: Pipe, port: int, number: int, together: Any) -> None:
     """A process of the crew: plays scenes until the pipe is closed."""
     store = new_store(Engine(port=port))
-    with closing(store.connection.client):
+    with closing(store.client):
         while True:
             try:
                 scene = pipe.recv()

@@ -24,7 +24,7 @@ from playground.adapters.dynamo_keys import shard_of
 from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import Backoff
+from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.ids import id_maker
 from playground.domain.account import Account, Change, grant, start_plus
 from playground.domain.calendar import boundary
@@ -90,12 +90,12 @@ class Worker:
     def __init__(self, engine: Engine, claude_url: str) -> None:
         self.store = new_store(engine, Backoff(sleep=no_pause, most_seconds=HANG_SECONDS))
         self._claude = ClaudeModel(api_key="test", base_url=claude_url, sleep=no_pause)
-        self.wire = Wire(self.store.connection.client, self._claude)
+        self.wire = Wire(self.store.client, self._claude)
         self.ledger = new_ledger(self.store)
         self.sessions = DynamoSessions(self.store, SESSIONS_TABLE)
         self.records = DynamoPurchaseRecords(self.store, LEDGER_TABLE)
         self.leases = DynamoLeases(self.store, LEDGER_TABLE)
-        self.catalog = _catalog(self.store.connection.client)
+        self.catalog = _catalog(self.store)
         self.lookup = DynamoLookup(
             self.store,
             self.catalog,
@@ -107,14 +107,14 @@ class Worker:
     def close(self) -> None:
         self.wire.close()
         self._claude.close()
-        self.store.connection.client.close()
+        self.store.client.close()
 
 
-def _catalog(dynamodb: Any) -> DynamoCatalog:
+def _catalog(store: DynamoStore) -> DynamoCatalog:
     def no_s3() -> Any:
         raise AssertionError("the prompts of these packages are in their items")
 
-    return DynamoCatalog(table_name=CATALOG_TABLE, bucket="none", dynamodb=dynamodb, s3=no_s3, sleep=no_pause)
+    return DynamoCatalog(store, table_name=CATALOG_TABLE, bucket="none", s3=no_s3)
 
 
 class Stage:

@@ -16,10 +16,11 @@ import pytest
 
 from playground.adapters import dynamo_catalog, dynamo_notices, dynamo_payments, dynamo_shares
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import head_key, listing_key, version_key
 from playground.adapters.dynamo_payments import record_writes
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
-from playground.adapters.dynamo_store import Put, RawItem, Replace
+from playground.adapters.dynamo_store import DynamoStore, Put, RawItem, Replace
 from playground.domain.account import Account
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.packages import PackageVersion
@@ -64,12 +65,13 @@ def report_item(report: Any) -> RawItem:
 
 def package_items(package: PackageVersion) -> Mapping[str, RawItem]:
     item = dynamo_catalog._version_item(package)
-    versions = {"L": [{"S": package.version}, {"S": "0.1.0"}]}
-    return {
-        "version": item,
-        "head": dynamo_catalog._head_item(package, item, versions),
-        "listing": dynamo_catalog._listing_item(package, item, versions),
+    versions = (package.version, "0.1.0")
+    written = {
+        "version": (item, version_key("t", package.package_id, package.version)),
+        "head": (dynamo_catalog._head_item(package, item, versions), head_key("t", package.package_id)),
+        "listing": (dynamo_catalog._listing_item(package, versions), listing_key("t", package.name)),
     }
+    return {name: {**each, **key.raw} for name, (each, key) in written.items()}
 
 
 def _record(record: Any) -> RawItem:
@@ -154,7 +156,7 @@ def test_what_was_written_is_read(kind: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["bare", "full"])
 def test_a_package_is_read(form: str) -> None:
-    catalog = dynamo_catalog.DynamoCatalog(table_name="t", bucket="b", dynamodb=None, s3=None)
+    catalog = dynamo_catalog.DynamoCatalog(DynamoStore(None), table_name="t", bucket="b", s3=None)
     package, found = EXAMPLES["package"][form], stored(LATEST, "package", form)
     assert catalog.package_of_item(found["version"]) == catalog.package_of_item(found["head"]) == package
     summary = dynamo_catalog._summary(found["head"])
@@ -194,7 +196,7 @@ def test_what_the_oldest_version_wrote_is_read(kind: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["bare", "full"])
 def test_a_package_of_the_oldest_version_is_read(form: str) -> None:
-    catalog = dynamo_catalog.DynamoCatalog(table_name="t", bucket="b", dynamodb=None, s3=None)
+    catalog = dynamo_catalog.DynamoCatalog(DynamoStore(None), table_name="t", bucket="b", s3=None)
     found = stored(OLDEST, "package", form)
     package = replace(EXAMPLES["package"][form], assets=(), hidden=())
     assert catalog.package_of_item(found["version"]) == catalog.package_of_item(found["head"]) == package

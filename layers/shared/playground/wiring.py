@@ -45,11 +45,10 @@ def secrets_client() -> Any:
     return client("secretsmanager")
 
 
-def store(settings: MoneySettings) -> "DynamoStore":
+def store() -> "DynamoStore":
     from playground.adapters.dynamo_store import DynamoStore, connect
 
-    sessions = [settings.sessions_table] if isinstance(settings, LedgerSettings) else []
-    return DynamoStore(connect(), [settings.ledger_table, *sessions])
+    return DynamoStore(connect())
 
 
 def ledger(settings: MoneySettings, store: "DynamoStore") -> "DynamoLedger":
@@ -85,13 +84,13 @@ def is_live(stripe_key: str) -> bool:
     return mode == "live"
 
 
-def catalog(settings: CatalogSettings) -> "DynamoCatalog":
+def catalog(settings: CatalogSettings, store: "DynamoStore") -> "DynamoCatalog":
     from playground.adapters.dynamo_catalog import DynamoCatalog
 
     return DynamoCatalog(
+        store,
         table_name=settings.catalog_table,
         bucket=settings.content_bucket,
-        dynamodb=client("dynamodb"),
         s3=lambda: client("s3"),
         report=report_unreadable,
     )

@@ -1,26 +1,32 @@
 """The catalogue in DynamoDB, with large prompts in S3.
 
-    pk                sk                  is
-    PACKAGE#<uuid>    VERSION#<version>   one version, immutable
-    PACKAGE#<uuid>    HEAD                a copy of the newest version, and the list of all, so that an unpinned read
-                                          is one item
-    PACKAGES          <name>              the summary of one package, for lists and searches
-
-Publishing writes the three in one transaction, so that they always say the same.
+Of each package there are its versions, immutable; a HEAD, which is a copy of the newest version and the list of all, so
+that an unpinned read is one item; and its summary for lists and searches (keys: dynamo_keys.py). Publishing writes the
+three in one transaction, so that they always say the same.
 """
 
 import hashlib
 import json
-import random
 import threading
-import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from playground.adapters.dynamo_keys import LISTINGS, head_key, listing_key, version_key
+from playground.adapters.dynamo_store import (
+    DynamoStore,
+    Key,
+    Put,
+    RawItem,
+    Replace,
+    Save,
+    TransactionRefused,
+    Update,
+    Write,
+)
 from playground.domain.calendar import from_iso, iso
 from playground.domain.errors import (
     InvalidRequestError,
@@ -33,34 +39,17 @@ from playground.domain.packages import Asset, PackageSummary, PackageVersion, pa
 from playground.domain.versions import is_version, newest_first, precedence
 from playground.ports import ReportUnreadable
 
-RawItem = Mapping[str, Any]
-"""An item as DynamoDB spells it: attribute → {type: value}."""
-
 INLINE_BYTES = 60_000  # compressed; an item holds 400 KB, and a read of 4 KB is one unit
 PREVIEW = 1_500  # characters, of one package
 LISTED_PREVIEW = 300  # characters, in lists
 MAX_VERSIONS = 1_000  # of one package: their list is in every HEAD
 MAX_PROMPT_BYTES = 2_000_000  # that are read back: twice of what the files of a package may have
 CACHED_BYTES = 16_000_000
-TRIES = 32  # of a transaction, when others publish the same package
 SEARCHED_ITEMS = 200  # in one query
 SEARCH_QUERIES = 5  # for one page of answers
 
-_LISTING = "PACKAGES"
-_HEAD = "HEAD"
-_PASSING = frozenset(
-    {
-        "ConditionalCheckFailed",  # somebody published meanwhile: look again
-        "TransactionConflict",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-        "ThrottlingError",
-        "ThrottlingException",
-        "ProvisionedThroughputExceeded",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-    }
-)
+_DESCRIBED = ("package_id", "name", "description", "format", "subtype", "version", "tags")
+_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden")
 
 
 class CorruptPackageError(PlaygroundError):
@@ -71,13 +60,13 @@ class CorruptPackageError(PlaygroundError):
         self.what = what
 
 
-def package_key(package_id: str, version: str | None) -> dict[str, Any] | None:
+def package_key(table: str, package_id: str, version: str | None) -> Key | None:
     """The key of the item with a version (None: the newest) of a package, by UUID or `@scope/name`; None if no package
     can have that id or version. `DynamoCatalog.package_of_item` reads the item."""
     uuid = package_uuid(package_id)
     if uuid is None or (version is not None and not is_version(version)):
         return None
-    return _key(f"PACKAGE#{uuid}", _HEAD if version is None else f"VERSION#{version}")
+    return head_key(table, uuid) if version is None else version_key(table, uuid, version)
 
 
 class DynamoCatalog:
@@ -88,37 +77,32 @@ class DynamoCatalog:
 
     def __init__(
         self,
+        store: DynamoStore,
         *,
         table_name: str,
         bucket: str,
-        dynamodb: Any,
         s3: Any,
-        sleep: Callable[[float], None] = time.sleep,
-        randomness: Callable[[], float] = random.random,
         report: ReportUnreadable = lambda error: None,
     ) -> None:
+        self._store = store
         self._report = report
         self._table = table_name
         self._bucket = bucket
-        self._dynamodb = dynamodb
         self._s3 = s3
-        self._sleep = sleep
-        self._random = randomness
         self._prompts = _Prompts(CACHED_BYTES)
 
     def publish(self, package: PackageVersion) -> bool:
         """Store a version. True if it is new, False if the very same was there already.
 
-        Atomic. Whoever publishes at the same time, every version ends up in the list, and HEAD is the newest of them.
+        Atomic. When several are published at the same time, every version ends up in the list, and HEAD is the newest.
         Raises VersionExistsError if this version exists with another content, InvalidRequestError if the package has
         too many versions, StoreUnavailableError if the store does not take it.
         """
         item = _version_item(package)
+        key = version_key(self._table, package.package_id, package.version)
         uploaded = False
-        for number in range(TRIES):
-            if number:
-                self._sleep(self._random() * min(0.5, 0.01 * 2**number))
-            stored = self._get(item["pk"]["S"], item["sk"]["S"], "content_sha256")
+        for _ in self._store.backoff:
+            stored = self._store.get(key, attributes=["content_sha256"])
             if stored is not None:
                 if stored["content_sha256"] != item["content_sha256"]:
                     raise VersionExistsError(package.name, package.version)
@@ -126,15 +110,18 @@ class DynamoCatalog:
             if "prompt" not in item and not uploaded:
                 self._upload(package, item)
                 uploaded = True
-            head = self._get(item["pk"]["S"], _HEAD, "version, versions")
-            if self._written(package, item, head):
-                return True
-        raise StoreUnavailableError
+            head = self._store.get(head_key(self._table, package.package_id), attributes=["version", "versions"])
+            try:
+                self._store.transact(*self._writes(package, item, head))
+            except TransactionRefused:
+                continue  # the package has changed since it was read
+            return True
+        raise AssertionError("a backoff ends by raising")
 
     def version(self, package_id: str, version: str | None) -> PackageVersion | None:
         """A version (None: the newest) by UUID or `@scope/name`."""
-        key = package_key(package_id, version)
-        item = key and self._call(self._dynamodb.get_item, TableName=self._table, Key=key).get("Item")
+        key = package_key(self._table, package_id, version)
+        item = self._store.get(key, consistent=False) if key is not None else None
         return self.package_of_item(item) if item else None
 
     def package_of_item(self, item: RawItem) -> PackageVersion:
@@ -161,19 +148,9 @@ class DynamoCatalog:
 
     def summary(self, package_id: str) -> PackageSummary | None:
         """What there is of a package, with a preview of up to 1,500 characters."""
-        key = package_key(package_id, None)
-        if key is None:
-            return None
-        fields = ("package_id", "name", "description", "format", "subtype", "version", "versions", "preview", "tags")
-        extra = ("assets", "hidden")
-        answer = self._call(
-            self._dynamodb.get_item,
-            TableName=self._table,
-            Key=key,
-            ProjectionExpression=", ".join(f"#{field}" for field in (*fields, *extra)),
-            ExpressionAttributeNames={f"#{field}": field for field in (*fields, *extra)},
-        )
-        return _summary(answer["Item"]) if "Item" in answer else None
+        key = package_key(self._table, package_id, None)
+        item = self._store.get(key, attributes=_SUMMARY, consistent=False) if key is not None else None
+        return _summary(item) if item is not None else None
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
         """Summaries whose name, description or tags contain `text` in any case (all for ""), by name, after the name
@@ -203,92 +180,42 @@ class DynamoCatalog:
     def listed(self, after: str | None, count: int) -> tuple[Sequence[PackageSummary], str | None]:
         """At most `count` summaries by name, after the name `after`; and where the next ones begin, if there may be
         any. One query, of 1 MB at most."""
-        arguments: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "pk = :pk AND sk > :after" if after else "pk = :pk",
-            "ExpressionAttributeValues": {":pk": {"S": _LISTING}} | ({":after": {"S": after}} if after else {}),
-            "Limit": count,
-        }
-        answer = self._call(self._dynamodb.query, **arguments)
-        stopped = answer.get("LastEvaluatedKey")
-        return list(self._readable(answer["Items"])), stopped["sk"]["S"] if stopped else None
-
-    def _get(self, pk: str, sk: str, attributes: str) -> RawItem | None:
-        """Some attributes of an item, as last written."""
-        answer = self._call(
-            self._dynamodb.get_item,
-            TableName=self._table,
-            Key=_key(pk, sk),
-            ConsistentRead=True,
-            ProjectionExpression=attributes,
+        first = after + "\0" if after else " "  # the first text behind it
+        listing, stopped = self._store.query(
+            self._table, LISTINGS, first=first, last="\U0010ffff", limit=count, consistent=False
         )
-        item: RawItem | None = answer.get("Item")
-        return item
+        return list(self._readable(listing)), stopped
 
-    def _written(self, package: PackageVersion, item: RawItem, head: RawItem | None) -> bool:
-        """Write a version, HEAD and listing at once. False if something changed meanwhile, so that it must be decided
-        again."""
+    def _writes(self, package: PackageVersion, item: RawItem, head: RawItem | None) -> Sequence[Write]:
+        """A new version, HEAD and listing at once, if neither the version nor the list of versions has changed."""
         known = _strings(head["versions"]) if head else ()
         if len(known) >= MAX_VERSIONS:
             raise InvalidRequestError("version", f"{package.name} has {MAX_VERSIONS:,} versions, the most allowed")
-        versions = _list(newest_first((*known, package.version)))
-        new_item = self._put(item, ConditionExpression="attribute_not_exists(pk)")
+        versions = newest_first((*known, package.version))
+        version = Put(version_key(self._table, package.package_id, package.version), item)
+        at_head, at_listing = head_key(self._table, package.package_id), listing_key(self._table, package.name)
+        new_head = _head_item(package, item, versions)
+        listing = Save(at_listing, _listing_item(package, versions), revision=None)
         if head is None:
-            unchanged: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        else:
-            unchanged = {
-                "ConditionExpression": "versions = :known",
-                "ExpressionAttributeValues": {":known": head["versions"]},
-            }
-        if head is None or precedence(package.version) > precedence(head["version"]["S"]):
-            writes = [
-                new_item,
-                self._put(_head_item(package, item, versions), **unchanged),
-                self._put(_listing_item(package, item, versions)),
-            ]
-        else:
-            values = {**unchanged.get("ExpressionAttributeValues", {}), ":versions": versions}
-            writes = [
-                new_item,
-                self._set_versions(
-                    item["pk"]["S"],
-                    _HEAD,
-                    ConditionExpression=unchanged["ConditionExpression"],
-                    ExpressionAttributeValues=values,
-                ),
-                self._set_versions(_LISTING, package.name, ExpressionAttributeValues={":versions": versions}),
-            ]
-        try:
-            self._dynamodb.transact_write_items(TransactItems=writes)
-        except ClientError as error:
-            if _is_passing(error):
-                return False
-            raise StoreUnavailableError from error
-        except BotoCoreError as error:
-            raise StoreUnavailableError from error
-        return True
+            return version, Put(at_head, new_head), listing
+        from pynamodb.expressions.operand import Path  # publishing is for operators: no function loads it for this
 
-    def _put(self, item: RawItem, **condition: Any) -> dict[str, Any]:
-        return {"Put": {"TableName": self._table, "Item": item, **condition}}
-
-    def _set_versions(self, pk: str, sk: str, **expressions: Any) -> dict[str, Any]:
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": _key(pk, sk),
-                "UpdateExpression": "SET versions = :versions",
-                **expressions,
-            }
-        }
+        unchanged = Path("versions") == list(known)
+        if precedence(package.version) > precedence(head["version"]["S"]):
+            return version, Replace(at_head, new_head, unchanged), listing
+        add = [Path("versions").set(list(versions))]
+        return version, Update(at_head, add, unchanged), Update(at_listing, add)
 
     def _upload(self, package: PackageVersion, item: RawItem) -> None:
-        self._call(
-            self._s3_client().put_object,
-            Bucket=self._bucket,
-            Key=_object_key(item),
-            Body=package.prompt.encode(),
-            ContentType="text/plain; charset=utf-8",
-        )
+        try:
+            self._s3_client().put_object(
+                Bucket=self._bucket,
+                Key=_object_key(item),
+                Body=package.prompt.encode(),
+                ContentType="text/plain; charset=utf-8",
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailableError from error
 
     def _prompt(self, item: RawItem) -> str:
         digest = item["prompt_sha256"]["S"]
@@ -316,13 +243,6 @@ class DynamoCatalog:
         if callable(self._s3):
             self._s3 = self._s3()
         return self._s3
-
-    def _call(self, operation: Callable[..., Any], **arguments: Any) -> Mapping[str, Any]:
-        try:
-            answer: Mapping[str, Any] = operation(**arguments)
-        except (BotoCoreError, ClientError) as error:
-            raise StoreUnavailableError from error
-        return answer
 
 
 class _Prompts:
@@ -360,7 +280,6 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
     text = package.prompt.encode()
     compressed = zlib.compress(text)
     item = {
-        **_key(f"PACKAGE#{package.package_id}", f"VERSION#{package.version}"),
         **_described(package),
         "files": _list(package.files),
         "published_at": {"S": iso(package.published_at)},
@@ -380,16 +299,14 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
     return item
 
 
-def _head_item(package: PackageVersion, item: RawItem, versions: RawItem) -> RawItem:
-    preview = {"S": _preview(package.prompt, PREVIEW)}
-    return {**item, **_key(item["pk"]["S"], _HEAD), "versions": versions, "preview": preview}
+def _head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -> RawItem:
+    return {**item, "versions": _list(versions), "preview": {"S": _preview(package.prompt, PREVIEW)}}
 
 
-def _listing_item(package: PackageVersion, item: RawItem, versions: RawItem) -> RawItem:
+def _listing_item(package: PackageVersion, versions: Sequence[str]) -> RawItem:
     return {
-        **_key(_LISTING, package.name),
         **_described(package),
-        "versions": versions,
+        "versions": _list(versions),
         "preview": {"S": _preview(package.prompt, LISTED_PREVIEW)},
     }
 
@@ -496,23 +413,9 @@ def _named(item: RawItem) -> str:
     return f"{item['name']['S']} {item['version']['S']}"
 
 
-def _key(pk: str, sk: str) -> dict[str, Any]:
-    return {"pk": {"S": pk}, "sk": {"S": sk}}
-
-
 def _list(texts: Sequence[str]) -> dict[str, Any]:
     return {"L": [{"S": text} for text in texts]}
 
 
 def _strings(attribute: RawItem) -> tuple[str, ...]:
     return tuple(element["S"] for element in attribute["L"])
-
-
-def _is_passing(error: ClientError) -> bool:
-    """Whether another try may succeed, by the reason of each write, never by the message."""
-    code = error.response.get("Error", {}).get("Code", "")
-    if code != "TransactionCanceledException":
-        return code in _PASSING
-    reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())]
-    decisive = [reason for reason in reasons if reason != "None"]
-    return bool(decisive) and all(reason in _PASSING for reason in decisive)

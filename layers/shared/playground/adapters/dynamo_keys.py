@@ -38,6 +38,7 @@ from playground.adapters.dynamo_store import Key, RawItem
 
 SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
 MAX_SEQ_DIGITS = 12  # digits
+LISTINGS = "PACKAGES"
 
 
 # --- money ------------------------------------------------------------------------------------------------------------
@@ -175,4 +176,4 @@ def version_key(table: str, uuid: str, version: str) -> Key:
 
 
 def listing_key(table: str, name: str) -> Key:
-    return Key(table, "PACKAGES", name)
+    return Key(table, LISTINGS, name)

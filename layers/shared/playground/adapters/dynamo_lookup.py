@@ -3,7 +3,7 @@
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog, package_key
 from playground.adapters.dynamo_keys import account_key, run_key, session_key
-from playground.adapters.dynamo_store import DynamoStore, Key
+from playground.adapters.dynamo_store import DynamoStore
 from playground.ports import Found
 
 
@@ -25,8 +25,7 @@ class DynamoLookup:
         of_account = account_key(self._ledger, user_id)
         of_run = run_key(self._ledger, user_id, run_id) if run_id is not None else None
         of_session = session_key(self._sessions, session_id) if session_id is not None else None
-        raw_key = package_key(package_id, version)
-        of_package = Key(self._packages, raw_key["pk"]["S"], raw_key["sk"]["S"]) if raw_key is not None else None
+        of_package = package_key(self._packages, package_id, version)
         wanted = [key for key in (of_account, of_run, of_session, of_package) if key is not None]
         found = self._store.get_all(wanted, consistent=frozenset({self._ledger, self._sessions}))
 

@@ -1,4 +1,4 @@
-"""DynamoDB as the ledger sees it: typed expressions from PynamoDB, and answers told apart by item, never by text.
+"""DynamoDB: reads and conditional writes; answers are told apart by item and code, never by text.
 
     ConditionFailed         one conditional write was refused; carries the item that refused it
     TransactionRefused      a transaction was refused by conditions; says by which of its writes
@@ -6,6 +6,9 @@
 
 What is merely in somebody else's way (a conflict with a transaction) is tried again here, with jitter, a bounded number
 of times; it never looks like a refusal.
+
+Conditions and updates are PynamoDB's typed expressions. Only who writes them loads PynamoDB: reads, and writes of whole
+items, do without.
 """
 
 import json
@@ -14,17 +17,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.connection import Connection
-from pynamodb.connection.base import MetaTable
-from pynamodb.exceptions import VerboseClientError
-from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.update import Action
 
 from playground.adapters.time_limit import obey_time_limit, time_left
 from playground.domain.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from pynamodb.expressions.condition import Condition
+    from pynamodb.expressions.update import Action
 
 RawItem = Mapping[str, Any]
 """An item as DynamoDB spells it: attribute → {type: value}."""
@@ -95,13 +99,13 @@ class Replace:
 
     key: Key
     item: RawItem
-    condition: Condition
+    condition: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     key: Key
-    condition: Condition
+    condition: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +113,16 @@ class Check:
     """Writes nothing: the others of its transaction depend on it."""
 
     key: Key
-    condition: Condition
+    condition: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
+    """Some attributes of an item; without a condition, whatever is there."""
+
     key: Key
-    actions: Sequence[Action]
-    condition: Condition
+    actions: Sequence["Action"]
+    condition: "Condition | None" = None
 
 
 MAX_BATCH_ITEMS = 25  # items that one BatchWriteItem takes
@@ -171,18 +177,20 @@ class Backoff:
 
 
 class DynamoStore:
-    """Reads and conditional writes over one connection. Safe to share between threads."""
+    """Reads and conditional writes over one client (see `connect`). Safe to share between threads."""
 
-    def __init__(self, connection: Connection, tables: Sequence[str], backoff: Backoff | None = None) -> None:
-        self.connection = connection
+    def __init__(self, client: Any, backoff: Backoff | None = None) -> None:
+        self.client = client
         self.backoff = backoff or Backoff()
-        for table in tables:
-            connection.add_meta_table(_meta(table))
 
-    def get(self, key: Key) -> RawItem | None:
-        """The item under `key`, as last written."""
-        answer = self._call("GetItem", {"TableName": key.table, "Key": key.raw, "ConsistentRead": True})
-        item: RawItem | None = answer.get("Item")
+    def get(self, key: Key, *, attributes: Sequence[str] = (), consistent: bool = True) -> RawItem | None:
+        """The item under `key`, or some `attributes` of it; as last written unless not `consistent`, which costs half.
+        Raises StoreUnavailableError."""
+        arguments: dict[str, Any] = {"TableName": key.table, "Key": key.raw, "ConsistentRead": consistent}
+        if attributes:
+            arguments["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
+            arguments["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
+        item: RawItem | None = self._call("get_item", arguments).get("Item")
         return item
 
     def get_all(self, keys: Sequence[Key], *, consistent: frozenset[str] = frozenset()) -> dict[Key, RawItem]:
@@ -201,7 +209,7 @@ class DynamoStore:
             table = wanted.setdefault(key.table, {"Keys": [], "ConsistentRead": key.table in consistent})
             table["Keys"].append(key.raw)
         for _ in self.backoff:
-            answer = self._call("BatchGetItem", {"RequestItems": wanted})
+            answer = self._call("batch_get_item", {"RequestItems": wanted})
             for table, items in answer["Responses"].items():
                 found.update({Key(table, item["pk"]["S"], item["sk"]["S"]): item for item in items})
             wanted = answer.get("UnprocessedKeys") or {}
@@ -219,20 +227,21 @@ class DynamoStore:
         newest_first: bool = False,
         limit: int,
         condition: Mapping[str, Any] | None = None,
+        consistent: bool = True,
     ) -> tuple[Sequence[RawItem], str | None]:
         """One page of the items of `pk` with `first` ≤ sort key ≤ `last`; and the sort key at which it stopped, if
-        there may be more. `condition` are extra query arguments (a filter)."""
+        there may be more. `condition` are extra query arguments (a filter). Raises StoreUnavailableError."""
         arguments = {
             "TableName": table,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
             "ScanIndexForward": not newest_first,
-            "ConsistentRead": True,
+            "ConsistentRead": consistent,
             "Limit": limit,
             **(condition or {}),
         }
         values = {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
         arguments["ExpressionAttributeValues"] = {**arguments.get("ExpressionAttributeValues", {}), **values}
-        answer = self._call("Query", arguments)
+        answer = self._call("query", arguments)
         stopped = answer.get("LastEvaluatedKey")
         return answer["Items"], stopped["sk"]["S"] if stopped else None
 
@@ -266,7 +275,7 @@ class DynamoStore:
             arguments["ExpressionAttributeValues"][":first"] = {"S": first}
         if after is not None:
             arguments["ExclusiveStartKey"] = after
-        answer = self._call("Query", arguments)
+        answer = self._call("query", arguments)
         return answer["Items"], answer.get("LastEvaluatedKey")
 
     def scan(
@@ -280,7 +289,7 @@ class DynamoStore:
         arguments: dict[str, Any] = {"TableName": table, "ConsistentRead": True, **condition}
         if after is not None:
             arguments["ExclusiveStartKey"] = key_after(table, after).raw
-        answer = self._call("Scan", arguments)
+        answer = self._call("scan", arguments)
         stopped = answer.get("LastEvaluatedKey")
         return answer["Items"], cursor_after(Key(table, stopped["pk"]["S"], stopped["sk"]["S"])) if stopped else None
 
@@ -295,25 +304,17 @@ class DynamoStore:
 
     def update(self, write: Update) -> RawItem:
         """One conditional update of one item; the item afterwards. Raises ConditionFailed."""
-        arguments = self.connection.get_operation_kwargs(
-            write.key.table,
-            write.key.pk,
-            write.key.sk,
-            actions=write.actions,
-            condition=write.condition,
-            return_values="ALL_NEW",
-            return_values_on_condition_failure="ALL_OLD",
-        )
-        item: RawItem = self._write("UpdateItem", arguments)["Attributes"]
+        arguments = {**_named(write.key), **_expressions(write), "ReturnValues": "ALL_NEW"}
+        item: RawItem = self._write("update_item", arguments)["Attributes"]
         return item
 
     def transact(self, *writes: Write) -> None:
         """All of `writes`, or none. Raises TransactionRefused, which names the writes by their position."""
-        self._write("TransactWriteItems", self._transaction(writes))
+        self._write("transact_write_items", self._transaction(writes))
 
     def transact_once(self, *writes: Write) -> None:
         """As `transact`, but not tried again: raises StoreUnavailableError at once if something is in the way."""
-        self._call("TransactWriteItems", self._transaction(writes))
+        self._call("transact_write_items", self._transaction(writes))
 
     def _transaction(self, writes: Sequence[Write]) -> dict[str, Any]:
         if len({write.key for write in writes}) < len(writes) or len(writes) > MAX_TRANSACTION_ITEMS:
@@ -334,42 +335,28 @@ class DynamoStore:
             for table, request in requests[start : start + MAX_BATCH_ITEMS]:
                 wanted.setdefault(table, []).append(request)
             for _ in self.backoff:
-                wanted = dict(self._write("BatchWriteItem", {"RequestItems": wanted}).get("UnprocessedItems") or {})
+                wanted = dict(self._write("batch_write_item", {"RequestItems": wanted}).get("UnprocessedItems") or {})
                 if not wanted:
                     break
 
     def _transact_item(self, write: Write) -> dict[str, Any]:
-        if isinstance(write, Put):
-            return {
-                "Put": {
-                    "TableName": write.key.table,
-                    "Item": {**write.item, **write.key.raw},
-                    "ConditionExpression": "attribute_not_exists(pk)",
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                }
-            }
-        if isinstance(write, Save):
-            return {"Put": self._save(write)}
-        arguments = self.connection.get_operation_kwargs(
-            write.key.table,
-            write.key.pk,
-            write.key.sk,
-            actions=write.actions if isinstance(write, Update) else None,
-            condition=write.condition,
-            return_values_on_condition_failure="ALL_OLD",
-        )
         match write:
+            case Put():
+                condition = {"ConditionExpression": "attribute_not_exists(pk)", **_SHOW_REFUSING}
+                return {"Put": {**_whole(write), **condition}}
+            case Save():
+                return {"Put": self._save(write)}
+            case Replace():
+                return {"Put": {**_whole(write), **_expressions(write)}}
             case Update():
-                return {"Update": arguments}
+                return {"Update": {**_named(write.key), **_expressions(write)}}
             case Delete():
-                return {"Delete": arguments}
+                return {"Delete": {**_named(write.key), **_expressions(write)}}
             case Check():
-                return {"ConditionCheck": arguments}
-        del arguments["Key"]
-        return {"Put": {**arguments, "Item": {**write.item, **write.key.raw}}}
+                return {"ConditionCheck": {**_named(write.key), **_expressions(write)}}
 
     def _save(self, write: Save) -> dict[str, Any]:
-        put: dict[str, Any] = {"TableName": write.key.table, "Item": {**write.item, **write.key.raw}}
+        put = _whole(write)
         absent = "attribute_not_exists(pk)"
         if write.revision == 0:
             put["ConditionExpression"] = absent
@@ -383,7 +370,7 @@ class DynamoStore:
             put["ExpressionAttributeValues"] = {":same": write.item[write.same]}
         else:
             return put
-        return {**put, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {**put, **_SHOW_REFUSING}
 
     def _write(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
         """A write, tried again while something passing is in its way."""
@@ -396,7 +383,7 @@ class DynamoStore:
 
     def _call(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
         try:
-            answer: Mapping[str, Any] = self.connection.dispatch(operation, arguments)
+            answer: Mapping[str, Any] = getattr(self.client, operation)(**arguments)
         except ClientError as error:
             raise _meaning(error) from error
         except BotoCoreError as error:
@@ -422,16 +409,45 @@ class _PassingError(StoreUnavailableError):
     """The same request may go through in a moment."""
 
 
+_SHOW_REFUSING = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def _named(key: Key) -> dict[str, Any]:
+    return {"TableName": key.table, "Key": key.raw}
+
+
+def _whole(write: Put | Replace | Save) -> dict[str, Any]:
+    return {"TableName": write.key.table, "Item": {**write.item, **write.key.raw}}
+
+
+def _expressions(write: Replace | Update | Delete | Check) -> dict[str, Any]:
+    """Condition and update of a write, with their names and values."""
+    names: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    if write.condition is not None:
+        found |= {"ConditionExpression": write.condition.serialize(names, values), **_SHOW_REFUSING}
+    if isinstance(write, Update):
+        from pynamodb.expressions import update  # loaded by whoever made the actions
+
+        found["UpdateExpression"] = update.Update(*write.actions).serialize(names, values)
+    if names:
+        found["ExpressionAttributeNames"] = {placeholder: name for name, placeholder in names.items()}
+    if values:
+        found["ExpressionAttributeValues"] = values
+    return found
+
+
 def _meaning(error: ClientError) -> Exception:
     """What a refusal of DynamoDB means. A refused condition decides before a conflict elsewhere in the transaction."""
     code = error.response.get("Error", {}).get("Code", "")
     if code == "ConditionalCheckFailedException":
-        original = error.__cause__ if isinstance(error.__cause__, ClientError) else error
-        return ConditionFailed(original.response.get("Item"))
-    if code == "TransactionCanceledException" and isinstance(error, VerboseClientError):
-        reasons = [(place, reason) for place, reason in enumerate(error.cancellation_reasons) if reason is not None]
-        refused = {place: reason.raw_item for place, reason in reasons if reason.code == REFUSED}
-        others = [reason.code in PASSING for place, reason in reasons if place not in refused]
+        return ConditionFailed(error.response.get("Item"))
+    if code == "TransactionCanceledException":
+        found = enumerate(error.response.get("CancellationReasons", ()))
+        reasons = {place: reason for place, reason in found if reason.get("Code", "None") != "None"}
+        refused = {place: reason.get("Item") for place, reason in reasons.items() if reason["Code"] == REFUSED}
+        others = [reason["Code"] in PASSING for place, reason in reasons.items() if place not in refused]
         if refused:
             return TransactionRefused(refused, in_the_way=any(others))
         if others and all(others):
@@ -440,33 +456,21 @@ def _meaning(error: ClientError) -> Exception:
     return _PassingError() if code in PASSING else StoreUnavailableError()
 
 
-def _meta(table: str) -> MetaTable:
-    """What PynamoDB must know of a table to build requests, said here, so that it need not be asked for at start."""
-    return MetaTable(
-        {
-            "TableName": table,
-            "KeySchema": [
-                {"AttributeName": "pk", "KeyType": "HASH"},
-                {"AttributeName": "sk", "KeyType": "RANGE"},
-            ],
-            "AttributeDefinitions": [
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-        }
+def connect(region: str | None = None, endpoint_url: str | None = None, **credentials: str) -> Any:
+    """A client with short, explicit limits: an answer within 2 s, 3 attempts, less if a time limit ends. No more than
+    64 requests at once. `credentials` as boto3 takes them."""
+    client = boto3.client(
+        "dynamodb",
+        region_name=region,
+        endpoint_url=endpoint_url,
+        config=Config(
+            connect_timeout=1,
+            read_timeout=2,
+            retries={"total_max_attempts": 3, "mode": "standard"},
+            max_pool_connections=64,
+            parameter_validation=False,  # the store validates them, and says no less
+        ),
+        **credentials,
     )
-
-
-def connect(region: str | None = None, endpoint_url: str | None = None) -> Connection:
-    """A connection with short, explicit limits: an answer within 2 s, 3 attempts, less if a time limit ends. No more
-    than 64 requests at once."""
-    connection = Connection(
-        region=region,
-        host=endpoint_url,
-        connect_timeout_seconds=1,
-        read_timeout_seconds=2,
-        max_retry_attempts=2,
-        max_pool_connections=64,
-    )
-    obey_time_limit(connection.client)
-    return connection
+    obey_time_limit(client)
+    return client
