@@ -23,6 +23,7 @@ from playground.schemas.credits import (
     CreditsAnswer,
     HistoryAnswer,
     PacksAnswer,
+    PortalBody,
     PricingAnswer,
     PurchaseAnswer,
     PurchaseBody,
@@ -45,7 +46,7 @@ read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clo
 api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
-    public=frozenset({"/playground/credits/packages"}),
+    public=frozenset({"/playground/credits/packages", "/playground/pricing"}),
 )
 app = api.app
 handler = api
@@ -87,9 +88,9 @@ def packs() -> PacksAnswer:
     return PacksAnswer.of(PRICES.packs)
 
 
-@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer, 401, 503))
+@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
-    """What PRPM+ costs and gives."""
+    """What PRPM+ costs and gives. Public."""
     return PricingAnswer.of(PRICES)
 
 
@@ -130,7 +131,7 @@ def resume() -> SubscriptionAnswer:
 
 
 @app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 404, 503))
-def portal() -> UrlAnswer:
+def portal(body: PortalBody) -> UrlAnswer:
     """A page of Stripe for cards and invoices."""
     return UrlAnswer(url=manage_subscription().portal(api.user_id))
 

@@ -11,9 +11,12 @@ from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
+from aws_lambda_powertools.event_handler.api_gateway import ResponseBuilder, Route
+from aws_lambda_powertools.event_handler.openapi.compat import ModelField
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
@@ -108,7 +111,7 @@ class Api:
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
         self._max_age = tuple((_pattern(path), seconds) for path, seconds in (max_age or {}).items())
-        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
+        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors, takes_anything=raw_bodies)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -287,10 +290,28 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
 
 class _Resolver(APIGatewayRestResolver):
     """Routes by the canonical path, and decodes what the parts of it are, once, before they are validated. Routes never
-    decode anything."""
+    decode anything. What a route does not declare is refused, unless the function `takes_anything`."""
+
+    def __init__(self, *, takes_anything: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._takes_anything = takes_anything
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
         return {name: unquote(value) for name, value in match.groupdict().items()}
+
+    def _call_route(self, route: Route, route_arguments: dict[str, str]) -> ResponseBuilder[Any]:
+        try:
+            # The route of a path that was not found is made for the request, and takes what comes.
+            if not self._takes_anything and (route in self._static_routes or route in self._dynamic_routes):
+                _check_parameters(self.current_event, route.dependant.query_params)
+                if route.method == "POST" and not route.dependant.body_params:
+                    for name in self.current_event.json_body:
+                        raise errors.UnknownFieldError(name, {})
+        except errors.InvalidRequestError as error:
+            refused = self._call_exception_handler(error, route)
+            assert refused is not None, "Api has a handler for our errors"
+            return refused
+        return super()._call_route(route, route_arguments)
 
 
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -412,15 +433,48 @@ def _raw(event: Mapping[str, Any]) -> bytes:
         raise errors.InvalidDeliveryError("malformed") from None
 
 
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises InvalidRequestError for a name that is in it twice: readers disagree which one counts."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise errors.InvalidRequestError("body", f"must have `{name[: errors.MAX_ECHO_CHARACTERS]}` once")
+    return fields
+
+
 def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
         raise errors.InvalidRequestError("content-type", "must be application/json")
     try:
-        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "")
+        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "", object_pairs_hook=_fields_once)
     except (ValueError, RecursionError):  # bytes that are no text, and numbers too long to read, are ValueErrors
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
         raise errors.InvalidRequestError("body", "must be a JSON object")
+
+
+REPLACED_PARAMETERS = {"offset": "cursor"}  # what other APIs call it
+_WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+
+
+def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> None:
+    """Raises InvalidRequestError for a query parameter that the route does not declare, for one that is there twice,
+    and for a number that is not written in digits: `5_0`, `+5` and ` 5` are numbers for Python."""
+    known = {field.alias: field.alias for field in declared}
+    whole = {field.alias for field in declared if field.type_ is int}
+    single = event.get("queryStringParameters") or {}
+    for name, values in {
+        **{name: [value] for name, value in single.items()},
+        **(event.get("multiValueQueryStringParameters") or {}),
+    }.items():
+        if name not in known:
+            replaced = known.get(REPLACED_PARAMETERS.get(name, ""))
+            raise errors.UnknownFieldError(name, known, kind="query parameter", nearest=replaced)
+        if len(values) != 1:
+            raise errors.InvalidRequestError(name, "must be there once")
+        if name in whole and not _WHOLE_NUMBER.fullmatch(values[0]):
+            raise errors.InvalidRequestError(name, "must be a whole number in digits")
 
 
 def _first_problem(error: Exception) -> errors.InvalidRequestError:
@@ -437,6 +491,8 @@ def _first_problem(error: Exception) -> errors.InvalidRequestError:
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
     if isinstance(error, errors.UnauthorizedError | errors.InvalidDeliveryError):
         return {"reason": error.reason}
+    if isinstance(error, errors.UnknownFieldError):
+        return {"nearest": error.nearest}  # the field's name may be anything that a person wrote
     return {
         name: fact
         for name, fact in error.facts.items()

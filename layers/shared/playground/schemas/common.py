@@ -1,16 +1,52 @@
 """What bodies of several functions have in common."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from playground.domain.calendar import iso
+from playground.domain.errors import InvalidRequestError, UnknownFieldError
 from playground.domain.sessions import Turn
 from playground.domain.text import is_blank
 
 Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+
+
+class RequestBody(BaseModel):
+    """The body of a request. It has no other fields than those that are declared, each once, under one of its names."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_fields(cls, body: Any) -> Any:
+        """Raises UnknownFieldError, and InvalidRequestError for two names of one field. Before everything else: a field
+        that is missing was perhaps only misspelt."""
+        names = spellings(cls)
+        seen: dict[str, str] = {}
+        for spelling in body if isinstance(body, dict) else ():
+            name = names.get(spelling)
+            if name is None:
+                raise UnknownFieldError(spelling, names)
+            if name in seen:
+                raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
+            seen[name] = spelling
+        return body
+
+
+@cache
+def spellings(body: type[BaseModel]) -> Mapping[str, str]:
+    """Every name under which a field of `body` is read, and the contract's name for it."""
+    known: dict[str, str] = {}
+    for name, field in body.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+        known |= {choice: name for choice in choices if isinstance(choice, str)}
+    return known
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account
@@ -11,7 +11,7 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry
 from playground.domain.pricing import Pack, Price, PriceTable, Usage
 from playground.domain.runs import UnpaidCost
-from playground.schemas.common import UNREADABLE, Moment
+from playground.schemas.common import UNREADABLE, Moment, RequestBody
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.read_run import Receipt
 
@@ -72,9 +72,7 @@ class CreditsAnswer(BaseModel):
         )
 
 
-class PurchaseBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class PurchaseBody(RequestBody):
     package: Annotated[
         str,
         Field(strict=True, max_length=50, json_schema_extra={"enum": [pack.id for pack in PRICES.packs]}),
@@ -103,11 +101,19 @@ ReturnUrl = Annotated[
 ]
 
 
-class SubscribeBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class SubscribeBody(RequestBody):
     success_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("success_url", "successUrl"))] = None
     cancel_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("cancel_url", "cancelUrl"))] = None
+
+
+class PortalBody(RequestBody):
+    return_url: Annotated[
+        ReturnUrl,
+        Field(
+            validation_alias=AliasChoices("return_url", "returnUrl"),
+            description="Taken from older clients and not used: the page leads back to the subscription",
+        ),
+    ] = None
 
 
 class UrlAnswer(BaseModel):

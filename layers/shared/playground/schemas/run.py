@@ -2,12 +2,12 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
-from playground.schemas.common import Message, messages, not_blank, one_of, plain
+from playground.schemas.common import Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
 
@@ -90,9 +90,7 @@ UseNoPrompt = Annotated[
 ]
 
 
-class EstimateBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class EstimateBody(RequestBody):
     package_id: PackageId
     input: Input
     package_version: PackageVersionText = None

@@ -3,16 +3,27 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
 
 from playground.domain.sessions import RunFeedback, Session
 from playground.domain.sharing import Share, Vote
-from playground.schemas.common import UNREADABLE, UNREADABLE_TURN, Message, Moment, messages, not_blank, plain
+from playground.schemas.common import (
+    UNREADABLE,
+    UNREADABLE_TURN,
+    Message,
+    Moment,
+    RequestBody,
+    messages,
+    not_blank,
+    plain,
+)
 from playground.usecases.browse_sessions import SessionsPage, SessionView
 from playground.usecases.share_session import Shared
 from playground.usecases.visit_share import SharedView
 
-Comment = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
+Comment = Annotated[
+    str, Field(max_length=1000, validation_alias=AliasChoices("comment", "feedback_text")), AfterValidator(plain)
+]
 _HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
 
 
@@ -117,9 +128,7 @@ class DeletedAnswer(BaseModel):
     deleted: bool
 
 
-class ShareBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class ShareBody(RequestBody):
     expires_in_days: Annotated[
         int | None,
         Field(
@@ -204,9 +213,7 @@ class SharedAnswer(BaseModel):
         )
 
 
-class VoteBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class VoteBody(RequestBody):
     is_helpful: Annotated[bool, _HELPFUL]
     comment: Comment = ""
 
@@ -221,9 +228,7 @@ class VoteAnswer(BaseModel):
         return cls.model_validate(vote, from_attributes=True)
 
 
-class ReportBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class ReportBody(RequestBody):
     reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain), AfterValidator(not_blank)]
 
 
@@ -231,9 +236,7 @@ class ReportAnswer(BaseModel):
     reported: bool
 
 
-class RunFeedbackBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class RunFeedbackBody(RequestBody):
     rating: Annotated[int | None, Field(strict=True, ge=1, le=5)] = None
     is_helpful: Annotated[bool | None, _HELPFUL] = None
     comment: Comment = ""
