@@ -1,7 +1,7 @@
 """Compare the routes of the functions with those of the template: `make check` runs it.
 
-A route that is missing from template.yaml is never called; one that is only there is answered with 404.
-Exit status: 0 if they are the same, 1 if not or if it cannot be seen.
+A route that is missing from template.yaml is never called; one that is only there answers 404.
+Exit status: 0 if they are the same; 1 if not, or if a function cannot be loaded.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The functions of the template, loaded into this process without a store and without AWS: for what is made from their
 code (tools/openapi.py) and compared with it (tools/check_routes.py).
 
-A function asks AWS for nothing but its secrets before its first request. Here they have placeholders.
+Before its first request a function reads nothing from AWS but its secrets. Here they are placeholders.
 """
 
 import json
@@ -19,7 +19,7 @@ from local.process import ROOT
 from local.template import Description, TemplateError, read_template
 from playground.adapters.secrets import SecretError
 
-# Every secret is all of them: each function takes the fields that it knows.
+# The content of every secret: each function reads the fields that it needs.
 PLACEHOLDERS = {
     "api_key": "sk_test_placeholder",
     "generated": "-" * 32,
@@ -29,15 +29,15 @@ PLACEHOLDERS = {
 
 
 class ToolError(Exception):
-    """It cannot be done; the message says what to do."""
+    """The command failed; the message says why."""
 
 
 @contextmanager
 def loaded_functions() -> Iterator[tuple[Description, Mapping[str, ModuleType]]]:
-    """What the template says, and modules by the short name of their function. Raises ToolError if it cannot be read,
-    or if one of them cannot be loaded.
+    """The template, and the module of each function by its short name. Raises ToolError if the template cannot be read
+    or a function cannot be loaded.
 
-    For a process of its own: what its environment says of AWS is replaced, and modules stay loaded.
+    For a process of its own: settings of AWS in its environment are replaced, and the modules stay loaded.
     """
     try:
         description = read_template(ROOT / "template.yaml")
@@ -70,7 +70,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Secrets(BaseHTTPRequestHandler):
-    """AWS, as far as secrets: anything else is refused, so that nobody comes to need it here."""
+    """Secrets Manager with placeholders. Every other operation is refused: loading a function must not need it."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,4 +1,4 @@
-"""Write what is made from the code: the description of the whole API and the schema of notices.
+"""Generate the description of the whole API and the schema of notices from the code.
 
 `make openapi`, after a change of a route, a body or a notice; `make check` and a test fail while a file is out of date.
 Needs neither the store nor AWS. Exit status: 0, or 1 with a line on stderr that says why not.

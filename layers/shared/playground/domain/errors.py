@@ -2,7 +2,7 @@
 
     PlaygroundError
     ├── InvalidRequestError             a field is out of its bounds
-    │   └── UnknownFieldError           nothing of that name is read
+    │   └── UnknownFieldError           the request has no such field
     ├── UnauthorizedError               no usable token, whatever the reason
     ├── InvalidDeliveryError            an event that was not signed as it must be
     ├── NotFoundError                   missing and foreign look alike
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 INVALID_USAGE = "invalid_usage"
 """The reason of a ModelError: what the provider told of its tokens cannot be true."""
 
-MAX_ECHO_CHARACTERS = 64  # of a name that the request made up, in our answer
-MIN_LIKENESS = 0.78  # of a name that may have been meant: `packge` is like package_id, `prompt` is like nothing
+MAX_ECHO_CHARACTERS = 64  # of an unknown name, in the answer
+MIN_SIMILARITY = 0.78  # of a suggested name: `packge` suggests package_id, `prompt` suggests none
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
@@ -83,11 +83,11 @@ class InvalidRequestError(PlaygroundError):
 
 
 class UnknownFieldError(InvalidRequestError):
-    """A field, or another `kind` of name, that the request does not have. Ignoring it would do something else than what
-    was asked for.
+    """A field, or another `kind` of name, that the request does not have. It is not ignored, because the caller expects
+    it to have an effect.
 
-    `known` maps each spelling that is read to the contract's name. `nearest` is the name that was probably meant, if
-    there is one.
+    `known` maps each accepted spelling to the contract's name. `nearest` is the name that was probably meant; None if
+    none is similar.
     """
 
     def __init__(
@@ -417,11 +417,11 @@ class UnreadableError(CorruptLedgerError):
 
 
 def _nearest(name: str, known: Mapping[str, str]) -> str | None:
-    """The contract's name of the spelling that is most like `name`; case, hyphens and underscores do not matter."""
-    from difflib import get_close_matches  # requests without mistakes do not wait for it to be loaded
+    """The contract's name of the spelling most similar to `name`; case, hyphens and underscores do not matter."""
+    from difflib import get_close_matches  # loaded for a wrong request only
 
     spellings = {_plain(spelling): contract_name for spelling, contract_name in known.items()}
-    found = get_close_matches(_plain(name[:MAX_ECHO_CHARACTERS]), spellings, n=1, cutoff=MIN_LIKENESS)
+    found = get_close_matches(_plain(name[:MAX_ECHO_CHARACTERS]), spellings, n=1, cutoff=MIN_SIMILARITY)
     return spellings[found[0]] if found else None
 
 

@@ -43,7 +43,7 @@ class Rollover(BaseModel):
 class CreditsAnswer(BaseModel):
     balance: Annotated[int, Field(description="monthly + rollover + purchased")]
     available: Annotated[int, Field(description="balance − held")]
-    held: Annotated[int, Field(description="Set aside for runs that are at work")]
+    held: Annotated[int, Field(description="Set aside for open runs")]
     debt: int
     monthly: Monthly
     rollover: Rollover
@@ -80,7 +80,7 @@ class PurchaseBody(RequestBody):
 
 
 class PurchaseAnswer(BaseModel):
-    client_secret: Annotated[str, Field(description="For the provider's form in the browser; keep it nowhere")]
+    client_secret: Annotated[str, Field(description="For the provider's payment form in the browser; do not store it")]
     credits: int
     price: Annotated[int, Field(description="Cents")]
     purchase_id: str
@@ -97,7 +97,7 @@ class PurchaseAnswer(BaseModel):
 
 
 ReturnUrl = Annotated[
-    str | None, Field(strict=True, max_length=2000, description="A page of the front end; its own one if left out")
+    str | None, Field(strict=True, max_length=2000, description="A page of the front end; has a default")
 ]
 
 
@@ -111,7 +111,7 @@ class PortalBody(RequestBody):
         ReturnUrl,
         Field(
             validation_alias=AliasChoices("return_url", "returnUrl"),
-            description="Taken from older clients and not used: the page leads back to the subscription",
+            description="Accepted from older clients and not used: the portal leads back to the subscription page",
         ),
     ] = None
 
@@ -122,7 +122,9 @@ class UrlAnswer(BaseModel):
 
 class SubscriptionAnswer(BaseModel):
     is_active: bool
-    status: Annotated[str, Field(description="The provider's word; `granted` if an operator set the plan, or `none`")]
+    status: Annotated[
+        str, Field(description="The provider's status; `granted` if an operator set the plan; `none` without one")
+    ]
     cancel_at_period_end: bool
     current_period_end: Moment | None
 
@@ -143,7 +145,7 @@ class Transaction(BaseModel):
     run_id: str | None
     purchase_id: str | None
     created_at: Moment
-    business_key: Annotated[str, Field(description="Names what caused this line; there is one line for it, for ever")]
+    business_key: Annotated[str, Field(description="Names the cause of this line; there is one line for each")]
     previous_hash: Annotated[str, Field(description="Hash of the line before")]
     hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before")]
 
@@ -243,7 +245,7 @@ class UnpaidAnswer(BaseModel):
     cost_nano_dollars: int
     usage_source: Annotated[
         Literal["reported", "estimated"],
-        Field(description="estimated: the provider did not report all of it; what is missing is counted upward"),
+        Field(description="estimated: the provider did not report all of it; the rest is estimated upward"),
     ]
 
     @classmethod

@@ -85,7 +85,7 @@ UseNoPrompt = Annotated[
     Field(
         strict=True,
         validation_alias=AliasChoices("use_no_prompt", "useNoPrompt"),
-        description="Leave the package's prompt out, to compare",
+        description="Run without the package's prompt, to compare",
     ),
 ]
 
@@ -100,7 +100,7 @@ class EstimateBody(RequestBody):
     use_no_prompt: UseNoPrompt = False
 
     def request(self) -> RunRequest:
-        """What is asked for, in the words of the domain."""
+        """The request of the domain."""
         fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
         return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
 
@@ -118,7 +118,7 @@ class RunBody(EstimateBody):
 
 
 OMITTED = (
-    "How many turns of the session were left out: the oldest, because they do not fit or cannot be paid for, "
+    "How many turns of the session were not sent: the oldest, because they do not fit or cannot be afforded, "
     "and those that the model declined"
 )
 
@@ -136,7 +136,7 @@ class RunAnswer(BaseModel):
     duration_ms: int
     model: Annotated[str, Field(description="The provider's id of the model that answered")]
     price_version: str
-    max_tokens: Annotated[int, Field(description="What the answer was limited to")]
+    max_tokens: Annotated[int, Field(description="The limit of this answer")]
     max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
     turns_omitted: Annotated[int, Field(description=OMITTED)]
     conversation: list[Message]
@@ -180,7 +180,7 @@ class EstimateAnswer(BaseModel):
     affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
     price_version: str
     approximate: Annotated[
-        bool, Field(description="Whether the prompt's tokens could not be counted: then all of it is rather too high")
+        bool, Field(description="Whether the prompt's tokens were estimated, upward, because they could not be counted")
     ]
 
     @classmethod

@@ -34,7 +34,7 @@ class SessionListed(BaseModel):
     package_version: str
     use_no_prompt: bool
     model: str
-    title: Annotated[str, Field(description="How the first input begins")]
+    title: Annotated[str, Field(description="The beginning of the first input")]
     turns: int
     credits_spent: Annotated[int, Field(description="By the runs of this session; turns that were copied cost nothing")]
     tokens_used: int
@@ -81,13 +81,14 @@ class SessionList(BaseModel):
 
 class ShareStatus(BaseModel):
     share_url: Annotated[
-        str | None, Field(description="null if it was made with a secret that is gone; sharing again makes another one")
+        str | None,
+        Field(description="null if it was made with a secret that was removed; sharing again makes a new link"),
     ]
     shared_at: Moment
     expires_at: Moment | None
     expired: bool
-    hidden: Annotated[bool, Field(description="By reports or an operator: nobody can see it")]
-    turns: Annotated[int, Field(description="How far the snapshot goes")]
+    hidden: Annotated[bool, Field(description="Hidden by reports or an operator")]
+    turns: Annotated[int, Field(description="Number of turns in the snapshot")]
     views: int
     helpful: int
     not_helpful: int
@@ -110,9 +111,7 @@ class ShareStatus(BaseModel):
 class SessionAnswer(SessionListed):
     share: ShareStatus | None
     conversation: list[Message]
-    next_cursor: Annotated[
-        str | None, Field(description="Where a conversation goes on that is too long for one answer")
-    ]
+    next_cursor: Annotated[str | None, Field(description="The rest of a conversation that is too long for one answer")]
 
     @classmethod
     def of_view(cls, view: SessionView, *, share: ShareStatus | None, next_cursor: str | None) -> Self:
@@ -136,7 +135,7 @@ class ShareBody(RequestBody):
             ge=1,
             le=365,
             validation_alias=AliasChoices("expires_in_days", "expiresInDays"),
-            description="When the link dies by itself; never if left out",
+            description="When the link expires; never if left out",
         ),
     ] = None
     acknowledge_findings: Annotated[
@@ -144,7 +143,7 @@ class ShareBody(RequestBody):
         Field(
             strict=True,
             validation_alias=AliasChoices("acknowledge_findings", "acknowledgeFindings"),
-            description="Share it although there is what looks like a secret",
+            description="Share it although it may contain secrets",
         ),
     ] = False
 
@@ -197,7 +196,7 @@ class SharedAnswer(BaseModel):
 
     @classmethod
     def of(cls, view: SharedView, *, next_cursor: str | None) -> Self:
-        """Of the share only what everybody may see: neither whose it is nor how it is doing."""
+        """What is public of a share: neither its owner nor its counts."""
         share = view.share
         return cls(
             package_id=share.package_id,
