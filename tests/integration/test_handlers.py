@@ -195,6 +195,13 @@ def test_a_field_that_a_run_does_not_have_is_refused_and_costs_nothing(
     assert handlers.file("run/idempotent", user_id=user_id).status == 200
 
 
+def test_an_estimate_takes_the_fields_of_a_run(handlers: Handlers, user_id: str) -> None:
+    """So that a front end sends the same body to both; and says the same about what the model does not take."""
+    for changes, outcome in (({"effort": "low", "max_tokens": 600}, 200), ({"temperature": 0.5}, 422)):
+        for name in ("estimate/ok", "run/ok"):
+            assert handlers.file(name, user_id=user_id, changes=changes).status == outcome, name
+
+
 def test_no_route_takes_what_it_does_not_declare(handlers: Handlers, user_id: str) -> None:
     """Neither a query parameter, nor one twice, nor a field of a body. Stripe's deliveries are as Stripe makes them."""
     for route in (route for api in handlers.description.apis for route in api.routes):

@@ -90,7 +90,9 @@ UseNoPrompt = Annotated[
 ]
 
 
-class EstimateBody(RequestBody):
+class RunBody(RequestBody):
+    """Of a run, and of the estimate of one."""
+
     package_id: PackageId
     input: Input
     package_version: PackageVersionText = None
@@ -98,14 +100,6 @@ class EstimateBody(RequestBody):
     model: ModelName = PRICES.default_model
     max_tokens: MaxTokens = None
     use_no_prompt: UseNoPrompt = False
-
-    def request(self) -> RunRequest:
-        """The request of the domain."""
-        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
-        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
-
-
-class RunBody(EstimateBody):
     effort: Annotated[
         str | None,
         one_of(EFFORTS),
@@ -115,6 +109,11 @@ class RunBody(EstimateBody):
         float | None,
         Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
     ] = None
+
+    def request(self) -> RunRequest:
+        """The request of the domain."""
+        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
 
 
 OMITTED = (
