@@ -87,6 +87,18 @@ def test_every_route_is_in_the_table() -> None:
     assert sorted(re.sub(r"{\w+}", "{}", route) for route in told) == sorted(re.sub(r"{\w+}", "{}", r) for r in routes)
 
 
+def test_routes_that_need_no_token_are_marked_in_the_table() -> None:
+    document = json.loads((ROOT / "functions" / "catalog" / "openapi.json").read_text(encoding="utf-8"))
+    public = {
+        f"{method.upper()} {re.sub(r'{.*?}', '{}', path)}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "security" not in operation
+    }
+    rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+) \|$", API, re.MULTILINE)
+    assert {re.sub(r"{\w+}", "{}", route) for route, does in rows if does.endswith("Public")} == public
+
+
 def test_every_name_of_older_clients_is_in_the_table() -> None:
     bodies = [
         kind
