@@ -202,7 +202,7 @@ def test_an_estimate_takes_the_fields_of_a_run(handlers: Handlers, user_id: str)
             assert handlers.file(name, user_id=user_id, changes=changes).status == outcome, name
 
 
-def test_no_route_takes_what_it_does_not_declare(handlers: Handlers, user_id: str) -> None:
+def test_every_route_refuses_what_it_does_not_declare(handlers: Handlers, user_id: str) -> None:
     """Neither a query parameter, nor one twice, nor a field of a body. Stripe's deliveries are as Stripe makes them."""
     for route in (route for api in handlers.description.apis for route in api.routes):
         if route.path.endswith("/webhooks/stripe/credits"):
@@ -237,7 +237,7 @@ def test_no_route_takes_what_it_does_not_declare(handlers: Handlers, user_id: st
     ],
 )
 @pytest.mark.parametrize("path", ["/playground/credits/history", "/playground/sessions", "/packages"])
-def test_a_list_is_asked_in_its_own_words(
+def test_query_parameters_of_lists_are_checked(
     handlers: Handlers, user_id: str, path: str, query: str, field: str, said: str
 ) -> None:
     answer = handlers.call("GET", f"{path}?{query}", user=user_id)
@@ -245,8 +245,8 @@ def test_a_list_is_asked_in_its_own_words(
     assert said in answer.body["message"]
 
 
-def test_what_published_clients_send_is_taken(handlers: Handlers, user_id: str) -> None:
-    """Not all of it is used; docs/api.md says what is not. Nobody has paid here and nothing is shared: 404, not 400."""
+def test_bodies_of_published_clients_are_accepted(handlers: Handlers, user_id: str) -> None:
+    """docs/api.md lists their names. 404, not 400: this user has not paid, and the link does not exist."""
     run = {"packageId": "@playground/code-reviewer", "userInput": "Hi", "useNoPrompt": True, "model": "haiku"}
     assert handlers.call("POST", "/playground/run", run, user=user_id).status == 200
     assert handlers.call("POST", "/playground/estimate", run, user=user_id).status == 200
@@ -260,7 +260,7 @@ def test_what_published_clients_send_is_taken(handlers: Handlers, user_id: str) 
     )
 
 
-def test_prices_are_for_everybody(handlers: Handlers) -> None:
+def test_pricing_is_public(handlers: Handlers) -> None:
     assert handlers.call("GET", "/playground/pricing").body["credits"] == 200
 
 
