@@ -51,13 +51,14 @@ test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k led
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: ## lint, format, types, import rules, template
+check: ## lint, format, types, import rules, routes, template
 	$(call bootstrap,dev sam)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	@set -e; for app in functions/*/app.py; do echo "$(PYTHON) -m mypy $$app"; $(PYTHON) -m mypy "$$app"; done
 	.venv/bin/lint-imports
+	$(PYTHON) -m tools.check_routes
+	$(PYTHON) -m tools.openapi --check
 	.venv/bin/cfn-lint template.yaml
 	@echo 'sam validate --lint'; AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
 
@@ -90,8 +91,8 @@ soak-payments: ## lives of payments told in any order, with new seeds (LIVES=100
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m tests.soak_payments --lives $(or $(LIVES),10000) $(ARGS)
 
-openapi: ## write the description of the API
-	$(call bootstrap,dev engine)
+openapi: ## write what is made from the code: the API's description, the schema of notices
+	$(call bootstrap,dev)
 	@exec $(PYTHON) -m tools.openapi
 
 lock: ## write the lock files anew from requirements/*.in (ARGS="--upgrade")

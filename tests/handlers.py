@@ -99,15 +99,16 @@ class Handlers:
             headers["Idempotency-Key"] = key
         if body is not None:
             headers["Content-Type"] = "application/json"
-        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        pairs = parse_qsl(query, keep_blank_values=True)
         event = {
             "resource": route.path,
             "path": f"/v1{raw}",
             "httpMethod": method,
             "headers": headers,
             "multiValueHeaders": {name: [value] for name, value in headers.items()},
-            "queryStringParameters": pairs or None,
-            "multiValueQueryStringParameters": {name: [value] for name, value in pairs.items()} or None,
+            "queryStringParameters": dict(pairs) or None,
+            "multiValueQueryStringParameters": {name: [its for at, its in pairs if at == name] for name, _ in pairs}
+            or None,
             "pathParameters": parameters or None,
             "requestContext": {
                 "requestId": str(uuid.uuid4()),

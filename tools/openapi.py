@@ -1,10 +1,12 @@
-"""Write functions/catalog/openapi.json: the description of the whole API, made from the routes of all functions.
+"""Generate the description of the whole API and the schema of notices from the code.
 
-Run it after a change of a route or a body: `make openapi`. A test fails while the file is out of date.
+`make openapi`, after a change of a route, a body or a notice; `make check` and a test fail while a file is out of date.
+Needs neither the store nor AWS. Exit status: 0, or 1 with a line on stderr that says why not.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -13,19 +15,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server
 
-from local.apps import load_apps
-from local.engine import Engine
 from local.process import ROOT
-from local.resources import create_resources
-from local.template import read_template
+from tools.functions import ToolError, loaded_functions
+from tools.notices_schema import TARGET as NOTICES
+from tools.notices_schema import schema
 
 TARGET = ROOT / "functions" / "catalog" / "openapi.json"
-# What functions ask of their secrets before they start.
-PLACEHOLDERS = {
-    "AnthropicSecret": json.dumps({"api_key": "sk-none"}),
-    "AuthSecret": json.dumps({"secrets": ["-" * 32]}),
-    "StripeSecret": json.dumps({"api_key": "sk_test_placeholder", "webhook_secrets": ["-" * 32]}),
-}
 DESCRIPTION = """Run published prompt packages against Claude for credits. Every error has the same body: `error` (a
 code), `message` (for a person), `request_id`, and the numbers that explain it."""
 
@@ -63,17 +58,27 @@ def _schema(module: ModuleType) -> dict[str, Any]:
     return schema
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the description of the API to functions/catalog/openapi.json.")
-    parser.add_argument("--output", type=Path, default=TARGET, help="another file to write to")
-    output: Path = parser.parse_args().output
-    description = read_template(ROOT / "template.yaml")
-    with Engine() as engine:
-        create_resources(description, engine.endpoint_url, PLACEHOLDERS)
-        text = document(load_apps(description, engine.endpoint_url))
-    output.write_text(text, encoding="utf-8")
-    print(f"wrote {output.relative_to(ROOT) if output.is_relative_to(ROOT) else output}")
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write functions/catalog/openapi.json and docs/notices.schema.json.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if one of them is out of date")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="write both files into another folder")
+    options = parser.parse_args()
+    targets = [options.into / path.name if options.into is not None else path for path in (TARGET, NOTICES)]
+    try:
+        with loaded_functions() as (_, apps):
+            texts = (document(apps), schema())
+        for path, text in zip(targets, texts, strict=True):
+            name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+            if not options.check:
+                path.write_text(text, encoding="utf-8")
+                print(f"wrote {name}")
+            elif path.read_text(encoding="utf-8") != text:
+                raise ToolError(f"{name} is out of date: run `make openapi`")
+    except (ToolError, OSError) as error:
+        print(f"openapi: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

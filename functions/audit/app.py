@@ -1,4 +1,4 @@
-"""Audits, for an operator: does what is stored of accounts add up? Reads only. On no route and on no schedule."""
+"""Audits stored accounts, for an operator. Reads only. On no route and on no schedule."""
 
 from dataclasses import asdict
 from typing import Any
@@ -24,8 +24,8 @@ audit_accounts = AuditAccounts(archive, audit_account, report_failure)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"task": "audit", "user_id": user}`: what does not add up in one account; `accounts` is 0 if there is none.
 
-    `{"task": "audit", "after": null}`: the same of as many accounts as there is time for, `MAX_ACCOUNTS` at most.
-    `after` of the answer, put into the next event, leads to the others; null says that these were the last.
+    `{"task": "audit", "after": null}`: the same of as many accounts as there is time for, `MAX_ACCOUNTS` at most. The
+    next event takes `after` of this answer; null means that there are no more.
 
     A repeat changes nothing. Raises ValueError for any other event, and StoreUnavailableError if the accounts cannot be
     listed; an account that cannot be read is in `failed`, and the audit goes on.

@@ -1,6 +1,6 @@
 """Balance, history, receipts, prices, purchases and the subscription.
 
-Never asks a model; asks Stripe only when somebody wants to pay, and loads its package only then.
+Never calls a model. Calls Stripe, and loads its package, only for payments and the subscription.
 """
 
 from functools import cache
@@ -23,6 +23,7 @@ from playground.schemas.credits import (
     CreditsAnswer,
     HistoryAnswer,
     PacksAnswer,
+    PortalBody,
     PricingAnswer,
     PurchaseAnswer,
     PurchaseBody,
@@ -45,7 +46,7 @@ read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clo
 api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
-    public=frozenset({"/playground/credits/packages"}),
+    public=frozenset({"/playground/credits/packages", "/playground/pricing"}),
 )
 app = api.app
 handler = api
@@ -77,7 +78,7 @@ def history(
 
 @app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 503))
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
-    """What became of a run, and everything that its charge was worked out from."""
+    """The status of a run, and its receipt: everything that its charge was computed from."""
     return ReceiptAnswer.of(read_run(api.user_id, run_id))
 
 
@@ -87,15 +88,15 @@ def packs() -> PacksAnswer:
     return PacksAnswer.of(PRICES.packs)
 
 
-@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer, 401, 503))
+@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
-    """What PRPM+ costs and gives."""
+    """What PRPM+ costs and gives. Public."""
     return PricingAnswer.of(PRICES)
 
 
 @app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
-    """Begin to buy a pack. The credits come when it is paid."""
+    """Begin to buy a pack. The credits are added when it is paid."""
     offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key)
     return PurchaseAnswer.of(offer)
 
@@ -108,7 +109,7 @@ def subscription() -> SubscriptionAnswer:
 
 @app.post("/playground/subscribe", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 409, 503))
 def subscribe(body: SubscribeBody) -> UrlAnswer:
-    """A page of Stripe on which PRPM+ is paid for. The same one while it is open."""
+    """The address of Stripe's checkout page for PRPM+; the same one while that is open."""
     url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
     return UrlAnswer(url=url)
 
@@ -117,7 +118,7 @@ def subscribe(body: SubscribeBody) -> UrlAnswer:
     "/playground/subscription/cancel", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
 )
 def cancel() -> SubscriptionAnswer:
-    """End PRPM+ with the period that is paid for."""
+    """Cancel PRPM+ at the end of the paid period."""
     return SubscriptionAnswer.of(manage_subscription().cancel(api.user_id))
 
 
@@ -125,22 +126,22 @@ def cancel() -> SubscriptionAnswer:
     "/playground/subscription/resume", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
 )
 def resume() -> SubscriptionAnswer:
-    """Take a cancellation back."""
+    """Withdraw a cancellation."""
     return SubscriptionAnswer.of(manage_subscription().resume(api.user_id))
 
 
 @app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 404, 503))
-def portal() -> UrlAnswer:
-    """A page of Stripe for cards and invoices."""
+def portal(body: PortalBody) -> UrlAnswer:
+    """The address of Stripe's page for cards and invoices."""
     return UrlAnswer(url=manage_subscription().portal(api.user_id))
 
 
-# What Stripe needs is made when somebody wants to pay: most requests do not, and its package takes a while to load.
+# Made on first use: most requests need no payment provider, and its package takes a while to load.
 
 
 @cache
 def stripe_secret() -> dict[str, Any]:
-    """Kept once it is good; one that is not set yet is read again with the next request."""
+    """Cached once it is valid; a placeholder is read again with the next request."""
     return read_secret(wiring.secrets_client(), settings.stripe_secret_arn, "api_key")
 
 

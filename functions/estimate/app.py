@@ -4,7 +4,7 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.secrets import read_secret
 from playground.http import Api, answers, authenticator, utc_now
-from playground.schemas.run import PRICES, EstimateAnswer, EstimateBody
+from playground.schemas.run import PRICES, EstimateAnswer, RunBody
 from playground.settings import EstimateSettings
 from playground.usecases.estimate_run import EstimateRun
 
@@ -31,6 +31,6 @@ handler = api
 
 
 @app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
-def estimate(body: EstimateBody) -> EstimateAnswer:
+def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
     return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))

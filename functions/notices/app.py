@@ -1,4 +1,4 @@
-"""Notices: what the ledger has recorded, told to the bus. Started by the stream of the ledger's table."""
+"""Publishes what the ledger records as notices on the bus. Started by the stream of the ledger's table."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ publish_notices = PublishNotices(EventBridgeBus(wiring.client("events"), setting
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Publish what the records tell, in their order. From the first that could not be, they come again."""
+    """Publish the notices of the records, in their order. Those from the first failure on are retried."""
     published = publish_notices([record_of(record) for record in event["Records"]])
     count(Metric.NOTICES_PUBLISHED, published.notices)
     if published.error is not None:

@@ -1,4 +1,4 @@
-"""Scheduled work: what Stripe has is compared with what we have."""
+"""Scheduled work: compares Stripe's records with ours."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -47,8 +47,8 @@ reconcile = Reconcile(
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"task": "reconcile", "at": time}`: compare what Stripe made in the 35 days before then; `"days": null` for all
-    of it, `"everything": true` for all purchases and quarantined events of ours, too. `after` of the answer, if it is
-    not null, leads on where time was up.
+    of it, `"everything": true` for all purchases and quarantined events of ours, too. If
+    `after` of the answer is not null, time was up: the next event takes it.
     """
     if event.get("task") != "reconcile":
         raise ValueError(f"task must be reconcile, not {event.get('task')!r}")

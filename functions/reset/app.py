@@ -20,7 +20,7 @@ from playground.settings import ResetSettings
 from playground.usecases.sweep_holds import SweepHolds
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 
-RESERVE_MS = 10_000  # kept for the account that is being dealt with
+RESERVE_MS = 10_000  # kept for the account at hand
 
 settings = ResetSettings.load()
 store = wiring.store()
@@ -44,8 +44,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Messages from the queues of work, or one task:
 
     `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
-    `{"task": "advance", "at": time}`: have every account cross the boundaries that have passed by then.
-    `{"task": "warn", "at": time}`: have it told whose rollover expires within the seven days after.
+    `{"task": "advance", "at": time}`: advance every account across the boundaries that have passed by then.
+    `{"task": "warn", "at": time}`: record a notice for every account whose rollover expires within seven days.
     """
 
     def time_is_up() -> bool:
@@ -68,15 +68,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 class Result(Enum):
-    """What became of a message. All but `DONE` come again."""
+    """The outcome of a message. All but `DONE` are retried."""
 
     DONE = auto()
     FAILED = auto()
-    UNFINISHED = auto()  # there was no time for it, or not enough
+    UNFINISHED = auto()  # not enough time
 
 
 def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict[str, Any]:
-    """Each message by itself. Those that are not done are named and come again."""
+    """Process each message by itself. Those that are not done are named, and retried."""
     results = {
         record["messageId"]: Result.UNFINISHED if time_is_up() else _done(record, time_is_up) for record in records
     }
@@ -98,7 +98,7 @@ def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
     except PlaygroundError as error:
         report_failure(work.user_id if isinstance(work, AccountTask) else None, error)
     except Exception as error:
-        # Whatever is wrong with one message or its account must not fail the others of the batch with it.
+        # One bad message or account must not fail the rest of the batch.
         user_id = work.user_id if isinstance(work, AccountTask) else None
         logger.exception("work failed", user_id=user_id, message_id=record.get("messageId"), kind=type(error).__name__)
     else:

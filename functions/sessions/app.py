@@ -1,4 +1,4 @@
-"""Conversations: list, read, delete, share, copy, vote, report. Never asks a model or a payment provider."""
+"""Conversations: list, read, delete, share, copy, vote, report. Never calls a model or a payment provider."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -50,7 +50,7 @@ from playground.usecases.share_session import ShareSession, UnshareSession, nonc
 from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
 
 SHARED = "/playground/shared/<token>"
-# A link is a secret: it goes into no index, no cache and no Referer. The answer is data, which may load nothing.
+# A link is a secret: no index, no cache, no Referer. The answer is data and may load nothing.
 SHARED_HEADERS = {
     "X-Robots-Tag": "noindex",
     "Referrer-Policy": "no-referrer",
@@ -95,7 +95,7 @@ app = api.app
 handler = api
 
 SessionId = Annotated[str, Path(max_length=64)]
-Token = Annotated[str, Path(description="What a share link ends with")]
+Token = Annotated[str, Path(description="The last part of a share link")]
 Cursor = Annotated[str | None, Query(max_length=200)]
 
 
@@ -132,7 +132,7 @@ def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     "/playground/sessions/<session_id>", tags=["sessions"], responses=answers(DeletedAnswer, 400, 401, 404, 503)
 )
 def delete(session_id: SessionId) -> DeletedAnswer:
-    """Delete a session with everything that can be read of it. Ledger entries and receipts stay."""
+    """Delete a session with its texts and its share. Ledger entries and receipts stay."""
     delete_session(api.user_id, session_id, seconds_left=api.seconds_left)
     logger.info("session deleted", session_id=session_id, user_id=api.user_id)
     return DeletedAnswer(deleted=True)
@@ -144,8 +144,8 @@ def delete(session_id: SessionId) -> DeletedAnswer:
     responses=answers(ShareAnswer, 400, 401, 404, 409, 503),
 )
 def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
-    """Share a session as it is now. Again: the same link, with what was said since. 409 share_blocked says where it may
-    hold secrets; `acknowledge_findings` shares it all the same."""
+    """Share a session as it is now. A repeat keeps the link and adds the turns since. 409 share_blocked says where the
+    session may contain secrets; `acknowledge_findings` shares it anyway."""
     shared = share_session(
         api.user_id,
         session_id,
@@ -160,7 +160,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
     "/playground/sessions/<session_id>/share", tags=["sharing"], responses=answers(UnsharedAnswer, 400, 401, 404, 503)
 )
 def unshare(session_id: SessionId) -> UnsharedAnswer:
-    """Kill the link. A later one will be another."""
+    """End the link. Sharing again makes another one."""
     unshare_session(api.user_id, session_id, seconds_left=api.seconds_left)
     logger.info("share withdrawn", session_id=session_id, user_id=api.user_id)
     return UnsharedAnswer(shared=False)
@@ -177,7 +177,7 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
     "/playground/shared/<token>/fork", tags=["sharing"], responses=answers(SessionListed, 400, 401, 404, 422, 503)
 )
 def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
-    """Copy a shared conversation into a session of the caller's own, to go on with it. Costs nothing."""
+    """Copy a shared conversation into a new session of the caller, to continue it. Free."""
     fork = fork_shared(api.user_id, token, idempotency_key=idempotency_key, seconds_left=api.seconds_left)
     logger.info("share copied", session_id=fork.session_id, user_id=api.user_id, turns=fork.copied)
     return SessionListed.of(fork)
@@ -187,7 +187,7 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     "/playground/shared/<token>/feedback", tags=["sharing"], responses=answers(VoteAnswer, 400, 401, 403, 404, 503)
 )
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
-    """Say whether a shared conversation helped. One vote per user; a later one replaces it."""
+    """Vote whether a shared conversation helped. One vote per user; a later one replaces it."""
     vote = vote_on_shared(api.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
     return VoteAnswer.of(vote)
 
@@ -196,7 +196,7 @@ def vote(token: Token, body: VoteBody) -> VoteAnswer:
     "/playground/shared/<token>/report", tags=["sharing"], responses=answers(ReportAnswer, 400, 401, 403, 404, 503)
 )
 def report(token: Token, body: ReportBody) -> ReportAnswer:
-    """Tell the operator that a shared conversation should not be there. Once per user."""
+    """Report a shared conversation to the operator. Once per user."""
     report_shared(api.user_id, token, reason=body.reason)
     logger.info("share reported", share_id=share_id_of(token), user_id=api.user_id)
     count(Metric.SHARE_REPORTED)
@@ -205,7 +205,7 @@ def report(token: Token, body: ReportBody) -> ReportAnswer:
 
 @app.post("/playground/runs/<run_id>/feedback", tags=["runs"], responses=answers(RunFeedbackAnswer, 400, 401, 404, 503))
 def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
-    """Say what the answer of one of the caller's own runs was worth. A later one replaces it."""
+    """Rate the answer of one of the caller's own runs. A later rating replaces it."""
     feedback = rate_run(api.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
     return RunFeedbackAnswer.of(feedback)
 

@@ -1,4 +1,4 @@
-"""POST /webhooks/stripe/credits: what Stripe tells becomes credits."""
+"""POST /webhooks/stripe/credits: applies Stripe's events to accounts."""
 
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
@@ -31,7 +31,7 @@ handler = api
 
 @app.post("/webhooks/stripe/credits", tags=["payments"], responses=answers(ReceivedAnswer, 400, 503))
 def stripe_credits() -> ReceivedAnswer:
-    """For Stripe only, which signs the body. Whatever is not 2xx it sends again, for three days."""
+    """For Stripe only, which signs the body. Stripe repeats an event for three days until the answer is 2xx."""
     event = read_event(api.raw_body, api.header("stripe-signature"), utc_now())
     report_payment(event, apply_payment(event))
     return ReceivedAnswer(received=True)

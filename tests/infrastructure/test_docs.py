@@ -3,6 +3,7 @@
 import json
 import re
 from itertools import chain
+from typing import TypeGuard
 
 import pytest
 
@@ -17,6 +18,10 @@ from playground.adapters.stripe_events import READERS
 from playground.domain import errors
 from playground.http import STATUS
 from playground.observability import Metric
+from playground.schemas import credits as credits_bodies
+from playground.schemas import run as run_bodies
+from playground.schemas import sessions as sessions_bodies
+from playground.schemas.common import RequestBody, spellings
 from playground.schemas.credits import PRICES
 from tests.conftest import ROOT
 
@@ -80,6 +85,53 @@ def test_every_route_is_in_the_table() -> None:
     document = json.loads((ROOT / "functions" / "catalog" / "openapi.json").read_text(encoding="utf-8"))
     routes = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     assert sorted(re.sub(r"{\w+}", "{}", route) for route in told) == sorted(re.sub(r"{\w+}", "{}", r) for r in routes)
+
+
+def test_routes_that_need_no_token_are_marked_in_the_table() -> None:
+    document = json.loads((ROOT / "functions" / "catalog" / "openapi.json").read_text(encoding="utf-8"))
+    public = {
+        f"{method.upper()} {re.sub(r'{.*?}', '{}', path)}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "security" not in operation
+    }
+    rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+) \|$", API, re.MULTILINE)
+    assert {re.sub(r"{\w+}", "{}", route) for route, does in rows if does.endswith("Public")} == public
+
+
+def test_every_name_of_older_clients_is_in_the_table() -> None:
+    bodies = [
+        kind
+        for module in (credits_bodies, run_bodies, sessions_bodies)
+        for kind in vars(module).values()
+        if is_body(kind)
+    ]
+    older: dict[str, set[str]] = {}
+    for body in bodies:
+        for spelling, name in spellings(body).items():
+            if spelling != name:
+                older.setdefault(name, set()).add(spelling)
+    section = API.partition("\n## Names of older clients\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^;]+?)(?:;.*)? \|$", section, re.MULTILINE)
+    assert {name: set(re.findall(r"`(\w+)`", names)) for name, names in rows} == older
+
+
+def is_body(kind: object) -> TypeGuard[type[RequestBody]]:
+    return isinstance(kind, type) and issubclass(kind, RequestBody) and kind is not RequestBody
+
+
+def test_every_body_of_a_request_refuses_unknown_fields() -> None:
+    document = json.loads((ROOT / "functions" / "catalog" / "openapi.json").read_text(encoding="utf-8"))
+    taken = [
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+    ]
+    assert taken
+    assert {
+        name for name in taken if document["components"]["schemas"][name].get("additionalProperties") is not False
+    } == set()
 
 
 def test_events_that_stripe_has_to_send_are_those_that_are_read() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "run/unknown_model": (400, {"error": "validation_error", "field": "model"}),
     "run/not_json": (400, {"error": "validation_error", "field": "body"}),
     "run/wrong_content_type": (400, {"error": "validation_error", "field": "content-type"}),
+    "run/unknown_field": (400, {"error": "validation_error", "field": "max_token", "expected": "max_tokens"}),
     "run/unknown_package": (404, {"error": "package_not_found"}),
     "run/unknown_version": (404, {"error": "package_not_found"}),
     "run/foreign_session": (404, {"error": "session_not_found"}),
@@ -55,6 +57,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/history_bad_limit": (400, {"error": "validation_error", "field": "limit"}),
     "credits/packs": (200, {}),
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
+    "credits/history_offset": (400, {"error": "validation_error", "field": "offset", "expected": "cursor"}),
     "credits/unknown_run": (404, {"error": "run_not_found"}),
     "sessions/list": (200, {"sessions": [], "next_cursor": None}),
     "sessions/list_no_token": (401, {"error": "unauthorized"}),
@@ -153,7 +156,7 @@ def test_field_out_of_bounds_is_named(
         ({"packageId": "@playground/code-reviewer", "userInput": ""}, "userInput"),
         ({"packageId": "code-reviewer", "userInput": "Hi"}, "packageId"),
         ({"packageId": "@playground/code-reviewer"}, "input"),
-        ({"packageId": "@playground/code-reviewer", "input": "", "userInput": "Hi"}, "input"),
+        ({"packageId": "@playground/code-reviewer", "input": "Hi", "userInput": "Hi"}, "userInput"),  # twice
     ],
 )
 def test_a_field_is_called_what_the_request_called_it(
@@ -166,10 +169,107 @@ def test_a_field_is_called_what_the_request_called_it(
 
 
 @pytest.mark.parametrize(
+    ("unknown", "nearest"),
+    [
+        ({"max_token": 600, "temprature": 0.2, "stream": True}, "max_tokens"),
+        ({"temprature": 0.2}, "temperature"),
+        ({"stream": True}, None),
+        ({"maxToken": 600}, "max_tokens"),
+        ({"": 1}, None),
+        ({"x" * 100_000: 1}, None),
+    ],
+)
+def test_a_field_that_a_run_does_not_have_is_refused_and_costs_nothing(
+    handlers: Handlers, claude: ClaudeDouble, ledger: DynamoLedger, user_id: str, unknown: dict[str, Any], nearest: str
+) -> None:
+    """Ignored, it would be another run than was asked for, and charged. The key of the attempt stays free."""
+    asked = claude_calls(claude.url)
+    refused = handlers.file("run/idempotent", user_id=user_id, changes=unknown)
+    field = next(iter(unknown))[:64]
+    assert error_of(refused) == (400, "validation_error", field)
+    assert refused.body["message"].startswith(f"`{field}` is not a field of this request; ")
+    if nearest is not None:
+        assert refused.body["message"].endswith(f"did you mean `{nearest}`?")
+    assert claude_calls(claude.url) == asked
+    assert len(all_entries(ledger, user_id)) == 0
+    assert handlers.file("run/idempotent", user_id=user_id).status == 200
+
+
+def test_an_estimate_takes_the_fields_of_a_run(handlers: Handlers, user_id: str) -> None:
+    """So that a front end sends the same body to both; and says the same about what the model does not take."""
+    for changes, outcome in (({"effort": "low", "max_tokens": 600}, 200), ({"temperature": 0.5}, 422)):
+        for name in ("estimate/ok", "run/ok"):
+            assert handlers.file(name, user_id=user_id, changes=changes).status == outcome, name
+
+
+def test_every_route_refuses_what_it_does_not_declare(handlers: Handlers, user_id: str) -> None:
+    """Neither a query parameter, nor one twice, nor a field of a body. Stripe's deliveries are as Stripe makes them."""
+    for route in (route for api in handlers.description.apis for route in api.routes):
+        if route.path.endswith("/webhooks/stripe/credits"):
+            continue
+        path = re.sub(r"{\w+}", "x", route.path.removeprefix("/v1"))
+        body: dict[str, Any] | None = {} if route.method == "POST" else None
+        asked = handlers.call(route.method, f"{path}?nonsense=1", body, user=user_id)
+        assert error_of(asked) == (400, "validation_error", "nonsense"), route
+        if body is not None:
+            sent = handlers.call(route.method, path, {"nonsense": 1}, user=user_id)
+            assert error_of(sent) == (400, "validation_error", "nonsense"), route
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ("limit=5_0", "limit", "digits"),
+        ("limit=%205", "limit", "digits"),
+        ("limit=%2B5", "limit", "digits"),
+        ("limit=5.0", "limit", "digits"),
+        ("limit=%EF%BC%95", "limit", "digits"),  # a 5 that is twice as wide
+        ("limit=%D9%A5", "limit", "digits"),  # an Arabic 5
+        ("limit=", "limit", "digits"),
+        ("limit=-5", "limit", "greater"),
+        ("limit=" + "5" * 5000, "limit", "digits"),
+        ("limit=5&limit=5", "limit", "once"),
+        ("offset=0", "offset", "`cursor`"),
+        ("limit=5&offset=20", "offset", "`cursor`"),
+        ("limt=5", "limt", "`limit`"),
+        ("Limit=5", "Limit", "`limit`"),
+        ("from=2026-11-01&format=csv", "from", "limit, cursor"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/playground/credits/history", "/playground/sessions", "/packages"])
+def test_query_parameters_of_lists_are_checked(
+    handlers: Handlers, user_id: str, path: str, query: str, field: str, said: str
+) -> None:
+    answer = handlers.call("GET", f"{path}?{query}", user=user_id)
+    assert error_of(answer) == (400, "validation_error", field)
+    assert said in answer.body["message"]
+
+
+def test_bodies_of_published_clients_are_accepted(handlers: Handlers, user_id: str) -> None:
+    """docs/api.md lists their names. 404, not 400: this user has not paid, and the link does not exist."""
+    run = {"packageId": "@playground/code-reviewer", "userInput": "Hi", "useNoPrompt": True, "model": "haiku"}
+    assert handlers.call("POST", "/playground/run", run, user=user_id).status == 200
+    assert handlers.call("POST", "/playground/estimate", run, user=user_id).status == 200
+    portal = handlers.call("POST", "/playground/subscription/portal", {"returnUrl": "https://prpm.dev/x"}, user=user_id)
+    assert error_of(portal) == (404, "subscription_not_found", None)
+    vote = {"is_helpful": True, "feedback_text": "Thanks"}
+    assert error_of(handlers.call("POST", f"/playground/shared/{'A' * 43}/feedback", vote, user=user_id)) == (
+        404,
+        "share_not_found",
+        None,
+    )
+
+
+def test_pricing_is_public(handlers: Handlers) -> None:
+    assert handlers.call("GET", "/playground/pricing").body["credits"] == 200
+
+
+@pytest.mark.parametrize(
     ("raw", "field"),
     [
         ("", "package_id"),
         ("{}", "package_id"),
+        ('{"input": "a", "input": "b"}', "body"),
         ("null", "body"),
         ("[]", "body"),
         ('"text"', "body"),

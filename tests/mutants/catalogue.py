@@ -53,6 +53,7 @@ PACKAGES = "layers/shared/playground/adapters/packages.py"
 MANIFESTS = "layers/shared/playground/adapters/manifests.py"
 HIDDEN = "layers/shared/playground/domain/hidden.py"
 CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
+BODIES = "layers/shared/playground/schemas/common.py"
 CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
@@ -1539,6 +1540,34 @@ MUTANTS = (
         "            if False:",
         UNREADABLE,
     ),
+    Mutant(
+        "request: an unknown field is ignored, and the run is charged",
+        (
+            Edit(BODIES, "raise UnknownFieldError(spelling, names)", "continue"),
+            Edit(BODIES, 'extra="forbid"', 'extra="ignore"'),
+        ),
+        (HANDLERS,),
+    ),
+    Mutant(
+        "request: of two names of one field one counts",
+        (Edit(BODIES, "if name in seen:", "if False:"), Edit(BODIES, 'extra="forbid"', 'extra="ignore"')),
+        (HANDLERS,),
+    ),
+    mutant(
+        "request: an unknown query parameter is ignored",
+        HTTP,
+        'raise errors.UnknownFieldError(name, known, kind="query parameter", nearest=replaced)',
+        "continue",
+        EDGES,
+    ),
+    mutant(
+        "request: a body is ignored where none is declared",
+        HTTP,
+        "raise errors.UnknownFieldError(name, {})",
+        "continue",
+        EDGES,
+    ),
+    mutant("request: of a name that is there twice one counts", HTTP, "len(fields) != len(pairs)", "False", HANDLERS),
     mutant(
         "deadline: the gateway's is forgotten",
         HTTP,

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from playground.domain.errors import UnauthorizedError
 from playground.http import Api
@@ -211,3 +212,94 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
     ]
     assert told[0] == told[1]
     assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
+
+
+# --- names that no route declares -------------------------------------------------------------------------------------
+
+
+def a_strict_api(*, raw_bodies: bool = False) -> Api:
+    api = Api(SETTINGS, raw_bodies=raw_bodies)
+
+    @api.app.get("/list")
+    def listed(
+        limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Annotated[str | None, Query(max_length=9)] = None
+    ) -> dict[str, str]:
+        return {"limit": str(limit), "cursor": str(cursor)}
+
+    @api.app.post("/do")
+    def done() -> dict[str, str]:
+        return {}
+
+    return api
+
+
+def query(**values: list[str]) -> dict[str, Any]:
+    """The two forms in which API Gateway hands a query over; of a name that is there twice the first has the last."""
+    return {
+        "queryStringParameters": {name: its[-1] for name, its in values.items()},
+        "multiValueQueryStringParameters": values,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"limt": ["5"]}, "`limt` is not a query parameter of this request; did you mean `limit`?"),
+        ({"LIMIT": ["5"]}, "`LIMIT` is not a query parameter of this request; did you mean `limit`?"),
+        ({"offset": ["0"]}, "`offset` is not a query parameter of this request; did you mean `cursor`?"),
+        ({"page": ["2"]}, "`page` is not a query parameter of this request; it has limit, cursor"),
+        ({"": ["2"]}, "`` is not a query parameter of this request; it has limit, cursor"),
+        ({"limit": ["5", "6"]}, "limit: must be there once"),
+        ({"cursor": ["a", "a"]}, "cursor: must be there once"),
+        ({"limit": ["0005_0"]}, "limit: must be a whole number in digits"),
+        ({"limit": ["5\n"]}, "limit: must be a whole number in digits"),
+    ],
+)
+def test_a_query_parameter_that_a_route_does_not_declare_is_named(values: dict[str, list[str]], message: str) -> None:
+    status, body, headers = ask(a_strict_api(), "/v1/list", headers={"origin": FRONTEND}, **query(**values))
+    assert (status, body["error"], body["message"]) == (400, "validation_error", message)
+    assert body["request_id"] == "test"
+    assert headers["Access-Control-Allow-Origin"] == [FRONTEND]  # the page can read it
+
+
+def test_a_query_that_a_route_declares_is_read() -> None:
+    for event in (query(limit=["05"], cursor=["5_0"]), {"queryStringParameters": {"limit": "5", "cursor": "5_0"}}):
+        assert ask(a_strict_api(), "/v1/list", **event)[:2] == (200, {"limit": "5", "cursor": "5_0"})
+    assert ask(a_strict_api(), "/v1/list", queryStringParameters=None)[0] == 200
+
+
+def test_a_field_where_no_body_is_declared_is_named() -> None:
+    status, body, _ = ask(a_strict_api(), "/v1/do", httpMethod="POST", body='{"force": true}')
+    assert (status, body["message"]) == (400, "`force` is not a field of this request; it has none")
+    for nothing in (None, "", "{}"):
+        assert ask(a_strict_api(), "/v1/do", httpMethod="POST", body=nothing)[0] == 200
+
+
+def test_with_raw_bodies_any_query_and_body_is_accepted() -> None:
+    answer = ask(a_strict_api(raw_bodies=True), "/v1/do", httpMethod="POST", body="{", **query(tag=["1", "2"]))
+    assert answer[0] == 200
+
+
+def test_an_unknown_path_is_404_whatever_its_query() -> None:
+    assert ask(a_strict_api(), "/v1/absent", **query(offset=["5"]))[0] == 404
+
+
+def test_a_preflight_request_is_answered_whatever_its_query() -> None:
+    event = an_event("/v1/list", httpMethod="OPTIONS", headers={"origin": FRONTEND}, **query(offset=["5"]))
+    answer = a_strict_api()(event, Countdown())  # type: ignore[arg-type]
+    assert answer["statusCode"] == 204
+    assert answer["multiValueHeaders"]["Access-Control-Allow-Origin"] == [FRONTEND]
+
+
+def test_an_unknown_name_is_not_logged_and_is_cut_in_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    secret = "the patient is called Bob " * 4000
+    for answer in (
+        ask(a_strict_api(), "/v1/list", **query(**{secret: ["1"]})),
+        ask(a_strict_api(), "/v1/do", httpMethod="POST", body=json.dumps({secret: 1})),
+        ask(a_strict_api(), "/v1/do", httpMethod="POST", body=f'{{"{secret}": 1, "{secret}": 2}}'),
+    ):
+        assert answer[0] == 400
+        assert len(json.dumps(answer[1])) < 500
+    facts = [getattr(record, "facts", None) for record in caplog.records if record.message == "refused"]
+    assert facts == [{"nearest": None}, {"nearest": None}, {"field": "body"}]
+    assert not any("Bob" in str(vars(record)) for record in caplog.records)

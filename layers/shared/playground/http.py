@@ -1,4 +1,4 @@
-"""HTTP in one place: the resolver, who is asking, and which error is which status."""
+"""HTTP in one place: routing, authentication, what a request may contain, and the status of each error."""
 
 import base64
 import json
@@ -11,9 +11,12 @@ from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
+from aws_lambda_powertools.event_handler.api_gateway import ResponseBuilder, Route
+from aws_lambda_powertools.event_handler.openapi.compat import ModelField
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
@@ -77,11 +80,12 @@ Authenticate = Callable[[str | None], str]
 class Api:
     """One function's HTTP side. `app` takes the routes; an instance is the Lambda handler.
 
-    Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or nobody is
-    there to `authenticate`. The token is looked at before anything else, so that nobody without one learns more than
-    that. On a public path a good token says who is asking, and a bad one is as good as none. `headers` are those of
-    every answer under a path, refusals included. `max_age`: for how many seconds anybody may keep a good answer under a
-    public path; all others are not to be stored. With `raw_bodies` nothing is asked of a body but to be there.
+    Every route needs a token unless its path, as the routes spell it (`/things/<id>`), is in `public`, or there is no
+    `authenticate`. The token is verified first: without a valid one a caller gets 401 and learns nothing else. On a
+    public path a valid token identifies the caller, and an invalid one is ignored. `headers` are added to every answer
+    under a path, errors included. `max_age`: for how many seconds a 200 under a public path may be cached; all other
+    answers are `no-store`. Fields and query parameters that a route does not declare are refused. With `raw_bodies` any
+    body and any query is accepted, and the route reads the bytes.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class Api:
         self._public = tuple(_pattern(path) for path in sorted(public))
         self._headers = tuple((_pattern(path), its) for path, its in (headers or {}).items())
         self._max_age = tuple((_pattern(path), seconds) for path, seconds in (max_age or {}).items())
-        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors)
+        self.app: APIGatewayRestResolver = _Resolver(enable_validation=True, cors=self._cors, takes_anything=raw_bodies)
         self.app.exception_handler(errors.PlaygroundError)(self._refused)
         self.app.exception_handler([RequestValidationError, RequestUnsupportedContentType])(self._invalid)
         self.app.exception_handler(Exception)(self._unhandled)
@@ -139,7 +143,7 @@ class Api:
 
     @property
     def user_id(self) -> str:
-        """Whom the request's token speaks for."""
+        """The user of the request's token. Raises UnauthorizedError on a public route without one."""
         user_id = self.app.context.get("user_id")
         if not isinstance(user_id, str):
             raise errors.UnauthorizedError("this route is public")
@@ -147,13 +151,13 @@ class Api:
 
     @property
     def visitor_id(self) -> str | None:
-        """Whom the token of a request to a public route speaks for, if there is a good one."""
+        """The user of the token on a public route; None without a valid token."""
         user_id = self.app.context.get("user_id")
         return user_id if isinstance(user_id, str) else None
 
     @property
     def source_address(self) -> str:
-        """Where the request came from, as the gateway saw it."""
+        """The client's IP address, as the gateway saw it."""
         return str(self.app.current_event.request_context.identity.source_ip or "")
 
     @property
@@ -169,10 +173,10 @@ class Api:
 
     @property
     def seconds_left(self) -> float:
-        """Until Lambda ends this invocation, or the gateway the request, whichever is first; 0 or less if it has. As of
-        now: looking at the token may have taken a while.
+        """Seconds, as of now, until Lambda ends this invocation or the gateway gives up on the request, whichever is
+        first; 0 or less if that has happened.
 
-        The gateway's time begins when it takes the request, before an instance of the function is found or started.
+        The gateway counts from when it accepts the request, before an instance of the function is found or started.
         """
         context: LambdaContext = self.app.context["lambda_context"]
         left: float = context.get_remaining_time_in_millis() / 1000
@@ -186,8 +190,8 @@ class Api:
         return self._authenticate is None or any(pattern.fullmatch(path) for pattern in self._public)
 
     def _admit(self, event: dict[str, Any], path: str) -> dict[str, Any]:
-        """Refuse what no route should see: a request without a good token, or with a body that is no JSON object.
-        The event for the router: with a body, and with the canonical path."""
+        """The event for the router, with a body and with the canonical path. Raises UnauthorizedError without a valid
+        token, and InvalidRequestError for a body that is not a JSON object."""
         headers = _headers(event)
         authorization = headers.get("authorization")
         if self._authenticate is not None:
@@ -213,7 +217,7 @@ class Api:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
 
     def _early(self, error: Exception, origin: str | None) -> dict[str, Any]:
-        """An answer that is given before routing, with the same headers as any other."""
+        """The answer to an error before routing, with the same headers as any other."""
         response = self._refused(error) if isinstance(error, errors.PlaygroundError) else self._unhandled(error)
         headers = {**response.headers, **self._cors.to_dict(origin), "Content-Type": content_types.APPLICATION_JSON}
         return {
@@ -253,7 +257,7 @@ class Api:
         return self._refused(_first_problem(error))
 
     def _unhandled(self, error: Exception) -> Response[str]:
-        # The message of an unknown error may hold anything, a prompt or a key even; its type and place say enough.
+        # The message of an unknown error may contain a prompt or a key; its type and place are enough.
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
         what = getattr(error, "what", None)  # of what is corrupt: made of ids only
         logger.error("unhandled error", error=type(error).__name__, what=what, where=where[-8:])
@@ -266,7 +270,7 @@ class Api:
 
 def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> Authenticate:
     """The verifier that `settings` describe. Raises ValueError if a secret or an address is not good enough."""
-    # Public functions verify nothing, and do not wait for cryptography to be loaded.
+    # Imported here: functions without tokens do not load cryptography.
     from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
 
     keys = (
@@ -286,11 +290,29 @@ def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> 
 
 
 class _Resolver(APIGatewayRestResolver):
-    """Routes by the canonical path, and decodes what the parts of it are, once, before they are validated. Routes never
-    decode anything."""
+    """Routes by the canonical path and decodes its parts once, before they are validated; routes never decode. Refuses
+    fields and query parameters that a route does not declare, unless `takes_anything`."""
+
+    def __init__(self, *, takes_anything: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._takes_anything = takes_anything
 
     def _convert_matches_into_route_keys(self, match: re.Match[str]) -> dict[str, str]:
         return {name: unquote(value) for name, value in match.groupdict().items()}
+
+    def _call_route(self, route: Route, route_arguments: dict[str, str]) -> ResponseBuilder[Any]:
+        try:
+            # For an unknown path Powertools makes a route that answers 404: nothing is checked then.
+            if not self._takes_anything and (route in self._static_routes or route in self._dynamic_routes):
+                _check_parameters(self.current_event, route.dependant.query_params)
+                if route.method == "POST" and not route.dependant.body_params:
+                    for name in self.current_event.json_body:
+                        raise errors.UnknownFieldError(name, {})
+        except errors.InvalidRequestError as error:
+            refused = self._call_exception_handler(error, route)
+            assert refused is not None, "Api has a handler for our errors"
+            return refused
+        return super()._call_route(route, route_arguments)
 
 
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -299,15 +321,15 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 def _canonical(path: str) -> str:
     """The one spelling of a path, however it was sent: `@a%2fb`, `@a%2Fb` and `%40a%2Fb` are all `%40a%2Fb`.
 
-    A REST API hands a path over as it was sent, in `path` as in `pathParameters`. Here every part is decoded and
-    encoded again, so that an encoded slash ends no part, and public paths and routes are told by the same text.
-    Raises InvalidRequestError for escapes that are none, and for bytes that are not UTF-8.
+    A REST API passes a path on as it was sent, in `path` as in `pathParameters`. Here every part is decoded and encoded
+    again, so that an encoded slash does not separate parts, and public paths and routes are matched by the same text.
+    Raises InvalidRequestError for invalid escapes and for bytes that are not UTF-8.
     """
     try:
         if _NO_ESCAPE.search(path):
             raise ValueError
         return "/".join(quote(unquote_to_bytes(part).decode(), safe="") for part in path.split("/"))
-    except ValueError:  # also of surrogates, which are no text
+    except ValueError:  # also for surrogates
         raise errors.InvalidRequestError("path", "must be text in UTF-8, percent-encoded") from None
 
 
@@ -316,35 +338,35 @@ _BASE = re.compile(f"({MAPPED_PATH}|{BASE_PATH})(?=/)")
 
 
 def _requested_at(event: Mapping[str, Any], now: datetime) -> datetime | None:
-    """When the gateway took the request, if it says so and it can be: clocks differ, and events are replayed."""
-    told = (event.get("requestContext") or {}).get("requestTimeEpoch")
-    milliseconds = told if type(told) is int else None
-    if milliseconds is None or not 0 < milliseconds <= now.timestamp() * 1000:
+    """When the gateway accepted the request; None if that is missing, in the future or too long ago: clocks differ, and
+    events are replayed."""
+    milliseconds = (event.get("requestContext") or {}).get("requestTimeEpoch")
+    if type(milliseconds) is not int or not 0 < milliseconds <= now.timestamp() * 1000:
         return None
     requested_at = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return requested_at if now - requested_at <= MAX_REQUEST_AGE else None
 
 
 def _path_of(event: Mapping[str, Any]) -> str:
-    """A request's path as routes spell theirs."""
+    """The path without the base path, as routes spell it."""
     path = str(event.get("path") or "")
     base = _BASE.match(path)
     return path[base.end() :] if base else path
 
 
 def _headers(event: Mapping[str, Any]) -> Mapping[str, str]:
-    """A request's headers by their names in lower case."""
+    """The request's headers by name in lower case."""
     return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What a route's path, `/things/<id>` or `/things/{id}`, matches; like the router, also with slashes behind."""
+    """The paths of a route, `/things/<id>` or `/things/{id}`; like the router's, with any trailing slashes."""
     parts = re.split(r"[<{]\w+[>}]", path)
     return re.compile("[^/]+".join(re.escape(part) for part in parts) + "/*")
 
 
 class ErrorBody(BaseModel):
-    """Every error. Some have more fields, which say what the numbers were."""
+    """Every error. Some have more fields, the facts that explain it."""
 
     error: str
     message: str
@@ -352,7 +374,7 @@ class ErrorBody(BaseModel):
 
 
 def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]:
-    """What a route may answer: `body`, or the errors of these statuses. For the OpenAPI document."""
+    """For the OpenAPI document: a route answers `body`, or an error with one of `statuses` or 500."""
     responses: dict[int, OpenAPIResponse] = {
         200: {"description": "OK", "content": {"application/json": {"model": body}}}
     }
@@ -366,12 +388,12 @@ def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]
 
 
 def to_cursor(before: int) -> str:
-    """An opaque place in a list."""
+    """An opaque cursor for a position in a list."""
     return base64.urlsafe_b64encode(str(before).encode()).decode().rstrip("=")
 
 
 def from_cursor(cursor: str | None) -> int | None:
-    """The place that `to_cursor` named. Raises InvalidRequestError for anything else."""
+    """The position in a cursor of `to_cursor`. Raises InvalidRequestError for anything else."""
     if cursor is None:
         return None
     try:
@@ -384,7 +406,7 @@ def from_cursor(cursor: str | None) -> int | None:
 
 
 def seal(*parts: str) -> str:
-    """An opaque place in a list that takes more than a number to say."""
+    """An opaque cursor for a position that is more than a number."""
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
@@ -404,29 +426,64 @@ def bad_cursor() -> errors.InvalidRequestError:
 
 
 def _raw(event: Mapping[str, Any]) -> bytes:
-    """The bytes of a body. API Gateway may have packed them as base64."""
+    """The bytes of a body. API Gateway may have encoded them as base64."""
     body = str(event.get("body") or "")
     try:
         return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-    except ValueError:  # also of surrogates, which are no text
+    except ValueError:  # also for surrogates
         raise errors.InvalidDeliveryError("malformed") from None
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises InvalidRequestError for a duplicate name: parsers disagree which of them counts."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise errors.InvalidRequestError("body", f"must have `{name[: errors.MAX_ECHO_CHARACTERS]}` once")
+    return fields
 
 
 def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
         raise errors.InvalidRequestError("content-type", "must be application/json")
     try:
-        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "")
-    except (ValueError, RecursionError):  # bytes that are no text, and numbers too long to read, are ValueErrors
+        value = json.loads(APIGatewayProxyEvent(event).decoded_body or "", object_pairs_hook=_fields_once)
+    except (
+        ValueError,
+        RecursionError,
+    ):  # ValueError also for bytes that are not UTF-8 and for numbers that are too long
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
         raise errors.InvalidRequestError("body", "must be a JSON object")
 
 
+REPLACED_PARAMETERS = {"offset": "cursor"}  # names of other APIs
+_WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+
+
+def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> None:
+    """Raises InvalidRequestError for a query parameter that the route does not declare, for a duplicate one, and for a
+    number that is not written in digits: pydantic also reads `5_0`, `+5`, ` 5` and `5.0`."""
+    known = {field.alias: field.alias for field in declared}
+    whole = {field.alias for field in declared if field.type_ is int}
+    single = event.get("queryStringParameters") or {}
+    for name, values in {
+        **{name: [value] for name, value in single.items()},
+        **(event.get("multiValueQueryStringParameters") or {}),
+    }.items():
+        if name not in known:
+            replaced = known.get(REPLACED_PARAMETERS.get(name, ""))
+            raise errors.UnknownFieldError(name, known, kind="query parameter", nearest=replaced)
+        if len(values) != 1:
+            raise errors.InvalidRequestError(name, "must be there once")
+        if name in whole and not _WHOLE_NUMBER.fullmatch(values[0]):
+            raise errors.InvalidRequestError(name, "must be a whole number in digits")
+
+
 def _first_problem(error: Exception) -> errors.InvalidRequestError:
-    """The first thing that is wrong with a request. A field is called what the request called it: who sent `userInput`
-    looks for that, and if `input` was there, too, it says which of the two was read. One that is missing has no name
-    but that of the contract."""
+    """The first problem of a request. A field is named as the request named it, `userInput` for example; a missing one
+    has the contract's name."""
     problems = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
     for problem in problems:
         where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path", "header")]
@@ -437,6 +494,8 @@ def _first_problem(error: Exception) -> errors.InvalidRequestError:
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
     if isinstance(error, errors.UnauthorizedError | errors.InvalidDeliveryError):
         return {"reason": error.reason}
+    if isinstance(error, errors.UnknownFieldError):
+        return {"nearest": error.nearest}  # not the name that was sent: it may be anything
     return {
         name: fact
         for name, fact in error.facts.items()

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.domain.calendar import iso
 from playground.domain.errors import StoreUnavailableError
-from playground.domain.notices import VERSION, Notice
+from playground.domain.notices import VERSION, Envelope, Notice
 
 SOURCE = "playground.ledger"
 MAX_BATCH_ITEMS = 10
@@ -45,11 +46,11 @@ class EventBridgeBus:
 
 def detail_of(notice: Notice) -> Mapping[str, Any]:
     """The `detail` of the event."""
-    return {
-        "version": VERSION,
-        "id": notice.notice_id,
-        "type": notice.type.value,
-        "user_id": notice.user_id,
-        "occurred_at": iso(notice.occurred_at),
-        **notice.data,
-    }
+    envelope = Envelope(
+        version=VERSION,
+        id=notice.notice_id,
+        type=notice.type.value,
+        user_id=notice.user_id,
+        occurred_at=iso(notice.occurred_at),
+    )
+    return {**asdict(envelope), **notice.data}

@@ -2,6 +2,7 @@
 
     PlaygroundError
     ├── InvalidRequestError             a field is out of its bounds
+    │   └── UnknownFieldError           the request has no such field
     ├── UnauthorizedError               no usable token, whatever the reason
     ├── InvalidDeliveryError            an event that was not signed as it must be
     ├── NotFoundError                   missing and foreign look alike
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 INVALID_USAGE = "invalid_usage"
 """The reason of a ModelError: what the provider told of its tokens cannot be true."""
 
+MAX_ECHO_CHARACTERS = 64  # of an unknown name, in the answer
+MIN_SIMILARITY = 0.78  # of a suggested name: `packge` suggests package_id, `prompt` suggests none
+
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
 
@@ -74,8 +78,31 @@ class InvalidRequestError(PlaygroundError):
 
     code = "validation_error"
 
-    def __init__(self, field: str, expected: str) -> None:
-        super().__init__(f"{field}: {expected}", field=field, expected=expected)
+    def __init__(self, field: str, expected: str, *, message: str | None = None) -> None:
+        super().__init__(message or f"{field}: {expected}", field=field, expected=expected)
+
+
+class UnknownFieldError(InvalidRequestError):
+    """A field, or another `kind` of name, that the request does not have. It is not ignored, because the caller expects
+    it to have an effect.
+
+    `known` maps each accepted spelling to the contract's name. `nearest` is the name that was probably meant; None if
+    none is similar.
+    """
+
+    def __init__(
+        self, field: str, known: Mapping[str, str], *, kind: str = "field", nearest: str | None = None
+    ) -> None:
+        self.nearest = nearest or _nearest(field, known)
+        field = field[:MAX_ECHO_CHARACTERS]
+        listed = ", ".join(dict.fromkeys(known.values()))
+        if self.nearest is not None:
+            expected, hint = self.nearest, f"did you mean `{self.nearest}`?"
+        elif listed:
+            expected, hint = f"one of {listed}", f"it has {listed}"
+        else:
+            expected, hint = f"no {kind}", "it has none"
+        super().__init__(field, expected, message=f"`{field}` is not a {kind} of this request; {hint}")
 
 
 class UnauthorizedError(PlaygroundError):
@@ -387,3 +414,16 @@ class UnreadableError(CorruptLedgerError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.message = "This record cannot be read; an operator has been told. Nothing else is affected."
+
+
+def _nearest(name: str, known: Mapping[str, str]) -> str | None:
+    """The contract's name of the spelling most similar to `name`; case, hyphens and underscores do not matter."""
+    from difflib import get_close_matches  # loaded for a wrong request only
+
+    spellings = {_plain(spelling): contract_name for spelling, contract_name in known.items()}
+    found = get_close_matches(_plain(name[:MAX_ECHO_CHARACTERS]), spellings, n=1, cutoff=MIN_SIMILARITY)
+    return spellings[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

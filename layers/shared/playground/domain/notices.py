@@ -6,7 +6,7 @@ what a person wrote: no prompt, no answer, no reason, no address.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from playground.domain.account import Account
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.erasure import is_pseudonym
+from playground.domain.errors import CorruptLedgerError
 from playground.domain.purchases import PaymentEvent
 from playground.domain.runs import Run, RunStatus, base32
 
@@ -21,6 +22,8 @@ VERSION = 1  # of the schema; a field that is added does not change it, one that
 LOW_CREDITS = (10, 0)  # a balance that falls to one of these is told
 EXPIRY_AHEAD = timedelta(days=7)
 CLOSED = "closed"  # type of an event that an operator has noted
+
+GRANTING = tuple(kind for kind in EntryType if kind is not EntryType.SPEND)  # entries that can add credits
 
 Data = Mapping[str, str | int | None]
 
@@ -32,6 +35,87 @@ class NoticeType(StrEnum):
     RUN_SETTLED = "run.settled"
     HOLD_EXPIRED = "hold.expired"
     PAYMENT_QUARANTINED = "payment.quarantined"
+
+
+# What a notice says: the schema in docs/ is made from these classes. A field may be added; one that changes its meaning
+# or goes is a new VERSION.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What every notice says."""
+
+    version: int
+    id: str
+    type: str
+    user_id: str | None
+    occurred_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsGranted:
+    """Credits were added."""
+
+    entry_id: str
+    kind: str
+    credits: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditsLow:
+    """The balance fell to a level."""
+
+    balance: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloverExpiring:
+    """Rollover will expire within seven days."""
+
+    credits: int
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettled:
+    """A run was charged."""
+
+    run_id: str
+    session_id: str
+    model: str
+    credits: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldExpired:
+    """A run died and what was held for it was given back."""
+
+    run_id: str
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentQuarantined:
+    """An event of the payment provider was put aside."""
+
+    event_id: str
+    event_type: str
+    reason: str
+
+
+Detail = CreditsGranted | CreditsLow | RolloverExpiring | RunSettled | HoldExpired | PaymentQuarantined
+DETAILS: Mapping[NoticeType, type[Detail]] = {
+    NoticeType.CREDITS_GRANTED: CreditsGranted,
+    NoticeType.CREDITS_LOW: CreditsLow,
+    NoticeType.ROLLOVER_EXPIRING: RolloverExpiring,
+    NoticeType.RUN_SETTLED: RunSettled,
+    NoticeType.HOLD_EXPIRED: HoldExpired,
+    NoticeType.PAYMENT_QUARANTINED: PaymentQuarantined,
+}
+NULLABLE_USER = frozenset({NoticeType.PAYMENT_QUARANTINED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +138,7 @@ class Notice:
 
 def of_entry(entry: Entry) -> tuple[Notice, ...]:
     """A line that adds credits."""
-    if entry.amount < 1 or entry.type is EntryType.SPEND:
+    if entry.amount < 1 or entry.type not in GRANTING:
         return ()
     return (
         Notice(
@@ -62,34 +146,39 @@ def of_entry(entry: Entry) -> tuple[Notice, ...]:
             user_id=entry.user_id,
             key=str(entry.seq),
             occurred_at=entry.created_at,
-            data={
-                "entry_id": entry.entry_id,
-                "kind": entry.type.value,
-                "credits": entry.amount,
-                "balance": entry.balance_after,
-            },
+            data=asdict(
+                CreditsGranted(
+                    entry_id=entry.entry_id,
+                    kind=entry.type.value,
+                    credits=entry.amount,
+                    balance=entry.balance_after,
+                )
+            ),
         ),
     )
 
 
 def of_run(run: Run) -> tuple[Notice, ...]:
-    """A run that was paid, or whose hold ended by itself. A run that was given back in time is nobody's news."""
+    """A run that was paid, or whose hold ended by itself; none for a run that was given back in time. Raises
+    CorruptLedgerError for a paid run that does not say what was left."""
     match run.status:
         case RunStatus.SETTLED:
+            if run.balance_after is None:
+                raise CorruptLedgerError(f"run {run.run_id} of {run.user_id}: settled without balance_after")
             type_ = NoticeType.RUN_SETTLED
-            data: Data = {
-                "run_id": run.run_id,
-                "session_id": run.session_id,
-                "model": run.model,
-                "credits": run.charged,
-                "balance": run.balance_after,
-            }
+            detail: RunSettled | HoldExpired = RunSettled(
+                run_id=run.run_id,
+                session_id=run.session_id,
+                model=run.model,
+                credits=run.charged,
+                balance=run.balance_after,
+            )
         case RunStatus.EXPIRED:
             type_ = NoticeType.HOLD_EXPIRED
-            data = {"run_id": run.run_id, "credits": run.ceiling}
+            detail = HoldExpired(run_id=run.run_id, credits=run.ceiling)
         case _:
             return ()
-    return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=data),)
+    return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=asdict(detail)),)
 
 
 def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) -> tuple[Notice, ...]:
@@ -109,7 +198,7 @@ def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) ->
             user_id=event.user_id,
             key=event.event_id,
             occurred_at=event.received_at,
-            data={"event_id": event.event_id, "event_type": event.type, "reason": event.quarantined},
+            data=asdict(PaymentQuarantined(event_id=event.event_id, event_type=event.type, reason=event.quarantined)),
         ),
     )
 
@@ -130,7 +219,7 @@ def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ..
             user_id=after.user_id,
             key=str(after.version),
             occurred_at=at,
-            data={"balance": after.balance, "level": min(crossed)},
+            data=asdict(CreditsLow(balance=after.balance, level=min(crossed))),
         ),
     )
 
@@ -147,5 +236,5 @@ def of_expiry(account: Account, at: datetime) -> Notice | None:
         user_id=account.user_id,
         key=iso(expires_at),
         occurred_at=at,
-        data={"credits": account.buckets.rollover, "expires_at": iso(expires_at)},
+        data=asdict(RolloverExpiring(credits=account.buckets.rollover, expires_at=iso(expires_at))),
     )

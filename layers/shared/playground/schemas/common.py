@@ -1,16 +1,52 @@
-"""What bodies of several functions have in common."""
+"""Types that several bodies use."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from playground.domain.calendar import iso
+from playground.domain.errors import InvalidRequestError, UnknownFieldError
 from playground.domain.sessions import Turn
 from playground.domain.text import is_blank
 
 Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+
+
+class RequestBody(BaseModel):
+    """The body of a request. Only declared fields are accepted, each once, under one of its names."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_fields(cls, body: Any) -> Any:
+        """Raises UnknownFieldError, and InvalidRequestError for two names of one field. Runs before other validation:
+        a missing field may only be misspelt."""
+        names = spellings(cls)
+        seen: dict[str, str] = {}
+        for spelling in body if isinstance(body, dict) else ():
+            name = names.get(spelling)
+            if name is None:
+                raise UnknownFieldError(spelling, names)
+            if name in seen:
+                raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
+            seen[name] = spelling
+        return body
+
+
+@cache
+def spellings(body: type[BaseModel]) -> Mapping[str, str]:
+    """The accepted names of the fields of `body`, each with the contract's name."""
+    known: dict[str, str] = {}
+    for name, field in body.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+        known |= {choice: name for choice in choices if isinstance(choice, str)}
+    return known
 
 
 def plain(text: str) -> str:
@@ -21,7 +57,7 @@ def plain(text: str) -> str:
 
 def not_blank(text: str) -> str:
     if is_blank(text):
-        raise ValueError("must not be blank: nothing of it can be seen")
+        raise ValueError("must not be blank: it has no visible character")
     return text
 
 
@@ -41,13 +77,13 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
-        description="Names this attempt: repeating the request with the same key gives the first outcome, for ever",
+        description="Names this attempt: the same request with the same key always gets the first outcome",
     ),
 ]
 
 
-UNREADABLE_TURN = "Whether what is stored of this message is damaged: then its content is empty"
-UNREADABLE = "What belongs here and cannot be read; an operator has been told"
+UNREADABLE_TURN = "Whether the stored message is damaged; its content is empty then"
+UNREADABLE = "Stored records that are damaged and left out; an operator is notified"
 
 
 class Message(BaseModel):
@@ -59,7 +95,7 @@ class Message(BaseModel):
 
 
 def messages(turn: Turn) -> list[Message]:
-    """A turn, as the contract shows it."""
+    """The two messages of a turn."""
     return [
         Message(
             role="user",

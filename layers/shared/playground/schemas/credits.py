@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account
@@ -11,7 +11,7 @@ from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry
 from playground.domain.pricing import Pack, Price, PriceTable, Usage
 from playground.domain.runs import UnpaidCost
-from playground.schemas.common import UNREADABLE, Moment
+from playground.schemas.common import UNREADABLE, Moment, RequestBody
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.read_run import Receipt
 
@@ -43,7 +43,7 @@ class Rollover(BaseModel):
 class CreditsAnswer(BaseModel):
     balance: Annotated[int, Field(description="monthly + rollover + purchased")]
     available: Annotated[int, Field(description="balance − held")]
-    held: Annotated[int, Field(description="Set aside for runs that are at work")]
+    held: Annotated[int, Field(description="Set aside for open runs")]
     debt: int
     monthly: Monthly
     rollover: Rollover
@@ -72,9 +72,7 @@ class CreditsAnswer(BaseModel):
         )
 
 
-class PurchaseBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class PurchaseBody(RequestBody):
     package: Annotated[
         str,
         Field(strict=True, max_length=50, json_schema_extra={"enum": [pack.id for pack in PRICES.packs]}),
@@ -82,7 +80,7 @@ class PurchaseBody(BaseModel):
 
 
 class PurchaseAnswer(BaseModel):
-    client_secret: Annotated[str, Field(description="For the provider's form in the browser; keep it nowhere")]
+    client_secret: Annotated[str, Field(description="For the provider's payment form in the browser; do not store it")]
     credits: int
     price: Annotated[int, Field(description="Cents")]
     purchase_id: str
@@ -99,15 +97,23 @@ class PurchaseAnswer(BaseModel):
 
 
 ReturnUrl = Annotated[
-    str | None, Field(strict=True, max_length=2000, description="A page of the front end; its own one if left out")
+    str | None, Field(strict=True, max_length=2000, description="A page of the front end; has a default")
 ]
 
 
-class SubscribeBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class SubscribeBody(RequestBody):
     success_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("success_url", "successUrl"))] = None
     cancel_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("cancel_url", "cancelUrl"))] = None
+
+
+class PortalBody(RequestBody):
+    return_url: Annotated[
+        ReturnUrl,
+        Field(
+            validation_alias=AliasChoices("return_url", "returnUrl"),
+            description="Accepted from older clients and not used: the portal leads back to the subscription page",
+        ),
+    ] = None
 
 
 class UrlAnswer(BaseModel):
@@ -116,7 +122,9 @@ class UrlAnswer(BaseModel):
 
 class SubscriptionAnswer(BaseModel):
     is_active: bool
-    status: Annotated[str, Field(description="The provider's word; `granted` if an operator set the plan, or `none`")]
+    status: Annotated[
+        str, Field(description="The provider's status; `granted` if an operator set the plan; `none` without one")
+    ]
     cancel_at_period_end: bool
     current_period_end: Moment | None
 
@@ -137,7 +145,7 @@ class Transaction(BaseModel):
     run_id: str | None
     purchase_id: str | None
     created_at: Moment
-    business_key: Annotated[str, Field(description="Names what caused this line; there is one line for it, for ever")]
+    business_key: Annotated[str, Field(description="Names the cause of this line; there is one line for each")]
     previous_hash: Annotated[str, Field(description="Hash of the line before")]
     hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before")]
 
@@ -237,7 +245,7 @@ class UnpaidAnswer(BaseModel):
     cost_nano_dollars: int
     usage_source: Annotated[
         Literal["reported", "estimated"],
-        Field(description="estimated: the provider did not report all of it; what is missing is counted upward"),
+        Field(description="estimated: the provider did not report all of it; the rest is estimated upward"),
     ]
 
     @classmethod

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
-from playground.schemas.common import Message, messages, not_blank, one_of, plain
+from playground.schemas.common import Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
 
@@ -85,13 +85,13 @@ UseNoPrompt = Annotated[
     Field(
         strict=True,
         validation_alias=AliasChoices("use_no_prompt", "useNoPrompt"),
-        description="Leave the package's prompt out, to compare",
+        description="Run without the package's prompt, to compare",
     ),
 ]
 
 
-class EstimateBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+class RunBody(RequestBody):
+    """Of a run, and of the estimate of one."""
 
     package_id: PackageId
     input: Input
@@ -100,14 +100,6 @@ class EstimateBody(BaseModel):
     model: ModelName = PRICES.default_model
     max_tokens: MaxTokens = None
     use_no_prompt: UseNoPrompt = False
-
-    def request(self) -> RunRequest:
-        """What is asked for, in the words of the domain."""
-        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
-        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
-
-
-class RunBody(EstimateBody):
     effort: Annotated[
         str | None,
         one_of(EFFORTS),
@@ -118,9 +110,14 @@ class RunBody(EstimateBody):
         Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
     ] = None
 
+    def request(self) -> RunRequest:
+        """The request of the domain."""
+        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
+
 
 OMITTED = (
-    "How many turns of the session were left out: the oldest, because they do not fit or cannot be paid for, "
+    "How many turns of the session were not sent: the oldest, because they do not fit or cannot be afforded, "
     "and those that the model declined"
 )
 
@@ -138,7 +135,7 @@ class RunAnswer(BaseModel):
     duration_ms: int
     model: Annotated[str, Field(description="The provider's id of the model that answered")]
     price_version: str
-    max_tokens: Annotated[int, Field(description="What the answer was limited to")]
+    max_tokens: Annotated[int, Field(description="The limit of this answer")]
     max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
     turns_omitted: Annotated[int, Field(description=OMITTED)]
     conversation: list[Message]
@@ -182,7 +179,7 @@ class EstimateAnswer(BaseModel):
     affordable_max_tokens: Annotated[int, Field(description="0 if not even the shortest answer can be paid for")]
     price_version: str
     approximate: Annotated[
-        bool, Field(description="Whether the prompt's tokens could not be counted: then all of it is rather too high")
+        bool, Field(description="Whether the prompt's tokens were estimated, upward, because they could not be counted")
     ]
 
     @classmethod

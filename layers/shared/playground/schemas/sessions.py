@@ -3,16 +3,27 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
 
 from playground.domain.sessions import RunFeedback, Session
 from playground.domain.sharing import Share, Vote
-from playground.schemas.common import UNREADABLE, UNREADABLE_TURN, Message, Moment, messages, not_blank, plain
+from playground.schemas.common import (
+    UNREADABLE,
+    UNREADABLE_TURN,
+    Message,
+    Moment,
+    RequestBody,
+    messages,
+    not_blank,
+    plain,
+)
 from playground.usecases.browse_sessions import SessionsPage, SessionView
 from playground.usecases.share_session import Shared
 from playground.usecases.visit_share import SharedView
 
-Comment = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
+Comment = Annotated[
+    str, Field(max_length=1000, validation_alias=AliasChoices("comment", "feedback_text")), AfterValidator(plain)
+]
 _HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
 
 
@@ -23,7 +34,7 @@ class SessionListed(BaseModel):
     package_version: str
     use_no_prompt: bool
     model: str
-    title: Annotated[str, Field(description="How the first input begins")]
+    title: Annotated[str, Field(description="The beginning of the first input")]
     turns: int
     credits_spent: Annotated[int, Field(description="By the runs of this session; turns that were copied cost nothing")]
     tokens_used: int
@@ -70,13 +81,14 @@ class SessionList(BaseModel):
 
 class ShareStatus(BaseModel):
     share_url: Annotated[
-        str | None, Field(description="null if it was made with a secret that is gone; sharing again makes another one")
+        str | None,
+        Field(description="null if it was made with a secret that was removed; sharing again makes a new link"),
     ]
     shared_at: Moment
     expires_at: Moment | None
     expired: bool
-    hidden: Annotated[bool, Field(description="By reports or an operator: nobody can see it")]
-    turns: Annotated[int, Field(description="How far the snapshot goes")]
+    hidden: Annotated[bool, Field(description="Hidden by reports or an operator")]
+    turns: Annotated[int, Field(description="Number of turns in the snapshot")]
     views: int
     helpful: int
     not_helpful: int
@@ -99,9 +111,7 @@ class ShareStatus(BaseModel):
 class SessionAnswer(SessionListed):
     share: ShareStatus | None
     conversation: list[Message]
-    next_cursor: Annotated[
-        str | None, Field(description="Where a conversation goes on that is too long for one answer")
-    ]
+    next_cursor: Annotated[str | None, Field(description="The rest of a conversation that is too long for one answer")]
 
     @classmethod
     def of_view(cls, view: SessionView, *, share: ShareStatus | None, next_cursor: str | None) -> Self:
@@ -117,9 +127,7 @@ class DeletedAnswer(BaseModel):
     deleted: bool
 
 
-class ShareBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class ShareBody(RequestBody):
     expires_in_days: Annotated[
         int | None,
         Field(
@@ -127,7 +135,7 @@ class ShareBody(BaseModel):
             ge=1,
             le=365,
             validation_alias=AliasChoices("expires_in_days", "expiresInDays"),
-            description="When the link dies by itself; never if left out",
+            description="When the link expires; never if left out",
         ),
     ] = None
     acknowledge_findings: Annotated[
@@ -135,7 +143,7 @@ class ShareBody(BaseModel):
         Field(
             strict=True,
             validation_alias=AliasChoices("acknowledge_findings", "acknowledgeFindings"),
-            description="Share it although there is what looks like a secret",
+            description="Share it although it may contain secrets",
         ),
     ] = False
 
@@ -188,7 +196,7 @@ class SharedAnswer(BaseModel):
 
     @classmethod
     def of(cls, view: SharedView, *, next_cursor: str | None) -> Self:
-        """Of the share only what everybody may see: neither whose it is nor how it is doing."""
+        """What is public of a share: neither its owner nor its counts."""
         share = view.share
         return cls(
             package_id=share.package_id,
@@ -204,9 +212,7 @@ class SharedAnswer(BaseModel):
         )
 
 
-class VoteBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class VoteBody(RequestBody):
     is_helpful: Annotated[bool, _HELPFUL]
     comment: Comment = ""
 
@@ -221,9 +227,7 @@ class VoteAnswer(BaseModel):
         return cls.model_validate(vote, from_attributes=True)
 
 
-class ReportBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class ReportBody(RequestBody):
     reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain), AfterValidator(not_blank)]
 
 
@@ -231,9 +235,7 @@ class ReportAnswer(BaseModel):
     reported: bool
 
 
-class RunFeedbackBody(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
+class RunFeedbackBody(RequestBody):
     rating: Annotated[int | None, Field(strict=True, ge=1, le=5)] = None
     is_helpful: Annotated[bool | None, _HELPFUL] = None
     comment: Comment = ""
