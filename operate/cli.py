@@ -114,7 +114,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"{error.message}{cause(error)}", err=True)
         return REFUSED
     except (BotoCoreError, ClientError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # whoever reads it has enough
+        if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter says so once more
             return DONE
         click.echo(f"{type(error).__name__}: {error}", err=True)

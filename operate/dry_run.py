@@ -1,4 +1,4 @@
-"""What would come of a change, without making it."""
+"""A dry run: the result of a change, without writing it."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""EraseAccount: forget a person, and keep books that add up."""
+"""EraseAccount: erase a person, and keep books that add up."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ class NoAccountError(PlaygroundError):
 
 
 class InDebtError(PlaygroundError):
-    """Credits were spent and their payment was taken back. Who begins anew would owe nothing any more."""
+    """Credits were spent and their payment was taken back. An erasure would cancel that debt."""
 
     code: ClassVar[str] = "in_debt"
 

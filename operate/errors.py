@@ -2,11 +2,11 @@
 
 
 class RefusedError(Exception):
-    """It was understood, and is not done (exit status 1). The message says why, with the value."""
+    """The order was refused (exit status 1). The message says why, with the value."""
 
 
 class CannotDoError(Exception):
-    """It could not be tried, or not to its end (exit status 2). The message says what is missing."""
+    """The order could not be tried, or not completed (exit status 2). The message says what is missing."""
 
 
 def cause(error: BaseException) -> str:

@@ -39,12 +39,12 @@ NewId = Callable[[str], str]
 """A fresh id of a kind (`ses` → `ses_…`). Ids sort roughly by time and cannot be guessed."""
 
 TimeLimit = Callable[[float], AbstractContextManager[None]]
-"""Within `TimeLimit(seconds)` whatever this thread asks of a store has ended after so many seconds: with an answer, or
-with StoreUnavailableError. A limit within another one never makes that one longer."""
+"""Within `TimeLimit(seconds)` every store request of this thread ends after so many seconds at most: with an answer, or
+with StoreUnavailableError. A nested limit never extends the outer one."""
 
 
 ReportUnreadable = Callable[[CorruptLedgerError], None]
-"""Told of each stored record that a list leaves out because it is damaged."""
+"""Called for each stored record that a list leaves out because it is damaged."""
 
 
 # --- Ledger -----------------------------------------------------------------------------------------------------------
@@ -52,7 +52,8 @@ ReportUnreadable = Callable[[CorruptLedgerError], None]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The hold is placed. `ended_before`: the account remembers that a run of this id has ended already, perhaps."""
+    """The hold is placed. `ended_before`: the account's memory of ended runs matches this id, so the receipt has to be
+    read."""
 
     account: Account
     ended_before: bool = False
@@ -70,7 +71,7 @@ class TooManyHolds:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceUsedUp:
-    """The account's runs without an answer, and what is open, leave no room for this one."""
+    """The account's failed and open runs leave no allowance for this one."""
 
     account: Account
 
@@ -88,33 +89,33 @@ HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | AlreadyHeld
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended. `by_us` is false if somebody else ended it first: then `run` is what they wrote."""
+    """How a run ended. `by_us` is false if another worker ended it first: then `run` is that worker's receipt."""
 
     run: Run
     by_us: bool
 
 
 class Conclude(Protocol):
-    """Says, for the account as it is now, what the run comes to: the account afterwards, the receipt, and the entries,
-    of which the spend is the last. Called again whenever the account has moved."""
+    """Computes, for the current account, the end of a run: the account afterwards, the receipt, and the entries, of
+    which the spend is the last. Called again whenever the account has changed."""
 
     def __call__(self, account: Account) -> tuple[Account, Run, Sequence[Entry]]: ...
 
 
 class Amend(Protocol):
-    """Says what a change comes to, for the account as it is now; None if there is nothing to do (any more)."""
+    """Computes a change for the current account; None if there is nothing to do (any more)."""
 
     def __call__(self, account: Account) -> Change | None: ...
 
 
 Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
-"""What is kept of the payment provider's world beside the account. Its `revision` is that of the item it was read from;
-0 if there was none."""
+"""The stored records of the payment provider's objects. Their `revision` is that of the item they were read from; 0 if
+there was none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A change of credits with the records that say why. `entries` may be empty."""
+    """A change of credits with the records that cause it. `entries` may be empty."""
 
     account: Account
     entries: Sequence[Entry]
@@ -122,16 +123,16 @@ class Booking:
 
 
 class Book(Protocol):
-    """Says what is to be booked for the account as it is now; None if there is nothing to do (any more). Called again
-    whenever the account or a record has moved, so it reads the records itself."""
+    """Computes what is booked for the current account; None if there is nothing to do (any more). Called again whenever
+    the account or a record has changed, so it reads the records itself."""
 
     def __call__(self, account: Account) -> Booking | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it. `kept` is where the
-    texts of the turn are if they are too large for its item: see `Sessions.keep`."""
+    """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it. `kept` refers to
+    the texts of the turn if they are too large for its item: see `Sessions.keep`."""
 
     session: Session
     turn: Turn
@@ -139,10 +140,10 @@ class Conversation:
 
 
 class Ledger(Protocol):
-    """Accounts and what happens to them. Every operation opens the account if it is not there, exactly once, and
-    advances it over boundaries that have passed. Whatever makes credits available repays debt in the same write; what
-    a hold gives back expires before that, as far as it lapsed while it was held. All raise StoreUnavailableError when
-    the store does not take or give an answer in time, CorruptLedgerError when what is stored does not add up."""
+    """Accounts and their operations. Every operation opens a missing account, exactly once, and advances it over
+    boundaries that have passed. A write that makes credits available repays debt with them; lapsed credits of a hold
+    expire before that. All raise StoreUnavailableError when the store does not answer in time, CorruptLedgerError when
+    stored data does not add up."""
 
     def account(self, user_id: str, now: datetime) -> Account:
         """The account, advanced to `now`."""
@@ -152,33 +153,33 @@ class Ledger(Protocol):
         self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
     ) -> HoldOutcome:
         """Set credits aside, atomically, if they are available, fewer than `limit` holds are open, the run has none and
-        `allowance` admits it (None: whatever has failed). A refusal uses nothing up.
-        Repeating it with the same nonce gives `Held` again and holds once."""
+        `allowance` admits it (None: whatever has failed). A refusal costs no allowance. Repeating it with the same
+        nonce gives `Held` again and holds once."""
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
-        """End a held run as paid: account, receipt, entry, turn and session in one transaction, or nothing.
-        `account` is the account as it was last seen; it may have moved since.
-        If the run has ended otherwise, that outcome comes back (`by_us` false).
-        Raises SessionConflictError if the session moved or was deleted meanwhile; the hold is then still there."""
+        """End a held run as paid: account, receipt, entry, turn and session in one transaction, or nothing. `account`
+        is the account as it was last read; it may have changed since. If the run has ended otherwise, that outcome
+        comes back (`by_us` false). Raises SessionConflictError if the session was changed or deleted meanwhile; the
+        hold is then still in place."""
         ...
 
     def release(
         self, user_id: str, run: Run, use: AllowanceUse = NOTHING_USED, *, seen: Account | None = None
     ) -> Ended:
         """End a held run without a charge: give the hold back, write the receipt `run` (released or expired) and note
-        what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last seen, which
-        may save a request; it may have moved since.
-        If the run has ended otherwise, that outcome comes back and its hold, if one is left, is given back, too."""
+        what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last read, which
+        may save a request; it may have changed since. If the run has ended otherwise, that outcome comes back and its
+        hold, if one is left, is given back, too."""
         ...
 
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
-        """Give a hold back as if it had never been placed: no receipt. Does nothing if it is not there."""
+        """Give a hold back as if it had never been placed: no receipt. Does nothing if there is none."""
         ...
 
     def correct_lease(self, account: Account) -> bool:
-        """Have the index of leases say what `account`, as it was just seen, says: its earliest lease, or nothing.
-        False, and no change, if a hold was placed or ended meanwhile: then somebody comes by again."""
+        """Set the account's key in the index of leases to its earliest lease in `account`, as just read, or remove it.
+        False, and no change, if a hold was placed or ended meanwhile; the next sweep tries again."""
         ...
 
     def change(self, user_id: str, amend: Amend, *, business_key: str, now: datetime) -> Account:
@@ -223,16 +224,17 @@ class PurchaseRecords(Protocol):
     def user_of(self, customer_id: str) -> str | None: ...
 
     def event(self, event_id: str) -> PaymentEvent | None:
-        """One that had an effect, or is in quarantine."""
+        """An event that was applied or quarantined."""
         ...
 
     def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
-        """Some of all purchases, paid months and events in quarantine, after a place; and the place of the next page,
-        if any. What cannot be read is reported and left out. Reads everything that is stored: nothing for a request."""
+        """A page of all purchases, paid months and quarantined events, after a cursor; and the cursor of the next page,
+        if any. Damaged items are reported and left out. A scan of the table: never on a request's path."""
         ...
 
     def keep(self, *records: Record) -> bool:
-        """Write records that move no credits, all or none. False, and no change, if one has moved since it was read."""
+        """Write records that change no credits, all or none. False, and no change, if one has changed since it was
+        read."""
         ...
 
 
@@ -242,13 +244,13 @@ class Index(Protocol):
     shards: int
 
     def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
-        """At most `limit` users whose time may have come by `now`, the earliest first, after the place `after`; and the
-        `after` of the next page, if there may be more. May be a moment behind."""
+        """At most `limit` users whose time may have passed by `now`, the earliest first, after the cursor `after`; and
+        the `after` of the next page, if there may be more. Eventually consistent."""
         ...
 
 
 class Leases(Index, Protocol):
-    """Accounts that had a hold when they were last looked at, by the end of their earliest lease."""
+    """Accounts that had a hold when they were last written, by the end of their earliest lease."""
 
 
 class Boundaries(Index, Protocol):
@@ -256,10 +258,10 @@ class Boundaries(Index, Protocol):
 
 
 class NoticeOutbox(Protocol):
-    """What was told ahead of time, so that it is told once."""
+    """Notices of future events, each recorded once."""
 
     def put(self, notice: Notice) -> bool:
-        """Write it down, if it is not there yet. The record of it is what is published. False if it was there."""
+        """Record the notice, if it is new; it is then published from the stream. False if it was there already."""
         ...
 
 
@@ -267,7 +269,7 @@ class NoticeOutbox(Protocol):
 
 
 class Queue(Protocol):
-    """Work for later. What is taken from it may be taken again: at least once, in no order that means anything."""
+    """A queue of tasks: delivered at least once, in no particular order."""
 
     def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
         """Put all of them in. Raises StoreUnavailableError if one was not taken; others may have been."""
@@ -275,15 +277,15 @@ class Queue(Protocol):
 
 
 class Places(Protocol):
-    """How far walks have come that could not be finished at once. A place may be lost: a walk may begin anew."""
+    """Cursors of unfinished walks. A lost cursor only makes a walk begin anew."""
 
     def place(self, walk: ShardTask) -> str | None:
-        """Where this very walk goes on; None: at the beginning."""
+        """The cursor of this walk; None: at the beginning."""
         ...
 
     def remember(self, walk: ShardTask, after: str | None) -> None:
-        """That it goes on after a place; None: it is finished, and begins anew if it is started again. Of two walks of
-        one shard with the same task the later call counts, and the other one begins anew."""
+        """Save the cursor; None: it is finished, and begins anew if it is started again. Of two walks of one shard with
+        the same task the later call wins, and the other one begins anew."""
         ...
 
 
@@ -291,7 +293,7 @@ class Publisher(Protocol):
     """Tells the world."""
 
     def publish(self, notices: Sequence[Notice]) -> int | None:
-        """Publish all; the position of the first that was not taken, if there is one. Those after it may have been."""
+        """Publish all; the position of the first that was refused, if any. Those after it may have been published."""
         ...
 
 
@@ -304,7 +306,7 @@ class Found:
     package: PackageVersion | None
     session: Session | None
     account: Account | None = None
-    """As it is stored: not opened, not advanced. None if there is none yet."""
+    """As stored: not opened, not advanced. None if there is none yet."""
 
 
 class Lookup(Protocol):
@@ -321,7 +323,7 @@ class Lookup(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRef:
-    """Texts of a turn that were put aside. `version` tells this object from others of the same name."""
+    """A reference to the texts of a turn in the bucket. `version` distinguishes objects of the same name."""
 
     name: str
     version: str | None
@@ -329,8 +331,8 @@ class TextRef:
 
 
 class Sessions(Protocol):
-    """Conversations. A deleted session does not exist for any of these, other than `deleted` and what removes it.
-    All raise StoreUnavailableError when the store does not answer in time."""
+    """Conversations. A deleted session is visible only to `deleted` and to the methods that remove it. All raise
+    StoreUnavailableError when the store does not answer in time."""
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         """One that is damaged is marked as `unreadable`, here and in all that follows, and reported."""
@@ -341,13 +343,13 @@ class Sessions(Protocol):
         ...
 
     def walk(self, session_id: str, *, first: int, last: int, newest_first: bool = False) -> Iterator[Turn]:
-        """Turns `first` to `last`, read page by page as they are asked for. It ends early if the session is being
-        deleted meanwhile; whoever has begun a walk may still be given turns of one that is marked."""
+        """Turns `first` to `last`, read lazily page by page. It ends early if the session is being deleted meanwhile; a
+        walk that has begun may still yield turns of a marked session."""
         ...
 
     def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
-        """Put the texts of a turn aside if they are too large for one item, before the turn is written; None if they
-        are not. `nonce` makes the place this attempt's own."""
+        """Store the texts of a turn in the bucket if they are too large for one item, before the turn is written; None
+        if they are not. `nonce` makes the object's name unique to this attempt."""
         ...
 
     def discard(self, kept: TextRef) -> None:
@@ -365,18 +367,19 @@ class Sessions(Protocol):
     def listed(
         self, user_id: str, *, after: Place | None, limit: int
     ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
-        """At most `limit` of the user's sessions, newest activity first, after a place; the place of the next page, if
-        there may be more; and the ids of sessions among them that cannot be read, which are reported and left out. A
-        page may hold fewer than `limit` although there are more. May be a moment behind."""
+        """At most `limit` of the user's sessions, newest activity first, after a cursor; the cursor of the next page,
+        if there may be more; and the ids of damaged sessions among them, which are reported and left out. A page may
+        hold fewer than `limit` although there are more. Eventually consistent."""
         ...
 
     def leftovers(self, user_id: str, *, before: datetime, limit: int) -> Sequence[Session]:
-        """Sessions that were marked as deleted before a time and are still there, for whoever removed them died."""
+        """Sessions that were marked as deleted before a time and still exist, because the worker that removed them
+        died."""
         ...
 
     def mark_deleted(self, session: Session, now: datetime) -> bool:
-        """Delete: from now on neither session nor share exists for anybody, and no run can add a turn. One write.
-        False, and no change, if the session has been shared, withdrawn or deleted since it was read."""
+        """Mark a session as deleted: from now on neither it nor its share can be read, and no run can add a turn. One
+        write. False, and no change, if the session has been shared, withdrawn or deleted since it was read."""
         ...
 
     def remove_some(self, session_id: str) -> bool:
@@ -384,7 +387,7 @@ class Sessions(Protocol):
         ...
 
     def remove_mark(self, session: Session) -> None:
-        """Forget a deleted session of which nothing is left."""
+        """Remove the mark of a deleted session of which nothing is left."""
         ...
 
     def begin_fork(self, session: Session) -> bool:
@@ -396,8 +399,7 @@ class Sessions(Protocol):
         ...
 
     def give_up_fork(self, session: Session) -> bool:
-        """Take a fork that has begun away from whoever copies it: it is a deleted session from now on. False if it is
-        finished, or gone."""
+        """Mark an unfinished fork as deleted, so that nobody completes it. False if it is finished, or gone."""
         ...
 
     def finish_fork(self, session: Session) -> bool:
@@ -410,7 +412,7 @@ class Sessions(Protocol):
 
 
 class Shares(Protocol):
-    """Links. Every write is conditional on what it was decided on; False means: look again."""
+    """Share links. Every write is conditional on what was read before; False means: read again."""
 
     def find(self, share_id: str) -> Share | None:
         """The share of a token, as last written, whether it is open or not. One round trip, found or not."""
@@ -425,7 +427,7 @@ class Shares(Protocol):
         ...
 
     def withdraw(self, session: Session, share: Share) -> bool:
-        """Kill the link of a session at once. The session remembers what is left to remove, and the reports."""
+        """Withdraw the link of a session at once. The session records what is left to remove, and the reports."""
         ...
 
     def remove_some(self, share_id: str) -> bool:
@@ -433,12 +435,12 @@ class Shares(Protocol):
         ...
 
     def forget(self, session: Session, share_id: str) -> None:
-        """Note that nothing is left of a former share of this session."""
+        """Record that nothing is left of a former share of this session."""
         ...
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
-        """Count this viewer of a share that was just read, once: False if it was counted before. Tried once: raises
-        StoreUnavailableError if others are in the way, and then nothing is counted."""
+        """Count this viewer of a share that was just read, once: False if already counted. Tried once: on a conflict it
+        raises StoreUnavailableError, and nothing is counted."""
         ...
 
     def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
@@ -493,7 +495,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What came back: its text is not blank."""
+    """An answer; its text is not blank."""
 
     text: str
     usage: Usage
@@ -503,7 +505,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Tokens of a prompt. `guessed`: nobody has counted them; the guess is rather too high."""
+    """Tokens of a prompt. `guessed`: not counted by the provider but estimated, rather too high."""
 
     tokens: int
     guessed: bool = False
@@ -512,12 +514,12 @@ class TokenCount:
 class Model(Protocol):
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
-        or its answer cannot be true."""
+        or gives an impossible count."""
         ...
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
-        """An answer with text within `timeout` seconds, retries included. Raises ModelError (or one of its kinds) if
-        there is none, or if its usage cannot be that of this prompt (`invalid_usage`)."""
+        """An answer with text within `timeout` seconds, retries included. Raises ModelError (or a subclass) if there is
+        none, or if its usage is impossible for this prompt (`invalid_usage`)."""
         ...
 
 
@@ -526,7 +528,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentStarted:
-    """A payment that waits for its customer. `client_secret` is for the customer's browser only."""
+    """A payment that the customer has to complete. `client_secret` is for the customer's browser only."""
 
     payment_id: str
     client_secret: str
@@ -544,10 +546,9 @@ class CustomerGoneError(Exception):
 
 
 class PaymentProvider(Protocol):
-    """The payment provider. All raise PaymentsUnavailableError if it does not do or answer what it is asked in time,
-    PaymentsRejectedError if it refuses it; those that take a `customer_id` raise CustomerGoneError.
-    What creates something takes a `key`: the same key gives the same thing, for a day at least. A key may be any
-    text."""
+    """The payment provider. All raise PaymentsUnavailableError if it does not answer in time, PaymentsRejectedError if
+    it rejects the request; those that take a `customer_id` raise CustomerGoneError. Methods that create an object take
+    a `key`: the same key gives the same object, for a day at least. A key may be any text."""
 
     def create_customer(self, *, user_id: str, key: str) -> str: ...
 
@@ -630,6 +631,6 @@ class PaymentProvider(Protocol):
 
 class Leaks(Protocol):
     def __call__(self, text: str) -> Sequence[Leak]:
-        """Where `text` holds what people do not mean to publish, in the order of the text; no two overlap. The same
-        text always gives the same. Never raises, whatever the text is."""
+        """Leaks in `text`, in order; no two overlap. The same text always gives the same result. Never raises, whatever
+        the text is."""
         ...

@@ -46,8 +46,8 @@ _SKIPPED_FOLDERS = frozenset({".git"})  # of a folder that is a working copy
 
 
 class PackageRefusedError(PlaygroundError):
-    """This is no package that can be run. `reason` is a word for programs; `detail` says what is wrong with which value
-    and what would be right; `notes` are further lines, such as a table of sizes."""
+    """The package cannot be run. `reason` is a word for programs; `detail` says what is wrong with which value and what
+    would be right; `notes` are further lines, such as a table of sizes."""
 
     code: ClassVar[str] = "package_refused"
 

@@ -1,4 +1,4 @@
-"""What many read of the catalogue without a token, kept in the process for a moment.
+"""A short-lived cache of the catalogue in the process, for public reads.
 
 All summaries are under one partition key, which DynamoDB lets be read 3,000 units a second, and a search reads all of
 them. So an instance reads them once a minute, and searches what it has read. A package by its id or name is read from
@@ -57,7 +57,7 @@ class SnapshotCatalog:
         self._lock = threading.Lock()
 
     def summary(self, package_id: str) -> PackageSummary | None:
-        """What there is of a package, at most ten seconds old. What is not there is never remembered."""
+        """The summary of a package, at most ten seconds old. A missing package is never cached."""
         uuid = package_uuid(package_id)
         if uuid is None:
             return None
@@ -104,7 +104,7 @@ class SnapshotCatalog:
             return snapshot
         try:
             if self._snapshot is not snapshot and self._snapshot is not None:
-                return self._snapshot  # somebody has just read it
+                return self._snapshot  # another thread has just read it
             self._snapshot = self._read(now)
         except StoreUnavailableError:
             if snapshot is None or now > snapshot.read_at + STALE_SECONDS:

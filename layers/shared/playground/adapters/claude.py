@@ -1,10 +1,9 @@
 """Claude through the `anthropic` SDK. Its errors and its types stop here.
 
-Answers are streamed even where nobody watches: an error or a cut in the middle shows itself. Their events are read here
-as the JSON that they are: the SDK makes numbers of texts and booleans, and usage has to be believed or not as it was
-told. The SDK's own timeout is
-per read, its retries know no common deadline and pings never reach its caller; so every call runs in a thread of its
-own that is waited for until the deadline and no longer, and retries are made here, within it.
+Answers are always streamed, so that an error or a cut in the middle is detected. Their events are parsed here from
+JSON: the SDK coerces strings and booleans to numbers, but usage must be validated as it was sent. The SDK's own timeout
+is per read, its retries have no common deadline and pings never reach its caller; so every call runs in a thread of its
+own, which is awaited until the deadline and no longer, and retries are made here, within it.
 """
 
 import json
@@ -50,7 +49,7 @@ _T = TypeVar("_T")
 
 
 class ClaudeModel:
-    """`ports.Model`. `monotonic` and `sleep` are the worker's; nothing outside of one call depends on them."""
+    """`ports.Model`. `monotonic` and `sleep` are injected for tests."""
 
     def __init__(
         self,
@@ -133,14 +132,14 @@ class ClaudeModel:
         except anthropic.APIStatusError as error:
             raise _meaning(_kind(error.body), error.status_code, _retry_after(error), begun=False) from None
         except anthropic.APITimeoutError as error:
-            if isinstance(error.__cause__, httpx2.ConnectTimeout):  # nobody has been asked yet
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):  # nothing was sent yet
                 raise _RetryableError(ModelError("unreachable")) from None
             raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
         except (httpx2.TimeoutException, _TooLateError):
             raise ModelTimedOutError().costing(_spent(prompt, answer)) from None
         except anthropic.APIConnectionError as error:
             unreachable = ModelError("unreachable")
-            if not isinstance(error.__cause__, httpx2.ConnectError):  # it was sent, and may have been answered
+            if not isinstance(error.__cause__, httpx2.ConnectError):  # it was sent, and may have been billed
                 unreachable.costing(_spent(prompt, answer))
             raise _RetryableError(unreachable) from None
         except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
@@ -148,7 +147,7 @@ class ClaudeModel:
 
 
 class _TooLateError(Exception):
-    """A call was not over when its time was."""
+    """A call did not end in time."""
 
 
 _here = threading.local()
@@ -173,7 +172,7 @@ class _Bounded(httpx2.SyncByteStream):
 
 
 def _note(response: httpx2.Response) -> None:
-    """Remember the answer that this thread is about to read, so that it can be hung up on. What the SDK reads whole is
+    """Remember the response that this thread is about to read, so that it can be closed. What the SDK reads whole is
     bounded here, an answer's stream in `_events`."""
     is_stream = response.status_code == 200 and not response.request.url.path.endswith("/count_tokens")
     if not is_stream and isinstance(response.stream, httpx2.SyncByteStream):
@@ -182,9 +181,9 @@ def _note(response: httpx2.Response) -> None:
 
 
 def _within(seconds: float, call: Callable[[], _T]) -> _T:
-    """What `call` returns or raises, or _TooLateError after `seconds`, however the other side keeps it waiting.
+    """What `call` returns or raises, or _TooLateError after `seconds`, whatever the server does.
 
-    The call runs in a thread of its own. If it is too late its connection is closed, and nobody listens any more.
+    The call runs in a thread of its own. When it is late its connection is closed, and its result is dropped.
     """
     outcomes: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
     responses: list[httpx2.Response] = []
@@ -193,7 +192,7 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
         _here.responses = responses
         try:
             result = call()
-        except Exception as error:  # whatever it is, it is the waiting thread's
+        except Exception as error:  # every error is raised in the waiting thread
             outcomes.put(_raiser(error))
         else:
             outcomes.put(lambda: result)
@@ -236,7 +235,7 @@ def _limits(seconds: float) -> httpx2.Timeout:
 
 
 def _content(prompt: Prompt) -> dict[str, Any]:
-    """What is counted and sent alike. The package's text is marked for the provider's cache."""
+    """What counting and completing have in common. The package's text is marked for the provider's cache."""
     content: dict[str, Any] = {"messages": [{"role": role, "content": text} for role, text in prompt.messages]}
     if prompt.system:
         content["system"] = [{"type": "text", "text": prompt.system, "cache_control": {"type": "ephemeral"}}]
@@ -244,7 +243,7 @@ def _content(prompt: Prompt) -> dict[str, Any]:
 
 
 def _settings(prompt: Prompt) -> dict[str, Any]:
-    """Only what the model takes: RunPrompt has refused the rest."""
+    """Only settings that the model takes: RunPrompt has refused the others."""
     settings: dict[str, Any] = {}
     if prompt.effort is not None:
         settings["output_config"] = {"effort": prompt.effort}
@@ -269,8 +268,8 @@ def _kind(body: object) -> str | None:
 
 
 def _meaning(kind: str | None, status: int, wait: float, *, begun: bool) -> Exception:
-    """What an error means: told by its type (inside a stream there is nothing else), then by status. `wait`: for how
-    many seconds the provider wants to be left alone. Once an answer has `begun` its tokens may have been billed: no
+    """The meaning of an error, by its type (all that there is inside a stream), then by status. `wait`: the seconds
+    after which the provider allows another request. Once an answer has `begun` its tokens may have been billed: no
     second attempt."""
     if kind in _OVERLOADED or status in (429, 529, 503):
         reason = "rate_limited" if kind == "rate_limit_error" or status == 429 else "overloaded"
@@ -333,13 +332,13 @@ def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
 
 @dataclass(slots=True)
 class _Message:
-    """An answer as it was told: nothing of it is checked yet."""
+    """An answer as it was sent, not validated yet."""
 
     model: object
     stop_reason: object
     usage: dict[str, object]
     texts: dict[int, str] = field(default_factory=dict)
-    """Blocks of text by their position. Others are told by their kind and left out."""
+    """Blocks of text by their position. Blocks of other types are left out."""
 
     def begin_text(self, index: object, text: str) -> None:
         if type(index) is not int or index < 0 or index in self.texts:
@@ -424,7 +423,7 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def believable_usage(told: Mapping[str, object], prompt: Prompt) -> Usage:
-    """The usage that the provider tells, if a call with this prompt can have it. Raises ModelError (INVALID_USAGE).
+    """The usage that the provider reports, if it is possible for this prompt. Raises ModelError (INVALID_USAGE).
 
     The provider leaves out the classes of the cache, or says null, if there is no cache; the others are always there.
     """

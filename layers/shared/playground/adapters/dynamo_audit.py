@@ -1,7 +1,7 @@
-"""What an audit reads: all items of one user, as they are, page by page; and who there is to audit.
+"""What an audit reads: all items of one user, unchecked, page by page; and the list of users.
 
-Items are turned into plain values and nothing more: what the ledger refuses to read is what an audit looks for. Only a
-page is in memory at a time, whatever an account has behind it.
+Items are turned into plain values and not validated, because an audit looks for items that the ledger refuses to read.
+Only one page is in memory at a time, however long the history is.
 """
 
 import zlib
@@ -77,7 +77,7 @@ class DynamoAudit:
         return [item["pk"]["S"].removeprefix(user_pk("")) for item in page], following
 
     def after(self, user_id: str) -> str:
-        """The place right after this user, for `users`."""
+        """The cursor right after this user, for `users`."""
         return cursor_after(account_key(self._ledger, user_id))
 
     # --- one user -----------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ _SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden")
 
 
 class CorruptPackageError(PlaygroundError):
-    """What is stored of a version is not what was published. It is not given to anybody."""
+    """The stored version is not the published one. It is never returned."""
 
     def __init__(self, what: str) -> None:
         super().__init__("This package needs attention by an operator.")
@@ -147,7 +147,7 @@ class DynamoCatalog:
         )
 
     def summary(self, package_id: str) -> PackageSummary | None:
-        """What there is of a package, with a preview of up to 1,500 characters."""
+        """The summary of a package, with a preview of up to 1,500 characters."""
         key = package_key(self._table, package_id, None)
         item = self._store.get(key, attributes=_SUMMARY, consistent=False) if key is not None else None
         return _summary(item) if item is not None else None
@@ -344,7 +344,7 @@ def _asset_item(asset: Asset) -> RawItem:
 
 
 def _assets(item: RawItem) -> tuple[Asset, ...]:
-    """None in what was imported before there were assets."""
+    """Absent in packages that were imported before there were assets."""
     assets = (element["M"] for element in item["assets"]["L"]) if "assets" in item else ()
     return tuple(
         Asset(path=asset["path"]["S"], size=int(asset["size"]["N"]), media_type=asset["media_type"]["S"])
@@ -353,7 +353,7 @@ def _assets(item: RawItem) -> tuple[Asset, ...]:
 
 
 def _hidden(item: RawItem) -> tuple[tuple[str, int], ...]:
-    """None in what was imported before it was looked for."""
+    """Absent in packages that were imported before this was checked."""
     counts = item["hidden"]["M"] if "hidden" in item else {}
     return tuple(sorted((kind, int(count["N"])) for kind, count in counts.items()))
 

@@ -38,7 +38,7 @@ ERASING = "erasing"  # of an account that is being erased: the pseudonym under w
 
 @contextmanager
 def undamaged(what: str, kind: type[CorruptLedgerError] = CorruptLedgerError) -> Iterator[None]:
-    """Whatever shows that an item is damaged is a CorruptLedgerError, or one of its kinds."""
+    """Errors that show a damaged item become a CorruptLedgerError, or a subclass."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, zlib.error) as error:
@@ -90,7 +90,7 @@ class AccountItem(Model):
 
 
 def recent_slot(run_id: str) -> tuple[str, str]:
-    """Where an account remembers that this run has ended, and as what: 16 slots of 8 characters.
+    """The slot in which an account remembers that this run has ended, and its mark: 16 slots of 8 characters.
 
     A request whose run ended between its first look and its hold finds it here and reads the receipt, instead of asking
     the model again. A slot that another run has taken since costs a call of the model, never a credit.
@@ -122,8 +122,8 @@ def account_item(account: Account) -> RawItem:
 
 
 def _reclaimed(raw: RawItem) -> dict[str, int]:
-    """What is to be taken of each bucket once it is free. A version that does not know it may have spent from the
-    bucket since, or paid the debt."""
+    """Credits of each bucket to be taken as soon as they are free. An earlier version of the code, which does not know
+    them, may have spent from the bucket since, or paid the debt."""
 
     def stored(attribute: Any) -> int:
         return whole(value_of(attribute, raw) or 0)
@@ -136,7 +136,7 @@ def _reclaimed(raw: RawItem) -> dict[str, int]:
 
 
 def account_of(user_id: str, raw: RawItem) -> Account:
-    """The account in an item. Raises CorruptLedgerError if it does not add up: nothing may be done on top of it."""
+    """The account in an item. Raises CorruptLedgerError if it does not add up: then no operation may go on."""
     if ERASING in raw:
         raise StoreUnavailableError(retry_after=60)  # it is being erased: nothing more is written to it
     with undamaged(f"account {user_id}"):
@@ -282,7 +282,7 @@ def listed_at(updated_at: datetime, session_id: str) -> str:
 
 
 def place_of(listed: str) -> Place:
-    """The place that `listed_at` names."""
+    """The cursor that `listed_at` names."""
     updated_at, _, session_id = listed.partition("#")
     return Place(from_iso(updated_at), session_id)
 
@@ -377,7 +377,7 @@ def turn_of(raw: RawItem, texts: Callable[[TextRef], Mapping[str, str]] = _nowhe
 
 
 def unreadable_turn(raw: RawItem) -> Turn:
-    """What stands in a conversation for a damaged turn: its number, and what else of it makes sense."""
+    """A placeholder for a damaged turn: its number, and the attributes that can be read."""
 
     def moment(name: str) -> datetime:
         try:

@@ -1,4 +1,4 @@
-"""The ledger on DynamoDB: four writes, and every rule in the condition of a write.
+"""The ledger on DynamoDB: four kinds of writes, with every rule in the condition of a write.
 
     place hold    one conditional update of the account: no read before it, no version
     end a run     one transaction: account, receipt and, if paid, entry, turn and session
@@ -10,8 +10,8 @@ inside DynamoDB. What writes entries compares `version`; if it was stale, the re
 and the change is worked out again. Every attempt carries a nonce, in the hold and in the receipt: when a reply was
 lost, the repeat recognises its own work.
 
-What a hold gives back to an account that owes something (debt, or credits that lapsed while they were held) pays that
-first, in entries. So without a version a hold ends only while nothing is owed; otherwise its end is a change.
+The credits of a hold first pay what the account owes (debt, or credits that lapsed while they were held), in entries.
+So a hold can end without comparing `version` only while nothing is owed; otherwise its end is a change.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ from playground.ports import (
 MAX_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
 ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
 MAX_WAIT_SECONDS = 3.0  # s in line, of the time that a settlement has
-MAX_STANDSTILL_SECONDS = 0.25  # s in line in which nobody goes on: who is in front is dead, or gave up
+MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
 MAX_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
 
 
@@ -114,7 +114,7 @@ class DynamoLedger:
         return self._advance(account, now)
 
     def _open(self, user_id: str, now: datetime) -> Account:
-        """Create the account with its signup credits, unless somebody else just did; the account either way."""
+        """Create the account with its signup credits, unless another worker just did; the account in either case."""
         account, entries = open_account(user_id, now)
         key = account_key(self._ledger, user_id)
         for _ in self._store.backoff:
@@ -131,7 +131,7 @@ class DynamoLedger:
         raise StoreUnavailableError
 
     def _advance(self, account: Account, now: datetime) -> Account:
-        """Cross every boundary up to `now`, one transaction each. Whoever comes second finds it done."""
+        """Cross every boundary up to `now`, one transaction each. A worker that comes second finds it done."""
         for _ in range(MAX_BOUNDARIES):
             overdue = overdue_change(account, now)
             if overdue is None:
@@ -258,8 +258,8 @@ class DynamoLedger:
         )
         session = self._session_write(conversation.session)
         patience = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
-        for number in self._store.backoff.without_pauses():  # its time runs in line, too
-            if number == 0 and len(account.holds) > 1:  # others are at work: it has moved, most likely
+        for number in self._store.backoff.without_pauses():  # its time includes waiting in the queue
+            if number == 0 and len(account.holds) > 1:  # other runs are open: it has probably changed
                 account = self._in_line(self._reread(user_id), hold, patience)
             account = self._advance(account, now)
             if not _holds(account, hold):
@@ -305,11 +305,12 @@ class DynamoLedger:
         raise StoreUnavailableError
 
     def _in_line(self, account: Account, hold: Hold, patience: float, *, outrun: bool = False) -> Account:
-        """Wait, until `patience` ends, for those of this account that wanted to settle before us; the account then.
+        """Wait, until `patience` ends, for the earlier settlements of this account; the account then.
 
-        Only one settlement at a time can go through, and many that try at once slow that one down. So whoever was
-        outrun, or finds others waiting, takes a number, which the account gives out, and tries when it is the lowest.
-        Nothing depends on it: who does not wait is refused as ever, and who died in front is passed.
+        Only one settlement at a time can go through, and many that try at once slow that one down. So a settlement that
+        lost a race, or finds others waiting, takes a ticket from the account and tries when its number is the lowest.
+        Correctness does not depend on it: a settlement that does not wait is refused as ever, and tickets of dead
+        workers are passed.
         """
         if not (_holds(account, hold) and (outrun or any(_tickets(account)))):
             return account
@@ -398,7 +399,7 @@ class DynamoLedger:
         return Ended(there, by_us=there.nonce == hold.nonce and there.status is RunStatus.SETTLED)
 
     def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
-        """The outcome on record. It is our own write, its reply lost, if it is the very receipt that we meant."""
+        """The outcome on record. It is our own write, whose reply was lost, if it is exactly our receipt."""
         there = self._on_record(user_id, run, raw)
         self.cancel_hold(user_id, run, now=run.ended_at)
         return Ended(there, by_us=there == run)
@@ -471,7 +472,7 @@ class DynamoLedger:
     def _apply(
         self, account: Account, change: Change, *others: Put | Save, ended: Hold | Run | None = None
     ) -> Account | None:
-        """Write a change of buckets and plan with what belongs to it; None if any of it moved meanwhile. `ended`: with
+        """Write a change of buckets and plan with its other items; None if any of them changed meanwhile. `ended`: with
         the end of this hold.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
@@ -569,7 +570,7 @@ def _tickets(account: Account) -> Iterator[int]:
 
 
 def _bucket_actions(after: Account) -> list[Action]:
-    """Buckets, version and chain by value: only ever under a condition on `version`."""
+    """Buckets, version and chain by value: only with a condition on `version`."""
     return [
         AccountItem.monthly.set(after.buckets.monthly),
         AccountItem.rollover.set(after.buckets.rollover),
@@ -685,13 +686,13 @@ def _not_due(now: datetime) -> Condition:
 
 
 def _owes_nothing() -> Condition:
-    """What is given back is available: no debt is repaid from it, and nothing of it has lapsed."""
+    """The account owes nothing: what a hold gives back becomes available as it is."""
     condition: Condition = (AccountItem.debt == 0) & AccountItem.lapsed.does_not_exist()
     return condition
 
 
 def _owes_as_seen(account: Account) -> Condition:
-    """What was worked out from `account` for what it owes is still right: that depends on what is available, too."""
+    """The account owes what it owed in `account`, and has as much available: both decide what is repaid."""
     lapsed = AccountItem.lapsed == account.lapsed if account.lapsed else AccountItem.lapsed.does_not_exist()
     condition: Condition = (
         (AccountItem.debt == account.debt) & lapsed & (Path(AccountItem.holds) == items.holds_map(account))

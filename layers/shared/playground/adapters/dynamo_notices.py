@@ -7,7 +7,7 @@
     USER#<id>     NOTICE#<id>     new       what it says: rollover.expiring
     EVENT#<id>    EVENT           any       payment.quarantined, if it was not known before
 
-Everything else is nobody's news.
+Other changes have no notice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,12 +65,12 @@ def notice_of(user_id: str, raw: RawItem) -> Notice:
 
 
 def record_of(record: Mapping[str, Any]) -> Record:
-    """A record of the table's stream. It is read when its turn comes, so that a damaged one is not in the way yet."""
+    """A record of the table's stream. It is parsed lazily, so that a damaged record does not block those before it."""
     return Record(number=record["dynamodb"]["SequenceNumber"], notices=lambda: notices_of(record))
 
 
 def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
-    """What a change of the table tells. Raises CorruptLedgerError if an item that it is about is damaged."""
+    """The notices of a change of the table. Raises CorruptLedgerError if an item that it is about is damaged."""
     change = record["dynamodb"]
     pk, sk = change["Keys"]["pk"]["S"], change["Keys"]["sk"]["S"]
     before, after = change.get("OldImage"), change.get("NewImage")
@@ -84,7 +84,7 @@ def notices_of(record: Mapping[str, Any]) -> Sequence[Notice]:
     if pk == user_id:
         return ()
     if is_pseudonym(user_id) or items.ERASING in after or items.ERASING in (before or {}):
-        return ()  # nobody's any more
+        return ()  # the account is erased
     kind = sk.partition("#")[0]
     if before is not None:
         if kind != "ACCOUNT":

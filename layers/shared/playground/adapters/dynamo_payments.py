@@ -97,7 +97,7 @@ class DynamoPurchaseRecords:
 
     def keep(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
-        # Nothing may begin under the name of a user whose records are just being moved.
+        # No new record may be written for a user whose records are being moved.
         users = {record.user_id for record in records if record.user_id is not None}
         checks = [Check(account_key(self._table, user_id), Path(ERASING).does_not_exist()) for user_id in sorted(users)]
         for _ in self._store.backoff:
@@ -112,12 +112,12 @@ class DynamoPurchaseRecords:
         raise StoreUnavailableError
 
     def _are_there(self, writes: Sequence[Save]) -> bool:
-        """Whether all of it is there already: the reply to our own write was lost."""
+        """Whether all of it is stored already: then the reply to our own write was lost."""
         return all(self._store.get(write.key) == {**write.item, **write.key.raw} for write in writes)
 
 
 def record_writes(table: str, record: Record) -> Sequence[Save]:
-    """What writing a record comes to: its item, and the pointers that lead to it."""
+    """The writes of a record: its item, and the pointers that lead to it."""
     match record:
         case Purchase():
             key = purchase_key(table, record.user_id, record.purchase_id)
@@ -140,7 +140,8 @@ def record_writes(table: str, record: Record) -> Sequence[Save]:
             key = subscription_key(table, record.user_id)
             return [Save(key, _SUBSCRIPTION.write(record, revision=record.revision + 1), record.revision)]
         case PaymentEvent():
-            # Written over: what may happen once only is in the purchase and the account, never in the event.
+            # Events are overwritten: what must happen only once is guarded by the purchase and the account, never by
+            # the event.
             return [Save(event_key(table, record.event_id), _EVENT.write(record), None)]
 
 

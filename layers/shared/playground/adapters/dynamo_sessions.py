@@ -1,7 +1,7 @@
 """Sessions and turns. Turns are written by the ledger, in the transaction that ends a run, or copied by a fork.
 
-Deleting marks the summary first, in one conditional write; every other write to a session has the condition that it is
-not marked. What belongs to it is removed afterwards, in pieces, and whoever comes by later goes on with it.
+Deleting marks the summary first, in one conditional write; every other write to a session is conditional on no mark.
+The session's items are removed afterwards, in pieces, and a later request goes on with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -120,7 +120,7 @@ class DynamoSessions:
         self._bucket.delete(kept)
 
     def _turn(self, raw: RawItem) -> Turn | None:
-        """None if its texts are gone because its session is being deleted."""
+        """None if its texts have been removed, because its session is being deleted."""
         try:
             return items.turn_of(raw, lambda kept: self._bucket.get(kept))
         except CorruptLedgerError as error:
@@ -132,7 +132,7 @@ class DynamoSessions:
     @property
     def _bucket(self) -> TurnTexts:
         if self._texts is None:
-            raise StoreUnavailableError  # who was composed without a bucket must not lose texts
+            raise StoreUnavailableError  # without a bucket, large texts must fail, not get lost
         return self._texts
 
     # --- summaries ----------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class DynamoSessions:
         return True
 
     def remove_some(self, session_id: str) -> bool:
-        """One batch. Objects go before the items that name them, so that nothing is left that nobody knows of."""
+        """One batch. Objects are removed before the items that name them, so that no object is orphaned."""
         page, stopped = self._store.query(
             self._table,
             session_key(self._table, session_id).pk,
@@ -255,7 +255,7 @@ class DynamoSessions:
         try:
             self._store.transact(Delete(self._key(session), SessionItem.deleted_at.exists()))
         except TransactionRefused:
-            return  # somebody else was faster
+            return  # another request was faster
 
     # --- fork ---------------------------------------------------------------------------------------------------------
 
@@ -316,12 +316,12 @@ class DynamoSessions:
 
 
 def _is_there(summary: RawItem | None) -> bool:
-    """Whether a session exists for anybody."""
+    """Whether a session exists for its readers: it is not marked as deleted."""
     return summary is not None and "S" not in summary.get("deleted_at", {})
 
 
 def unshared(session: Session) -> Condition:
-    """The session is there, the user's, and not shared. The condition of whatever a share begins or ends with."""
+    """The session exists, is the user's, and is not shared: the condition for creating a share."""
     condition: Condition = (
         (SessionItem.user_id == session.user_id)
         & SessionItem.deleted_at.does_not_exist()

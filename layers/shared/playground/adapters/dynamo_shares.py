@@ -1,12 +1,12 @@
 """Shares, in the table of the sessions, and everything that viewers add to them.
 
 Session and share point to each other, and change in one transaction. A vote or report has the condition that the share
-is there and not hidden, in the transaction with the counter: these counters are exact, and nothing is added to what is
-dead.
+is there and not hidden, in the transaction with the counter: these counters are exact, and nothing is added to a
+withdrawn share.
 
-A view is one transaction over the viewer's item and one of 16 counters, and looks at nothing else: DynamoDB cancels
-transactions that meet at an item, and readers of a popular link must not meet. It is tried once. No viewer is counted
-twice; one who is in another's way is counted at the next look, so that the number of views may be too low for a while.
+A view is one transaction over the viewer's item and one of 16 counters, and touches nothing else: DynamoDB cancels
+transactions that conflict on an item, and readers of a popular link must not conflict. It is tried once. No viewer is
+counted twice; after a conflict the viewer is counted at the next view, so the number may be too low for a while.
 """
 
 import zlib
@@ -283,7 +283,7 @@ def _counter(is_helpful: bool) -> NumberAttribute:
 
 
 def _moderated_as(session: Session) -> Condition:
-    """What an operator and reports have said of the session is what was seen."""
+    """Reports and decisions about the session are as they were read."""
     hidden: Condition = SessionItem.hidden == True  # noqa: E712 - an expression
     if not session.hidden:
         hidden = SessionItem.hidden.does_not_exist() | (SessionItem.hidden == False)  # noqa: E712

@@ -4,11 +4,11 @@
     TransactionRefused      a transaction was refused by conditions; says by which of its writes
     StoreUnavailableError   anything else that kept the store from doing it: out of reach, throttled, endless conflicts
 
-What is merely in somebody else's way (a conflict with a transaction) is tried again here, with jitter, a bounded number
-of times; it never looks like a refusal.
+A conflict with another transaction is retried here, with jitter, a bounded number of times; it never looks like a
+refusal.
 
-Conditions and updates are PynamoDB's typed expressions. Only who writes them loads PynamoDB: reads, and writes of whole
-items, do without.
+Conditions and updates are PynamoDB's typed expressions. Only code that writes them loads PynamoDB: reads, and writes of
+whole items, do without.
 """
 
 import json
@@ -50,7 +50,7 @@ REFUSED = "ConditionalCheckFailed"
 
 
 class ConditionFailed(Exception):  # noqa: N818 - an answer, not an error
-    """A conditional write was refused. `item` is what was there, None if nothing was."""
+    """A conditional write was refused. `item` is the stored item, None if there was none."""
 
     def __init__(self, item: RawItem | None) -> None:
         super().__init__("condition failed")
@@ -58,10 +58,10 @@ class ConditionFailed(Exception):  # noqa: N818 - an answer, not an error
 
 
 class TransactionRefused(Exception):  # noqa: N818
-    """A transaction was refused. `refused` has, for every write whose condition failed, what was there.
+    """A transaction was refused. `refused` has the stored item for every write whose condition failed.
 
-    `in_the_way`: others had some of the items at that moment, so that a condition may have failed for what they were
-    just writing, while the item that says so is not among the refused ones.
+    `in_the_way`: other transactions were writing some of the items, so that the item whose change made a condition fail
+    may not be among the refused ones.
     """
 
     def __init__(self, refused: Mapping[int, RawItem | None], *, in_the_way: bool = False) -> None:
@@ -71,7 +71,7 @@ class TransactionRefused(Exception):  # noqa: N818
 
 
 class TooManyWritesError(Exception):
-    """A transaction writes an item twice, or more items than one can: a mistake of ours, which no repeat mends."""
+    """A transaction writes an item twice, or more items than allowed: a bug, which no retry cures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A whole item, if none is there under its key."""
+    """A whole item, if there is none under its key."""
 
     key: Key
     item: RawItem
@@ -110,7 +110,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Writes nothing: the others of its transaction depend on it."""
+    """Writes nothing: a condition for the other writes of its transaction."""
 
     key: Key
     condition: "Condition"
@@ -161,7 +161,7 @@ class Backoff:
     monotonic: Callable[[], float] = time.monotonic
 
     def without_pauses(self) -> "Backoff":
-        """For tries that each bring what the next one needs, so that waiting would only make it old."""
+        """For tries whose refusal brings the item that the next one needs: waiting would only make it stale."""
         return replace(self, base=0.0)
 
     def __iter__(self) -> Iterator[int]:
@@ -322,11 +322,11 @@ class DynamoStore:
         return {"TransactItems": [self._transact_item(write) for write in writes]}
 
     def delete_all(self, keys: Sequence[Key]) -> None:
-        """Remove items, whatever they are. Not one moment: when it raises, some may be gone."""
+        """Remove items, whatever they are. Not atomic: when it raises, some may be removed."""
         self._batch([(key.table, {"DeleteRequest": {"Key": key.raw}}) for key in dict.fromkeys(keys)])
 
     def put_all(self, items: Mapping[Key, RawItem]) -> None:
-        """Write items over whatever is there. Not one moment: when it raises, some may be written."""
+        """Write items over whatever is there. Not atomic: when it raises, some may be written."""
         self._batch([(key.table, {"PutRequest": {"Item": {**item, **key.raw}}}) for key, item in items.items()])
 
     def _batch(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> None:
@@ -373,7 +373,7 @@ class DynamoStore:
         return {**put, **_SHOW_REFUSING}
 
     def _write(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
-        """A write, tried again while something passing is in its way."""
+        """A write, retried on transient conflicts and throttling."""
         for _ in self.backoff:
             try:
                 return self._call(operation, arguments)

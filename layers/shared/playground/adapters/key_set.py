@@ -1,4 +1,4 @@
-"""The issuer's public keys (JWKS), fetched over HTTP and kept for a while, also when they cannot be fetched again."""
+"""The issuer's public keys (JWKS), fetched over HTTP and cached, also when they cannot be fetched again."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ _UNUSABLE = (OSError, ValueError, http.client.HTTPException, RecursionError, jwt
 
 
 class KeySetError(Exception):
-    """The set could not be fetched, or is of no use. The message names the cause, and no content."""
+    """The set could not be fetched or used. The message names the cause, and no content."""
 
 
 class KeySet:

@@ -12,11 +12,11 @@ PLACEHOLDER = "not-set"  # what template.yaml puts in where only an operator kno
 
 
 class SecretError(ValueError):
-    """A secret is not of the form that it must have. Says which and what is missing, never the value."""
+    """A secret has the wrong form. The message says which and what is missing, never the value."""
 
     @property
     def what(self) -> str:
-        """For the log of a request that failed by it."""
+        """For the log of a request that failed because of it."""
         return str(self)
 
 

@@ -1,4 +1,4 @@
-"""What Stripe sends, in our words. Payloads are read as plain JSON: what is missing is missing, nothing is guessed.
+"""Stripe's events as types of ours. Payloads are read as plain JSON: missing values stay missing, nothing is guessed.
 
 Shapes: https://docs.stripe.com/api of version 2026-10-28. Since 2025 the end of a period is on the subscription's item,
 and an invoice names its subscription under `parent`; older shapes are read, too.
@@ -282,7 +282,7 @@ def _line(line: Mapping[str, Any], subscription_id: str) -> InvoiceLine | None:
 
 
 def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> ProviderChange | None:
-    """Its refunds are told as refunds; what it waived before the invoice was paid is told with the invoice."""
+    """Its refunds come as events of their own; what it waived before the payment is in the invoice."""
     invoice_id, customer_id = _id(content.get("invoice")), _id(content.get("customer"))
     if invoice_id is None or customer_id is None:
         return None

@@ -1,7 +1,7 @@
 """`ports.PaymentProvider` with Stripe. Its errors stop here.
 
-The client repeats by itself what did not get through, always with the same idempotency key, and gives up in time for
-whoever waits. Nothing of what Stripe says in an error is told to anybody; our log has its code and parameter.
+The client retries failed requests by itself, always with the same idempotency key, and gives up in time for the caller.
+The text of Stripe's errors is never shown; our log has their code and parameter.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ PASSING = (409, 424)  # of 4xx: two requests at once; a part of Stripe's that fa
 RETURN_URLS = ("success_url", "cancel_url")  # parameters that a caller chose
 
 NONSENSE = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
-"""What reading an answer of another shape comes to."""
+"""Errors from reading an answer of another shape."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ C = TypeVar("C")
 
 def _strict(cls: type[C]) -> type[C]:
     """Every public method raises PaymentsRejectedError for an answer that makes no sense: a proxy's, or another
-    version's. It is no fact about anything, and its shape is for an operator to look at."""
+    version's. Such an answer says nothing about the object; an operator has to look at it."""
     for name, method in list(vars(cls).items()):
         if not name.startswith("_") and callable(method):
             setattr(cls, name, _checked(method))
@@ -186,7 +186,7 @@ class StripePayments:
             there = self.subscription(subscription_id)
             if there is not None and there.ended_at is None:
                 raise
-            return None  # what is over cannot be changed
+            return None  # an ended subscription cannot be changed
         return _described(changed) if changed is not None else None
 
     # --- what Stripe has, for who compares ----------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def _started(payment: stripe.PaymentIntent) -> PaymentStarted:
 
 
 def _described(subscription: stripe.Subscription) -> SubscriptionSnapshot:
-    """As an answer shows it: as of now, by our clock to the second, as events have it."""
+    """As an answer shows it. Its time is now, by our clock to the second, as in events."""
     now = datetime.now(UTC).replace(microsecond=0)
     return described_of(_plain(subscription), occurred_at=now, event_id="")
 
@@ -305,16 +305,17 @@ def _plain(found: stripe.StripeObject) -> Mapping[str, Any]:
 
 
 def _keyed(key: str) -> Any:
-    """The options of a call with an idempotency key. Keys travel in a header, and Stripe bounds them: whatever is not
-    short, visible ASCII goes as its hash. What is, goes as it is, so that a key means the same to every release."""
+    """The options of a call with an idempotency key. Keys travel in a header, and Stripe limits their length: a key
+    that is not short, visible ASCII is sent as its hash. Others are sent unchanged, so that a key means the same to
+    every release."""
     if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", key) or len(key) > MAX_KEY:
         key = "sha256:" + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
     return {"idempotency_key": key}
 
 
 def _find(call: Callable[[], T]) -> T | None:
-    """What was asked for by its id; None if Stripe says that it does not have it. Raises ValueError for an answer that
-    is not such an object."""
+    """The object with this id; None if Stripe says that it does not have it. Raises ValueError for an answer that is
+    not such an object."""
     try:
         found = _call(call)
     except PaymentsRejectedError as error:
@@ -335,10 +336,10 @@ def _text(value: object, most: int = 255) -> str:
 
 
 def _call(call: Callable[[], T]) -> T:
-    """What Stripe answers. What passes by itself is PaymentsUnavailableError: no connection, 5xx, a conflict, a rate
-    limit. Everything else was asked wrongly, or by somebody who may not: PaymentsRejectedError, unless it is about the
-    customer, or an address that the caller chose. A key whose first request was another one is as wrong as that: it
-    stays refused until Stripe has forgotten it."""
+    """Stripe's answer. Transient failures are PaymentsUnavailableError: no connection, 5xx, a conflict, a rate limit.
+    Other errors are PaymentsRejectedError (a bad request, or missing permissions), unless they are about the customer,
+    or an address that the caller chose. A key that was used for another request is such an error, too: it stays refused
+    until Stripe has forgotten it."""
     try:
         return call()
     except stripe.RateLimitError as error:

@@ -2,8 +2,8 @@
 
     sessions/<session id>/<turn number>-<nonce>
 
-An object is written before the transaction that names it, and belongs to one attempt only. Who writes it removes it
-again if the turn does not come about; `orphans` finds those whose writer died in between.
+An object is written before the transaction that names it, and belongs to one attempt only. Its writer removes it again
+if the turn is not written; `orphans` finds those whose writer died in between.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class TurnTexts:
         return TextRef(name=name, version=answer.get("VersionId"), digest=hashlib.sha256(content).hexdigest())
 
     def get(self, kept: TextRef) -> Mapping[str, str]:
-        """The texts. Raises UnreadableError if they are not what was put there."""
+        """The texts. Raises UnreadableError if they are not what was stored."""
         try:
             answer = self._s3().get_object(Bucket=self._bucket, Key=kept.name)
             content: bytes = answer["Body"].read(MAX_BYTES + 1)

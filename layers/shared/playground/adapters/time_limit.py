@@ -1,4 +1,4 @@
-"""One limit for everything that a request still asks of AWS.
+"""One time limit for all requests to AWS while a request is handled.
 
 botocore's timeouts are for one attempt, and attempts add up: a store that accepts connections and says nothing takes
 three times two seconds for each call. Within `time_limit` no attempt, repeat or pause goes on beyond its end; what is

@@ -57,7 +57,7 @@ def key_set(url: str, report_stale: Callable[[str, float], None] = lambda cause,
 
 
 class TokenVerifier:
-    """Says who a bearer token speaks for. Algorithm, issuer and audience are fixed, whatever the token claims.
+    """Verifies bearer tokens. Algorithm, issuer and audience are fixed, whatever the token claims.
 
     A token must have `exp`, `iss`, `aud`, and `sub` or `user_id`. Without `require_issuer_and_audience` it may lack
     `iss` and `aud`, but one that it has must be right: then every token that was signed with these keys is accepted,
@@ -99,7 +99,7 @@ class TokenVerifier:
                 named = _ISSUER_AND_AUDIENCE & claims.keys()
                 return claims if named <= self._required else self._decoded(token, key, named | self._required)
             except jwt.InvalidSignatureError as error:
-                failure = error  # perhaps another of the secrets signed it
+                failure = error  # another of the secrets may have signed it
         raise failure
 
     def _decoded(self, token: str, key: Any, required: frozenset[str]) -> dict[str, Any]:

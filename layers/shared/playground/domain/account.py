@@ -1,7 +1,7 @@
-"""The account: what a user has, what is set aside for open runs, and every way in which that may change.
+"""The account: a user's credits, the holds of open runs, and every operation on them.
 
-Pure functions of an account: each returns the account afterwards and the entries that record the change. Whether such
-a change may be written is decided by the store's conditions, never here.
+Pure functions: each takes an account and returns the account afterwards with the entries that record the change. The
+store's conditions decide whether a change may be written, never this module.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,8 @@ class Plan(StrEnum):
 class Hold:
     """Credits set aside for one run until `lease_at`. `nonce` names the attempt that placed it.
 
-    `ticket` is its place in the line of those that want to settle at the same time: a courtesy, which decides nothing.
+    `ticket` is its number in the queue of settlements that run at the same time. It saves retries and has no effect on
+    correctness.
     """
 
     run_id: str
@@ -45,19 +46,19 @@ class Hold:
     cost_nano: int = 0
     """The most that the provider can bill for the run, in nano-dollars; 0 in holds of an earlier version."""
     interval: timedelta = timedelta()
-    """What the run uses up of the account's failed runs if its worker dies: see `domain.allowance`."""
+    """What the run uses up of the allowance if its worker dies: see `domain.allowance`."""
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:
             raise ValueError(f"a hold of {self.ceiling} credits holds nothing")
 
     def dead(self, now: datetime) -> bool:
-        """Whether the lease has run out: the attempt that placed it cannot be alive any more."""
+        """Whether the lease has run out: the attempt that placed it must be over."""
         return self.lease_at <= now
 
     @property
     def longest(self) -> timedelta:
-        """How long the invocation that placed it can go on at most, by one clock."""
+        """How long the invocation that placed it can last at most, by its own clock."""
         return self.lease_at - LEASE_MARGIN - self.placed_at
 
 
@@ -134,12 +135,12 @@ class Account:
 
     @property
     def owes(self) -> bool:
-        """Whether something is taken from what a hold gives back."""
+        """Whether part of what a hold gives back is taken: debt, or lapsed rollover."""
         return self.debt > 0 or self.lapsed > 0
 
     @property
     def is_given(self) -> bool:
-        """Whether the plan is on, and an operator set it."""
+        """Whether an operator set the plan, and it is active."""
         return self.plan is Plan.PLUS and self.subscription_id is None
 
     @property
@@ -159,15 +160,15 @@ class Account:
 
     @property
     def is_paying(self) -> bool:
-        """Whether the larger allowance for failures applies: to whoever has ever paid or has a plan. More credits than
-        those of the welcome were bought before payments were noted here, or an operator gave them."""
+        """Whether the larger allowance for failures applies: to users who have ever paid or have a plan. More purchased
+        credits than the signup gives are a sign of a payment before `has_paid` was recorded, or of a grant."""
         return self.has_paid or self.plan is Plan.PLUS or self.buckets.purchased > SIGNUP_CREDITS
 
     def dead_holds(self, now: datetime) -> tuple[Hold, ...]:
         return tuple(hold for hold in self.holds.values() if hold.dead(now))
 
     def is_due(self, now: datetime) -> bool:
-        """Whether a monthly boundary has passed that this account has not seen yet."""
+        """Whether a monthly boundary has passed that this account has not crossed yet."""
         return self.due_at is not None and self.due_at <= now
 
 
@@ -187,7 +188,7 @@ def write_entry(
     session_id: str | None = None,
     purchase_id: str | None = None,
 ) -> tuple[Account, Entry]:
-    """Apply `deltas` and write the line that says so: the only way in which buckets change."""
+    """Apply `deltas` and record them in an entry. Buckets change in no other way."""
     buckets = account.buckets.plus(deltas)
     entry = Entry(
         user_id=account.user_id,
@@ -245,8 +246,8 @@ def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0
 
 
 def with_debt_repaid(change: Change, *, now: datetime) -> Change:
-    """`change`, and debt repaid from what it has made available: an account never has available *purchased* credits
-    beside debt."""
+    """`change`, with debt repaid from the credits that it made available: an account never has available *purchased*
+    credits and debt at once."""
     account, entries = change
     cause = entries[-1].business_key if entries else f"entry:{account.version}"
     account, repaid = repay_debt(account, cause=cause, now=now)
@@ -280,9 +281,10 @@ def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
 
 
 def overdue_change(account: Account, now: datetime) -> Change | None:
-    """What has to be done to the account before anything else: the next boundary that has passed. None if nothing is.
+    """What must be done to the account before any other change: cross the next boundary that has passed. None if there
+    is none.
 
-    An account that an earlier version has left with *purchased* credits beside debt repays it here.
+    An account that an earlier version left with *purchased* credits and debt repays it here.
     """
     if account.is_due(now):
         return cross_boundary(account)
@@ -290,7 +292,7 @@ def overdue_change(account: Account, now: datetime) -> Change | None:
 
 
 def note_payment(account: Account) -> Account:
-    """Note that something was paid for. The first time, what was used of the smaller allowance is forgiven."""
+    """Record that the user has paid. The first time, the used part of the smaller allowance is reset."""
     return account if account.has_paid else replace(account, has_paid=True, failures_at=None, unpaid_at=None)
 
 
@@ -304,24 +306,25 @@ def place_hold(account: Account, hold: Hold) -> Account:
 def drop_hold(account: Account, run_id: str, *, now: datetime) -> Change:
     """Give the whole hold back: release, expire and cancel. Raises KeyError if the run is not held.
 
-    What has lapsed of it expires, then debt is repaid. Without either there is no entry.
+    Its lapsed part expires, then debt is repaid. Without either there is no entry.
     """
     return _give_back(account, run_id, 0, now)
 
 
 def without_dead_holds(account: Account, now: datetime) -> Account:
-    """The account once what dead attempts have left behind has been given back."""
+    """The account without the holds of dead attempts."""
     for hold in account.dead_holds(now):
         account, _ = drop_hold(account, hold.run_id, now=now)
     return account
 
 
 def _give_back(account: Account, run_id: str, cost: int, now: datetime) -> Change:
-    """End the hold of `run_id`, which is about to spend `cost`: take from the rest what has lapsed, then debt.
+    """End the hold of `run_id`, of which `cost` is about to be spent; from the rest, lapsed credits expire, then debt
+    is repaid.
 
-    What lapsed while it was held expires from what comes back, never from what is spent or was available anyway.
-    `lapsed` is 0 when nothing is held. A hold may come back twice, if a late repeat placed it again, so the keys of
-    these entries also have the number of the entry before.
+    Lapsed credits expire from what comes back, never from what is spent or was available before. `lapsed` is 0 when
+    nothing is held. A late repeat may place a hold again, so that it comes back twice; therefore the keys of these
+    entries include the number of the previous entry.
     """
     holds = dict(account.holds)
     hold = holds.pop(run_id)
@@ -350,9 +353,9 @@ def _give_back(account: Account, run_id: str, cost: int, now: datetime) -> Chang
 def settle(account: Account, run_id: str, cost: int, *, reason: str, now: datetime) -> Change:
     """Spend `cost` credits of the hold of `run_id` and give the rest back. The spend entry is the last one.
 
-    The split over the buckets is made here, in priority order, from the buckets as they are now. What is given back
-    first pays what `drop_hold` names. Raises KeyError if the run is not held, ValueError unless 1 ≤ cost ≤ ceiling:
-    nobody pays more than was set aside, and no answer is free.
+    The split over the buckets is made here, in priority order, from the buckets as they are now. The rest goes first to
+    what `drop_hold` takes. Raises KeyError if the run is not held, ValueError unless 1 ≤ cost ≤ ceiling: no run costs
+    more than its hold, and no answer is free.
     """
     hold = account.holds[run_id]
     if not 1 <= cost <= hold.ceiling:
@@ -399,7 +402,7 @@ def start_plus(account: Account, *, allowance: int, entitled_until: datetime | N
 
 def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
     """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
-    first boundary if that is earlier. Raises ValueError for an allowance of nothing."""
+    first boundary if that is earlier. Raises ValueError unless the allowance is at least 1."""
     if allowance < 1:
         raise ValueError(f"a plan of {allowance} credits a month gives nothing")
     anchor = instant(anchor)
@@ -418,7 +421,7 @@ def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscripti
 
 
 def ending_at(account: Account, until: datetime | None) -> Account:
-    """The plan that an operator set, ending at `until`, or not by itself (None).
+    """The plan that an operator set, ending at `until` (None: no end).
 
     `until` is a time at which something is due, as a boundary is.
     """
@@ -445,7 +448,7 @@ def cross_boundary(account: Account) -> Change:
     at, anchor = account.due_at, account.anchor
     if _ends_within_a_month(account, at):
         return _end_within_a_month(account, at)
-    of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # its rollover outlived it, and expires now
+    of_an_earlier_plan = at < boundary(anchor, account.period + 1)  # rollover of an ended plan expires now
     entries: list[Entry] = []
 
     def write(type_: EntryType, deltas: Deltas, name: str, reason: str) -> None:
@@ -478,7 +481,7 @@ def cross_boundary(account: Account) -> Change:
     unpaid = account.plan is Plan.PLUS and account.subscription_id is not None  # it may still be paid, or end
     if not entitled and not unpaid:
         account = replace(account, plan=Plan.FREE, allowance=0)
-    # A plan that is over still crosses one more boundary if rollover is left, for that to expire.
+    # An ended plan crosses one more boundary if rollover is left, at which that expires.
     more = entitled or unpaid or account.buckets.rollover > 0
     account = _with_next_due(account) if more else replace(account, due_at=None)
     return with_debt_repaid((replace(account, lapsed=lapsed), tuple(entries)), now=at)
@@ -531,7 +534,7 @@ def _is_entitled(account: Account, at: datetime) -> bool:
 
 
 def period_key(account: Account, period: int, name: str) -> str:
-    """The business key of what happens in a period of a plan, once."""
+    """The business key of what happens once in a period of a plan."""
     assert account.anchor is not None
     return period_key_of(account.anchor, period, name)
 

@@ -1,10 +1,10 @@
-"""The allowance: how much an account may fail at our expense.
+"""The allowance: how many failed runs, and how much unpaid provider cost, an account may have.
 
-A run without an answer costs its user nothing, and often costs us. Each account may have so many failed runs an hour
-and so much unpaid provider cost a day. Both are kept as a time in the account, as a leaky bucket keeps its level: a
-failure moves `failures_at` forward by an hour ÷ the runs allowed, and `unpaid_at` by a day × its cost ÷ the cost
-allowed, from now or from where it is, whichever is later. How far such a time lies ahead is how much is used; waiting
-gives it back.
+A run without an answer costs its user nothing, but the provider may bill us. Each account may have so many failed runs
+an hour and so much unpaid provider cost a day. Both are kept as a time in the account, as a leaky bucket keeps its
+level: a failure moves `failures_at` forward by an hour ÷ the runs allowed, and `unpaid_at` by a day × its cost ÷ the
+cost allowed, from now or from where it is, whichever is later. How far such a time lies ahead is how much is used;
+waiting gives it back.
 
 A hold is placed only if what is used and what the open runs may still use stay within the allowance. So runs that fail
 at the same moment cannot exceed it.
@@ -47,7 +47,7 @@ class Allowance:
         return HOUR // MILLISECOND // self.failed_runs_per_hour * MILLISECOND
 
     def use(self, cost_nano: int, *, failed: bool = True) -> AllowanceUse:
-        """What a run that cost us so much uses up, rounded up to a millisecond."""
+        """What unpaid provider cost uses up, rounded up to a millisecond."""
         unpaid = -(-cost_nano * (DAY // MILLISECOND) // self.unpaid_nano_per_day) * MILLISECOND
         return AllowanceUse(failures=self.interval if failed else timedelta(), unpaid=unpaid)
 

@@ -61,7 +61,7 @@ class Entry:
     def hash(self) -> str:
         """SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields, the previous hash included.
 
-        Whoever changes a stored line breaks its own hash and the chain behind it.
+        Changing a stored line breaks its own hash and the chain behind it.
         """
         content = {
             "user_id": self.user_id,

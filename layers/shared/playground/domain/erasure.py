@@ -1,8 +1,8 @@
-"""Erasing a person: what is kept of their ledger, under a name that leads to nobody.
+"""Erasing a person: their ledger is kept under a pseudonym that cannot be traced back.
 
 Money must still add up afterwards, and refunds may come for months. So the books are copied under a pseudonym: numbers,
-times, types and business keys stay; words that somebody wrote, and what could be used to guess who it was, go. The
-lines are chained anew, for every hash of the old chain has the user's id in it.
+times, types and business keys stay; free text, and whatever could identify the person, is removed. The entries are
+chained anew, because every hash of the old chain includes the user's id.
 """
 
 import re
@@ -18,12 +18,12 @@ from playground.domain.errors import PlaygroundError
 from playground.domain.runs import Run, base32
 from playground.domain.subscriptions import Subscription
 
-ERASED = "erased"  # in the place of words
+ERASED = "erased"  # replaces free text
 _PSEUDONYM = re.compile(r"erased_[0-9a-hj-km-np-tv-z]{26}")
 
 
 class BeingErasedError(PlaygroundError):
-    """What is there of the account is neither the old one nor the new one."""
+    """The account is being erased: it is neither the old one nor the new one."""
 
     code: ClassVar[str] = "being_erased"
 
@@ -32,7 +32,7 @@ class BeingErasedError(PlaygroundError):
 
 
 class OvertakenError(PlaygroundError):
-    """This erasure has been finished by somebody else. What is under the user's id by now is not to be touched."""
+    """Another process has finished this erasure. What is stored under the user's id now must not be touched."""
 
     code: ClassVar[str] = "erasure_overtaken"
 
@@ -41,7 +41,7 @@ class OvertakenError(PlaygroundError):
 
 
 def pseudonym_of(random_bits: int) -> str:
-    """A name made of 130 random bits and of nothing else: no time, no hash, nothing that could be worked out again."""
+    """A name of 130 random bits and nothing else: no time and no hash, so it cannot be derived from the user's id."""
     return "erased_" + base32(random_bits, 26)
 
 
@@ -55,7 +55,7 @@ def erased_entry(entry: Entry, pseudonym: str, *, previous_hash: str) -> Entry:
 
 
 def erased_run(run: Run, pseudonym: str, *, entry_hash: str | None) -> Run:
-    """The same receipt. `request_hash` goes: whoever guesses a text could confirm it."""
+    """The same receipt without `request_hash`, which would confirm a guessed text."""
     return replace(run, user_id=pseudonym, request_hash=ERASED, entry_hash=entry_hash)
 
 
@@ -81,9 +81,9 @@ def merged(moved: Subscription, there: Subscription) -> Subscription:
 
 
 def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:
-    """What is left under the user's own id: an account with nothing in it, and no signup credits a second time.
+    """What stays under the user's own id: an empty account, so that there are no signup credits a second time.
 
-    `revision` is beyond any that the former account had, so that nothing that was worked out for that one fits it.
+    `revision` is higher than any of the former account, so that no write that was prepared for that one applies.
     """
     account = Account(user_id=user_id, created_at=instant(now), revision=revision)
     account, entry = write_entry(

@@ -13,28 +13,28 @@
     │   └── SubscriptionNotFoundError
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
-    ├── TooManyRunsError                too many open holds
-    ├── TooManyFailuresError            the account's runs without an answer have cost us enough for now
-    ├── RunInProgressError              this run is held by another attempt
+    ├── TooManyRunsError                more open holds than allowed
+    ├── TooManyFailuresError            the account has used up its allowance of failed runs
+    ├── RunInProgressError              another attempt of this run has the hold
     ├── IdempotencyConflictError        same key, other request
-    ├── SessionConflictError            the session does not fit the request, or moved meanwhile
+    ├── SessionConflictError            the session does not fit the request, or has changed since it was read
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
     ├── OwnShareError                   votes and reports are for others
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
-    ├── ModelError                      the model gave nothing that can be charged
+    ├── ModelError                      the model gave no answer that can be charged
     │   ├── ModelOverloadedError
     │   └── ModelTimedOutError
     ├── AlreadySubscribedError
     ├── PlanGrantedError
-    ├── PurchaseUnavailableError        the payment of a purchase is not at this payment provider
-    ├── PaymentsUnavailableError        the payment provider did not do it in time
-    ├── PaymentsRejectedError           the payment provider refuses what we ask: an operator has to mend something
+    ├── PurchaseUnavailableError        the payment of a purchase is unknown to this payment provider
+    ├── PaymentsUnavailableError        the payment provider did not answer in time
+    ├── PaymentsRejectedError           the payment provider rejects our request: an operator has to fix something
     ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
     └── CorruptLedgerError              stored money does not add up; nothing is done with it
         └── UnreadableError             one record is damaged; everything else is as it was
 
-A message is made from the facts; only `http.py` knows a status. None of them carries a prompt, an answer, a token or a
+A message is made from the facts; only `http.py` knows a status. No error carries a prompt, an answer, a token or a
 provider's text.
 """
 
@@ -47,7 +47,7 @@ from playground.domain.calendar import iso
 if TYPE_CHECKING:
     from playground.domain.pricing import Spent
 INVALID_USAGE = "invalid_usage"
-"""The reason of a ModelError: what the provider told of its tokens cannot be true."""
+"""The reason of a ModelError: the usage that the provider reported cannot be true."""
 
 MAX_ECHO_CHARACTERS = 64  # of an unknown name, in the answer
 MIN_SIMILARITY = 0.78  # of a suggested name: `packge` suggests package_id, `prompt` suggests none
@@ -56,7 +56,7 @@ Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
 
 
 class PlaygroundError(Exception):
-    """Base of all refusals and failures that a caller is told about."""
+    """Base of all refusals and failures that are shown to a caller."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -66,7 +66,7 @@ class PlaygroundError(Exception):
         self.facts: Mapping[str, Fact] = facts
 
     def ending(self, run_id: str, *, keyed: bool) -> Self:
-        """This error, as that which has ended a run: with the key of that run it will be the answer for ever."""
+        """This error as the outcome of a run: repeats with the run's key get it for ever."""
         self.facts = {**self.facts, "run_id": run_id}
         if keyed:
             self.message += " This run has ended; a new attempt takes a new Idempotency-Key."
@@ -116,7 +116,7 @@ class UnauthorizedError(PlaygroundError):
 
 
 class InvalidDeliveryError(PlaygroundError):
-    """Nobody whom we know has signed it, or not now, or it is no event: one answer; `reason` is for our log only."""
+    """Wrong signature, wrong time, or not an event: one answer; `reason` is for our log only."""
 
     code = "invalid_delivery"
 
@@ -126,7 +126,7 @@ class InvalidDeliveryError(PlaygroundError):
 
 
 class NotFoundError(PlaygroundError):
-    """Base of the answers for what does not exist or is somebody else's."""
+    """Base of the errors for what does not exist or belongs to another user."""
 
 
 class PackageNotFoundError(NotFoundError):
@@ -223,7 +223,7 @@ class TooManyRunsError(PlaygroundError):
 
 
 class TooManyFailuresError(PlaygroundError):
-    """Too many runs of this account ended without an answer lately, at our expense. Nothing is held or counted."""
+    """The account has used up its allowance of failed runs. Nothing is held or counted."""
 
     code = "too_many_failures"
 
@@ -234,8 +234,8 @@ class TooManyFailuresError(PlaygroundError):
 
 
 class RunInProgressError(PlaygroundError):
-    """Another attempt of the same run is at work, or its worker died. Ask again after `retry_after` seconds with the
-    same key. A worker that died is given up at `lease_at` at the latest."""
+    """Another attempt of the same run is in progress, or its worker died. Ask again after `retry_after` seconds with
+    the same key. A dead worker's hold ends at `lease_at` at the latest."""
 
     code = "run_in_progress"
 
@@ -281,7 +281,7 @@ class UnsupportedParameterError(PlaygroundError):
 
 
 class ModelError(PlaygroundError):
-    """The model gave nothing that can be charged. `reason`: what happened, in our words."""
+    """The model gave no answer that can be charged. `reason`: what happened, in our words."""
 
     code = "model_failed"
 
@@ -343,8 +343,8 @@ class PaymentsUnavailableError(PlaygroundError):
 
 
 class PaymentsRejectedError(PlaygroundError):
-    """The payment provider refuses what we ask: our fault, or that of the configuration. Repeating it soon is of no
-    use. `what`, for our log only: the kind of the error, the provider's code, parameter and request id; no texts."""
+    """The payment provider rejects our request: a fault of ours or of the configuration, which a repeat does not cure.
+    `what`, for our log only: the kind of error, the provider's code, parameter and request id; no texts."""
 
     code = "payments_rejected"
 
@@ -357,8 +357,8 @@ class PaymentsRejectedError(PlaygroundError):
 
 
 class PurchaseUnavailableError(PlaygroundError):
-    """This purchase cannot be paid any more, or is paid already: its payment is not at the payment provider that is
-    in use now, or of its other mode. Nothing was begun in its place, for a purchase has one payment."""
+    """This purchase cannot be paid any more, or is paid already: its payment belongs to another account or mode of the
+    payment provider. No second payment was begun: a purchase has one."""
 
     code = "purchase_unavailable"
 
@@ -378,7 +378,7 @@ class AlreadySubscribedError(PlaygroundError):
 
 
 class PlanGrantedError(PlaygroundError):
-    """A plan that an operator set is on: a subscription beside it would be paid for nothing."""
+    """A plan that an operator set is active: a subscription beside it would give nothing for its price."""
 
     code = "plan_granted"
 
@@ -399,7 +399,7 @@ class SubscriptionNotFoundError(NotFoundError):
 
 
 class CorruptLedgerError(PlaygroundError):
-    """What is stored breaks an invariant. Fail closed: nothing is spent, granted or answered on top of it."""
+    """Stored data breaks an invariant. Fail closed: nothing is spent, granted or answered until it is repaired."""
 
     def __init__(self, what: str) -> None:
         super().__init__("This account needs attention by an operator.")

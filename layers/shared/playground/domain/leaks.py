@@ -1,5 +1,5 @@
-"""What people do not mean to publish: where it is in a text, never what it is. And the rules that need no knowledge of
-any vendor: card numbers, e-mail addresses, what is only a placeholder."""
+"""Leaks: places in a text that look like a secret or personal data, never their content. And the rules that are
+independent of vendors: card numbers, e-mail addresses, placeholders."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

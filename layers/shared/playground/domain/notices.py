@@ -1,6 +1,6 @@
-"""Notices: what the world is told about an account, made of what the ledger has recorded and of nothing else.
+"""Notices: events about an account for the outside, derived from what the ledger has recorded and from nothing else.
 
-A notice is published at least once. Its id is made of what it tells, so a repeat has the same one. It never carries
+A notice is published at least once. Its id is derived from its content, so a repeat has the same id. It never carries
 what a person wrote: no prompt, no answer, no reason, no address.
 """
 
@@ -18,10 +18,10 @@ from playground.domain.errors import CorruptLedgerError
 from playground.domain.purchases import PaymentEvent
 from playground.domain.runs import Run, RunStatus, base32
 
-VERSION = 1  # of the schema; a field that is added does not change it, one that changes its meaning does
-LOW_CREDITS = (10, 0)  # a balance that falls to one of these is told
+VERSION = 1  # version of the schema: a new field keeps it, a field with a new meaning changes it
+LOW_CREDITS = (10, 0)  # a balance that falls to one of these is a notice
 EXPIRY_AHEAD = timedelta(days=7)
-CLOSED = "closed"  # type of an event that an operator has noted
+CLOSED = "closed"  # type of the note that an operator has closed an event
 
 GRANTING = tuple(kind for kind in EntryType if kind is not EntryType.SPEND)  # entries that can add credits
 
@@ -120,7 +120,7 @@ NULLABLE_USER = frozenset({NoticeType.PAYMENT_QUARANTINED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """`key` names what is told, once for each user and type. `user_id` is None if nobody knows whose it is."""
+    """`key` identifies the fact; it is unique for each user and type. `user_id` is None if the user is unknown."""
 
     type: NoticeType
     user_id: str | None
@@ -182,10 +182,10 @@ def of_run(run: Run) -> tuple[Notice, ...]:
 
 
 def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) -> tuple[Notice, ...]:
-    """An event of the payment provider that was put aside, because it does not fit what we know.
+    """An event of the payment provider that was quarantined, because it does not fit our records.
 
-    Whatever else happens to it is nobody's news: that it was closed, or came again, or whose it is called since.
-    `before` is the event as it was known until now. What is in the books of somebody who was erased is told to nobody.
+    Later changes of it (closed, received again, renamed by an erasure) have no notice. `before` is the event as it was
+    known until now. The books of erased users give no notices.
     """
     if not _waits(event) or (event.user_id is not None and is_pseudonym(event.user_id)):
         return ()
@@ -204,7 +204,7 @@ def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) ->
 
 
 def _waits(event: PaymentEvent) -> bool:
-    """For an operator. Type `closed` is the note that one has dealt with something."""
+    """For an operator. Type `closed` is the note that an operator has closed an event."""
     return event.quarantined is not None and event.resolved_at is None and event.type != CLOSED
 
 

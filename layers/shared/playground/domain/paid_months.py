@@ -1,13 +1,12 @@
-"""Paid months of PRPM+: what their invoices were paid with, what of that went back, and the credits that follow.
+"""Paid months of PRPM+: their payments, refunds and disputes, and the credits that follow from them.
 
-A month is our own row, written in the transaction that grants its credits. What the provider tells of its refunds,
-disputes and credit notes is only ever added to it, as to a purchase (`domain/purchases.py`): months that were told the
-same are the same.
+A month is our own row, written in the transaction that grants its credits. Refunds, disputes and credit notes only ever
+add to it, as to a purchase (`domain/purchases.py`): the same events in any order give the same month.
 
-Money that went back takes credits back, pro rata: first from what is left of that month (*monthly*, then its
-*rollover*). What of the month has expired unused was never spent, so it counts as returned. Only what was spent of the
-part that was paid back is owed: it is taken from *purchased*, and becomes debt if it is not there. What is held cannot
-be taken and becomes debt, too; the account remembers it, and repays it from there when the hold ends.
+Refunded money takes credits back, pro rata: first from what is left of that month (*monthly*, then its *rollover*).
+What of the month has expired unused was never spent, so it counts as returned. Only what was spent of the part that was
+paid back is owed: it is taken from *purchased*, and becomes debt if it is not there. What is held cannot be taken and
+becomes debt, too; the account remembers it, and repays it from there when the hold ends.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ MOVED = (EntryType.REFUND, EntryType.DISPUTE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidMonth(PaidFor):
-    """A paid invoice of a subscription, and what became of its money and of its credits.
+    """A paid invoice of a subscription, with the state of its money and of its credits.
 
     `amount` is the invoice's total in cents, after discounts and with taxes; `credited` is the part of it that a credit
     note waived before it was paid. `refunded` has the highest sum of refunds that was named for each payment; `refunds`
@@ -87,9 +86,9 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What became of the credits of a month. `left` are still there, in `place`; `taken` were taken back; the others
-    that were granted have expired. `owed` was taken from *purchased* or became debt; `repaid` is the part of it that
-    was held, and was taken from `place` when the hold ended: it counts as taken."""
+    """The state of the credits of a month. `left` are still there, in `place`; `taken` were taken back; the others that
+    were granted have expired. `owed` was taken from *purchased* or became debt; `repaid` is the part of it that was
+    held, and was taken from `place` when the hold ended: it counts as taken."""
 
     granted: int = 0
     used: int = 0
@@ -158,14 +157,14 @@ def book_month(
     entries: Callable[[PaidMonth], Sequence[Entry]],
     now: datetime,
 ) -> tuple[PaidMonth, Change]:
-    """Make the credits follow what is known of a paid month: the month and the account afterwards, with the entries.
+    """Bring the account in line with a paid month: the month and the account afterwards, with the entries.
 
     The month is granted once (`pay_period`; to *purchased*, if an operator's plan is on, for that goes on). Refunds and
     disputes take back what is due and was not taken yet, and give back what was taken too much, as long as the credits
     would still be there. What is held is not taken, it is owed until it comes back. Doing it again changes nothing.
 
-    A month that has begun by nobody's clock yet and was paid back in part is booked once it has begun.
-    `entries` reads those of the account since the month began. `ended_at`: the subscription is over since then.
+    A month that has not begun yet and was refunded in part is booked when it begins. `entries` reads those of the
+    account since the month began. `ended_at`: the subscription is over since then.
     """
     if not month.granted:
         month, (account, granted) = _grant(account, month, allowance, ended_at, entries, now)
@@ -183,7 +182,7 @@ def book_month(
         return month, (account, granted)
     fate = fate_of(month, [*entries(month), *granted], account)
     due, moved = month.taken_refund + month.taken_dispute, list(granted)
-    # What comes back comes first, so that it is there for what is taken.
+    # Credits that come back first, so that they are there for what is taken.
     for change, type_ in steps or [(0, EntryType.REFUND if month.taken_refund else EntryType.DISPUTE)]:
         due += change
         month, fate, (account, written) = _follow(account, month, fate, due, type_, change < 0, ended_at, now)
@@ -257,7 +256,7 @@ def _follow(
     ended_at: datetime | None,
     now: datetime,
 ) -> tuple[PaidMonth, Fate, Change]:
-    """Have `due` credits of the month taken back altogether."""
+    """Take credits of the month back, until `due` are taken in total."""
     used = month.credits if month.beside else fate.used
     wanted = max(0, min(month.credits - used - due, fate.left + fate.taken))
     place = fate.place
@@ -306,7 +305,7 @@ def _follow(
 
 
 def _live_place(account: Account, month: PaidMonth, ended_at: datetime | None, now: datetime) -> Place | None:
-    """Where credits of the month would still be, if they had not been taken."""
+    """The bucket in which credits of the month would still be, had they not been taken."""
     anchor = account.anchor
     if anchor is None or account.subscription_id != month.subscription_id:
         return None

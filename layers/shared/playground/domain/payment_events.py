@@ -1,5 +1,5 @@
-"""What the payment provider tells, in our words. The adapter makes these from its payloads; nothing in them is believed
-before it was compared with our own rows: `purchase_id` and `user_id` are pointers, and no more."""
+"""Events of the payment provider as types of ours. The adapter makes them from its payloads. Their content is checked
+against our own records: `purchase_id` and `user_id` are only pointers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from playground.domain.subscriptions import AgreedPrice, SubscriptionSnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A payment as an event shows it. None is what the event does not say."""
+    """A payment as an event shows it. None: the event does not say."""
 
     payment_id: str
     amount: int | None
@@ -24,7 +24,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentMoved:
-    """It has reached a state. `received`: cents that came in."""
+    """The payment has reached a state. `received`: cents."""
 
     payment: Payment
     state: PurchaseState
@@ -33,7 +33,7 @@ class PaymentMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundSum:
-    """So many cents of it were refunded altogether."""
+    """The total of its refunds, in cents."""
 
     payment: Payment
     refunded: int
@@ -74,10 +74,10 @@ class InvoiceLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoicePaid:
-    """An invoice of a subscription is paid, with whatever. `total` in cents is after discounts and with taxes;
-    `credited` of it was waived by credit notes before. `line` is the last whole period that it is for; None if there is
-    none, `prorated` if that is because a change within a period was charged. `user_id` is our pointer.
-    `started_at` is known if it is the subscription's first."""
+    """An invoice of a subscription is paid. `total` in cents is after discounts and with taxes; `credited` of it was
+    waived by credit notes before. `line` is the last whole period that it is for; None if there is none, `prorated` if
+    that is because a change within a period was charged. `user_id` is our pointer. `started_at` is known if it is the
+    subscription's first."""
 
     customer_id: str
     subscription_id: str
@@ -108,8 +108,8 @@ class CustomerDeleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Signed, of a type that moves something, and not of the shape that its type has. `subject`: the object that it is
-    about, if it says so."""
+    """A signed event of a type that we handle, in an unexpected shape. `subject`: the object that it is about, if
+    known."""
 
     subject: str | None
 
@@ -129,7 +129,7 @@ ProviderChange = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEvent:
-    """One event. `change` None: a type that moves nothing here."""
+    """One event. `change` is None for types without an effect here."""
 
     event_id: str
     type: str
@@ -177,7 +177,7 @@ class CustomersSubscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceStatement:
-    """All that the provider knows of the money of one invoice: refunds and disputes of its payments, credit notes."""
+    """The provider's state of one invoice: refunds and disputes of its payments, credit notes."""
 
     claims: Sequence[ProviderObject]
 
@@ -195,8 +195,8 @@ class InvoiceStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """All that the provider knows of one payment, with its refunds and disputes. `received`: cents that came in, 0 if
-    it is not paid. `refunded` and `disputed`: cents that do not come to us, the ones beside the others."""
+    """The provider's state of one payment, with its refunds and disputes. `received`: cents that came in, 0 if it is
+    not paid. `refunded` and `disputed`: cents that do not come to us, the ones beside the others."""
 
     received: int
     payment: ProviderObject

@@ -53,8 +53,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What the provider bills, probably, for a call that gave no answer. `estimated`: it did not say, or not all of it;
-    what is missing is counted upward."""
+    """The provider's probable bill for a call without an answer. `estimated`: its usage is unknown, or known in part;
+    the rest is an upper bound."""
 
     usage: Usage
     estimated: bool
@@ -107,7 +107,7 @@ class ModelPrice:
         return cost * self.long_prompt_factor if long else cost
 
     def most_expensive(self, prompt_tokens: int, output_tokens: int) -> Usage:
-        """The most expensive way in which the provider can class `prompt_tokens`."""
+        """The usage with the highest cost for `prompt_tokens`, whatever token classes the provider counts them in."""
         classes = (
             Usage(input_tokens=prompt_tokens, output_tokens=output_tokens),
             Usage(cache_write_tokens=prompt_tokens, output_tokens=output_tokens),
@@ -206,12 +206,12 @@ class PriceTable:
     plan: PlanPrice
     default_max_tokens: int
     least_max_tokens: int
-    """`max_tokens` is never shrunk below this: a shorter answer is worth nothing."""
+    """`max_tokens` is never shrunk below this: a shorter answer is of no use."""
     typical_output_tokens: int
     """What an estimate takes for the length of an answer when `max_tokens` allows more."""
     failure_limits: FailureLimits
     failure_limits_paying: FailureLimits
-    """Of whoever has ever paid, or has a plan."""
+    """For users who have ever paid or have a plan."""
     context_budget_tokens: Mapping[str, int]
     """By plan: the most prompt tokens of a run. Beyond it the oldest turns of a conversation are left out."""
 
@@ -253,7 +253,7 @@ class PriceTable:
 
     @property
     def _net_credit_nano(self) -> Fraction:
-        """What is left of a credit's value for the provider."""
+        """The part of a credit's value that may go to the provider."""
         return self.credit_value_nano * (100 - self.margin_percent) / 100
 
     def allowance(self, account: Account) -> Allowance:

@@ -1,9 +1,9 @@
-"""Money that comes in, goes back or is disputed, and the credits that follow it.
+"""Purchases: payments, refunds and disputes, and the credits that follow from them.
 
-A purchase is our own row, written before the payment provider is asked. What the provider tells about its payment, in
-any order and any number of times, is only ever added to it: states rise, refunds and disputes are kept by their ids,
-and what was refunded altogether is the highest sum that was seen. So purchases that were told the same are the same,
-and the credits are worked out from the purchase, not from the event that came last.
+A purchase is our own row, written before the payment provider is asked. The provider's events, in any order and any
+number of times, only ever add to it: states rise, refunds and disputes are recorded by their ids, and the refunded
+total is the highest that was seen. So the same events in any order give the same purchase, and credits are derived from
+the purchase, not from the latest event.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ _STATES = tuple(PurchaseState)
 
 
 class Stage(IntEnum):
-    """Of a refund or a dispute: the highest that was seen counts, for events come in any order."""
+    """The state of a refund or a dispute. The highest that was seen counts, because events come in any order."""
 
-    OPEN = 1  # a refund on its way or made; a dispute that is not decided
+    OPEN = 1  # a refund pending or made; an open dispute
     KEPT = 2  # a dispute that was lost
     GIVEN_BACK = 3  # a refund that failed; a dispute that was won
 
@@ -44,18 +44,18 @@ class Claim:
 
     @property
     def counts(self) -> bool:
-        """Whether it takes something: it has not failed, and was not won."""
+        """Whether it takes money back: not a failed refund, not a won dispute."""
         return self.stage is not Stage.GIVEN_BACK
 
     def merged(self, other: "Claim | None") -> "Claim":
-        """What is known from both."""
+        """The later state and the higher amount of both."""
         return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
 
 
 class PaidFor:
-    """What money was paid for, and the credits that go back with it: a purchase of a pack, or a month of PRPM+.
+    """Something that was paid for, and the credits that go back when its money does: a pack, or a month of PRPM+.
 
-    What becomes of the `amount` cents is only ever added to `refunds` and `disputes`, by the ids of the provider.
+    `refunds` and `disputes` of the `amount` cents only ever grow; their keys are the provider's ids.
     """
 
     __slots__ = ()
@@ -109,7 +109,7 @@ class PaidFor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase(PaidFor):
-    """A pack that somebody wants, and what became of it.
+    """A purchase of a pack, from the order on.
 
     `amount` is in cents. `payment_id` is the provider's name of the payment, once it is known; one purchase has one.
     `refunded` is the highest sum of refunds that the provider named for the whole payment. `taken_refund` and
@@ -162,10 +162,10 @@ class Purchase(PaidFor):
 
 
 def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tuple[Purchase, Change]:
-    """Make the credits follow what is known of `purchase`: the purchase and the account afterwards, with the entries.
+    """Bring the account in line with `purchase`: the purchase and the account afterwards, with the entries.
 
     A paid purchase is granted once, and outstanding debt is taken from it first. Refunds and disputes take back what is
-    due and was not taken yet, and give back what was taken too much. Doing it again changes nothing.
+    due and not taken yet, and give back what was taken too much. A repeat changes nothing.
     """
     if purchase.state is not PurchaseState.PAID:
         return purchase, (account, ())
@@ -187,7 +187,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
         purchase = replace(purchase, granted=True)
     refund = purchase.due_for_refunds - purchase.taken_refund
     dispute = purchase.due_for_disputes - purchase.taken_dispute
-    # What comes back comes first, so that it is there for what is taken.
+    # Credits that come back first, so that they are there for what is taken.
     for credits_, type_ in sorted([(refund, EntryType.REFUND), (dispute, EntryType.DISPUTE)]):
         if credits_:
             purchase = replace(purchase, moves=purchase.moves + 1)
@@ -206,7 +206,7 @@ REASONS: Mapping[EntryType, tuple[str, str]] = {
 def _take_back(account: Account, purchase: Purchase, credits_: int, type_: EntryType, now: datetime) -> Change:
     """Take `credits_` from *purchased*, never what is held, or give them back if negative.
 
-    What is not there is lent first, in an entry of its own: the sum of the `debt` entries is the debt.
+    What is missing is added first as debt, in an entry of its own: the sum of the `debt` entries is the debt.
     """
     key = f"{type_.value}:{purchase.purchase_id}:{purchase.moves}"
     entries: list[Entry] = []
@@ -246,10 +246,10 @@ MAX_FORMER_CUSTOMERS = 50  # of one user; all are moved in one transaction when 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
-    """Who a user is at the payment provider. One per user and mode.
+    """The user's customer at the payment provider. One per user and mode.
 
     `gone`: the provider does not know `customer_id` (any more); the next one gets `number` + 1. `former`: ids of the
-    ones before, newest last, under which payments may still be told.
+    ones before, newest last, under which events may still come.
     """
 
     user_id: str
@@ -262,7 +262,7 @@ class Customer:
     revision: int = field(default=0, compare=False)
 
     def is_known_as(self, customer_id: str | None) -> bool:
-        """Whether that is, or was, the user's customer."""
+        """Whether this id is, or was, the user's customer."""
         return customer_id is not None and customer_id in (self.customer_id, *self.former)
 
     def replaced_by(self, customer_id: str, now: datetime) -> "Customer":
@@ -279,8 +279,8 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentEvent:
-    """An event of the provider that had an effect, or that must not have one. `quarantined`: why not; `resolved_at`:
-    when an operator said that this is dealt with."""
+    """An event of the provider that was applied or quarantined. `quarantined`: the reason; `resolved_at`: when an
+    operator closed it."""
 
     event_id: str
     type: str

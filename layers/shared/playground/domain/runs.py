@@ -1,4 +1,4 @@
-"""A run: what was asked, what it came to, what was charged. Written once, when it ends."""
+"""A run: request, outcome and charge. Written once, when it ends."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What a person asks for, already checked against the bounds of the contract. Not `names_model`: the model is the
-    default one. `package_as_sent`: how the request named the package, for messages; its UUID if that is not known."""
+    """A validated request for a run. Without `names_model`, the model is the default one. `package_as_sent`: how the
+    request named the package, for messages; its UUID if that is not known."""
 
     package_id: str
     input: str
@@ -39,10 +39,10 @@ class RunRequest:
 
     @property
     def hash(self) -> str:
-        """Names the request: two requests with one hash are the same one, however they were spelled.
+        """Identifies the request: two requests with the same hash are the same, however they were spelled.
 
-        What was left out is left out here, too: a repeat stays the same request when a default changes, or when there
-        is a new field.
+        Fields that were left out are not part of it, so that a repeat stays the same request when a default changes or
+        a field is added.
         """
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "package_as_sent"}
         content = {name: value for name, value in given.items() if value is not None and value is not False}
@@ -72,8 +72,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpaidCost:
-    """What a run without an answer cost us, in nano-dollars. `usage` is None if only the most that it can have been is
-    known. `estimated`: the provider did not say all of it; what is missing is counted upward."""
+    """What a run without an answer cost us, in nano-dollars. `usage` is None if only an upper bound is known.
+    `estimated`: the provider did not report all of it; the rest is an upper bound."""
 
     cost_nano: int
     estimated: bool
@@ -84,7 +84,7 @@ class UnpaidCost:
 class Run:
     """The receipt. `overrun` is what the price exceeded the ceiling by: never charged, always recorded.
 
-    An expired run knows only what its hold says.
+    An expired run has only the fields of its hold.
     """
 
     run_id: str
@@ -135,7 +135,8 @@ class Run:
 
 
 def run_id_of(user_id: str, idempotency_key: str) -> str:
-    """The id of a user's attempt: the same key always names the same run, and nobody else's.
+    """The id of the run that a user's key names: the same key always gives the same run, and another user's key
+    another.
 
     130 bits of SHA-256 over both, in Crockford's base 32, so that it cannot be guessed from outside or collide.
     """

@@ -21,7 +21,7 @@ class Turn:
     refused: bool = False
     """The model declined in the middle of the answer. While it is in what is sent, everything after it is declined."""
     unreadable: bool = False
-    """What is stored of it is damaged: it has no texts and no tokens, and its times may be `UNKNOWN_TIME`."""
+    """The stored item is damaged: it has no texts and no tokens, and its times may be `UNKNOWN_TIME`."""
 
     @property
     def can_be_sent(self) -> bool:
@@ -59,15 +59,15 @@ class Session:
     """The id of the share that this is a copy of."""
     share: ShareLink | None = None
     reports: int = 0
-    """Of the former shares of this session: a new link does not start with a clean slate."""
+    """Reports of the former shares of this session; they count for a new link, too."""
     hidden: bool = False
     removed: bool = False
-    """An operator has taken it out of circulation: it cannot be shared any more."""
+    """An operator has removed its share for good: it cannot be shared any more."""
     former_shares: frozenset[str] = frozenset()
     """Ids of dead shares of which something is still stored."""
     deleted_at: datetime | None = None
-    """Set while what belongs to a deleted session is being removed, or a fork is being copied: for everybody but those
-    two it does not exist."""
+    """Set while a deleted session is being removed, or a fork is being copied. Only those two see it; for all others it
+    does not exist."""
     forking: bool = False
 
 
@@ -82,7 +82,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFeedback:
-    """What the owner of a run thinks of its answer. A later one replaces it."""
+    """The owner's feedback on the answer of a run. A later one replaces it."""
 
     run_id: str
     rating: int | None

@@ -1,7 +1,8 @@
-"""Shares: a frozen snapshot of a conversation for whoever has the link. Pure: no clock, no I/O; secrets are arguments.
+"""Shares: a frozen snapshot of a conversation, readable by everybody who has the link. Pure: no clock, no I/O; secrets
+are arguments.
 
 A link ends with a token of 256 bits, an HMAC over the session and a nonce of its own. Sharing again derives the same
-token; after the link was withdrawn there is a new nonce, so a dead link never comes back to life. Only the SHA-256 of a
+token; after the link was withdrawn there is a new nonce, so a withdrawn link never works again. Only the SHA-256 of a
 token is stored: it is the share's id.
 """
 
@@ -19,7 +20,7 @@ MIN_SECRET_BYTES = 32  # bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareLink:
-    """What a session knows of its share. `turns` is how far the snapshot goes."""
+    """The share as its session knows it. `turns` is the length of the snapshot."""
 
     share_id: str
     nonce: str
@@ -30,7 +31,7 @@ class ShareLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a link leads to: the first `turns` turns of a session, which never change."""
+    """What a link opens: the first `turns` turns of a session, which never change."""
 
     share_id: str
     session_id: str
@@ -52,13 +53,13 @@ class Share:
     reports: int = 0
 
     def is_open(self, now: datetime) -> bool:
-        """Whether it may be looked at. Expiry is compared here: nothing has to remove it first."""
+        """Whether it may be read. Expiry is checked here, so no job has to remove expired shares."""
         return not self.hidden and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """One person's opinion of a shared conversation."""
+    """One viewer's vote on a shared conversation."""
 
     is_helpful: bool
     comment: str
@@ -67,7 +68,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Why somebody thinks that a shared conversation should not be there. For the operator only."""
+    """One viewer's report of a shared conversation. For the operator only."""
 
     reporter: str
     reason: str
@@ -95,24 +96,24 @@ class ShareKeys:
         return _token(self._secrets[0], session_id, nonce)
 
     def known_token(self, session_id: str, link: ShareLink) -> str | None:
-        """The token of a link that exists; None if the secret that it was made with is gone."""
+        """The token of an existing link; None if its secret was removed."""
         tokens = (_token(secret, session_id, link.nonce) for secret in self._secrets)
         return next((token for token in tokens if share_id_of(token) == link.share_id), None)
 
     def visitor(self, share_id: str, address: str, now: datetime) -> str:
-        """A name for a network address among the viewers of one share, on one day. With a new day comes a new key, so
-        nobody can be followed from day to day."""
+        """A name for a network address among the viewers of one share, on one day. Each day has a new key, so viewers
+        cannot be tracked over days."""
         key = _mac(self._secrets[0], "addresses", iso(now)[:10])
         return "a-" + _mac(key, share_id, address).hex()[:32]
 
 
 def share_id_of(token: str) -> str:
-    """The id of the share that a token opens. Any text has one; only a real token's leads anywhere."""
+    """The id of the share that a token opens: its SHA-256. Any text has one; only a real token's exists."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def viewer_of(share_id: str, user_id: str) -> str:
-    """A name for a user among the viewers of one share, the same for ever: without a secret, for one that is replaced
+    """A name for a user among the viewers of one share, the same for ever. It uses no secret, because a replaced secret
     would give everybody a second vote."""
     return "u-" + hashlib.sha256(f"{share_id}:{user_id}".encode(errors="surrogatepass")).hexdigest()[:32]
 
@@ -122,6 +123,6 @@ def _token(secret: bytes, session_id: str, nonce: str) -> str:
 
 
 def _mac(secret: bytes, *parts: str) -> bytes:
-    """HMAC-SHA256 over parts that cannot run into each other."""
+    """HMAC-SHA256 over parts with their lengths, so that no two lists of parts give the same input."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hmac.new(secret, text.encode(errors="surrogatepass"), hashlib.sha256).digest()

@@ -1,4 +1,4 @@
-"""PRPM+ paid through a subscription: what the payment provider tells of it, and the monthly credits that follow.
+"""PRPM+ as a subscription: its state at the payment provider, and the monthly credits that follow from it.
 
 Credits follow paid periods and nothing else: a status, a cancellation or its withdrawal moves none. A period is named
 by its number, counted from the anchor, so that it is granted once however often and late its invoice comes.
@@ -45,14 +45,14 @@ class SubscriptionSnapshot:
 
     @property
     def rank(self) -> tuple[datetime, str, bool, bool, datetime, str]:
-        """Of two descriptions the higher one is true: the later subscription, one that is over, one that has left
-        `incomplete` (there is no way back), the later event."""
+        """Of two snapshots the one with the higher rank is current: the later subscription, an ended one, one that has
+        left `incomplete` (there is no way back), the later event."""
         over, begun = self.ended_at is not None, self.status != "incomplete"
         return self.started_at, self.subscription_id, over, begun, self.occurred_at, self.event_id
 
     def is_same_second(self, other: "SubscriptionSnapshot | None") -> bool:
-        """Whether both are of the same second, which is all that events say of their time: then neither is known to be
-        the later one."""
+        """Whether both are of the same second. Events say their time in seconds, so neither is known to be the later
+        one."""
         return (
             other is not None
             and self.subscription_id == other.subscription_id
@@ -63,14 +63,14 @@ class SubscriptionSnapshot:
         )
 
     def ordered_after(self, other: "SubscriptionSnapshot | None") -> "SubscriptionSnapshot":
-        """Told after `other`, and before whatever is told of the next second."""
+        """This snapshot, ordered after `other` and before any of the next second."""
         return replace(self, occurred_at=other.occurred_at + AFTER) if other is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgreedPrice:
-    """What somebody agreed to pay for a month: `amount` in cents, before discounts and taxes that are added.
-    `price_id` is the provider's name of it, once there is one."""
+    """The price that was agreed for a month: `amount` in cents, before discounts and taxes that are added. `price_id`
+    is the provider's name of it, once there is one."""
 
     amount: int
     currency: str
@@ -81,9 +81,9 @@ class AgreedPrice:
 class Subscription:
     """A user's subscription. One item per user, also when there is none.
 
-    `described` is the highest description that came; `ended` has when subscriptions ended, by their ids. `checkout_*`:
-    a page of the provider that waits for the user; `checkouts` counts them. `prices` has what was agreed on for each
-    subscription, by their ids; `offers` what was shown on such pages. `revision` is the store's.
+    `described` is the snapshot with the highest rank so far; `ended` has the times at which subscriptions ended, by
+    their ids. `checkout_*`: the provider's page that is open for the user; `checkouts` counts them. `prices` has the
+    agreed price of each subscription, by their ids; `offers` the prices shown on such pages. `revision` is the store's.
     """
 
     user_id: str
@@ -125,8 +125,8 @@ class Subscription:
         return self.checkout_url
 
     def updated_by(self, described: SubscriptionSnapshot) -> "Subscription":
-        """With what an event says. Events may come in any order: nothing revives what is over, or replaces what is
-        newer."""
+        """Updated by an event. Events may come in any order: none revives an ended subscription or replaces a newer
+        state."""
         ended = dict(self.ended)
         if described.ended_at is not None:
             ended[described.subscription_id] = described.ended_at

@@ -1,4 +1,4 @@
-"""Text that people and models write: whether anything of it can be seen, and surrogates that are no text."""
+"""Text of people and models: whether any of it is visible, and lone surrogates."""
 
 import json
 import re

@@ -12,10 +12,10 @@ Message = Mapping[str, str | int | None]
 
 
 class Task(StrEnum):
-    """What is done with every account that is due. `ahead` is how long before its boundary it is."""
+    """What is done with every account that is due. `ahead`: how long before its boundary."""
 
     ADVANCE = "advance"  # cross the boundaries that have passed
-    WARN = "warn"  # tell that rollover will expire
+    WARN = "warn"  # warn that rollover will expire
 
     @property
     def ahead(self) -> timedelta:
@@ -24,8 +24,8 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """Find the accounts of one shard of the index, and have each of them dealt with. `after`: only those behind a
-    place; messages of earlier versions have it."""
+    """Find the due accounts of one shard of the index, and queue a task for each. `after`: only those behind a cursor;
+    messages of earlier versions have it."""
 
     task: Task
     at: datetime
@@ -38,7 +38,7 @@ class ShardTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountTask:
-    """Deal with one account, as of `at`."""
+    """Process one account as of `at`."""
 
     task: Task
     at: datetime

@@ -1,9 +1,9 @@
-"""ApplyPayment: what the payment provider tells becomes credits.
+"""ApplyPayment: events of the payment provider become credits.
 
-    event → whose is it → does it fit our row → account, entries, row and event in one transaction
+    event → its user → does it fit our row? → account, entries, row and event in one transaction
 
-The same event again, another event that says the same, and events in any order come to the same. What does not fit is
-put into quarantine: an operator looks at it, and nothing is granted.
+Repeated events, other events with the same content, and events in any order have the same result. An event that does
+not fit our records is quarantined for an operator, and grants nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState, b
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentProvider, PurchaseRecords
 
-MAX_LOOKS = 3  # at what the provider knows beyond an event
+MAX_LOOKS = 3  # questions to the provider for one event
 MAX_PAGES = 1_000  # of entries, in the search for those of a month
 PAGE = 100
 BEFORE = timedelta(days=2)  # by which an entry may be older than the month that it is of: clocks, early invoices
@@ -55,7 +55,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What came of an event. `entries` were written by it; `reason` is that of a quarantine."""
+    """The result of an event. `entries` were written by it; `reason` is that of a quarantine."""
 
     outcome: Outcome
     user_id: str | None = None
@@ -83,8 +83,8 @@ class ApplyPayment:
         self._clock = clock
 
     def __call__(self, event: ProviderEvent) -> Applied:
-        """Apply `event`, once. Raises StoreUnavailableError or PaymentsUnavailableError, after which it is to be sent
-        again; nothing of it has happened then, or all of it."""
+        """Apply `event`, once. After StoreUnavailableError or PaymentsUnavailableError either all of it or nothing has
+        happened; send it again."""
         if event.change is None:
             return Applied(outcome=Outcome.IGNORED)
         if isinstance(event.change, Unreadable):
@@ -128,13 +128,13 @@ class ApplyPayment:
     def _mismatch(
         self, purchase: Purchase, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
     ) -> str | None:
-        """In what the event differs from our row; None if it fits."""
+        """How the event differs from our row; None if it fits."""
         payment = change.payment
         if purchase.live is not self._live:
             return "live_mode"
         if payment.purchase_id not in (None, purchase.purchase_id):
             return "pointer"
-        # The provider still names somebody who was erased since; our own pointer led to the right purchase.
+        # The provider still names a user who was erased since; our own pointer led to the right purchase.
         if payment.user_id not in (None, purchase.user_id) and not is_pseudonym(purchase.user_id):
             return "pointer"
         if purchase.payment_id not in (None, payment.payment_id):
@@ -258,7 +258,7 @@ class ApplyPayment:
         change: ProviderChange,
         known: "_Known | None",
     ) -> Applied | str | None:
-        """What came of it; why it must not have an effect; or None if more has to be known."""
+        """The result; the reason for a quarantine; or None if the provider must be asked first."""
         subject = invoice.subscription_id
         started_at = known.began(invoice) if known is not None else invoice.started_at
         differs: str | None = None
@@ -342,7 +342,7 @@ class ApplyPayment:
         line: InvoiceLine,
         known: "_Known | None",
     ) -> str | None:
-        """Why nobody has agreed to pay this invoice for a month of PRPM+; None if it is all right."""
+        """Why this invoice does not match an agreed price of PRPM+; None if it does."""
         subject = invoice.subscription_id
         table = AgreedPrice(amount=self._prices.plan.price_cents, currency=self._prices.currency.lower())
         agreed = [table, *subscription.offers]
@@ -426,7 +426,7 @@ class ApplyPayment:
     # --- customers ----------------------------------------------------------------------------------------------------
 
     def _customer_deleted(self, event: ProviderEvent, change: CustomerDeleted) -> Applied:
-        """Note it, so that the next one who pays gets another one. What was paid before stays as it is."""
+        """Record that the customer is gone, so that the next payment gets a new one. Earlier payments stay."""
         user_id = self._records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.customer_id)
@@ -453,14 +453,14 @@ class ApplyPayment:
         )
 
     def _quarantine(self, event: ProviderEvent, user_id: str | None, subject: str | None, reason: str) -> Applied:
-        """Keep the event for an operator; it has no effect."""
+        """Quarantine the event for an operator; it has no effect."""
         if not self._records.keep(self._record(event, user_id, subject, reason)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.QUARANTINED, user_id=user_id, subject=subject, reason=reason)
 
 
 def _with(purchase: Purchase, change: ProviderChange, at: datetime) -> Purchase:
-    """The purchase with what an event tells about its payment."""
+    """The purchase, updated by an event about its payment."""
     match change:
         case PaymentMoved(payment=payment, state=state):
             return _named(purchase, payment).reached(state, at)
@@ -474,7 +474,7 @@ def _with(purchase: Purchase, change: ProviderChange, at: datetime) -> Purchase:
 
 
 def _month_with(month: PaidMonth, change: ProviderChange) -> PaidMonth:
-    """The month with what an event tells about its money."""
+    """The month, updated by an event about its money."""
     match change:
         case RefundSum(payment=payment, refunded=refunded):
             return month.with_refunded(payment.payment_id, refunded)
@@ -489,7 +489,7 @@ def _month_with(month: PaidMonth, change: ProviderChange) -> PaidMonth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What the provider said when it was asked: the first invoice of a subscription whose price was not kept, and all
+    """The provider's answers to our questions: the first invoice of a subscription whose price was not kept, and all
     subscriptions of the customer."""
 
     first: InvoiceLine | None

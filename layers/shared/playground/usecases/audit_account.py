@@ -1,4 +1,4 @@
-"""AuditAccount, AuditAccounts: does what is stored add up? They read only."""
+"""AuditAccount, AuditAccounts: check that stored accounts add up. Read only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ MAX_FINDINGS = 5_000  # in one page, so that it fits into the answer of a functi
 
 
 class Archive(Protocol):
-    """Everything that is stored, as it is."""
+    """All stored items, unchecked."""
 
     def account(self, user_id: str) -> Fields | None:
         """The account's own item."""
@@ -38,7 +38,7 @@ class AuditAccount:
         self._prices = prices
 
     def __call__(self, user_id: str) -> Audited:
-        """What does not add up in the account of `user_id`. Nobody is kept from using it meanwhile.
+        """The findings about the account of `user_id`. It can be used meanwhile.
 
         Entries and receipts are read one page after the other. If something was found and the account has changed
         while it was read, it is read again; on one that never rests, what counts is what was found every time.
@@ -55,7 +55,7 @@ class AuditAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """What became of some accounts. `failed` could not be read. `after` leads on; None at the end."""
+    """The audits of some accounts. `failed` could not be read. `after` is where to go on; None at the end."""
 
     accounts: int
     damaged: tuple[Audited, ...]

@@ -1,4 +1,4 @@
-"""Looking for packages, and at one of them."""
+"""ListPackages and ReadPackage: the catalogue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ DEFAULT_PAGE = 20
 
 @dataclass(frozen=True, slots=True)
 class PackagePage:
-    """`next_cursor` leads on; None at the end. A page may be short, empty even, and yet not be the last."""
+    """`next_cursor` is where to go on; None at the end. A page may be short, empty even, and yet not be the last."""
 
     packages: Sequence[PackageSummary]
     next_cursor: str | None

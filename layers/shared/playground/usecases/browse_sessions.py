@@ -1,4 +1,4 @@
-"""ListSessions and ReadSession: what a user has talked about."""
+"""ListSessions and ReadSession: a user's conversations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""BuyCredits and the subscription: what a user asks of the payment provider.
+"""BuyCredits and ManageSubscription: a user's requests to the payment provider.
 
-Our own row comes first, so that whatever becomes of the request, the webhook finds what it has to do. Nothing here
-moves a credit: only what the provider tells does.
+Our own row is written first, so that the webhook finds it whatever happens to the request. Nothing here changes
+credits: only events of the provider do.
 """
 
 import hashlib
@@ -47,14 +47,14 @@ KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A purchase that waits for its payment."""
+    """A purchase with an open payment."""
 
     purchase: Purchase
     client_secret: str
 
 
 class Customers:
-    """Who a user is at the provider: one customer, also when two requests ask at once.
+    """A user's customer at the provider: one, also when two requests create it at once.
 
     A customer that the provider does not know (it was deleted there, or there is another account behind) is replaced by
     one new one. The record decides which number that one has, and the number is in its key at the provider, so whoever
@@ -74,7 +74,7 @@ class Customers:
             try:
                 return question(customer)
             except CustomerGoneError:
-                # If it has moved meanwhile, somebody else has noted that already.
+                # If it has changed meanwhile, another request has recorded that already.
                 self._records.keep(replace(customer, gone=True))
         raise PaymentsUnavailableError
 
@@ -327,8 +327,8 @@ class ManageSubscription:
         return Customers(self._records, self._payments(), live=self._live)
 
     def _is_alive_there(self, described: SubscriptionSnapshot | None) -> bool:
-        """A subscription that this account of the provider does not have would be alive here for ever: nobody would say
-        when it ends."""
+        """A subscription that the provider does not have would stay active here for ever, because no event would end
+        it."""
         return (
             described is not None
             and _alive(described)
@@ -365,7 +365,7 @@ class ManageSubscription:
         raise StoreUnavailableError
 
     def _return_url(self, field: str, url: str | None, otherwise: str) -> str:
-        """Only the front end's own pages: anything else would send people from the pay page to a stranger's."""
+        """Only the front end's own pages, so that the pay page redirects to no other site."""
         if url is None:
             return self._frontend_url + otherwise
         visible = all("!" <= character <= "~" and character != "\\" for character in url)

@@ -1,4 +1,4 @@
-"""DeleteSession: gone at once, removed in pieces."""
+"""DeleteSession: hidden at once, removed in pieces."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from playground.ports import Clock, Sessions, Shares
 
 MAX_TRIES = 16  # of marking a session that is being shared or withdrawn at this moment
 MAX_PIECES = 100_000  # a loop that needs more is broken
-LEFT_OVER = timedelta(minutes=15)  # no invocation lasts as long: whoever marked it is dead
+LEFT_OVER = timedelta(minutes=15)  # no invocation lasts as long: the worker that marked it is dead
 MAX_LEFTOVERS = 2  # of others, that one request deals with
 RESERVE = 3.0  # s of an invocation that are kept for the answer
 
@@ -23,8 +23,8 @@ class RemoveSession:
         self._shares = shares
 
     def __call__(self, session: Session, *, time_is_up: Callable[[], bool]) -> None:
-        """Piece by piece, the mark last, so that whoever comes by later can go on where this stopped.
-        Raises StoreUnavailableError when `time_is_up`."""
+        """Piece by piece, the mark last, so that a later call can go on where this one stopped. Raises
+        StoreUnavailableError when `time_is_up`."""
         for share_id in sorted(session.former_shares):
             repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
         repeat(lambda: self._sessions.remove_some(session.session_id), time_is_up)

@@ -1,4 +1,4 @@
-"""ExpireHolds: give back what dead attempts have left behind."""
+"""ExpireHolds: end the holds of dead attempts."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,8 +15,8 @@ INTERRUPTED = Failure(code="model_timed_out", reason="interrupted")
 class ExpireHolds:
     """Ends every run whose lease has run out. Repeating it, or racing it with the run itself, ends the run once.
 
-    Nobody knows what the provider billed for it: the most that it can be is recorded, and reported. It counts as a
-    failed run of the account; its cost does not, for it was our worker that died.
+    What the provider billed is unknown: the upper bound is recorded and reported. It counts as a failed run of the
+    account; its cost does not count, because our worker died.
     """
 
     def __init__(self, ledger: Ledger, report: Callable[[Run], None] = lambda run: None) -> None:

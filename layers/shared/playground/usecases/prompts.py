@@ -1,4 +1,4 @@
-"""What a run and its estimate have in common: the prompt that would be sent."""
+"""The prompt that would be sent: common to runs and estimates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -99,10 +99,9 @@ class FitConversation:
         timeout: float,
     ) -> Fitted:
         """The newest turns that fit. Raises ContextTooLongError if not even the input alone does. Without any turns it
-        may still be too dear: that is for whoever places the hold to say.
+        may still be too expensive; placing the hold finds out.
 
-        What only a guess says is too long is not refused: the model may be given what it can take. The guess, no more
-        than that, is what has to be paid for.
+        A prompt that is too long only by a guess is not refused. At most the guess has to be paid for.
         """
         model = self._prices.models[request.model]
         least = min(request.max_tokens or self._prices.default_max_tokens, self._prices.least_max_tokens)
@@ -120,7 +119,7 @@ class FitConversation:
             over = tokens - min(most, model.context_tokens - least)
             if over <= 0 or not history:
                 break
-            # So many tokens of the guess as the counted ones too many are of it.
+            # Drop the same fraction of the guess as of the counted tokens.
             history = _without_oldest(history, ceil_div(over * _guess(prompt), tokens)) if tries_left > 1 else ()
         if count.guessed:
             tokens = min(tokens, model.context_tokens - least)

@@ -1,4 +1,4 @@
-"""PublishNotices: what the ledger has recorded becomes notices, in order, at least once."""
+"""PublishNotices: changes of the ledger are published as notices, in order, at least once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from playground.ports import Publisher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One change of the ledger. `number` is its place; `notices` reads it, and raises PlaygroundError if it cannot."""
+    """One change of the ledger. `number` is its position in the stream; `notices` reads it, and raises PlaygroundError
+    if it is damaged."""
 
     number: str
     notices: Callable[[], Sequence[Notice]]
@@ -30,7 +31,7 @@ class PublishNotices:
         self._publisher = publisher
 
     def __call__(self, records: Sequence[Record]) -> Published:
-        """Publish the notices of `records`, up to the first record that is damaged or whose notices are not taken."""
+        """Publish the notices of `records`, up to the first record that is damaged or whose notices are refused."""
         notices: list[Notice] = []
         of_record: list[str] = []  # for each notice, where it came from
         failed: str | None = None

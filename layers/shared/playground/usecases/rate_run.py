@@ -1,4 +1,4 @@
-"""RateRun: what its owner thinks of an answer."""
+"""RateRun: the owner's feedback on an answer."""
 
 from playground.domain.calendar import instant
 from playground.domain.errors import RunNotFoundError, SessionNotFoundError

@@ -1,4 +1,4 @@
-"""ReadAccount: what a user has now."""
+"""ReadAccount: a user's account as of now."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,7 @@ class ReadAccount:
         self._expire = ExpireHolds(ledger, report)
 
     def __call__(self, user_id: str) -> Account:
-        """The caller's account, opened if need be and advanced to now; what dead attempts held is given back on the
-        way."""
+        """The caller's account, opened if need be, advanced to now and without the holds of dead attempts."""
         now = self._clock()
         account = self._ledger.account(user_id, now)
         return self._ledger.account(user_id, now) if self._expire(account, now=now) else account

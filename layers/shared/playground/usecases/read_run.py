@@ -1,4 +1,4 @@
-"""ReadRun: what became of a run."""
+"""ReadRun: the receipt of a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

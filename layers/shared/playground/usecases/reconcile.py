@@ -1,9 +1,9 @@
-"""Reconcile: what the payment provider has is compared with what we have.
+"""Reconcile: compare the payment provider's objects with our records.
 
-    list at the provider → the same facts through ApplyPayment → what is left over is said, by its cause
+    list at the provider → apply missing events (ApplyPayment) → report the remaining differences by cause
 
-An event that was lost is made up for: its fact is applied as if it had come. What cannot be explained is only told: a
-person decides. Doing it again changes nothing.
+A lost event is applied as if it had come. A difference that has no event is only reported: a person decides. A repeat
+changes nothing.
 """
 
 from collections import Counter
@@ -34,17 +34,17 @@ RECORDS = "records"  # the last part: what we have and the provider may not
 
 
 class Cause(StrEnum):
-    """Why something is left over. docs/operations.md says what to do about each."""
+    """The cause of a difference. docs/operations.md says what to do about each."""
 
     UNKNOWN_PAYMENT = "unknown_payment"  # paid there by a customer of ours, and no purchase here
     NOT_PAID = "not_paid"  # granted here, and not paid there
     NOT_THERE = "not_there"  # granted here, and the provider does not know the payment
-    NOT_GRANTED = "not_granted"  # paid there, and not granted here although it was tried
+    NOT_GRANTED = "not_granted"  # paid there, and not granted here although it was applied
     REFUNDS_DIFFER = "refunds_differ"
     DISPUTES_DIFFER = "disputes_differ"
     NO_USER = "no_user"  # a subscription that carries our pointer, of a customer that we do not know
     MISMATCH = "mismatch"  # it does not fit our row: amount, currency, customer, ...
-    QUARANTINED = "quarantined"  # an event that nobody has dealt with yet
+    QUARANTINED = "quarantined"  # a quarantined event that is still open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """What came of it. `repaired`: facts that had been lost. `after` leads on if time was up; None at the end."""
+    """The result. `repaired`: lost events, now applied. `after` is where to go on if time was up; None at the end."""
 
     looked_at: int
     repaired: tuple[str, ...]
@@ -133,8 +133,8 @@ class Reconcile:
         return self._outcome(tally, f"{part}:{cursor or ''}")
 
     def close(self, subject: str) -> bool:
-        """Note that a person has dealt with a quarantined event, or with an object of the provider: it is not looked at
-        again. False if there is no such event."""
+        """Close a quarantined event, or an object of the provider: it is not reported again. False if there is no such
+        event."""
         now = instant(self._clock())
         event = self._records.event(subject)
         if subject.startswith("evt_") and (event is None or event.quarantined is None):
@@ -212,8 +212,8 @@ class Reconcile:
                 self._compare_month(tally, user_id, stated.event.change.invoice_id)
 
     def _healed(self, tally: _Tally, event: PaymentEvent, now: datetime) -> bool:
-        """Whether what an event about a subscription was put into quarantine for is no fault any more: all its paid
-        invoices are granted. The event is noted as dealt with then."""
+        """Whether the cause of a subscription event's quarantine has gone: all its paid invoices are granted. Then the
+        event is closed."""
         fits = event.type.startswith(("invoice.", "refund.", "charge.", "credit_note."))
         if event.resolved_at is not None or not fits or event.subject is None or event.quarantined not in HEALABLE:
             return False
@@ -241,7 +241,7 @@ class Reconcile:
         self._compare_month(tally, month.user_id, month.invoice_id)
 
     def _compare_month(self, tally: _Tally, user_id: str, invoice_id: str) -> None:
-        """What the provider says of the money of a paid month, and what we made of it."""
+        """Compare a paid month with its money at the provider."""
         if invoice_id in tally.compared or self._is_closed(invoice_id):
             return
         tally.compared.add(invoice_id)
@@ -283,7 +283,7 @@ class Reconcile:
                 self._ignored(tally, stated)
 
     def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Not about anything of ours, perhaps."""
+        """Perhaps not about a record of ours."""
         change = stated.event.change
         user_id = self._records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
@@ -321,7 +321,7 @@ class Reconcile:
         self._apply(tally, replace(stated, event=event))
 
     def _compare(self, tally: _Tally, purchase: Purchase) -> None:
-        """What the provider says of the payment of a purchase, and what we made of it."""
+        """Compare a purchase with its payment at the provider."""
         if purchase.purchase_id in tally.compared:
             return
         tally.compared.add(purchase.purchase_id)

@@ -1,4 +1,4 @@
-"""ShareSession and UnshareSession: a frozen snapshot for whoever has the link."""
+"""ShareSession and UnshareSession: a frozen snapshot for everybody who has the link."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -63,7 +63,7 @@ class ShareSession:
         raise StoreUnavailableError
 
     def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
-        """One attempt; None if somebody was faster and everything has to be looked at again."""
+        """One attempt; None if the session has changed meanwhile, so that it must be read again."""
         now = instant(self._clock())
         expires_at = now + expires_in if expires_in is not None else None
         link = session.share
@@ -92,7 +92,7 @@ class ShareSession:
         known = self._keys.known_token(session.session_id, link)
         if there is None:
             return None
-        if known is None:  # made with a secret that is gone: nobody can be told this link any more
+        if known is None:  # made with a secret that was removed: this link cannot be shown any more
             self._shares.withdraw(session, there)
             return None
         moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
@@ -104,7 +104,7 @@ class ShareSession:
         found = 0
         for turn in turns:
             if turn.unreadable:
-                raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be mended one day
+                raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be repaired one day
             for role, text in (("user", turn.input), ("assistant", turn.answer)):
                 for leak in self._leaks(text):
                     found += 1
@@ -129,8 +129,8 @@ class UnshareSession:
         self._clock = clock
 
     def __call__(self, user_id: str, session_id: str, *, seconds_left: float) -> None:
-        """Kill the link of the user's own session: it is dead at the next read, and a later share gives another one.
-        Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
+        """Withdraw the link of the user's own session: the next read finds nothing, and a later share gives another
+        link. Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
         time_is_up = deadline(self._clock, seconds_left)
         for _ in range(MAX_TRIES):
             session = self._sessions.find(user_id, session_id)
@@ -144,7 +144,7 @@ class UnshareSession:
         raise StoreUnavailableError
 
     def _clean(self, session: Session, time_is_up: Callable[[], bool]) -> None:
-        """Remove what dead shares have left. Nobody can see it; what is not done now is done by the next one."""
+        """Remove the rest of withdrawn shares, which nobody can read. The next call goes on where this one stops."""
         try:
             for share_id in sorted(session.former_shares):
                 repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
@@ -154,5 +154,5 @@ class UnshareSession:
 
 
 def nonce_maker(new_id: NewId) -> Callable[[], str]:
-    """Nonces of shares: what makes a later link another one."""
+    """Nonces of shares: they make each new link a different one."""
     return lambda: new_id("shr")

@@ -1,4 +1,4 @@
-"""SweepHolds: give back the holds of attempts that died and that nobody met on the way."""
+"""SweepHolds: give back the holds of dead attempts on accounts that nothing else touches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ PAGE = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What one sweep did. `failed` accounts stay where they are and hold nobody back."""
+    """The result of one sweep. `failed` accounts stay in the index and do not block the others."""
 
     accounts: int = 0
     expired: int = 0
@@ -38,8 +38,8 @@ class SweepHolds:
     def __call__(self, *, now: datetime, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> Swept:
         """Expire what has ended by `now`, on at most `limit` accounts and until `time_is_up`.
 
-        An account that was dealt with leaves the index, so that the next sweep begins where this one stopped. `now` may
-        be late, early or the same as before: a lease decides, and a run ends once.
+        A processed account leaves the index, so the next sweep begins where this one stopped. `now` may be late, early
+        or the same as before: a lease decides, and a run ends once.
         """
         swept = Swept()
         first = int(now.timestamp()) // 60 % self._leases.shards  # so that no shard is always the last one
@@ -66,7 +66,7 @@ class SweepHolds:
             if account.dead_holds(now):
                 account = self._ledger.account(user_id, now)
             self._ledger.correct_lease(account)
-        except Exception as error:  # whatever is wrong with one account must not hold back those behind it
+        except Exception as error:  # a failure of one account must not block the others
             self._report_failure(user_id, error)
             return replace(swept, failed=swept.failed + 1)
         return replace(swept, expired=swept.expired + expired)

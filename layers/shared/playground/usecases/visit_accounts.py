@@ -1,11 +1,11 @@
-"""FanOut, VisitAccount: deal with every account whose boundary has come, each by itself.
+"""FanOut, VisitAccount: process every account whose boundary has passed, each in a task of its own.
 
     a schedule → a ShardTask per shard, in a queue → an AccountTask per account, in another queue
 
-A piece of work that fails is taken from its queue again; one that always fails ends in the dead-letter queue and holds
-nobody back. A piece that is done twice does nothing the second time. No piece makes another of its own kind, so that a
-chain has three links, however many accounts there are: Lambda stops chains that go round 16 times. A walk that needs
-more time than it has remembers its place and is taken from its queue again.
+A task that fails is taken from its queue again; one that always fails ends in the dead-letter queue and does not block
+the others. A repeated task does nothing. No task queues another of its own kind, so a chain has three links however
+many accounts there are: Lambda stops loops after 16 rounds. A walk that runs out of time saves its cursor and is taken
+from its queue again.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """What one walk did. If it is not `finished`, it must be taken again and goes on from its place."""
+    """The result of one walk. If it is not `finished`, it is taken from the queue again and goes on from its cursor."""
 
     accounts: int = 0
     finished: bool = True
@@ -69,15 +69,15 @@ class FanOut:
 
 
 class VisitAccount:
-    """What is done with one account. Repeating it changes nothing; nor does doing it late."""
+    """The task for one account. Repeating it changes nothing; nor does doing it late."""
 
     def __init__(self, *, ledger: Ledger, notebook: NoticeOutbox) -> None:
         self._ledger = ledger
         self._notebook = notebook
 
     def __call__(self, visit: AccountTask) -> bool:
-        """Advance the account to the time of the visit and, if that is its task, tell what will expire. Whether there
-        was something to tell."""
+        """Advance the account to the time of the task and, for WARN, record a notice of rollover that will expire.
+        Whether one was recorded."""
         account = self._ledger.account(visit.user_id, visit.at)
         if visit.task is not Task.WARN:
             return False

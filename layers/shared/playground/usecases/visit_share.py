@@ -1,4 +1,4 @@
-"""What viewers of a shared conversation do: read it, copy it, vote on it, report it."""
+"""Actions of viewers of a shared conversation: read, copy, vote, report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ class ReadShared:
         try:
             self._shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
         except StoreUnavailableError:
-            return  # nobody waits for the conversation, or is refused it, because of a number; the next look counts
+            return  # counting must not delay or refuse the conversation; the next view counts
 
 
 class ForkShared:
@@ -121,7 +121,7 @@ class ForkShared:
                 if finished is None:
                     raise StoreUnavailableError  # removed between two looks
                 return _same(finished, share_id)
-            # Another attempt with this key is copying the same, or died: both may go on, for they write the same.
+            # Another attempt with this key is copying the same, or died. Both may go on: they write the same.
             if not begun.forking:
                 raise StoreUnavailableError  # it is being removed
             _same(begun, share_id)

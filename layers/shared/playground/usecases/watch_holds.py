@@ -1,4 +1,4 @@
-"""HoldWatch: knows that the worker which placed a hold is gone, long before its lease ends."""
+"""HoldWatch: detects that the worker which placed a hold is dead, long before its lease ends."""
 
 import time
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from datetime import timedelta
 from playground.domain.account import Hold
 
 MARGIN = timedelta(seconds=5)  # beyond the longest invocation, for requests that are still on their way
-MAX_WATCHED = 1000  # holds; the one that was seen first is forgotten first
+MAX_WATCHED = 1000  # holds; the oldest is dropped first
 
 
 class HoldWatch:
     """Remembers when this process saw a hold first, by its own monotonic clock.
 
-    A hold is placed by an invocation that goes on for `hold.longest` at most. Whoever saw the hold that long ago knows
-    that the invocation is over: no two clocks are compared. A process that starts later begins to watch anew.
+    A hold is placed by an invocation that goes on for `hold.longest` at most. A process that first saw the hold that
+    long ago knows that the invocation is over, without comparing two clocks. A new process starts watching from zero.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -22,7 +22,7 @@ class HoldWatch:
         self._seen: dict[tuple[str, str], float] = {}
 
     def seconds_left(self, user_id: str, hold: Hold) -> float:
-        """How long it takes until this process knows that the worker is gone; 0 or less if it does."""
+        """Seconds until this process can be sure that the worker is dead; 0 or less if it is."""
         now = self._monotonic()
         if len(self._seen) >= MAX_WATCHED:
             del self._seen[next(iter(self._seen))]

@@ -1,10 +1,10 @@
 """Audit: does what is stored of one account add up?
 
-Everything is worked out again from what is stored, beginning with entry 1 and zero credits. Nothing is trusted and
-nothing stops it: whatever is damaged is reported and the rest is looked at all the same. The items come as they are,
-with their attributes as plain values, for an item that can no longer be read is exactly what is looked for.
+Everything is computed again from the stored items, beginning with entry 1 and zero credits. Nothing is trusted, and
+nothing stops it: damage is reported, and the rest is checked all the same. Items come with their attributes as plain
+values, because an audit has to handle items that the ledger can no longer read.
 
-An audit sees the shape of an account, not the world outside: docs/operations.md lists what it cannot notice.
+An audit checks one account against itself: docs/operations.md lists what it cannot notice.
 
     stored      what an audit is given
     replay      entries: numbers, sums, hashes
@@ -40,8 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """What an audit came to. `entries`, `balance` and `held` as stored, for a line about an account that is fine.
-    `omitted` findings are counted only."""
+    """The result of an audit. `entries`, `balance` and `held` as stored. `omitted` findings are only counted."""
 
     user_id: str
     exists: bool

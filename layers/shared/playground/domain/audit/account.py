@@ -1,4 +1,4 @@
-"""The account itself: what it says against what the entries come to, its holds, its plan, its places in the indexes."""
+"""The account itself: its balances against the entries, its holds, its plan, its index keys."""
 
 from datetime import datetime
 
@@ -50,7 +50,7 @@ class AccountAudit:
         self._plan(item, buckets[1])
 
     def _reclaimed(self, item: Reader, buckets: list[int | None]) -> int:
-        """What is left of months that were paid back while they were held, and repays debt when it is available."""
+        """The rest of months that were paid back while held, which repays debt as soon as it is available."""
         total = 0
         for name, most in (("reclaimed_monthly", buckets[0]), ("reclaimed_rollover", buckets[1])):
             reclaimed = item.whole(name, least=0, optional=True) or 0
@@ -120,7 +120,7 @@ class AccountAudit:
             granted = not item.has("subscription_id") or (isinstance(paid, list) and period in paid)
             if granted:
                 self._compare(Code.PLAN, "account: allowance", self._replay.granted or 0, allowance)
-            elif allowance == 0:  # a month that waits for its payment will give what the price table says by then
+            elif allowance == 0:  # a month that waits for its payment gives what the price table says when it is paid
                 self._findings.add(Code.PLAN, "account: allowance", "at least 1", 0)
         if anchor is None and not item.has("anchor"):
             self._compare(Code.PLAN, "account: period", 0, period)

@@ -164,7 +164,7 @@ def fact(value: object) -> Fact:
 
 
 def kind_of(value: object) -> str:
-    """What kind of thing was found, without showing it."""
+    """The type of a value, without showing it."""
     match value:
         case None:
             return "nothing"

@@ -1,5 +1,4 @@
-"""Receipts: what was held and charged, worked out again; and what each of them must have or must not have beside it: an
-entry, a turn, a session with the right sums."""
+"""Receipts: hold and charge are computed again, and each must match its entry, its turn and the sums of its session."""
 
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from playground.domain.runs import RunStatus
 
 @dataclass(slots=True)
 class Sums:
-    """What the settled runs of one session come to, and its summary."""
+    """The sums of the settled runs of one session, and its summary."""
 
     session: Fields
     began: str | None = None
@@ -79,7 +78,7 @@ class Runs:
         if model is None:
             self._findings.add(Code.PRICE, f"{place}: model", "one of the price table", "another")
             return
-        if status == RunStatus.RELEASED:  # of a settled one, it is what the provider called itself
+        if status == RunStatus.RELEASED:  # of a settled run: the provider's own id of the model
             self._compare(Code.PRICE, f"{place}: model_id", model.model_id, model_id)
         ceiling = item.fields.get("ceiling")
         self._compare(Code.CEILING, f"{place}: ceiling", self._prices.ceiling(model, prompt, most), fact(ceiling))
@@ -205,7 +204,7 @@ class Runs:
             self._findings.add(Code.TURN, f"{place}: its turn", f"absent, for {why}", f"turn {stored.stray_turn}")
 
     def sums(self) -> None:
-        """After the last run: every session says what its runs come to."""
+        """After the last run: every session's sums are those of its runs."""
         for session_id, sums in self._sessions.items():
             self._session(session_id, sums)
 
@@ -213,7 +212,7 @@ class Runs:
         item = Reader(session_id, sums.session, self._findings)
         self._compare(Code.SESSION, f"{session_id}: user_id", self._user_id, item.text("user_id"))
         self._compare(Code.SESSION, f"{session_id}: session_id", session_id, item.text("session_id"))
-        copied = item.whole("copied", least=1, optional=True) or 0  # turns of a fork, which were somebody else's runs
+        copied = item.whole("copied", least=1, optional=True) or 0  # turns of a fork, whose runs were another user's
         sums.turns += copied
         for name in ("turns", "credits", "tokens", "duration_ms"):
             self._compare(Code.SESSION, f"{session_id}: {name}", getattr(sums, name), item.whole(name))

@@ -11,7 +11,7 @@ BUCKETS = ("monthly", "rollover", "purchased")
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A value that the store holds and that means nothing here. `what` says of which kind it is, never more."""
+    """A stored value that cannot be read. `what` says of which type it is, and no more."""
 
     what: str
 
