@@ -13,7 +13,7 @@ from playground.ports import Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
 MAX_TRIES = 10  # with an account that moves while it is looked at
-TOLD_LATE = timedelta(hours=1)  # what was done on a page of the provider may be told after the page has expired
+TOLD_LATE = timedelta(hours=1)  # events of a provider's page may come after the page has expired
 
 
 class NoAccountError(PlaygroundError):
@@ -126,8 +126,8 @@ class EraseAccount:
 
         Open runs are ended without a charge, a plan that an operator set is ended. Raises NoAccountError,
         StripeManagedError while a subscription is on, and CheckoutOpenError while one may begin any moment: it would go
-        on charging somebody whom nobody knows any more; InDebtError while credits are owed;
-        OvertakenError if somebody else has finished the same erasure.
+        on charging a person whom no record names any more; InDebtError while credits are owed; OvertakenError if
+        another process has finished the same erasure.
         """
         eraser = self._eraser
         if not eraser.exists(user_id):
@@ -171,7 +171,7 @@ def _check(account: Account, subscription: Subscription, now: datetime) -> None:
         raise InDebtError(account.debt)
     described = subscription.described
     if described is not None and described.ended_at is None:
-        raise StripeManagedError  # the account may not know of it yet: it is told by the first invoice
+        raise StripeManagedError  # the account may not know of it yet: the first invoice says so
     expires_at = subscription.checkout_expires_at
     if expires_at is not None and subscription.open_checkout(now - TOLD_LATE) is not None:
         raise CheckoutOpenError(expires_at)

@@ -10,7 +10,7 @@ MAX_TRIES = 16  # when reports come in, or the owner shares or withdraws at the 
 
 
 class Moderation(Protocol):
-    """What an operator may do and nobody else. Writes are conditional on what was seen; False means: look again."""
+    """Actions that only an operator may take. Writes are conditional on what was read; False means: read again."""
 
     def find(self, share_id: str) -> Share | None: ...
 
@@ -36,7 +36,7 @@ class ModerateShares:
         self._moderation = moderation
 
     def hide(self, share_id: str) -> Share:
-        """Nobody can see it any more, until it is restored. Raises ShareNotFoundError."""
+        """The link stops working until it is restored. Raises ShareNotFoundError."""
         return self._set_hidden(share_id, hidden=True)
 
     def restore(self, share_id: str) -> Share:

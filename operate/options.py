@@ -24,7 +24,7 @@ PROGRESS_EVERY = 500  # items of unknown number, where stderr is no terminal
 
 
 class User(click.ParamType[str]):
-    """The subject of a token: nobody else could ever see the account."""
+    """The subject of a token, by the rules of the API: no token could name another id."""
 
     name = "user"
 

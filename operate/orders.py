@@ -29,8 +29,8 @@ class Orders:
         return self._stack.store.get(account_key(self._stack.ledger_table, user_id)) is not None
 
     def check_account(self, user_id: str) -> bool:
-        """Whether the account is there. An order for somebody who is not there is a typing error, most likely: raises
-        RefusedError unless `--new` was given, or whoever sits at the terminal says so."""
+        """Whether the account is there. An order for an unknown user is probably a typing error: raises RefusedError
+        unless `--new` was given, or the operator confirms it at the terminal."""
         if self.has_account(user_id):
             return True
         question = f"{user_id!r} has no account in {self._stack.described}"

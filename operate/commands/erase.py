@@ -61,9 +61,9 @@ def counted(counts: Mapping[str, int]) -> str:
 @dry_run
 @on_a_stack
 def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json: bool) -> None:
-    """Erase USER. Conversations, shares and everything that leads to the person are deleted. The books are kept under
-    a pseudonym that leads to nobody, so that money still adds up and a late refund finds its purchase. Open runs are
-    ended without a charge; a plan that an operator set is ended.
+    """Erase USER. Conversations, shares and everything that leads to the person are deleted. The books are kept under a
+    pseudonym that cannot be traced back, so that money still adds up and a late refund finds its purchase. Open runs
+    are ended without a charge; a plan that an operator set is ended.
 
     It cannot be undone. If it stops on the way, repeat it: it goes on where it was. Repeating it afterwards does no
     harm.

@@ -211,7 +211,7 @@ def described(package: PackageVersion) -> str:
 
 
 def notes(package: PackageVersion) -> Iterator[str]:
-    """What whoever imports it should know besides."""
+    """Further notes for the importer."""
     for asset in package.assets[:MAX_SHOWN_ASSETS]:
         yield f"not in the prompt: {shown(asset.path)} ({asset.size:,} bytes, {asset.media_type})"
     if len(package.assets) > MAX_SHOWN_ASSETS:

@@ -71,8 +71,8 @@ SUBJECT = Subject()
 @click.option("--close", "closed", type=SUBJECT, metavar="ID", help="Note that this is dealt with.")
 @on_a_stack
 def command(everything: bool, days: int, closed: str | None, stack_name: str | None, as_json: bool) -> int:
-    """List payments, refunds, disputes and invoices at Stripe, apply what we were not told of them, and say what cannot
-    be explained. It can be done again at any time, while the stack is at work."""
+    """List payments, refunds, disputes and invoices at Stripe, apply lost events, and report differences that remain.
+    It can be done again at any time, while the stack is at work."""
     with working_on(stack_name) as stack:
         try:
             reconcile = sides(stack)

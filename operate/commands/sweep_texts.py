@@ -15,7 +15,7 @@ from playground.adapters.texts import PREFIX, TurnTexts
 from playground.ports import TextRef
 
 PAGE = 100  # objects, whose turns are read in one request
-OLD = timedelta(days=1)  # no run or copy takes as long: whoever wrote it has named it by then, or died
+OLD = timedelta(days=1)  # no run or copy takes as long: its writer has written the turn by then, or died
 _NAME = re.compile(rf"{PREFIX}([^/]+)/(\d{{6}})-[^/]+")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from playground.adapters.dynamo_sessions import DynamoSessions
     from playground.adapters.dynamo_store import DynamoStore
 
-# An answer within 2 s, 3 attempts: whoever waits for us waits less than 29 s.
+# An answer within 2 s, 3 attempts: the caller waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
 
 

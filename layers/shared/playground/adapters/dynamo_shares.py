@@ -273,7 +273,7 @@ _ANY = Path("pk").exists() | Path("pk").does_not_exist()
 
 
 def _shown() -> Condition:
-    """The share is there, and nobody has hidden it."""
+    """The share exists and is not hidden."""
     condition: Condition = ShareItem.hidden == False  # noqa: E712 - an expression
     return condition
 

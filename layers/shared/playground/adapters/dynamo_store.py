@@ -1,4 +1,4 @@
-"""DynamoDB: reads and conditional writes; answers are told apart by item and code, never by text.
+"""DynamoDB: reads and conditional writes; refusals are distinguished by item and code, never by text.
 
     ConditionFailed         one conditional write was refused; carries the item that refused it
     TransactionRefused      a transaction was refused by conditions; says by which of its writes
@@ -149,7 +149,7 @@ class Backoff:
     """How often and how fast something is tried again: full jitter, doubling from `base` to `cap` seconds.
 
     64 tries are enough for as many settlements of one account at once: in every round one of them goes through. After
-    `most_seconds`, or when the time limit ends, no new try is begun, for somebody is waiting.
+    `most_seconds`, or when the time limit ends, no new try is begun, because a caller is waiting.
     """
 
     tries: int = 64
@@ -428,7 +428,7 @@ def _expressions(write: Replace | Update | Delete | Check) -> dict[str, Any]:
     if write.condition is not None:
         found |= {"ConditionExpression": write.condition.serialize(names, values), **_SHOW_REFUSING}
     if isinstance(write, Update):
-        from pynamodb.expressions import update  # loaded by whoever made the actions
+        from pynamodb.expressions import update  # loaded already by the code that made the actions
 
         found["UpdateExpression"] = update.Update(*write.actions).serialize(names, values)
     if names:

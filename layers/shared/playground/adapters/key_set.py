@@ -32,7 +32,7 @@ class KeySet:
     """The keys at `url` by their ids.
 
     A set that was fetched replaces the one before: what it does not have any more is refused from then on. If it cannot
-    be fetched, the last one is used for up to 24 hours, and `report_stale` is told about every failure.
+    be fetched, the last one is used for up to 24 hours, and `report_stale` is called for every failure.
     """
 
     def __init__(

@@ -219,7 +219,7 @@ _NO_BASE = re.compile(r"[^ACGNTU]")  # a sequence of a genome may begin like a k
 
 class LeakScanner:
     """Finds keys, tokens, private keys, passwords in URLs, card numbers and e-mail addresses in a text. Takes time in
-    proportion to the text's length, whatever is in it. Keeps nothing and asks nobody."""
+    proportion to the text's length, whatever is in it. Stores nothing and makes no requests."""
 
     def __call__(self, text: str) -> tuple[Leak, ...]:
         return merged(_all(text), kinds=KINDS)

@@ -1,7 +1,7 @@
 """Packages as the registry stores them: a gzipped tar, or a folder with the same contents.
 
-    prpm.json     who the package is, and which of its files are the prompt
-    …             those files, and others (a licence, a readme) that nobody asks for
+    prpm.json     who the package is, and which of its files are the prompt …             those files, and others (a
+    licence, a readme), which are ignored
 
 The prompt is the text of the listed files, the main one first. A listed file is text if its name does not end like that
 of an image, a font, an archive or the like, and it is UTF-8 without NUL. What is no text becomes an asset, which is

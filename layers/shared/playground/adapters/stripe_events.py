@@ -369,7 +369,7 @@ def stated_of(kind: ObjectKind | None, content: Mapping[str, Any]) -> ProviderOb
         "id": f"reconcile:{object_id}",
         "object": "event",
         "type": type_ or "nothing",
-        "livemode": False,  # not all objects say it; whoever lists them knows the mode of the key
+        "livemode": False,  # not all objects say it; the mode of the key is known
         "created": content.get("created"),
         "data": {"object": content},
     }

@@ -28,7 +28,7 @@ class TimeIsUpError(BotoCoreError):  # type: ignore[misc]  # botocore has no typ
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """`ports.TimeLimit`. Counts for the thread that enters it, on a clock that nobody sets."""
+    """`ports.TimeLimit`. Counts for the thread that enters it, by the monotonic clock."""
     token = _ends_at.set(min(_ends_at.get(), time.monotonic() + seconds))
     try:
         yield

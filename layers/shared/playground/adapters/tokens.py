@@ -38,8 +38,8 @@ def key_set(url: str, report_stale: Callable[[str, float], None] = lambda cause,
     """Keys of an asymmetric algorithm: the one that the token's `kid` names in the set at `url`, and nowhere else.
 
     The set is fetched anew after 5 min; an unknown `kid` has it fetched again, at most twice a minute. If that fails,
-    the keys that are known are used for up to 24 hours, and `report_stale` is told why and how old they are.
-    Raises ValueError for an address that is not HTTPS (plain HTTP is fine on loopback).
+    the keys that are known are used for up to 24 hours, and `report_stale` gets the reason and their age. Raises
+    ValueError for an address that is not HTTPS (plain HTTP is fine on loopback).
     """
     parts = urlsplit(url)
     _ = parts.port  # a ValueError, if it is no number

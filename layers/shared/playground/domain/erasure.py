@@ -62,7 +62,7 @@ def erased_run(run: Run, pseudonym: str, *, entry_hash: str | None) -> Run:
 def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Account:
     """The same balance. Raises ValueError for an account with a plan or open runs: they are ended before.
 
-    The subscription that has ended stays known, with its periods: what is told of it once more grants nothing.
+    The ended subscription stays on record, with its periods: repeated events of it grant nothing.
     """
     if account.holds or account.allowance:
         raise ValueError(f"{account.user_id} still has a plan or open runs")

@@ -95,7 +95,7 @@ _ISSUED = re.compile(
     r"|62[0-9]{14,17}"  # UnionPay
     r"|(?:5018|5020|5038|6304|6759|6761|6762|6763)[0-9]{12}"  # Maestro
 )
-# What payment providers document for tests. Nobody was issued these.
+# Test numbers that payment providers document; they were never issued.
 _TEST_CARD = re.compile(
     r"400000[0-9]{10}|(?:4242){4}|4012888888881881|4917610000000000|4[01]0{14}|41{15}"
     r"|5555555555554444|5105105105105100|5200828282828210|5454545454545454|2223003122003222|2223000048400011"
@@ -137,7 +137,7 @@ _NAME_BACKWARDS = re.compile(r"[\w.+%-]+")
 _MAX_NAME = 64  # characters (RFC 5321)
 _MAX_USERINFO = 120  # characters between :// and @ in a URL that are looked at
 
-# Domains that are nobody's (RFC 2606, RFC 6761), and what ends a file name, not a domain.
+# Reserved domains (RFC 2606, RFC 6761), and endings of file names, not of domains.
 _NOBODYS_DOMAIN = re.compile(
     r"(?:.*\.)?(?:example|yourdomain|your-domain|mydomain|yourcompany|your-company|mycompany|users\.noreply\.github)"
     r"(?:\.[a-z]{2,3}){1,2}"
@@ -147,7 +147,7 @@ _NOBODYS_DOMAIN = re.compile(
     r"|self\..*",  # a product of matrices: x@self.weight
     re.IGNORECASE,
 )
-# Nobody reads what is sent there; git@host is how repositories are addressed.
+# Mailboxes that are not read; git@host is how repositories are addressed.
 _NOBODYS_NAME = re.compile(r"git|no-?reply|do-?not-?reply|noreply\+.*", re.IGNORECASE)
 # Names and domains that only together are made up for sure: user@domain.com.
 _PLACEHOLDER_NAME = re.compile(
@@ -162,8 +162,8 @@ _ANYBODYS_DOMAIN = re.compile(
 
 
 def email_addresses(text: str) -> Iterator[Leak]:
-    """E-mail addresses that could be somebody's. Left out: reserved and made-up domains (`example.com`), addresses that
-    nobody reads (`noreply@`), `git@host`, and user names in URLs."""
+    """E-mail addresses that could be a person's. Left out: reserved and made-up domains (`example.com`), unread
+    addresses (`noreply@`), `git@host`, and user names in URLs."""
     for match in _AT_DOMAIN.finditer(text):
         at = match.start()
         backwards = _NAME_BACKWARDS.match(text[max(0, at - _MAX_NAME) : at][::-1])

@@ -144,7 +144,7 @@ class Purchase(PaidFor):
     # --- what is told about it ----------------------------------------------------------------------------------------
 
     def reached(self, state: PurchaseState, at: datetime) -> "Purchase":
-        """At least in `state`. What is paid stays paid, whatever else is told later."""
+        """At least in `state`. A paid purchase stays paid, whatever comes later."""
         if _STATES.index(state) <= _STATES.index(self.state):
             return self
         return replace(self, state=state, paid_at=at if state is PurchaseState.PAID else self.paid_at)

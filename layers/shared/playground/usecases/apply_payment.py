@@ -225,12 +225,12 @@ class ApplyPayment:
         if self._records.user_of(change.customer_id) is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         invoice = self._payments.invoice_paid(change.invoice_id)
-        if invoice is None:  # not paid: what the note waives is told with the payment
+        if invoice is None:  # not paid: what the note waives is in the event of the payment
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         return self._month(event, invoice, change)
 
     def _month(self, event: ProviderEvent, invoice: InvoicePaid, change: ProviderChange) -> Applied:
-        """Book a paid invoice, with what is told of its money."""
+        """Book a paid invoice, with the state of its money."""
         user_id, line = self._records.user_of(invoice.customer_id), invoice.line
         subject = invoice.subscription_id
         if user_id is None:

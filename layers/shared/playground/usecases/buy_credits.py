@@ -57,8 +57,8 @@ class Customers:
     """A user's customer at the provider: one, also when two requests create it at once.
 
     A customer that the provider does not know (it was deleted there, or there is another account behind) is replaced by
-    one new one. The record decides which number that one has, and the number is in its key at the provider, so whoever
-    asks at the same time gets the same customer.
+    one new one. The record decides which number that one has, and the number is in its key at the provider, so
+    concurrent requests get the same customer.
     """
 
     def __init__(self, records: PurchaseRecords, payments: PaymentProvider, *, live: bool) -> None:

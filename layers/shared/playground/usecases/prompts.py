@@ -71,7 +71,7 @@ def build_prompt(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A prompt that fits, its tokens, and how many turns are not part of it. `guessed`: nobody counted the tokens."""
+    """A prompt that fits, its tokens, and how many turns are not part of it. `guessed`: the tokens are an estimate."""
 
     prompt: Prompt
     tokens: int

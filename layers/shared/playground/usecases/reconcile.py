@@ -251,7 +251,7 @@ class Reconcile:
                 self._apply(tally, stated)
         month = self._records.month(user_id, invoice_id)
         if month is None:
-            return  # in quarantine, which is told
+            return  # quarantined, which is reported elsewhere
         refunded = min(statement.refunded + month.credited, month.amount)
         disputed = min(statement.disputed, month.amount - refunded)
         for cause, here, there in (

@@ -21,8 +21,8 @@ from playground.usecases.browse_sessions import window
 from playground.usecases.delete_session import RemoveLeftovers, RemoveSession, deadline
 
 BATCH = 25  # turns that are copied at once
-COPIED = "copied"  # stands for the run of a copied turn: that was somebody else's
-CLEANUP_AFTER = timedelta(days=2)  # the names of addresses change every day; after that nobody asks for one again
+COPIED = "copied"  # stands for the run of a copied turn, which was another user's
+CLEANUP_AFTER = timedelta(days=2)  # the names of addresses change every day; older ones are never asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _same(there: Session, share_id: str) -> Session:
 
 
 def _fork_id(user_id: str, idempotency_key: str) -> str:
-    """The same key of a user always names the same fork, and nobody else's."""
+    """The same key of a user always names the same fork; another user's key names another."""
     digest = sha256(f"fork:{len(user_id)}:{user_id}:{idempotency_key}".encode()).digest()
     return "ses_" + base32(int.from_bytes(digest[:17]) >> 6, 26)
 
