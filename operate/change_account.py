@@ -77,7 +77,7 @@ class StripeManagedError(PlaygroundError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Outcome:
     """The entry that says who and why, and the account afterwards. Not `anew`: it was done before."""
 
     account: Account
@@ -89,7 +89,7 @@ class GrantBonus:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def __call__(self, user_id: str, credits_: int, order: OperatorRequest, *, now: datetime) -> Done:
+    def __call__(self, user_id: str, credits_: int, order: OperatorRequest, *, now: datetime) -> Outcome:
         """Add credits to *purchased*, where they never expire. Repeating it with its reference changes nothing.
 
         Raises InvalidRequestError for an amount that cannot be meant, ReferenceUsedError if the reference was used for
@@ -109,7 +109,7 @@ class GrantBonus:
         entry = _find(self._ledger, user_id, key, EntryType.BONUS)
         if entry.amount != credits_:
             raise ReferenceUsedError(entry)
-        return Done(account=account, entry=entry, anew=entry in written)
+        return Outcome(account=account, entry=entry, anew=entry in written)
 
 
 class ChangePlan:
@@ -121,7 +121,7 @@ class ChangePlan:
 
     def __call__(
         self, user_id: str, plan: Plan, order: OperatorRequest, *, until: datetime | None, now: datetime
-    ) -> Done:
+    ) -> Outcome:
         """Begin, prolong or end a plan. Repeating it with its reference changes nothing.
 
         *plus* begins now, with its credits, renews itself every month, and ends at `until` (None: not by itself); if
@@ -150,7 +150,7 @@ class ChangePlan:
         entry = _find(self._ledger, user_id, key, EntryType.ADMIN)
         if not entry.reason.startswith(f"Plan {what}: "):
             raise ReferenceUsedError(entry)
-        return Done(account=account, entry=entry, anew=entry in written)
+        return Outcome(account=account, entry=entry, anew=entry in written)
 
 
 def _changed(

@@ -111,7 +111,7 @@ class InMemorySessions:
         keys = sorted(key for key in self._turns if key[0] == session_id and first <= key[1] <= last)
         return iter([self._turns[key] for key in (reversed(keys) if newest_first else keys)])
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
+    def store_texts(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
         texts, _ = items.packed_texts(turn)
         if sum(len(text) for text in texts.values()) <= self._most_bytes:
             return None
@@ -426,7 +426,7 @@ class InMemoryPayments:
             purchases = [record for record in self._records.values() if isinstance(record, Purchase | PaidMonth)]
             return [*purchases, *(event for event in self.events.values() if event.quarantined is not None)], None
 
-    def keep(self, *records: Record) -> bool:
+    def save(self, *records: Record) -> bool:
         with self._lock:
             if not all(self._fits(record) for record in records):
                 return False
@@ -588,7 +588,7 @@ class InMemoryLedger:
             if booking is None:
                 return account
             with self._lock:
-                if self.account(user_id, now) is account and self.records.keep(*booking.records):
+                if self.account(user_id, now) is account and self.records.save(*booking.records):
                     return self._apply(with_debt_repaid((booking.account, tuple(booking.entries)), now=now))
 
     def run(self, user_id: str, run_id: str) -> Run | None:

@@ -207,7 +207,7 @@ def test_what_no_order_explains_is_found(history: Sequence[Record]) -> None:
     explain(history[:-1])
 
 
-def test_what_is_told_is_the_shortest_beginning_that_is_wrong() -> None:
+def test_the_counterexample_is_the_shortest_wrong_prefix() -> None:
     wrong = WRONG["stale read"]
     more = [record(10 + number, 11 + number, READ, answered(READ, grant(10, "one"))) for number in range(20)]
 
@@ -354,7 +354,7 @@ def test_a_settlement_ends_its_own_hold_and_no_other(overtaken: Overtaken) -> No
     [grant(10, "one"), Start(None, "plan", NOW), Read(month_after(NOW, 1))],
     ids=["bonus", "plan", "boundary"],
 )
-def test_an_account_that_is_told_was_there(overtaken: Overtaken, operation: Operation) -> None:
+def test_an_account_that_is_returned_existed(overtaken: Overtaken, operation: Operation) -> None:
     """With the hold that was placed between the look at the account and the write."""
     setting: list[Operation] = [Start(None, "early", NOW)] if isinstance(operation, Read) else [READ]
     for each in setting:

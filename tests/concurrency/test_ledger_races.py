@@ -326,7 +326,7 @@ def failing_at_once(user_id: str, hold: Hold, cost_nano: int) -> Callable[[Dynam
     return run
 
 
-def test_sixty_four_runs_that_all_fail_are_twenty(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+def test_of_sixty_four_failing_runs_twenty_get_a_hold(race: Race, ledger: DynamoLedger, user_id: str) -> None:
     """Nobody has failed yet when they begin: open runs count as if they did."""
     giving(user_id, 1000, "plenty")(ledger)
     holds = [a_hold(f"run_{number}", 1, NOW, nonce=f"try_{number}") for number in range(64)]
@@ -559,7 +559,7 @@ def test_who_died_in_line_is_passed(line: Line, ledger: DynamoLedger, user_id: s
     assert list(checked(ledger, user_id).holds) == [dead.run_id]
 
 
-def test_nobody_waits_in_line_for_longer_than_there_is_time(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+def test_waiting_in_the_queue_ends_with_the_time_limit(line: Line, ledger: DynamoLedger, user_id: str) -> None:
     """Somebody stays in front, and the account moves all the time: also after each try."""
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)

@@ -206,7 +206,7 @@ def test_sharing_at_the_same_moment_gives_one_link(race: Race, user_id: str) -> 
         assert len(tokens) == 1
 
 
-def test_after_a_withdrawal_nobody_gets_in_whatever_happens_meanwhile(race: Race, user_id: str) -> None:
+def test_after_a_withdrawal_no_view_succeeds(race: Race, user_id: str) -> None:
     """Sharing, withdrawing, looking, voting and deleting at once: session and share always say the same."""
     worker = race.workers[0]
     for number in range(ROUNDS):
@@ -241,7 +241,7 @@ def test_after_a_withdrawal_nobody_gets_in_whatever_happens_meanwhile(race: Race
         assert (session is None) == bool(number % 2)
 
 
-def test_a_link_that_was_withdrawn_before_somebody_looks_is_dead(race: Race, user_id: str) -> None:
+def test_a_link_that_was_withdrawn_before_the_first_view_is_dead(race: Race, user_id: str) -> None:
     worker = race.workers[0]
     session_id = talk(worker, user_id, turns=1)
     for _ in range(ROUNDS):

@@ -224,7 +224,7 @@ def test_the_limit_is_named_before_the_price(subject: Ledger, user_id: str) -> N
     assert isinstance(subject.place_hold(user_id, a_hold("run_2", 99, NOW), limit=1, now=NOW), TooManyHolds)
 
 
-def test_another_attempt_of_a_held_run_is_told_of_the_hold(subject: Ledger, user_id: str) -> None:
+def test_another_attempt_of_a_held_run_gets_already_held(subject: Ledger, user_id: str) -> None:
     """Also at the limit and without a credit left: what it is told is that its run is at work."""
     there = a_hold("run_1", 5, NOW)
     hold_on(subject, user_id, there, limit=1)
@@ -670,7 +670,7 @@ def test_a_session_that_moved_meanwhile_takes_no_turn_and_no_credit(books: Books
     assert release(ledger, user_id, second).by_us
 
 
-def test_nobody_writes_into_another_users_session(books: Books, user_id: str) -> None:
+def test_a_foreign_session_cannot_be_continued(books: Books, user_id: str) -> None:
     ledger, session_id = books.ledger, f"ses_{user_id}"
     mine = a_hold("run_1", 1, NOW, session_id=session_id)
     settle(ledger, hold_on(ledger, user_id, mine), mine, 1)
@@ -860,7 +860,7 @@ def test_a_page_begins_below_its_cursor(subject: Ledger, user_id: str) -> None:
     assert [entry.seq for entry in page] == [5]
 
 
-def test_nobody_has_a_history_before_the_account_is_there(subject: Ledger, user_id: str) -> None:
+def test_a_history_before_the_account_exists_is_empty(subject: Ledger, user_id: str) -> None:
     assert subject.entries(user_id, before=None, limit=10, type_=None) == ([], None, [])
 
 
@@ -1280,7 +1280,7 @@ def test_what_is_settled_or_cancelled_uses_nothing_up(subject: Ledger, user_id: 
     assert (account.failures_at, account.unpaid_at) == (None, None)
 
 
-def test_a_failure_is_counted_once_however_often_it_is_told(subject: Ledger, user_id: str) -> None:
+def test_a_failure_is_counted_once_however_often_it_is_released(subject: Ledger, user_id: str) -> None:
     hold = a_hold("run_1", 1, NOW)
     hold_on(subject, user_id, hold)
     ended = receipt(user_id, hold, RunStatus.RELEASED, NOW)

@@ -190,12 +190,12 @@ def test_sessions_of_one_moment_are_listed_once_each(world: World, user_id: str)
 
 def test_small_texts_are_kept_nowhere_else(world: World, user_id: str) -> None:
     turn = conversation(user_id, a_hold("run_1", 1, NOW), NOW).turn
-    assert world.sessions.keep("ses_1", replace(turn, answer="again and again " * 50_000), nonce="n") is None
+    assert world.sessions.store_texts("ses_1", replace(turn, answer="again and again " * 50_000), nonce="n") is None
 
 
 def test_what_was_kept_can_be_discarded(world: World, user_id: str) -> None:
     turn = replace(conversation(user_id, a_hold("run_1", 1, NOW), NOW).turn, answer=noise(800_000))
-    kept = world.sessions.keep(f"ses_{user_id}", turn, nonce="n")
+    kept = world.sessions.store_texts(f"ses_{user_id}", turn, nonce="n")
     assert kept is not None
     world.sessions.discard(kept)
     world.sessions.discard(kept)
@@ -211,7 +211,7 @@ def test_a_turn_whose_texts_are_kept_elsewhere_reads_like_any_other(world: World
     hold = world.hold(user_id, session_id, 1)
     about = conversation(user_id, hold, NOW)
     turn = replace(about.turn, answer=noise(2_000_000))
-    kept = world.sessions.keep(session_id, turn, nonce=hold.nonce)
+    kept = world.sessions.store_texts(session_id, turn, nonce=hold.nonce)
     assert kept is not None
     account = world.ledger.account(user_id, NOW)
     world.ledger.settle(account, hold, charging(hold, 1, NOW), Conversation(about.session, turn, kept))
@@ -236,7 +236,7 @@ def test_deleting_removes_the_texts_that_are_kept_elsewhere(world: World, user_i
     hold = world.hold(user_id, session_id, 1)
     about = conversation(user_id, hold, NOW)
     turn = replace(about.turn, answer=noise(2_000_000))
-    kept = world.sessions.keep(session_id, turn, nonce=hold.nonce)
+    kept = world.sessions.store_texts(session_id, turn, nonce=hold.nonce)
     assert kept is not None
     account = world.ledger.account(user_id, NOW)
     world.ledger.settle(account, hold, charging(hold, 1, NOW), Conversation(about.session, turn, kept))
@@ -280,7 +280,7 @@ def test_deleting_twice_is_refused_the_second_time(world: World, user_id: str) -
     assert not world.sessions.mark_deleted(replace(session, user_id="another"), NOW)
 
 
-def test_deleting_as_somebody_else_changes_nothing(world: World, user_id: str) -> None:
+def test_deleting_a_foreign_session_changes_nothing(world: World, user_id: str) -> None:
     session = world.converse(user_id, "a")
     assert not world.sessions.mark_deleted(replace(session, user_id="another"), NOW)
     assert world.sessions.find(user_id, session.session_id) == session
@@ -354,7 +354,7 @@ def test_a_session_has_one_share(world: World, user_id: str) -> None:
     assert world.shares.find(a_share(session, "u").share_id) is None
 
 
-def test_nobody_shares_what_is_not_theirs_or_deleted(world: World, user_id: str) -> None:
+def test_foreign_and_deleted_sessions_cannot_be_shared(world: World, user_id: str) -> None:
     session = world.converse(user_id, "a")
     assert not world.shares.create(replace(session, user_id="another"), a_share(session, "t"), "nonce")
     world.sessions.mark_deleted(session, NOW)
@@ -492,7 +492,7 @@ def a_fork(session: Session, user_id: str) -> Session:
     )
 
 
-def test_a_fork_is_nobodys_until_it_is_finished(world: World, user_id: str) -> None:
+def test_an_unfinished_fork_cannot_be_read(world: World, user_id: str) -> None:
     session = world.converse(user_id, "a", turns=2)
     other = f"{user_id}-other"
     fork = a_fork(session, other)

@@ -14,7 +14,7 @@ from tests.kit.extent import HANG_SECONDS
 from tests.support import all_entries, check_invariants
 
 
-def test_a_month_passes_for_somebody_who_does_nothing(stack: Stack) -> None:
+def test_a_month_passes_for_an_idle_user(stack: Stack) -> None:
     now = datetime.now(UTC)
 
     def start(account: Account) -> Change:

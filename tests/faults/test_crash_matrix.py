@@ -67,6 +67,6 @@ def test_a_worker_that_asks_for_something_after_its_death_is_found_out(stage: St
         die_and_go_on()
 
 
-def test_what_nobody_alive_asks_for_is_refused(stage: Stage) -> None:
+def test_a_request_older_than_any_invocation_is_refused(stage: Stage) -> None:
     with pytest.raises(AssertionError, match="nobody lives"):
         stage.worker.store.get(account_key(LEDGER_TABLE, "nobody"))

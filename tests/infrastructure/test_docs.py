@@ -210,7 +210,7 @@ def test_every_alarm_has_something_to_do() -> None:
     assert {name for row in rows for name in re.findall(r"\w+", row)} == alarms
 
 
-def test_every_schedule_is_told() -> None:
+def test_every_schedule_is_listed() -> None:
     template = TEMPLATE.read_text(encoding="utf-8")
     tasks = re.findall(r"""ScheduleExpression: .+\n(?:.*\n){0,2}? +Input: '\{"task": "(\w+)\"""", template)
     section = OPERATIONS.partition("\n## Time passes\n")[2].partition("\n## ")[0]

@@ -119,7 +119,7 @@ def test_its_settings_accept_its_environment(function: Function) -> None:
     settings_of(function).load(function.environment)
 
 
-def test_what_all_functions_have_is_read_by_somebody() -> None:
+def test_every_global_variable_is_read_by_a_function() -> None:
     assert set().union(*(variables_of(settings_of(function)) for function in FUNCTIONS)) >= COMMON - POWERTOOLS
 
 
@@ -229,7 +229,7 @@ def test_it_may_do_named_things_with_named_resources(function: Function) -> None
 
 
 @each_function
-def test_who_reads_objects_is_told_that_one_is_missing(function: Function) -> None:
+def test_a_reader_of_objects_may_list_the_bucket(function: Function) -> None:
     """Without s3:ListBucket, S3 answers 403 AccessDenied for it, which the code takes for a store that is not there."""
     allowed = {action for statement in statements(function) for action in listed(statement["Action"])}
 
@@ -505,7 +505,7 @@ def test_boundaries_are_crossed_every_hour_and_at_midnight_utc() -> None:
 
 
 @pytest.mark.parametrize(("name", "source"), QUEUED.values(), ids=list(QUEUED))
-def test_a_message_that_always_fails_holds_nobody_back_and_is_kept(name: str, source: dict[str, Any]) -> None:
+def test_a_message_that_always_fails_does_not_block_others_and_is_kept(name: str, source: dict[str, Any]) -> None:
     queue = QUEUES[source["Queue"]["Fn::GetAtt"][0]]
 
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
@@ -517,7 +517,7 @@ def test_a_message_that_always_fails_holds_nobody_back_and_is_kept(name: str, so
 
 
 @pytest.mark.parametrize(("name", "source"), STREAMED.values(), ids=list(STREAMED))
-def test_a_record_that_always_fails_holds_nobody_back_and_is_kept(name: str, source: dict[str, Any]) -> None:
+def test_a_record_that_always_fails_does_not_block_others_and_is_kept(name: str, source: dict[str, Any]) -> None:
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["BisectBatchOnFunctionError"] is True
     assert 1 <= source["MaximumRetryAttempts"] <= 20
@@ -556,7 +556,7 @@ def test_an_alarm_watches_metrics_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_reaches_somebody(name: str) -> None:
+def test_an_alarm_has_an_action(name: str) -> None:
     assert ALARMS[name]["AlarmActions"] == {
         "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
     }

@@ -27,7 +27,7 @@ def receipt(handlers: Handlers, user: str, answer: Answer) -> Any:
     return handlers.call("GET", f"/playground/runs/{answer.body['run_id']}", user=user).body
 
 
-def test_thinking_without_an_answer_does_not_go_on_for_ever(
+def test_thinking_without_an_answer_uses_up_the_allowance(
     handlers: Handlers, ledger: DynamoLedger, claude: ClaudeDouble, user_id: str
 ) -> None:
     """Forty of them cost $1.82 and nobody noticed."""
@@ -111,7 +111,7 @@ def test_what_is_surely_not_billed_does_not_count(
     assert (account.failures_at, account.unpaid_at) == (None, None)
 
 
-def test_whoever_pays_may_fail_again(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
+def test_a_payment_resets_the_allowance(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
     while (answer := run(handlers, user_id, "thinking_only", max_tokens=4096)).status == 502:
         pass
     assert answer.body["error"] == "too_many_failures"

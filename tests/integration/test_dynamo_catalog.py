@@ -286,7 +286,7 @@ def test_the_summary_shows_the_beginning_of_the_prompt(catalog: DynamoCatalog, n
     assert len(listed(catalog, name).preview) <= 300
 
 
-def test_an_item_can_be_fetched_by_somebody_else(catalog: DynamoCatalog, dynamodb: Any, table: str, name: str) -> None:
+def test_an_item_can_be_read_by_the_lookup(catalog: DynamoCatalog, dynamodb: Any, table: str, name: str) -> None:
     catalog.publish(a_package(name))
 
     for version in (None, "1.0.0"):
@@ -355,9 +355,7 @@ def test_the_client_of_the_bucket_is_made_when_it_is_needed(
     assert len(made) == 1
 
 
-def test_a_prompt_that_was_tampered_with_is_given_to_nobody(
-    catalog: DynamoCatalog, s3: Any, bucket: str, name: str
-) -> None:
+def test_a_prompt_that_was_tampered_with_is_refused(catalog: DynamoCatalog, s3: Any, bucket: str, name: str) -> None:
     package = a_package(name, prompt=noise(200_000))
     catalog.publish(package)
     (key,) = objects(s3, bucket, package)
@@ -373,7 +371,7 @@ def test_a_prompt_that_was_tampered_with_is_given_to_nobody(
         catalog.version(name, "1.0.0")
 
 
-def test_a_prompt_that_was_tampered_with_in_its_item_is_given_to_nobody(
+def test_a_prompt_that_was_tampered_with_in_its_item_is_refused(
     catalog: DynamoCatalog, dynamodb: Any, table: str, name: str
 ) -> None:
     catalog.publish(a_package(name))

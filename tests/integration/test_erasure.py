@@ -129,7 +129,7 @@ def live(store: DynamoStore, user_id: str) -> None:
     ledger.place_hold(user_id, hold, limit=20, now=LATER)
     ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, LATER))
     GrantBonus(ledger)(user_id, 50, ORDER, now=LATER)
-    payments.keep(
+    payments.save(
         Purchase(
             purchase_id=f"pur_{user_id}",
             user_id=user_id,
@@ -296,7 +296,7 @@ def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mor
     for number in range(replaced):
         customer = records.customer(user, live=False)
         assert customer is not None
-        assert records.keep(customer.replaced_by(f"cus_{number}_{user}", LATER))
+        assert records.save(customer.replaced_by(f"cus_{number}_{user}", LATER))
     erase(own, user, name)
     assert {records.user_of(f"cus_{number}_{user}") for number in range(replaced)} <= {name}
     ledger = new_ledger(own)
@@ -350,7 +350,7 @@ def test_erasing_again_does_nothing(own: Mortal, user: str) -> None:
     ]
 
 
-def test_who_comes_back_gets_no_second_welcome_and_nothing_twice(own: Mortal, user: str) -> None:
+def test_a_returning_user_gets_no_second_signup_credits(own: Mortal, user: str) -> None:
     erase(own, user, pseudonym(5))
     ledger = new_ledger(own)
 
@@ -484,7 +484,7 @@ def come_back(store: DynamoStore, user_id: str) -> None:
     assert isinstance(ledger.place_hold(user_id, hold, limit=20, now=LATER), Held)
     talk = conversation(user_id, hold, LATER)
     ledger.settle(ledger.account(user_id, LATER), hold, charging(hold, 3, LATER), talk)
-    assert DynamoPurchaseRecords(store, LEDGER_TABLE).keep(
+    assert DynamoPurchaseRecords(store, LEDGER_TABLE).save(
         Customer(user_id=user_id, customer_id=f"cus_back_{user_id}", live=False, created_at=LATER),
         PaymentEvent(
             event_id=f"evt_back_{user_id}",
@@ -497,7 +497,7 @@ def come_back(store: DynamoStore, user_id: str) -> None:
     )
 
 
-def test_an_erasure_that_slept_touches_nothing_of_who_has_come_back(own: Mortal) -> None:
+def test_a_stale_erasure_does_not_touch_a_new_account(own: Mortal) -> None:
     """Another one finishes it meanwhile, wherever it was, and the user begins anew."""
     ledger = new_ledger(own)
     overtaken = 0
@@ -703,7 +703,7 @@ def test_the_bus_does_not_learn_which_pseudonym_is_whose(own: Mortal, user: str)
     key = Key(LEDGER_TABLE, f"EVENT#evt_{user}", "EVENT")
     told = DynamoPurchaseRecords(own, LEDGER_TABLE).event(f"evt_{user}")
     assert told is not None
-    DynamoPurchaseRecords(own, LEDGER_TABLE).keep(replace(told, quarantined="amount"))
+    DynamoPurchaseRecords(own, LEDGER_TABLE).save(replace(told, quarantined="amount"))
     before = own.get(key)
     erase(own, user, pseudonym(39))
     after = own.get(key)
@@ -767,7 +767,7 @@ class Slow(DynamoEraser):
 
 
 @pytest.mark.parametrize("what", ["buy", "subscribe"])
-def test_nobody_begins_to_pay_while_the_account_is_being_erased(own: Mortal, what: str) -> None:
+def test_no_payment_begins_while_the_account_is_being_erased(own: Mortal, what: str) -> None:
     payer = a_payer(own)
     assert payer.account.balance == 5
 
@@ -775,7 +775,7 @@ def test_nobody_begins_to_pay_while_the_account_is_being_erased(own: Mortal, wha
         with pytest.raises(StoreUnavailableError):
             payer.buy() if what == "buy" else payer.subscriptions.subscribe(payer.user_id)
         with pytest.raises(StoreUnavailableError):  # nor whoever has looked at the account before
-            payer.records.keep(
+            payer.records.save(
                 Customer(user_id=payer.user_id, customer_id=f"cus_{payer.user_id}", live=False, created_at=NOW)
             )
 
@@ -867,7 +867,7 @@ def test_a_pointer_that_was_moved_before_its_record_is_no_obstacle(own: Mortal) 
 
 
 @pytest.mark.parametrize("kind", ["SUBSCRIPTION", "CUSTOMER", "PURCHASE"])
-def test_what_is_told_while_payments_are_moved_is_told_again(own: Mortal, kind: str) -> None:
+def test_an_event_that_comes_while_payments_are_moved_is_sent_again(own: Mortal, kind: str) -> None:
     """Or has its effect in the books of the pseudonym: never in both, nowhere, or in the way."""
     payer = a_payer(own)
     bought = payer.pay(payer.buy())
@@ -911,7 +911,7 @@ def test_what_is_known_of_a_subscription_in_two_places_is_joined(own: Mortal) ->
     other = replace(known.described, subscription_id="sub_before", started_at=NOW - MONTH, ended_at=NOW)
     there = Subscription(user_id=name).updated_by(other)
 
-    erase_payer(payer, name, Slow(own, lambda: payer.records.keep(there), before="SUBSCRIPTION"))
+    erase_payer(payer, name, Slow(own, lambda: payer.records.save(there), before="SUBSCRIPTION"))
 
     both = payer.records.subscription(name)
     assert both.described == known.described
@@ -943,7 +943,7 @@ def test_an_invoice_of_a_subscription_that_ended_grants_nothing_after_the_erasur
     check_invariants(account, all_entries(payer.ledger, name))
 
 
-def test_nobody_is_erased_whose_subscription_is_on_or_about_to_begin(own: Mortal) -> None:
+def test_a_user_with_a_subscription_or_an_open_checkout_is_not_erased(own: Mortal) -> None:
     payer = a_payer(own)
     page = payer.subscriptions.subscribe(payer.user_id)
     assert page
@@ -960,7 +960,7 @@ def test_nobody_is_erased_whose_subscription_is_on_or_about_to_begin(own: Mortal
     assert payer.account.balance == 5
 
 
-def test_a_page_that_has_expired_is_in_nobodys_way(own: Mortal) -> None:
+def test_an_expired_page_does_not_block_a_new_one(own: Mortal) -> None:
     payer = a_payer(own)
     payer.subscriptions.subscribe(payer.user_id)
     expires_at = payer.records.subscription(payer.user_id).checkout_expires_at
@@ -989,7 +989,7 @@ def test_a_checkout_that_begins_after_the_look_at_it_is_seen(own: Mortal) -> Non
     assert payer.account.balance == 5
 
 
-def test_nobody_is_rid_of_a_debt(own: Mortal) -> None:
+def test_an_account_with_debt_cannot_be_erased(own: Mortal) -> None:
     payer = a_payer(own)
     bought = payer.pay(payer.buy("large"))
     payer.deliver()
@@ -1018,14 +1018,14 @@ def test_a_stranger_has_nothing_to_erase(own: Mortal) -> None:
     assert eraser(own).exists("nobody") is False
 
 
-def test_a_pseudonym_is_random_and_told_apart() -> None:
+def test_a_pseudonym_is_random_and_recognised() -> None:
     assert is_pseudonym(pseudonym_of(2**130 - 1))
     assert not is_pseudonym("erased_by_hand")
     with pytest.raises(ValueError, match="plan"):
         erased_account(replace(opened_again("a", revision=1, now=NOW)[0], allowance=200), "erased_x", last_hash="")
 
 
-def test_a_copied_line_says_the_same_and_names_nobody() -> None:
+def test_a_pseudonymised_entry_keeps_its_numbers_and_no_name() -> None:
     _, (entry,) = opened_again("alice", revision=1, now=NOW)
     copied = erased_entry(entry, "erased_x", previous_hash="0" * 64)
     assert (copied.seq, copied.amount, copied.created_at) == (entry.seq, entry.amount, entry.created_at)
@@ -1077,7 +1077,7 @@ def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Morta
     assert not any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
 
 
-def test_nobody_else_is_in_an_export(own: Mortal, user: str) -> None:
+def test_an_export_names_no_other_user(own: Mortal, user: str) -> None:
     other = f"zoe-{next(_numbers)}"
     live(own, other)
     person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])

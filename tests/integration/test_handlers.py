@@ -378,7 +378,7 @@ def late(handlers: Handlers, user_id: str, seconds: float, **body: Any) -> Answe
     return handlers.event("run", event)
 
 
-def test_a_request_that_waited_for_its_function_is_not_run_for_nobody(
+def test_a_request_that_waited_too_long_for_its_function_is_not_run(
     handlers: Handlers, claude: ClaudeDouble, ledger: DynamoLedger, user_id: str
 ) -> None:
     """The gateway gives up 29 s after it has taken a request, whenever the function began: a run that is paid for after
@@ -482,7 +482,7 @@ def test_a_package_by_name_and_by_id_is_one_request(handlers: Handlers, user_id:
     assert by_name.body["run_id"] == by_id.body["run_id"]
 
 
-def test_when_nobody_counts_an_estimate_is_approximate_and_a_run_is_run(handlers: Handlers, user_id: str) -> None:
+def test_without_a_count_an_estimate_is_approximate_and_a_run_is_run(handlers: Handlers, user_id: str) -> None:
     body = {"package_id": "@playground/code-reviewer", "input": "Hi [[claude: count_status=429]]"}
     guessed = handlers.call("POST", "/playground/estimate", body, user=user_id)
     counted = handlers.call("POST", "/playground/estimate", {**body, "input": "Hi"}, user=user_id)
@@ -540,14 +540,14 @@ def test_packs_are_public_with_a_slash_behind_them_too(handlers: Handlers) -> No
     assert handlers.call("GET", "/playground/credits/packages/").body == handlers.file("credits/packs", user_id="").body
 
 
-def test_receipt_of_somebody_else_looks_like_none(handlers: Handlers, user_id: str) -> None:
+def test_a_foreign_receipt_looks_like_none(handlers: Handlers, user_id: str) -> None:
     run = handlers.file("run/ok", user_id=user_id)
     foreign = _get(handlers, f"{user_id}-other", "credits/unknown_run", run.body["run_id"])
     missing = _get(handlers, f"{user_id}-other", "credits/unknown_run", "run_00000000000000000000000000")
     assert (foreign.status, {**foreign.body, "request_id": 0}) == (404, {**missing.body, "request_id": 0})
 
 
-def test_session_of_somebody_else_looks_like_none(handlers: Handlers, claude: ClaudeDouble, user_id: str) -> None:
+def test_a_foreign_session_looks_like_none(handlers: Handlers, claude: ClaudeDouble, user_id: str) -> None:
     run = handlers.file("run/ok", user_id=user_id)
     before = claude_calls(claude.url)["messages"]
     foreign = handlers.file("run/ok", user_id=f"{user_id}-other", changes={"session_id": run.body["session_id"]})
@@ -668,9 +668,7 @@ def test_scheduled_work_without_a_proper_task_and_time_is_refused(handlers: Hand
         handlers.apps["reset"].handler(event, Context(60))
 
 
-def test_what_a_dead_run_holds_is_given_back_by_whoever_looks(
-    handlers: Handlers, ledger: DynamoLedger, user_id: str
-) -> None:
+def test_a_dead_hold_is_given_back_by_the_next_read(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=1)
     dead = a_hold(f"run_{user_id[-8:]}".ljust(30, "0"), 5, long_ago)
     assert isinstance(ledger.place_hold(user_id, dead, limit=20, now=long_ago), Held)

@@ -63,7 +63,7 @@ def listener(world: World) -> Iterator[Listener]:
     listener.close()
 
 
-def test_a_life_is_told_in_its_order(world: World, listener: Listener) -> None:
+def test_notices_of_a_life_are_published_in_order(world: World, listener: Listener) -> None:
     ledger, user = world.ledger, "told"
     ledger.account(user, NOW)
     for number, cost in ((1, 2), (2, 3)):
@@ -77,7 +77,7 @@ def test_a_life_is_told_in_its_order(world: World, listener: Listener) -> None:
     assert [kind for kind, _ in listener.of(user)][:2] == ["credits.granted", "run.settled"]
 
 
-def test_rollover_is_told_once_though_every_night_asks(world: World, listener: Listener) -> None:
+def test_rollover_has_one_notice_though_every_night_asks(world: World, listener: Listener) -> None:
     user = "saver"
     world.subscribed(user, NOW)
     expires = boundary(NOW, 2)
@@ -91,7 +91,7 @@ def test_rollover_is_told_once_though_every_night_asks(world: World, listener: L
     assert listener.of(user).count(("rollover.expiring", 200)) == 1
 
 
-def test_a_damaged_record_is_put_aside_and_the_others_are_told(world: World, listener: Listener) -> None:
+def test_a_damaged_record_is_put_aside_and_the_others_are_published(world: World, listener: Listener) -> None:
     world.store.client.put_item(
         TableName=LEDGER_TABLE,
         Item={**entry_key(LEDGER_TABLE, "damaged", 1).raw, "seq": {"N": "1"}},

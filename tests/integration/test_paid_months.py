@@ -367,7 +367,7 @@ def test_a_month_without_a_record_of_its_own_can_be_refunded(billing: Billing) -
     assert forgotten is not None
     del ledger.records._records[ledger.records._key(forgotten)]
     subscription = billing.records.subscription(billing.user_id)
-    assert billing.records.keep(replace(subscription, prices={}, offers=()))
+    assert billing.records.save(replace(subscription, prices={}, offers=()))
 
     billing.refund_month(invoice, 1000)
     billing.deliver()
@@ -434,7 +434,7 @@ def test_a_month_that_is_waived_altogether_gives_nothing(billing: Billing) -> No
 
 
 @pytest.mark.parametrize("way", ["void", "mark_uncollectible"])
-def test_an_invoice_that_nobody_pays_gives_nothing(billing: Billing, way: str) -> None:
+def test_an_unpaid_invoice_gives_nothing(billing: Billing, way: str) -> None:
     subscription_id, _ = subscribed(billing)
     invoice = unpaid(billing, subscription_id)
     call = {
@@ -456,7 +456,7 @@ def test_an_invoice_that_nobody_pays_gives_nothing(billing: Billing, way: str) -
 # --- prices -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_price_stops_nobody_who_agreed_to_the_former_one(anywhere: Billing) -> None:
+def test_a_new_price_does_not_affect_who_agreed_to_the_former_one(anywhere: Billing) -> None:
     subscribed(anywhere)
     anywhere.sell(replace(anywhere.prices, plan=replace(anywhere.prices.plan, price_cents=2500)))
     anywhere.wait(days=MONTH)
@@ -526,9 +526,7 @@ def other_price(billing: Billing, subscription_id: str, **changes: Any) -> None:
         ({"recurring": {"interval": "year"}}, "interval"),
     ],
 )
-def test_a_price_that_nobody_agreed_to_is_put_into_quarantine(
-    billing: Billing, changes: dict[str, Any], reason: str
-) -> None:
+def test_a_price_without_agreement_is_quarantined(billing: Billing, changes: dict[str, Any], reason: str) -> None:
     subscription_id, _ = subscribed(billing)
     other_price(billing, subscription_id, **changes)
     billing.wait(days=MONTH)
@@ -553,7 +551,7 @@ def test_what_an_earlier_version_put_into_quarantine_for_its_price_is_healed(any
     month = anywhere.records.month(anywhere.user_id, anywhere.invoices(subscription_id)[0]["id"])
     assert month is not None
     subscription = anywhere.records.subscription(anywhere.user_id)
-    assert anywhere.records.keep(replace(subscription, prices={}, offers=()))
+    assert anywhere.records.save(replace(subscription, prices={}, offers=()))
     anywhere.sell(replace(anywhere.prices, plan=replace(anywhere.prices.plan, price_cents=2500)))
     anywhere.wait(days=MONTH)
     [paid] = [event for event in anywhere.new_events() if event["type"] == "invoice.paid"]
@@ -566,7 +564,7 @@ def test_what_an_earlier_version_put_into_quarantine_for_its_price_is_healed(any
         received_at=anywhere.clock(),
         quarantined="amount",
     )
-    assert anywhere.records.keep(old)
+    assert anywhere.records.save(old)
     assert anywhere.buckets == (0, 200, 5)
 
     reconcile(anywhere, everything=True)
@@ -612,7 +610,7 @@ def test_the_allowance_is_the_price_tables_from_the_next_month_on(billing: Billi
 
 @pytest.mark.parametrize("first_told", [0, 1])
 @pytest.mark.parametrize("pointer", [True, False])
-def test_a_second_subscription_is_told_and_ends_nothing(billing: Billing, first_told: int, pointer: bool) -> None:
+def test_a_second_subscription_is_reported_and_ends_nothing(billing: Billing, first_told: int, pointer: bool) -> None:
     """The later one is in quarantine as long as the first one goes on, whichever is told first."""
     first = billing.subscribe()
     told = [billing.new_events()]

@@ -194,7 +194,7 @@ def test_live_events_have_no_place_in_test_mode(shop: Shop) -> None:
     assert shop.history() == [("signup", 5)]
 
 
-def test_a_purchase_that_nobody_began_is_put_into_quarantine(shop: Shop) -> None:
+def test_a_payment_without_a_purchase_is_quarantined(shop: Shop) -> None:
     """Whoever can make payments at Stripe cannot name a purchase that is not there, or that of another user."""
     mine = shop.pay(shop.buy())
     [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
@@ -204,7 +204,7 @@ def test_a_purchase_that_nobody_began_is_put_into_quarantine(shop: Shop) -> None
     assert shop.history() == [("signup", 5)]
 
 
-def test_a_signed_event_in_a_shape_that_nobody_knows_is_put_into_quarantine(shop: Shop) -> None:
+def test_a_signed_event_in_an_unknown_shape_is_quarantined(shop: Shop) -> None:
     """Stripe sends nothing else, however often: somebody has to look."""
     event = {**json.loads(BODY), "id": f"evt_{uuid4().hex}", "type": "payment_intent.succeeded"}
     assert shop.send(event).status == 200

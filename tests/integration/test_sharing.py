@@ -71,7 +71,7 @@ def play(handlers: Handlers, user_id: str) -> Play:
 # --- the snapshot -----------------------------------------------------------------------------------------------------
 
 
-def test_whoever_has_the_link_reads_what_was_said_and_nothing_about_who(play: Play) -> None:
+def test_a_link_shows_the_conversation_and_not_its_owner(play: Play) -> None:
     run(play.handlers, play.owner, "And now something private.", session_id=play.session_id)
     shared = play.look()
     assert shared.status == 200
@@ -271,7 +271,7 @@ def reports(play: Play) -> int:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=" ".join)
-def test_a_deleted_session_is_there_for_nobody(play: Play, rule: tuple[str, str]) -> None:
+def test_a_deleted_session_cannot_be_read(play: Play, rule: tuple[str, str]) -> None:
     delete(play)
     about_nothing = rule == ("GET", "/playground/sessions")
     receipt = rule == ("GET", "/playground/runs/{run}")  # what was charged stays, what was said does not

@@ -132,7 +132,7 @@ def test_the_end_of_a_subscription_with_its_customer_is_understood(shop: Shop) -
     assert shop.call(*SUBSCRIBE).status == 200
 
 
-def test_being_told_late_or_twice_of_a_former_customer_changes_nothing(shop: Shop) -> None:
+def test_late_or_repeated_events_of_a_former_customer_change_nothing(shop: Shop) -> None:
     shop.buy()
     delete_customer(shop)
     [deleted] = [event for event in shop.new_events() if event["type"] == "customer.deleted"]
@@ -217,7 +217,7 @@ def test_a_page_of_another_account_is_not_given_again(accounts: Accounts) -> Non
     assert accounts.there.subscriptions.subscribe(accounts.here.user_id) == second
 
 
-def test_a_subscription_of_another_account_cannot_be_changed_and_is_in_nobodys_way(accounts: Accounts) -> None:
+def test_a_subscription_of_another_account_cannot_be_changed_and_does_not_block(accounts: Accounts) -> None:
     here, there, user_id = accounts.here, accounts.there, accounts.here.user_id
     here.subscribe()
     here.deliver()
@@ -261,7 +261,7 @@ def test_a_purchase_of_the_other_mode_is_not_begun_again(accounts: Accounts) -> 
     assert accounts.there.double.account.world.all("payment_intent") == []
 
 
-def test_a_payment_that_nobody_noted_is_found_under_the_former_customer(accounts: Accounts) -> None:
+def test_an_unrecorded_payment_is_found_under_the_former_customer(accounts: Accounts) -> None:
     """Stripe made it and the reply was lost; a day later its key is forgotten, and the customer was deleted."""
     here = accounts.here
     here.buy()
@@ -381,7 +381,7 @@ NAMES = ["用户一", "иван", "zoë", " alice ", "🙂", "e\u0301", "x" * 12
 
 
 @pytest.mark.parametrize("number", range(len(NAMES)))
-def test_a_user_of_any_script_buys_subscribes_and_is_told(shop: Shop, number: int) -> None:
+def test_a_user_of_any_script_buys_and_subscribes(shop: Shop, number: int) -> None:
     name = NAMES[number]
     shop.user_id = name if name.strip() != name or len(name) > 100 else f"{name}-{number}"
     first = shop.buy("small", "key 1")
@@ -407,7 +407,7 @@ def test_an_address_that_stripe_would_refuse_is_refused_by_us(shop: Shop, url: s
 # --- what Stripe tells, in another shape ------------------------------------------------------------------------------
 
 
-def test_an_unreadable_event_is_told_by_the_comparison_until_it_is_closed(shop: Shop) -> None:
+def test_an_unreadable_event_is_reported_until_it_is_closed(shop: Shop) -> None:
     shop.pay(shop.buy())
     [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
     del event["data"]["object"]["amount_received"]

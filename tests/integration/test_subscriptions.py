@@ -110,7 +110,7 @@ def test_a_second_subscription_is_refused(shop: Shop) -> None:
     "url",
     ["https://evil.test/", "{own}.evil.test/", "{own}@evil.test/", "{own}", "//evil.test/", "javascript:alert(1)"],
 )
-def test_nobody_is_sent_from_the_pay_page_to_a_stranger(shop: Shop, field: str, url: str) -> None:
+def test_the_pay_page_redirects_to_the_front_end_only(shop: Shop, field: str, url: str) -> None:
     own = shop.handlers.description.parameters["FrontendUrl"]
     answer = shop.call("POST", "/playground/subscribe", {field: url.format(own=own)})
     assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", field)
@@ -210,7 +210,7 @@ def test_each_month_is_granted_when_it_is_paid_and_boundaries_are_stripes(billin
     assert billing.grants() == [200] * 4
 
 
-def test_an_invoice_is_granted_once_however_it_is_told(billing: Billing) -> None:
+def test_an_invoice_is_granted_once_however_its_events_come(billing: Billing) -> None:
     billing.subscribe()
     events = billing.new_events()
     [paid] = [event for event in events if event["type"] == "invoice.paid"]
@@ -229,7 +229,7 @@ def test_an_invoice_is_granted_once_however_it_is_told(billing: Billing) -> None
     assert billing.grants() == [200, 200]
 
 
-def test_an_invoice_that_is_told_after_its_period_gives_what_would_be_left(billing: Billing) -> None:
+def test_an_invoice_that_comes_after_its_period_gives_what_would_be_left(billing: Billing) -> None:
     """One period late it is rollover; two periods late its credits would be over."""
     billing.subscribe()
     events = billing.new_events()

@@ -119,7 +119,7 @@ def test_sweep_stops_when_its_time_is_up_and_the_next_one_goes_on(own_store: Dyn
     assert sweeper.sweep(now=SOON, limit=100) == Swept(accounts=1, expired=1)
 
 
-def test_damaged_account_holds_nobody_back(own_store: DynamoStore) -> None:
+def test_damaged_account_does_not_block_others(own_store: DynamoStore) -> None:
     sweeper = Sweeper(own_store)
     users = [f"user-{number}" for number in range(12)]
     for user in users:
@@ -135,7 +135,7 @@ def test_damaged_account_holds_nobody_back(own_store: DynamoStore) -> None:
     assert [(user, type(error)) for user, error in sweeper.failures] == [(broken, CorruptLedgerError)]
 
 
-def test_what_nobody_thought_of_holds_nobody_back(own_store: DynamoStore) -> None:
+def test_an_unexpected_error_does_not_block_other_accounts(own_store: DynamoStore) -> None:
     sweeper = Sweeper(own_store)
     users = [f"user-{number}" for number in range(6)]
     for user in users:

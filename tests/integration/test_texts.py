@@ -93,4 +93,4 @@ def test_a_deleted_text_is_gone_with_its_version(
 def test_without_a_bucket_nothing_is_lost(store: DynamoStore) -> None:
     """A worker that was put together without one fails before it writes half of a turn."""
     with pytest.raises(StoreUnavailableError):
-        DynamoSessions(store, SESSIONS_TABLE).keep("ses_1", a_turn(), nonce="n")
+        DynamoSessions(store, SESSIONS_TABLE).store_texts("ses_1", a_turn(), nonce="n")

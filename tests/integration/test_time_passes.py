@@ -156,7 +156,7 @@ def test_a_nights_work_is_done_once_however_often_it_is_started(world: World) ->
     assert world.messages("AccountWorkFailures") == 0
 
 
-def test_a_damaged_account_holds_nobody_back_and_ends_in_the_dead_letter_queue(world: World) -> None:
+def test_a_damaged_account_does_not_block_others_and_ends_in_the_dead_letter_queue(world: World) -> None:
     anchor = ANCHOR - timedelta(days=90)  # before that of the others, who are not due at its boundary
     users = [world.subscribed(f"beside-{number}", anchor) for number in range(40)]
     poison = users[17]
@@ -325,7 +325,7 @@ def test_a_boundary_in_the_middle_of_a_run_neither_loses_nor_mints(steps: Steps,
     assert [entry.type for entry in entries].count(EntryType.MONTHLY) == 2
 
 
-def test_rollover_that_will_expire_is_told_once_seven_days_ahead(steps: Steps) -> None:
+def test_expiring_rollover_has_one_notice_seven_days_ahead(steps: Steps) -> None:
     anchor = ANCHOR + timedelta(days=730)
     subscribe(steps.ledger, "saver", anchor)
     second = boundary(anchor, 2)  # at the first the month rolls over, at the second it expires

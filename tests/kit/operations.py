@@ -203,7 +203,7 @@ class Subject:
         """What is there before anything is told, unless another worker was faster."""
         customer = Customer(user_id=self.user_id, customer_id=customer_id, live=False, created_at=BEGINNING)
         if self.records.customer(self.user_id, live=False) is None:
-            self.records.keep(customer)
+            self.records.save(customer)
         purchase = Purchase(
             purchase_id=purchase_id,
             user_id=self.user_id,
@@ -216,7 +216,7 @@ class Subject:
             created_at=BEGINNING,
         )
         if self.records.purchase(self.user_id, purchase_id) is None:
-            self.records.keep(purchase)
+            self.records.save(purchase)
         self._bought.add(purchase_id)
 
     def _change(self, key: str, at: int, amend: Amend) -> View:

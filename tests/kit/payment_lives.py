@@ -420,18 +420,18 @@ class Life:
     def elsewhere(self, ledger: Ledger, records: PurchaseRecords) -> Billing:
         """The same user on a ledger to which nothing was told yet: only what the user has asked for is there."""
         for bought in self.bought:
-            assert records.keep(replace(self._purchase(self._billing, bought), revision=0))
+            assert records.save(replace(self._purchase(self._billing, bought), revision=0))
         customer = self.records.customer(self.user_id, live=False)
         if customer is not None:
             first, *others = (*customer.former, customer.customer_id)
-            assert records.keep(replace(customer, customer_id=first, former=(), number=0, gone=False, revision=0))
+            assert records.save(replace(customer, customer_id=first, former=(), number=0, gone=False, revision=0))
             for customer_id in others:
                 before = records.customer(self.user_id, live=False)
                 assert before is not None
-                assert records.keep(before.replaced_by(customer_id, customer.created_at))
+                assert records.save(before.replaced_by(customer_id, customer.created_at))
         offers = self.records.subscription(self.user_id).offers
         if offers:
-            assert records.keep(Subscription(user_id=self.user_id, offers=offers))
+            assert records.save(Subscription(user_id=self.user_id, offers=offers))
         billing = Billing(ledger, records, self.double, self.payments, self.user_id)
         if self.contract is not None:
             given = datetime.fromtimestamp(self.contract, UTC)

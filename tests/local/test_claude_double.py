@@ -616,7 +616,7 @@ def test_bills_more_than_it_counts(client: anthropic.Anthropic) -> None:
 
 
 @pytest.mark.parametrize(("raw", "told"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
-def test_says_of_its_tokens_what_it_is_told_to(double: ClaudeDouble, raw: str, told: object) -> None:
+def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: str, told: object) -> None:
     names = {
         "input": "input_tokens",
         "output": "output_tokens",
@@ -1136,7 +1136,7 @@ def module(*arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_runs_as_a_module_until_told_to_end(ending: signal.Signals) -> None:
+def test_runs_as_a_module_until_a_signal(ending: signal.Signals) -> None:
     with module("--port", "0") as process:
         try:
             assert process.stdout is not None

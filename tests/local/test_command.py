@@ -43,7 +43,7 @@ def test_a_user_is_whom_a_token_may_speak_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOBODY)
-def test_every_command_refuses_nobody(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_refuses_a_blank_user(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         ["grant", "--", name, "5"],
         ["plan", "--", name, "plus"],
@@ -84,12 +84,12 @@ def test_every_command_refuses_nobody(name: str, capsys: pytest.CaptureFixture[s
         (["granny"], "No such command 'granny'"),
     ],
 )
-def test_what_is_wrong_is_said(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_say_what_is_wrong(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_function_that_is_not_there_is_told_from_those_that_are() -> None:
+def test_an_unknown_function_is_answered_with_the_known_ones() -> None:
     functions = {"RunFunction": {"short_name": "run"}, "ResetFunction": {"short_name": "reset"}}
     for name in ("run", "RunFunction"):
         invoke.check_function(name, functions)

@@ -174,7 +174,7 @@ def test_a_subscription_begins_at_the_pay_page(
     ]
 
 
-def test_whoever_is_not_known_becomes_a_customer(double: StripeDouble, client: stripe.StripeClient, price: str) -> None:
+def test_an_unknown_user_becomes_a_customer(double: StripeDouble, client: stripe.StripeClient, price: str) -> None:
     session = checkout(client, price, customer_email="bob@example.com")
     done = double.control("checkout", session=session.id)
     assert client.v1.customers.retrieve(done["customer"]).email == "bob@example.com"

@@ -165,7 +165,7 @@ def test_a_card_that_asks_its_owner(
         assert after.last_payment_error.code == "payment_intent_authentication_failure"
 
 
-def test_a_card_that_asks_its_owner_who_is_not_there(client: stripe.StripeClient) -> None:
+def test_a_card_that_needs_authentication_off_session(client: stripe.StripeClient) -> None:
     with pytest.raises(stripe.CardError) as raised:
         paid(client, "pm_card_authenticationRequired", off_session=True)
     assert raised.value.code == "authentication_required"
@@ -223,7 +223,7 @@ def test_every_good_card_pays_in_the_end(double: StripeDouble, client: stripe.St
     assert client.v1.payment_intents.retrieve(made.id).status == "succeeded"
 
 
-def test_nobody_pays_with_the_card_of_another(client: stripe.StripeClient) -> None:
+def test_a_payment_method_of_another_customer_is_refused(client: stripe.StripeClient) -> None:
     ann, bob = (client.v1.customers.create({"name": name}) for name in ("Ann", "Bob"))
     card = client.v1.payment_methods.attach("pm_card_visa", {"customer": ann.id}).id
     assert paid(client, card, customer=ann.id).status == "succeeded"
@@ -758,7 +758,7 @@ def test_headers_and_basic_authentication(double: StripeDouble) -> None:
         ("POST", "/_control/pay", b"{", 400, "unknown parameter"),
     ],
 )
-def test_what_is_refused_at_the_door(
+def test_requests_that_are_refused_before_routing(
     double: StripeDouble, method: str, path: str, body: bytes | None, status: int, message: str
 ) -> None:
     headers = {} if status == 401 else {"Authorization": "Bearer sk_test_1"}

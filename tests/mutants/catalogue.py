@@ -201,7 +201,7 @@ MUTANTS = (
         "            seen = self.account(user_id, now)\n"
         "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
         "                return AllowanceUsedUp(seen)\n",
-        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+        f"{RACES}::test_of_sixty_four_failing_runs_twenty_get_a_hold",
     ),
     mutant(
         "open runs do not count as if they failed",
@@ -236,7 +236,7 @@ MUTANTS = (
         LEDGER,
         "            conditions.append(attribute.does_not_exist() | (attribute <= now))\n",
         "",
-        f"{RACES}::test_sixty_four_runs_that_all_fail_are_twenty",
+        f"{RACES}::test_of_sixty_four_failing_runs_twenty_get_a_hold",
     ),
     mutant(
         "time that has passed is saved up for failures",
@@ -1126,8 +1126,8 @@ MUTANTS = (
     mutant(
         "payments: a customer who was deleted is not noted",
         APPLY,
-        "self._records.keep(replace(customer, gone=True), self._record",
-        "self._records.keep(customer, self._record",
+        "self._records.save(replace(customer, gone=True), self._record",
+        "self._records.save(customer, self._record",
         f"{REFUSED}::test_it_is_noted_that_a_customer_was_deleted",
     ),
     mutant(
@@ -1135,7 +1135,7 @@ MUTANTS = (
         APPLY,
         "customer.customer_id != change.customer_id or customer.gone",
         "customer.gone",
-        f"{REFUSED}::test_being_told_late_or_twice_of_a_former_customer_changes_nothing",
+        f"{REFUSED}::test_late_or_repeated_events_of_a_former_customer_change_nothing",
     ),
     mutant(
         "payments: the next customer is asked for with the key of the first",

@@ -147,7 +147,7 @@ class AccountLife(RuleBasedStateMachine):
         self.numbers = Numbers()
         self.runs = 0
 
-    def keep(self, change: Change) -> None:
+    def record(self, change: Change) -> None:
         """As a ledger does."""
         self.account, written = with_debt_repaid(change, now=self.now)
         self.entries += written
@@ -171,7 +171,7 @@ class AccountLife(RuleBasedStateMachine):
         run_id = data.draw(st.sampled_from(sorted(self.numbers.holds)), label="run")
         cost = data.draw(st.integers(1, self.numbers.holds[run_id]), label="cost")
         before = len(self.entries)
-        self.keep(settle(self.account, run_id, cost, reason="", now=self.now))
+        self.record(settle(self.account, run_id, cost, reason="", now=self.now))
         self.numbers.ended.add(run_id)
         self.numbers.give_back(run_id, cost)
         entry = self.entries[-1]
@@ -190,7 +190,7 @@ class AccountLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def drops(self, data: st.DataObject) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.numbers.holds)), label="run")
-        self.keep(drop_hold(self.account, run_id, now=self.now))
+        self.record(drop_hold(self.account, run_id, now=self.now))
         self.numbers.ended.add(run_id)
         self.numbers.give_back(run_id, 0)
 
@@ -207,7 +207,7 @@ class AccountLife(RuleBasedStateMachine):
     def grants(self, credits_: int, type_: EntryType) -> None:
         key = f"grant:{len(self.entries)}"
         after, entry = grant(self.account, credits_, type_=type_, business_key=key, reason="", now=self.now)
-        self.keep((after, (entry,)))
+        self.record((after, (entry,)))
         self.numbers.purchased += credits_
         self.numbers.repay()
 
@@ -215,11 +215,11 @@ class AccountLife(RuleBasedStateMachine):
     def takes_back(self, credits_: int, disputed: bool) -> None:
         """A pack of that size is refunded, or disputed, as a whole."""
         paid, change = book_purchase(self.account, a_pack(len(self.entries), credits_), now=self.now)
-        self.keep(change)
+        self.record(change)
         self.numbers.purchased += credits_
         self.numbers.repay()
         taken = paid.with_dispute("dp_1", Claim(500, Stage.OPEN)) if disputed else paid.with_refunded(500)
-        self.keep(book_purchase(self.account, taken, now=self.now)[1])
+        self.record(book_purchase(self.account, taken, now=self.now)[1])
         self.numbers.take_back(credits_)
 
     @rule(paid_until=st.none() | st.integers(1, 3), within=st.booleans())
@@ -229,7 +229,7 @@ class AccountLife(RuleBasedStateMachine):
         until = None if paid_until is None else boundary(self.now, paid_until) + timedelta(days=10 * within)
         due = self.account.due_at
         self.numbers.start(paid_until, within=within, due_before=due is not None and due < boundary(self.now, 1))
-        self.keep(start_plus(self.account, allowance=200, entitled_until=until, now=self.now))
+        self.record(start_plus(self.account, allowance=200, entitled_until=until, now=self.now))
         self.numbers.repay()
 
     @precondition(lambda self: self.numbers.has_boundary)
@@ -239,7 +239,7 @@ class AccountLife(RuleBasedStateMachine):
         assert before.due_at is not None
         assert before.anchor is not None
         self.now = max(self.now, before.due_at)
-        self.keep(cross_boundary(before))
+        self.record(cross_boundary(before))
         self.numbers.cross()
         written = self.entries[entries:]
         expired = -sum(entry.amount for entry in written if entry.type is EntryType.EXPIRE)
@@ -467,7 +467,7 @@ def test_the_history_is_sound_to_begin_with() -> None:
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Entry)])
-def test_whoever_changes_any_field_of_any_line_breaks_the_chain(name: str) -> None:
+def test_changing_any_field_of_any_entry_breaks_the_chain(name: str) -> None:
     for place, entry in enumerate(HISTORY):
         forged = [*HISTORY]
         forged[place] = replace(entry, **{name: CHANGED[name](entry)})

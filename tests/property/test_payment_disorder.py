@@ -22,12 +22,12 @@ ON_THE_ENGINE = 40
 MAX_EVENTS_IN_ALL_ORDERS = 5  # events: 120 orders
 
 
-def test_lives_come_to_the_same_in_whatever_order_they_are_told() -> None:
+def test_lives_end_alike_in_every_order_of_events() -> None:
     for number in range(examples(IN_MEMORY)):
         live_through(f"disorder-{number}", lambda life: life.in_memory())
 
 
-def test_short_lives_come_to_the_same_in_every_order() -> None:
+def test_short_lives_end_alike_in_all_orders() -> None:
     lives = 0
     for number in range(1000):
         life = Life(f"short-{number}", steps=2)
@@ -41,7 +41,7 @@ def test_short_lives_come_to_the_same_in_every_order() -> None:
     raise AssertionError(f"only {lives} lives were short")
 
 
-def test_lives_come_to_the_same_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
+def test_lives_end_alike_on_the_engine(ledger: DynamoLedger, store: DynamoStore) -> None:
     """And what is stored adds up from its first entry on."""
     records = DynamoPurchaseRecords(store, LEDGER_TABLE)
     archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)

@@ -219,7 +219,7 @@ def test_settling_one_run_leaves_the_hold_of_another() -> None:
 
 
 @pytest.mark.parametrize("cost", [-1, 0, 5, 1000])
-def test_nobody_pays_more_than_was_held_and_no_answer_is_free(cost: int) -> None:
+def test_a_run_is_charged_at_most_its_hold_and_at_least_one_credit(cost: int) -> None:
     account = place_hold(an_account(monthly=100), a_hold(ceiling=4))
 
     with pytest.raises(ValueError, match="cannot cost"):
@@ -482,7 +482,7 @@ def test_a_plan_that_is_paid_until_the_boundary_is_over_at_the_boundary() -> Non
     assert after.due_at == MARCH  # for the rollover to expire
 
 
-def test_the_next_reset_is_told_only_if_there_is_one() -> None:
+def test_the_next_reset_is_answered_only_if_there_is_one() -> None:
     assert an_account().resets_at is None
     assert a_plus_account(monthly=9).resets_at == FEBRUARY
     assert a_plus_account(monthly=9, until=FEBRUARY + timedelta(days=1)).resets_at == FEBRUARY

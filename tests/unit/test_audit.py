@@ -237,7 +237,7 @@ def test_account_that_adds_up_has_no_findings(books: Books) -> None:
     assert (audited.fine, audited.exists, audited.entries, audited.balance, audited.held) == (True, True, 4, 203, 4)
 
 
-def test_nobody_is_no_damage() -> None:
+def test_a_missing_account_is_no_damage() -> None:
     audited = audit(Stored(user_id="nobody", shard="01", account=None), PRICES)
     assert (audited.exists, audited.findings) == (False, ())
 

@@ -116,7 +116,7 @@ def test_an_answer_with_its_tokens(double: ClaudeDouble) -> None:
     )
 
 
-def test_tokens_of_the_cache_are_told_apart(double: ClaudeDouble) -> None:
+def test_tokens_of_the_cache_are_counted_apart(double: ClaudeDouble) -> None:
     """Written the first time, read the second time; the sum is the counted prompt each time."""
     claude, asked = model(double.url), prompt(system=LONG_SYSTEM)
     counted = claude.count_tokens(asked, timeout=20).tokens
@@ -484,7 +484,7 @@ def test_an_answer_that_takes_too_long_is_given_up(double: ClaudeDouble, directi
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
-def test_without_time_nobody_is_asked(double: ClaudeDouble, timeout: float) -> None:
+def test_without_time_left_the_model_is_not_asked(double: ClaudeDouble, timeout: float) -> None:
     error = fails(prompt(), double.url, timeout=timeout)
 
     assert (type(error), calls(double)["messages"]) == (ModelTimedOutError, 0)
@@ -657,7 +657,7 @@ def test_an_answer_that_makes_no_sense_is_cut_off(speak: Speaker) -> None:
     ],
     ids=range(4),
 )
-def test_errors_without_a_proper_body_are_told_by_their_status(speak: Speaker) -> None:
+def test_errors_without_a_proper_body_are_known_by_their_status(speak: Speaker) -> None:
     with speaking(speak) as url:
         error = fails(prompt(), url)
 

@@ -181,7 +181,7 @@ def test_an_event_that_is_nested_without_bounds_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("status", ["400 X", "529 X"])
-def test_an_error_that_is_nested_without_bounds_is_told_by_its_status(status: str) -> None:
+def test_an_error_that_is_nested_without_bounds_is_known_by_its_status(status: str) -> None:
     with speaking(says(DEEP, status=status)) as url:
         assert fails(prompt(), url).reason == ("rejected" if status == "400 X" else "overloaded")
 

@@ -79,7 +79,7 @@ def test_tokens_that_are_no_count_are_not_believed(name: str, value: str) -> Non
     assert reason_of(answering({**SENSIBLE, name: value})) == "invalid_usage"
 
 
-def test_tokens_that_are_not_told_are_not_taken_for_none() -> None:
+def test_missing_token_counts_are_not_taken_for_zero() -> None:
     """The two classes of the cache may be left out; these may not."""
     assert reason_of(answering({"input_tokens": "20"})) == "invalid_usage"
     assert reason_of(answering({"input_tokens": "20", "output_tokens": "null"})) == "invalid_usage"
@@ -149,7 +149,7 @@ def believed(values: dict[str, Any], asked: Prompt) -> Usage | None:
 @given(st.dictionaries(st.sampled_from(CLASSES), anything | st.integers(0, 2000)))
 @example({"input_tokens": True, "output_tokens": 1})
 @example({"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": False})
-def test_whatever_is_told_is_whole_and_within_bounds_or_an_error(values: dict[str, Any]) -> None:
+def test_usage_is_whole_and_within_bounds_or_an_error(values: dict[str, Any]) -> None:
     asked = prompt()
     usage = believed(values, asked)
     if usage is None:

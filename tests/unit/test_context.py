@@ -157,7 +157,7 @@ def test_a_guess_beyond_what_the_model_takes_is_paid_as_what_it_takes(guess: int
     assert fitted.tokens == min(guess, model.context_tokens - 512)
 
 
-def test_who_cannot_pay_for_a_guess_is_told_that_it_is_one() -> None:
+def test_too_few_credits_for_a_guess_are_refused_as_a_guess() -> None:
     """It must be held all the same: what was counted later may be as much, and nobody runs for free."""
     world = World(count=lambda prompt: TokenCount(75_389, guessed=True))
 
@@ -185,7 +185,7 @@ def test_a_run_of_a_guess_holds_the_guess_and_pays_what_it_was() -> None:
     assert run.charged < run.ceiling
 
 
-def test_who_can_pay_for_nothing_gets_no_history_and_is_told_what_the_input_takes() -> None:
+def test_without_credits_the_error_names_the_price_of_the_input_alone() -> None:
     sessions, session = stored(3, "Yes.")
     fitted = fit(sessions, session, replace(RICH, buckets=Buckets()))
     assert (questions(fitted), fitted.omitted, sessions.read) == (["And now?"], 3, 0)
@@ -307,7 +307,7 @@ def test_texts_that_cannot_be_kept_release_the_run(monkeypatch: pytest.MonkeyPat
     def fail(*_: object, **__: object) -> None:
         raise StoreUnavailableError
 
-    monkeypatch.setattr(world.ledger.sessions, "keep", fail)
+    monkeypatch.setattr(world.ledger.sessions, "store_texts", fail)
     with pytest.raises(StoreUnavailableError):
         world.run()
     assert (world.account().balance, world.account().held) == (5, 0)

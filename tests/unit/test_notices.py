@@ -42,7 +42,7 @@ def an_account(**buckets: int) -> Account:
 # --- which changes are news -------------------------------------------------------------------------------------------
 
 
-def test_credits_that_come_in_are_told() -> None:
+def test_credits_that_come_in_have_a_notice() -> None:
     [notice] = of_entry(SIGNUP)
     assert (notice.type, notice.user_id, notice.occurred_at) == ("credits.granted", "alice", NOW)
     assert notice.data == {"entry_id": SIGNUP.entry_id, "kind": "signup", "credits": 5, "balance": 5}
@@ -55,7 +55,7 @@ def test_credits_that_move_or_leave_are_no_grant() -> None:
         assert of_entry(entry) == ()
 
 
-def test_a_paid_run_is_told_and_one_that_was_given_back_in_time_is_not() -> None:
+def test_a_paid_run_has_a_notice_and_a_released_one_has_none() -> None:
     [notice] = of_run(SETTLED)
     assert (notice.type, notice.data["credits"], notice.data["balance"]) == ("run.settled", 3, 2)
     assert of_run(receipt("alice", HOLD, RunStatus.RELEASED, NOW)) == ()
@@ -90,7 +90,7 @@ def test_what_is_held_is_not_low_yet() -> None:
 @pytest.mark.parametrize(
     ("ahead", "told"), [(7 * DAY, True), (7 * DAY + timedelta(milliseconds=1), False), (DAY, True)]
 )
-def test_rollover_is_told_at_most_seven_days_ahead(ahead: timedelta, told: bool) -> None:
+def test_rollover_has_a_notice_at_most_seven_days_ahead(ahead: timedelta, told: bool) -> None:
     due = NOW + 30 * DAY
     account = replace(an_account(rollover=40), plan=Plan.PLUS, anchor=NOW, due_at=due)
     notice = of_expiry(account, due - ahead)
@@ -119,7 +119,7 @@ def an_event(**more: Any) -> PaymentEvent:
     return PaymentEvent(**fields)
 
 
-def test_only_a_payment_that_was_put_aside_is_told() -> None:
+def test_only_a_quarantined_payment_has_a_notice() -> None:
     assert of_payment_event(an_event()) == ()
     [notice] = of_payment_event(an_event(quarantined="amount"))
     assert notice.user_id is None
@@ -153,7 +153,7 @@ def test_only_a_payment_that_was_put_aside_is_told() -> None:
         "dated note",
     ],
 )
-def test_an_event_is_told_when_it_is_put_aside_and_not_when_it_changes(
+def test_an_event_has_a_notice_when_it_is_quarantined_and_not_when_it_changes(
     before: dict[str, Any] | None, after: dict[str, Any], told: int
 ) -> None:
     """Above all nobody is told which pseudonym is whose."""
@@ -231,11 +231,11 @@ def test_records_are_read_by_what_they_are() -> None:
     ],
     ids=["deleted", "changed", "opened", "key", "purchase", "pointer", "pseudonym", "being erased"],
 )
-def test_everything_else_is_nobodys_news(record: dict[str, Any]) -> None:
+def test_other_changes_have_no_notice(record: dict[str, Any]) -> None:
     assert notices_of(record) == ()
 
 
-def test_a_damaged_record_is_not_told() -> None:
+def test_a_damaged_record_has_no_notice() -> None:
     damaged = {**items.entry_item(SIGNUP), "amount": {"N": "500"}}
     with pytest.raises(CorruptLedgerError):
         notices_of(a_record("USER#alice", "ENTRY#000000000001", after=damaged))

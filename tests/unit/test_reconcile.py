@@ -40,7 +40,7 @@ def test_nothing_at_all_is_fine(billing: Billing) -> None:
     )
 
 
-def test_what_was_told_is_not_told_again(billing: Billing) -> None:
+def test_what_was_closed_is_not_reported_again(billing: Billing) -> None:
     billing.subscribe()
     payment = billing.pay(billing.buy())
     billing.double.control("refund", payment_intent=payment, amount=100)
@@ -107,7 +107,7 @@ def test_what_is_older_than_the_window_is_found_when_everything_is_compared(bill
     assert billing.buckets == (0, 0, 105)
 
 
-def test_a_payment_of_our_customer_without_a_purchase_is_told(billing: Billing) -> None:
+def test_a_payment_of_our_customer_without_a_purchase_is_reported(billing: Billing) -> None:
     customer = billing.payments.client.v1.payment_intents.retrieve(payment_of(billing.buy())).customer
     made = billing.payments.client.v1.payment_intents.create(
         {"amount": 500, "currency": "usd", "customer": str(customer)}
@@ -128,16 +128,16 @@ def test_payments_of_strangers_are_only_counted(billing: Billing) -> None:
     assert (reconciled.differences, reconciled.foreign) == ((), 1)
 
 
-def test_what_is_granted_here_and_not_paid_there_is_told(billing: Billing) -> None:
+def test_a_grant_that_was_not_paid_is_reported(billing: Billing) -> None:
     """Somebody has changed our row by hand."""
     offer = billing.buy()
     purchase = billing.records.purchase("ann", offer.purchase.purchase_id)
     assert purchase is not None
-    assert billing.records.keep(replace(purchase, state=PurchaseState.PAID, granted=True))
+    assert billing.records.save(replace(purchase, state=PurchaseState.PAID, granted=True))
     assert causes(reconcile(billing)()) == [Cause.NOT_PAID]
 
 
-def test_what_is_granted_for_a_payment_that_is_not_there_is_told(billing: Billing) -> None:
+def test_a_grant_for_a_missing_payment_is_reported(billing: Billing) -> None:
     billing.pay(billing.buy())
     billing.deliver()
     other = StripeDouble(base=lambda: START, seed=2)
@@ -147,24 +147,24 @@ def test_what_is_granted_for_a_payment_that_is_not_there_is_told(billing: Billin
 
 
 @pytest.mark.parametrize(("field", "cause"), [("refunded", Cause.REFUNDS_DIFFER)])
-def test_refunds_that_nobody_made_there_are_told(billing: Billing, field: str, cause: Cause) -> None:
+def test_refunds_that_stripe_does_not_have_are_reported(billing: Billing, field: str, cause: Cause) -> None:
     offer = billing.buy()
     billing.pay(offer)
     billing.deliver()
     purchase = billing.records.purchase("ann", offer.purchase.purchase_id)
     assert purchase is not None
-    assert billing.records.keep(replace(purchase, refunded=250))
+    assert billing.records.save(replace(purchase, refunded=250))
     assert causes(reconcile(billing)()) == [cause]
 
 
-def test_a_subscription_with_our_pointer_and_an_unknown_customer_is_told(billing: Billing) -> None:
+def test_a_subscription_with_our_pointer_and_an_unknown_customer_is_reported(billing: Billing) -> None:
     billing.subscribe()
     ledger = InMemoryLedger()
     stranger = Billing(ledger, ledger.records, billing.double, billing.payments, "bob")
     assert causes(reconcile(stranger)()) == [Cause.NO_USER]
 
 
-def test_amounts_that_differ_are_told_until_an_operator_has_dealt_with_them(billing: Billing) -> None:
+def test_differing_amounts_are_reported_until_an_operator_closes_them(billing: Billing) -> None:
     offer = billing.buy()
     payment = payment_of(offer)
     billing.payments.client.v1.payment_intents.update(payment, {"amount": 700})

@@ -521,7 +521,7 @@ def test_a_shorter_answer_can_be_asked_for_and_is_not_shrunk() -> None:
     assert caught.value.facts["required_credits"] == 2
 
 
-def test_who_cannot_afford_the_shortest_answer_is_told_what_it_takes() -> None:
+def test_too_few_credits_for_the_shortest_answer_are_refused_with_its_price() -> None:
     """20,000 and 512 tokens are in the tier of 6 credits; there are 5. Nothing is remembered of it."""
     world = World(count=lambda prompt: 20_000)
 
@@ -534,7 +534,7 @@ def test_who_cannot_afford_the_shortest_answer_is_told_what_it_takes() -> None:
     assert world.run(key="k").run.charged == 1
 
 
-def test_who_has_a_plan_is_told_when_there_will_be_more() -> None:
+def test_a_refusal_on_a_plan_names_the_next_reset() -> None:
     world = World(count=lambda prompt: 950_000, prices=WIDE)
     world.ledger.change(
         USER,
@@ -574,7 +574,7 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
     assert answer.run.max_tokens == 2400
 
 
-def test_whoever_never_gets_the_hold_that_they_can_afford_is_asked_to_come_again() -> None:
+def test_a_hold_that_never_succeeds_ends_as_store_unavailable() -> None:
     tries: list[int] = []
 
     class Fickle(InMemoryLedger):
@@ -743,7 +743,7 @@ class FrozenMonotonic:
         return self.now
 
 
-def test_whoever_saw_a_hold_for_longer_than_a_run_can_take_knows_that_it_is_dead() -> None:
+def test_a_hold_seen_for_longer_than_a_run_can_take_is_dead() -> None:
     """Without comparing two clocks: what counts is how long this process has seen it, by its own monotonic clock."""
     world, monotonic = World(), FrozenMonotonic()
     worker = world.worker(watch=HoldWatch(monotonic))
@@ -770,7 +770,7 @@ def test_whoever_saw_a_hold_for_longer_than_a_run_can_take_knows_that_it_is_dead
     assert not world.model.prompts
 
 
-def test_a_clock_that_is_wrong_ends_nobody_elses_run() -> None:
+def test_a_wrong_clock_does_not_end_another_run() -> None:
     """Ten minutes ahead, or behind: only what this process has seen itself counts."""
     for minutes in (-10, 10):
         world, monotonic = World(), FrozenMonotonic()
@@ -909,7 +909,7 @@ def test_a_store_that_does_not_take_the_answer_is_our_failure_and_our_cost() -> 
     assert (world.account().failures_at, world.account().unpaid_at) == (None, None)
 
 
-def test_what_nobody_foresaw_is_a_failure_and_its_cost_is_counted_upward() -> None:
+def test_an_unexpected_error_is_a_failure_with_the_upper_bound_of_its_cost() -> None:
     """A bug that somebody can call at will must not make it free."""
     world = World(reply=lambda prompt: ZeroDivisionError())
 
@@ -968,7 +968,7 @@ def test_open_runs_that_may_fail_are_too_many_runs_and_no_failures() -> None:
     assert world.run().run.charged == 1
 
 
-def test_whoever_pays_while_a_run_begins_has_the_larger_allowance_at_once() -> None:
+def test_a_payment_during_a_hold_gives_the_larger_allowance_at_once() -> None:
     """More runs have failed since than the smaller one allows."""
     world = World()
     world.account()
@@ -1158,7 +1158,7 @@ def test_a_run_that_was_expired_while_it_was_at_work_is_not_charged() -> None:
     assert not world.reported
 
 
-def test_a_failure_after_the_run_was_expired_is_told_as_it_is_on_record() -> None:
+def test_a_failure_after_the_run_expired_is_answered_as_recorded() -> None:
     world = World()
 
     def too_late(prompt: Prompt) -> Exception:
@@ -1179,7 +1179,7 @@ def test_a_failure_after_the_run_was_expired_is_told_as_it_is_on_record() -> Non
 # --- the charge -------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_pays_more_than_was_held() -> None:
+def test_a_run_is_charged_at_most_its_hold() -> None:
     """The provider bills 5,100 tokens of Opus, 6 credits; 3 were held."""
     usage = Usage(input_tokens=100, output_tokens=5000)
     world = World(reply=lambda prompt: replace(ANSWER, usage=usage))
@@ -1405,7 +1405,7 @@ def test_a_hold_that_cannot_even_be_taken_back_ends_with_its_lease() -> None:
     assert world.untouched()
 
 
-def test_a_failure_that_cannot_be_recorded_is_not_told_as_one() -> None:
+def test_a_failure_that_cannot_be_recorded_is_not_answered_as_one() -> None:
     """The hold is still there; what the run came to is not known yet."""
     world = World(ledger=Shaky(before=("release",)), reply=lambda prompt: ModelError("empty"))
 

@@ -110,7 +110,7 @@ def test_base_32_sorts_like_its_numbers(numbers: list[int]) -> None:
     ],
     ids=lambda error: f"{type(error).__name__}-{error.facts.get('reason')}",
 )
-def test_a_failure_on_record_is_told_again_as_it_was(error: errors.PlaygroundError) -> None:
+def test_a_recorded_failure_is_repeated_unchanged(error: errors.PlaygroundError) -> None:
     again = error_of(failure_of(error))
 
     assert (type(again), again.message, again.facts) == (type(error), error.message, error.facts)

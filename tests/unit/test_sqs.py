@@ -57,7 +57,7 @@ def test_what_was_not_taken_is_put_once_more_and_nothing_else() -> None:
     assert sorted(sqs.taken) == list(range(25))
 
 
-def test_what_is_never_taken_is_not_forgotten() -> None:
+def test_an_undelivered_event_is_not_forgotten() -> None:
     with pytest.raises(StoreUnavailableError):
         SqsQueue(Sqs({3: 100}), "https://queue").put(MESSAGES)
 

@@ -194,7 +194,7 @@ def test_subjects_that_no_key_can_be_made_of(subject: Any) -> None:
 
 
 @pytest.mark.parametrize("subject", [" ", "   "], ids=repr)
-def test_a_blank_subject_is_nobody(subject: str) -> None:
+def test_a_blank_subject_is_refused(subject: str) -> None:
     assert_refused(verifier(), signed(sub=subject))
 
 
@@ -555,7 +555,7 @@ def test_a_key_set_that_is_down_is_not_the_callers_fault(server: KeyServer, stat
     assert verify(rsa_signed()) == "alice"
 
 
-def test_nobody_at_the_address_is_not_the_callers_fault() -> None:
+def test_an_unreachable_provider_is_not_the_callers_fault() -> None:
     with serving() as state:
         url = state.url
     with pytest.raises(StoreUnavailableError):

@@ -193,7 +193,7 @@ def test_whatever_dies_on_the_way_all_are_found(task: Task) -> None:
     assert night.visits - 100_000 <= (night.invocations["walks"] - 16) * (PIECE + 100)
 
 
-def test_damaged_accounts_stop_nobody_and_are_named() -> None:
+def test_damaged_accounts_do_not_block_others_and_are_named() -> None:
     poison = frozenset({"0", "17", "49999"})
     night = Night(50_000, poison=poison)
     night.run()

@@ -46,7 +46,7 @@ def count(metric: Metric, value: int = 1) -> None:
 
 
 def report_failure(user_id: str | None, error: Exception) -> None:
-    """One line for an account that scheduled work could not process; with the place in the code for unexpected errors."""
+    """One line for an account that scheduled work could not process; unexpected errors with their place."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
     code, unforeseen = (error.code, None) if isinstance(error, PlaygroundError) else (PlaygroundError.code, error)
     logger.error(

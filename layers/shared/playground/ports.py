@@ -132,7 +132,7 @@ class Book(Protocol):
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it. `kept` refers to
-    the texts of the turn if they are too large for its item: see `Sessions.keep`."""
+    the texts of the turn if they are too large for its item: see `Sessions.store_texts`."""
 
     session: Session
     turn: Turn
@@ -232,7 +232,7 @@ class PurchaseRecords(Protocol):
         if any. Damaged items are reported and left out. A scan of the table: never on a request's path."""
         ...
 
-    def keep(self, *records: Record) -> bool:
+    def save(self, *records: Record) -> bool:
         """Write records that change no credits, all or none. False, and no change, if one has changed since it was
         read."""
         ...
@@ -347,7 +347,7 @@ class Sessions(Protocol):
         walk that has begun may still yield turns of a marked session."""
         ...
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
+    def store_texts(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
         """Store the texts of a turn in the bucket if they are too large for one item, before the turn is written; None
         if they are not. `nonce` makes the object's name unique to this attempt."""
         ...

@@ -95,7 +95,7 @@ class DynamoPurchaseRecords:
                 self._report(error)
         return found, following
 
-    def keep(self, *records: Record) -> bool:
+    def save(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
         # No new record may be written for a user whose records are being moved.
         users = {record.user_id for record in records if record.user_id is not None}

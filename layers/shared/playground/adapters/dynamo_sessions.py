@@ -108,7 +108,7 @@ class DynamoSessions:
             else:
                 first = number + 1
 
-    def keep(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
+    def store_texts(self, session_id: str, turn: Turn, *, nonce: str) -> TextRef | None:
         if len(turn.input.encode()) + len(turn.answer.encode()) <= MAX_ITEM_BYTES:
             return None
         stored, _ = items.packed_texts(turn)
@@ -272,7 +272,7 @@ class DynamoSessions:
         written: dict[Key, RawItem] = {}
         for turn in turns:
             # A copy has an object of its own: the other session may be deleted. Its name is the same in every repeat.
-            kept = self.keep(session_id, turn, nonce="fork")
+            kept = self.store_texts(session_id, turn, nonce="fork")
             written[turn_key(self._table, session_id, turn.number)] = items.turn_item(turn, kept)
         self._store.put_all(written)
 

@@ -42,9 +42,7 @@ class TurnTexts:
             answer = self._s3().get_object(Bucket=self._bucket, Key=kept.name)
             content: bytes = answer["Body"].read(MAX_BYTES + 1)
         except ClientError as error:
-            if (
-                error.response.get("Error", {}).get("Code") == "NoSuchKey"
-            ):  # needs s3:ListBucket
+            if error.response.get("Error", {}).get("Code") == "NoSuchKey":  # needs s3:ListBucket
                 raise UnreadableError(f"the texts {kept.name} are not in the bucket") from None
             raise StoreUnavailableError from error
         except BotoCoreError as error:

@@ -433,7 +433,7 @@ class ApplyPayment:
         customer = self._records.customer(user_id, live=event.live)
         if customer is None or customer.customer_id != change.customer_id or customer.gone:
             return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=change.customer_id)
-        if not self._records.keep(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
+        if not self._records.save(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=change.customer_id)
 
@@ -454,7 +454,7 @@ class ApplyPayment:
 
     def _quarantine(self, event: ProviderEvent, user_id: str | None, subject: str | None, reason: str) -> Applied:
         """Quarantine the event for an operator; it has no effect."""
-        if not self._records.keep(self._record(event, user_id, subject, reason)):
+        if not self._records.save(self._record(event, user_id, subject, reason)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.QUARANTINED, user_id=user_id, subject=subject, reason=reason)
 

@@ -75,7 +75,7 @@ class Customers:
                 return question(customer)
             except CustomerGoneError:
                 # If it has changed meanwhile, another request has recorded that already.
-                self._records.keep(replace(customer, gone=True))
+                self._records.save(replace(customer, gone=True))
         raise PaymentsUnavailableError
 
     def _of(self, account: Account, now: datetime) -> Customer:
@@ -90,7 +90,7 @@ class Customers:
                 user_id=user_id, key=_numbered(f"customer:{mode}:{_generation(account)}", number)
             )
             made = Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now)
-            self._records.keep(seen.replaced_by(customer_id, now) if seen is not None else made)
+            self._records.save(seen.replaced_by(customer_id, now) if seen is not None else made)
         raise StoreUnavailableError
 
 
@@ -150,7 +150,7 @@ class BuyCredits:
         )
         there = self._records.purchase(user_id, purchase_id) if idempotency_key is not None else None
         if there is None:
-            if self._records.keep(wanted):
+            if self._records.save(wanted):
                 return replace(wanted, revision=1)
             there = self._records.purchase(user_id, purchase_id)
         if there is None:
@@ -199,7 +199,7 @@ class BuyCredits:
             if purchase.payment_id is not None:
                 return purchase
             named = replace(purchase, payment_id=payment_id)
-            if self._records.keep(named):
+            if self._records.save(named):
                 return named
             there = self._records.purchase(purchase.user_id, purchase.purchase_id)
             if there is None:
@@ -297,7 +297,7 @@ class ManageSubscription:
                 checkout_expires_at=started.expires_at,
                 checkouts=subscription.checkouts + 1,
             ).with_offer(AgreedPrice(amount=plan.price_cents, currency=currency))
-            if self._records.keep(opened):
+            if self._records.save(opened):
                 return started.url
         raise StoreUnavailableError
 
@@ -360,7 +360,7 @@ class ManageSubscription:
         for _ in range(MAX_TRIES):
             subscription = self._records.subscription(user_id)
             told = subscription.updated_by(described.ordered_after(subscription.described))
-            if told == subscription or self._records.keep(told):
+            if told == subscription or self._records.save(told):
                 return _state(told)
         raise StoreUnavailableError
 

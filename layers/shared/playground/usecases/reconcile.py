@@ -150,7 +150,7 @@ class Reconcile:
                 quarantined="closed",
             )
         assert event is not None
-        return self._records.keep(replace(event, resolved_at=now))
+        return self._records.save(replace(event, resolved_at=now))
 
     def _is_closed(self, object_id: str) -> bool:
         event = self._records.event(_event_id(object_id))
@@ -228,7 +228,7 @@ class Reconcile:
             if month is None or not month.granted:
                 return False
             paid += 1
-        return paid > 0 and self._records.keep(replace(event, resolved_at=now))
+        return paid > 0 and self._records.save(replace(event, resolved_at=now))
 
     def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
         """A paid month that we have, which may be older than what was listed."""

@@ -228,7 +228,7 @@ class RunPrompt:
             turn, session, conclude = self._conclude(held, completion)
             left = attempt.deadline - self._monotonic() - RELEASE_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS
             with self._time_limit(left):
-                stored = self._sessions.keep(hold.session_id, turn, nonce=hold.nonce)
+                stored = self._sessions.store_texts(hold.session_id, turn, nonce=hold.nonce)
                 ended = self._ledger.settle(held.account, hold, conclude, Conversation(session, turn, stored))
         except (SessionConflictError, StoreUnavailableError) as error:
             # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.

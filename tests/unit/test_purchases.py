@@ -165,7 +165,7 @@ FACTS = {
 }
 
 
-def test_every_order_of_what_is_told_ends_alike() -> None:
+def test_every_order_of_events_ends_alike() -> None:
     ends = set()
     for order in itertools.permutations(FACTS):
         books, purchase = Books(), a_purchase()
@@ -187,7 +187,7 @@ def test_every_order_of_what_is_told_ends_alike() -> None:
     ),
     spent=st.integers(0, 105),
 )
-def test_whatever_is_told_twice_and_backwards_the_sums_are_those_of_the_purchase(
+def test_repeated_and_reversed_events_give_the_sums_of_the_purchase(
     facts: list[tuple[str, int, int, Stage]], spent: int
 ) -> None:
     books, purchase = Books(), paid(a_purchase())

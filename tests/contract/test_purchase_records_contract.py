@@ -87,7 +87,7 @@ def test_what_was_kept_is_read_as_it_was(kept: TextRef) -> None:
     )
     subscription = Subscription(user_id=kept.user_id, described=told, ended={"sub_0": NOW}, checkouts=2)
     event = replace(kept.event("1", "amount"), resolved_at=NOW)
-    assert kept.records.keep(purchase, customer, subscription, event)
+    assert kept.records.save(purchase, customer, subscription, event)
 
     assert kept.there() == purchase
     assert kept.records.customer(kept.user_id, live=False) == customer
@@ -107,38 +107,38 @@ def test_what_is_not_there_is_not_there(kept: TextRef) -> None:
 
 
 def test_a_record_is_only_written_over_the_one_that_was_read(kept: TextRef) -> None:
-    assert kept.records.keep(kept.purchase())
+    assert kept.records.save(kept.purchase())
     seen = kept.there()
-    assert kept.records.keep(replace(seen, moves=1))
-    assert not kept.records.keep(replace(seen, moves=7))
+    assert kept.records.save(replace(seen, moves=1))
+    assert not kept.records.save(replace(seen, moves=7))
     assert kept.there().moves == 1
 
 
 def test_of_several_records_all_are_written_or_none(kept: TextRef) -> None:
-    assert kept.records.keep(kept.purchase())
-    assert not kept.records.keep(kept.purchase("2"), replace(kept.purchase(), moves=9))
+    assert kept.records.save(kept.purchase())
+    assert not kept.records.save(kept.purchase("2"), replace(kept.purchase(), moves=9))
     assert kept.records.purchase(kept.user_id, "pur_2") is None
 
 
 def test_a_payment_is_of_one_purchase_and_a_customer_of_one_user(kept: TextRef) -> None:
-    assert kept.records.keep(kept.purchase(payment="1"))
-    assert not kept.records.keep(kept.purchase("2", payment="1"))
+    assert kept.records.save(kept.purchase(payment="1"))
+    assert not kept.records.save(kept.purchase("2", payment="1"))
     customer = Customer(user_id=kept.user_id, customer_id=f"cus_{kept.user_id}", live=False, created_at=NOW)
-    assert kept.records.keep(customer)
-    assert not kept.records.keep(replace(customer, user_id=f"{kept.user_id}-other"))
+    assert kept.records.save(customer)
+    assert not kept.records.save(replace(customer, user_id=f"{kept.user_id}-other"))
 
 
 def test_a_customer_who_was_replaced_is_found_by_both_names(kept: TextRef) -> None:
     first = Customer(user_id=kept.user_id, customer_id=f"cus_1_{kept.user_id}", live=False, created_at=NOW)
-    assert kept.records.keep(first)
+    assert kept.records.save(first)
     seen = kept.records.customer(kept.user_id, live=False)
     assert seen == first
-    assert kept.records.keep(replace(seen, gone=True))
-    assert not kept.records.keep(replace(seen, gone=True, number=9))
+    assert kept.records.save(replace(seen, gone=True))
+    assert not kept.records.save(replace(seen, gone=True, number=9))
     gone = kept.records.customer(kept.user_id, live=False)
     assert gone == replace(first, gone=True)
     later = gone.replaced_by(f"cus_2_{kept.user_id}", NOW)
-    assert kept.records.keep(later)
+    assert kept.records.save(later)
 
     there = kept.records.customer(kept.user_id, live=False)
     assert there == later
@@ -162,15 +162,15 @@ def test_a_customer_of_an_earlier_release_was_never_replaced(store: DynamoStore,
     customer = records.customer(user_id, live=False)
     assert customer == Customer(user_id=user_id, customer_id=f"cus_{user_id}", live=False, created_at=NOW)
     assert (customer.gone, customer.number, customer.former) == (False, 0, ())
-    assert records.keep(customer.replaced_by(f"cus_2_{user_id}", NOW))
+    assert records.save(customer.replaced_by(f"cus_2_{user_id}", NOW))
 
 
 def test_all_purchases_and_quarantined_events_are_found(kept: TextRef) -> None:
     purchases = {f"pur_{number}" for number in range(30)}
     for name in purchases:
-        assert kept.records.keep(kept.purchase(name.removeprefix("pur_")))
+        assert kept.records.save(kept.purchase(name.removeprefix("pur_")))
     odd = kept.event("odd", "amount")
-    assert kept.records.keep(odd, kept.event("fine"))
+    assert kept.records.save(odd, kept.event("fine"))
 
     found, after = list[Purchase | PaymentEvent](), None
     for _ in range(1000):
@@ -189,7 +189,7 @@ def granting(kept: TextRef, purchase: Purchase, account: Account) -> Booking:
 
 
 def test_a_booking_writes_account_entries_and_records_together(kept: TextRef) -> None:
-    assert kept.records.keep(kept.purchase())
+    assert kept.records.save(kept.purchase())
     after = kept.ledger.book(
         kept.user_id, lambda account: granting(kept, replace(kept.there(), granted=True), account), now=NOW
     )
@@ -202,14 +202,14 @@ def test_a_booking_writes_account_entries_and_records_together(kept: TextRef) ->
 
 def test_a_booking_whose_record_has_moved_is_worked_out_again(kept: TextRef) -> None:
     """Nothing of the first attempt is left."""
-    assert kept.records.keep(kept.purchase())
+    assert kept.records.save(kept.purchase())
     looks: list[int] = []
 
     def book(account: Account) -> Booking:
         seen = kept.there()
         looks.append(seen.moves)
         if len(looks) == 1:  # somebody else is faster
-            assert kept.records.keep(replace(seen, moves=1))
+            assert kept.records.save(replace(seen, moves=1))
         return granting(kept, replace(seen, granted=True), account)
 
     after = kept.ledger.book(kept.user_id, book, now=NOW)
