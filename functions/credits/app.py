@@ -12,9 +12,10 @@ from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.ids import id_maker
 from playground.adapters.secrets import read_secret
+from playground.domain.cursors import number_cursor, number_of
 from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError
-from playground.http import Api, answers, authenticator, from_cursor, to_cursor, utc_now
+from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
@@ -67,12 +68,12 @@ def history(
     """Every change of the caller's credits, newest first. With `type`, a page may be shorter than `limit`."""
     if type is not None and type not in list(EntryType):
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
-    before = from_cursor(cursor)
+    before = number_of(cursor)
     ledger.account(api.user_id, utc_now())
     entries, following, unreadable = ledger.entries(
         api.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
     )
-    next_cursor = to_cursor(following) if following is not None else None
+    next_cursor = number_cursor(following) if following is not None else None
     return HistoryAnswer.of(entries, next_cursor=next_cursor, unreadable=unreadable)
 
 

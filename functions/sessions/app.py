@@ -10,17 +10,13 @@ from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
+from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
 from playground.domain.sessions import Place
 from playground.domain.sharing import share_id_of
 from playground.http import (
     Api,
     answers,
     authenticator,
-    bad_cursor,
-    from_cursor,
-    seal,
-    to_cursor,
-    unseal,
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
@@ -105,21 +101,21 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
     null."""
     began = after = None
     if cursor is not None:
-        parts = unseal(cursor, 3)
+        parts = parts_of(cursor, 3)
         try:
             began, after = from_iso(parts[0]), Place(from_iso(parts[1]), parts[2])
         except ValueError:
             raise bad_cursor() from None
     page = list_sessions(api.user_id, limit=limit, after=after, began=began)
     following = page.following
-    next_cursor = seal(iso(page.began), iso(following.updated_at), following.session_id) if following else None
+    next_cursor = parts_cursor(iso(page.began), iso(following.updated_at), following.session_id) if following else None
     return SessionList.of(page, next_cursor=next_cursor)
 
 
 @app.get("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(SessionAnswer, 400, 401, 404, 503))
 def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     """One of the caller's sessions with its conversation, and how its share is doing."""
-    view = read_session(api.user_id, session_id, after=from_cursor(cursor) or 0)
+    view = read_session(api.user_id, session_id, after=number_of(cursor) or 0)
     share_url = _url(view.token) if view.token is not None else None
     return SessionAnswer.of_view(
         view,
@@ -169,7 +165,7 @@ def unshare(session_id: SessionId) -> UnsharedAnswer:
 @app.get("/playground/shared/<token>", tags=["sharing"], responses=answers(SharedAnswer, 400, 404, 503))
 def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
     """A shared conversation, as it was when it was shared. Public."""
-    view = read_shared(token, user_id=api.visitor_id, address=api.source_address, after=from_cursor(cursor) or 0)
+    view = read_shared(token, user_id=api.visitor_id, address=api.source_address, after=number_of(cursor) or 0)
     return SharedAnswer.of(view, next_cursor=_cursor(view.following))
 
 
@@ -215,4 +211,4 @@ def _url(token: str) -> str:
 
 
 def _cursor(following: int | None) -> str | None:
-    return to_cursor(following) if following is not None else None
+    return number_cursor(following) if following is not None else None

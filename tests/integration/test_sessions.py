@@ -12,11 +12,12 @@ from bench.transport import Transport
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import Account, Change, grant
 from playground.domain.calendar import instant
+from playground.domain.cursors import number_cursor
 from playground.domain.entries import EntryType
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import share_id_of
-from playground.http import to_cursor, utc_now
+from playground.http import utc_now
 from playground.usecases.browse_sessions import MAX_BYTES
 from tests.conftest import NOW
 from tests.handlers import Answer, Handlers
@@ -211,7 +212,7 @@ def test_three_hundred_turns_of_16_kb_are_listed_read_and_continued(
     assert 280 < answer.body["turns_omitted"] < 300
     assert estimate.body["turns_omitted"] == answer.body["turns_omitted"]
     assert estimate.body["prompt_tokens"] == answer.body["input_tokens"] < 60_000
-    again = handlers.call("GET", f"/playground/sessions/{session_id}?cursor={to_cursor(300)}", user=user_id)
+    again = handlers.call("GET", f"/playground/sessions/{session_id}?cursor={number_cursor(300)}", user=user_id)
     assert [message["content"] for message in again.body["conversation"]] == ["Go on.", answer.body["response"]]
 
 

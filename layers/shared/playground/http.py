@@ -387,44 +387,6 @@ def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]
     return responses
 
 
-def to_cursor(before: int) -> str:
-    """An opaque cursor for a position in a list."""
-    return base64.urlsafe_b64encode(str(before).encode()).decode().rstrip("=")
-
-
-def from_cursor(cursor: str | None) -> int | None:
-    """The position in a cursor of `to_cursor`. Raises InvalidRequestError for anything else."""
-    if cursor is None:
-        return None
-    try:
-        before = int(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except ValueError:
-        before = 0
-    if not 0 < before < 10**12:
-        raise bad_cursor()
-    return before
-
-
-def seal(*parts: str) -> str:
-    """An opaque cursor for a position that is more than a number."""
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-
-
-def unseal(cursor: str, count: int) -> Sequence[str]:
-    """The `count` parts that `seal` was given. Raises InvalidRequestError for anything else."""
-    try:
-        parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except (ValueError, RecursionError):
-        parts = None
-    if not isinstance(parts, list) or len(parts) != count or not all(isinstance(part, str) for part in parts):
-        raise bad_cursor()
-    return parts
-
-
-def bad_cursor() -> errors.InvalidRequestError:
-    return errors.InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
-
-
 def _raw(event: Mapping[str, Any]) -> bytes:
     """The bytes of a body. API Gateway may have encoded them as base64."""
     body = str(event.get("body") or "")

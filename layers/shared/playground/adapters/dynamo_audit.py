@@ -20,8 +20,9 @@ from playground.adapters.dynamo_keys import (
     turn_key,
     user_pk,
 )
-from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, cursor_after
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.domain.audit import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
+from playground.domain.cursors import scan_cursor
 from playground.domain.erasure import BeingErasedError
 from playground.domain.runs import RunStatus
 
@@ -78,7 +79,8 @@ class DynamoAudit:
 
     def after(self, user_id: str) -> str:
         """The cursor right after this user, for `users`."""
-        return cursor_after(account_key(self._ledger, user_id))
+        key = account_key(self._ledger, user_id)
+        return scan_cursor(key.pk, key.sk)
 
     # --- one user -----------------------------------------------------------------------------------------------------
 

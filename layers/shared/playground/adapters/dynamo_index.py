@@ -8,6 +8,7 @@ from typing import Any
 from playground.adapters.dynamo_keys import SHARDS, account_key, shard_name, user_pk, walk_key
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem, Save
 from playground.domain.calendar import iso
+from playground.domain.cursors import index_cursor, index_place_of
 from playground.domain.work import ShardTask
 
 
@@ -35,10 +36,10 @@ class _SparseIndex:
         users = [item["pk"]["S"].removeprefix(user_pk("")) for item in found]
         if stopped is None:
             return users, None
-        return users, f"{stopped[f'{self.name}_at']['S']}|{stopped['pk']['S'].removeprefix(user_pk(''))}"
+        return users, index_cursor(stopped[f"{self.name}_at"]["S"], stopped["pk"]["S"].removeprefix(user_pk("")))
 
     def _place(self, shard: int, after: str) -> Mapping[str, Any]:
-        at, _, user_id = after.partition("|")
+        at, user_id = index_place_of(after)
         return {
             f"{self.name}_shard": {"S": shard_name(shard)},
             f"{self.name}_at": {"S": at},

@@ -11,11 +11,9 @@ Conditions and updates are PynamoDB's typed expressions. Only code that writes t
 whole items, do without.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.adapters.time_limit import obey_time_limit, time_left
+from playground.domain.cursors import scan_cursor, scan_key_of
 from playground.domain.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -288,10 +287,10 @@ class DynamoStore:
         """
         arguments: dict[str, Any] = {"TableName": table, "ConsistentRead": True, **condition}
         if after is not None:
-            arguments["ExclusiveStartKey"] = key_after(table, after).raw
+            arguments["ExclusiveStartKey"] = Key(table, *scan_key_of(after)).raw
         answer = self._call("scan", arguments)
         stopped = answer.get("LastEvaluatedKey")
-        return answer["Items"], cursor_after(Key(table, stopped["pk"]["S"], stopped["sk"]["S"])) if stopped else None
+        return answer["Items"], scan_cursor(stopped["pk"]["S"], stopped["sk"]["S"]) if stopped else None
 
     def scan_all(self, table: str, condition: Mapping[str, Any]) -> Iterator[RawItem]:
         """All pages of `scan`."""
@@ -389,20 +388,6 @@ class DynamoStore:
         except BotoCoreError as error:
             raise StoreUnavailableError from error
         return answer
-
-
-def cursor_after(key: Key) -> str:
-    """The place in a scan right after an item."""
-    return json.dumps([key.pk, key.sk])
-
-
-def key_after(table: str, cursor: str) -> Key:
-    """The inverse of `cursor_after`. Raises ValueError for what is none."""
-    with suppress(ValueError):
-        match json.loads(cursor) if isinstance(cursor, str) else None:
-            case [str(pk), str(sk)] if pk and sk:
-                return Key(table, pk, sk)
-    raise ValueError("after must be null, or what was answered as `after`")
 
 
 class _PassingError(StoreUnavailableError):
