@@ -17,7 +17,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token import audit reconcile test check fix bench bench-reset crash-matrix mutants soak \
+.PHONY: help run demo token import audit reconcile test coverage check fix bench bench-reset crash-matrix mutants soak \
 	soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -50,6 +50,12 @@ reconcile: ## compare the running stack with its Stripe, as ./playground reconci
 test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: ## run the tests and list the lines that none of them runs; docs/coverage.md says why (ARGS="tests/unit")
+	$(call bootstrap,dev engine)
+	@rm -rf .coverage; mkdir .coverage
+	$(PYTHON) -m coverage run -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTHON) -m coverage combine --quiet; $(PYTHON) -m coverage report
 
 check: ## lint, format, types, import rules, routes, template
 	$(call bootstrap,dev sam)

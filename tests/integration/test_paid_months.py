@@ -213,6 +213,26 @@ def test_a_won_dispute_of_last_month_is_rollover_again(billing: Billing) -> None
     agrees(billing)
 
 
+def test_a_won_dispute_after_the_end_of_the_plan_is_rollover_for_its_month(billing: Billing) -> None:
+    """The account had no boundary ahead any more: it gets the one at which that rollover expires."""
+    subscription_id, invoice = subscribed(billing)
+    dispute = billing.dispute_month(invoice)
+    billing.payments.set_cancel_at_period_end(subscription_id, cancel=True)
+    billing.deliver()
+    billing.wait(days=MONTH)
+    billing.deliver()
+    assert (billing.buckets, billing.account.plan, billing.account.due_at) == ((0, 0, 5), Plan.FREE, None)
+
+    billing.double.control("close_dispute", dispute=dispute, outcome="won")
+    billing.deliver()
+
+    assert billing.buckets == (0, 200, 5)
+    assert billing.account.due_at is not None
+    billing.wait(days=MONTH)
+    assert (billing.buckets, billing.account.due_at) == ((0, 0, 5), None)
+    agrees(billing)
+
+
 def test_a_month_that_was_given_back_after_it_was_over_gives_nothing_new(billing: Billing) -> None:
     _, invoice = subscribed(billing)
     spend(billing, 50, a_run(billing))

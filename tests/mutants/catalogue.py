@@ -934,6 +934,13 @@ MUTANTS = (
         MONEY,
     ),
     mutant(
+        "months: rollover that comes back after the plan stays for ever",
+        PAID_MONTHS,
+        "    return replace(account, period=present, due_at=boundary(account.anchor, present + 1))",
+        "    return account",
+        MONEY,
+    ),
+    mutant(
         "months: what has expired is owed",
         PAID_MONTHS,
         "owed = max(0, due + used - month.credits) + held + fate.repaid",
