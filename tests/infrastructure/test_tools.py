@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, whole_only
 
 FILES = ("functions/catalog/openapi.json", "docs/notices.schema.json")
 
@@ -68,6 +68,7 @@ def test_the_descriptions_are_written_without_a_store_and_without_aws(clone: Pat
         assert (clone / name).read_bytes() == (ROOT / name).read_bytes(), "run `make openapi`"
 
 
+@whole_only
 @pytest.mark.parametrize("name", FILES)
 def test_a_description_that_is_out_of_date_fails_the_check(clone: Path, name: str) -> None:
     before = (clone / name).read_text(encoding="utf-8") + "\n"
@@ -78,6 +79,7 @@ def test_a_description_that_is_out_of_date_fails_the_check(clone: Path, name: st
     assert (clone / name).read_text(encoding="utf-8") == before
 
 
+@whole_only
 @pytest.mark.parametrize(
     ("command", "file", "old", "new", "said"),
     [
@@ -109,6 +111,7 @@ def test_a_command_that_cannot_do_it_says_why_in_one_line(
     assert len(ended.stderr.splitlines()) == 1
 
 
+@whole_only
 def test_a_folder_that_does_not_exist_is_named(clone: Path) -> None:
     ended = run(clone, "tools.openapi", "--into", str(clone / "absent"))
     assert ended.returncode == 1
@@ -120,6 +123,7 @@ def test_routes_that_are_the_same_pass(clone: Path) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+@whole_only
 def test_a_route_that_is_missing_from_the_template_is_named(clone: Path) -> None:
     edit(clone / "template.yaml", "Path: /v1/playground/pricing }", "Path: /v1/playground/prices }")
     ended = run(clone, "tools.check_routes")
@@ -130,6 +134,7 @@ def test_a_route_that_is_missing_from_the_template_is_named(clone: Path) -> None
     ]
 
 
+@whole_only
 def test_a_route_that_the_template_does_not_have_yet_is_named(clone: Path) -> None:
     edit(clone / "functions/run/app.py", '"/playground/run",\n', '"/playground/runs/<run_id>/again",\n')
     ended = run(clone, "tools.check_routes")
