@@ -39,8 +39,8 @@ class OperatorRequest:
 
     @property
     def text(self) -> str:
-        """As it stands in the entry, which the user can read."""
-        return f"{self.reason.strip()} (by {self.operator.strip()})"
+        """The reason as it is in the entry, which the user can read. The operator is not shown to the user."""
+        return self.reason.strip()
 
 
 class ReferenceUsedError(PlaygroundError):
@@ -101,12 +101,20 @@ class GrantBonus:
         written: list[Entry] = []
 
         def amend(account: Account) -> Change:
-            after, entry = grant(account, credits_, type_=EntryType.BONUS, business_key=key, reason=order.text, now=now)
+            after, entry = grant(
+                account,
+                credits_,
+                type_=EntryType.BONUS,
+                business_key=key,
+                reason=order.text,
+                now=now,
+                operator=order.operator,
+            )
             written[:] = [entry]
             return after, (entry,)
 
         account = self._ledger.change(user_id, amend, business_key=key, now=now)
-        entry = _find(self._ledger, user_id, key, EntryType.BONUS)
+        entry = written_entry(self._ledger, user_id, key, EntryType.BONUS)
         if entry.amount != credits_:
             raise ReferenceUsedError(entry)
         return Outcome(account=account, entry=entry, anew=entry in written)
@@ -141,13 +149,15 @@ class ChangePlan:
         def amend(account: Account) -> Change:
             if account.plan is Plan.PLUS and account.subscription_id is not None:
                 raise StripeManagedError
-            account, entry = write_entry(account, EntryType.ADMIN, Deltas(), business_key=key, reason=text, now=now)
+            account, entry = write_entry(
+                account, EntryType.ADMIN, Deltas(), business_key=key, reason=text, now=now, operator=order.operator
+            )
             written[:] = [entry]
             account, more = _changed(account, plan, self._allowance, until, now)
             return account, (entry, *more)
 
         account = self._ledger.change(user_id, amend, business_key=key, now=now)
-        entry = _find(self._ledger, user_id, key, EntryType.ADMIN)
+        entry = written_entry(self._ledger, user_id, key, EntryType.ADMIN)
         if not entry.reason.startswith(f"Plan {what}: "):
             raise ReferenceUsedError(entry)
         return Outcome(account=account, entry=entry, anew=entry in written)
@@ -166,7 +176,8 @@ def _changed(
     return account, ()
 
 
-def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
+def find_entry(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry | None:
+    """The entry with this business key; None if there is none."""
     before: int | None = None
     for _ in range(MAX_PAGES):
         page, before, _ = ledger.entries(user_id, before=before, limit=100, type_=type_)
@@ -175,4 +186,12 @@ def _find(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
                 return entry
         if before is None:
             break
-    raise ReferenceForgottenError
+    return None
+
+
+def written_entry(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry:
+    """The entry of a change that was made. Raises ReferenceForgottenError if it is gone."""
+    entry = find_entry(ledger, user_id, key, type_)
+    if entry is None:
+        raise ReferenceForgottenError
+    return entry

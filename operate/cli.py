@@ -35,6 +35,10 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "user": Entry("user", "Show one user on a page: balance, plan, open runs, last entries, purchases."),
     "grant": Entry("grant", "Give credits to a user, or to many from a file."),
+    "take": Entry("take", "Take credits back; what is missing becomes debt."),
+    "undo": Entry("undo", "Take back what was granted under a reference."),
+    "pause": Entry("pause", "Have an account refuse new runs."),
+    "resume": Entry("resume", "Let a paused account start runs again."),
     "plan": Entry("plan", "Begin, prolong or end a plan."),
     "audit": Entry("audit", "Replay the entries of an account, or of all, and say what does not add up."),
     "reconcile": Entry("reconcile", "Compare Stripe with the ledger and make up for lost events."),

@@ -462,7 +462,10 @@ class DynamoEraser(DynamoPerson):
             return  # finished
         # Later than the former one in any case: accounts of one user are told apart by when they were opened.
         opened_at = max(now, from_iso(raw["created_at"]["S"]) + timedelta(milliseconds=1))
-        account, (entry,) = opened_again(user_id, revision=int(raw["revision"]["N"]) + 1, now=opened_at)
+        paused_at = from_iso(raw["paused_at"]["S"]) if "paused_at" in raw else None
+        account, (entry,) = opened_again(
+            user_id, revision=int(raw["revision"]["N"]) + 1, now=opened_at, paused_at=paused_at
+        )
         try:
             self._store.transact(
                 Replace(key, items.account_item(account), Path(items.ERASING) == pseudonym),

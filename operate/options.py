@@ -83,17 +83,27 @@ def by_an_operator(reason: str) -> Callable[[F], F]:
     """`--ref`, `--reason`, `--by`: under which reference it is done once, why, and who does it."""
 
     def add(command: F) -> F:
-        command = click.option(
-            "--by", "operator", type=TEXT, default=login, metavar="NAME", help="Who does it. Default: the login name."
-        )(command)
-        command = click.option(
-            "--reason", type=TEXT, default=reason, show_default=True, help="Why. The user can read it."
-        )(command)
         return click.option(
             "--ref", "reference", type=TEXT, help="The reference under which it is done once: ticket-123."
-        )(command)
+        )(reason_option(reason)(operator_option(command)))
 
     return add
+
+
+def reason_option(default: str) -> Callable[[F], F]:
+    return click.option("--reason", type=TEXT, default=default, show_default=True, help="Why. The user can read it.")
+
+
+def operator_option(command: F) -> F:
+    option = click.option(
+        "--by",
+        "operator",
+        type=TEXT,
+        default=login,
+        metavar="NAME",
+        help="Who does it; kept, and not shown to the user. Default: the login name.",
+    )
+    return option(command)
 
 
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")

@@ -41,6 +41,16 @@ class Orders:
         return False
 
     @contextmanager
+    def existing(self, user_id: str, values: Mapping[str, object]) -> Iterator[None]:
+        """Around an order for an account that must be there already. Raises RefusedError if it is not."""
+        if not self.has_account(user_id):
+            raise RefusedError(f"{user_id!r} has no account in {self._stack.described}; nothing was done")
+        try:
+            yield
+        except InvalidRequestError as error:
+            raise refused(error, values) from None
+
+    @contextmanager
     def order(self, user_id: str, values: Mapping[str, object]) -> Iterator[None]:
         """Around an order for one user: an account that is opened by it is named, and a value that is refused is shown
         under the name that it has on the command line."""

@@ -49,6 +49,7 @@ from playground.ports import (
     Found,
     Held,
     HoldOutcome,
+    Paused,
     Prompt,
     Record,
     TextRef,
@@ -501,6 +502,8 @@ class InMemoryLedger:
             there = account.holds.get(hold.run_id)
             if there is not None:
                 return Held(account, ended_before) if there.nonce == hold.nonce else AlreadyHeld(account, there)
+            if account.paused_at is not None:
+                return Paused(account)
             if len(account.holds) >= limit:
                 return TooManyHolds(account)
             if account.available < hold.ceiling:

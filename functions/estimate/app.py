@@ -30,7 +30,11 @@ app = api.app
 handler = api
 
 
-@app.post("/playground/estimate", tags=["runs"], responses=answers(EstimateAnswer, 400, 401, 404, 409, 413, 422, 503))
+@app.post(
+    "/playground/estimate",
+    tags=["runs"],
+    responses=answers(EstimateAnswer, 400, 401, 403, 404, 409, 413, 422, 503),
+)
 def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
     return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))

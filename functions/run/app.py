@@ -41,7 +41,7 @@ handler = api
 @app.post(
     "/playground/run",
     tags=["runs"],
-    responses=answers(RunAnswer, 400, 401, 402, 404, 409, 413, 422, 429, 502, 503, 504),
+    responses=answers(RunAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
 )
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt."""

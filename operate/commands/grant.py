@@ -76,7 +76,8 @@ def command(
 ) -> int:
     """Give CREDITS to USER. They are added to the purchased ones and never expire. They repay debt first.
 
-    The ledger gets an entry of type bonus that says who gave them and why. The user can read it.
+    The ledger gets an entry of type bonus that says why, which the user can read, and who gave them, which
+    the user is not shown.
     """
     if file is not None:
         if user is not None or reference is not None:

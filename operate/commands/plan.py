@@ -61,7 +61,8 @@ def command(
 ) -> None:
     """Set the plan of USER, for a verified organisation for example.
 
-    The ledger gets an entry of type admin, of no credits, that says who did it and why, beside what the change brings.
+    The ledger gets an entry of type admin, of no credits, that says why, which the user can read, and who did it,
+    beside what the change brings.
     """
     if until is not None and plan == Plan.FREE:
         raise click.UsageError("--until is for the plan plus; free ends the plan at once")

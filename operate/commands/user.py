@@ -151,6 +151,7 @@ def document_of(page: Page) -> dict[str, Any]:
         "plan": account.plan,
         "plan_until": account.entitled_until,
         "resets_at": account.resets_at,
+        "paused_at": account.paused_at,
         "holds": [plain(hold) for hold in account.holds.values()],
         "subscription": {"status": subscription.status, "id": account.subscription_id},
         "entries": [{**asdict(entry), "amount": entry.amount} for entry in page.entries],
@@ -171,6 +172,7 @@ def text_of(page: Page) -> str:
         ),
         f"  available  {account.available}, held {account.held}, debt {account.debt}",
         f"  plan       {account.plan.value}" + _plan_details(page),
+        *([f"  paused     since {iso(account.paused_at)[:16]}: new runs are refused"] if account.paused_at else []),
         f"  sessions   {page.sessions}" + (" or more" if page.sessions >= MAX_SESSIONS_COUNTED else ""),
     ]
     if account.holds:
@@ -189,9 +191,10 @@ def _hold_line(hold: Hold) -> str:
 
 
 def _entry_line(entry: Entry) -> str:
+    reason = f"{entry.reason} (by {entry.operator})" if entry.operator else entry.reason
     return (
         f"  {entry.seq:>5}  {iso(entry.created_at)[:16]}  {entry.type.value:<8} {entry.amount:+6d} "
-        f"{entry.balance_after:>6}  {entry.reason[:28]}"
+        f"{entry.balance_after:>6}  {reason[:28]}"
     )
 
 

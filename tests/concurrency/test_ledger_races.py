@@ -20,7 +20,7 @@ from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
-from playground.domain.account import Account, Change, Hold, grant, start_plus
+from playground.domain.account import Account, Change, Hold, grant, start_plus, take_back
 from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
@@ -216,6 +216,48 @@ def test_twenty_settlements_of_one_account_all_go_through(
         assert ledger.run(user_id, end.run.run_id) == end.run
         assert (end.run.entry_seq, end.run.entry_hash, end.run.charged) == (entry.seq, entry.hash, -entry.amount)
         assert len(DynamoSessions(store, SESSIONS_TABLE).turns(end.run.session_id)) == 1
+
+
+def pausing(user_id: str) -> Callable[[DynamoLedger], Account]:
+    def amend(account: Account) -> Change:
+        return replace(account, paused_at=NOW), ()
+
+    return lambda ledger: ledger.change(user_id, amend, business_key="pause", now=NOW)
+
+
+def taking(user_id: str, credits_: int, key: str) -> Callable[[DynamoLedger], Account]:
+    def amend(account: Account) -> Change:
+        return take_back(account, credits_, type_=EntryType.ADMIN, business_key=key, reason="Taken", now=NOW)
+
+    return lambda ledger: ledger.change(user_id, amend, business_key=key, now=NOW)
+
+
+def test_no_hold_is_placed_after_a_pause(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Each hold is either in the account that the pause has left, or refused."""
+    giving(user_id, 40, "forty")(ledger)
+    holds = [a_hold(f"run_{number}", 1, NOW) for number in range(40)]
+
+    *outcomes, paused = race(*(holding(user_id, hold) for hold in holds), pausing(user_id))
+
+    placed = {hold.run_id for hold, outcome in zip(holds, outcomes, strict=True) if isinstance(outcome, Held)}
+    assert isinstance(paused, Account)
+    assert set(paused.holds) == placed
+    assert set(checked(ledger, user_id).holds) == placed
+    assert kinds(outcomes)["Held"] + kinds(outcomes)["Paused"] == 40
+
+
+def test_corrections_and_holds_at_once_take_nothing_that_is_held(
+    race: Race, ledger: DynamoLedger, user_id: str
+) -> None:
+    giving(user_id, 25, "thirty")(ledger)
+    holds = [a_hold(f"run_{number}", 1, NOW) for number in range(20)]
+
+    race(*(holding(user_id, hold) for hold in holds), *(taking(user_id, 20, f"take {key}") for key in "aabb"))
+
+    account = checked(ledger, user_id)
+    assert account.balance == 30 - 40 + account.debt
+    assert account.held == len(account.holds) <= account.balance
+    assert not account.payable_debt
 
 
 def test_settlements_grants_and_holds_at_once_lose_nothing(race: Race, ledger: DynamoLedger, user_id: str) -> None:

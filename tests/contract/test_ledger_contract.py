@@ -50,6 +50,7 @@ from playground.ports import (
     HoldOutcome,
     Leases,
     Ledger,
+    Paused,
     Sessions,
     TooManyHolds,
 )
@@ -803,6 +804,42 @@ def take(account: Account, credits_: int) -> tuple[Account, Entry]:
     return write_entry(
         account, EntryType.ADMIN, Deltas(purchased=-credits_), business_key="taken", reason="Taken", now=NOW
     )
+
+
+# --- pause ------------------------------------------------------------------------------------------------------------
+
+
+def pausing(ledger: Ledger, user_id: str, paused_at: datetime | None, key: str) -> Account:
+    return ledger.change(
+        user_id, lambda account: (replace(account, paused_at=paused_at), ()), business_key=key, now=NOW
+    )
+
+
+def test_a_paused_account_holds_nothing_new_and_its_open_runs_end(books: Books, user_id: str) -> None:
+    ledger, hold = books.ledger, a_hold("run_1", 3, NOW)
+    account = hold_on(ledger, user_id, hold)
+    pausing(ledger, user_id, NOW, "pause")
+
+    refused = ledger.place_hold(user_id, a_hold("run_2", 1, NOW), limit=LIMIT, now=NOW)
+    assert isinstance(refused, Paused)
+    assert (refused.account.paused_at, refused.account.held) == (NOW, 3)
+    assert isinstance(ledger.place_hold(user_id, hold, limit=LIMIT, now=NOW), Held), "a repeat of the same attempt"
+    other = ledger.place_hold(user_id, replace(hold, nonce="other"), limit=LIMIT, now=NOW)
+    assert isinstance(other, AlreadyHeld)
+
+    assert settle(ledger, account, hold, 2).by_us
+    assert give(ledger, user_id, 10).balance == 13
+    assert ledger.account(user_id, NOW).paused_at == NOW, "other changes leave it"
+
+    pausing(ledger, user_id, None, "resume")
+    assert isinstance(ledger.place_hold(user_id, a_hold("run_2", 1, NOW), limit=LIMIT, now=NOW), Held)
+
+
+def test_a_pause_survives_boundaries(subject: Ledger, user_id: str) -> None:
+    plus(subject, user_id)
+    pausing(subject, user_id, NOW, "pause")
+    account = subject.account(user_id, boundary(NOW, 2))
+    assert (account.paused_at, account.buckets.monthly) == (NOW, 200)
 
 
 # --- history ----------------------------------------------------------------------------------------------------------

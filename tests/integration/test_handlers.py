@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from doubles.claude.server import ClaudeDouble
+from operate.change_account import OperatorRequest
+from operate.correct_account import PauseAccount
+from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import start_plus
@@ -813,3 +816,21 @@ def test_ids_are_decoded_once_everywhere(handlers: Handlers, user_id: str, metho
     answers = [handlers.call(method, path.format(each), body, user=user_id) for each in (value, encoded)]
     assert [answer.status for answer in answers] == [200, 200]
     assert handlers.call(method, path.format(encoded.replace("%", "%25")), body, user=user_id).status in (400, 404)
+
+
+def test_a_paused_account_runs_nothing_and_is_not_shown_who_paused_it(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str
+) -> None:
+    body = {"package_id": "@playground/code-reviewer", "input": "x = 1"}
+    order = OperatorRequest(reference="abuse-7", reason="Scripts", operator="anna")
+    PauseAccount(ledger)(user_id, order, paused=True, now=utc_now())
+
+    for path in ("run", "estimate"):
+        answer = handlers.call("POST", f"/playground/{path}", body, user=user_id)
+        assert (answer.status, answer.body["error"]) == (403, "account_paused")
+    history = handlers.call("GET", "/playground/credits/history", user=user_id).body["transactions"]
+    assert history[0]["description"] == "Paused: Scripts"
+    assert "anna" not in json.dumps(history)
+
+    PauseAccount(ledger)(user_id, order, paused=False, now=utc_now())
+    assert handlers.call("POST", "/playground/run", body, user=user_id).status == 200

@@ -49,7 +49,7 @@ def test_a_grant_is_made_once(ledger: DynamoLedger, user_id: str, capsys: pytest
         assert capsys.readouterr() == (f"{user_id}: {expected}\n", "")
     account, entries = ledger.account(user_id, now()), all_entries(ledger, user_id)
     check_invariants(account, entries)
-    assert entries[-1].reason == "Sorry (by anna)"
+    assert (entries[-1].reason, entries[-1].operator) == ("Sorry", "anna")
     assert run(["grant", user_id, "51", *ORDER]) == 1
     assert "was used for entry 2" in capsys.readouterr().err
 
@@ -335,3 +335,52 @@ def test_help_is_there_at_once() -> None:
     began = time.process_time()
     assert run(["--help"]) == 0
     assert time.process_time() - began < 1
+
+
+# --- corrections ------------------------------------------------------------------------------------------------------
+
+
+def test_credits_are_taken_and_a_grant_is_undone(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.account(user_id, now())
+    assert run(["grant", user_id, "50", "--ref", "t-1"]) == 0
+    assert run(["take", user_id, "20", "--ref", "t-2", "--dry-run"]) == 0
+    assert run(["take", user_id, "20", "--ref", "t-2", "--reason", "Granted twice", "--by", "anna"]) == 0
+    assert run(["undo", user_id, "t-1"]) == 0
+    assert run(["undo", user_id, "t-1"]) == 0
+    out = capsys.readouterr().out.splitlines()[1:]
+    assert [line.partition(": ")[2] for line in out] == [
+        "would be entry 3, -20, balance 35",
+        "entry 3, -20, balance 35",
+        "entry 5, -50, balance 0, debt 15",
+        "done before: entry 5, -50, balance 0, debt 15",
+    ]
+    taken = all_entries(ledger, user_id)[2]
+    assert (taken.reason, taken.operator) == ("Granted twice", "anna")
+
+
+def test_corrections_are_for_accounts_and_grants_that_exist(
+    user_id: str, ledger: DynamoLedger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["take", user_id, "1"], ["undo", user_id, "t"], ["pause", user_id], ["resume", user_id]):
+        assert run(arguments) == 1
+        assert "has no account in the local stack; nothing was done" in capsys.readouterr().err
+    ledger.account(user_id, now())
+    assert run(["undo", user_id, "t"]) == 1
+    assert "Nothing was granted to this account under the reference t." in capsys.readouterr().err
+    assert run(["take", user_id, "0"]) == 1
+    assert "CREDITS: 1 to 100000; got 0" in capsys.readouterr().err
+
+
+def test_a_paused_account_is_on_its_page(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.account(user_id, now())
+    assert run(["pause", user_id, "--ref", "abuse-7", "--reason", "Scripts", "--by", "anna"]) == 0
+    assert run(["user", user_id]) == 0
+    page = capsys.readouterr().out
+    assert "new runs are refused" in page
+    assert "Paused: Scripts (by anna)" in page
+    assert run(["resume", user_id, "--ref", "abuse-7"]) == 0
+    assert ledger.account(user_id, now()).paused_at is None

@@ -20,6 +20,7 @@ from playground.ports import (
     Held,
     HoldOutcome,
     Ledger,
+    Paused,
     Sessions,
     TooManyHolds,
 )
@@ -323,6 +324,8 @@ def placed_of(outcome: HoldOutcome) -> Answer:
             return UsedUp(view)
         case AlreadyHeld(_, hold):
             return Taken(view, hold.nonce)
+        case Paused():
+            raise AssertionError("no operation pauses an account")
 
 
 def ended_of(ended: LedgerEnded) -> Ended:

@@ -35,6 +35,7 @@ BALANCES = "layers/shared/playground/domain/audit/account.py"
 TEMPLATE = "template.yaml"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
 OPERATE = "operate/change_account.py"
+CORRECT = "operate/correct_account.py"
 ERASE = "operate/erase_account.py"
 ERASURE = "layers/shared/playground/domain/erasure.py"
 ERASER = "operate/dynamo_erasure.py"
@@ -161,8 +162,15 @@ MUTANTS = (
     mutant(
         "a hold does not ask whether a boundary is due",
         LEDGER,
-        "            & place.does_not_exist()\n            & _not_due(now),",
-        "            & place.does_not_exist(),",
+        "            & AccountItem.paused_at.does_not_exist()\n            & _not_due(now),",
+        "            & AccountItem.paused_at.does_not_exist(),",
+    ),
+    mutant(
+        "a hold does not ask whether the account is paused",
+        LEDGER,
+        "            & AccountItem.paused_at.does_not_exist()\n",
+        "",
+        f"{CONTRACT}::test_a_paused_account_holds_nothing_new_and_its_open_runs_end",
     ),
     Mutant(
         "a hold reads first and then writes what it has read",
@@ -864,9 +872,9 @@ MUTANTS = (
     ),
     mutant(
         "payments: what was spent by then is forgotten",
-        PURCHASES,
-        "account = replace(account, debt=account.debt + missing)",
-        "pass",
+        ACCOUNT,
+        "            replace(account, debt=account.debt + missing),\n",
+        "            account,\n",
         DISORDER,
     ),
     mutant(
@@ -1426,6 +1434,34 @@ MUTANTS = (
         "if entry.amount != credits_:",
         "if False:",
         ORDERS,
+    ),
+    mutant(
+        "operators: a correction takes what is held",
+        ACCOUNT,
+        "missing = max(credits_ - min(account.buckets.purchased, account.available), 0)",
+        "missing = max(credits_ - account.buckets.purchased, 0)",
+        ORDERS,
+    ),
+    mutant(
+        "operators: a correction forgives what was spent",
+        ACCOUNT,
+        "replace(account, debt=account.debt + missing)",
+        "account",
+        ORDERS,
+    ),
+    mutant(
+        "operators: a grant is undone by every call",
+        CORRECT,
+        'f"undo:{order.reference}", order, now)',
+        'f"undo:{order.reference}:{now}", order, now)',
+        ORDERS,
+    ),
+    mutant(
+        "operators: a pause is lost by the next change",
+        LEDGER,
+        "        optional(AccountItem.paused_at, after.paused_at),\n",
+        "        AccountItem.paused_at.remove(),\n",
+        f"{CONTRACT}::test_a_paused_account_holds_nothing_new_and_its_open_runs_end",
     ),
     mutant(
         "operators: a plan at the payment provider is changed",

@@ -9,12 +9,13 @@ import pytest
 
 from operate.change_account import ChangePlan, GrantBonus, OperatorRequest, ReferenceUsedError, StripeManagedError
 from operate.commands.moderate import command as moderate
+from operate.correct_account import NoGrantError, PauseAccount, TakeCredits, UndoGrant
 from playground.domain.account import Account, Change, Plan, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError
-from tests.fakes import InMemoryLedger
+from tests.fakes import InMemoryLedger, a_hold
 from tests.support import all_entries, check_invariants
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -32,7 +33,7 @@ def test_a_bonus_is_purchased_credits_and_says_who_and_why() -> None:
 
     assert (done.anew, done.account.buckets) == (True, Buckets(purchased=55))
     assert (done.entry.type, done.entry.business_key) == (EntryType.BONUS, "bonus:ticket-1")
-    assert done.entry.reason == "Sorry for the outage (by anna)"
+    assert (done.entry.reason, done.entry.operator) == ("Sorry for the outage", "anna")
     check_invariants(done.account, all_entries(ledger, "alice"))
 
 
@@ -80,7 +81,7 @@ def test_a_plan_begins_with_its_credits_and_an_entry_about_it() -> None:
     done = ChangePlan(ledger, allowance=200)("alice", Plan.PLUS, ORDER, until=NOW + YEAR, now=NOW)
 
     assert (done.account.plan, done.account.buckets.monthly, done.account.anchor) == (Plan.PLUS, 200, NOW)
-    assert done.entry.reason == "Plan plus until 2027-11-30T12:00:00.000Z: Sorry for the outage (by anna)"
+    assert done.entry.reason == "Plan plus until 2027-11-30T12:00:00.000Z: Sorry for the outage"
     assert kinds(ledger) == [("signup", 5), ("admin", 0), ("monthly", 200)]
     last = ledger.account("alice", boundary(NOW, 12))
     assert (last.plan, last.buckets.monthly) == (Plan.FREE, 0)
@@ -166,3 +167,82 @@ def test_an_option_that_does_not_exist_is_no_share() -> None:
     assert isinstance(moderate, click.Group)
     with pytest.raises(click.NoSuchOption):
         moderate.commands["hide"].make_context("hide", ["--dry-rnu"])
+
+
+# --- corrections ------------------------------------------------------------------------------------------------------
+
+
+def test_credits_that_are_taken_come_from_what_is_purchased_once_per_reference() -> None:
+    ledger = InMemoryLedger()
+    GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
+    done = TakeCredits(ledger)("alice", 20, ORDER, now=NOW)
+    again = TakeCredits(ledger)("alice", 20, replace(ORDER, operator="bert"), now=NOW + YEAR)
+
+    assert (done.anew, done.account.buckets, done.account.debt) == (True, Buckets(purchased=35), 0)
+    assert (done.entry.type, done.entry.amount, done.entry.operator) == (EntryType.ADMIN, -20, "anna")
+    assert (again.anew, again.entry) == (False, done.entry)
+    with pytest.raises(ReferenceUsedError):
+        TakeCredits(ledger)("alice", 21, ORDER, now=NOW)
+    check_invariants(ledger.account("alice", NOW), all_entries(ledger, "alice"))
+
+
+def test_what_is_missing_becomes_debt_and_what_is_held_stays() -> None:
+    ledger = InMemoryLedger()
+    ledger.change(
+        "alice",
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plus",
+        now=NOW,
+    )
+    ledger.place_hold("alice", a_hold("run_1", 3, NOW), limit=20, now=NOW)
+    done = TakeCredits(ledger)("alice", 20, ORDER, now=NOW)
+
+    assert done.account.buckets == Buckets(monthly=200), "a month that was given is not touched"
+    assert (done.account.debt, done.account.held) == (15, 3)
+    assert kinds(ledger)[-2:] == [("debt", 15), ("admin", -20)]
+    check_invariants(done.account, all_entries(ledger, "alice"))
+
+
+def test_with_everything_held_all_of_it_becomes_debt() -> None:
+    ledger = InMemoryLedger()
+    hold = a_hold("run_1", 5, NOW)
+    ledger.place_hold("alice", hold, limit=20, now=NOW)
+    done = TakeCredits(ledger)("alice", 4, ORDER, now=NOW)
+    assert (done.account.buckets, done.account.available, done.account.debt) == (Buckets(purchased=5), 0, 4)
+
+    ledger.cancel_hold("alice", hold, now=NOW)
+    assert (ledger.account("alice", NOW).balance, ledger.account("alice", NOW).debt) == (1, 0)
+
+
+def test_a_grant_is_undone_exactly_and_once() -> None:
+    ledger = InMemoryLedger()
+    GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
+    first = UndoGrant(ledger)("alice", ORDER, now=NOW)
+    again = UndoGrant(ledger)("alice", ORDER, now=NOW + YEAR)
+
+    assert (first.anew, first.entry.amount, again.anew, again.entry) == (True, -50, False, first.entry)
+    assert kinds(ledger) == [("signup", 5), ("bonus", 50), ("admin", -50)]
+    assert not GrantBonus(ledger)("alice", 50, ORDER, now=NOW).anew, "its reference stays used"
+
+
+def test_without_a_grant_there_is_nothing_to_undo() -> None:
+    ledger = InMemoryLedger()
+    TakeCredits(ledger)("alice", 1, ORDER, now=NOW)
+    with pytest.raises(NoGrantError, match="ticket-1"):
+        UndoGrant(ledger)("alice", ORDER, now=NOW)
+    assert kinds(ledger) == [("signup", 5), ("admin", -1)]
+
+
+def test_an_account_is_paused_and_resumed_with_an_entry_each() -> None:
+    ledger = InMemoryLedger()
+    paused = PauseAccount(ledger)("alice", ORDER, paused=True, now=NOW)
+    again = PauseAccount(ledger)("alice", ORDER, paused=True, now=NOW + YEAR)
+    assert (paused.account.paused_at, again.account.paused_at, again.anew) == (NOW, NOW, False)
+
+    resumed = PauseAccount(ledger)("alice", ORDER, paused=False, now=NOW)
+    assert (resumed.account.paused_at, resumed.account.balance) == (None, 5)
+    assert PauseAccount(ledger)("alice", ORDER, paused=True, now=NOW).account.paused_at is None, "done before"
+    assert [entry.reason for entry in all_entries(ledger, "alice")[1:]] == [
+        "Paused: Sorry for the outage",
+        "Resumed: Sorry for the outage",
+    ]

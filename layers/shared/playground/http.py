@@ -44,6 +44,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidDeliveryError: 400,
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
+    errors.AccountPausedError: 403,
     errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
     errors.RunNotFoundError: 404,

@@ -77,6 +77,13 @@ class AllowanceUsedUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The account refuses new runs."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class AlreadyHeld:
     """Another attempt of the same run has a hold."""
 
@@ -84,7 +91,7 @@ class AlreadyHeld:
     hold: Hold
 
 
-HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | AlreadyHeld
+HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | Paused | AlreadyHeld
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +159,9 @@ class Ledger(Protocol):
     def place_hold(
         self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
     ) -> HoldOutcome:
-        """Set credits aside, atomically, if they are available, fewer than `limit` holds are open, the run has none and
-        `allowance` admits it (None: whatever has failed). A refusal costs no allowance. Repeating it with the same
-        nonce gives `Held` again and holds once."""
+        """Set credits aside, atomically, if they are available, the account is not paused, fewer than `limit` holds are
+        open, the run has none and `allowance` admits it (None: without that condition). A refusal costs no allowance.
+        Repeating it with the same nonce gives `Held` again and holds once."""
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:

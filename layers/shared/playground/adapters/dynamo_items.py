@@ -87,6 +87,7 @@ class AccountItem(Model):
     has_paid = BooleanAttribute(null=True)
     failures_at = NumberAttribute(null=True)
     unpaid_at = NumberAttribute(null=True)
+    paused_at = UnicodeAttribute(null=True)
 
 
 def recent_slot(run_id: str) -> tuple[str, str]:
@@ -171,6 +172,7 @@ class EntryItem(Model):
     run_id = UnicodeAttribute(null=True)
     session_id = UnicodeAttribute(null=True)
     purchase_id = UnicodeAttribute(null=True)
+    operator = UnicodeAttribute(null=True)
 
 
 _ENTRY = ItemMapping(

@@ -79,6 +79,7 @@ from playground.ports import (
     Ended,
     Held,
     HoldOutcome,
+    Paused,
     ReportUnreadable,
     TooManyHolds,
 )
@@ -185,6 +186,7 @@ class DynamoLedger:
             & (AccountItem.lease_at > lease if ends_first else earlier)
             & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
             & place.does_not_exist()
+            & AccountItem.paused_at.does_not_exist()
             & _not_due(now),
         )
 
@@ -209,6 +211,8 @@ class DynamoLedger:
         if there is not None:
             ours = there.nonce == hold.nonce  # the reply to our own write was lost
             return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
+        if account.paused_at is not None:
+            return Paused(account)
         if len(account.holds) >= limit:
             return TooManyHolds(account)
         if account.available < hold.ceiling:
@@ -615,6 +619,7 @@ def _plan_actions(after: Account) -> list[Action]:
         optional(AccountItem.anchor, after.anchor),
         optional(AccountItem.entitled_until, after.entitled_until),
         optional(AccountItem.due_at, after.due_at),
+        optional(AccountItem.paused_at, after.paused_at),
         AccountItem.subscription_id.set(after.subscription_id)
         if after.subscription_id
         else AccountItem.subscription_id.remove(),

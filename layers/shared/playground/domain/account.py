@@ -102,6 +102,8 @@ class Account:
     failures_at: datetime | None = None
     unpaid_at: datetime | None = None
     """How much of the allowance is used: see `domain.allowance`. None, or a time that has passed: nothing."""
+    paused_at: datetime | None = None
+    """Since when an operator has it refuse new runs. Open runs end as ever."""
     revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -187,6 +189,7 @@ def write_entry(
     run_id: str | None = None,
     session_id: str | None = None,
     purchase_id: str | None = None,
+    operator: str | None = None,
 ) -> tuple[Account, Entry]:
     """Apply `deltas` and record them in an entry. Buckets change in no other way."""
     buckets = account.buckets.plus(deltas)
@@ -203,6 +206,7 @@ def write_entry(
         run_id=run_id,
         session_id=session_id,
         purchase_id=purchase_id,
+        operator=operator,
     )
     account = replace(
         account,
@@ -375,12 +379,63 @@ def settle(account: Account, run_id: str, cost: int, *, reason: str, now: dateti
 
 
 def grant(
-    account: Account, credits_: int, *, type_: EntryType, business_key: str, reason: str, now: datetime
+    account: Account,
+    credits_: int,
+    *,
+    type_: EntryType,
+    business_key: str,
+    reason: str,
+    now: datetime,
+    operator: str | None = None,
 ) -> tuple[Account, Entry]:
     """Add credits to *purchased*. Raises ValueError unless at least 1."""
     if credits_ < 1:
         raise ValueError(f"a grant of {credits_} credits grants nothing")
-    return write_entry(account, type_, Deltas(purchased=credits_), business_key=business_key, reason=reason, now=now)
+    deltas = Deltas(purchased=credits_)
+    return write_entry(account, type_, deltas, business_key=business_key, reason=reason, now=now, operator=operator)
+
+
+def take_back(
+    account: Account,
+    credits_: int,
+    *,
+    type_: EntryType,
+    business_key: str,
+    reason: str,
+    now: datetime,
+    purchase_id: str | None = None,
+    operator: str | None = None,
+) -> Change:
+    """Take `credits_` from *purchased*, never what is held. What is missing is added first as debt, in an entry of its
+    own: the sum of the `debt` entries is the debt. The entry of type `type_` is the last one. Raises ValueError unless
+    at least 1."""
+    if credits_ < 1:
+        raise ValueError(f"taking {credits_} credits back takes nothing")
+    entries: list[Entry] = []
+    missing = max(credits_ - min(account.buckets.purchased, account.available), 0)
+    if missing:
+        account, owed = write_entry(
+            replace(account, debt=account.debt + missing),
+            EntryType.DEBT,
+            Deltas(purchased=missing),
+            business_key=f"debt:{business_key}",
+            reason="Owed: these credits were spent already",
+            now=now,
+            purchase_id=purchase_id,
+            operator=operator,
+        )
+        entries.append(owed)
+    account, taken = write_entry(
+        account,
+        type_,
+        Deltas(purchased=-credits_),
+        business_key=business_key,
+        reason=reason,
+        now=now,
+        purchase_id=purchase_id,
+        operator=operator,
+    )
+    return account, (*entries, taken)
 
 
 def start_plus(account: Account, *, allowance: int, entitled_until: datetime | None, now: datetime) -> Change:

@@ -42,6 +42,8 @@ class Entry:
     run_id: str | None = None
     session_id: str | None = None
     purchase_id: str | None = None
+    operator: str | None = None
+    """Who gave the order for it; not part of the hash, and not shown to the user."""
 
     @property
     def amount(self) -> int:
@@ -59,7 +61,8 @@ class Entry:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields, the previous hash included.
+        """SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all fields but `operator`, the hash of the
+        previous entry included.
 
         Changing a stored line breaks its own hash and the chain behind it.
         """

@@ -80,12 +80,13 @@ def merged(moved: Subscription, there: Subscription) -> Subscription:
     return both.updated_by(moved.described) if moved.described is not None else both
 
 
-def opened_again(user_id: str, *, revision: int, now: datetime) -> Change:
+def opened_again(user_id: str, *, revision: int, now: datetime, paused_at: datetime | None = None) -> Change:
     """What stays under the user's own id: an empty account, so that there are no signup credits a second time.
 
-    `revision` is higher than any of the former account, so that no write that was prepared for that one applies.
+    `revision` is higher than any of the former account, so that no write that was prepared for that one applies. A
+    paused account stays paused.
     """
-    account = Account(user_id=user_id, created_at=instant(now), revision=revision)
+    account = Account(user_id=user_id, created_at=instant(now), revision=revision, paused_at=paused_at)
     account, entry = write_entry(
         account,
         EntryType.SIGNUP,

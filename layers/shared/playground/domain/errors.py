@@ -19,6 +19,7 @@
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or has changed since it was read
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
+    ├── AccountPausedError              an operator has it refuse new runs
     ├── OwnShareError                   votes and reports are for others
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
@@ -182,6 +183,15 @@ class ShareBlockedError(PlaygroundError):
             findings=findings,
             found=found,
         )
+
+
+class AccountPausedError(PlaygroundError):
+    """An operator has paused the account: no new run begins. Nothing is held."""
+
+    code = "account_paused"
+
+    def __init__(self) -> None:
+        super().__init__("This account is paused: no new runs can be started. Please contact support.")
 
 
 class OwnShareError(PlaygroundError):

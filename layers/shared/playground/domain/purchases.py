@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Self
 
-from playground.domain.account import Account, Change, note_payment, repay_debt, write_entry
+from playground.domain.account import Account, Change, note_payment, repay_debt, take_back, write_entry
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
@@ -204,39 +204,17 @@ REASONS: Mapping[EntryType, tuple[str, str]] = {
 
 
 def _take_back(account: Account, purchase: Purchase, credits_: int, type_: EntryType, now: datetime) -> Change:
-    """Take `credits_` from *purchased*, never what is held, or give them back if negative.
-
-    What is missing is added first as debt, in an entry of its own: the sum of the `debt` entries is the debt.
-    """
+    """Take `credits_` from *purchased*, or give them back if negative."""
     key = f"{type_.value}:{purchase.purchase_id}:{purchase.moves}"
-    entries: list[Entry] = []
-    missing = max(credits_ - min(account.buckets.purchased, account.available), 0)
-    if missing:
-        account = replace(account, debt=account.debt + missing)
-        account, entry = write_entry(
-            account,
-            EntryType.DEBT,
-            Deltas(purchased=missing),
-            business_key=f"debt:{key}",
-            reason="Owed: these credits were spent already",
-            now=now,
-            purchase_id=purchase.purchase_id,
-        )
-        entries.append(entry)
+    reason = REASONS[type_][credits_ < 0]
+    about = purchase.purchase_id
+    if credits_ > 0:
+        return take_back(account, credits_, type_=type_, business_key=key, reason=reason, now=now, purchase_id=about)
     account, entry = write_entry(
-        account,
-        type_,
-        Deltas(purchased=-credits_),
-        business_key=key,
-        reason=REASONS[type_][credits_ < 0],
-        now=now,
-        purchase_id=purchase.purchase_id,
+        account, type_, Deltas(purchased=-credits_), business_key=key, reason=reason, now=now, purchase_id=about
     )
-    entries.append(entry)
-    if credits_ < 0:
-        account, repaid = repay_debt(account, cause=key, now=now, purchase_id=purchase.purchase_id)
-        entries += repaid
-    return account, tuple(entries)
+    account, repaid = repay_debt(account, cause=key, now=now, purchase_id=about)
+    return account, (entry, *repaid)
 
 
 # --- who pays, and what was told --------------------------------------------------------------------------------------

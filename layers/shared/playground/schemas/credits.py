@@ -1,5 +1,6 @@
 """Bodies of the function credits."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -8,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, Field
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account
 from playground.domain.credits import Buckets, Deltas
-from playground.domain.entries import Entry
+from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import Pack, Price, PriceTable, Usage
 from playground.domain.runs import UnpaidCost
 from playground.schemas.common import UNREADABLE, Moment, RequestBody
@@ -133,6 +134,14 @@ class SubscriptionAnswer(BaseModel):
         return cls.model_validate(state, from_attributes=True)
 
 
+_BY = re.compile(r" \(by [^()]*\)$")
+
+
+def _without_operator(entry: Entry) -> str:
+    """Entries of earlier versions name the operator in their reason; the user is not shown it."""
+    return _BY.sub("", entry.reason) if entry.type in (EntryType.BONUS, EntryType.ADMIN) else entry.reason
+
+
 class Transaction(BaseModel):
     id: str
     seq: int
@@ -157,7 +166,7 @@ class Transaction(BaseModel):
             amount=entry.amount,
             balance_after=entry.balance_after,
             type=entry.type.value,
-            description=entry.reason,
+            description=_without_operator(entry),
             buckets=Breakdown.of(entry.deltas),
             session_id=entry.session_id,
             run_id=entry.run_id,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from playground.domain.account import without_dead_holds
-from playground.domain.errors import SessionNotFoundError
+from playground.domain.errors import AccountPausedError, SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
@@ -72,6 +72,8 @@ class EstimateRun:
         package = package_for(request, found.package, found.session, self._catalog)
         now = self._clock()
         account = without_dead_holds(self._ledger.account(user_id, now), now)  # a run would give them back
+        if account.paused_at is not None:
+            raise AccountPausedError
         # The first count may take that long, and each of the others a COUNTSth of it.
         timeout = min(self._count_timeout, (ends - self._clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
         fitted = self._fit(request, package, found.session, account, timeout=max(timeout, 0.0))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from playground.domain.account import LEASE_MARGIN, Account
 from playground.domain.calendar import instant
 from playground.domain.errors import (
+    AccountPausedError,
     IdempotencyConflictError,
     InsufficientCreditsError,
     RunInProgressError,
@@ -16,7 +17,7 @@ from playground.domain.errors import (
 )
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import Run
-from playground.ports import AllowanceUsedUp, AlreadyHeld, CannotAfford, Clock, Held, Ledger, TooManyHolds
+from playground.ports import AllowanceUsedUp, AlreadyHeld, CannotAfford, Clock, Held, Ledger, Paused, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.run_attempt import HeldRun
 from playground.usecases.watch_holds import HoldWatch
@@ -50,8 +51,8 @@ class PlaceHold:
 
         Dead holds of the account are given back on the way, if they stand in the way. When this raises, nothing is held
         by this attempt, unless the store was unavailable and stayed so: then the lease ends the hold. Raises
-        RunInProgressError, IdempotencyConflictError, InsufficientCreditsError, TooManyRunsError, TooManyFailuresError,
-        StoreUnavailableError.
+        RunInProgressError, IdempotencyConflictError, AccountPausedError, InsufficientCreditsError, TooManyRunsError,
+        TooManyFailuresError, StoreUnavailableError.
         """
         user_id, now = wanted.attempt.user_id, wanted.attempt.started
         allowance, expired = self._prices.allowance(wanted.attempt.account), False
@@ -88,6 +89,8 @@ class PlaceHold:
                         else RETRY_AFTER_SECONDS,
                         lease_at=there.lease_at,
                     )
+                case Paused():
+                    raise AccountPausedError
                 case TooManyHolds(account) | CannotAfford(account) | AllowanceUsedUp(account) if (
                     account.dead_holds(now) and not expired
                 ):
