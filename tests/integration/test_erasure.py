@@ -30,7 +30,7 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import Backoff, DynamoStore, Key, Put, RawItem, Update, connect
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import load_prices, published_prices
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
 from playground.domain.entries import Entry, EntryType
@@ -717,7 +717,7 @@ def test_the_bus_does_not_learn_which_pseudonym_is_whose(own: Mortal, user: str)
 
 def test_an_audit_says_that_an_account_is_being_erased(own: Mortal, user: str) -> None:
     archive = DynamoAudit(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
-    audit = AuditAccount(archive, load_prices())
+    audit = AuditAccount(archive, published_prices)
     looked: list[str] = []
 
     def look() -> None:

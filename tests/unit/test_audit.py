@@ -11,7 +11,7 @@ import pytest
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import fields_of, plain
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import load_prices, published_prices
 from playground.domain.account import (
     Account,
     Hold,
@@ -102,7 +102,7 @@ class Books:
         return next((int(number) for (_, number), turn in self.turns.items() if turn.get("run_id") == run_id), None)
 
     def audit(self) -> Audited:
-        return audit(self.stored(), PRICES)
+        return audit(self.stored(), published_prices)
 
 
 def a_hold(number: int, ceiling: int = 2) -> Hold:
@@ -238,7 +238,7 @@ def test_account_that_adds_up_has_no_findings(books: Books) -> None:
 
 
 def test_a_missing_account_is_no_damage() -> None:
-    audited = audit(Stored(user_id="nobody", shard="01", account=None), PRICES)
+    audited = audit(Stored(user_id="nobody", shard="01", account=None), published_prices)
     assert (audited.exists, audited.findings) == (False, ())
 
 
