@@ -137,9 +137,7 @@ def table_of(version: object, file: str | None, api: str | None) -> dict[str, An
     elif file is not None:
         prices = read(file)
     elif not (published := PUBLISHED / f"{version}.json").exists():
-        raise ReceiptError(
-            f"it was priced by the table of {version}, which is not here: name it with --prices or --api"
-        )
+        raise ReceiptError(f"the table of {version} is not in this repository: name it with --prices or --api")
     else:
         prices = read(str(published))
     if prices["version"] != version:
@@ -154,7 +152,7 @@ def download(url: str) -> dict[str, Any]:
     if not url.startswith(("https://", "http://")):
         raise ReceiptError(f"{url}: https:// or http:// is needed")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - its scheme is checked
             return json_object(answer.read(MAX_TABLE_BYTES).decode("utf-8"), url)
     except (OSError, ValueError, HTTPException) as error:
         raise ReceiptError(f"{url}: {error}") from None

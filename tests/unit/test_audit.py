@@ -38,7 +38,7 @@ from playground.domain.calendar import boundary, iso
 from playground.domain.credits import Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.domain.packages import package_uuid
-from playground.domain.pricing import Usage
+from playground.domain.pricing import Tiers, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Session, Turn
 
@@ -673,9 +673,25 @@ def test_deleted_session_is_no_damage(books: Books) -> None:
     assert books.audit().findings == ()
 
 
-def test_prices_of_another_version_are_not_used(books: Books) -> None:
-    other = replace(PRICES, version="2027-01-01", margin_percent=50)
-    assert audit(books.stored(), other).findings == ()
+def test_each_receipt_is_checked_by_the_table_that_it_names(books: Books) -> None:
+    """After a change of prices, too: by the old table, and not by the new one."""
+    doubled = replace(PRICES, version="2027-01-01", tiers=Tiers(steps=((10, 50),), further_tokens=10))
+    tables = {PRICES.version: PRICES, doubled.version: doubled}
+    assert audit(books.stored(), tables.get).findings == ()
+    books.runs[PAID]["price_version"] = doubled.version
+    books.runs[FAILED]["price_version"] = doubled.version
+    found = [(finding.code, finding.message) for finding in audit(books.stored(), tables.get).findings]
+    assert (Code.CEILING, f"{PAID}: ceiling") in found
+    assert (Code.PRICE, f"{PAID}: tier by the price table") in found
+    assert (Code.CEILING, f"{FAILED}: ceiling") in found
+
+
+@pytest.mark.parametrize("run_id", [PAID, FAILED])
+def test_a_version_that_was_never_published_is_damage(books: Books, run_id: str) -> None:
+    books.runs[run_id]["price_version"] = "2001-01-01"
+    assert [(finding.code, finding.message) for finding in books.audit().findings] == [
+        (Code.PRICE, f"{run_id}: price_version")
+    ]
 
 
 def test_overrun_is_recorded_and_not_charged(books: Books) -> None:

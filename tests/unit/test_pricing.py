@@ -320,7 +320,7 @@ read, text = [], pathlib.Path.read_text
 pathlib.Path.read_text = lambda path, *args, **kwargs: (read.append(path.name), text(path, *args, **kwargs))[1]
 from playground.adapters.prices import load_prices
 load_prices()
-print(*read)
+print(*(name for name in read if name.endswith(".json")))
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_SECONDS, check=True, cwd=LAYER

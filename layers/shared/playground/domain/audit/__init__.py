@@ -56,7 +56,10 @@ class Audited:
 
 
 def audit(stored: Stored, prices: PriceTables) -> Audited:
-    """Everything that does not add up in `stored`. Each receipt is checked by the table that it names. Takes memory for sessions, not for entries and receipts."""
+    """Everything that does not add up in `stored`. A receipt is checked by the price table that it names.
+
+    Takes memory for sessions, not for entries and receipts.
+    """
     findings = Findings()
     replay = Replay(stored.user_id, findings)
     for entry in stored.entries:
