@@ -99,7 +99,7 @@ def pricing() -> PricingAnswer:
     return PricingAnswer.of(PRICES)
 
 
-@app.get("/playground/prices/<version>", tags=["credits"], responses=answers(PublishedPrices, 404))
+@app.get("/playground/prices/<version>", tags=["credits"], responses=answers(PublishedPrices, 400, 404))
 def price_table(
     version: Annotated[str, Path(max_length=32, description="The `price_version` of a receipt, for example")],
 ) -> Response[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import fields_of, plain
-from playground.adapters.prices import load_prices, published_prices
+from playground.adapters.prices import published_prices
 from playground.domain.account import (
     Account,
     Hold,
@@ -41,9 +41,9 @@ from playground.domain.packages import package_uuid
 from playground.domain.pricing import Tiers, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Session, Turn
+from tests.kit.prices import EXAMPLE
 
-PRICES = load_prices()
-SONNET = PRICES.models["sonnet"]
+SONNET = EXAMPLE.models["sonnet"]
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 USER = "alice"
@@ -123,7 +123,7 @@ def a_receipt(hold: Hold, status: RunStatus, **outcome: Any) -> Run:
         "package": PACKAGE,
         "package_version": "1.0.0",
         "model_id": SONNET.model_id,
-        "price_version": PRICES.version,
+        "price_version": EXAMPLE.version,
         "prompt_tokens": 1000,
         "max_tokens": 1500,
         "wanted_max_tokens": 4096,
@@ -157,8 +157,8 @@ def make_books() -> Books:
     runs: dict[str, Item] = {}
     turns: dict[tuple[str, str], Item] = {}
     usage = Usage(input_tokens=900, output_tokens=800, cache_read_tokens=200)
-    price = PRICES.price(SONNET, usage)
-    ceiling = PRICES.ceiling(SONNET, 1000, 1500)
+    price = EXAMPLE.price(SONNET, usage)
+    ceiling = EXAMPLE.ceiling(SONNET, 1000, 1500)
     for number in (1, 2):
         hold = a_hold(number, ceiling)
         account, [entry] = settle(
@@ -675,8 +675,8 @@ def test_deleted_session_is_no_damage(books: Books) -> None:
 
 def test_each_receipt_is_checked_by_the_table_that_it_names(books: Books) -> None:
     """After a change of prices, too: by the old table, and not by the new one."""
-    doubled = replace(PRICES, version="2027-01-01", tiers=Tiers(steps=((10, 50),), further_tokens=10))
-    tables = {PRICES.version: PRICES, doubled.version: doubled}
+    doubled = replace(EXAMPLE, version="2027-01-01", tiers=Tiers(steps=((10, 50),), further_tokens=10))
+    tables = {EXAMPLE.version: EXAMPLE, doubled.version: doubled}
     assert audit(books.stored(), tables.get).findings == ()
     books.runs[PAID]["price_version"] = doubled.version
     books.runs[FAILED]["price_version"] = doubled.version
@@ -696,7 +696,7 @@ def test_a_version_that_was_never_published_is_damage(books: Books, run_id: str)
 
 def test_overrun_is_recorded_and_not_charged(books: Books) -> None:
     usage = Usage(input_tokens=900, output_tokens=4000, cache_read_tokens=200)
-    price = PRICES.price(SONNET, usage)
+    price = EXAMPLE.price(SONNET, usage)
     run = books.runs[PAID]
     run.update(
         usage=[900, 4000, 0, 200],
