@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.ids import id_maker
-from playground.adapters.prices import PublishedPrices, read_published
+from playground.adapters.prices import PublishedPrices, load_prices, read_published
 from playground.adapters.secrets import read_secret
 from playground.domain.cursors import number_cursor, number_of
 from playground.domain.entries import EntryType
@@ -22,7 +22,6 @@ from playground.observability import report_run
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
-    PRICES,
     CreditsAnswer,
     HistoryAnswer,
     PacksAnswer,
@@ -43,6 +42,7 @@ from playground.usecases.read_run import ReadRun
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Origin"}
 
 settings = CreditsPaymentsSettings.load()
+prices = load_prices()
 store = wiring.store()
 ledger = wiring.ledger(settings, store)
 records = DynamoPurchaseRecords(store, settings.ledger_table)
@@ -90,13 +90,13 @@ def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))
 def packs() -> PacksAnswer:
     """Packs of credits on sale. Public."""
-    return PacksAnswer.of(PRICES.packs)
+    return PacksAnswer.of(prices.packs)
 
 
 @app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives. Public."""
-    return PricingAnswer.of(PRICES)
+    return PricingAnswer.of(prices)
 
 
 @app.get("/playground/prices/<version>", tags=["credits"], responses=answers(PublishedPrices, 400, 404))
@@ -174,7 +174,7 @@ def buy_credits() -> BuyCredits:
         ledger=ledger,
         records=records,
         payments=payments(),
-        prices=PRICES,
+        prices=prices,
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         new_id=id_maker(utc_now),
@@ -187,7 +187,7 @@ def manage_subscription() -> ManageSubscription:
         ledger=ledger,
         records=records,
         payments=payments,
-        prices=PRICES,
+        prices=prices,
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         frontend_url=settings.frontend_url,

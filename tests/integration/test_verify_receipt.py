@@ -20,17 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.prices import PATH, PUBLISHED, load_prices, parse_prices
+from playground.adapters.prices import PUBLISHED, parse_prices
 from playground.domain.account import start_plus
 from playground.domain.pricing import Usage
 from playground.domain.runs import run_id_of
 from tests.conftest import ROOT
 from tests.handlers import EVENTS, Handlers
 from tests.kit.extent import HANG_SECONDS, examples
-from tests.kit.prices import EXAMPLE_DATA
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
-PRICES = load_prices()
 UNCACHED = {"use_no_prompt": True}
 CASES: Mapping[str, dict[str, Any]] = {
     "haiku": {"model": "haiku", **UNCACHED},
@@ -109,7 +108,7 @@ def papers(handlers: Handlers, ledger: DynamoLedger) -> dict[str, Papers]:
         business_key="plus",
         now=now,
     )
-    for model in PRICES.models:  # so that the package's text is in the cache of each
+    for model in EXAMPLE.models:  # so that the package's text is in the cache of each
         assert handlers.file("run/ok", user_id=user_id, changes={"model": model}).status == 200
     found = {}
     for name, changes in CASES.items():
@@ -254,7 +253,7 @@ def test_what_is_no_receipt_is_refused(tool: Tool, receipt: str, capsys: pytest.
 def test_table_of_another_version_will_not_do(
     tool: Tool, papers: dict[str, Papers], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prices = json.loads(PATH.read_text(encoding="utf-8"))
+    prices = EXAMPLE_DATA
     assert tool(papers["sonnet"].receipt, prices={**prices, "version": "2030-01-01"}) == 1
     assert "--prices" in capsys.readouterr().err
     assert tool(papers["sonnet"].receipt, prices=prices) == 0
@@ -274,8 +273,8 @@ def test_old_receipt_is_right_by_its_own_table_when_prices_have_changed(
 ) -> None:
     """Both tables are in the repository; which one is right follows from the receipt."""
     case, later = papers["by tier beyond the steps"], "2099-01-01"
-    for version, change in ((PRICES.version, {}), (later, {"tiers": {"steps": [[10, 50]], "further_tokens": 10}})):
-        table = {**json.loads(PATH.read_text(encoding="utf-8")), "version": version, **change}
+    for version, change in ((EXAMPLE.version, {}), (later, {"tiers": {"steps": [[10, 50]], "further_tokens": 10}})):
+        table = {**EXAMPLE_DATA, "version": version, **change}
         (tmp_path / f"{version}.json").write_text(json.dumps(table), encoding="utf-8")
     monkeypatch.setattr(tool.module, "PUBLISHED", tmp_path)
     assert tool(case.receipt, line=case.line, user_id=case.user_id) == 0
@@ -322,7 +321,7 @@ def front(handlers: Handlers) -> Iterator[Front]:
 def test_takes_the_table_from_the_api(tool: Tool, papers: dict[str, Papers], front: Front, slash: str) -> None:
     case = papers["by floor"]
     assert tool(case.receipt, api=front.url + slash) == 0
-    assert front.asked == [f"/api/v1/playground/prices/{PRICES.version}"]
+    assert front.asked == [f"/api/v1/playground/prices/{EXAMPLE.version}"]
     assert tool({**case.receipt, "credits_spent": 1}, api=front.url) == 1
 
 
@@ -332,7 +331,7 @@ def test_api_without_the_table_is_named(
     receipt = papers["sonnet"].receipt
     assert tool({**receipt, "price_version": "2001-01-01"}, api=front.url) == 1
     assert "playground/prices/2001-01-01: HTTP Error 404" in capsys.readouterr().err
-    other = {**json.loads(PATH.read_text(encoding="utf-8")), "version": "2001-01-01"}
+    other = {**EXAMPLE_DATA, "version": "2001-01-01"}
     for body in (b"", b"[]", b"\xff", b"{}", json.dumps(other).encode()):
         front.body = body
         assert tool(receipt, api=front.url) == 1
