@@ -1,6 +1,7 @@
 """RunPrompt, every way it can end, over the fakes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.pricing import PriceTable, Spent, Usage
+from playground.domain.pricing import PriceTable, Spent, Tiers, Usage
 from playground.domain.runs import Run, RunRequest, RunStatus, UnpaidCost, run_id_of
 from playground.domain.sessions import Turn
 from playground.ports import (
@@ -613,6 +614,43 @@ def test_a_key_belongs_to_its_user() -> None:
 
     assert world.run(key="k").run.run_id != world.run(key="k", user="user_2").run.run_id
     assert len(world.model.prompts) == 2
+
+
+@pytest.mark.parametrize("outcome", [ANSWER, ModelError("provider_error")], ids=["answer", "failure"])
+def test_a_run_has_one_price_table_when_prices_change_while_the_model_is_at_work(
+    outcome: Completion | ModelError,
+) -> None:
+    """Hold, charge and receipt are by the table of the worker that placed the hold; a repeat later reads them."""
+    later = replace(EXAMPLE, version="2099-01-01", tiers=Tiers(steps=((50, 1), (4_000, 2)), further_tokens=50))
+    world = World()
+    world.give(500)
+
+    def deploy(prompt: Prompt) -> Completion | Exception:
+        world.prices = later
+        with pytest.raises(RunInProgressError):
+            world.run(key="k")
+        return outcome
+
+    world.reply = deploy
+    for _ in range(2):  # the second is a repeat
+        with nullcontext() if outcome is ANSWER else pytest.raises(ModelError):
+            world.run(key="k")
+    world.reply = reply_done
+    world.run(key="later")
+
+    before, after = world.receipt("k"), world.receipt("later")
+    for run, table in ((before, EXAMPLE), (after, later)):
+        model = table.models["sonnet"]
+        assert run.price_version == table.version
+        assert run.prompt_tokens is not None
+        assert run.max_tokens is not None
+        assert run.ceiling == table.ceiling(model, run.prompt_tokens, run.max_tokens)
+        if run.measured is not None:
+            assert run.measured.price == table.price(model, run.measured.usage)
+            assert run.charged == run.measured.price.credits
+    assert (before.charged, after.charged) == (1 if outcome is ANSWER else 0, 2)
+    assert before.ceiling != after.ceiling
+    assert world.account().balance == 5 + 500 - before.charged - after.charged
 
 
 def test_another_request_under_the_same_key_is_refused() -> None:
