@@ -17,7 +17,7 @@ from pathlib import Path
 from playground.adapters.prices import PATH, PUBLISHED, parse_prices
 from playground.domain.pricing import PriceTable, PriceTableError
 
-PUBLISH = "python -m tools.check_prices --publish"
+PUBLISH = "PYTHONPATH=layers/shared .venv/bin/python -m tools.check_prices --publish"
 
 
 class DigestsError(ValueError):

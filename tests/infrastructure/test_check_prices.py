@@ -15,7 +15,7 @@ from playground.domain.pricing import PriceTableError
 from tests.conftest import ROOT
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.prices import EXAMPLE_DATA
-from tools.check_prices import DigestsError, problems, publish
+from tools.check_prices import PUBLISH, DigestsError, problems, publish
 
 FIRST, SECOND = EXAMPLE_DATA["version"], "2026-12-01"
 
@@ -83,9 +83,7 @@ def test_a_change_without_a_new_version_is_refused(tables: Tables, change: dict[
 def test_a_new_version_has_to_be_published_and_the_earlier_one_stays(tables: Tables) -> None:
     first = (tables.published / f"{FIRST}.json").read_bytes()
     tables.write(version=SECOND, **LARGER)
-    assert tables.problems() == (
-        f"prices.json: version {SECOND} is not published: run `python -m tools.check_prices --publish`"
-    )
+    assert tables.problems() == (f"prices.json: version {SECOND} is not published: run `{PUBLISH}`")
     assert tables.publish() == SECOND
     assert tables.problems() == ""
     assert (tables.published / f"{FIRST}.json").read_bytes() == first

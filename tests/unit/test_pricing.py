@@ -305,6 +305,14 @@ def test_the_current_table_is_among_them() -> None:
     assert text == PATH.read_text(encoding="utf-8")
 
 
+def test_an_earlier_table_is_read_as_it_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = json.dumps(mutated(("version",), "2001-01-01"), indent=7)
+    (tmp_path / "2001-01-01.json").write_text(earlier, encoding="utf-8")
+    monkeypatch.setattr(prices_of_the_layer, "PUBLISHED", tmp_path)
+    assert read_published("2001-01-01") == earlier
+    assert published_prices.__wrapped__("2001-01-01") == replace(EXAMPLE, version="2001-01-01")
+
+
 def test_a_table_that_is_not_published_yet_is_found_by_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
