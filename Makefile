@@ -63,6 +63,7 @@ check: ## lint, format, types, import rules, routes, template
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m tools.check_prices
 	$(PYTHON) -m tools.check_routes
 	$(PYTHON) -m tools.openapi --check
 	.venv/bin/cfn-lint template.yaml

@@ -21,7 +21,7 @@ from playground.adapters.dynamo_lookup import DynamoLookup
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.ids import id_maker
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import load_prices, published_prices
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
@@ -226,7 +226,7 @@ def world(endpoint_url: str, description: Description, claude_url: str) -> Itera
                 catalog=catalog,
                 claude=claude,
                 audit=AuditAccount(
-                    DynamoAudit(store, ledger_table=ledger_table, sessions_table=sessions_table), PRICES
+                    DynamoAudit(store, ledger_table=ledger_table, sessions_table=sessions_table), published_prices
                 ),
                 tables=tables,
                 indexes={table.name: indexes_of(table.properties) for table in description.tables.values()},

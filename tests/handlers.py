@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pytest
 import stripe
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller  # type: ignore[import-untyped]
 
@@ -27,6 +28,9 @@ from local.seed import seed
 from local.template import Description, Route, read_template
 from local.tokens import Issuer
 from playground import wiring
+from playground.adapters import prices as shipped_prices
+from playground.domain.pricing import PriceTable
+from tests.kit.prices import EXAMPLE
 from tests.kit.rights import SERVICES, Rights
 
 WEBHOOK_SECRET = "whsec_of_the_tests_0123456789"
@@ -176,9 +180,16 @@ class Handlers:
 
 @contextmanager
 def loaded(
-    description: Description, engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble
+    description: Description,
+    engine: Engine,
+    claude: ClaudeDouble,
+    stripe_double: StripeDouble,
+    prices: PriceTable = EXAMPLE,
 ) -> Iterator[Handlers]:
-    """All functions, loaded into this process, over these. Inside of another `loaded` they are others."""
+    """All functions, loaded into this process, over these. Inside of another `loaded` they are others.
+
+    They charge and sell by `prices`; by the table that ships they do so in tests/e2e and tests/local.
+    """
     secret = "a secret of the tests, 32 bytes at least"
     values = {
         "AuthSecret": json.dumps({"secrets": [secret]}),
@@ -196,7 +207,9 @@ def loaded(
     )
     outer = os.environ.get("AWS_ENDPOINT_URL")
     wiring.client.cache_clear()
-    apps = load_apps(local, engine.endpoint_url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped_prices, "load_prices", lambda: prices)
+        apps = load_apps(local, engine.endpoint_url)
     clients = [wiring.client(service) for service in SERVICES]
     clients += [app.store.client for app in apps.values() if hasattr(app, "store")]
     rights = Rights(ROOT / "template.yaml", local)

@@ -3,20 +3,27 @@
 
 python3 tools/verify_receipt.py receipt.json
 python3 tools/verify_receipt.py --entry line.json --user alice receipt.json
+python3 tools/verify_receipt.py --api https://api.example.com/api/v1 receipt.json
 """
 
 import argparse
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from fractions import Fraction
+from http.client import HTTPException
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-PRICES = Path(__file__).resolve().parent.parent / "layers" / "shared" / "playground" / "data" / "prices.json"
+PUBLISHED = Path(__file__).resolve().parent.parent / "layers" / "shared" / "playground" / "data" / "prices"
+VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[0-9]{1,3})?")
+MAX_TABLE_BYTES = 1_000_000
+TIMEOUT_SECONDS = 30
 NANO_PER_CENT = 10_000_000
 BUCKETS = ("monthly", "rollover", "purchased")
 CLASSES = {
@@ -38,6 +45,8 @@ where the files come from:
             that the receipt names is taken
   --user    whose account it is: the "sub" of the token; it is part of the hash
   --prices  the price table; a receipt names its version, and only that one will do
+  --api     the address of the API with its base path: GET /playground/prices/{price_version} has the table, for ever
+            (default: the published table of this repository)
 
 what it cannot see:
   Whether the model really used so many tokens; and of prompt_tokens, max_tokens and wanted_max_tokens, changes that
@@ -76,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="verify_receipt.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("receipt", metavar="RECEIPT", nargs="?", default="-", help="JSON of the receipt")
-    parser.add_argument("--prices", type=Path, default=PRICES, help="price table (default: the one of this repository)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--prices", metavar="FILE", help="JSON of the price table")
+    source.add_argument("--api", metavar="URL", help="where to get the price table")
     parser.add_argument("--entry", help="JSON of the ledger's line")
     parser.add_argument("--user", help="user id, with --entry")
     options = parser.parse_args(arguments)
@@ -85,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = Check()
     try:
         receipt = read(options.receipt)
-        verify(receipt, read(str(options.prices)), check)
+        verify(receipt, lambda version: table_of(version, options.prices, options.api), check)
         if options.entry is not None:
             verify_entry(receipt, read(options.entry), options.user, check)
     except ReceiptError as error:
@@ -104,26 +115,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read(name: str) -> dict[str, Any]:
     """The JSON object in a file, or on stdin. Raises ReceiptError."""
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        value = json.loads(text)
+        return json_object(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"), name)
     except (OSError, ValueError) as error:
         raise ReceiptError(f"{name}: {error}") from None
+
+
+def json_object(text: str, name: str) -> dict[str, Any]:
+    """Raises ValueError if `text` is no JSON, and ReceiptError if it is no object."""
+    value = json.loads(text)
     if not isinstance(value, dict):
         raise ReceiptError(f"{name} is not a JSON object")
     return value
 
 
-def verify(receipt: dict[str, Any], prices: dict[str, Any], check: Check) -> None:
-    """The receipt by itself, and by the price table. Raises ReceiptError for a table of another version."""
+def table_of(version: object, file: str | None, api: str | None) -> dict[str, Any]:
+    """The price table of a version, from a file, from the API, or else from this repository. Raises ReceiptError."""
+    if not isinstance(version, str) or not VERSION.fullmatch(version):
+        raise ReceiptError(f"{version!r} is no version of a price table")
+    if api is not None:
+        prices = download(f"{api.rstrip('/')}/playground/prices/{version}")
+    elif file is not None:
+        prices = read(file)
+    elif not (published := PUBLISHED / f"{version}.json").exists():
+        raise ReceiptError(f"the table of {version} is not in this repository: name it with --prices or --api")
+    else:
+        prices = read(str(published))
+    if prices["version"] != version:
+        raise ReceiptError(
+            f"it was priced by the table of {version}, this one is of {prices['version']}: name that one with --prices"
+        )
+    return prices
+
+
+def download(url: str) -> dict[str, Any]:
+    """The JSON object at an address. Raises ReceiptError."""
+    if not url.startswith(("https://", "http://")):
+        raise ReceiptError(f"{url}: https:// or http:// is needed")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - its scheme is checked
+            return json_object(answer.read(MAX_TABLE_BYTES).decode("utf-8"), url)
+    except (OSError, ValueError, HTTPException) as error:
+        raise ReceiptError(f"{url}: {error}") from None
+
+
+def verify(receipt: dict[str, Any], table: Callable[[object], dict[str, Any]], check: Check) -> None:
+    """The receipt by itself, and by the price table of its version. Raises what `table` raises."""
     print(f"{receipt['run_id']} · {receipt['status']} · {receipt['model']} · prices of {receipt['price_version']}")
     if receipt["status"] != "settled":
         verify_unpaid(receipt, check)
         return
-    if receipt["price_version"] != prices["version"]:
-        raise ReceiptError(
-            f"it was priced by the table of {receipt['price_version']}, this one is of {prices['version']}: name that "
-            "one with --prices"
-        )
+    prices = table(receipt["price_version"])
     model = next((row for row in prices["models"] if row["name"] == receipt["model"]), None)
     if model is None:
         raise ReceiptError(f"the table has no model {receipt['model']}")
@@ -213,7 +254,8 @@ def tier_of(tokens: int, prices: dict[str, Any]) -> int:
 
 def ceiling_of(prompt_tokens: int, max_tokens: int, model: dict[str, Any], prices: dict[str, Any]) -> int:
     """The most that the run could cost: the prompt in the most expensive class, as many tokens out as allowed."""
-    cost: int = prompt_tokens * max(model["input_nano"], model["cache_write_nano"]) + max_tokens * model["output_nano"]
+    prompt_nano = max(model[nano] for tokens, nano in CLASSES.items() if tokens != "output_tokens")
+    cost: int = prompt_tokens * prompt_nano + max_tokens * model["output_nano"]
     if is_long(prompt_tokens, model):
         cost *= model["long_prompt_factor"]
     kept, _ = kept_of_a_credit(prices)

@@ -7,7 +7,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.observability import logger, report_failure
 from playground.settings import AuditSettings
 from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
@@ -17,7 +17,7 @@ RESERVE_MS = 60_000  # kept for the account that is being read: a long one has t
 settings = AuditSettings.load()
 store = wiring.store()
 archive = DynamoAudit(store, ledger_table=settings.ledger_table, sessions_table=settings.sessions_table)
-audit_account = AuditAccount(archive, load_prices())
+audit_account = AuditAccount(archive, published_prices)
 audit_accounts = AuditAccounts(archive, audit_account, report_failure)
 
 

@@ -6,21 +6,22 @@ Never calls a model. Calls Stripe, and loads its package, only for payments and 
 from functools import cache
 from typing import Annotated, Any
 
+from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.ids import id_maker
+from playground.adapters.prices import PublishedPrices, load_prices, read_published
 from playground.adapters.secrets import read_secret
 from playground.domain.cursors import number_cursor, number_of
 from playground.domain.entries import EntryType
-from playground.domain.errors import InvalidRequestError
+from playground.domain.errors import InvalidRequestError, PriceTableNotFoundError
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
-    PRICES,
     CreditsAnswer,
     HistoryAnswer,
     PacksAnswer,
@@ -38,7 +39,10 @@ from playground.usecases.buy_credits import BuyCredits, ManageSubscription
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
 
+FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Origin"}
+
 settings = CreditsPaymentsSettings.load()
+prices = load_prices()
 store = wiring.store()
 ledger = wiring.ledger(settings, store)
 records = DynamoPurchaseRecords(store, settings.ledger_table)
@@ -47,7 +51,7 @@ read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clo
 api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
-    public=frozenset({"/playground/credits/packages", "/playground/pricing"}),
+    public=frozenset({"/playground/credits/packages", "/playground/pricing", "/playground/prices/<version>"}),
 )
 app = api.app
 handler = api
@@ -86,13 +90,24 @@ def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))
 def packs() -> PacksAnswer:
     """Packs of credits on sale. Public."""
-    return PacksAnswer.of(PRICES.packs)
+    return PacksAnswer.of(prices.packs)
 
 
 @app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives. Public."""
-    return PricingAnswer.of(PRICES)
+    return PricingAnswer.of(prices)
+
+
+@app.get("/playground/prices/<version>", tags=["credits"], responses=answers(PublishedPrices, 400, 404))
+def price_table(
+    version: Annotated[str, Path(max_length=32, description="The `price_version` of a receipt, for example")],
+) -> Response[str]:
+    """A published price table, the current one or an earlier one. Public. A version never changes."""
+    table = read_published(version)
+    if table is None:
+        raise PriceTableNotFoundError(version)
+    return Response(status_code=200, content_type=content_types.APPLICATION_JSON, body=table, headers=FOREVER)
 
 
 @app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
@@ -159,7 +174,7 @@ def buy_credits() -> BuyCredits:
         ledger=ledger,
         records=records,
         payments=payments(),
-        prices=PRICES,
+        prices=prices,
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         new_id=id_maker(utc_now),
@@ -172,7 +187,7 @@ def manage_subscription() -> ManageSubscription:
         ledger=ledger,
         records=records,
         payments=payments,
-        prices=PRICES,
+        prices=prices,
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         frontend_url=settings.frontend_url,

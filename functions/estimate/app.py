@@ -2,9 +2,10 @@
 
 from playground import wiring
 from playground.adapters.claude import ClaudeModel
+from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.http import Api, answers, authenticator, utc_now
-from playground.schemas.run import PRICES, EstimateAnswer, RunBody
+from playground.schemas.run import EstimateAnswer, RunBody
 from playground.settings import EstimateSettings
 from playground.usecases.estimate_run import EstimateRun
 
@@ -21,7 +22,7 @@ estimate_run = EstimateRun(
     sessions=wiring.sessions(settings, store),
     catalog=catalog,
     model=model,
-    prices=PRICES,
+    prices=load_prices(),
     clock=utc_now,
     count_timeout=settings.model_timeout_seconds,
 )

@@ -3,12 +3,13 @@
 from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.ids import id_maker
+from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import time_limit
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.schemas.common import IdempotencyKey
-from playground.schemas.run import PRICES, RunAnswer, RunBody
+from playground.schemas.run import RunAnswer, RunBody
 from playground.settings import RunSettings
 from playground.usecases.run_prompt import RunPrompt
 
@@ -25,7 +26,7 @@ run_prompt = RunPrompt(
     sessions=wiring.sessions(settings, store),
     catalog=catalog,
     model=model,
-    prices=PRICES,
+    prices=load_prices(),
     clock=utc_now,
     new_id=id_maker(utc_now),
     max_open_runs=settings.max_open_runs,

@@ -12,7 +12,7 @@ from operate.errors import CannotDoError, cause
 from operate.helptext import more_help
 from operate.options import USER, note, on_a_stack, plain, show, with_progress, working_on
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.domain.audit import Audited
 from playground.domain.errors import PlaygroundError
 from playground.usecases.audit_account import AuditAccount
@@ -58,7 +58,7 @@ def command(user: str | None, everybody: bool, stack_name: str | None, as_json: 
         raise click.UsageError("give either USER or --all")
     with working_on(stack_name) as stack:
         stored = DynamoAudit(stack.store, ledger_table=stack.ledger_table, sessions_table=stack.sessions_table)
-        audit_account = AuditAccount(stored, load_prices())
+        audit_account = AuditAccount(stored, published_prices)
         if user is None:
             return all_accounts(stored, audit_account, as_json=as_json)
         audited = audit_account(user)

@@ -16,7 +16,7 @@ from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_keys import account_key, user_pk
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords, purchase_of
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.domain.account import Account, Hold, as_of
 from playground.domain.audit import Audited
 from playground.domain.calendar import iso
@@ -97,7 +97,7 @@ def read_page(stack: Stack, user_id: str, count: int, *, now: datetime) -> Page 
         purchases=purchases(stack, user_id),
         subscription=DynamoPurchaseRecords(store, ledger_table).subscription(user_id),
         sessions=count_sessions(DynamoSessions(store, stack.sessions_table), user_id),
-        audited=AuditAccount(archive, load_prices())(user_id),
+        audited=AuditAccount(archive, published_prices)(user_id),
     )
 
 

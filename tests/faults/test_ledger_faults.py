@@ -21,7 +21,6 @@ from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
-from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Change, Hold, grant, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.entries import EntryType
@@ -42,6 +41,7 @@ from tests.fakes import (
 )
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Interception, Request
+from tests.kit.prices import EXAMPLE
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store, patient_client
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -679,7 +679,7 @@ def a_worker(ledger: DynamoLedger, store: DynamoStore, clock: FrozenClock, model
         sessions=DynamoSessions(store, SESSIONS_TABLE),
         catalog=catalog,
         model=model,
-        prices=load_prices(),
+        prices=EXAMPLE,
         clock=clock,
         new_id=lambda kind: f"{kind}_{uuid4().hex}",
         max_open_runs=LIMIT,

@@ -25,8 +25,9 @@ from playground.ports import Completion, Found, Prompt
 from playground.usecases.run_prompt import ANSWER_RESERVE_SECONDS, LEDGER_RESERVE_SECONDS, MIN_MODEL_SECONDS, RunPrompt
 from tests.fakes import InMemoryCatalog, ScriptedModel
 from tests.kit.mute import Mute
+from tests.kit.prices import EXAMPLE
 from tests.support import SESSIONS_TABLE, new_ledger
-from tests.unit.test_run_prompt import ANSWER, PRICES, TIDY
+from tests.unit.test_run_prompt import ANSWER, TIDY
 
 REQUEST = RunRequest(package_id="@acme/tidy", input="Hello", model="sonnet")
 BUSY = 1.0  # s that a loaded machine may take for what is no waiting
@@ -57,7 +58,7 @@ def prompt_over(store: DynamoStore, model: ScriptedModel, sessions: Any = None) 
         sessions=sessions or DynamoSessions(store, SESSIONS_TABLE),
         catalog=InMemoryCatalog(TIDY),
         model=model,
-        prices=PRICES,
+        prices=EXAMPLE,
         clock=utc_now,
         new_id=id_maker(utc_now),
         max_open_runs=20,

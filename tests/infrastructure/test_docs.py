@@ -22,7 +22,6 @@ from playground.schemas import credits as credits_bodies
 from playground.schemas import run as run_bodies
 from playground.schemas import sessions as sessions_bodies
 from playground.schemas.common import RequestBody, spellings
-from playground.schemas.credits import PRICES
 from tests.conftest import ROOT
 
 PAGES = {
@@ -264,15 +263,6 @@ def test_every_command_that_a_page_names_is_one() -> None:
     assert {name for name in COMMANDS if name not in rows} == set()
 
 
-def test_prices_of_the_readme_are_those_of_the_table() -> None:
-    for (up_to, credits_), factor in ((step, PRICES.models["opus"].factor) for step in PRICES.tiers.steps):
-        assert f"| up to {up_to:,} | {credits_} | {credits_ * factor} |" in README
-    for pack in PRICES.packs:
-        assert f"{pack.credits}" in README
-        assert f"${pack.price_cents // 100}" in README
-    assert f"{PRICES.default_max_tokens:,} tokens" in README
-
-
 @pytest.mark.parametrize(("name", "least"), [("ledger", 20), ("sharing", 10)])
 def test_every_test_that_a_page_names_exists(name: str, least: int) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
@@ -286,8 +276,3 @@ def test_bounds_of_packages_are_those_of_the_reader() -> None:
     bounds = (packages.MAX_PROMPT_BYTES, archives.MAX_FILES_BYTES, archives.MAX_MEMBERS)
     assert [bound for bound in bounds if f"{bound:,}" not in PACKAGES] == []
     assert f"{archives.MAX_ARCHIVE_BYTES // 2**20} MiB" in PACKAGES
-
-
-def test_budgets_of_contexts_are_those_of_the_table() -> None:
-    for tokens in PRICES.context_budget_tokens.values():
-        assert f"{tokens:,}" in CREDITS

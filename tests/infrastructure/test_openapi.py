@@ -23,6 +23,7 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         "/packages/{package_id}/{name}",
         "/playground/credits/packages",
         "/playground/pricing",
+        "/playground/prices/{version}",
         "/playground/shared/{token}",
         "/webhooks/stripe/credits",
     }

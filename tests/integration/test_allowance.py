@@ -8,14 +8,14 @@ import pytest
 
 from doubles.claude.server import ClaudeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.prices import load_prices
 from playground.domain.account import Change, note_payment
 from tests.conftest import NOW
 from tests.handlers import Answer, Handlers
+from tests.kit.prices import EXAMPLE
 from tests.support import all_entries, check_invariants, claude_calls
 
-SONNET = load_prices().models["sonnet"]
-FREE_NANO = load_prices().failure_limits.unpaid_cents_per_day * 10_000_000
+SONNET = EXAMPLE.models["sonnet"]
+FREE_NANO = EXAMPLE.failure_limits.unpaid_cents_per_day * 10_000_000
 
 
 def run(handlers: Handlers, user: str, directive: str, *, seconds_left: float = 29, **changes: Any) -> Answer:

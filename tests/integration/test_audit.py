@@ -21,7 +21,7 @@ from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_keys import account_key, user_pk
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.domain.account import Account, Change, Hold, grant, start_plus
 from playground.domain.audit import Fields, Finding, Stored, StoredEntry
 from playground.domain.calendar import from_iso, instant, iso
@@ -49,7 +49,6 @@ OUTSIDE = "what it says happened outside of the store"
 STEP = "counts only when it moves the ceiling"
 EARLY = "may be too early, the sweeper corrects it"
 MERGED = "a next boundary before the regular one may be when rollover of an earlier plan expires"
-PRICES = "prices of another version are not at hand"
 
 NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("account", "anchor", "changed"): MERGED,
@@ -69,7 +68,6 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("key", "version", "changed"): ALONE,
     ("settled", "model_id", "changed"): OUTSIDE,
     ("settled", "nonce", "changed"): HANDLE,
-    ("settled", "price_version", "changed"): PRICES,
     ("settled", "prompt_tokens", "changed"): STEP,
     ("settled", "request_hash", "changed"): HANDLE,
     ("settled", "stop_reason", "changed"): OUTSIDE,
@@ -82,7 +80,6 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("released", "nonce", "changed"): HANDLE,
     ("released", "package", "changed"): SHOWN,
     ("released", "package_version", "changed"): SHOWN,
-    ("released", "price_version", "changed"): PRICES,
     ("released", "prompt_tokens", "changed"): STEP,
     ("released", "request_hash", "changed"): HANDLE,
     ("released", "session_id", "changed"): HANDLE,
@@ -126,7 +123,7 @@ class Books:
     @classmethod
     def of(cls, store: DynamoStore) -> "Books":
         archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
-        return cls(store, archive, AuditAccount(archive, load_prices()))
+        return cls(store, archive, AuditAccount(archive, published_prices))
 
     def partition(self, table: str, pk: str) -> list[dict[str, Any]]:
         answer = self.store.client.query(
@@ -293,7 +290,7 @@ class Copy(DynamoStore):
         """An audit of these items; of two with the same key, the later one is there."""
         copy = cls({Key(table, item["pk"]["S"], item["sk"]["S"]): item for table, item in stored})
         archive = DynamoAudit(copy, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
-        return AuditAccount(archive, load_prices())
+        return AuditAccount(archive, published_prices)
 
     def get(self, key: Key) -> RawItem | None:
         return self._found.get(key)
@@ -414,7 +411,7 @@ def test_account_that_moves_is_read_again_and_what_stays_counts(
 ) -> None:
     ledger.account(user_id, NOW)
     moving = Moving(books.archive, found)
-    audited = AuditAccount(moving, load_prices())(user_id)
+    audited = AuditAccount(moving, published_prices)(user_id)
     assert (moving.looks, len(audited.findings)) == (looks, findings)
 
 

@@ -30,7 +30,7 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import Backoff, DynamoStore, Key, Put, RawItem, Update, connect
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Plan, grant, start_plus
 from playground.domain.entries import Entry, EntryType
@@ -58,6 +58,7 @@ from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation, receipt
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.extent import DEV_PART, WHOLE
+from tests.kit.prices import EXAMPLE
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger
 
 MONTH = timedelta(days=31)
@@ -317,7 +318,7 @@ def test_a_refund_after_an_erasure_takes_its_credits_from_the_pseudonym(own: Mor
         ledger=ledger,
         records=DynamoPurchaseRecords(own, LEDGER_TABLE),
         payments=NoProvider(),  # type: ignore[arg-type]
-        prices=load_prices(),
+        prices=EXAMPLE,
         live=False,
         clock=lambda: LATER,
     )
@@ -717,7 +718,7 @@ def test_the_bus_does_not_learn_which_pseudonym_is_whose(own: Mortal, user: str)
 
 def test_an_audit_says_that_an_account_is_being_erased(own: Mortal, user: str) -> None:
     archive = DynamoAudit(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
-    audit = AuditAccount(archive, load_prices())
+    audit = AuditAccount(archive, published_prices)
     looked: list[str] = []
 
     def look() -> None:

@@ -17,15 +17,18 @@ from operate.correct_account import PauseAccount
 from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.prices import load_prices, parse_prices, published_prices
 from playground.domain.account import start_plus
 from playground.domain.calendar import boundary, iso
 from playground.domain.entries import EntryType
+from playground.domain.pricing import Usage
 from playground.domain.runs import RunStatus
 from playground.ports import Held
 from tests.conftest import NOW
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
 from tests.kit.intercept import Request, intercepted
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, claude_calls
 
@@ -60,6 +63,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/history_bad_limit": (400, {"error": "validation_error", "field": "limit"}),
     "credits/packs": (200, {}),
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
+    "credits/prices": (200, EXAMPLE_DATA),
     "credits/history_offset": (400, {"error": "validation_error", "field": "offset", "expected": "cursor"}),
     "credits/unknown_run": (404, {"error": "run_not_found"}),
     "sessions/list": (200, {"sessions": [], "next_cursor": None}),
@@ -265,6 +269,35 @@ def test_bodies_of_published_clients_are_accepted(handlers: Handlers, user_id: s
 
 def test_pricing_is_public(handlers: Handlers) -> None:
     assert handlers.call("GET", "/playground/pricing").body["credits"] == 200
+
+
+def test_a_published_table_is_public_and_may_be_cached_for_ever(handlers: Handlers) -> None:
+    for version in (EXAMPLE.version, load_prices().version):
+        answer = handlers.call("GET", f"/playground/prices/{version}")
+        assert answer.status == 200
+        assert parse_prices(answer.body) == published_prices(version)
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Vary"] == "Origin"
+        assert answer.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("version", ["2001-01-01", "2026-11-01.json", "..", "SHA256SUMS", "%2e%2e%2fprices", "x" * 32])
+def test_a_table_that_was_never_published_is_not_found(handlers: Handlers, version: str) -> None:
+    """It may be published later: the answer is not kept."""
+    answer = handlers.call("GET", f"/playground/prices/{version}")
+    assert error_of(answer) == (404, "price_table_not_found", None)
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_version_of_a_receipt_leads_to_its_table(handlers: Handlers, user_id: str) -> None:
+    run = handlers.file("run/ok", user_id=user_id).body
+    receipt = handlers.call("GET", f"/playground/runs/{run['run_id']}", user=user_id).body
+    table = parse_prices(handlers.call("GET", f"/playground/prices/{receipt['price_version']}").body)
+    price = table.price(table.models[receipt["model"]], Usage(**receipt["usage"]))
+    assert price.credits == receipt["credits_spent"] == receipt["price"]["credits"]
+    assert receipt["ceiling"] == table.ceiling(
+        table.models[receipt["model"]], receipt["prompt_tokens"], receipt["max_tokens"]
+    )
 
 
 @pytest.mark.parametrize(

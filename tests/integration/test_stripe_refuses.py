@@ -25,7 +25,7 @@ from playground.http import utc_now
 from playground.usecases.buy_credits import BuyCredits
 from playground.usecases.reconcile import Cause, Reconcile
 from tests.kit.billing import FRONTEND, Billing, payment_of, stripe_in_process
-from tests.kit.books import PRICES
+from tests.kit.prices import EXAMPLE
 from tests.kit.shapes import GONE, changed, used
 from tests.kit.shop import Shop
 from tests.support import records_of
@@ -180,7 +180,7 @@ def accounts(ledger: DynamoLedger, user_id: str) -> Iterator[Accounts]:
         ledger=ledger,
         records=records_of(ledger),
         payments=stripe_in_process(there.double, "sk_live_1"),
-        prices=PRICES,
+        prices=EXAMPLE,
         live=True,
         clock=utc_now,
         new_id=lambda kind: f"{kind}_unused",

@@ -5,10 +5,12 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,16 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import PUBLISHED, parse_prices
 from playground.domain.account import start_plus
 from playground.domain.pricing import Usage
 from playground.domain.runs import run_id_of
 from tests.conftest import ROOT
 from tests.handlers import EVENTS, Handlers
 from tests.kit.extent import HANG_SECONDS, examples
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
-PRICES = load_prices()
 UNCACHED = {"use_no_prompt": True}
 CASES: Mapping[str, dict[str, Any]] = {
     "haiku": {"model": "haiku", **UNCACHED},
@@ -62,12 +64,16 @@ class Tool:
     module: ModuleType
     folder: Path
 
-    def __call__(self, receipt: Any, *, line: Any = None, user_id: str = "", prices: Any = None) -> int:
+    def __call__(
+        self, receipt: Any, *, line: Any = None, user_id: str = "", prices: Any = None, api: str | None = None
+    ) -> int:
         arguments = [self._file("receipt", receipt)]
         if line is not None:
             arguments += ["--entry", self._file("line", line), "--user", user_id]
         if prices is not None:
             arguments += ["--prices", self._file("prices", prices)]
+        if api is not None:
+            arguments += ["--api", api]
         status: int = self.module.main(arguments)
         return status
 
@@ -102,7 +108,7 @@ def papers(handlers: Handlers, ledger: DynamoLedger) -> dict[str, Papers]:
         business_key="plus",
         now=now,
     )
-    for model in PRICES.models:  # so that the package's text is in the cache of each
+    for model in EXAMPLE.models:  # so that the package's text is in the cache of each
         assert handlers.file("run/ok", user_id=user_id, changes={"model": model}).status == 200
     found = {}
     for name, changes in CASES.items():
@@ -247,32 +253,125 @@ def test_what_is_no_receipt_is_refused(tool: Tool, receipt: str, capsys: pytest.
 def test_table_of_another_version_will_not_do(
     tool: Tool, papers: dict[str, Papers], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prices = json.loads((ROOT / "layers/shared/playground/data/prices.json").read_text(encoding="utf-8"))
+    prices = EXAMPLE_DATA
     assert tool(papers["sonnet"].receipt, prices={**prices, "version": "2030-01-01"}) == 1
     assert "--prices" in capsys.readouterr().err
     assert tool(papers["sonnet"].receipt, prices=prices) == 0
     assert tool(papers["by floor"].receipt, prices={**prices, "margin_percent": 50}) == 1
 
 
+@pytest.mark.parametrize("version", ["2001-01-01", "../prices", "2026-11-01/../2026-11-01", "", None, 20261101])
+def test_version_without_a_table_cannot_be_checked(
+    tool: Tool, papers: dict[str, Papers], version: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool({**papers["sonnet"].receipt, "price_version": version}) == 1
+    assert "cannot be checked" in capsys.readouterr().err
+
+
+def test_old_receipt_is_right_by_its_own_table_when_prices_have_changed(
+    tool: Tool, papers: dict[str, Papers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both tables are in the repository; which one is right follows from the receipt."""
+    case, later = papers["by tier beyond the steps"], "2099-01-01"
+    for version, change in ((EXAMPLE.version, {}), (later, {"tiers": {"steps": [[10, 50]], "further_tokens": 10}})):
+        table = {**EXAMPLE_DATA, "version": version, **change}
+        (tmp_path / f"{version}.json").write_text(json.dumps(table), encoding="utf-8")
+    monkeypatch.setattr(tool.module, "PUBLISHED", tmp_path)
+    assert tool(case.receipt, line=case.line, user_id=case.user_id) == 0
+    assert tool({**case.receipt, "price_version": later}) == 1
+
+
+# --- with the table of the API ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Front:
+    """An address in front of the handlers, as API Gateway is one. `body` takes the place of what they answer."""
+
+    url: str
+    asked: list[str]
+    body: bytes | None = None
+
+
+@pytest.fixture
+def front(handlers: Handlers) -> Iterator[Front]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked.append(self.path)
+            answer = handlers.call("GET", self.path.removeprefix("/api/v1"))
+            body = found.body if found.body is not None else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found = Front(f"http://127.0.0.1:{server.server_port}/api/v1", [])
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_takes_the_table_from_the_api(tool: Tool, papers: dict[str, Papers], front: Front, slash: str) -> None:
+    case = papers["by floor"]
+    assert tool(case.receipt, api=front.url + slash) == 0
+    assert front.asked == [f"/api/v1/playground/prices/{EXAMPLE.version}"]
+    assert tool({**case.receipt, "credits_spent": 1}, api=front.url) == 1
+
+
+def test_api_without_the_table_is_named(
+    tool: Tool, papers: dict[str, Papers], front: Front, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = papers["sonnet"].receipt
+    assert tool({**receipt, "price_version": "2001-01-01"}, api=front.url) == 1
+    assert "playground/prices/2001-01-01: HTTP Error 404" in capsys.readouterr().err
+    other = {**EXAMPLE_DATA, "version": "2001-01-01"}
+    for body in (b"", b"[]", b"\xff", b"{}", json.dumps(other).encode()):
+        front.body = body
+        assert tool(receipt, api=front.url) == 1
+        assert "cannot be checked" in capsys.readouterr().err
+    assert tool(receipt, api="file:///etc") == 1
+    assert "https:// or http:// is needed" in capsys.readouterr().err
+
+
 tokens = st.integers(0, 400_000)
+PUBLISHED_TABLES = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PUBLISHED.glob("*.json"))]
+STRANGE = {
+    **EXAMPLE_DATA,
+    "margin_percent": 35,
+    "tiers": {"steps": [[700, 2], [90_000, 5]], "further_tokens": 333},
+    "plan": {**EXAMPLE_DATA["plan"], "price_cents": 100},  # the cheapest credit
+    "models": [{**row, "factor": 7, "cache_read_nano": 9_000} for row in EXAMPLE_DATA["models"]],
+}
+TABLES = [*PUBLISHED_TABLES, STRANGE]
 
 
 @settings(max_examples=examples(300), deadline=None)
 @given(
-    st.sampled_from(sorted(PRICES.models)), st.tuples(tokens, tokens, tokens, tokens), tokens, st.integers(1, 100_000)
+    st.sampled_from(TABLES),
+    st.data(),
+    st.tuples(tokens, tokens, tokens, tokens),
+    tokens,
+    st.integers(1, 100_000),
 )
 def test_prices_and_ceilings_are_those_of_the_service(
-    name: str, classes: tuple[int, int, int, int], prompt: int, most: int
+    table: dict[str, Any], data: st.DataObject, classes: tuple[int, int, int, int], prompt: int, most: int
 ) -> None:
-    """Written twice, from the same table: long prompts, every tier, floors."""
-    module = load()
-    table = module.read(str(module.PRICES))
-    [row] = [row for row in table["models"] if row["name"] == name]
+    """Written twice, from the same table: long prompts, every tier, floors, of published tables and a strange one."""
+    module, prices = load(), parse_prices(table)
+    row = data.draw(st.sampled_from(table["models"]))
+    name = row["name"]
     read, written, cache_write, cache_read = classes
     usage = Usage(
         input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read
     )
-    price = PRICES.price(PRICES.models[name], usage)
+    price = prices.price(prices.models[name], usage)
     claimed = {
         "cost_nano_dollars": price.cost_nano,
         "floor": price.floor,
@@ -290,4 +389,4 @@ def test_prices_and_ceilings_are_those_of_the_service(
     cost = module.verify_cost(measured, claimed, row, check)
     module.verify_credits(cost, measured, claimed, row, table, check)
     assert check.wrong == 0
-    assert module.ceiling_of(prompt, most, row, table) == PRICES.ceiling(PRICES.models[name], prompt, most)
+    assert module.ceiling_of(prompt, most, row, table) == prices.ceiling(prices.models[name], prompt, most)

@@ -23,7 +23,7 @@ from playground.domain.errors import ModelError
 from tests.conftest import NOW
 from tests.fakes import a_hold
 from tests.handlers import Handlers
-from tests.kit.books import PRICES
+from tests.kit.prices import EXAMPLE
 
 MAX_WRITE_UNITS = 18
 MAX_OPEN_RUNS = 20  # that the setting admits
@@ -35,7 +35,7 @@ INDEX = Index("by_lease", ("lease_shard", "lease_at"))
 def test_the_condition_of_a_hold_is_one_that_dynamodb_takes(ledger: DynamoLedger, user_id: str) -> None:
     """4 KB and 300 operators and functions at most, which the local engine does not look at. With as many open runs as
     may be set, and the allowance that has the most alternatives."""
-    allowances = (PRICES.allowance(open_account(user_id, NOW)[0]), PRICES.allowance(replace(PAYING, user_id=user_id)))
+    allowances = (EXAMPLE.allowance(open_account(user_id, NOW)[0]), EXAMPLE.allowance(replace(PAYING, user_id=user_id)))
     longest = 0
     for allowance in allowances:
         for ends_first in (False, True):

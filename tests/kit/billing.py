@@ -22,7 +22,7 @@ from playground.domain.pricing import PriceTable
 from playground.ports import Ledger, PurchaseRecords
 from playground.usecases.apply_payment import Applied, ApplyPayment
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
-from tests.kit.books import PRICES
+from tests.kit.prices import EXAMPLE
 from tests.kit.transport import StripeReply, Wire
 from tests.support import all_entries, check_invariants
 
@@ -78,7 +78,7 @@ class Billing:
         self.user_id = user_id
         self.at: datetime | None = None
         self._seen = {event["id"] for event in double.events()}
-        self.sell(PRICES)
+        self.sell(EXAMPLE)
 
     def sell(self, prices: PriceTable) -> None:
         """From now on things cost what `prices` says, as after a deployment."""

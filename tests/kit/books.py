@@ -12,16 +12,15 @@ from local.template import REGION
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import account_key, session_key, turn_key, user_pk
 from playground.adapters.dynamo_payments import purchase_of
-from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Hold, drop_hold
 from playground.domain.entries import Entry, EntryType
 from playground.domain.purchases import Purchase
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session, Turn
 from tests.kit.intercept import PlainConnection
+from tests.kit.prices import EXAMPLE
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, check_invariants
 
-PRICES = load_prices()
 MAX_TURNS = 3  # of a session in these tests, and one more, to see that it is not there
 
 
@@ -107,7 +106,7 @@ class Books:
                 assert (run.charged, run.entry_seq, run.turn) == (0, None, None), f"{run.status}, and not for nothing"
                 continue
             assert run.measured is not None
-            price = PRICES.price(PRICES.models[run.model], run.measured.usage).credits
+            price = EXAMPLE.price(EXAMPLE.models[run.model], run.measured.usage).credits
             assert run.charged == min(price, run.ceiling), f"charged {run.charged} for an answer that costs {price}"
         answered = {place: turn.run_id for place, turn in self.turns.items()}
         assert answered == {(run.session_id, run.turn): run_id for run_id, run in paid.items()}, (

@@ -47,8 +47,9 @@ from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from playground.usecases.sweep_holds import SweepHolds, Swept
 from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
-from tests.kit.books import PRICES, Books, Onlooker
+from tests.kit.books import Books, Onlooker
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.prices import EXAMPLE
 from tests.kit.transport import (
     Fault,
     Killed,
@@ -203,7 +204,7 @@ class Scene:
             sessions=worker.sessions,
             catalog=worker.catalog,
             model=worker.wire.model,
-            prices=PRICES,
+            prices=EXAMPLE,
             clock=self.clock,
             new_id=self._new_id,
             max_open_runs=MAX_OPEN_RUNS,
@@ -548,9 +549,9 @@ def _dead_and_refunded(scene: Scene) -> None:
 
 def _spend(scene: Scene, credits_: int) -> None:
     """One run that costs so much, at least 3."""
-    model = PRICES.models["sonnet"]
+    model = EXAMPLE.models["sonnet"]
     usage = Usage(input_tokens=10_000 + 4_000 * (credits_ - 3), output_tokens=0)
-    price = PRICES.price(model, usage)
+    price = EXAMPLE.price(model, usage)
     assert price.credits == credits_
     hold = a_hold(f"run_{uuid4().hex}", credits_, scene.now)
     charge = charging(hold, credits_, scene.now)
@@ -670,7 +671,7 @@ def _counted(scene: Scene, before: datetime | None) -> None:
     run, account = books.receipt, books.account
     assert run is not None
     assert account is not None
-    allowance = PRICES.allowance(account)
+    allowance = EXAMPLE.allowance(account)
     ours = run.failure is not None and run.failure.code == "store_unavailable"
     expected = before
     if run.status is RunStatus.EXPIRED or (run.unpaid is not None and not ours):
@@ -685,7 +686,7 @@ def _counted_once(scene: Scene) -> None:
 
 
 def _counted_after_others(scene: Scene) -> None:
-    _counted(scene, START + PRICES.allowance(Account(user_id="", created_at=START)).interval)
+    _counted(scene, START + EXAMPLE.allowance(Account(user_id="", created_at=START)).interval)
 
 
 def _one_of_each(scene: Scene) -> None:

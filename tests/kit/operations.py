@@ -28,7 +28,7 @@ from playground.ports import Ended as LedgerEnded
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import charging, conversation, receipt
-from tests.kit.books import PRICES
+from tests.kit.prices import EXAMPLE
 from tests.property.model import (
     Answer,
     Audit,
@@ -186,7 +186,7 @@ class Subject:
             ledger=self.ledger,
             records=self.records,
             payments=None,  # type: ignore[arg-type]  # nothing has to be asked: every event carries its pointers
-            prices=PRICES,
+            prices=EXAMPLE,
             live=False,
             clock=lambda: self.clock(told.now),
         )

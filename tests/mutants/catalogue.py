@@ -47,6 +47,9 @@ SHARES = "layers/shared/playground/adapters/dynamo_shares.py"
 SHARING = "layers/shared/playground/domain/sharing.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
 PRICING = "layers/shared/playground/domain/pricing.py"
+PRICES = "layers/shared/playground/adapters/prices.py"
+PRICE_CHECK = "tools/check_prices.py"
+VERIFIER = "tools/verify_receipt.py"
 PROMPTS = "layers/shared/playground/usecases/prompts.py"
 HTTP = "layers/shared/playground/http.py"
 ARCHIVES = "layers/shared/playground/adapters/archives.py"
@@ -106,6 +109,9 @@ UNREADABLE = "tests/integration/test_unreadable.py"
 EDGES = "tests/unit/test_http.py"
 AUDITED = "tests/unit/test_audit.py"
 AUDITS = "tests/integration/test_audit.py"
+PRICED = "tests/unit/test_pricing.py"
+PUBLISHED = "tests/infrastructure/test_check_prices.py"
+VERIFIED = "tests/integration/test_verify_receipt.py"
 DESCRIBED = "tests/infrastructure/test_template.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
@@ -1040,6 +1046,62 @@ MUTANTS = (
         MONEY,
     ),
     mutant(
+        "prices: a receipt names another table than the one that it was charged by",
+        RUN_PROMPT,
+        "price_version=self._prices.version,\n                model_id=completion.model_id",
+        'price_version="2026-11-01",\n                model_id=completion.model_id',
+        RUNS,
+    ),
+    mutant(
+        "prices: a failed run's receipt names another table than the one that it was held by",
+        RUN_PROMPT,
+        "price_version=self._prices.version,\n            model_id=held",
+        'price_version="2026-11-02",\n            model_id=held',
+        RUNS,
+    ),
+    mutant(
+        "prices: instead of an earlier table the current one is answered",
+        PRICES,
+        'return (PUBLISHED / f"{version}.json").read_text(encoding="utf-8")',
+        '(PUBLISHED / f"{version}.json").stat()\n        return PATH.read_text(encoding="utf-8")',
+        PRICED,
+    ),
+    mutant(
+        "prices: any file can be asked for",
+        PRICES,
+        "if not VERSION.fullmatch(version):",
+        "if False:",
+        PRICED,
+    ),
+    mutant(
+        "prices: a version may lead out of the folder",
+        PRICING,
+        "VERSION.fullmatch(self.version) is not None",
+        "True",
+        PRICED,
+    ),
+    mutant(
+        "prices: a published table may change",
+        PRICE_CHECK,
+        "elif _digest(current) != digests[version]:",
+        "elif False:",
+        PUBLISHED,
+    ),
+    mutant(
+        "prices: publishing takes the place of what was published",
+        PRICE_CHECK,
+        "if digest != _digest(current) or (",
+        "if (",
+        PUBLISHED,
+    ),
+    mutant(
+        "prices: a receipt may be checked by any table",
+        VERIFIER,
+        'if prices["version"] != version:',
+        "if False:",
+        VERIFIED,
+    ),
+    mutant(
         "prices: the allowance stands in the code",
         SUBSCRIPTIONS,
         'deltas, reason = Deltas(monthly=allowance), "PRPM+',
@@ -1390,6 +1452,20 @@ MUTANTS = (
         REPLAY,
         "self.debt += change or 0",
         "self.debt += 0",
+        AUDITED,
+    ),
+    mutant(
+        "audit: every receipt is checked by one table, whichever it names",
+        RECEIPTS,
+        "return self._prices(version) if isinstance(version, str) else None",
+        'return self._prices("2026-11-01") if isinstance(version, str) else None',
+        AUDITED,
+    ),
+    mutant(
+        "audit: a receipt of a table that never was is fine",
+        RECEIPTS,
+        "            if version is not None:\n",
+        "            if False:\n",
         AUDITED,
     ),
     mutant(

@@ -10,8 +10,8 @@ from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.prices import published_prices
 from playground.usecases.audit_account import AuditAccount
-from tests.kit.books import PRICES
 from tests.kit.extent import examples
 from tests.kit.payment_lives import Life, live_through
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE
@@ -45,7 +45,7 @@ def test_lives_end_alike_on_the_engine(ledger: DynamoLedger, store: DynamoStore)
     """And what is stored adds up from its first entry on."""
     records = DynamoPurchaseRecords(store, LEDGER_TABLE)
     archive = DynamoAudit(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
-    audit_account = AuditAccount(archive, PRICES)
+    audit_account = AuditAccount(archive, published_prices)
     for number in range(examples(ON_THE_ENGINE)):
         life = Life(f"engine-disorder-{number}")
         chance = random.Random(number)

@@ -1,5 +1,6 @@
 """The allowance for runs without an answer: what it admits, what it counts, and how long one waits."""
 
+import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playground.adapters.prices import load_prices, parse_prices
+from playground.adapters.prices import parse_prices
 from playground.domain.account import Account, Plan, drop_hold, note_payment, open_account, place_hold
 from playground.domain.allowance import Allowance, use_allowance
 from playground.domain.pricing import PriceTableError
 from tests.fakes import a_hold
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 LIMIT = 20
-PRICES = load_prices()
 NANO = 1_000_000_000
 SMALL = Allowance(failed_runs_per_hour=5, unpaid_nano_per_day=NANO // 2, nano_per_credit=26_666_667)
 
@@ -104,36 +105,36 @@ def test_time_that_has_passed_is_not_saved_up() -> None:
 
 
 def test_what_was_paid_for_makes_the_allowance_larger_and_begins_it_anew() -> None:
-    free = PRICES.allowance(account())
+    free = EXAMPLE.allowance(account())
     spent = fail(account(), free, NANO, NOW)
     assert not free.admits(spent, 1, limit=LIMIT, now=NOW)
 
     paid = note_payment(spent)
 
     assert (paid.failures_at, paid.unpaid_at) == (None, None)
-    assert PRICES.allowance(paid).unpaid_nano_per_day > free.unpaid_nano_per_day
+    assert EXAMPLE.allowance(paid).unpaid_nano_per_day > free.unpaid_nano_per_day
     failed_again = fail(paid, free, NANO, NOW)
     assert note_payment(failed_again) == failed_again  # only the first payment forgives
 
 
 def test_a_plan_of_an_operator_has_the_larger_allowance_while_it_lasts() -> None:
-    assert PRICES.allowance(replace(account(), plan=Plan.PLUS)) == PRICES.allowance(note_payment(account()))
+    assert EXAMPLE.allowance(replace(account(), plan=Plan.PLUS)) == EXAMPLE.allowance(note_payment(account()))
 
 
 def test_more_credits_than_those_of_the_welcome_are_as_good_as_a_payment() -> None:
     """They were bought before payments were noted in the account, or an operator gave them."""
-    assert PRICES.allowance(account(6)) == PRICES.allowance(note_payment(account()))
-    assert PRICES.allowance(account(5)) != PRICES.allowance(account(6))
+    assert EXAMPLE.allowance(account(6)) == EXAMPLE.allowance(note_payment(account()))
+    assert EXAMPLE.allowance(account(5)) != EXAMPLE.allowance(account(6))
 
 
 def test_a_hold_costs_us_at_most_what_the_allowance_takes_it_for() -> None:
     """The floor of prices: a ceiling is never less than what the provider bills at most."""
-    allowance = PRICES.allowance(account())
-    for model in PRICES.models.values():
+    allowance = EXAMPLE.allowance(account())
+    for model in EXAMPLE.models.values():
         for prompt in (1, 5_000, 150_000):
             for output in (1, 512, 4096, 100_000):
                 worst = model.cost_nano(model.most_expensive(prompt, output))
-                assert worst <= PRICES.ceiling(model, prompt, output) * allowance.nano_per_credit
+                assert worst <= EXAMPLE.ceiling(model, prompt, output) * allowance.nano_per_credit
 
 
 @pytest.mark.parametrize(
@@ -146,11 +147,7 @@ def test_a_hold_costs_us_at_most_what_the_allowance_takes_it_for() -> None:
     ],
 )
 def test_a_table_without_proper_limits_is_refused(which: str, name: str, value: Any, told: str) -> None:
-    import json
-
-    from playground.adapters.prices import PATH
-
-    data = json.loads(PATH.read_text())
+    data = copy.deepcopy(EXAMPLE_DATA)
     data["failure_limits"][which][name] = value
 
     with pytest.raises(PriceTableError, match=told):

@@ -11,7 +11,7 @@ import pytest
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import fields_of, plain
-from playground.adapters.prices import load_prices
+from playground.adapters.prices import published_prices
 from playground.domain.account import (
     Account,
     Hold,
@@ -38,12 +38,12 @@ from playground.domain.calendar import boundary, iso
 from playground.domain.credits import Deltas
 from playground.domain.entries import GENESIS, Entry, EntryType
 from playground.domain.packages import package_uuid
-from playground.domain.pricing import Usage
+from playground.domain.pricing import Tiers, Usage
 from playground.domain.runs import Failure, Measured, Run, RunStatus
 from playground.domain.sessions import Session, Turn
+from tests.kit.prices import EXAMPLE
 
-PRICES = load_prices()
-SONNET = PRICES.models["sonnet"]
+SONNET = EXAMPLE.models["sonnet"]
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 USER = "alice"
@@ -102,7 +102,7 @@ class Books:
         return next((int(number) for (_, number), turn in self.turns.items() if turn.get("run_id") == run_id), None)
 
     def audit(self) -> Audited:
-        return audit(self.stored(), PRICES)
+        return audit(self.stored(), published_prices)
 
 
 def a_hold(number: int, ceiling: int = 2) -> Hold:
@@ -123,7 +123,7 @@ def a_receipt(hold: Hold, status: RunStatus, **outcome: Any) -> Run:
         "package": PACKAGE,
         "package_version": "1.0.0",
         "model_id": SONNET.model_id,
-        "price_version": PRICES.version,
+        "price_version": EXAMPLE.version,
         "prompt_tokens": 1000,
         "max_tokens": 1500,
         "wanted_max_tokens": 4096,
@@ -157,8 +157,8 @@ def make_books() -> Books:
     runs: dict[str, Item] = {}
     turns: dict[tuple[str, str], Item] = {}
     usage = Usage(input_tokens=900, output_tokens=800, cache_read_tokens=200)
-    price = PRICES.price(SONNET, usage)
-    ceiling = PRICES.ceiling(SONNET, 1000, 1500)
+    price = EXAMPLE.price(SONNET, usage)
+    ceiling = EXAMPLE.ceiling(SONNET, 1000, 1500)
     for number in (1, 2):
         hold = a_hold(number, ceiling)
         account, [entry] = settle(
@@ -238,7 +238,7 @@ def test_account_that_adds_up_has_no_findings(books: Books) -> None:
 
 
 def test_a_missing_account_is_no_damage() -> None:
-    audited = audit(Stored(user_id="nobody", shard="01", account=None), PRICES)
+    audited = audit(Stored(user_id="nobody", shard="01", account=None), published_prices)
     assert (audited.exists, audited.findings) == (False, ())
 
 
@@ -673,14 +673,30 @@ def test_deleted_session_is_no_damage(books: Books) -> None:
     assert books.audit().findings == ()
 
 
-def test_prices_of_another_version_are_not_used(books: Books) -> None:
-    other = replace(PRICES, version="2027-01-01", margin_percent=50)
-    assert audit(books.stored(), other).findings == ()
+def test_each_receipt_is_checked_by_the_table_that_it_names(books: Books) -> None:
+    """After a change of prices, too: by the old table, and not by the new one."""
+    doubled = replace(EXAMPLE, version="2027-01-01", tiers=Tiers(steps=((10, 50),), further_tokens=10))
+    tables = {EXAMPLE.version: EXAMPLE, doubled.version: doubled}
+    assert audit(books.stored(), tables.get).findings == ()
+    books.runs[PAID]["price_version"] = doubled.version
+    books.runs[FAILED]["price_version"] = doubled.version
+    found = [(finding.code, finding.message) for finding in audit(books.stored(), tables.get).findings]
+    assert (Code.CEILING, f"{PAID}: ceiling") in found
+    assert (Code.PRICE, f"{PAID}: tier by the price table") in found
+    assert (Code.CEILING, f"{FAILED}: ceiling") in found
+
+
+@pytest.mark.parametrize("run_id", [PAID, FAILED])
+def test_a_version_that_was_never_published_is_damage(books: Books, run_id: str) -> None:
+    books.runs[run_id]["price_version"] = "2001-01-01"
+    assert [(finding.code, finding.message) for finding in books.audit().findings] == [
+        (Code.PRICE, f"{run_id}: price_version")
+    ]
 
 
 def test_overrun_is_recorded_and_not_charged(books: Books) -> None:
     usage = Usage(input_tokens=900, output_tokens=4000, cache_read_tokens=200)
-    price = PRICES.price(SONNET, usage)
+    price = EXAMPLE.price(SONNET, usage)
     run = books.runs[PAID]
     run.update(
         usage=[900, 4000, 0, 200],

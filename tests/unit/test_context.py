@@ -1,6 +1,5 @@
 """How much of a conversation a run takes along."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from playground.adapters.prices import PATH, load_prices, parse_prices
+from playground.adapters.prices import parse_prices
 from playground.domain.account import Account, Plan, as_of, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
@@ -24,9 +23,9 @@ from playground.domain.sessions import Session, Turn
 from playground.ports import Found, Prompt, TokenCount
 from playground.usecases.prompts import COUNTS, FitConversation, Fitted
 from tests.fakes import InMemoryLookup, InMemorySessions, ScriptedModel, a_hold, conversation
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, USER, World
 
-PRICES = load_prices()
 REQUEST = RunRequest(package_id="@acme/tidy", input="And now?", model="sonnet", session_id="ses_1")
 RICH = replace(open_account("user", NOW)[0], buckets=Buckets(purchased=1000))
 
@@ -61,7 +60,7 @@ def stored(turns: int, answer: str) -> tuple[CountedSessions, Session]:
 def fit(
     sessions: InMemorySessions, session: Session | None, account: Account = RICH, request: RunRequest = REQUEST
 ) -> Fitted:
-    return FitConversation(sessions, ScriptedModel(lambda prompt: ANSWER, count=count), PRICES)(
+    return FitConversation(sessions, ScriptedModel(lambda prompt: ANSWER, count=count), EXAMPLE)(
         request, TIDY, session, account, timeout=3
     )
 
@@ -80,7 +79,7 @@ def test_everything_is_taken_along_while_it_fits() -> None:
 def test_the_oldest_turns_are_left_out_for_the_budget_and_no_more_are_read() -> None:
     sessions, session = stored(300, "x" * 16_000)
     fitted = fit(sessions, session)
-    budget = PRICES.context_budget_tokens["free"]
+    budget = EXAMPLE.context_budget_tokens["free"]
     assert fitted.tokens <= budget < fitted.tokens + 16_000 // 3 + 50  # not one turn more would fit
     assert questions(fitted)[-2:] == ["question 300", "And now?"]
     assert len(questions(fitted)) - 1 + fitted.omitted == 300
@@ -93,9 +92,9 @@ def test_the_oldest_turns_are_left_out_for_the_budget_and_no_more_are_read() -> 
 def test_as_much_is_taken_along_as_can_be_paid_for_with_the_shortest_answer(available: int) -> None:
     sessions, session = stored(40, "x" * 3000)
     fitted = fit(sessions, session, replace(RICH, buckets=Buckets(purchased=available)))
-    model = PRICES.models["sonnet"]
-    assert PRICES.ceiling(model, fitted.tokens, 512) <= available
-    assert PRICES.ceiling(model, fitted.tokens + 1030, 512) > available
+    model = EXAMPLE.models["sonnet"]
+    assert EXAMPLE.ceiling(model, fitted.tokens, 512) <= available
+    assert EXAMPLE.ceiling(model, fitted.tokens + 1030, 512) > available
     assert fitted.omitted > 0
 
 
@@ -127,15 +126,15 @@ def test_an_answer_that_was_declined_in_part_is_kept_as_that() -> None:
 def guessing(tokens: int) -> FitConversation:
     """With a provider that does not count, and a guess."""
     model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: TokenCount(tokens, guessed=True))
-    return FitConversation(InMemorySessions(), model, PRICES)
+    return FitConversation(InMemorySessions(), model, EXAMPLE)
 
 
 def test_what_only_a_guess_says_is_too_long_is_tried() -> None:
     """A guess is a third too high for plain text: what fits the budget of a plan must not be refused for it."""
-    budget = PRICES.context_budget_tokens["free"]
+    budget = EXAMPLE.context_budget_tokens["free"]
     alone = replace(REQUEST, session_id=None)
     with pytest.raises(ContextTooLongError) as refused:
-        FitConversation(InMemorySessions(), ScriptedModel([ANSWER], count=lambda prompt: budget + 1), PRICES)(
+        FitConversation(InMemorySessions(), ScriptedModel([ANSWER], count=lambda prompt: budget + 1), EXAMPLE)(
             alone, TIDY, None, RICH, timeout=3
         )
     assert "about" not in refused.value.message
@@ -148,7 +147,7 @@ def test_what_only_a_guess_says_is_too_long_is_tried() -> None:
 @pytest.mark.parametrize("guess", [999_000, 999_999, 1_000_000, 3_000_000])
 def test_a_guess_beyond_what_the_model_takes_is_paid_as_what_it_takes(guess: int) -> None:
     """The provider refuses prompt and answer that are longer than its context together, so nothing costs more."""
-    model = PRICES.models["sonnet"]
+    model = EXAMPLE.models["sonnet"]
 
     fitted = guessing(guess)(replace(REQUEST, session_id=None), TIDY, None, RICH, timeout=3)
 
@@ -177,9 +176,9 @@ def test_a_run_of_a_guess_holds_the_guess_and_pays_what_it_was() -> None:
 
     run = world.run().run
 
-    assert run.ceiling == PRICES.ceiling(PRICES.models["sonnet"], 75_389, 4096)
+    assert run.ceiling == EXAMPLE.ceiling(EXAMPLE.models["sonnet"], 75_389, 4096)
     assert (run.charged, run.overrun) == (
-        PRICES.price(PRICES.models["sonnet"], Usage(input_tokens=59_038, output_tokens=400)).credits,
+        EXAMPLE.price(EXAMPLE.models["sonnet"], Usage(input_tokens=59_038, output_tokens=400)).credits,
         0,
     )
     assert run.charged < run.ceiling
@@ -196,15 +195,15 @@ def test_what_does_not_fit_without_any_history_is_refused(turns: int) -> None:
     sessions, session = stored(turns, "Yes.") if turns else (InMemorySessions(), None)
     with pytest.raises(ContextTooLongError) as caught:
         fit(sessions, session, request=replace(REQUEST, input="x" * 200_000))
-    assert caught.value.facts["limit"] == PRICES.context_budget_tokens["free"]
+    assert caught.value.facts["limit"] == EXAMPLE.context_budget_tokens["free"]
 
 
 def test_a_guess_that_was_too_low_is_corrected_by_counting() -> None:
     """The provider counts four times as many tokens as the guess: fewer turns, in a bounded number of counts."""
     sessions, session = stored(30, "x" * 5000)
     model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: 4 * count(prompt))
-    fitted = FitConversation(sessions, model, PRICES)(REQUEST, TIDY, session, RICH, timeout=3)
-    assert fitted.tokens <= PRICES.context_budget_tokens["free"]
+    fitted = FitConversation(sessions, model, EXAMPLE)(REQUEST, TIDY, session, RICH, timeout=3)
+    assert fitted.tokens <= EXAMPLE.context_budget_tokens["free"]
     assert fitted.omitted < 30
     assert len(model.counted) <= COUNTS
 
@@ -212,7 +211,7 @@ def test_a_guess_that_was_too_low_is_corrected_by_counting() -> None:
 def test_a_count_that_makes_no_sense_ends_without_history() -> None:
     sessions, session = stored(30, "Yes.")
     model = ScriptedModel(lambda prompt: ANSWER, count=lambda prompt: 70_000 if len(prompt.messages) > 1 else 100)
-    fitted = FitConversation(sessions, model, PRICES)(REQUEST, TIDY, session, RICH, timeout=3)
+    fitted = FitConversation(sessions, model, EXAMPLE)(REQUEST, TIDY, session, RICH, timeout=3)
     assert (fitted.omitted, fitted.tokens) == (30, 100)
 
 
@@ -321,6 +320,6 @@ def test_texts_that_cannot_be_kept_release_the_run(monkeypatch: pytest.MonkeyPat
     [{}, {"free": 60_000}, {"free": 0, "plus": 1}, {"free": 60_000, "plus": 2_000_000}, {"free": 4095, "plus": 60_000}],
 )
 def test_budgets_that_make_no_sense_are_refused_at_load(budgets: dict[str, int]) -> None:
-    data = {**json.loads(PATH.read_text(encoding="utf-8")), "context_budget_tokens": budgets}
+    data = {**EXAMPLE_DATA, "context_budget_tokens": budgets}
     with pytest.raises(PriceTableError, match="context_budget_tokens"):
         parse_prices(data)

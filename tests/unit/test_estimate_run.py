@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Change, grant
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
@@ -33,11 +32,11 @@ from tests.fakes import (
     ScriptedModel,
     a_hold,
 )
+from tests.kit.prices import EXAMPLE
 
 USER = "user_1"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-PRICES = load_prices()
-WIDE = replace(PRICES, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
+WIDE = replace(EXAMPLE, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
 TIDY = PackageVersion(
     package_id=package_uuid("@acme/tidy") or "",
     name="@acme/tidy",
@@ -58,7 +57,7 @@ ANSWER = Completion(
 
 class World:
     def __init__(
-        self, count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100, prices: PriceTable = PRICES
+        self, count: Callable[[Prompt], int | TokenCount] = lambda prompt: 100, prices: PriceTable = EXAMPLE
     ) -> None:
         self.ledger = InMemoryLedger()
         self.model = ScriptedModel(lambda prompt: ANSWER, count=count)
@@ -126,7 +125,7 @@ def test_says_what_a_run_typically_and_at_most_costs() -> None:
         balance=5,
         available=5,
         model_id="claude-sonnet-5-5",
-        price_version=PRICES.version,
+        price_version=EXAMPLE.version,
     )
 
 

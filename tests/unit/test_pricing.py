@@ -1,7 +1,9 @@
-"""The price table as it ships: its numbers, its rules, and what is refused at load."""
+"""Prices: the rules of any table, examples from a fixed one, and what is refused at load."""
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,13 +14,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from playground.adapters.prices import PATH, load_prices, parse_prices
+from playground.adapters import prices as prices_of_the_layer
+from playground.adapters.prices import PATH, PUBLISHED, load_prices, parse_prices, published_prices, read_published
 from playground.domain.pricing import ModelPrice, PriceTable, PriceTableError, Tiers, Usage, ceil_div
+from tests.conftest import ROOT
+from tests.kit.extent import HANG_SECONDS
+from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
-DATA: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+LAYER = ROOT / "layers" / "shared"
 PRICES = load_prices()
-HAIKU, SONNET, OPUS = (PRICES.models[name] for name in ("haiku", "sonnet", "opus"))
-CHEAPEST = Fraction(2000, 600) / 100  # dollars: large packs, $20 for 600
+HAIKU, SONNET, OPUS = (EXAMPLE.models[name] for name in ("haiku", "sonnet", "opus"))
+CHEAPEST = min(Fraction(offer.price_cents, 100 * offer.credits) for offer in (*PRICES.packs, PRICES.plan))  # dollars
+NET = CHEAPEST * Fraction(100 - PRICES.margin_percent, 100)
 
 MODELS = st.sampled_from(sorted(PRICES.models.values(), key=lambda model: model.name))
 # Small numbers find the borders of the tiers, large ones those of the context and of haiku's long prompts.
@@ -30,59 +37,23 @@ USAGES = st.builds(
 
 
 def credits_for(model: ModelPrice, **tokens: int) -> int:
-    return PRICES.price(model, Usage(**tokens)).credits
+    return EXAMPLE.price(model, Usage(**tokens)).credits
 
 
 def dollars(model: ModelPrice, usage: Usage) -> Fraction:
-    """The provider's bill, from its price list in dollars per million tokens."""
-    listed = {
-        "haiku": ("0.10", "0.50", "0.125", "0.01"),
-        "sonnet": ("2", "10", "2.50", "0.10"),
-        "opus": ("4", "20", "5", "0.20"),
-    }[model.name]
-    bill = sum(
-        (Fraction(price) * tokens / 1_000_000 for price, tokens in zip(listed, classes_of(usage), strict=True)),
-        Fraction(0),
-    )
-    long = model.name == "haiku" and usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens > 100_000
-    return 5 * bill if long else bill
+    """The provider's bill, worked out from the fields of the table."""
+    listed = (model.input_nano, model.output_nano, model.cache_write_nano, model.cache_read_nano)
+    bill = sum(price * tokens for price, tokens in zip(listed, classes_of(usage), strict=True))
+    prompt = usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens
+    long = model.long_prompt_tokens is not None and prompt > model.long_prompt_tokens
+    return Fraction(bill * (model.long_prompt_factor if long else 1), 10**9)
 
 
 def classes_of(usage: Usage) -> tuple[int, int, int, int]:
     return usage.input_tokens, usage.output_tokens, usage.cache_write_tokens, usage.cache_read_tokens
 
 
-# --- the numbers ------------------------------------------------------------------------------------------------------
-
-
-def test_packs() -> None:
-    assert [(pack.id, pack.credits, pack.price_cents, pack.popular) for pack in PRICES.packs] == [
-        ("small", 100, 500, False),
-        ("medium", 250, 1000, True),
-        ("large", 600, 2000, False),
-    ]
-    assert PRICES.currency == "USD"
-
-
-def test_plan() -> None:
-    plan = PRICES.plan
-
-    assert (plan.name, plan.price_cents, plan.credits, plan.interval) == ("PRPM+", 2000, 200, "month")
-
-
-def test_models() -> None:
-    assert [(model.name, model.model_id, model.factor) for model in PRICES.models.values()] == [
-        ("haiku", "claude-haiku-5-5", 1),
-        ("sonnet", "claude-sonnet-5-5", 1),
-        ("opus", "claude-opus-5-5", 3),
-    ]
-    assert PRICES.default_model == "sonnet"
-    assert [model.default_effort for model in PRICES.models.values()] == ["medium", "high", "medium"]
-    assert not any(model.accepts_temperature for model in PRICES.models.values())
-    assert {(model.context_tokens, model.max_output_tokens) for model in PRICES.models.values()} == {
-        (1_000_000, 128_000)
-    }
-    assert PRICES.least_max_tokens == 512
+# --- examples ---------------------------------------------------------------------------------------------------------
 
 
 @given(MODELS, USAGES)
@@ -90,9 +61,10 @@ def test_the_provider_is_paid_what_its_price_list_says(model: ModelPrice, usage:
     assert Fraction(model.cost_nano(usage), 10**9) == dollars(model, usage)
 
 
-def test_the_cheapest_credit_is_that_of_the_large_pack() -> None:
+def test_the_cheapest_credit_counts_the_plan_too() -> None:
     assert PRICES.credit_value_nano == CHEAPEST * 10**9
-    assert PRICES.margin_percent == 20
+    dear = replace(EXAMPLE.plan, price_cents=1)
+    assert replace(EXAMPLE, plan=dear).credit_value_nano == Fraction(10**7, dear.credits)
 
 
 @pytest.mark.parametrize(
@@ -113,29 +85,11 @@ def test_the_cheapest_credit_is_that_of_the_large_pack() -> None:
     ],
 )
 def test_size_tiers(tokens: int, base: int) -> None:
-    assert PRICES.tiers.credits(tokens) == base
-
-
-@pytest.mark.parametrize(
-    ("model", "usage", "expected"),
-    [
-        ("sonnet", {"input_tokens": 1_200, "output_tokens": 800}, 1),
-        ("sonnet", {"input_tokens": 3_000, "output_tokens": 2_000}, 2),
-        ("sonnet", {"input_tokens": 6_000, "output_tokens": 4_000}, 3),
-        ("sonnet", {"input_tokens": 100, "output_tokens": 9_900}, 4),
-        ("opus", {"input_tokens": 1_200, "output_tokens": 800}, 3),
-        ("opus", {"input_tokens": 3_000, "output_tokens": 2_000}, 6),
-        ("opus", {"input_tokens": 6_000, "output_tokens": 4_000}, 9),
-        ("haiku", {"input_tokens": 1_200, "output_tokens": 800}, 1),
-        ("haiku", {"input_tokens": 6_000, "output_tokens": 4_000}, 3),
-    ],
-)
-def test_examples(model: str, usage: dict[str, int], expected: int) -> None:
-    assert credits_for(PRICES.models[model], **usage) == expected
+    assert EXAMPLE.tiers.credits(tokens) == base
 
 
 def test_a_charge_can_be_recomputed_from_its_parts() -> None:
-    price = PRICES.price(SONNET, Usage(input_tokens=100, output_tokens=9_900))
+    price = EXAMPLE.price(SONNET, Usage(input_tokens=100, output_tokens=9_900))
 
     # 100 × $2 + 9,900 × $10 per million = $0.0992, over 0.8 × $20/600.
     assert (price.tier, price.factor, price.cost_nano, price.floor) == (3, 1, 99_200_000, 4)
@@ -144,7 +98,7 @@ def test_a_charge_can_be_recomputed_from_its_parts() -> None:
 
 def test_an_answer_is_never_free() -> None:
     for model in PRICES.models.values():
-        assert credits_for(model) == model.factor
+        assert PRICES.price(model, Usage()).credits == PRICES.tiers.credits(0) * model.factor >= 1
 
 
 def test_tokens_of_every_class_are_billed() -> None:
@@ -218,16 +172,16 @@ def test_the_ceiling_covers_every_way_of_classing_the_prompt(
 def test_the_ceiling_is_reached(model: ModelPrice, prompt_tokens: int, max_tokens: int) -> None:
     """It is the price of the most expensive case, not more."""
     cases = [{name: prompt_tokens} for name in ("input_tokens", "cache_write_tokens", "cache_read_tokens")]
-    most_expensive = max(credits_for(model, output_tokens=max_tokens, **case) for case in cases)
+    most_expensive = max(PRICES.price(model, Usage(output_tokens=max_tokens, **case)).credits for case in cases)
 
     assert PRICES.ceiling(model, prompt_tokens, max_tokens) == most_expensive
 
 
 @given(MODELS, USAGES)
 def test_every_run_leaves_the_margin_even_at_the_cheapest_credit(model: ModelPrice, usage: Usage) -> None:
-    income = PRICES.price(model, usage).credits * CHEAPEST
+    income = PRICES.price(model, usage).credits * NET
 
-    assert income * Fraction(80, 100) >= dollars(model, usage)
+    assert income >= dollars(model, usage)
 
 
 @given(MODELS, USAGES)
@@ -235,7 +189,7 @@ def test_a_price_is_no_higher_than_tier_and_margin_ask_for(model: ModelPrice, us
     credits_ = PRICES.price(model, usage).credits
     tier = PRICES.tiers.credits(sum(classes_of(usage))) * model.factor
 
-    assert credits_ == tier or (credits_ - 1) * CHEAPEST * Fraction(80, 100) < dollars(model, usage)
+    assert credits_ == tier or (credits_ - 1) * NET < dollars(model, usage)
     assert credits_ >= tier
 
 
@@ -262,18 +216,13 @@ def test_affordable_max_tokens_agrees_with_trying_one_by_one(
     assert PRICES.affordable_max_tokens(model, prompt_tokens, credits_, wanted=wanted) == max(affordable, default=0)
 
 
-def test_signup_credits_pay_for_the_default_model() -> None:
-    """Five credits buy a first answer at full length for an ordinary prompt."""
-    assert PRICES.affordable_max_tokens(SONNET, 3_000, 5, wanted=PRICES.default_max_tokens) == PRICES.default_max_tokens
-
-
 # --- what is refused at load ------------------------------------------------------------------------------------------
 
 Path_ = tuple[str | int, ...]
 
 
 def mutated(path: Path_, value: Any) -> dict[str, Any]:
-    data = copy.deepcopy(DATA)
+    data = copy.deepcopy(EXAMPLE_DATA)
     parent: Any = data
     for part in path[:-1]:
         parent = parent[part]
@@ -282,7 +231,7 @@ def mutated(path: Path_, value: Any) -> dict[str, Any]:
 
 
 def without(path: Path_) -> dict[str, Any]:
-    data = copy.deepcopy(DATA)
+    data = copy.deepcopy(EXAMPLE_DATA)
     parent: Any = data
     for part in path[:-1]:
         parent = parent[part]
@@ -290,7 +239,7 @@ def without(path: Path_) -> dict[str, Any]:
     return data
 
 
-def paths(of: Callable[[Any], bool], value: Any = DATA, where: Path_ = ()) -> list[Path_]:
+def paths(of: Callable[[Any], bool], value: Any = EXAMPLE_DATA, where: Path_ = ()) -> list[Path_]:
     found = [where] if where and of(value) else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -320,9 +269,74 @@ def refused(data: Any) -> str:
 
 
 def test_the_table_that_ships_is_accepted() -> None:
-    assert isinstance(parse_prices(copy.deepcopy(DATA)), PriceTable)
+    assert isinstance(parse_prices(copy.deepcopy(EXAMPLE_DATA)), PriceTable)
     assert len(MONEY) == 3 * 4 + 3 * 2 + 2
     assert load_prices() is load_prices()
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["", "1", "2026-11", "2026-11-01.", "2026-11-01-2", "../prices", "2026-11-01/..", "2026-11-01\n", "٢٠٢٦-١١-٠١"],
+)
+def test_a_version_that_is_no_day_is_refused(version: str) -> None:
+    assert "version" in refused(mutated(("version",), version))
+    assert (read_published(version), published_prices(version)) == (None, None)
+
+
+def test_a_second_table_of_a_day_has_a_number() -> None:
+    assert parse_prices(mutated(("version",), "2026-11-01.2")).version == "2026-11-01.2"
+
+
+# --- earlier tables ---------------------------------------------------------------------------------------------------
+
+
+def test_every_published_table_is_there_for_ever() -> None:
+    versions = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+    assert "2026-11-01" in versions
+    for version in versions:
+        table = published_prices(version)
+        assert table is not None
+        assert table.version == version
+
+
+def test_the_current_table_is_among_them() -> None:
+    assert published_prices(PRICES.version) == PRICES
+    text = read_published(PRICES.version)
+    assert text == PATH.read_text(encoding="utf-8")
+
+
+def test_an_earlier_table_is_read_as_it_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = json.dumps(mutated(("version",), "2001-01-01"), indent=7)
+    (tmp_path / "2001-01-01.json").write_text(earlier, encoding="utf-8")
+    monkeypatch.setattr(prices_of_the_layer, "PUBLISHED", tmp_path)
+    assert read_published("2001-01-01") == earlier
+    assert published_prices.__wrapped__("2001-01-01") == replace(EXAMPLE, version="2001-01-01")
+
+
+def test_a_table_that_is_not_published_yet_is_found_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices_of_the_layer, "PUBLISHED", tmp_path)
+    assert read_published(PRICES.version) == PATH.read_text(encoding="utf-8")
+    assert read_published("2001-01-01") is None
+
+
+def test_only_the_current_table_is_read_at_start() -> None:
+    program = """
+import pathlib, sys
+read, text = [], pathlib.Path.read_text
+pathlib.Path.read_text = lambda path, *args, **kwargs: (read.append(path.name), text(path, *args, **kwargs))[1]
+from playground.adapters.prices import load_prices
+load_prices()
+print(*(name for name in read if name.endswith(".json")))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_SECONDS, check=True, cwd=LAYER
+    )
+    assert ended.stdout == "prices.json\n"
+
+
+# --- what else is refused ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", SIZES, ids=name_of)
@@ -383,7 +397,7 @@ def test_a_table_that_contradicts_itself_is_refused(path: Path_, value: Any) -> 
 
 def test_a_model_is_found_under_its_own_name_only() -> None:
     with pytest.raises(PriceTableError, match="another's name"):
-        replace(PRICES, models={**PRICES.models, "sonnet": OPUS})
+        replace(EXAMPLE, models={**EXAMPLE.models, "sonnet": OPUS})
 
 
 def test_a_file_that_is_refused_says_so_at_load(tmp_path: Path) -> None:
@@ -425,9 +439,9 @@ def test_the_ceiling_covers_the_prompt_with_any_prices_that_are_accepted(
     prices: dict[str, Any], prompt_tokens: int, output_tokens: int, name: str
 ) -> None:
     model = replace(SONNET, **prices)
-    price = PRICES.price(model, Usage(output_tokens=output_tokens, **{name: prompt_tokens}))
+    price = EXAMPLE.price(model, Usage(output_tokens=output_tokens, **{name: prompt_tokens}))
 
-    assert price.credits <= PRICES.ceiling(model, prompt_tokens, output_tokens)
+    assert price.credits <= EXAMPLE.ceiling(model, prompt_tokens, output_tokens)
 
 
 @pytest.mark.parametrize(

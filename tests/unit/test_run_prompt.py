@@ -1,13 +1,13 @@
 """RunPrompt, every way it can end, over the fakes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
 
-from playground.adapters.prices import load_prices
 from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, note_payment, start_plus
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.calendar import iso
@@ -30,7 +30,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion, package_uuid
-from playground.domain.pricing import PriceTable, Spent, Usage
+from playground.domain.pricing import PriceTable, Spent, Tiers, Usage
 from playground.domain.runs import Run, RunRequest, RunStatus, UnpaidCost, run_id_of
 from playground.domain.sessions import Turn
 from playground.ports import (
@@ -61,6 +61,7 @@ from tests.fakes import (
     conversation,
     receipt,
 )
+from tests.kit.prices import EXAMPLE
 from tests.support import all_entries, check_invariants
 
 T = TypeVar("T")
@@ -68,8 +69,7 @@ T = TypeVar("T")
 USER = "user_1"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 YEARS = timedelta(days=4000)
-PRICES = load_prices()
-WIDE = replace(PRICES, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
+WIDE = replace(EXAMPLE, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
 
 TIDY = PackageVersion(
     package_id=package_uuid("@acme/tidy") or "",
@@ -107,7 +107,7 @@ class World:
     catalog: InMemoryCatalog = field(default_factory=lambda: InMemoryCatalog(TIDY, TIDY_2, OTHER))
     reported: list[Run] = field(default_factory=list)
     ids: CountingNewId = field(default_factory=CountingNewId)
-    prices: PriceTable = PRICES
+    prices: PriceTable = EXAMPLE
 
     def __post_init__(self) -> None:
         self.model = ScriptedModel(lambda prompt: self.reply(prompt), count=lambda prompt: self.count(prompt))
@@ -190,12 +190,12 @@ def test_an_answer_is_paid_for_and_stored() -> None:
         "sonnet",
         "claude-sonnet-5-5",
     )
-    assert (run.price_version, run.request_hash, run.failure) == (PRICES.version, REQUEST.hash, None)
+    assert (run.price_version, run.request_hash, run.failure) == (EXAMPLE.version, REQUEST.hash, None)
     assert (run.entry_seq, run.entry_hash, run.deltas) == (entry.seq, entry.hash, entry.deltas)
     assert (run.started_at, run.ended_at) == (NOW, NOW + timedelta(seconds=1.5))
     assert run.measured is not None
     assert (run.measured.usage, run.measured.stop_reason, run.measured.duration_ms) == (ANSWER.usage, "end_turn", 1500)
-    assert run.measured.price == PRICES.price(PRICES.models["sonnet"], ANSWER.usage)
+    assert run.measured.price == EXAMPLE.price(EXAMPLE.models["sonnet"], ANSWER.usage)
     assert (entry.amount, entry.run_id, entry.session_id) == (-1, run.run_id, run.session_id)
     assert (world.account().balance, world.account().held) == (4, 0)
 
@@ -244,7 +244,7 @@ def test_the_model_is_asked_what_was_requested() -> None:
 
     (prompt,) = world.model.prompts
     assert prompt == Prompt(
-        model=PRICES.models["opus"],
+        model=EXAMPLE.models["opus"],
         system="Tidy up better.",
         messages=(("user", "My  desk\nplease"),),
         max_tokens=700,
@@ -277,7 +277,7 @@ def test_the_model_is_asked_only_while_its_most_expensive_answer_is_held() -> No
     def checks(prompt: Prompt) -> Completion:
         account = world.account()
         (hold,) = account.holds.values()
-        assert hold.ceiling == account.held == PRICES.ceiling(prompt.model, 100, prompt.max_tokens)
+        assert hold.ceiling == account.held == EXAMPLE.ceiling(prompt.model, 100, prompt.max_tokens)
         assert hold.request_hash == REQUEST.hash
         assert hold.lease_at == NOW + timedelta(seconds=29) + LEASE_MARGIN
         assert (hold.placed_at, hold.model, account.balance) == (NOW, "sonnet", 5)
@@ -470,8 +470,8 @@ def test_who_cannot_afford_the_longest_answer_gets_the_longest_that_they_can() -
 
     assert world.model.prompts[0].max_tokens == 2400
     assert (answer.run.max_tokens, answer.run.wanted_max_tokens, answer.run.ceiling) == (2400, 4096, 3)
-    opus = PRICES.models["opus"]
-    assert (PRICES.ceiling(opus, 100, 2400), PRICES.ceiling(opus, 100, 2401)) == (3, 6)
+    opus = EXAMPLE.models["opus"]
+    assert (EXAMPLE.ceiling(opus, 100, 2400), EXAMPLE.ceiling(opus, 100, 2401)) == (3, 6)
 
 
 def test_a_number_that_was_asked_for_is_shrunk_as_well() -> None:
@@ -616,6 +616,43 @@ def test_a_key_belongs_to_its_user() -> None:
     assert len(world.model.prompts) == 2
 
 
+@pytest.mark.parametrize("outcome", [ANSWER, ModelError("provider_error")], ids=["answer", "failure"])
+def test_a_run_has_one_price_table_when_prices_change_while_the_model_is_at_work(
+    outcome: Completion | ModelError,
+) -> None:
+    """Hold, charge and receipt are by the table of the worker that placed the hold; a repeat later reads them."""
+    later = replace(EXAMPLE, version="2099-01-01", tiers=Tiers(steps=((50, 1), (4_000, 2)), further_tokens=50))
+    world = World()
+    world.give(500)
+
+    def deploy(prompt: Prompt) -> Completion | Exception:
+        world.prices = later
+        with pytest.raises(RunInProgressError):
+            world.run(key="k")
+        return outcome
+
+    world.reply = deploy
+    for _ in range(2):  # the second is a repeat
+        with nullcontext() if outcome is ANSWER else pytest.raises(ModelError):
+            world.run(key="k")
+    world.reply = reply_done
+    world.run(key="later")
+
+    before, after = world.receipt("k"), world.receipt("later")
+    for run, table in ((before, EXAMPLE), (after, later)):
+        model = table.models["sonnet"]
+        assert run.price_version == table.version
+        assert run.prompt_tokens is not None
+        assert run.max_tokens is not None
+        assert run.ceiling == table.ceiling(model, run.prompt_tokens, run.max_tokens)
+        if run.measured is not None:
+            assert run.measured.price == table.price(model, run.measured.usage)
+            assert run.charged == run.measured.price.credits
+    assert (before.charged, after.charged) == (1 if outcome is ANSWER else 0, 2)
+    assert before.ceiling != after.ceiling
+    assert world.account().balance == 5 + 500 - before.charged - after.charged
+
+
 def test_another_request_under_the_same_key_is_refused() -> None:
     world = World()
     world.run(key="k")
@@ -682,7 +719,7 @@ def test_a_receipt_of_a_failure_says_what_was_asked() -> None:
         "claude-opus-5-5",
     )
     assert (run.prompt_tokens, run.max_tokens, run.wanted_max_tokens, run.ceiling) == (100, 2400, 4096, 3)
-    assert (run.price_version, run.measured, run.entry_seq) == (PRICES.version, None, None)
+    assert (run.price_version, run.measured, run.entry_seq) == (EXAMPLE.version, None, None)
 
 
 def test_a_bug_in_the_model_adapter_is_free_and_seen() -> None:
@@ -860,7 +897,7 @@ def test_a_failure_that_cost_us_is_on_the_receipt_and_counted() -> None:
     cost = 100 * 2000 + 4000 * 10_000
     assert world.receipt().unpaid == UnpaidCost(cost_nano=cost, estimated=False, usage=spent.usage)
     account = world.account()
-    allowance = PRICES.allowance(account)
+    allowance = EXAMPLE.allowance(account)
     assert account.failures_at == NOW + allowance.interval
     assert account.unpaid_at == NOW + allowance.use(cost).unpaid
 
@@ -940,7 +977,7 @@ def test_what_a_dead_worker_may_have_cost_is_reported() -> None:
 def test_too_many_failures_say_when_to_come_again() -> None:
     spent = Spent(usage=Usage(input_tokens=1, output_tokens=1), estimated=False)
     world = World(reply=lambda prompt: ModelError("empty").costing(spent))
-    for _ in range(PRICES.failure_limits.failed_runs_per_hour):
+    for _ in range(EXAMPLE.failure_limits.failed_runs_per_hour):
         with pytest.raises(ModelError):
             world.run()
     world.reply = reply_done
@@ -981,7 +1018,7 @@ def test_a_payment_during_a_hold_gives_the_larger_allowance_at_once() -> None:
                 user_id=user_id, run_id=run_id, package_id=package_id, version=version, session_id=session_id
             )
             world.ledger.change(USER, lambda account: (note_payment(account), ()), business_key="pay", now=NOW)
-            use = PRICES.allowance(world.account()).use(0)
+            use = EXAMPLE.allowance(world.account()).use(0)
             for number in range(59):
                 hold = a_hold(f"run_{number}", 1, NOW)
                 world.hold(hold)

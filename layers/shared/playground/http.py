@@ -47,6 +47,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.AccountPausedError: 403,
     errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
+    errors.PriceTableNotFoundError: 404,
     errors.RunNotFoundError: 404,
     errors.SessionNotFoundError: 404,
     errors.SubscriptionNotFoundError: 404,

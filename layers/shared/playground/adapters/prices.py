@@ -1,15 +1,29 @@
-"""The price table that the layer carries: `data/prices.json`."""
+"""The price tables that the layer carries.
+
+`data/prices.json` is the current one. `data/prices/<version>.json` is every table that was ever published, the current
+one too; `make check` refuses a change of them. Only the current one is loaded at start.
+"""
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from playground.domain.pricing import FailureLimits, ModelPrice, Pack, PlanPrice, PriceTable, PriceTableError, Tiers
+from playground.domain.pricing import (
+    VERSION,
+    FailureLimits,
+    ModelPrice,
+    Pack,
+    PlanPrice,
+    PriceTable,
+    PriceTableError,
+    Tiers,
+)
 
 PATH = Path(__file__).parent.parent / "data" / "prices.json"
+PUBLISHED = PATH.with_suffix("")
 
 
 class _Strict(BaseModel):
@@ -18,12 +32,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class _Tiers(_Strict):
+class PublishedTiers(_Strict):
     steps: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     further_tokens: int
 
 
-class _Model(_Strict):
+class PublishedModel(_Strict):
     name: str
     model_id: str
     factor: int
@@ -40,7 +54,7 @@ class _Model(_Strict):
     long_prompt_factor: int = 1
 
 
-class _Pack(_Strict):
+class PublishedPack(_Strict):
     id: str
     name: str
     credits: int
@@ -49,37 +63,37 @@ class _Pack(_Strict):
     popular: bool = False
 
 
-class _Plan(_Strict):
+class PublishedPlan(_Strict):
     name: str
     price_cents: int
     credits: int
     interval: str
 
 
-class _FailureLimits(_Strict):
+class PublishedFailureLimits(_Strict):
     failed_runs_per_hour: int
     unpaid_cents_per_day: int
 
 
-class _FailureLimitsByPayment(_Strict):
-    free: _FailureLimits
-    paying: _FailureLimits
+class PublishedFailureLimitsByPayment(_Strict):
+    free: PublishedFailureLimits
+    paying: PublishedFailureLimits
 
 
-class _File(_Strict):
+class PublishedPrices(_Strict):
     version: str
     currency: str
     margin_percent: int
-    tiers: _Tiers
+    tiers: PublishedTiers
     default_model: str
     default_max_tokens: int
     least_max_tokens: int
     typical_output_tokens: int
-    failure_limits: _FailureLimitsByPayment
+    failure_limits: PublishedFailureLimitsByPayment
     context_budget_tokens: dict[str, int]
-    models: list[_Model]
-    packs: list[_Pack]
-    plan: _Plan
+    models: list[PublishedModel]
+    packs: list[PublishedPack]
+    plan: PublishedPlan
 
 
 @cache
@@ -88,10 +102,30 @@ def load_prices(path: Path = PATH) -> PriceTable:
     return parse_prices(json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_published(version: str) -> str | None:
+    """The file of a published table, as it was published; None if there is none of this version.
+
+    A current table that is not published yet is found, too, so that its receipts can be checked while it is made.
+    """
+    if not VERSION.fullmatch(version):
+        return None
+    try:
+        return (PUBLISHED / f"{version}.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return PATH.read_text(encoding="utf-8") if version == load_prices().version else None
+
+
+@lru_cache(maxsize=64)
+def published_prices(version: str) -> PriceTable | None:
+    """The published table of this version; None if there is none. Raises PriceTableError if its file is damaged."""
+    text = read_published(version)
+    return parse_prices(json.loads(text)) if text is not None else None
+
+
 def parse_prices(data: Any) -> PriceTable:
     """The table that `data` describes. Raises PriceTableError."""
     try:
-        file = _File.model_validate(data)
+        file = PublishedPrices.model_validate(data)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])

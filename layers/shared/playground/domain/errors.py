@@ -7,6 +7,7 @@
     ├── InvalidDeliveryError            an event that was not signed as it must be
     ├── NotFoundError                   missing and foreign look alike
     │   ├── PackageNotFoundError
+    │   ├── PriceTableNotFoundError
     │   ├── RunNotFoundError
     │   ├── SessionNotFoundError
     │   ├── ShareNotFoundError          wrong, withdrawn, expired, hidden: one answer
@@ -136,6 +137,13 @@ class PackageNotFoundError(NotFoundError):
     def __init__(self, package_id: str, version: str | None = None) -> None:
         what = f"{package_id} in version {version}" if version else package_id
         super().__init__(f"There is no package {what}.")
+
+
+class PriceTableNotFoundError(NotFoundError):
+    code = "price_table_not_found"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"There is no price table {version}.")
 
 
 class VersionExistsError(PlaygroundError):

@@ -4,7 +4,8 @@ Money is integer nano-dollars ($1 = 10⁹), so that a provider price per million
 $0.01 per million tokens is 10 nano-dollars a token. Nothing here is a float.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -15,6 +16,8 @@ from playground.domain.allowance import Allowance
 
 NANO = 1_000_000_000
 NANO_PER_CENT = NANO // 100
+VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\.[0-9]{1,3})?")
+"""Of a price table: its day, and a number for another one of the same day. It is also the name of a file."""
 
 
 class PriceTableError(ValueError):
@@ -216,6 +219,10 @@ class PriceTable:
     """By plan: the most prompt tokens of a run. Beyond it the oldest turns of a conversation are left out."""
 
     def __post_init__(self) -> None:
+        _require(
+            VERSION.fullmatch(self.version) is not None,
+            f"version must be a day like 2026-11-01, or 2026-11-01.2, not {self.version}",
+        )
         _require(0 <= self.margin_percent < 100, f"margin_percent must be 0..99, not {self.margin_percent}")
         _require(self.default_model in self.models, f"default_model {self.default_model} is not in the table")
         _require(bool(self.packs), "at least one pack is needed")
@@ -305,6 +312,10 @@ class PriceTable:
             else:
                 high = middle - 1
         return low
+
+
+PriceTables = Callable[[str], PriceTable | None]
+"""The table that was published as this version; None if there is none. A version always names the same numbers."""
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -284,7 +284,9 @@ class ReceiptAnswer(BaseModel):
     unpaid: Annotated[
         UnpaidAnswer | None, Field(description="What a run without an answer cost the service; never charged")
     ] = None
-    price_version: str | None = None
+    price_version: Annotated[
+        str | None, Field(description="The table of ceiling and charge: GET /playground/prices/{price_version}")
+    ] = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     wanted_max_tokens: int | None = None

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from playground.domain.audit import Audited, Fields, Finding, Stored, audit
 from playground.domain.errors import PlaygroundError
-from playground.domain.pricing import PriceTable
+from playground.domain.pricing import PriceTables
 
 MAX_READS = 5  # at an account that moves while it is looked at
 MAX_FINDINGS = 5_000  # in one page, so that it fits into the answer of a function
@@ -33,7 +33,7 @@ class Archive(Protocol):
 
 
 class AuditAccount:
-    def __init__(self, archive: Archive, prices: PriceTable) -> None:
+    def __init__(self, archive: Archive, prices: PriceTables) -> None:
         self._archive = archive
         self._prices = prices
 

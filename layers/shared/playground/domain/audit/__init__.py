@@ -20,7 +20,7 @@ from playground.domain.audit.findings import MAX_FINDINGS, Code, Fact, Finding, 
 from playground.domain.audit.replay import Replay
 from playground.domain.audit.runs import Runs
 from playground.domain.audit.stored import Fields, Stored, StoredEntry, StoredKey, StoredRun, Unreadable
-from playground.domain.pricing import PriceTable
+from playground.domain.pricing import PriceTables
 
 __all__ = [
     "MAX_FINDINGS",
@@ -55,8 +55,11 @@ class Audited:
         return not self.findings
 
 
-def audit(stored: Stored, prices: PriceTable) -> Audited:
-    """Everything that does not add up in `stored`. Takes memory for sessions, not for entries and receipts."""
+def audit(stored: Stored, prices: PriceTables) -> Audited:
+    """Everything that does not add up in `stored`. A receipt is checked by the price table that it names.
+
+    Takes memory for sessions, not for entries and receipts.
+    """
     findings = Findings()
     replay = Replay(stored.user_id, findings)
     for entry in stored.entries:

@@ -7,7 +7,7 @@ from playground.domain.audit.stored import BUCKETS, Fields, StoredRun
 from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
-from playground.domain.pricing import PriceTable, Usage
+from playground.domain.pricing import PriceTable, PriceTables, Usage
 from playground.domain.runs import RunStatus
 
 
@@ -31,7 +31,7 @@ class Runs:
     Takes memory for sessions, not for receipts.
     """
 
-    def __init__(self, user_id: str, prices: PriceTable, findings: Findings) -> None:
+    def __init__(self, user_id: str, prices: PriceTables, findings: Findings) -> None:
         self.count = 0
         self._user_id = user_id
         self._prices = prices
@@ -72,16 +72,26 @@ class Runs:
         if most is not None and wanted is not None and most > wanted:
             self._findings.add(Code.CEILING, f"{place}: max_tokens", f"at most {wanted}", most)
         version = item.text("price_version")
-        model = self._prices.models.get(str(item.fields.get("model")))
-        if version != self._prices.version or prompt is None or most is None or prompt < 0 or most < 1:
+        table = self._table(item)
+        if table is None:
+            if version is not None:
+                self._findings.add(Code.PRICE, f"{place}: price_version", "that of a published table", version)
             return
+        model = table.models.get(str(item.fields.get("model")))
         if model is None:
             self._findings.add(Code.PRICE, f"{place}: model", "one of the price table", "another")
+            return
+        if prompt is None or most is None or prompt < 0 or most < 1:
             return
         if status == RunStatus.RELEASED:  # of a settled run: the provider's own id of the model
             self._compare(Code.PRICE, f"{place}: model_id", model.model_id, model_id)
         ceiling = item.fields.get("ceiling")
-        self._compare(Code.CEILING, f"{place}: ceiling", self._prices.ceiling(model, prompt, most), fact(ceiling))
+        self._compare(Code.CEILING, f"{place}: ceiling", table.ceiling(model, prompt, most), fact(ceiling))
+
+    def _table(self, item: Reader) -> PriceTable | None:
+        """The published table that a receipt names."""
+        version = item.fields.get("price_version")
+        return self._prices(version) if isinstance(version, str) else None
 
     def _settled(self, place: str, item: Reader, stored: StoredRun) -> None:
         item.absent("failure", why="it is settled")
@@ -127,14 +137,15 @@ class Runs:
             self._compare(
                 Code.CHARGE, f"{place}: overrun", max(credits_ - charged, 0), fact(item.fields.get("overrun"))
             )
-        model = self._prices.models.get(str(item.fields.get("model")))
-        if usage is None or model is None or item.fields.get("price_version") != self._prices.version:
+        table = self._table(item)
+        model = table.models.get(str(item.fields.get("model"))) if table is not None else None
+        if usage is None or table is None or model is None:
             return
         if min(usage) < 0:
             self._findings.add(Code.NEGATIVE, f"{place}: usage", "at least 0", min(usage))
             return
         read, written, cache_write, cache_read = usage
-        right = self._prices.price(
+        right = table.price(
             model,
             Usage(
                 input_tokens=read, output_tokens=written, cache_write_tokens=cache_write, cache_read_tokens=cache_read

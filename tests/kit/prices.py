@@ -1,0 +1,15 @@
+"""The two price tables of the tests.
+
+`load_prices()` is the table that ships: what a test says of it must be true of every table that is accepted, so that
+numbers are worked out from the table. Only tests/unit/test_price_table.py repeats its numbers.
+
+`EXAMPLE` is a table that never changes, for tests whose numbers are worked out by hand.
+"""
+
+import json
+from typing import Any
+
+from playground.adapters.prices import PUBLISHED, parse_prices
+
+EXAMPLE_DATA: dict[str, Any] = json.loads((PUBLISHED / "2026-11-01.json").read_text(encoding="utf-8"))
+EXAMPLE = parse_prices(EXAMPLE_DATA)
