@@ -118,6 +118,20 @@ SHORT: Final[Mapping[str, str]] = MappingProxyType(
         "bank_debit": "pm_usBankAccount_success",
     }
 )
+# The same for a drop-down list.
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "visa": "Visa 4242: succeeds",
+        "mastercard": "Mastercard 4444: succeeds",
+        "declined": "Visa 0002: is declined",
+        "insufficient_funds": "Visa 9995: insufficient funds",
+        "authentication": "Visa 3184: the bank asks first (3-D Secure)",
+        "dispute": "Visa 0259: succeeds, then is disputed",
+        "pending_refund": "Visa 7726: refunds take a minute",
+        "refund_fails": "Visa 5126: refunds fail",
+        "bank_debit": "Bank debit: succeeds after an hour",
+    }
+)
 
 
 def full_name(name: str) -> str | None:

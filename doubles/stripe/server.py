@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from doubles.html import CONTENT_TYPE
 from doubles.loopback import LoopbackServer
 from doubles.stripe import pages
 from doubles.stripe.account import Account
-from doubles.stripe.api import answer, name_of
+from doubles.stripe.api import answer, answer_browser, name_of
 from doubles.stripe.control import Controls
 from doubles.stripe.invoices import BillingRules
 from doubles.stripe.outages import Outage, Outages, scripted
@@ -33,7 +34,25 @@ LOOPBACK: Final = "127.0.0.1"
 MAX_BODY: Final = 1024 * 1024  # bytes
 TICK_SECONDS: Final = 0.5  # how often the background looks at the clock
 Headers = Mapping[str, str] | Message
-SECRET_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_\w+")
+API_KEY: Final = re.compile(r"(?P<kind>[srp])k_(?P<mode>test|live)_\w+")
+HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]+( *, *[A-Za-z0-9-]+)*")
+# Stripe's API may be called by any page: a key is needed all the same, and no cookies are read.
+CORS: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Request-Id, Stripe-Manage-Version, Stripe-Should-Retry",
+}
+PREFLIGHT: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Methods": "GET, HEAD, PUT, PATCH, POST, DELETE",
+    "Access-Control-Max-Age": "300",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an API key says: the mode, and whether it is one for browsers."""
+
+    livemode: bool
+    publishable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +213,15 @@ class StripeDouble:
             if address.path == "/_control" or address.path.startswith("/_control/"):
                 return self._control(method, address.path, address.query, headers, body)
             if not address.path.startswith("/v1/"):
-                status, location, text = pages.page(self.account, method, address.path, body.decode(errors="replace"))
+                shown = pages.page(self.account, method, address.path, body.decode(errors="replace"))
                 self.save()
-                return Reply(status, text.encode(), {"Location": location} if location else {}, pages.CONTENT_TYPE)
-            return self._api(method, address.path, address.query, headers, body, request_id)
+                return Reply(shown.status, shown.text.encode(), shown.headers, CONTENT_TYPE)
+            if method == "OPTIONS":
+                return _preflight(headers)
+            reply = self._api(method, address.path, address.query, headers, body, request_id)
         except ApiError as error:
-            return _failure(error, request_id)
+            reply = _failure(error, request_id)
+        return replace(reply, headers={**reply.headers, **CORS}) if address.path.startswith("/v1/") else reply
 
     def _control(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> Reply:
         name = path.removeprefix("/_control").strip("/")
@@ -219,7 +241,11 @@ class StripeDouble:
         with self.account.lock:
             route = name_of(method, path)
             self.controls.calls[route] = self.controls.calls.get(route, 0) + 1
-        livemode = _mode_of_key(headers)
+        try:
+            values = decode_form("&".join(part for part in (query, body.decode()) if part))
+        except UnicodeDecodeError:
+            raise invalid("The request could not be read as a form.") from None
+        key = _key_of(headers, values)
         outage = self.outages.take(method, path)
         if outage is not None and (outage.kind in ("hang", "disconnect")):
             self._wait(outage)
@@ -229,11 +255,7 @@ class StripeDouble:
         version = headers.get("Stripe-Version", API_VERSION)
         if version != API_VERSION:
             raise invalid(f"Invalid Stripe API version: {version}. The Stripe double has {API_VERSION} only.")
-        try:
-            values = decode_form("&".join(part for part in (query, body.decode()) if part))
-        except UnicodeDecodeError:
-            raise invalid("The request could not be read as a form.") from None
-        reply = self._perform(method, path, values, headers, livemode, request_id, outage)
+        reply = self._perform(method, path, values, headers, key, request_id, outage)
         return SILENCE if outage is not None and outage.kind == "lose_reply" else reply
 
     def _perform(
@@ -242,12 +264,13 @@ class StripeDouble:
         path: str,
         values: dict[str, Any],
         headers: Headers,
-        livemode: bool,
+        api_key: Key,
         request_id: str,
         outage: Outage | None,
     ) -> Reply:
         """The call itself, under its idempotency key if it has one."""
         account, key = self.account, headers.get("Idempotency-Key") if method == "POST" else None
+        livemode, perform = api_key.livemode, answer_browser if api_key.publishable else answer
         echo = {"Idempotency-Key": key} if key else {}
         with account.lock, account.world.calling(livemode, request_id, key):
             account.world.advance(account.world.now)
@@ -264,7 +287,7 @@ class StripeDouble:
             with account.lock, account.world.calling(livemode, request_id, key):
                 try:
                     with account.world.all_or_nothing():
-                        status, body = 200, answer(account, method, path, values)
+                        status, body = 200, perform(account, method, path, values)
                     keep = True
                     if outage is not None and outage.work:
                         status, body = outage.status, scripted(outage).body()
@@ -288,13 +311,16 @@ class StripeDouble:
             return self.account.world.new_id("req")
 
 
-def _mode_of_key(headers: Headers) -> bool:
-    """Whether the key is a live one. Raises ApiError 401."""
+def _key_of(headers: Headers, values: dict[str, Any]) -> Key:
+    """The key of a call: in its Authorization header, or, as Stripe.js sends it, as the parameter `key`, which is taken
+    out of `values`. Raises ApiError 401."""
     scheme, _, value = headers.get("Authorization", "").partition(" ")
-    key = value.strip()
+    key, given = value.strip(), values.pop("key", None)
     if scheme.lower() == "basic":
         with suppress(ValueError):
             key = base64.b64decode(key).decode().partition(":")[0]
+    if not key and isinstance(given, str):
+        key = given
     if not key:
         raise ApiError(
             401,
@@ -302,13 +328,20 @@ def _mode_of_key(headers: Headers) -> bool:
             "You did not provide an API key. You need to provide your API key in the Authorization header, using "
             "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
         )
-    found = SECRET_KEY.fullmatch(key)
+    found = API_KEY.fullmatch(key)
     hidden = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * 8
     if found is None:
         raise ApiError(401, "invalid_request_error", f"Invalid API Key provided: {hidden}")
     if key.endswith("_expired"):
         raise ApiError(401, "invalid_request_error", f"Expired API Key provided: {hidden}", code="api_key_expired")
-    return found["mode"] == "live"
+    return Key(livemode=found["mode"] == "live", publishable=found["kind"] == "p")
+
+
+def _preflight(headers: Headers) -> Reply:
+    """What a browser asks before a page calls the API."""
+    asked = headers.get("Access-Control-Request-Headers", "")
+    allowed = {"Access-Control-Allow-Headers": asked} if HEADER_NAMES.fullmatch(asked) else {}
+    return Reply(200, b"", {**CORS, **PREFLIGHT, **allowed, "Vary": "Access-Control-Request-Headers"}, "text/plain")
 
 
 def _json(status: int, body: Any, request_id: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
@@ -353,6 +386,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def do_DELETE(self) -> None:
+        self._handle()
+
+    def do_OPTIONS(self) -> None:
         self._handle()
 
     def log_message(self, *_: Any) -> None:
