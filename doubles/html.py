@@ -28,6 +28,7 @@ pre { white-space: pre-wrap; padding: 0.75rem; border: 1px solid var(--line); bo
   font-size: 0.875rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.25rem 1rem; margin: 1rem 0; }
 dd { margin: 0; }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 0.5rem; opacity: 0.8; } }
 """
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -71,9 +72,9 @@ def link(address: str, text: str) -> str:
     return f'<a href="{escape(address)}">{escape(text)}</a>'
 
 
-def facts(rows: Mapping[str, str]) -> str:
-    """A list of names and values; `rows` is text."""
-    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in rows.items())}</dl>"
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """A list of names and their values, as text."""
+    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in rows)}</dl>"
 
 
 def form(fields: str) -> str:

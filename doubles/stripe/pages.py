@@ -104,9 +104,9 @@ def _pay(account: Account, intent: Obj, method: str, values: Mapping[str, str]) 
     if charge is not None and charge["receipt_url"]:
         body += f"<p>{html.link(charge['receipt_url'], 'Receipt')}</p>"
     sent = _deliveries(account, intent)
-    waiting = any(not delivery["attempts"] and delivery["state"] == "pending" for delivery in sent)
+    waiting = any(not each["attempts"] and each["state"] in ("pending", "sending") for each in sent)
     if sent:
-        body += f"<h2>Events</h2>{html.facts({each['event_type']: _state_of(each) for each in sent})}"
+        body += f"<h2>Events</h2>{html.facts((each['event_type'], _state_of(each)) for each in sent)}"
     return Page(
         200,
         html.document("Payment", body, NOTE, refresh_seconds=REFRESH_SECONDS if waiting else None),
@@ -148,7 +148,7 @@ def _deliveries(account: Account, intent: Obj) -> list[Obj]:
 def _state_of(delivery: Obj) -> str:
     if not delivery["attempts"]:
         state = str(delivery["state"])
-        return {"pending": "waits to be sent", "held": "held back"}.get(state, state)
+        return {"pending": "waits to be sent", "sending": "is being sent", "held": "held back"}.get(state, state)
     status = delivery["attempts"][-1]["status"]
     answered = "not answered" if status == UNKNOWN else f"answered with {status}"
     return answered if delivery["state"] != "pending" else f"{answered}; sent again later"
@@ -227,7 +227,7 @@ def _portal(account: Account, session: Obj, method: str, values: Mapping[str, st
         cancel = html.buttons({"resume": "Resume"} if ending else {"cancel": "Cancel at the end of the period"})
         card = html.choice("card", "Test card", LABELS) + html.buttons({"card": "Use this card"})
         state = f"{each['status']}{', ends with its period' if ending else ''}"
-        parts.append(html.facts({"Subscription": identifier, "Status": state}) + html.form(hidden + cancel + card))
+        parts.append(html.facts((("Subscription", identifier), ("Status", state))) + html.form(hidden + cancel + card))
     if session["return_url"]:
         parts.append(f"<p>{html.link(session['return_url'], 'Back')}</p>")
     return _page("Your subscriptions", ("" if subscriptions else html.paragraph("There is none.")) + "".join(parts))
@@ -236,22 +236,22 @@ def _portal(account: Account, session: Obj, method: str, values: Mapping[str, st
 def _receipt(account: Account, charge: Obj, _method: str, _values: Mapping[str, str]) -> Page:
     if not charge["paid"]:
         return _page("Receipt", html.paragraph("This charge failed: nothing was paid."))
-    rows = {"Charge": charge["id"], "Status": "refunded" if charge["refunded"] else charge["status"]}
+    rows = [("Charge", charge["id"]), ("Status", "refunded" if charge["refunded"] else charge["status"])]
     if charge["description"]:
-        rows["For"] = charge["description"]
+        rows.append(("For", charge["description"]))
     if charge["amount_refunded"]:
-        rows["Refunded"] = dollars(charge["amount_refunded"], charge["currency"])
+        rows.append(("Refunded", dollars(charge["amount_refunded"], charge["currency"])))
     amount = html.paragraph(dollars(charge["amount"], charge["currency"]), "amount")
     return _page("Receipt", amount + html.facts(rows))
 
 
 def _invoice(account: Account, invoice: Obj, _method: str, _values: Mapping[str, str]) -> Page:
     amount = html.paragraph(dollars(invoice["total"], invoice["currency"]), "amount")
-    rows = {
-        "Invoice": invoice["number"] or invoice["id"],
-        "Status": invoice["status"],
-        "Paid": dollars(invoice["amount_paid"], invoice["currency"]),
-    }
+    rows = (
+        ("Invoice", invoice["number"] or invoice["id"]),
+        ("Status", invoice["status"]),
+        ("Paid", dollars(invoice["amount_paid"], invoice["currency"])),
+    )
     return _page("Invoice", amount + html.facts(rows))
 
 

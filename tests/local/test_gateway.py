@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from local.backend import Backend
+from local.front_end import FrontEnd
 from local.gateway import Router
 from local.template import Api, Description, Route
 from tests.kit.extent import HANG_SECONDS
@@ -595,3 +596,28 @@ def test_nothing_is_left_of_a_stopped_backend(
         assert pid != os.getpid()
         assert alive(pid)
     assert not alive(pid)
+
+
+# --- origins and pages of the laptop -------------------------------------------------------------------------------
+
+
+def test_an_origin_of_the_laptop_reads_what_the_gateway_says(
+    description: Description, client_of: Callable[[str], Any]
+) -> None:
+    other = "http://localhost:3000"
+    lines: list[str] = []
+    pages = FrontEnd("http://127.0.0.1:3000/stage/v1")
+    with Backend(
+        description, extra_origins=[other], front_end=pages, show=lambda _, line: lines.append(line)
+    ) as backend:
+        client = client_of(backend.url)
+        own = client("GET", "/stage/missing", headers={"Origin": "https://evil.example"}).headers
+        asked = client("GET", "/stage/missing", headers={"Origin": other}).headers
+        page = client("GET", "/playground/shared/a-secret")
+
+    assert own["Access-Control-Allow-Origin"] not in (None, other, "https://evil.example")
+    assert asked["Access-Control-Allow-Origin"] == other
+    assert (own["Vary"], asked["Vary"]) == ("Origin", "Origin")
+    assert (page.status, b"Here your front end shows" in page.body) == (200, True)
+    assert any("GET /playground/shared/{token} 200" in line for line in lines)
+    assert not any("a-secret" in line for line in lines)
