@@ -19,9 +19,9 @@ from playground.usecases.apply_payment import Outcome
 from playground.usecases.buy_credits import ManageSubscription
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
-from tests.kit.billing import DECLINED_LATER, Billing, stripe_in_process
+from tests.kit.billing import DECLINED_LATER, PRICES, Billing, stripe_in_process
 from tests.kit.shop import Shop
-from tests.support import LEDGER_TABLE, PRICES
+from tests.support import LEDGER_TABLE
 
 START = 1_801_353_600  # 31 January 2027, 00:00 UTC
 MONTH = 31  # days: from any day beyond the next boundary

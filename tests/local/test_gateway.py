@@ -611,13 +611,21 @@ def test_an_origin_of_the_laptop_reads_what_the_gateway_says(
         description, extra_origins=[other], front_end=pages, show=lambda _, line: lines.append(line)
     ) as backend:
         client = client_of(backend.url)
-        own = client("GET", "/stage/missing", headers={"Origin": "https://evil.example"}).headers
-        asked = client("GET", "/stage/missing", headers={"Origin": other}).headers
+        answers = {
+            origin: [
+                client("OPTIONS", "/stage/items/42", headers={"Origin": origin}),
+                client("POST", "/stage/crash", b"raise", headers={"Origin": origin}),
+            ]
+            for origin in (other, "https://evil.example")
+        }
         page = client("GET", "/playground/shared/a-secret")
+        outside = client("GET", "/playground/elsewhere")
 
-    assert own["Access-Control-Allow-Origin"] not in (None, other, "https://evil.example")
-    assert asked["Access-Control-Allow-Origin"] == other
-    assert (own["Vary"], asked["Vary"]) == ("Origin", "Origin")
+    for origin, named in ((other, other), ("https://evil.example", "https://front.example")):
+        for answer in answers[origin]:
+            assert answer.headers["Access-Control-Allow-Origin"] == named
+            assert answer.headers["Vary"] == "Origin"
     assert (page.status, b"Here your front end shows" in page.body) == (200, True)
+    assert outside.status == 404
     assert any("GET /playground/shared/{token} 200" in line for line in lines)
     assert not any("a-secret" in line for line in lines)
