@@ -1,4 +1,4 @@
-"""The routes of Stripe's API that the double has, and what each takes."""
+"""The routes of Stripe's API that the stand-in has, with their parameters."""
 
 import hmac
 import re
@@ -16,7 +16,7 @@ from doubles.stripe.world import plain
 Call = Callable[[Account, str, Params], Obj]
 
 NOTHING: Final[tuple[str, ...]] = ()
-# What the nouns in paths are called as objects.
+# Nouns in paths: the kind of object that each is.
 KINDS: Final = {
     "balance_transactions": "balance_transaction",
     "charges": "charge",
@@ -78,7 +78,7 @@ class Route:
 
     @property
     def kind(self) -> str:
-        """Of the object that it answers with, or of those in its list; the last noun of the path says it."""
+        """The kind of the object, or of the objects in the list, that it answers with: by the last noun of the path."""
         nouns = [part for part in self.path.split("/") if part in KINDS and "billing_portal" not in self.path]
         return KINDS[nouns[-1]] if nouns else ""
 
@@ -109,7 +109,7 @@ def _list(kind: str, path: str, *filters: str) -> Route:
 
 
 def _known_customer(account: Account, params: Params) -> None:
-    """A list of a customer's things is refused if there is no such customer; one that was deleted has a past."""
+    """Raises ApiError if the list is to be filtered by a customer who never existed; deleted ones are accepted."""
     if customer := params.text("customer"):
         account.customers.get(customer, "customer")
 
@@ -199,7 +199,7 @@ def _invoice_payments(account: Account, _id: str, params: Params) -> Obj:
 
 
 def _portal_configurations(account: Account, _id: str, params: Params) -> Obj:
-    """Those that were saved in the dashboard: there is one, or none."""
+    """The settings of the portal that were saved in the dashboard: one, or none."""
     wanted = {name: params.flag(name) for name in ("active", "is_default") if name in params}
     return account.world.page(
         "billing_portal.configuration",
@@ -248,7 +248,7 @@ ROUTES: Final[list[Route]] = [
     _list("charge", "charges", "customer", "payment_intent"),
     _one("charge", "charges"),
     _route("GET", "charges/{id}/refunds", LIST_PARAMETERS, _refunds_of_charge),
-    # money that goes back
+    # refunds and disputes
     _route("POST", "refunds", refunds.CREATE, lambda a, _, p: a.refunds.create(p)),
     _list("refund", "refunds", "charge", "payment_intent"),
     _one("refund", "refunds"),
@@ -259,7 +259,7 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "disputes/{id}/close", NOTHING, lambda a, i, p: a.disputes.close(i, p)),
     _list("balance_transaction", "balance_transactions", "source", "type"),
     _one("balance_transaction", "balance_transactions"),
-    # what is sold
+    # products and prices
     _route("POST", "products", catalog.PRODUCT, lambda a, _, p: a.catalog.create_product(p)),
     _list("product", "products"),
     _one("product", "products"),
@@ -353,7 +353,7 @@ BROWSER_ROUTES: Final[list[Route]] = [
 
 
 def name_of(method: str, path: str) -> str:
-    """The route that a call takes, for whoever counts them."""
+    """The name of the route that a call takes, for the counters."""
     route = _route_of(ROUTES, method, path)
     return f"{method} {route.path if route is not None else '(no such route)'}"
 

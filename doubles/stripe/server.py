@@ -31,8 +31,8 @@ from doubles.stripe.wire import ApiError, Obj, decode_form, invalid
 from doubles.stripe.world import API_VERSION, plain
 
 LOOPBACK: Final = "127.0.0.1"
-MAX_BODY: Final = 1024 * 1024  # bytes
-TICK_SECONDS: Final = 0.5  # how often the background looks at the clock
+MAX_BODY_BYTES: Final = 1024 * 1024
+TICK_SECONDS: Final = 0.5  # between two looks of the background at the clock
 Headers = Mapping[str, str] | Message
 API_KEY: Final = re.compile(r"(?P<kind>[srp])k_(?P<mode>test|live)_\w+")
 HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]+( *, *[A-Za-z0-9-]+)*")
@@ -57,7 +57,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent; `None` as status means that the connection is closed without a word."""
+    """An answer. With the status None the connection is closed without one."""
 
     status: int | None
     body: bytes = b""
@@ -69,11 +69,11 @@ SILENCE: Final = Reply(None)
 
 
 class StripeDouble:
-    """The server in this process. `start` returns once it accepts calls, `stop` once it accepts no more.
+    """The server in this process. `start` returns when it accepts calls, `stop` when it has ended.
 
-    base           the clock beneath its own; a constant makes time stand still until it is advanced
-    seed           makes ids, shuffles and everything else that is random the same each time
-    background     send events and let time pass in a thread of its own; otherwise only when it is told to
+    base           the source of its clock; a constant makes time stand still until it is advanced
+    seed           makes ids, shuffles and everything else that is random reproducible
+    background     send events and let time pass in a thread of its own; otherwise only by control
     endpoints      addresses that events go to, each with the secret that signs them (None: made up)
     mode           how events travel: held, dropped, copied, ...; as the control route `mode`
     rules          the account's billing settings
@@ -173,7 +173,7 @@ class StripeDouble:
                 self.account.world.changed.clear()
 
     def _live(self) -> None:
-        """Let real time pass, and send what is due as it becomes due."""
+        """Let real time pass, and send events when they are due."""
         outbox, world = self.account.outbox, self.account.world
         while not self.closing.is_set():
             with self.account.lock:
@@ -195,12 +195,12 @@ class StripeDouble:
         return result
 
     def deliver_pending(self, **how: Any) -> list[Obj]:
-        """Send what is due now and say what came of it; nothing else is sent meanwhile, nothing is waited for."""
+        """Send the deliveries that are due now, and return them with their outcomes."""
         sent: list[Obj] = self.control("deliver", **how)
         return sent
 
     def events(self, kind: str | None = None) -> list[Obj]:
-        """What has happened, oldest first."""
+        """All events, oldest first."""
         with self.account.lock:
             return [plain(event) for event in self.account.world.all("event") if kind in (None, event["type"])]
 
@@ -268,7 +268,7 @@ class StripeDouble:
         request_id: str,
         outage: Outage | None,
     ) -> Reply:
-        """The call itself, under its idempotency key if it has one."""
+        """Do what the call asks for, under its idempotency key if it has one."""
         account, key = self.account, headers.get("Idempotency-Key") if method == "POST" else None
         livemode, perform = api_key.livemode, answer_browser if api_key.publishable else answer
         echo = {"Idempotency-Key": key} if key else {}
@@ -354,7 +354,7 @@ def _failure(error: ApiError, request_id: str) -> Reply:
 
 
 def _as_text(value: Any) -> Any:
-    """JSON as a form would have it."""
+    """A JSON value as a form has it: every leaf is text."""
     if isinstance(value, dict):
         return {str(key): _as_text(part) for key, part in value.items() if part is not None}
     if isinstance(value, (list, tuple)):
@@ -401,9 +401,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         length = self.headers.get("Content-Length", "0")
         counted = length.isascii() and length.isdigit() and "Transfer-Encoding" not in self.headers
-        if not counted or int(length) > MAX_BODY:
+        if not counted or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
-            remaining = min(int(length), 8 * MAX_BODY) if counted else 0
+            remaining = min(int(length), 8 * MAX_BODY_BYTES) if counted else 0
             while remaining and (chunk := self.rfile.read(min(remaining, 65_536))):
                 remaining -= len(chunk)  # a client that is still sending would not see the answer
             message = "The body is too large, or its length is unknown."
