@@ -1,4 +1,4 @@
-"""What the stand-ins for Claude and Stripe share as HTTP servers on one machine."""
+"""The HTTP server of the stand-ins for Claude and Stripe."""
 
 import socket
 import socketserver
@@ -9,11 +9,11 @@ from typing import Any
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """A thread per connection, and an end that waits for none of them."""
+    """A thread per connection. Ending does not wait for connections."""
 
     daemon_threads = True
     request_queue_size = 256
-    allow_reuse_port = False  # a second one on the same port has to fail, not to share it
+    allow_reuse_port = False  # a second server on the same port must fail
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._connections: set[Any] = set()
@@ -33,11 +33,11 @@ class LoopbackServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away is none of our errors
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that disconnected is not an error of the server
             super().handle_error(request, client_address)
 
     def hang_up(self) -> None:
-        """Close every connection, also those with a call under way."""
+        """Close every connection, also those with a call in progress."""
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -8,10 +8,11 @@ For the stack and for tests; the store is separate (local/engine.py).
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Self
 
+from local.front_end import FrontEnd
 from local.gateway import Gateway
 from local.process import ShowLine, quiet
 from local.runtime import DEFAULT_CONCURRENCY, Outcome, Runtime
@@ -29,7 +30,11 @@ class Backend:
         concurrency: int = DEFAULT_CONCURRENCY,
         warm: bool = False,
         show: ShowLine = quiet,
+        extra_origins: Collection[str] = (),
+        front_end: FrontEnd | None = None,
     ) -> None:
+        self._extra_origins = extra_origins
+        self._front_end = front_end
         self.description = description
         self._port = port
         self._runtime_port = runtime_port
@@ -108,7 +113,14 @@ class Backend:
         )
         try:
             if self.description.apis:
-                self._gateway = Gateway(self.description.apis[0], runtime, port=self._port, show=self._show)
+                self._gateway = Gateway(
+                    self.description.apis[0],
+                    runtime,
+                    port=self._port,
+                    show=self._show,
+                    extra_origins=self._extra_origins,
+                    front_end=self._front_end,
+                )
                 await self._gateway.start()
             await runtime.start(warm=self._warm)
             self._started.set()

@@ -21,12 +21,13 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from local.console import event_of, outcome_of
+from local.front_end import FrontEnd
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
 from local.runtime import PayloadTooLargeError, Runtime
@@ -34,6 +35,7 @@ from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
 
 BODY_LIMIT = 10 * 1024 * 1024  # bytes
 JSON = "application/json"
+ALLOW_ORIGIN = "access-control-allow-origin"
 
 # What the client and the gateway say to each other only.
 _HOP_BY_HOP = frozenset(
@@ -119,9 +121,24 @@ def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str
 
 
 class Gateway:
-    """Serves one API of the template on its own port."""
+    """Serves one API of the template on its own port.
 
-    def __init__(self, api: Api, runtime: Runtime, *, port: int = 0, show: ShowLine = quiet) -> None:
+    What the gateway says by itself may be read by the origin that the template names and, unlike on AWS, by
+    `extra_origins`, too. `front_end` answers outside the stage.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        runtime: Runtime,
+        *,
+        port: int = 0,
+        show: ShowLine = quiet,
+        extra_origins: Collection[str] = (),
+        front_end: FrontEnd | None = None,
+    ) -> None:
+        self._extra_origins = frozenset(extra_origins)
+        self._front_end = front_end
         self.api = api
         self.runtime = runtime
         self._show = show
@@ -145,7 +162,7 @@ class Gateway:
     async def _serve(self, request: Request) -> Response:
         begun = time.monotonic()
         request_id = str(uuid.uuid4())
-        response = await self._answer(request, request_id)
+        response = self._for_origin(request, await self._answer(request, request_id))
         milliseconds = (time.monotonic() - begun) * 1000
         outcome = event_of(request.body) + outcome_of(response.status, response.body)
         self._show(
@@ -157,13 +174,28 @@ class Gateway:
         """The path, without what opens something: a parameter called token is a secret."""
         path = request.target.partition("?")[0]
         found = self._router.find(request.method, self._split_stage(path)[1])
+        if found is None and self._front_end is not None:
+            return self._front_end.loggable(path)
         if found is None or "token" not in found[1]:
             return path
         return f"/{self.api.stage}{found[0].path}"
 
+    def _for_origin(self, request: Request, response: Response) -> Response:
+        """The response with the origin of the request in place of the template's, if it is one of the others."""
+        if not self._extra_origins or not any(name.lower() == ALLOW_ORIGIN for name, _ in response.headers):
+            return response
+        headers, origin = response.headers, request.header("origin")
+        if origin in self._extra_origins:
+            headers = tuple((name, origin if name.lower() == ALLOW_ORIGIN else value) for name, value in headers)
+        if not any(name.lower() == "vary" for name, _ in headers):
+            headers = (*headers, ("Vary", "Origin"))
+        return Response(response.status, headers, response.body)
+
     async def _answer(self, request: Request, request_id: str) -> Response:
         raw_path, _, query = request.target.partition("?")
         stage, path = self._split_stage(raw_path)
+        if not stage and self._front_end is not None and (page := self._front_end.answer(request)) is not None:
+            return page
         found = self._router.find(request.method, path) if stage else None
         if found is None:
             return self._say(MISSING_AUTHENTICATION_TOKEN, request_id)

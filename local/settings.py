@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local.process import ROOT
 from local.runtime import DEFAULT_CONCURRENCY
@@ -32,6 +33,21 @@ class Settings:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def extra_origins(self) -> tuple[str, ...]:
+        """The front end's origin by this machine's other name: browsers take localhost and 127.0.0.1 for two."""
+        address = urlsplit(self.frontend_url)
+        other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(address.hostname or "")
+        if other is None:
+            return ()
+        port = "" if address.port is None else f":{address.port}"
+        return (f"{address.scheme}://{other}{port}",)
+
+    @property
+    def has_front_end(self) -> bool:
+        """Whether the front end is somebody else's: not this stack itself, under either of its names."""
+        return self.url not in (self.frontend_url, *self.extra_origins)
 
     @property
     def engine_port(self) -> int:

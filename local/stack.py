@@ -32,6 +32,7 @@ from local.command import command
 from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
+from local.front_end import FrontEnd
 from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
@@ -160,7 +161,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         else for_a_person(behind_the_api=functions_of_the_api(description).__contains__)
     )
     say("starting the functions")
-    extra = {"AWS_ENDPOINT_URL": engine.endpoint_url}
+    extra = {"AWS_ENDPOINT_URL": engine.endpoint_url, **laptop_only(settings)}
     if real_claude:
         extra |= {name: os.environ[name] for name in PROXY_VARIABLES if name in os.environ}
     backend = Backend(
@@ -171,6 +172,8 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         concurrency=settings.concurrency,
         warm=True,
         show=show,
+        extra_origins=settings.extra_origins,
+        front_end=None if settings.has_front_end else FrontEnd(f"{settings.url}/{description.apis[0].stage}/v1"),
     )
     parts.callback(backend.stop)
     backend.start()
@@ -199,6 +202,14 @@ def parameters(settings: Settings) -> dict[str, str]:
         values["AnthropicBaseUrl"] = settings.anthropic_base_url
     if settings.stripe_secret_key is None:
         values["StripeBaseUrl"] = f"http://127.0.0.1:{settings.stripe_port}"
+    return values
+
+
+def laptop_only(settings: Settings) -> dict[str, str]:
+    """Settings of the functions that the template does not have: they are for a laptop."""
+    values = {"EXTRA_ORIGINS": ",".join(settings.extra_origins)}
+    if settings.stripe_secret_key is None:
+        values["PAY_PAGE_URL"] = f"http://127.0.0.1:{settings.stripe_port}/pay"
     return values
 
 

@@ -19,11 +19,11 @@ BYTES_PER_TOKEN: Final = 3
 MESSAGE_OVERHEAD: Final = 4  # tokens for the role and the frame of one message
 SYSTEM_OVERHEAD: Final = 6  # tokens for the frame of a system prompt
 EMPTY_ANSWER_TOKENS: Final = 3  # an answer without text is still billed for its end marker
-MIN_ANSWER: Final = 150  # tokens, when nothing else is asked for
+MIN_ANSWER_TOKENS: Final = 150  # unless the script says otherwise
 MAX_ANSWER_BYTES: Final = 400
-MIN_PIECE: Final = 24  # characters of a stream's delta
-MANY_PIECES: Final = 500  # a longer text comes in larger ones
-READ_CHARACTERS: Final = 20_000  # of a prompt, for the answer; all of it is counted
+MIN_PIECE_CHARACTERS: Final = 24  # of a stream's delta
+MAX_PIECES: Final = 500  # longer texts come in larger pieces
+MAX_READ_CHARACTERS: Final = 20_000  # of a prompt, for the answer; all of it is counted
 
 STOP_REASONS: Final = frozenset(
     {"end_turn", "max_tokens", "stop_sequence", "refusal", "pause_turn", "model_context_window_exceeded"}
@@ -113,12 +113,12 @@ def _prefix_tokens(request: Mapping[str, Any], system: Sequence[Mapping[str, Any
 
 
 class ScriptError(ValueError):
-    """A directive that cannot be followed to the letter."""
+    """A directive is invalid, or contradicts another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a directive asks for; without one, an ordinary answer."""
+    """What the directives ask for; without any, an ordinary answer."""
 
     output_tokens: int | None = None
     delay: float = 0.0
@@ -144,7 +144,7 @@ class Script:
     slow: float = 0.0
 
     def recovered(self) -> Script:
-        """The same answer without anything that goes wrong: what follows when `times` is used up."""
+        """The same answer without failures: for calls after the first `times`."""
         return Script(output_tokens=self.output_tokens, thinking=self.thinking, usage_factor=self.usage_factor)
 
 
@@ -216,7 +216,7 @@ _DIRECTIVE: Final = re.compile(r"\[\[claude:(.*?)\]\]", re.DOTALL)
 
 
 def parse_script(text: str) -> Script:
-    """The script in a user's message. Raises ScriptError for whatever it does not know or cannot read."""
+    """The script in a user's message. Raises ScriptError for a directive that is unknown or invalid."""
     found: dict[str, Any] = {}
     if "[[claude:" in _DIRECTIVE.sub("", text):
         raise ScriptError("directive: '[[claude:' without ']]'")
@@ -239,7 +239,7 @@ def parse_script(text: str) -> Script:
 
 
 def without_directives(text: str) -> str:
-    """The message as its author would read it."""
+    """The message without its directives."""
     return _DIRECTIVE.sub("", text).strip()
 
 
@@ -248,7 +248,7 @@ def without_directives(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered, and what `usage` says about it."""
+    """An answer and its `usage`."""
 
     thinking: str
     text: str
@@ -261,7 +261,7 @@ class Answer:
         return min(count_text_tokens(self.thinking), self.output_tokens)
 
     def first(self, tokens: int) -> Answer:
-        """The answer as far as its first tokens, thinking before text."""
+        """The answer cut after its first tokens; thinking comes before text."""
         thinking = clip(self.thinking, tokens)
         text = clip(self.text, tokens - count_text_tokens(thinking))
         return Answer(thinking, text, self.output_tokens, self.stop_reason, self.stop_sequence)
@@ -313,7 +313,7 @@ def fit(text: str, tokens: int, sentences: Sequence[str]) -> str:
 
 def pieces(text: str) -> list[str]:
     """The text as a stream would deliver it, nothing lost or added: a few words at a time, more if it is very long."""
-    size = max(MIN_PIECE, len(text) // MANY_PIECES)
+    size = max(MIN_PIECE_CHARACTERS, len(text) // MAX_PIECES)
     return re.findall(rf".{{1,{size - 1}}}\s+|.{{1,{size}}}", text, re.DOTALL)
 
 
@@ -368,10 +368,10 @@ class _Topic:
     @classmethod
     def of(cls, request: Mapping[str, Any]) -> _Topic:
         users = [message["content"] for message in request["messages"] if message["role"] == "user"]
-        asked = tuple(without_directives(text_of(content))[:READ_CHARACTERS] for content in users)
+        asked = tuple(without_directives(text_of(content))[:MAX_READ_CHARACTERS] for content in users)
         found = dict.fromkeys(re.findall(r"\w[\w'-]{3,}", asked[-1]))
         words = [word for word in found if word.lower() not in _COMMON][:5]
-        title, rules = _outline(text_of(request.get("system"))[:READ_CHARACTERS], set(map(str.lower, words)))
+        title, rules = _outline(text_of(request.get("system"))[:MAX_READ_CHARACTERS], set(map(str.lower, words)))
         return cls(title, rules, asked, tuple(f'"{_short(word, 20)}"' for word in words) or ("your input",))
 
     def sentences(self) -> list[str]:
@@ -400,7 +400,7 @@ class _Topic:
             parts.append(f"The code this is about:\n\n{code}")
         closing = self.sentences()[offset % len(_SENTENCES)]
         answer = "\n\n".join([*parts, closing])
-        if count_text_tokens(answer) < MIN_ANSWER:
+        if count_text_tokens(answer) < MIN_ANSWER_TOKENS:
             answer = " ".join([answer, *(sentence for sentence in self.sentences()[:5] if sentence != closing)])
         return clip(answer, MAX_ANSWER_BYTES)
 

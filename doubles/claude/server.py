@@ -93,7 +93,7 @@ from doubles.loopback import LoopbackServer
 __all__ = ["ClaudeDouble", "count_input_tokens", "count_text_tokens", "main"]
 
 CONTEXT_WINDOW: Final = 1_000_000  # tokens, input and output together
-MAX_BODY: Final = 32 * 1024 * 1024  # bytes
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 DELTAS_BEFORE_ERROR: Final = 3
 MEETING_SECONDS: Final = 120.0
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
@@ -105,7 +105,7 @@ THINKING_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class ApiError(Exception):
-    """A failure the way the API reports one."""
+    """An error as the API reports it."""
 
     def __init__(self, status: int, kind: str, message: str, retry_after: str | None = None) -> None:
         super().__init__(message)
@@ -264,7 +264,7 @@ class _Memory:
             self._calls[name] += 1
 
     def note(self, request: Mapping[str, Any]) -> None:
-        """Remember who was asked, and the request without the texts of its messages."""
+        """Record a call, and the request without the texts of its messages."""
         messages = request.get("messages")
         if isinstance(messages, list):
             messages = [{**m, "content": _lengths(m.get("content"))} if isinstance(m, dict) else m for m in messages]
@@ -279,14 +279,14 @@ class _Memory:
             return {**self._calls, "messages_by_model": dict(self._models), "last_request": self._last_request}
 
     def is_cached(self, key: str) -> bool:
-        """Whether the prefix was there already; it is from now on."""
+        """Whether the prefix was cached already; from now on it is."""
         with self._lock:
             known = key in self._cached
             self._cached.add(key)
             return known
 
     def refuse(self, text: str) -> None:
-        """Note an answer that was refused in part."""
+        """Record an answer that was refused in part."""
         with self._lock:
             self._refused.add(hashlib.sha256(text.encode()).hexdigest())
 
@@ -351,7 +351,7 @@ def _usage(request: Mapping[str, Any], answer: Answer, memory: _Memory) -> dict[
 
 
 def _count_status(request: Mapping[str, Any]) -> int | None:
-    """The status with which counting fails; what cannot be followed is refused when the message is sent."""
+    """The status with which counting fails. A script that is invalid is refused when the message is sent, not here."""
     try:
         return parse_script(text_of(request["messages"][-1]["content"])).count_status
     except ScriptError:
@@ -359,7 +359,7 @@ def _count_status(request: Mapping[str, Any]) -> int | None:
 
 
 def _said(script: Script, usage: Mapping[str, Any]) -> dict[str, Any]:
-    """What a script has usage say instead."""
+    """The usage that a script asks for, in place of the counted one."""
     raw = {
         "input_tokens": script.told_input,
         "output_tokens": script.told_output,
@@ -427,7 +427,7 @@ def _events(message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> 
 
 
 class _Meetings:
-    """Calls that wait for each other. Whoever comes last lets all of them go on."""
+    """Calls that wait for each other. The last one releases all of them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -435,7 +435,7 @@ class _Meetings:
         self._over: Counter[int] = Counter()
 
     def meet(self, number: int, closing: threading.Event) -> bool:
-        """Wait until `number` calls do, or for MEETING_SECONDS. False: it is closing time."""
+        """Wait until `number` calls wait, or for MEETING_SECONDS. False if the server is closing."""
         ends = time.monotonic() + MEETING_SECONDS
         with self._changed:
             ours = self._over[number]
@@ -634,12 +634,12 @@ class _Handler(BaseHTTPRequestHandler):
         if "transfer-encoding" in self.headers or not (length.isascii() and length.isdigit()):
             self.close_connection = True
             raise ApiError(411, "invalid_request_error", "content-length: header is required")
-        if int(length) > MAX_BODY:
+        if int(length) > MAX_BODY_BYTES:
             self.close_connection = True
-            remaining = min(int(length), 8 * MAX_BODY)
+            remaining = min(int(length), 8 * MAX_BODY_BYTES)
             while remaining and (chunk := self.rfile.read(min(remaining, 65536))):
                 remaining -= len(chunk)  # a client that is still sending would not see the answer
-            raise ApiError(413, "request_too_large", f"Request exceeds the maximum size of {MAX_BODY} bytes")
+            raise ApiError(413, "request_too_large", f"Request exceeds the maximum size of {MAX_BODY_BYTES} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise ConnectionAbortedError("the client left before it had sent everything")

@@ -1,4 +1,4 @@
-"""One account at Stripe, with all its parts put together."""
+"""The account: all parts of the stand-in, wired together."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ from doubles.stripe.world import Clock, World, listing, plain
 
 
 class Account:
-    """Its parts share one world and one lock; whoever calls them holds the lock."""
+    """The parts share one world and one lock; callers of the parts hold the lock."""
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
-"""The routes of Stripe's API that the double has, and what each takes."""
+"""The routes of Stripe's API that the stand-in has, with their parameters."""
 
+import hmac
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from doubles.stripe import catalog, checkout, credit_notes, payments, refunds, s
 from doubles.stripe.account import Account
 from doubles.stripe.customers import FIELDS
 from doubles.stripe.invoices import subscription_of
-from doubles.stripe.wire import LIST_PARAMETERS, ApiError, Obj, Params
+from doubles.stripe.wire import LIST_PARAMETERS, ApiError, Obj, Params, invalid
 from doubles.stripe.world import plain
 
 Call = Callable[[Account, str, Params], Obj]
 
 NOTHING: Final[tuple[str, ...]] = ()
-# What the nouns in paths are called as objects.
+# Nouns in paths: the kind of object that each is.
 KINDS: Final = {
     "balance_transactions": "balance_transaction",
     "charges": "charge",
@@ -36,6 +37,37 @@ KINDS: Final = {
 }
 
 
+METHOD: Final = ("type", "card", "metadata")
+VISIBLE: Final = (
+    "id",
+    "object",
+    "amount",
+    "amount_details",
+    "automatic_payment_methods",
+    "canceled_at",
+    "cancellation_reason",
+    "capture_method",
+    "client_secret",
+    "confirmation_method",
+    "created",
+    "currency",
+    "description",
+    "last_payment_error",
+    "livemode",
+    "next_action",
+    "payment_method",
+    "payment_method_configuration_details",
+    "payment_method_types",
+    "processing",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "source",
+    "status",
+)
+"""What a customer's browser sees of a PaymentIntent: not its metadata, its customer or its charges."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     method: str
@@ -46,7 +78,7 @@ class Route:
 
     @property
     def kind(self) -> str:
-        """Of the object that it answers with, or of those in its list; the last noun of the path says it."""
+        """The kind of the object, or of the objects in the list, that it answers with: by the last noun of the path."""
         nouns = [part for part in self.path.split("/") if part in KINDS and "billing_portal" not in self.path]
         return KINDS[nouns[-1]] if nouns else ""
 
@@ -77,7 +109,7 @@ def _list(kind: str, path: str, *filters: str) -> Route:
 
 
 def _known_customer(account: Account, params: Params) -> None:
-    """A list of a customer's things is refused if there is no such customer; one that was deleted has a past."""
+    """Raises ApiError if the list is to be filtered by a customer who never existed; deleted ones are accepted."""
     if customer := params.text("customer"):
         account.customers.get(customer, "customer")
 
@@ -167,7 +199,7 @@ def _invoice_payments(account: Account, _id: str, params: Params) -> Obj:
 
 
 def _portal_configurations(account: Account, _id: str, params: Params) -> Obj:
-    """Those that were saved in the dashboard: there is one, or none."""
+    """The settings of the portal that were saved in the dashboard: one, or none."""
     wanted = {name: params.flag(name) for name in ("active", "is_default") if name in params}
     return account.world.page(
         "billing_portal.configuration",
@@ -201,7 +233,7 @@ ROUTES: Final[list[Route]] = [
     _route("DELETE", "customers/{id}", NOTHING, lambda account, i, _: account.customers.delete(i)),
     _route("GET", "customers/{id}/payment_methods", (*LIST_PARAMETERS, "type"), _customer_methods),
     # payment methods
-    _route("POST", "payment_methods", ("type", "card", "metadata"), lambda a, _, p: a.customers.create_method(p)),
+    _route("POST", "payment_methods", METHOD, lambda a, _, p: a.customers.create_method(p)),
     _list("payment_method", "payment_methods", "customer", "type"),
     _one("payment_method", "payment_methods"),
     _route("POST", "payment_methods/{id}/attach", ("customer",), lambda a, i, p: a.customers.attach(i, p)),
@@ -216,7 +248,7 @@ ROUTES: Final[list[Route]] = [
     _list("charge", "charges", "customer", "payment_intent"),
     _one("charge", "charges"),
     _route("GET", "charges/{id}/refunds", LIST_PARAMETERS, _refunds_of_charge),
-    # money that goes back
+    # refunds and disputes
     _route("POST", "refunds", refunds.CREATE, lambda a, _, p: a.refunds.create(p)),
     _list("refund", "refunds", "charge", "payment_intent"),
     _one("refund", "refunds"),
@@ -227,7 +259,7 @@ ROUTES: Final[list[Route]] = [
     _route("POST", "disputes/{id}/close", NOTHING, lambda a, i, p: a.disputes.close(i, p)),
     _list("balance_transaction", "balance_transactions", "source", "type"),
     _one("balance_transaction", "balance_transactions"),
-    # what is sold
+    # products and prices
     _route("POST", "products", catalog.PRODUCT, lambda a, _, p: a.catalog.create_product(p)),
     _list("product", "products"),
     _one("product", "products"),
@@ -271,17 +303,92 @@ ROUTES: Final[list[Route]] = [
 ]
 
 
+def _of_secret(account: Account, identifier: str, params: Params) -> Obj:
+    """The PaymentIntent that a browser knows the client secret of."""
+    intent = account.payments.get(identifier)
+    if not hmac.compare_digest(intent["client_secret"].encode(), params.needed("client_secret").encode()):
+        raise invalid(
+            "The client_secret provided does not match the client_secret associated with the PaymentIntent.",
+            "client_secret",
+            "payment_intent_invalid_parameter",
+        )
+    return intent
+
+
+def _visible(intent: Obj) -> Obj:
+    return {name: value for name, value in intent.items() if name in VISIBLE}
+
+
+def _retrieve_in_browser(account: Account, identifier: str, params: Params) -> Obj:
+    return _visible(_of_secret(account, identifier, params))
+
+
+def _confirm_in_browser(account: Account, identifier: str, params: Params) -> Obj:
+    _of_secret(account, identifier, params)
+    given = {name: params.raw(name) for name in payments.CONFIRM if name in params}
+    if "payment_method_data" in params:
+        if "payment_method" in params:
+            raise invalid(
+                "You may only specify one of these parameters: payment_method, payment_method_data.", "payment_method"
+            )
+        data = params.nested("payment_method_data", METHOD)
+        given["payment_method"] = account.customers.create_method(data)["id"]
+    handles_redirects = params.flag("use_stripe_sdk")
+    return _visible(
+        account.payments.confirm(identifier, Params(given, payments.CONFIRM), from_browser=handles_redirects)
+    )
+
+
+BROWSER_ROUTES: Final[list[Route]] = [
+    _route("GET", "payment_intents/{id}", ("client_secret",), _retrieve_in_browser),
+    _route(
+        "POST",
+        "payment_intents/{id}/confirm",
+        tuple({*payments.CONFIRM, "client_secret", "payment_method_data"} - {"off_session"}),
+        _confirm_in_browser,
+    ),
+    _route("POST", "payment_methods", METHOD, lambda a, _, p: a.customers.create_method(p)),
+]
+"""Those that take a publishable key."""
+
+
 def name_of(method: str, path: str) -> str:
-    """The route that a call takes, for whoever counts them."""
-    for route in ROUTES:
-        if route.method == method and route.pattern.fullmatch(path):
-            return f"{method} {route.path}"
-    return f"{method} (no such route)"
+    """The name of the route that a call takes, for the counters."""
+    route = _route_of(ROUTES, method, path)
+    return f"{method} {route.path if route is not None else '(no such route)'}"
 
 
 def answer(account: Account, method: str, path: str, values: dict[str, Any]) -> Obj:
-    """What the API says to a call. Raises ApiError."""
-    for route in ROUTES:
+    """What the API says to a call with a secret key. Raises ApiError."""
+    return _answer(ROUTES, account, method, path, values)
+
+
+def answer_browser(account: Account, method: str, path: str, values: dict[str, Any]) -> Obj:
+    """What the API says to a call with a publishable key. It sees of a PaymentIntent, whose client secret it must know,
+    only what a customer may see. Raises ApiError."""
+    if _route_of(ROUTES, method, path) is not None and _route_of(BROWSER_ROUTES, method, path) is None:
+        raise ApiError(
+            403,
+            "invalid_request_error",
+            "This API call cannot be made with a publishable API key. Please use a secret API key.",
+            code="secret_key_required",
+        )
+    if "expand" in values:
+        raise invalid("The Stripe double expands nothing for a publishable API key.", "expand")
+    try:
+        return _answer(BROWSER_ROUTES, account, method, path, values)
+    except ApiError as error:
+        if "payment_intent" in error.facts:
+            error.facts["payment_intent"] = _visible(error.facts["payment_intent"])
+        raise
+
+
+def _route_of(routes: Iterable[Route], method: str, path: str) -> Route | None:
+    return next((route for route in routes if route.method == method and route.pattern.fullmatch(path)), None)
+
+
+def _answer(routes: Iterable[Route], account: Account, method: str, path: str, values: dict[str, Any]) -> Obj:
+    for route in routes:
         found = route.pattern.fullmatch(path)
         if found is not None and route.method == method:
             params = Params(values, route.allowed)

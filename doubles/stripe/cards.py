@@ -36,15 +36,15 @@ AUTHENTICATION: Final = Decline(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A payment method and its fate."""
+    """What a test card does."""
 
     brand: str = "visa"
     last4: str = "4242"
     decline: Decline | None = None
-    authentication: bool = False  # the customer has to confirm a payment that they are present for
+    authentication: bool = False  # the customer has to confirm payments that they are present for
     dispute: str | None = None  # the reason of the dispute that follows every payment
-    inquiry: bool = False  # that dispute is only a question: no funds are withdrawn
-    refund: str = "succeeded"  # or pending, failing: what a refund is at first and becomes later
+    inquiry: bool = False  # the dispute is an inquiry: no funds are withdrawn
+    refund: str = "succeeded"  # the status of refunds; pending ones succeed later, failing ones fail
     bank_debit: bool = False  # succeeds or fails only after a while
 
     @property
@@ -104,7 +104,7 @@ _SAME: Final = {
     "pm_card_threeDSecureRequired": "pm_card_threeDSecure2Required",
     "pm_card_authenticationRequiredOnSetup": "pm_card_authenticationRequired",
 }
-# For people at a terminal.
+# Short names for the command line.
 SHORT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "visa": "pm_card_visa",
@@ -116,6 +116,20 @@ SHORT: Final[Mapping[str, str]] = MappingProxyType(
         "pending_refund": "pm_card_pendingRefund",
         "refund_fails": "pm_card_refundFail",
         "bank_debit": "pm_usBankAccount_success",
+    }
+)
+# The same for a drop-down list.
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "visa": "Visa 4242: succeeds",
+        "mastercard": "Mastercard 4444: succeeds",
+        "declined": "Visa 0002: is declined",
+        "insufficient_funds": "Visa 9995: insufficient funds",
+        "authentication": "Visa 3184: the bank asks first (3-D Secure)",
+        "dispute": "Visa 0259: succeeds, then is disputed",
+        "pending_refund": "Visa 7726: refunds take a minute",
+        "refund_fails": "Visa 5126: refunds fail",
+        "bank_debit": "Bank debit: succeeds after an hour",
     }
 )
 
@@ -150,7 +164,7 @@ def card_details(card: Card) -> Obj:
 
 
 def charged_details(card: Card, amount: int) -> Obj:
-    """The `payment_method_details` of a charge: a card looks a little different there."""
+    """The `payment_method_details` of a charge, which has fewer fields of a card."""
     if card.bank_debit:
         return {card.type: {**bank_details(card), "mandate": None}, "type": card.type}
     kept = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "wallet")

@@ -10,8 +10,8 @@ from doubles.stripe.subscriptions import Subscriptions
 from doubles.stripe.wire import Obj, Params, dollars, invalid, refused
 from doubles.stripe.world import World, listing, plain
 
-SHORTEST: Final = 1_800  # seconds
-LONGEST: Final = 86_400
+MIN_SESSION_SECONDS: Final = 1_800
+MAX_SESSION_SECONDS: Final = 86_400
 PRICE_DATA: Final = ("currency", "unit_amount", "recurring", "product", "product_data")
 CREATE: Final = (
     "mode",
@@ -28,7 +28,7 @@ CREATE: Final = (
     "subscription_data",
     "ui_mode",
     "payment_method_types",
-    # taken and of no effect here
+    # accepted, without effect
     "allow_promotion_codes",
     "billing_address_collection",
     "locale",
@@ -77,8 +77,8 @@ class Checkout:
             "subscription_data" if mode == "subscription" else "payment_intent_data",
             ("metadata", "description", *(("setup_future_usage",) if mode == "payment" else ())),
         )
-        expires_at = params.integer("expires_at") or world.now + LONGEST
-        if not world.now + SHORTEST <= expires_at <= world.now + LONGEST:
+        expires_at = params.integer("expires_at") or world.now + MAX_SESSION_SECONDS
+        if not world.now + MIN_SESSION_SECONDS <= expires_at <= world.now + MAX_SESSION_SECONDS:
             raise invalid(
                 "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from Checkout Session "
                 "creation.",
@@ -210,7 +210,7 @@ class Checkout:
         return "bpc_default_live" if self.world.livemode else "bpc_default_test"
 
     def save_portal(self, *, saved: bool) -> Obj:
-        """The settings of the customer portal, as somebody saves them in the dashboard; a new account has none."""
+        """Save or remove the settings of the customer portal, as in the dashboard; a new account has none."""
         world, identifier = self.world, self._portal_id
         there = world.find("billing_portal.configuration", identifier)
         if not saved:
@@ -331,7 +331,7 @@ class Checkout:
         self.world.emit("checkout.session.completed", session)
 
     def _payment_changed(self, intent: Obj) -> None:
-        """A bank debit that was under way when the session was completed."""
+        """The bank has decided about a debit that was pending when the session was completed."""
         session = self.world.find("checkout.session", intent.get("_session"))
         if session is None or session["payment_status"] == "paid":
             return
@@ -342,7 +342,7 @@ class Checkout:
             self.world.emit("checkout.session.async_payment_failed", session)
 
     def _customer(self, session: Obj, email: str | None) -> Obj | None:
-        """Who pays: subscriptions need somebody, single payments do not."""
+        """The customer who pays. A subscription needs one and makes one; a single payment does not."""
         known = session["customer"] or session.get("_customer")
         if known:
             return self.world.objects[known]
@@ -402,7 +402,7 @@ class Checkout:
         }
 
     def lines_of(self, session: Obj) -> Obj:
-        """What is bought: there when it is asked for."""
+        """The line items, which are in an answer only if it is asked to expand them."""
         lines = self.world.objects[session["id"]]["_lines"]
         return listing(f"/v1/checkout/sessions/{session['id']}/line_items", plain(lines))
 

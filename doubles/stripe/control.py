@@ -1,4 +1,4 @@
-"""What a person or a test can do to the double that Stripe's API cannot: `/_control/...`.
+"""The controls: what a person or a test can do that Stripe's API cannot, at `/_control/...`.
 
 The customer at the browser, the bank, the dashboard, the clock, the network: all of them act through here.
 """
@@ -240,7 +240,7 @@ class Controls:
     # ------------------------------------------------------------ finding
 
     def _object(self, kind: str, identifier: str) -> Obj:
-        """In either mode: whoever is in control sees both."""
+        """An object of either mode. Raises ApiError."""
         obj = self.world.find(kind, identifier)
         if obj is None:
             raise ApiError(404, "invalid_request_error", f"No such {kind}: '{identifier}'", code="resource_missing")

@@ -1,4 +1,4 @@
-"""Credit notes: what an invoice asked for and is not owed, or is given back, any more."""
+"""Credit notes: reductions of an open invoice, and repayments of a paid one."""
 
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class CreditNotes:
         return note
 
     def void(self, identifier: str, _params: Params) -> Obj:
-        """Only of an open invoice: what was given back is not taken back by this."""
+        """Void a note of an open invoice; a repayment cannot be voided."""
         note = self.world.get("credit_note", identifier)
         invoice = self.world.objects[note["invoice"]]
         if note["status"] == "void" or invoice["status"] != "open":

@@ -109,7 +109,7 @@ class Customers:
         stump = {"id": identifier, "object": "customer", "deleted": True}
         livemode = customer["livemode"]
         customer.clear()
-        customer.update(stump, _livemode=livemode)  # what remains answers GET; lists do not show it
+        customer.update(stump, _livemode=livemode)  # GET still finds this; lists do not
         self.world.update(customer)
         return stump
 
@@ -125,7 +125,7 @@ class Customers:
         return self.new_method(known)
 
     def new_method(self, known: str) -> Obj:
-        """What a customer types in at the browser, in live mode too; `known` is a name in CARDS."""
+        """A payment method as a customer enters it in the browser, in live mode too; `known` is a name in CARDS."""
         card = CARDS[known]
         details = bank_details(card) if card.bank_debit else card_details(card)
         return self.world.add(
@@ -146,7 +146,7 @@ class Customers:
         )
 
     def method_of(self, customer: Obj | None, name: str, param: str = "payment_method") -> Obj:
-        """The same for somebody: another customer's payment method is refused."""
+        """The same for a customer; refuses another customer's payment method."""
         method = self.method(name, param)
         owner = method["customer"]
         if owner is not None and (customer is None or owner != customer["id"]):

@@ -66,14 +66,14 @@ EXPANDABLE: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 
 
 class Expander:
-    """`includable` makes the parts that are left out unless somebody asks for them, by kind and name."""
+    """`includable` makes the parts that are in an answer only if they are expanded, by kind and name."""
 
     def __init__(self, world: World, includable: Mapping[tuple[str, str], Callable[[Obj], Any]]) -> None:
         self.world = world
         self.includable = includable
 
     def check(self, kind: str, paths: list[str], *, listed: bool) -> None:
-        """Raises ApiError for a path that leads nowhere from this kind of object, or from a list of them."""
+        """Raises ApiError for a path that this kind of object, or a list of it, does not have."""
         for path in paths:
             rest = path
             if listed:
@@ -95,7 +95,7 @@ class Expander:
         raise _impossible(path)
 
     def expand(self, answer: Obj, paths: list[str]) -> Obj:
-        """The answer with everything that these paths, which were checked, ask for."""
+        """The answer with these paths expanded. `check` has accepted them."""
         for path in paths:
             self._expand(answer, path.split("."))
         return answer

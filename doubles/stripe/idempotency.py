@@ -58,7 +58,7 @@ class Keys:
         return record["status"], record["body"], record["request_id"]
 
     def end(self, key: str, path: str, params: dict[str, Any], status: int, body: Any, request_id: str) -> None:
-        """Keep the answer."""
+        """Store the answer."""
         self.forget(key)
         self._forget_old_ones()
         self.world.add(
@@ -76,7 +76,7 @@ class Keys:
         )
 
     def forget(self, key: str) -> None:
-        """The request failed before it did anything: the key is as good as new."""
+        """The request failed before it did anything: the key can be used again."""
         self.in_use.discard((self.world.livemode, key))
 
     def _record(self, key: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Invoices of subscriptions: draft, open, paid; tried again when the card says no."""
+"""Invoices of subscriptions: draft, open, paid; retried after a decline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class BillingRules:
 
 
 class Invoices:
-    """`on_paid` and `on_failed` are told what became of an invoice; the second also whether it will be tried again."""
+    """`on_paid` and `on_failed` are called with an invoice; the second also with whether it will be retried."""
 
     def __init__(self, world: World, customers: Customers, payments: Payments, rules: BillingRules) -> None:
         self.world = world
@@ -163,7 +163,7 @@ class Invoices:
         self.world.schedule(invoice, "finalize_invoice", moment)
 
     def finalize(self, invoice: Obj) -> Obj:
-        """From now on it can be paid. Its payment is an intent of its own."""
+        """Make a draft open, with a PaymentIntent to pay it."""
         if invoice["status"] != "draft":
             raise refused("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
         world = self.world
@@ -207,7 +207,7 @@ class Invoices:
         return invoice
 
     def charge(self, invoice: Obj) -> None:
-        """Try to collect an open invoice with what the customer has left with us."""
+        """Try to collect an open invoice with the stored payment method."""
         if invoice["status"] != "open":
             return
         method = self._method(invoice)
@@ -219,7 +219,7 @@ class Invoices:
             self.payments.attempt(self.world.objects[invoice["_intent"]], method, off_session=True)
 
     def pay(self, identifier: str, params: Params) -> Obj:
-        """Raises ApiError 402 when the card says no."""
+        """Raises ApiError 402 for a decline."""
         invoice = self.world.get("invoice", identifier)
         if invoice["status"] == "draft":
             self.world.unschedule(invoice)
@@ -243,14 +243,14 @@ class Invoices:
         return invoice
 
     def settle_without_payment(self, invoice: Obj) -> None:
-        """Nothing of it is owed any more: it counts as paid."""
+        """Nothing is due any more: mark it as paid."""
         intent = self.world.find("payment_intent", invoice["_intent"])
         if intent is not None and intent["status"] not in ("succeeded", "canceled"):
             self.payments.end(intent, "automatic")
         self._paid(invoice)
 
     def give_up(self, identifier: str, _params: Params) -> Obj:
-        """Uncollectible: nobody expects it to be paid. It still can be."""
+        """Mark it uncollectible. It can still be paid."""
         invoice = self.world.get("invoice", identifier)
         if invoice["status"] != "open":
             raise refused(f"You can only mark open invoices as uncollectible; this one is {invoice['status']}.")
@@ -267,7 +267,7 @@ class Invoices:
         return self.discard(invoice)
 
     def discard(self, invoice: Obj) -> Obj:
-        """Void: nobody will pay it."""
+        """Void it, for good."""
         self.stop(invoice)
         transitions = {**invoice["status_transitions"], "voided_at": self.world.now}
         self.world.update(invoice, status="void", amount_remaining=0, status_transitions=transitions)
@@ -278,7 +278,7 @@ class Invoices:
         return invoice
 
     def stop(self, invoice: Obj) -> None:
-        """No attempt is made any more by itself."""
+        """End the automatic attempts."""
         self.world.unschedule(invoice)
         self.world.update(invoice, auto_advance=False, next_payment_attempt=None, automatically_finalizes_at=None)
 
@@ -408,12 +408,12 @@ class Invoices:
         )
 
     def payments_of(self, invoice: Obj) -> Obj:
-        """What an invoice was paid with: there when it is asked for."""
+        """Its payments, which are in an answer only if they are expanded."""
         found = [each for each in self.world.all("invoice_payment") if each["invoice"] == invoice["id"]]
         return listing("/v1/invoice_payments", [plain(each) for each in found])
 
     def secret_of(self, invoice: Obj) -> Any:
-        """What the browser needs to pay it."""
+        """Its `confirmation_secret`, with which a browser pays it."""
         intent = self.world.find("payment_intent", self.world.objects[invoice["id"]]["_intent"])
         return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
 

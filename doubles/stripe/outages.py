@@ -1,4 +1,4 @@
-"""Ways in which Stripe can be unwell, for the next so many calls."""
+"""Scripted failures of the next calls."""
 
 import threading
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MAX_SECONDS: Final = 600
 
 @dataclass(slots=True)
 class Outage:
-    """One way of being unwell.
+    """One kind of failure.
 
     error        answers with `status` (and `type`, `code`, `param`); with `work`, after having done what was asked
     hang         no answer for `seconds`, then the connection is closed; nothing was done
@@ -41,7 +41,7 @@ class Outages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ahead: list[Outage] = []
-        self.recovered = threading.Event()  # set and replaced: whoever waits goes on
+        self.recovered = threading.Event()  # set, then replaced, so that waiting calls go on
 
     def add(self, params: Params) -> Outage:
         kind = params.choice("kind", KINDS)
@@ -66,7 +66,7 @@ class Outages:
         return outage
 
     def take(self, method: str, path: str) -> Outage | None:
-        """What goes wrong with this call, if anything does. Every call uses one up."""
+        """The failure of this call, or None. A failure is used up by the call that takes it."""
         with self._lock:
             for outage in self._ahead:
                 if outage.concerns(method, path):
@@ -77,7 +77,7 @@ class Outages:
         return None
 
     def clear(self) -> None:
-        """All is well again, also for the calls that are waiting."""
+        """End all failures, also for calls that are waiting."""
         with self._lock:
             self._ahead.clear()
             former, self.recovered = self.recovered, threading.Event()

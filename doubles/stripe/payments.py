@@ -8,9 +8,9 @@ from doubles.stripe.customers import Customers, billing_details
 from doubles.stripe.wire import ApiError, Obj, Params, currency, dollars, invalid, refused, unsupported
 from doubles.stripe.world import World, plain
 
-LEAST: Final = 50  # cents; Stripe's minimum for a charge in US dollars
-MOST: Final = 99_999_999
-BANK_DEBIT_SECONDS: Final = 3_600  # how long a bank debit is under way; days in reality
+MIN_CHARGE_CENTS: Final = 50  # in US dollars, as at Stripe
+MAX_CHARGE_CENTS: Final = 99_999_999
+BANK_DEBIT_SECONDS: Final = 3_600  # until a bank debit is decided; days in reality
 OPEN: Final = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing")
 CANCELLATION_REASONS: Final = ("duplicate", "fraudulent", "requested_by_customer", "abandoned")
 CREATE: Final = (
@@ -84,7 +84,7 @@ def book(world: World, kind: str, amount: int, currency_: str, source: str, fee:
 
 
 class Payments:
-    """What becomes of an intent is told to `listeners`: invoices and Checkout wait for it."""
+    """`listeners` are called when an intent succeeds or fails: invoices and Checkout depend on it."""
 
     def __init__(self, world: World, customers: Customers) -> None:
         self.world = world
@@ -269,7 +269,7 @@ class Payments:
         authenticated: bool = False,
         return_url: str | None = None,
     ) -> Decline | None:
-        """Try to pay. Afterwards the intent succeeded, is processing or waits for the customer; or it was declined."""
+        """Try to pay. None if the intent has succeeded, is processing or waits for the customer; else the decline."""
         card = CARDS[method["_card"]]
         self.world.update(intent, payment_method=method["id"], last_payment_error=None, next_action=None)
         if card.authentication and not authenticated:
@@ -290,7 +290,7 @@ class Payments:
         return None
 
     def authenticate(self, identifier: str, *, successfully: bool) -> Obj:
-        """The customer has come back from their bank's page. A decline after that is no error of this call."""
+        """The customer has come back from their bank's page. A decline after that raises nothing."""
         intent = self.get(identifier)
         if intent["status"] != "requires_action":
             raise _unexpected(intent, f"This PaymentIntent's status is {intent['status']}, not requires_action.")
@@ -460,10 +460,10 @@ def _amount(params: Params, currency_: str | None) -> int:
     amount = params.integer("amount", lowest=1)
     if amount is None:
         raise params.missing("amount")
-    if amount > MOST:
-        message = f"Amount must be no more than {dollars(MOST, currency_ or 'usd')}"
+    if amount > MAX_CHARGE_CENTS:
+        message = f"Amount must be no more than {dollars(MAX_CHARGE_CENTS, currency_ or 'usd')}"
         raise invalid(message, "amount", "amount_too_large")
-    if amount < LEAST and (currency_ or "usd").lower() == "usd":
+    if amount < MIN_CHARGE_CENTS and (currency_ or "usd").lower() == "usd":
         raise invalid("Amount must be at least $0.50 usd", "amount", "amount_too_small")
     return amount
 

@@ -1,4 +1,4 @@
-"""Refunds and disputes: how money goes back."""
+"""Refunds and disputes."""
 
 from typing import Final
 
@@ -103,7 +103,7 @@ class Refunds:
         return refund
 
     def settle(self, refund: Obj, fail: bool | None = None) -> None:
-        """What becomes of a refund in the end: success or failure, as its card says or as asked for."""
+        """End a pending refund: as its test card says, or as asked for."""
         world, charge = self.world, self.world.objects[refund["charge"]]
         if fail is None:
             fail = CARDS[charge["_card"]].refund == "failing"
@@ -167,7 +167,7 @@ class Disputes:
             self.open(charge, reason=card.dispute, inquiry=card.inquiry)
 
     def open(self, charge: Obj, *, reason: str = "fraudulent", amount: int | None = None, inquiry: bool = False) -> Obj:
-        """The cardholder's bank disputes a charge, and takes the money back at once unless it only asks."""
+        """Open a dispute of a charge. Funds are withdrawn at once, except for an inquiry."""
         world = self.world
         amount = charge["amount"] if amount is None else amount
         if charge["status"] != "succeeded" or not 0 < amount <= charge["amount"]:
@@ -241,7 +241,7 @@ class Disputes:
         return dispute
 
     def close(self, identifier: str, _params: Params) -> Obj:
-        """The merchant gives in."""
+        """The merchant accepts the dispute: it is lost."""
         dispute = self.world.get("dispute", identifier)
         self._must_be_open(dispute)
         return self.finish(dispute, "lost")

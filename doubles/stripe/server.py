@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from doubles.html import CONTENT_TYPE
 from doubles.loopback import LoopbackServer
 from doubles.stripe import pages
 from doubles.stripe.account import Account
-from doubles.stripe.api import answer, name_of
+from doubles.stripe.api import answer, answer_browser, name_of
 from doubles.stripe.control import Controls
 from doubles.stripe.invoices import BillingRules
 from doubles.stripe.outages import Outage, Outages, scripted
@@ -30,15 +31,33 @@ from doubles.stripe.wire import ApiError, Obj, decode_form, invalid
 from doubles.stripe.world import API_VERSION, plain
 
 LOOPBACK: Final = "127.0.0.1"
-MAX_BODY: Final = 1024 * 1024  # bytes
-TICK_SECONDS: Final = 0.5  # how often the background looks at the clock
+MAX_BODY_BYTES: Final = 1024 * 1024
+TICK_SECONDS: Final = 0.5  # between two looks of the background at the clock
 Headers = Mapping[str, str] | Message
-SECRET_KEY: Final = re.compile(r"[sr]k_(?P<mode>test|live)_\w+")
+API_KEY: Final = re.compile(r"(?P<kind>[srp])k_(?P<mode>test|live)_\w+")
+HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]+( *, *[A-Za-z0-9-]+)*")
+# Stripe's API may be called by any page: a key is needed all the same, and no cookies are read.
+CORS: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Request-Id, Stripe-Manage-Version, Stripe-Should-Retry",
+}
+PREFLIGHT: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Methods": "GET, HEAD, PUT, PATCH, POST, DELETE",
+    "Access-Control-Max-Age": "300",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an API key says: the mode, and whether it is one for browsers."""
+
+    livemode: bool
+    publishable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent; `None` as status means that the connection is closed without a word."""
+    """An answer. With the status None the connection is closed without one."""
 
     status: int | None
     body: bytes = b""
@@ -50,11 +69,11 @@ SILENCE: Final = Reply(None)
 
 
 class StripeDouble:
-    """The server in this process. `start` returns once it accepts calls, `stop` once it accepts no more.
+    """The server in this process. `start` returns when it accepts calls, `stop` when it has ended.
 
-    base           the clock beneath its own; a constant makes time stand still until it is advanced
-    seed           makes ids, shuffles and everything else that is random the same each time
-    background     send events and let time pass in a thread of its own; otherwise only when it is told to
+    base           the source of its clock; a constant makes time stand still until it is advanced
+    seed           makes ids, shuffles and everything else that is random reproducible
+    background     send events and let time pass in a thread of its own; otherwise only by control
     endpoints      addresses that events go to, each with the secret that signs them (None: made up)
     mode           how events travel: held, dropped, copied, ...; as the control route `mode`
     rules          the account's billing settings
@@ -154,7 +173,7 @@ class StripeDouble:
                 self.account.world.changed.clear()
 
     def _live(self) -> None:
-        """Let real time pass, and send what is due as it becomes due."""
+        """Let real time pass, and send events when they are due."""
         outbox, world = self.account.outbox, self.account.world
         while not self.closing.is_set():
             with self.account.lock:
@@ -176,12 +195,12 @@ class StripeDouble:
         return result
 
     def deliver_pending(self, **how: Any) -> list[Obj]:
-        """Send what is due now and say what came of it; nothing else is sent meanwhile, nothing is waited for."""
+        """Send the deliveries that are due now, and return them with their outcomes."""
         sent: list[Obj] = self.control("deliver", **how)
         return sent
 
     def events(self, kind: str | None = None) -> list[Obj]:
-        """What has happened, oldest first."""
+        """All events, oldest first."""
         with self.account.lock:
             return [plain(event) for event in self.account.world.all("event") if kind in (None, event["type"])]
 
@@ -194,12 +213,15 @@ class StripeDouble:
             if address.path == "/_control" or address.path.startswith("/_control/"):
                 return self._control(method, address.path, address.query, headers, body)
             if not address.path.startswith("/v1/"):
-                status, location, text = pages.page(self.account, method, address.path, body.decode(errors="replace"))
+                shown = pages.page(self.account, method, address.path, body.decode(errors="replace"))
                 self.save()
-                return Reply(status, text.encode(), {"Location": location} if location else {}, pages.CONTENT_TYPE)
-            return self._api(method, address.path, address.query, headers, body, request_id)
+                return Reply(shown.status, shown.text.encode(), shown.headers, CONTENT_TYPE)
+            if method == "OPTIONS":
+                return _preflight(headers)
+            reply = self._api(method, address.path, address.query, headers, body, request_id)
         except ApiError as error:
-            return _failure(error, request_id)
+            reply = _failure(error, request_id)
+        return replace(reply, headers={**reply.headers, **CORS}) if address.path.startswith("/v1/") else reply
 
     def _control(self, method: str, path: str, query: str, headers: Headers, body: bytes) -> Reply:
         name = path.removeprefix("/_control").strip("/")
@@ -219,7 +241,11 @@ class StripeDouble:
         with self.account.lock:
             route = name_of(method, path)
             self.controls.calls[route] = self.controls.calls.get(route, 0) + 1
-        livemode = _mode_of_key(headers)
+        try:
+            values = decode_form("&".join(part for part in (query, body.decode()) if part))
+        except UnicodeDecodeError:
+            raise invalid("The request could not be read as a form.") from None
+        key = _key_of(headers, values)
         outage = self.outages.take(method, path)
         if outage is not None and (outage.kind in ("hang", "disconnect")):
             self._wait(outage)
@@ -229,11 +255,7 @@ class StripeDouble:
         version = headers.get("Stripe-Version", API_VERSION)
         if version != API_VERSION:
             raise invalid(f"Invalid Stripe API version: {version}. The Stripe double has {API_VERSION} only.")
-        try:
-            values = decode_form("&".join(part for part in (query, body.decode()) if part))
-        except UnicodeDecodeError:
-            raise invalid("The request could not be read as a form.") from None
-        reply = self._perform(method, path, values, headers, livemode, request_id, outage)
+        reply = self._perform(method, path, values, headers, key, request_id, outage)
         return SILENCE if outage is not None and outage.kind == "lose_reply" else reply
 
     def _perform(
@@ -242,12 +264,13 @@ class StripeDouble:
         path: str,
         values: dict[str, Any],
         headers: Headers,
-        livemode: bool,
+        api_key: Key,
         request_id: str,
         outage: Outage | None,
     ) -> Reply:
-        """The call itself, under its idempotency key if it has one."""
+        """Do what the call asks for, under its idempotency key if it has one."""
         account, key = self.account, headers.get("Idempotency-Key") if method == "POST" else None
+        livemode, perform = api_key.livemode, answer_browser if api_key.publishable else answer
         echo = {"Idempotency-Key": key} if key else {}
         with account.lock, account.world.calling(livemode, request_id, key):
             account.world.advance(account.world.now)
@@ -264,7 +287,7 @@ class StripeDouble:
             with account.lock, account.world.calling(livemode, request_id, key):
                 try:
                     with account.world.all_or_nothing():
-                        status, body = 200, answer(account, method, path, values)
+                        status, body = 200, perform(account, method, path, values)
                     keep = True
                     if outage is not None and outage.work:
                         status, body = outage.status, scripted(outage).body()
@@ -288,13 +311,16 @@ class StripeDouble:
             return self.account.world.new_id("req")
 
 
-def _mode_of_key(headers: Headers) -> bool:
-    """Whether the key is a live one. Raises ApiError 401."""
+def _key_of(headers: Headers, values: dict[str, Any]) -> Key:
+    """The key of a call: in its Authorization header, or, as Stripe.js sends it, as the parameter `key`, which is taken
+    out of `values`. Raises ApiError 401."""
     scheme, _, value = headers.get("Authorization", "").partition(" ")
-    key = value.strip()
+    key, given = value.strip(), values.pop("key", None)
     if scheme.lower() == "basic":
         with suppress(ValueError):
             key = base64.b64decode(key).decode().partition(":")[0]
+    if not key and isinstance(given, str):
+        key = given
     if not key:
         raise ApiError(
             401,
@@ -302,13 +328,20 @@ def _mode_of_key(headers: Headers) -> bool:
             "You did not provide an API key. You need to provide your API key in the Authorization header, using "
             "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
         )
-    found = SECRET_KEY.fullmatch(key)
+    found = API_KEY.fullmatch(key)
     hidden = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * 8
     if found is None:
         raise ApiError(401, "invalid_request_error", f"Invalid API Key provided: {hidden}")
     if key.endswith("_expired"):
         raise ApiError(401, "invalid_request_error", f"Expired API Key provided: {hidden}", code="api_key_expired")
-    return found["mode"] == "live"
+    return Key(livemode=found["mode"] == "live", publishable=found["kind"] == "p")
+
+
+def _preflight(headers: Headers) -> Reply:
+    """What a browser asks before a page calls the API."""
+    asked = headers.get("Access-Control-Request-Headers", "")
+    allowed = {"Access-Control-Allow-Headers": asked} if HEADER_NAMES.fullmatch(asked) else {}
+    return Reply(200, b"", {**CORS, **PREFLIGHT, **allowed, "Vary": "Access-Control-Request-Headers"}, "text/plain")
 
 
 def _json(status: int, body: Any, request_id: str | None = None, headers: Mapping[str, str] | None = None) -> Reply:
@@ -321,7 +354,7 @@ def _failure(error: ApiError, request_id: str) -> Reply:
 
 
 def _as_text(value: Any) -> Any:
-    """JSON as a form would have it."""
+    """A JSON value as a form has it: every leaf is text."""
     if isinstance(value, dict):
         return {str(key): _as_text(part) for key, part in value.items() if part is not None}
     if isinstance(value, (list, tuple)):
@@ -355,6 +388,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._handle()
 
+    def do_OPTIONS(self) -> None:
+        self._handle()
+
     def log_message(self, *_: Any) -> None:
         """Nothing: the default would print what the client sent."""
 
@@ -365,9 +401,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         length = self.headers.get("Content-Length", "0")
         counted = length.isascii() and length.isdigit() and "Transfer-Encoding" not in self.headers
-        if not counted or int(length) > MAX_BODY:
+        if not counted or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
-            remaining = min(int(length), 8 * MAX_BODY) if counted else 0
+            remaining = min(int(length), 8 * MAX_BODY_BYTES) if counted else 0
             while remaining and (chunk := self.rfile.read(min(remaining, 65_536))):
                 remaining -= len(chunk)  # a client that is still sending would not see the answer
             message = "The body is too large, or its length is unknown."

@@ -1,4 +1,4 @@
-"""Where the account is kept between two runs: one SQLite file, written in one transaction after every call."""
+"""The account on disk: one SQLite file, written in one transaction after every call."""
 
 import json
 import sqlite3
@@ -15,7 +15,7 @@ create table if not exists facts (name text primary key, value text not null);
 
 
 class State:
-    """A copy of the world on disk. A process that is killed leaves the state after the last whole call."""
+    """The stored account. After a kill it is as after the last complete call."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # secrets of endpoints are in it
@@ -31,7 +31,7 @@ class State:
     def load(self, world: World) -> None:
         for (value,) in self._database.execute("select value from objects order by number"):
             obj = json.loads(value)
-            if obj.get("state") == "sending":  # nobody knows whether it was received: once more
+            if obj.get("state") == "sending":  # whether it was received is not known: send it again
                 obj["state"] = "pending"
             world.add(obj)
         world.changed.clear()

@@ -45,7 +45,7 @@ CANCEL: Final = ("cancellation_details", "invoice_now", "prorate")
 
 
 def later(anchor: int, interval: str, count: int) -> int:
-    """So many intervals after the anchor; a month that is too short gives its last day, and the next one is right."""
+    """The boundary `count` intervals after the anchor; in a month that is too short, its last day."""
     moment = datetime.fromtimestamp(anchor, UTC)
     if interval in ("day", "week"):
         return int((moment + timedelta(days=count * (7 if interval == "week" else 1))).timestamp())
@@ -129,7 +129,7 @@ class Subscriptions:
         return self._change(subscription, changes)
 
     def cancel(self, identifier: str, params: Params) -> Obj:
-        """At once."""
+        """End the subscription now."""
         subscription = self.world.get("subscription", identifier)
         if subscription["status"] in ENDED:
             raise no_such("subscription", identifier)
@@ -250,7 +250,7 @@ class Subscriptions:
         return subscription
 
     def end(self, subscription: Obj, reason: str | None) -> Obj:
-        """Canceled, for good. What was not paid is not asked for any more."""
+        """Cancel for good. Open invoices are not collected any more."""
         world, now = self.world, self.world.now
         world.unschedule(subscription)
         details = subscription["cancellation_details"]

@@ -1,4 +1,4 @@
-"""Webhooks: who is told about an event, in which order, how often, and what they answered.
+"""Webhooks: endpoints, deliveries, their order and retries, and what was answered.
 
 A delivery is one event on its way to one endpoint. Nothing is sent while the world is locked; `Outbox.deliver` takes
 what is due, sends it, and notes the outcome. What is not answered with 2xx is tried again later, by the double's clock.
@@ -31,7 +31,7 @@ Send = Callable[[str, Mapping[str, str], bytes], int]
 
 
 def signature(payload: bytes, secrets: Sequence[str], moment: int, *, livemode: bool = False) -> str:
-    """The value of `Stripe-Signature`: one v1 for each secret in force. Test mode adds a v0 that nobody checks."""
+    """The value of `Stripe-Signature`: one v1 for each secret in force. Test mode adds a v0, which receivers ignore."""
 
     def sign(secret: str) -> str:
         return hmac.new(secret.encode(), f"{moment}.".encode() + payload, hashlib.sha256).hexdigest()
@@ -59,7 +59,7 @@ def send_over_http(url: str, headers: Mapping[str, str], body: bytes) -> int:
 
 
 def check_url(url: str) -> None:
-    """Raises ApiError: this double talks to this machine only."""
+    """Raises ApiError for an address that is not on this machine."""
     address = urlsplit(url)
     if address.scheme != "http" or address.hostname not in LOOPBACK:
         raise invalid("The Stripe double sends events to http:// addresses of this machine only.", "url")
@@ -67,7 +67,7 @@ def check_url(url: str) -> None:
 
 @dataclass(slots=True)
 class Mode:
-    """What is done to deliveries from now on. `times` limits all of it to the next so many events."""
+    """How deliveries travel from now on. `times` limits it to the next events."""
 
     hold: bool = False  # collect without sending
     drop: bool = False  # never send, as if Stripe had given up
@@ -105,7 +105,7 @@ class Outbox:
     # ------------------------------------------------------------ endpoints
 
     def add_endpoint(self, url: str, secret: str | None = None, events: Sequence[str] = ("*",)) -> Obj:
-        """The same address once: a second call replaces its secret and its events."""
+        """Add an endpoint; one with the same address is replaced."""
         check_url(url)
         for known in self.world.all("webhook_endpoint"):
             if secret is not None and known["url"] == url and mode_of(known) == self.world.livemode:
@@ -129,7 +129,7 @@ class Outbox:
         )
 
     def begin_with(self, endpoints: Sequence[tuple[str, str | None]]) -> None:
-        """The endpoints that the double is started with; those of an earlier start, perhaps at another port, go."""
+        """Set the endpoints that the stand-in is started with, in place of those of an earlier start."""
         kept = [self.add_endpoint(url, secret)["id"] for url, secret in endpoints]
         for known in self.world.all("webhook_endpoint"):
             if known["id"] in kept:
@@ -162,7 +162,7 @@ class Outbox:
         self.wakened.notify_all()
 
     def replay(self, identifier: str) -> list[Obj]:
-        """Send an event once more to everybody, whatever the mode and whatever became of it."""
+        """Send an event to every endpoint again, whatever the mode and its earlier deliveries."""
         event = self._event(identifier)
         endpoints = [each for each in self.world.all("webhook_endpoint") if mode_of(each) == event["livemode"]]
         made = [self._add(event, endpoint, "pending", self.world.now) for endpoint in endpoints]
@@ -170,7 +170,7 @@ class Outbox:
         return made
 
     def release(self) -> list[Obj]:
-        """Let go what was held; it is sent as soon as it is due."""
+        """Release held deliveries; they are sent when they are due."""
         held = [delivery for delivery in self.world.all("delivery") if delivery["state"] == "held"]
         for delivery in held:
             self.world.update(delivery, state="pending")
@@ -183,7 +183,7 @@ class Outbox:
         return [plain(delivery) for delivery in found if event is None or delivery["event"] == event]
 
     def due(self) -> list[Obj]:
-        """What is to be sent now, in the order in which it will be."""
+        """The deliveries that are due now, in the order of sending."""
         now = self.world.now
         found = [each for each in self.world.all("delivery") if each["state"] == "pending" and each["due_at"] <= now]
         found.sort(key=lambda delivery: delivery["due_at"])
@@ -217,7 +217,7 @@ class Outbox:
     # ------------------------------------------------------------ sending
 
     def deliver(self, *, parallel: int = 1, age: int = 0) -> list[Obj]:
-        """Send what is due, once, and say what came of it. Call it without holding the lock.
+        """Send the deliveries that are due, once, and return their outcomes. Call it without holding the lock.
 
         parallel   that many at the same time, as Stripe does not wait for one answer before it sends the next
         age        seconds by which the signature is older than now

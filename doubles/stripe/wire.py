@@ -10,14 +10,14 @@ Obj = dict[str, Any]
 
 MAX_FIELDS: Final = 1_000
 MAX_DEPTH: Final = 8
-METADATA_KEYS: Final = 50
-METADATA_KEY: Final = 40  # characters
-METADATA_VALUE: Final = 500  # characters
+MAX_METADATA_KEYS: Final = 50
+MAX_METADATA_KEY_CHARACTERS: Final = 40
+MAX_METADATA_VALUE_CHARACTERS: Final = 500
 LIST_PARAMETERS: Final = ("limit", "starting_after", "ending_before", "created")
 
 
 class ApiError(Exception):
-    """A failure the way the API reports one.
+    """An error as the API reports it.
 
     `executed`: the request had begun to act when it failed, so its idempotency key keeps this answer.
     """
@@ -51,17 +51,17 @@ class ApiError(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A request that is wrong in itself; nothing was done."""
+    """The request is invalid, whatever the state of its object; nothing was done."""
     return ApiError(400, "invalid_request_error", message, param=param, code=code)
 
 
 def refused(message: str, code: str | None = None, param: str | None = None, **facts: Any) -> ApiError:
-    """A request that the state of its object does not allow."""
+    """The state of the object does not allow the request."""
     return ApiError(400, "invalid_request_error", message, code=code, param=param, executed=True, **facts)
 
 
 def no_such(kind: str, identifier: str, param: str = "id") -> ApiError:
-    """404 when the path names it, 400 when a parameter does, as the API has it."""
+    """There is no such object: 404 if the path names it, 400 if a parameter does."""
     status = 404 if param in ("id", "intent") else 400
     kind = "PaymentMethod" if kind == "payment_method" else kind
     message = f"No such {kind}: '{identifier}'"
@@ -69,7 +69,7 @@ def no_such(kind: str, identifier: str, param: str = "id") -> ApiError:
 
 
 def unsupported(what: str, param: str | None = None) -> ApiError:
-    """Stripe has it and this double has not: better said than done wrongly."""
+    """Stripe supports this and the stand-in does not: it is refused instead of done differently."""
     return invalid(f"The Stripe double has no {what}.", param)
 
 
@@ -138,7 +138,7 @@ class Params:
         return name in self._values
 
     def cleared(self, name: str) -> bool:
-        """An empty string takes a value away."""
+        """Whether the parameter is an empty string, which removes the value."""
         return bool(self._values.get(name, None) == "")
 
     def missing(self, name: str) -> ApiError:
@@ -241,16 +241,16 @@ class Params:
             where = f"{self.path('metadata')}[{key}]"
             if not isinstance(value, str):
                 raise invalid(f"Metadata values must be strings, but for key `{key}` you passed an object.", where)
-            if len(key) > METADATA_KEY:
-                raise invalid(f"Metadata keys can have up to {METADATA_KEY} characters.", where)
-            if len(value) > METADATA_VALUE:
-                raise invalid(f"Metadata values can have up to {METADATA_VALUE} characters.", where)
+            if len(key) > MAX_METADATA_KEY_CHARACTERS:
+                raise invalid(f"Metadata keys can have up to {MAX_METADATA_KEY_CHARACTERS} characters.", where)
+            if len(value) > MAX_METADATA_VALUE_CHARACTERS:
+                raise invalid(f"Metadata values can have up to {MAX_METADATA_VALUE_CHARACTERS} characters.", where)
             if value:
                 merged[key] = value
             else:
                 merged.pop(key, None)
-        if len(merged) > METADATA_KEYS:
-            raise invalid(f"Metadata can have up to {METADATA_KEYS} keys.", self.path("metadata"))
+        if len(merged) > MAX_METADATA_KEYS:
+            raise invalid(f"Metadata can have up to {MAX_METADATA_KEYS} keys.", self.path("metadata"))
         return merged
 
 

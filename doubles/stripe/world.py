@@ -1,4 +1,4 @@
-"""The account that the double plays: its clock, its objects, and the events that tell what happened to them.
+"""The state of the account: its clock, its objects, and the events about them.
 
 Objects are dicts as Stripe writes them. Keys that begin with an underscore are facts of ours (which test card it is,
 when something is due) and never leave the double.
@@ -16,12 +16,12 @@ from doubles.stripe.wire import ApiError, Obj, Params, invalid, no_such
 API_VERSION: Final = "2026-10-28.endive"
 MAX_STEPS: Final = 10_000  # of the clock in one advance
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-# Ids of these begin with the time in Stripe's own; here only the look matters.
+# Lengths of ids, so that they look like Stripe's.
 ID_LENGTHS: Final[Mapping[str, int]] = {"cus": 14, "prod": 14, "si": 14, "req": 14, "cs_test": 58, "cs_live": 58}
 
 
 class Clock:
-    """Real time plus what was skipped. With a fixed `base` it only moves when it is told to."""
+    """Real time plus what was skipped. With a constant `base` it moves by `move_to` only."""
 
     def __init__(self, base: Callable[[], float] = time.time, skipped: float = 0) -> None:
         self._base = base
@@ -36,7 +36,7 @@ class Clock:
 
 
 class World:
-    """Everything that the account knows. Its methods are called by one thread at a time."""
+    """All objects of the account. Not thread-safe: callers hold the lock of the account."""
 
     def __init__(self, clock: Clock, randomness: random.Random, url: str = "http://127.0.0.1") -> None:
         self.clock = clock
@@ -58,7 +58,7 @@ class World:
 
     @contextmanager
     def calling(self, livemode: bool, request_id: str | None, key: str | None) -> Iterator[None]:
-        """Who asked: new objects take the mode, events name the request."""
+        """The context of a call: new objects get its mode, events name its request."""
         former = self.livemode, self.request
         self.livemode, self.request = livemode, (request_id, key)
         try:
@@ -82,7 +82,7 @@ class World:
         return obj
 
     def remove(self, obj: Obj) -> None:
-        """For good: a call that is refused must not have come this far."""
+        """Remove an object; not undone by `all_or_nothing`."""
         del self.objects[obj["id"]]
         self.kinds[obj["object"]].remove(obj["id"])
         self.due.pop(obj["id"], None)
@@ -110,7 +110,7 @@ class World:
         return [self.objects[identifier] for identifier in self.kinds.get(kind, [])]
 
     def update(self, obj: Obj, **values: Any) -> Obj:
-        """Change an object; the answer is what `previous_attributes` of its event says."""
+        """Change an object; returns `previous_attributes` for its event."""
         if self._undo is not None:
             former = dict(obj)
             self._undo.append(lambda: self._restore(obj, former))
@@ -127,7 +127,7 @@ class World:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """A call that is refused changes nothing and tells nobody, however far it had come."""
+        """Undo all changes and events if the call is refused, unless the error is one of an executed call."""
         self._undo = []
         try:
             yield
@@ -156,14 +156,14 @@ class World:
     # ------------------------------------------------------------ time
 
     def schedule(self, obj: Obj, step: str, moment: int) -> None:
-        """At that moment the step is taken with the object. An object has one step ahead of it at most."""
+        """Plan a step of the object for a moment. An object has at most one planned step; a new one replaces it."""
         self.update(obj, _due_at=moment, _step=step)
 
     def unschedule(self, obj: Obj) -> None:
         self.update(obj, _due_at=None, _step=None)
 
     def advance(self, until: int) -> int:
-        """Take every step that is due until then, in the order of time, the clock standing at each; how many."""
+        """Take every step that is due until then, in the order of time and at its time; returns how many."""
         for taken in range(MAX_STEPS):
             ready = [(moment, identifier) for identifier, moment in self.due.items() if moment <= until]
             if not ready:
@@ -181,7 +181,7 @@ class World:
     # ------------------------------------------------------------ events
 
     def emit(self, kind: str, obj: Obj, previous: Obj | None = None) -> Obj:
-        """Something happened: the event has the object as it is now, whatever becomes of it later."""
+        """Make an event, with a copy of the object as it is now."""
         data: Obj = {"object": plain(obj)}
         if previous is not None:
             data["previous_attributes"] = plain(previous)
@@ -204,7 +204,7 @@ class World:
     # ------------------------------------------------------------ answers
 
     def page(self, kind: str, url: str, params: Params, matches: Callable[[Obj], bool] = lambda _: True) -> Obj:
-        """A list as the API gives it: newest first, from one object on, and whether there is more."""
+        """A page of a list as the API gives it, newest first."""
         limit = params.integer("limit", lowest=1, highest=100) or 10
         in_time = created_filter(params)
         newest = [obj for obj in reversed(self.all(kind)) if mode_of(obj) == self.livemode and not obj.get("deleted")]
@@ -224,12 +224,12 @@ class World:
 
 
 def mode_of(obj: Obj) -> bool:
-    """Live or test; some objects do not say so to others."""
+    """Whether an object is of live mode; some have it in a private field."""
     return bool(obj.get("livemode", obj.get("_livemode", False)))
 
 
 def plain(value: Any) -> Any:
-    """A copy without facts of ours."""
+    """A copy without the private fields, which begin with an underscore."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items() if not key.startswith("_")}
     if isinstance(value, list):
@@ -259,7 +259,7 @@ def created_filter(params: Params) -> Callable[[Obj], bool]:
 
 
 def _difference(before: Any, after: Any) -> Any:
-    """What was different before; of two dicts only the keys that changed."""
+    """The value before; of two dicts only the keys that changed."""
     if isinstance(before, dict) and isinstance(after, dict):
         changed = [key for key in before if before[key] != after.get(key)]
         return {key: _difference(before[key], after.get(key)) for key in changed}

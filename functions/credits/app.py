@@ -114,7 +114,7 @@ def price_table(
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits are added when it is paid."""
     offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key)
-    return PurchaseAnswer.of(offer)
+    return PurchaseAnswer.of(offer, pay_page_url=settings.pay_page_url)
 
 
 @app.get("/playground/subscription", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 503))
@@ -191,4 +191,5 @@ def manage_subscription() -> ManageSubscription:
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         frontend_url=settings.frontend_url,
+        extra_origins=settings.extra_origins,
     )

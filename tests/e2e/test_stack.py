@@ -40,6 +40,22 @@ def test_the_demo_is_as_promised(stack: Stack, user_id: str) -> None:
     demo.tell_of_paying(stack.client(f"{user_id}-payer"), Till(stack.stripe_url))
 
 
+def test_a_pack_is_paid_in_the_browser(stack: Stack, user_id: str) -> None:
+    client = stack.client(user_id)
+    bought = client.post("/playground/credits/purchase", {"package": "small"}).body
+    assert bought["pay_url"] == f"{stack.stripe_url}/pay/{bought['client_secret']}"
+    page = urlsplit(bought["pay_url"])
+    for card, balance in (("declined", 5), ("visa", 105)):
+        connection = http.client.HTTPConnection(page.netloc, timeout=HANG_SECONDS)
+        try:
+            connection.request("POST", page.path, f"action=pay&card={card}")
+            assert connection.getresponse().status == 303
+        finally:
+            connection.close()
+        answer = demo.wait_for(client, "/playground/credits", balance=balance)
+        assert answer.body["balance"] == balance
+
+
 def test_the_demo_fails_when_a_promise_is_broken(stack: Stack, user_id: str) -> None:
     client = stack.client(user_id)
     assert client.post("/playground/run", REVIEW).status == 200  # so the account is not a new one any more

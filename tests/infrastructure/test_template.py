@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from local.cron import next_time
+from local.settings import read_settings
+from local.stack import laptop_only
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
 from playground.http import BASE_PATH, MAPPED_PATH
@@ -26,6 +28,7 @@ FUNCTIONS = sorted(DESCRIPTION.functions.values(), key=lambda function: function
 TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
 MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer
 
+LAPTOP_ONLY = {"EXTRA_ORIGINS", "PAY_PAGE_URL"}
 POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
 COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
 # Services that a function may be allowed to use, and what in them.
@@ -123,10 +126,22 @@ def test_every_global_variable_is_read_by_a_function() -> None:
     assert set().union(*(variables_of(settings_of(function)) for function in FUNCTIONS)) >= COMMON - POWERTOOLS
 
 
+def test_what_is_for_a_laptop_is_set_there_and_nowhere_else() -> None:
+    settings = read_settings({})
+    read = set().union(*(variables_of(settings_of(function)) for function in FUNCTIONS))
+
+    assert set(laptop_only(settings)) == LAPTOP_ONLY
+    assert read >= LAPTOP_ONLY
+    assert not any(LAPTOP_ONLY & set(function.environment) for function in FUNCTIONS)
+    for function in FUNCTIONS:
+        settings_of(function).load({**function.environment, **laptop_only(settings)})
+    assert "PAY_PAGE_URL" not in laptop_only(read_settings({"STRIPE_SECRET_KEY": "sk_test_1"}))
+
+
 @each_function
 def test_it_has_the_variables_that_it_reads_and_no_others(function: Function) -> None:
     own = set(RESOURCES[function.logical_id]["Properties"]["Environment"]["Variables"])
-    read = variables_of(settings_of(function))
+    read = variables_of(settings_of(function)) - LAPTOP_ONLY
 
     assert set(function.environment) == own | COMMON
     assert own <= read <= own | COMMON

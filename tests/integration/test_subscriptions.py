@@ -14,10 +14,12 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan, start_plus
 from playground.domain.calendar import boundary, iso
+from playground.domain.errors import InvalidRequestError
 from playground.usecases.apply_payment import Outcome
+from playground.usecases.buy_credits import ManageSubscription
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
-from tests.kit.billing import DECLINED_LATER, Billing, stripe_in_process
+from tests.kit.billing import DECLINED_LATER, PRICES, Billing, stripe_in_process
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE
 
@@ -370,3 +372,23 @@ def test_an_invoice_of_another_price_is_put_into_quarantine(billing: Billing, na
     applied = billing.send(paid)
     assert (applied.outcome, applied.reason) == (Outcome.QUARANTINED, reason)
     assert billing.buckets == (0, 0, 5)
+
+
+def test_on_a_laptop_the_pay_page_redirects_to_the_front_end_by_either_of_its_names(billing: Billing) -> None:
+    other = "http://localhost:3000"
+    subscriptions = ManageSubscription(
+        ledger=billing.ledger,
+        records=billing.records,
+        payments=lambda: billing.payments,
+        prices=PRICES,
+        live=False,
+        clock=billing.clock,
+        frontend_url="http://127.0.0.1:3000",
+        extra_origins=(other,),
+    )
+    for url in (other, f"{other}.evil.test/", "http://localhost:3001/", "https://evil.test/"):
+        with pytest.raises(InvalidRequestError):
+            subscriptions.subscribe(billing.user_id, success_url=url)
+    subscriptions.subscribe(billing.user_id, success_url=f"{other}/done", cancel_url="http://127.0.0.1:3000/no")
+    (session,) = billing.double.account.world.all("checkout.session")
+    assert (session["success_url"], session["cancel_url"]) == (f"{other}/done", "http://127.0.0.1:3000/no")

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from local.backend import Backend
+from local.front_end import FrontEnd
 from local.gateway import Router
 from local.template import Api, Description, Route
 from tests.kit.extent import HANG_SECONDS
@@ -595,3 +596,36 @@ def test_nothing_is_left_of_a_stopped_backend(
         assert pid != os.getpid()
         assert alive(pid)
     assert not alive(pid)
+
+
+# --- origins and pages of the laptop -------------------------------------------------------------------------------
+
+
+def test_an_origin_of_the_laptop_reads_what_the_gateway_says(
+    description: Description, client_of: Callable[[str], Any]
+) -> None:
+    other = "http://localhost:3000"
+    lines: list[str] = []
+    pages = FrontEnd("http://127.0.0.1:3000/stage/v1")
+    with Backend(
+        description, extra_origins=[other], front_end=pages, show=lambda _, line: lines.append(line)
+    ) as backend:
+        client = client_of(backend.url)
+        answers = {
+            origin: [
+                client("OPTIONS", "/stage/items/42", headers={"Origin": origin}),
+                client("POST", "/stage/crash", b"raise", headers={"Origin": origin}),
+            ]
+            for origin in (other, "https://evil.example")
+        }
+        page = client("GET", "/playground/shared/a-secret")
+        outside = client("GET", "/playground/elsewhere")
+
+    for origin, named in ((other, other), ("https://evil.example", "https://front.example")):
+        for answer in answers[origin]:
+            assert answer.headers["Access-Control-Allow-Origin"] == named
+            assert answer.headers["Vary"] == "Origin"
+    assert (page.status, b"Here your front end shows" in page.body) == (200, True)
+    assert outside.status == 404
+    assert any("GET /playground/shared/{token} 200" in line for line in lines)
+    assert not any("a-secret" in line for line in lines)

@@ -483,7 +483,7 @@ def test_what_is_wrong_is_said_as_stripe_says_it(double: StripeDouble, client: s
 
 
 @pytest.mark.parametrize(
-    ("key", "message"), [("pk_test_1", "Invalid API Key"), ("x", "Invalid"), ("sk_test_expired", "Expired")]
+    ("key", "message"), [("bk_test_1", "Invalid API Key"), ("x", "Invalid"), ("sk_test_expired", "Expired")]
 )
 def test_a_key_that_is_none(double: StripeDouble, key: str, message: str) -> None:
     with pytest.raises(stripe.AuthenticationError, match=message) as raised:

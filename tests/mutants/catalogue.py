@@ -1248,6 +1248,20 @@ MUTANTS = (
         f"{REFUSED}::test_a_page_of_another_account_is_not_given_again",
     ),
     mutant(
+        "payments: the pay page redirects to a site whose name begins as the front end's",
+        BUY,
+        'tuple(f"{origin}/" for origin in (frontend_url, *extra_origins))',
+        "(frontend_url, *extra_origins)",
+        "tests/integration/test_subscriptions.py::test_on_a_laptop_the_pay_page_redirects_to_the_front_end_by_either_of_its_names",
+    ),
+    mutant(
+        "payments: a deployed stack puts client secrets into links to another machine",
+        "layers/shared/playground/settings.py",
+        'pattern=r"^(http://127\\.0\\.0\\.1:[0-9]+/[a-z]+)?$"',
+        'pattern=r"^(https?://.+)?$"',
+        "tests/unit/test_settings.py::test_client_secrets_are_not_put_into_links_to_other_machines",
+    ),
+    mutant(
         "payments: keys go into a header as they are",
         STRIPE,
         '?", key) or len(key) > MAX_KEY:',

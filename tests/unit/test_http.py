@@ -214,6 +214,21 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
     assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
 
 
+def test_an_answer_names_the_origin_that_asked_if_it_is_one_of_ours() -> None:
+    other = "http://localhost:3000"
+    settings = ApiSettings(frontend_url=FRONTEND, powertools_service_name="test", extra_origins=(other,))
+    api = Api(settings, authenticate=nobody)
+
+    for origin, named in ((FRONTEND, [FRONTEND]), (other, [other]), ("http://localhost", None), (f"{other},x", None)):
+        headers = {"Origin": origin}
+        answer = api(
+            an_event("/v1/x", headers=headers, multiValueHeaders={"Origin": [origin]}),
+            Countdown(),  # type: ignore[arg-type]
+        )
+        assert answer["multiValueHeaders"].get("Access-Control-Allow-Origin") == named
+        assert answer["multiValueHeaders"]["Vary"] == ["Origin"]
+
+
 # --- names that no route declares -------------------------------------------------------------------------------------
 
 

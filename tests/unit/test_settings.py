@@ -9,6 +9,7 @@ from playground.settings import (
     ApiSettings,
     AuthSettings,
     CatalogSettings,
+    CreditsPaymentsSettings,
     CreditsSettings,
     EstimateSettings,
     RunSettings,
@@ -52,6 +53,7 @@ def test_a_field_is_the_variable_of_the_same_name() -> None:
         "model_timeout_seconds": 24.0,
         "max_open_runs": 20,
         "auth_require_issuer_and_audience": False,
+        "extra_origins": (),
     }
 
 
@@ -90,6 +92,9 @@ def test_no_key_set_is_needed_with_shared_secrets() -> None:
         ("FRONTEND_URL", "https://prpm.test/"),
         ("FRONTEND_URL", "*"),
         ("FRONTEND_URL", "prpm.test"),
+        ("EXTRA_ORIGINS", "*"),
+        ("EXTRA_ORIGINS", "http://localhost:1,"),
+        ("EXTRA_ORIGINS", "http://localhost:1,http://localhost:2/"),
         ("ANTHROPIC_BASE_URL", "api.anthropic.com"),
         ("ANTHROPIC_BASE_URL", "file:///tmp"),
         ("MODEL_TIMEOUT_SECONDS", "0"),
@@ -111,6 +116,22 @@ def test_a_value_out_of_bounds_is_refused_under_its_name(name: str, value: str) 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512", "RS256", "RS512", "ES256", "ES512", "EdDSA"])
 def test_algorithms_that_tokens_may_be_signed_with(algorithm: str) -> None:
     assert RunSettings.load({**GOOD, "AUTH_ALGORITHM": algorithm}).auth_algorithm == algorithm
+
+
+def test_other_origins_are_separated_by_commas() -> None:
+    def origins(text: str) -> tuple[str, ...]:
+        return RunSettings.load({**GOOD, "EXTRA_ORIGINS": text}).extra_origins
+
+    assert origins("") == ()
+    assert origins("http://localhost:3000,http://[::1]:3000") == ("http://localhost:3000", "http://[::1]:3000")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/pay", "http://127.0.0.1:3004@evil.example/pay", "http://127.0.0.1:3004", "/pay"]
+)
+def test_client_secrets_are_not_put_into_links_to_other_machines(url: str) -> None:
+    environ = {**GOOD, "STRIPE_SECRET_ARN": "arn:stripe", "PAY_PAGE_URL": url}
+    assert "pay_page_url" in problem(environ, CreditsPaymentsSettings)
 
 
 def test_no_value_is_ever_shown() -> None:

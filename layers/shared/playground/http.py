@@ -105,6 +105,7 @@ class Api:
         self._frontend_url = settings.frontend_url
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
+            extra_origins=list(settings.extra_origins),
             allow_headers=["authorization", "content-type", "idempotency-key"],
             expose_headers=["retry-after"],
             max_age=600,
@@ -136,6 +137,7 @@ class Api:
             if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
                 answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
+            answer["multiValueHeaders"].setdefault("Vary", ["Origin"])
             for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
             return answer

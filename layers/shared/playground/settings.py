@@ -4,10 +4,18 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[str, Field(min_length=1)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/]+$")]
+
+
+def _listed(value: object) -> object:
+    return (value.split(",") if value else ()) if isinstance(value, str) else value
+
+
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(_listed)]
+"""Origins, separated by commas."""
 
 
 class Settings(BaseModel):
@@ -27,6 +35,9 @@ class ApiSettings(Settings):
 
     frontend_url: Origin
     powertools_service_name: Name
+    # Other origins that the front end may have: on a laptop only, where localhost and 127.0.0.1 are two. API Gateway
+    # answers preflight requests for one origin.
+    extra_origins: Origins = ()
 
 
 class MoneySettings(Settings):
@@ -70,7 +81,8 @@ class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings, ContentSettings
 
 
 class CreditsPaymentsSettings(CreditsSettings, StripeSettings):
-    pass
+    # Where the stand-in for Stripe shows its payment pages: on a laptop only.
+    pay_page_url: Annotated[str, Field(pattern=r"^(http://127\.0\.0\.1:[0-9]+/[a-z]+)?$")] = ""
 
 
 class WebhookSettings(ApiSettings, MoneySettings, StripeSettings):

@@ -85,15 +85,24 @@ class PurchaseAnswer(BaseModel):
     credits: int
     price: Annotated[int, Field(description="Cents")]
     purchase_id: str
+    pay_url: Annotated[
+        str | None,
+        Field(
+            description="On a laptop only: a page of the stand-in for Stripe on which the pack can be paid",
+            exclude_if=lambda url: url is None,
+        ),
+    ] = None
 
     @classmethod
-    def of(cls, offer: Offer) -> Self:
+    def of(cls, offer: Offer, *, pay_page_url: str = "") -> Self:
+        """`pay_page_url`: where payment pages are, each under its client secret; empty if there are none."""
         purchase = offer.purchase
         return cls(
             client_secret=offer.client_secret,
             credits=purchase.credits,
             price=purchase.amount,
             purchase_id=purchase.purchase_id,
+            pay_url=f"{pay_page_url}/{offer.client_secret}" if pay_page_url else None,
         )
 
 

@@ -5,7 +5,7 @@ credits: only events of the provider do.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -229,6 +229,7 @@ class ManageSubscription:
         live: bool,
         clock: Clock,
         frontend_url: str,
+        extra_origins: Sequence[str] = (),
     ) -> None:
         self._ledger = ledger
         self._records = records
@@ -237,6 +238,7 @@ class ManageSubscription:
         self._live = live
         self._clock = clock
         self._frontend_url = frontend_url
+        self._own_pages = tuple(f"{origin}/" for origin in (frontend_url, *extra_origins))
 
     def state(self, user_id: str) -> SubscriptionState:
         """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
@@ -369,7 +371,7 @@ class ManageSubscription:
         if url is None:
             return self._frontend_url + otherwise
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
-        if not url.startswith(self._frontend_url + "/") or not visible:
+        if not url.startswith(self._own_pages) or not visible:
             raise InvalidRequestError(field, f"must begin with {self._frontend_url}/ and be percent-encoded ASCII")
         return url
 
