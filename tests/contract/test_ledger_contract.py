@@ -30,13 +30,13 @@ from playground.domain.account import (
     write_entry,
 )
 from playground.domain.allowance import Allowance
-from playground.domain.calendar import boundary, instant
+from playground.domain.calendar import boundary, instant, iso
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
-from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
+from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import Session, Turn
 from playground.ports import (
     AllowanceUsedUp,
@@ -61,6 +61,7 @@ from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invar
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 LIMIT = 20
+ALL_RUNS = RunFilter()
 
 
 @dataclass(frozen=True)
@@ -899,6 +900,143 @@ def test_a_page_begins_below_its_cursor(subject: Ledger, user_id: str) -> None:
 
 def test_a_history_before_the_account_exists_is_empty(subject: Ledger, user_id: str) -> None:
     assert subject.entries(user_id, before=None, limit=10, type_=None) == ([], None, [])
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def ended_run(
+    ledger: Ledger,
+    user_id: str,
+    run_id: str,
+    at: datetime = NOW,
+    *,
+    status: RunStatus = RunStatus.RELEASED,
+    package: str | None = "@acme/reviewer",
+    model: str = "sonnet",
+) -> Run:
+    """A run that ended at `at`, with its receipt."""
+    hold = replace(a_hold(run_id, 1, NOW), model=model)
+    account = hold_on(ledger, user_id, hold)
+    if status is not RunStatus.SETTLED:
+        return ledger.release(user_id, replace(receipt(user_id, hold, status, at), package=package)).run
+    charge = charging(hold, 1, at)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, package=package, model=model), entries
+
+    return ledger.settle(account, hold, conclude, conversation(user_id, hold, at)).run
+
+
+def run_pages(
+    ledger: Ledger, user_id: str, limit: int, wanted: RunFilter = ALL_RUNS, after: RunPlace | None = None
+) -> Iterator[Sequence[Run]]:
+    for _ in range(1000):
+        page, after, unreadable = ledger.ended_runs(user_id, wanted, after=after, limit=limit)
+        assert unreadable == []
+        assert len(page) <= limit
+        yield page
+        if after is None:
+            return
+    raise AssertionError("a list without end")
+
+
+def listed_runs(ledger: Ledger, user_id: str, limit: int = 100, wanted: RunFilter = ALL_RUNS) -> Sequence[Run]:
+    return [run for page in run_pages(ledger, user_id, limit, wanted) for run in page]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 100])
+def test_runs_are_listed_by_their_end_whatever_became_of_them(subject: Ledger, user_id: str, limit: int) -> None:
+    """Not by their ids, which are hashes if there was a key; and those of others are not among them."""
+    paid = ended_run(subject, user_id, "run_z", NOW, status=RunStatus.SETTLED)
+    failed = ended_run(subject, user_id, "run_a", NOW + SECOND)
+    expired = ended_run(subject, user_id, "run_m", NOW + 2 * SECOND, status=RunStatus.EXPIRED, package=None)
+    again = ended_run(subject, user_id, "run_b", NOW + 3 * SECOND, status=RunStatus.SETTLED)
+    hold_on(subject, user_id, a_hold("run_open", 1, NOW))
+    ended_run(subject, f"{user_id} 2", "run_other", NOW + SECOND)
+
+    assert listed_runs(subject, user_id, limit) == [again, expired, failed, paid]
+
+
+def test_nobody_has_runs_before_the_first_one(subject: Ledger, user_id: str) -> None:
+    assert subject.ended_runs(user_id, ALL_RUNS, after=None, limit=10) == ([], None, [])
+    assert subject.receipts(user_id, ["run_1"]) == {}
+    assert subject.receipts(user_id, []) == {}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_runs_that_end_in_the_same_millisecond_are_all_listed_once(subject: Ledger, user_id: str, limit: int) -> None:
+    runs = [ended_run(subject, user_id, f"run_{number}", NOW) for number in range(5)]
+    runs.append(ended_run(subject, user_id, "run_5", NOW - SECOND))
+
+    found = listed_runs(subject, user_id, limit)
+
+    assert sorted(run.run_id for run in found) == [f"run_{number}" for number in range(6)]
+    assert found[-1] == runs[-1]
+
+
+def test_runs_that_end_while_pages_are_read_move_none_of_the_others(subject: Ledger, user_id: str) -> None:
+    """Those that end later are above the first page. One whose worker's clock is slow may come on a later page, once."""
+    before = [ended_run(subject, user_id, f"run_{number}", NOW + number * SECOND) for number in range(6)]
+    found: list[str] = []
+    for number, page in enumerate(run_pages(subject, user_id, 2)):
+        found += [run.run_id for run in page]
+        ended_run(subject, user_id, f"run_new_{number}", NOW + (10 + number) * SECOND)
+        ended_run(subject, user_id, f"run_slow_{number}", NOW - (10 + number) * SECOND)
+
+    assert [run_id for run_id in found if not run_id.startswith("run_slow")] == [run.run_id for run in reversed(before)]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (RunFilter(package="@acme/reviewer"), ["run_5", "run_4", "run_2", "run_1"]),
+        (RunFilter(package="@acme/unknown"), []),
+        (RunFilter(model="opus"), ["run_4", "run_3"]),
+        (RunFilter(status=RunStatus.SETTLED), ["run_5", "run_1"]),
+        (RunFilter(status=RunStatus.RELEASED), ["run_4", "run_3", "run_2"]),
+        (RunFilter(status=RunStatus.EXPIRED), ["run_6"]),
+        (RunFilter(status=RunStatus.HELD), []),
+        (RunFilter(since=NOW + 2 * SECOND), ["run_6", "run_5", "run_4", "run_3", "run_2"]),
+        (RunFilter(until=NOW + 2 * SECOND), ["run_1"]),
+        (RunFilter(since=NOW + 2 * SECOND, until=NOW + 4 * SECOND), ["run_3", "run_2"]),
+        (RunFilter(model="opus", package="@acme/reviewer", status=RunStatus.RELEASED, since=NOW), ["run_4"]),
+    ],
+)
+def test_a_list_of_runs_has_those_that_fit(
+    subject: Ledger, user_id: str, wanted: RunFilter, expected: Sequence[str], limit: int
+) -> None:
+    ended_run(subject, user_id, "run_1", NOW + SECOND, status=RunStatus.SETTLED)
+    ended_run(subject, user_id, "run_2", NOW + 2 * SECOND)
+    ended_run(subject, user_id, "run_3", NOW + 3 * SECOND, package="@acme/other", model="opus")
+    ended_run(subject, user_id, "run_4", NOW + 4 * SECOND, model="opus")
+    ended_run(subject, user_id, "run_5", NOW + 5 * SECOND, status=RunStatus.SETTLED)
+    ended_run(subject, user_id, "run_6", NOW + 6 * SECOND, package=None, status=RunStatus.EXPIRED)
+
+    assert [run.run_id for run in listed_runs(subject, user_id, limit, wanted)] == expected
+
+
+def test_a_list_goes_on_behind_any_place(subject: Ledger, user_id: str) -> None:
+    """Also behind that of somebody else's run: it is a time and an id, and gives away nothing."""
+    mine = [ended_run(subject, user_id, f"run_{number}", NOW + number * SECOND) for number in range(3)]
+    theirs = ended_run(subject, f"{user_id} 2", "run_theirs", NOW + SECOND)
+
+    after = RunPlace(ended_at=iso(theirs.ended_at), run_id=theirs.run_id)
+    found = [run for page in run_pages(subject, user_id, 10, after=after) for run in page]
+
+    assert found in (mine[:1], mine[1::-1])  # which of those of one moment comes first does not matter
+
+
+def test_receipts_of_several_runs_are_read_at_once(subject: Ledger, user_id: str) -> None:
+    runs = {f"run_{number}": ended_run(subject, user_id, f"run_{number}") for number in range(3)}
+    hold_on(subject, user_id, a_hold("run_open", 1, NOW))
+    ended_run(subject, f"{user_id} 2", "run_theirs")
+
+    wanted = ["run_2", "run_0", "run_open", "run_theirs", "run_unknown", "run_2"]
+    assert subject.receipts(user_id, wanted) == {"run_2": runs["run_2"], "run_0": runs["run_0"]}
 
 
 # --- boundaries -------------------------------------------------------------------------------------------------------
@@ -1775,6 +1913,31 @@ def test_a_broken_receipt_is_not_shown(
 
     with pytest.raises(CorruptLedgerError):
         ledger.run(user_id, "run_1")
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN_RUNS if name != "without ended_at"])
+def test_a_broken_receipt_is_left_out_of_lists_and_named(
+    ledger: DynamoLedger, user_id: str, vandal: Vandal, name: str
+) -> None:
+    """Those around it are there. Without an end it has no place in the list; an audit finds it."""
+    ended_run(ledger, user_id, "run_0", NOW - SECOND)
+    hold = a_hold("run_1", 2, NOW)
+    account, charge = hold_on(ledger, user_id, hold), charging(hold, 1, NOW)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, **EVERYTHING), entries
+
+    ledger.settle(account, hold, conclude, conversation(user_id, hold, NOW))
+    ended_run(ledger, user_id, "run_2", NOW + SECOND)
+    BROKEN_RUNS[name](vandal)
+    errors: list[CorruptLedgerError] = []
+    reader = DynamoLedger(ledger._store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, report=errors.append)
+
+    runs, following, unreadable = reader.ended_runs(user_id, ALL_RUNS, after=None, limit=10)
+    assert ([run.run_id for run in runs], following, unreadable) == (["run_2", "run_0"], None, ["run_1"])
+    assert list(reader.receipts(user_id, ["run_0", "run_1"])) == ["run_0"]
+    assert ["run_1" in error.what for error in errors] == [True, True]
 
 
 # --- what only shows in the store -------------------------------------------------------------------------------------
