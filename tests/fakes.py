@@ -610,7 +610,7 @@ class InMemoryLedger:
 
         with self._lock:
             runs = [run for (owner, _), run in self._runs.items() if owner == user_id and wanted.fits(run)]
-        before = (after.ended_at, after.run_id) if after is not None else None
+        before = (after.ended_at, after.key) if after is not None else None
         found = sorted((run for run in runs if before is None or place(run) < before), key=place, reverse=True)
         return found[:limit], RunPlace(*place(found[limit - 1])) if len(found) > limit else None, []
 

@@ -60,7 +60,7 @@ api = Api(
 app = api.app
 handler = api
 
-KEY = re.compile(r"[!-}]{1,64}")  # a time or the id of a run, as they are stored
+KEY = re.compile(r"[!-}]{1,100}")  # a part of a cursor
 
 
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
@@ -87,7 +87,7 @@ def history(
 @app.get("/playground/runs", tags=["runs"], responses=answers(RunsAnswer, 400, 401, 503))
 def runs(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
     package: Annotated[str | None, Query(max_length=200, description="@scope/name")] = None,
     model: Annotated[str | None, Query(json_schema_extra={"enum": list(PRICES.models)})] = None,
     status: Annotated[str | None, Query(json_schema_extra={"enum": [status.value for status in RunStatus]})] = None,
@@ -99,7 +99,7 @@ def runs(
     wanted = _filter(package, model, status, day)
     page = list_runs(api.user_id, wanted, limit=limit, after=_place(cursor, wanted))
     following = page.following
-    return RunsAnswer.of(page, next_cursor=parts_cursor(following.ended_at, following.run_id) if following else None)
+    return RunsAnswer.of(page, next_cursor=parts_cursor(following.ended_at, following.key) if following else None)
 
 
 def _filter(package: str | None, model: str | None, status: str | None, day: str | None) -> RunFilter:
@@ -133,7 +133,7 @@ def _place(cursor: str | None, wanted: RunFilter) -> RunPlace | None:
     if cursor is None:
         return None
     place = RunPlace(*parts_of(cursor, 2))
-    if not (KEY.fullmatch(place.ended_at) and KEY.fullmatch(place.run_id) and wanted.includes(place)):
+    if not (KEY.fullmatch(place.ended_at) and KEY.fullmatch(place.key) and wanted.includes(place)):
         raise bad_cursor()
     return place
 

@@ -14,10 +14,19 @@ from local.engine import Engine
 from local.resources import client
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
-from playground.adapters.dynamo_keys import account_key, entry_key, entry_sk, shard_of, turn_sk, user_pk
+from playground.adapters.dynamo_keys import (
+    account_key,
+    entry_key,
+    entry_sk,
+    run_key,
+    shard_of,
+    turn_sk,
+    user_pk,
+)
 from playground.adapters.dynamo_ledger import MAX_PAGES, DynamoLedger
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.domain.account import (
     Account,
     Change,
@@ -38,6 +47,7 @@ from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
 from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import Session, Turn
+from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.ports import (
     AllowanceUsedUp,
     AlreadyHeld,
@@ -977,8 +987,8 @@ def test_runs_that_end_in_the_same_millisecond_are_all_listed_once(subject: Ledg
 
 
 def test_runs_that_end_while_pages_are_read_move_none_of_the_others(subject: Ledger, user_id: str) -> None:
-    """Those that end later are above the first page. One whose worker's clock is slow may come on a later page, once."""
-    before = [ended_run(subject, user_id, f"run_{number}", NOW + number * SECOND) for number in range(6)]
+    """Those that end later are above the first page. One whose worker's clock is slow may be on a later page, once."""
+    before = [ended_run(subject, user_id, f"run_{each}", NOW + each * SECOND) for each in range(6)]
     found: list[str] = []
     for number, page in enumerate(run_pages(subject, user_id, 2)):
         found += [run.run_id for run in page]
@@ -1024,7 +1034,7 @@ def test_a_list_goes_on_behind_any_place(subject: Ledger, user_id: str) -> None:
     mine = [ended_run(subject, user_id, f"run_{number}", NOW + number * SECOND) for number in range(3)]
     theirs = ended_run(subject, f"{user_id} 2", "run_theirs", NOW + SECOND)
 
-    after = RunPlace(ended_at=iso(theirs.ended_at), run_id=theirs.run_id)
+    after = RunPlace(ended_at=iso(theirs.ended_at), key=theirs.run_id)
     found = [run for page in run_pages(subject, user_id, 10, after=after) for run in page]
 
     assert found in (mine[:1], mine[1::-1])  # which of those of one moment comes first does not matter
@@ -2015,6 +2025,80 @@ def test_one_page_of_a_long_filtered_history_is_a_bounded_number_of_queries(user
 
     page, before, _ = ledger.entries(user_id, before=before, limit=10, type_=EntryType.BONUS)
     assert ([entry.seq for entry in page], before, store.queries) == ([50], None, MAX_PAGES + 1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_subscription_that_has_ended_is_no_run(
+    ledger: DynamoLedger, store: DynamoStore, user_id: str, limit: int
+) -> None:
+    """Its item is in the index, for it has an end. It is passed, also in the moment of a run and where a page ends."""
+    snapshot = SubscriptionSnapshot(
+        subscription_id="sub_1",
+        status="canceled",
+        cancel_at_period_end=True,
+        current_period_end=NOW,
+        started_at=NOW - timedelta(days=31),
+        ended_at=NOW,
+        occurred_at=NOW,
+        event_id="evt_1",
+    )
+    assert DynamoPurchaseRecords(store, LEDGER_TABLE).save(Subscription(user_id=user_id, described=snapshot))
+    runs = [ended_run(ledger, user_id, f"run_{number}", NOW + number * SECOND) for number in (-1, 0, 1)]
+
+    assert listed_runs(ledger, user_id, limit) == list(reversed(runs))
+    assert listed_runs(ledger, user_id, limit, RunFilter(model="sonnet")) == list(reversed(runs))
+
+
+class ManyRuns(DynamoStore):
+    """Answers queries for the runs of a user, and counts them. Run 50 is the only one of its package."""
+
+    def __init__(self, user_id: str, count: int) -> None:
+        self._user_id = user_id
+        self._numbers = range(count, 0, -1)
+        self.queries = 0
+
+    def query_index(
+        self,
+        table: str,
+        index: str,
+        *,
+        hash_name: str,
+        hash_value: str,
+        range_name: str,
+        first: str | None = None,
+        last: str,
+        newest_first: bool = False,
+        after: Mapping[str, Any] | None,
+        limit: int,
+        equal: Mapping[str, str] | None = None,
+    ) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any] | None]:
+        self.queries += 1
+        assert (newest_first, equal) == (True, {"package": "@acme/rare"})
+        read = [
+            number for number in self._numbers if after is None or self._entry(number)["sk"]["S"] < after["sk"]["S"]
+        ]
+        page = [self._entry(number) for number in read[:limit] if number == 50]
+        return page, self._entry(read[limit - 1]) if len(read) > limit else None
+
+    def get_all(self, keys: Sequence[Key], *, consistent: frozenset[str] = frozenset()) -> dict[Key, RawItem]:
+        hold = a_hold(f"run_{50:06d}", 1, NOW)
+        return {key: items.run_item(receipt(self._user_id, hold, RunStatus.RELEASED, NOW)) for key in keys}
+
+    def _entry(self, number: int) -> Mapping[str, Any]:
+        return {**run_key("", self._user_id, f"run_{number:06d}").raw, "ended_at": {"S": iso(NOW + number * SECOND)}}
+
+
+def test_one_page_of_a_long_filtered_list_of_runs_is_a_bounded_number_of_queries(user_id: str) -> None:
+    """It may come back short, and still leads on to everything that is there."""
+    store = ManyRuns(user_id, 100 * MAX_PAGES + 51)
+    ledger = DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    rare = RunFilter(package="@acme/rare")
+
+    page, after, _ = ledger.ended_runs(user_id, rare, after=None, limit=10)
+    assert (page, after, store.queries) == ([], RunPlace(iso(NOW + 52 * SECOND), "RUN#run_000052"), MAX_PAGES)
+
+    page, after, _ = ledger.ended_runs(user_id, rare, after=after, limit=10)
+    assert ([run.run_id for run in page], after, store.queries) == (["run_000050"], None, MAX_PAGES + 1)
 
 
 def test_an_account_is_in_the_index_of_boundaries_while_it_has_one(

@@ -69,9 +69,20 @@ def run_key(table: str, user_id: str, run_id: str) -> Key:
     return Key(table, user_pk(user_id), f"RUN#{run_id}")
 
 
+def run_id_in(raw: RawItem) -> str | None:
+    """The id in the key of a receipt; None for another item."""
+    sk = raw["sk"]["S"]
+    return sk.removeprefix("RUN#") if sk.startswith("RUN#") else None
+
+
 def run_place(raw: RawItem) -> RunPlace:
-    """The place of a receipt in the index by_end, from an item of the index or the key at which a page stopped."""
-    return RunPlace(ended_at=raw["ended_at"]["S"], run_id=raw["sk"]["S"].removeprefix("RUN#"))
+    """A place in the index by_end, from an item of it or the key at which a page stopped."""
+    return RunPlace(ended_at=raw["ended_at"]["S"], key=raw["sk"]["S"])
+
+
+def index_key(user_id: str, place: RunPlace) -> RawItem:
+    """The key of a place in the index by_end."""
+    return {**Key("", user_pk(user_id), place.key).raw, "ended_at": {"S": place.ended_at}}
 
 
 def change_key(table: str, user_id: str, business_key: str) -> Key:

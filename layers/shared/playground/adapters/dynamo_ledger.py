@@ -34,6 +34,8 @@ from playground.adapters.dynamo_keys import (
     change_key,
     entry_key,
     entry_sk,
+    index_key,
+    run_id_in,
     run_key,
     run_place,
     seq_of,
@@ -91,6 +93,7 @@ MAX_WAIT_SECONDS = 3.0  # s in line, of the time that a settlement has
 MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
 MAX_PAGES = 20  # reads per page of a filtered list; a shorter page with a cursor is fine
 INDEX_OF_RUNS = "by_end"
+FILTERS_OF_RUNS = ("package", "model", "status")
 LAST_END = "~"  # above every time
 
 
@@ -545,11 +548,8 @@ class DynamoLedger:
     def ended_runs(
         self, user_id: str, wanted: RunFilter, *, after: RunPlace | None, limit: int
     ) -> tuple[Sequence[Run], RunPlace | None, Sequence[str]]:
-        equal = {
-            name: str(value)
-            for name, value in (("package", wanted.package), ("model", wanted.model), ("status", wanted.status))
-            if value is not None
-        }
+        wanted_values = {name: getattr(wanted, name) for name in FILTERS_OF_RUNS}
+        equal = {name: str(value) for name, value in wanted_values.items() if value is not None}
         found: list[str] = []
         for _ in range(MAX_PAGES):
             page, stopped = self._store.query_index(
@@ -561,16 +561,18 @@ class DynamoLedger:
                 first=iso(wanted.since) if wanted.since else None,
                 last=iso(wanted.until - timedelta(milliseconds=1)) if wanted.until else LAST_END,
                 newest_first=True,
-                after={**run_key("", user_id, after.run_id).raw, "ended_at": {"S": after.ended_at}} if after else None,
+                after=index_key(user_id, after) if after else None,
                 limit=max(limit, 100) if equal else limit - len(found),
                 equal=equal,
             )
-            taken = page[: limit - len(found)]
-            found += [run_place(raw).run_id for raw in taken]
-            if len(taken) < len(page):
-                after = run_place(taken[-1])
-                break
-            after = run_place(stopped) if stopped is not None else None
+            for raw in page:
+                if len(found) == limit:
+                    break
+                after = run_place(raw)
+                if (run_id := run_id_in(raw)) is not None:  # a subscription that has ended is in the index, too
+                    found.append(run_id)
+            else:
+                after = run_place(stopped) if stopped is not None else None
             if after is None or len(found) == limit:
                 break
         runs, unreadable = self._receipts(user_id, found)

@@ -137,10 +137,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class RunPlace:
-    """A position in the list of the runs of a user that ended: the end of a run, as it is stored, and its id."""
+    """A position in the list of the runs of a user that ended: a time as it is stored, and what tells those of one
+    moment apart."""
 
     ended_at: str
-    run_id: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
