@@ -117,6 +117,11 @@ class Run:
     failure: Failure | None = None
     unpaid: UnpaidCost | None = None
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider reported, of a run that is paid or not."""
+        return self.measured.usage if self.measured else self.unpaid.usage if self.unpaid else None
+
     @classmethod
     def of(cls, hold: Hold, *, user_id: str, status: RunStatus, ended_at: datetime, **outcome: Any) -> Self:
         """The run that `hold` was placed for, with its outcome."""

@@ -168,7 +168,7 @@ class Transaction(BaseModel):
     @classmethod
     def of(cls, entry: Entry, run: Run | None = None) -> Self:
         """`run`: the one that the entry is about, if its receipt can be read."""
-        usage = usage_of(run) if run else None
+        usage = run.usage if run else None
         return cls(
             id=entry.entry_id,
             seq=entry.seq,
@@ -303,7 +303,7 @@ class RunSummary(BaseModel):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        usage, measured = usage_of(run), run.measured
+        usage, measured = run.usage, run.measured
         return cls(
             run_id=run.run_id,
             status=run.status.value,
@@ -378,7 +378,7 @@ class ReceiptAnswer(BaseModel):
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
         run, measured = receipt.run, receipt.run.measured
-        usage = usage_of(run)
+        usage = run.usage
         return cls(
             run_id=run.run_id,
             status=run.status.value,
@@ -408,11 +408,6 @@ class ReceiptAnswer(BaseModel):
             error={"error": run.failure.code, "reason": run.failure.reason} if run.failure else None,
             response=receipt.answer,
         )
-
-
-def usage_of(run: Run) -> Usage | None:
-    """What the provider reported of a run, paid or not."""
-    return run.measured.usage if run.measured else run.unpaid.usage if run.unpaid else None
 
 
 def _usage(usage: Usage) -> dict[str, int]:
