@@ -2047,6 +2047,8 @@ def test_a_subscription_that_has_ended_is_no_run(
 
     assert listed_runs(ledger, user_id, limit) == list(reversed(runs))
     assert listed_runs(ledger, user_id, limit, RunFilter(model="sonnet")) == list(reversed(runs))
+    page, _, _ = ledger.ended_runs(user_id, ALL_RUNS, after=None, limit=limit)
+    assert len(page) == min(limit, 3)
 
 
 class ManyRuns(DynamoStore):
