@@ -1631,7 +1631,8 @@ MUTANTS = (
     mutant(
         "runs: an open run is of every package and of every day",
         "layers/shared/playground/usecases/browse_runs.py",
-        "        wanted.package is None\n        and wanted.since is None\n        and wanted.until is None\n        and ",
+        "        wanted.package is None\n        and wanted.since is None\n        and wanted.until is None\n"
+        "        and ",
         "        ",
         LISTED,
     ),
