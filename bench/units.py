@@ -27,10 +27,11 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A global secondary index that projects its keys and those of the table."""
+    """A global secondary index that projects its keys, those of the table, and what is `included`."""
 
     name: str
     keys: tuple[str, ...]
+    included: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def _entry(index: Index, item: Item | None) -> Item | None:
     """The item's place in the index, if it has all of its keys."""
     if item is None or not all(key in item for key in index.keys):
         return None
-    return {key: item[key] for key in ("pk", "sk", *index.keys)}
+    return {name: item[name] for name in ("pk", "sk", *index.keys, *index.included) if name in item}
 
 
 def written(

@@ -238,10 +238,11 @@ def world(endpoint_url: str, description: Description, claude_url: str) -> Itera
 
 
 def indexes_of(properties: Mapping[str, Any]) -> tuple[Index, ...]:
-    """The indexes of a table of the template. Raises ValueError for one that projects more than keys."""
+    """The indexes of a table of the template. Raises ValueError for one that projects whole items."""
     found = []
     for index in properties.get("GlobalSecondaryIndexes", ()):
-        if index["Projection"]["ProjectionType"] != "KEYS_ONLY":
-            raise ValueError(f"{index['IndexName']} projects more than keys: its writes are counted otherwise")
-        found.append(Index(index["IndexName"], tuple(key["AttributeName"] for key in index["KeySchema"])))
+        if index["Projection"]["ProjectionType"] == "ALL":
+            raise ValueError(f"{index['IndexName']} projects whole items: its writes are counted otherwise")
+        keys = tuple(key["AttributeName"] for key in index["KeySchema"])
+        found.append(Index(index["IndexName"], keys, tuple(index["Projection"].get("NonKeyAttributes", ()))))
     return tuple(found)

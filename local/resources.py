@@ -98,8 +98,8 @@ def _table(dynamodb: Any, table: Table) -> None:
     try:
         dynamodb.create_table(TableName=table.name, **wanted)
     except dynamodb.exceptions.ResourceInUseException:
-        present = dynamodb.describe_table(TableName=table.name)["Table"]
-        if _shape(present) != _shape(wanted):
+        _add_indexes(dynamodb, table.name, wanted)
+        if _shape(dynamodb.describe_table(TableName=table.name)["Table"]) != _shape(wanted):
             raise TableChangedError(table.name) from None
     expiry = table.properties.get("TimeToLiveSpecification")
     if expiry is not None:
@@ -109,6 +109,20 @@ def _table(dynamodb: Any, table: Table) -> None:
             dynamodb.update_time_to_live(
                 TableName=table.name,
                 TimeToLiveSpecification={"AttributeName": expiry["AttributeName"], "Enabled": enabled},
+            )
+
+
+def _add_indexes(dynamodb: Any, name: str, wanted: Mapping[str, Any]) -> None:
+    """Add the indexes that a kept table of an earlier version lacks, as a deployment does. They are filled from what is
+    stored."""
+    present = dynamodb.describe_table(TableName=name)["Table"]
+    there = {index["IndexName"] for index in present.get("GlobalSecondaryIndexes", ())}
+    for index in wanted.get("GlobalSecondaryIndexes", ()):
+        if index["IndexName"] not in there:
+            dynamodb.update_table(
+                TableName=name,
+                AttributeDefinitions=wanted["AttributeDefinitions"],
+                GlobalSecondaryIndexUpdates=[{"Create": index}],
             )
 
 

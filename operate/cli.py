@@ -33,7 +33,8 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
-    "user": Entry("user", "Show one user on a page: balance, plan, open runs, last entries, purchases."),
+    "user": Entry("user", "Show one user on a page: balance, plan, last runs and entries, purchases."),
+    "history": Entry("history", "Show the changes of a user's credits, with model, package and tokens of runs."),
     "grant": Entry("grant", "Give credits to a user, or to many from a file."),
     "take": Entry("take", "Take credits back; what is missing becomes debt."),
     "undo": Entry("undo", "Take back what was granted under a reference."),

@@ -5,7 +5,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -31,7 +31,7 @@ from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
-from playground.domain.runs import Failure, Run, RunStatus
+from playground.domain.runs import Failure, Run, RunFilter, RunPlace, RunStatus
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
@@ -597,6 +597,22 @@ class InMemoryLedger:
     def run(self, user_id: str, run_id: str) -> Run | None:
         with self._lock:
             return self._runs.get((user_id, run_id))
+
+    def receipts(self, user_id: str, run_ids: Sequence[str]) -> Mapping[str, Run]:
+        with self._lock:
+            return {run_id: self._runs[user_id, run_id] for run_id in run_ids if (user_id, run_id) in self._runs}
+
+    def ended_runs(
+        self, user_id: str, wanted: RunFilter, *, after: RunPlace | None, limit: int
+    ) -> tuple[Sequence[Run], RunPlace | None, Sequence[str]]:
+        def place(run: Run) -> tuple[str, str]:
+            return iso(run.ended_at), run.run_id
+
+        with self._lock:
+            runs = [run for (owner, _), run in self._runs.items() if owner == user_id and wanted.fits(run)]
+        before = (after.ended_at, after.key) if after is not None else None
+        found = sorted((run for run in runs if before is None or place(run) < before), key=place, reverse=True)
+        return found[:limit], RunPlace(*place(found[limit - 1])) if len(found) > limit else None, []
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None

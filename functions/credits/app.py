@@ -1,8 +1,10 @@
-"""Balance, history, receipts, prices, purchases and the subscription.
+"""Balance, history, runs and their receipts, prices, purchases and the subscription.
 
 Never calls a model. Calls Stripe, and loads its package, only for payments and the subscription.
 """
 
+import re
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
 
@@ -14,9 +16,11 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.ids import id_maker
 from playground.adapters.prices import PublishedPrices, load_prices, read_published
 from playground.adapters.secrets import read_secret
-from playground.domain.cursors import number_cursor, number_of
+from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
 from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError, PriceTableNotFoundError
+from playground.domain.packages import is_package_name
+from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run
 from playground.ports import PaymentProvider
@@ -30,11 +34,13 @@ from playground.schemas.credits import (
     PurchaseAnswer,
     PurchaseBody,
     ReceiptAnswer,
+    RunsAnswer,
     SubscribeBody,
     SubscriptionAnswer,
     UrlAnswer,
 )
 from playground.settings import CreditsPaymentsSettings
+from playground.usecases.browse_runs import ListRuns, ReadHistory
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
@@ -47,6 +53,8 @@ store = wiring.store()
 ledger = wiring.ledger(settings, store)
 records = DynamoPurchaseRecords(store, settings.ledger_table)
 read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
+read_history = ReadHistory(ledger=ledger, clock=utc_now)
+list_runs = ListRuns(ledger=ledger, read_account=read_account)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
 api = Api(
     settings,
@@ -55,6 +63,8 @@ api = Api(
 )
 app = api.app
 handler = api
+
+KEY = re.compile(r"[!-}]{1,100}")  # a part of a cursor
 
 
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
@@ -69,16 +79,67 @@ def history(
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     type: Annotated[str | None, Query(json_schema_extra={"enum": [kind.value for kind in EntryType]})] = None,  # noqa: A002
 ) -> HistoryAnswer:
-    """Every change of the caller's credits, newest first. With `type`, a page may be shorter than `limit`."""
+    """Every change of the caller's credits, newest first, and for a run its model, package and tokens. With `type`, a
+    page may be shorter than `limit`."""
     if type is not None and type not in list(EntryType):
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
-    before = number_of(cursor)
-    ledger.account(api.user_id, utc_now())
-    entries, following, unreadable = ledger.entries(
-        api.user_id, before=before, limit=limit, type_=EntryType(type) if type is not None else None
+    type_ = EntryType(type) if type is not None else None
+    page = read_history(api.user_id, limit=limit, before=number_of(cursor), type_=type_)
+    return HistoryAnswer.of(page, next_cursor=number_cursor(page.following) if page.following is not None else None)
+
+
+@app.get("/playground/runs", tags=["runs"], responses=answers(RunsAnswer, 400, 401, 503))
+def runs(
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    package: Annotated[str | None, Query(max_length=200, description="@scope/name")] = None,
+    model: Annotated[str | None, Query(json_schema_extra={"enum": list(prices.models)})] = None,
+    status: Annotated[str | None, Query(json_schema_extra={"enum": [status.value for status in RunStatus]})] = None,
+    day: Annotated[str | None, Query(max_length=10, description="YYYY-MM-DD, UTC, on which the runs ended")] = None,
+) -> RunsAnswer:
+    """The caller's runs with their outcome, those that failed, too, the last one to end first. With a filter, a page
+    may be shorter than `limit`; the end is where next_cursor is null. Expired runs have no package. A run may be listed
+    a moment after it ended."""
+    wanted = _filter(package, model, status, day)
+    page = list_runs(api.user_id, wanted, limit=limit, after=_place(cursor, wanted))
+    following = page.following
+    return RunsAnswer.of(page, next_cursor=parts_cursor(following.ended_at, following.key) if following else None)
+
+
+def _filter(package: str | None, model: str | None, status: str | None, day: str | None) -> RunFilter:
+    """Raises InvalidRequestError."""
+    if package is not None and not is_package_name(package):
+        raise InvalidRequestError("package", "must be @scope/name")
+    if model is not None and model not in prices.models:
+        raise InvalidRequestError("model", f"must be one of {', '.join(prices.models)}")
+    if status is not None and status not in list(RunStatus):
+        raise InvalidRequestError("status", f"must be one of {', '.join(RunStatus)}")
+    since = until = None
+    if day is not None:
+        try:
+            since = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            until = since + timedelta(days=1)
+        except (ValueError, OverflowError):
+            since = None
+        if since is None or since.date().isoformat() != day:
+            raise InvalidRequestError("day", "must be a day such as 2027-01-31")
+    return RunFilter(
+        package=package,
+        model=model,
+        status=RunStatus(status) if status is not None else None,
+        since=since,
+        until=until,
     )
-    next_cursor = number_cursor(following) if following is not None else None
-    return HistoryAnswer.of(entries, next_cursor=next_cursor, unreadable=unreadable)
+
+
+def _place(cursor: str | None, wanted: RunFilter) -> RunPlace | None:
+    """The place that a cursor names. Raises InvalidRequestError if it is not one of the list of `wanted`."""
+    if cursor is None:
+        return None
+    place = RunPlace(*parts_of(cursor, 2))
+    if not (KEY.fullmatch(place.ended_at) and KEY.fullmatch(place.key) and wanted.includes(place)):
+        raise bad_cursor()
+    return place
 
 
 @app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 503))

@@ -22,6 +22,7 @@ from playground.domain.audit import Audited
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry
 from playground.domain.purchases import Purchase
+from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.subscriptions import Subscription
 from playground.usecases.audit_account import AuditAccount
 
@@ -35,6 +36,7 @@ class Page:
     crossed in it, and nothing is written."""
 
     account: Account
+    runs: Sequence[Run]
     entries: Sequence[Entry]
     purchases: Sequence[Purchase]
     subscription: Subscription
@@ -47,9 +49,8 @@ class Page:
     epilog=more_help(
         rights=[
             (
-                "dynamodb:GetItem, BatchGetItem, Query on both tables and on index/by_owner of the table of "
-                "sessions; there "
-                "is no scan"
+                "dynamodb:GetItem, BatchGetItem, Query on both tables, on index/by_end of the table of money and on "
+                "index/by_owner of the table of sessions; there is no scan"
             ),
         ],
         statuses={
@@ -73,19 +74,27 @@ class Page:
     show_default=True,
     help="How many of the last ones.",
 )
+@click.option(
+    "--runs",
+    "run_count",
+    type=click.IntRange(0, 1_000),
+    default=10,
+    show_default=True,
+    help="How many of the last runs that ended, those that failed, too.",
+)
 @on_a_stack
-def command(user: str, count: int, stack_name: str | None, as_json: bool) -> int:
-    """Show account, plan, open runs, last entries, purchases, number of conversations, and what an audit of the account
-    finds. Reads only, and neither prompts nor answers."""
+def command(user: str, count: int, run_count: int, stack_name: str | None, as_json: bool) -> int:
+    """Show account, plan, open runs, last runs with their outcome, last entries, purchases, number of conversations,
+    and what an audit of the account finds. Reads only, and neither prompts nor answers."""
     with working_on(stack_name) as stack:
-        page = read_page(stack, user, count, now=datetime.now(UTC))
+        page = read_page(stack, user, count, run_count, now=datetime.now(UTC))
     if page is None:
         raise CannotDoError(f"there is no account {user} in {stack.described}")
     show(document_of(page), text_of(page), as_json=as_json)
     return 0 if page.audited.fine else 1
 
 
-def read_page(stack: Stack, user_id: str, count: int, *, now: datetime) -> Page | None:
+def read_page(stack: Stack, user_id: str, count: int, run_count: int, *, now: datetime) -> Page | None:
     store, ledger_table = stack.store, stack.ledger_table
     raw = store.get(account_key(ledger_table, user_id))
     if raw is None:
@@ -93,6 +102,7 @@ def read_page(stack: Stack, user_id: str, count: int, *, now: datetime) -> Page 
     archive = DynamoAudit(store, ledger_table=ledger_table, sessions_table=stack.sessions_table)
     return Page(
         account=as_of(items.account_of(user_id, raw), user_id, now),
+        runs=last_runs(stack, user_id, run_count),
         entries=last_entries(stack, user_id, count),
         purchases=purchases(stack, user_id),
         subscription=DynamoPurchaseRecords(store, ledger_table).subscription(user_id),
@@ -109,6 +119,19 @@ def last_entries(stack: Stack, user_id: str, count: int) -> Sequence[Entry]:
         page, before, _ = stack.ledger.entries(user_id, before=before, limit=min(count - len(found), PAGE), type_=None)
         found += page
         if before is None:
+            break
+    return found
+
+
+def last_runs(stack: Stack, user_id: str, count: int) -> Sequence[Run]:
+    """Those that ended, newest first."""
+    found: list[Run] = []
+    after: RunPlace | None = None
+    while len(found) < count:
+        limit = min(count - len(found), PAGE)
+        page, after, _ = stack.ledger.ended_runs(user_id, RunFilter(), after=after, limit=limit)
+        found += page
+        if after is None:
             break
     return found
 
@@ -154,6 +177,7 @@ def document_of(page: Page) -> dict[str, Any]:
         "paused_at": account.paused_at,
         "holds": [plain(hold) for hold in account.holds.values()],
         "subscription": {"status": subscription.status, "id": account.subscription_id},
+        "runs": [_run_document(run) for run in page.runs],
         "entries": [{**asdict(entry), "amount": entry.amount} for entry in page.entries],
         "purchases": [asdict(purchase) for purchase in page.purchases],
         "sessions": page.sessions,
@@ -177,6 +201,8 @@ def text_of(page: Page) -> str:
     ]
     if account.holds:
         lines += ["open runs", *map(_hold_line, account.holds.values())]
+    if page.runs:
+        lines += ["last runs", *map(_run_line, page.runs)]
     lines += [f"last entries ({len(page.entries)} of {account.version})", *map(_entry_line, page.entries)]
     if page.purchases:
         lines += ["purchases", *map(_purchase_line, page.purchases)]
@@ -188,6 +214,30 @@ def text_of(page: Page) -> str:
 
 def _hold_line(hold: Hold) -> str:
     return f"  {hold.run_id}  {hold.ceiling} held, {hold.model}, since {iso(hold.placed_at)[:19]}"
+
+
+def _run_document(run: Run) -> dict[str, Any]:
+    usage = run.usage
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "session_id": run.session_id,
+        "model": run.model,
+        "package": run.package,
+        "package_version": run.package_version,
+        "credits_spent": run.charged,
+        "ceiling": run.ceiling,
+        "tokens_used": usage.billed_tokens if usage else None,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "failure": run.failure,
+    }
+
+
+def _run_line(run: Run) -> str:
+    what = run.failure.reason or run.failure.code if run.failure else run.package or ""
+    ended_at = iso(run.ended_at)[5:16]
+    return f"  {run.run_id}  {ended_at}  {run.status.value:<8} {run.charged:>3}  {run.model} {what}"[:80].rstrip()
 
 
 def _entry_line(entry: Entry) -> str:

@@ -26,7 +26,7 @@ from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
 from playground.domain.errors import StoreUnavailableError
-from playground.domain.runs import RunStatus
+from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
@@ -305,6 +305,41 @@ def test_a_run_ends_once_and_its_hold_comes_back_once(
         assert (account.held, account.available, account.balance) == (0, 1005 - charged, 1005 - charged)
     checked(ledger, user_id)
     assert charged == 3 * won[RunStatus.SETTLED]
+
+
+def test_runs_that_end_while_they_are_listed_are_listed_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Paid, failed and expired ones, many of them in one millisecond. Those that ended before are on every list."""
+    giving(user_id, 20, "bonus")(ledger)
+    before = [a_hold(f"run_before_{number}", 1, NOW) for number in range(5)]
+    meanwhile = [a_hold(f"run_{number}", 1, NOW) for number in range(15)]
+    for hold in (*before, *meanwhile):
+        account = held(ledger, user_id, hold)
+    for hold in before:
+        ledger.release(user_id, receipt(user_id, hold, RunStatus.RELEASED, NOW))
+
+    def listing(ledger: DynamoLedger) -> list[str]:
+        found: list[str] = []
+        after: RunPlace | None = None
+        for _ in range(30):
+            page, after, _ = ledger.ended_runs(user_id, RunFilter(), after=after, limit=2)
+            found += [run.run_id for run in page]
+            if after is None:
+                return found
+        raise AssertionError("a list without end")
+
+    def end(number: int, hold: Hold) -> Callable[[DynamoLedger], Ended]:
+        at = NOW + timedelta(milliseconds=number // 5)
+        status = (RunStatus.SETTLED, RunStatus.RELEASED, RunStatus.EXPIRED)[number % 3]
+        return settling(account, hold, 1, at) if status is RunStatus.SETTLED else ending(user_id, hold, status, at)
+
+    outcomes = race(*(end(number, hold) for number, hold in enumerate(meanwhile)), *[listing] * 8)
+
+    ids = {hold.run_id for hold in before}
+    for found in (outcome for outcome in outcomes if isinstance(outcome, list)):
+        assert len(set(found)) == len(found)
+        assert set(found) >= ids
+    assert sorted(listing(ledger)) == sorted(ids | {hold.run_id for hold in meanwhile})
+    checked(ledger, user_id)
 
 
 def test_many_sweeps_give_a_dead_hold_back_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:

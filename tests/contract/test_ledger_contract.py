@@ -14,10 +14,19 @@ from local.engine import Engine
 from local.resources import client
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
-from playground.adapters.dynamo_keys import account_key, entry_key, entry_sk, shard_of, turn_sk, user_pk
+from playground.adapters.dynamo_keys import (
+    account_key,
+    entry_key,
+    entry_sk,
+    run_key,
+    shard_of,
+    turn_sk,
+    user_pk,
+)
 from playground.adapters.dynamo_ledger import MAX_PAGES, DynamoLedger
+from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.domain.account import (
     Account,
     Change,
@@ -30,14 +39,15 @@ from playground.domain.account import (
     write_entry,
 )
 from playground.domain.allowance import Allowance
-from playground.domain.calendar import boundary, instant
+from playground.domain.calendar import boundary, instant, iso
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
 from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage, book_purchase
-from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
+from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import Session, Turn
+from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.ports import (
     AllowanceUsedUp,
     AlreadyHeld,
@@ -61,6 +71,7 @@ from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invar
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 LIMIT = 20
+ALL_RUNS = RunFilter()
 
 
 @dataclass(frozen=True)
@@ -899,6 +910,143 @@ def test_a_page_begins_below_its_cursor(subject: Ledger, user_id: str) -> None:
 
 def test_a_history_before_the_account_exists_is_empty(subject: Ledger, user_id: str) -> None:
     assert subject.entries(user_id, before=None, limit=10, type_=None) == ([], None, [])
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def ended_run(
+    ledger: Ledger,
+    user_id: str,
+    run_id: str,
+    at: datetime = NOW,
+    *,
+    status: RunStatus = RunStatus.RELEASED,
+    package: str | None = "@acme/reviewer",
+    model: str = "sonnet",
+) -> Run:
+    """A run that ended at `at`, with its receipt."""
+    hold = replace(a_hold(run_id, 1, NOW), model=model)
+    account = hold_on(ledger, user_id, hold)
+    if status is not RunStatus.SETTLED:
+        return ledger.release(user_id, replace(receipt(user_id, hold, status, at), package=package)).run
+    charge = charging(hold, 1, at)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, package=package, model=model), entries
+
+    return ledger.settle(account, hold, conclude, conversation(user_id, hold, at)).run
+
+
+def run_pages(
+    ledger: Ledger, user_id: str, limit: int, wanted: RunFilter = ALL_RUNS, after: RunPlace | None = None
+) -> Iterator[Sequence[Run]]:
+    for _ in range(1000):
+        page, after, unreadable = ledger.ended_runs(user_id, wanted, after=after, limit=limit)
+        assert unreadable == []
+        assert len(page) <= limit
+        yield page
+        if after is None:
+            return
+    raise AssertionError("a list without end")
+
+
+def listed_runs(ledger: Ledger, user_id: str, limit: int = 100, wanted: RunFilter = ALL_RUNS) -> Sequence[Run]:
+    return [run for page in run_pages(ledger, user_id, limit, wanted) for run in page]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 100])
+def test_runs_are_listed_by_their_end_whatever_became_of_them(subject: Ledger, user_id: str, limit: int) -> None:
+    """Not by their ids, which are hashes if there was a key; and those of others are not among them."""
+    paid = ended_run(subject, user_id, "run_z", NOW, status=RunStatus.SETTLED)
+    failed = ended_run(subject, user_id, "run_a", NOW + SECOND)
+    expired = ended_run(subject, user_id, "run_m", NOW + 2 * SECOND, status=RunStatus.EXPIRED, package=None)
+    again = ended_run(subject, user_id, "run_b", NOW + 3 * SECOND, status=RunStatus.SETTLED)
+    hold_on(subject, user_id, a_hold("run_open", 1, NOW))
+    ended_run(subject, f"{user_id} 2", "run_other", NOW + SECOND)
+
+    assert listed_runs(subject, user_id, limit) == [again, expired, failed, paid]
+
+
+def test_nobody_has_runs_before_the_first_one(subject: Ledger, user_id: str) -> None:
+    assert subject.ended_runs(user_id, ALL_RUNS, after=None, limit=10) == ([], None, [])
+    assert subject.receipts(user_id, ["run_1"]) == {}
+    assert subject.receipts(user_id, []) == {}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_runs_that_end_in_the_same_millisecond_are_all_listed_once(subject: Ledger, user_id: str, limit: int) -> None:
+    runs = [ended_run(subject, user_id, f"run_{number}", NOW) for number in range(5)]
+    runs.append(ended_run(subject, user_id, "run_5", NOW - SECOND))
+
+    found = listed_runs(subject, user_id, limit)
+
+    assert sorted(run.run_id for run in found) == [f"run_{number}" for number in range(6)]
+    assert found[-1] == runs[-1]
+
+
+def test_runs_that_end_while_pages_are_read_move_none_of_the_others(subject: Ledger, user_id: str) -> None:
+    """Those that end later are above the first page. One whose worker's clock is slow may be on a later page, once."""
+    before = [ended_run(subject, user_id, f"run_{each}", NOW + each * SECOND) for each in range(6)]
+    found: list[str] = []
+    for number, page in enumerate(run_pages(subject, user_id, 2)):
+        found += [run.run_id for run in page]
+        ended_run(subject, user_id, f"run_new_{number}", NOW + (10 + number) * SECOND)
+        ended_run(subject, user_id, f"run_slow_{number}", NOW - (10 + number) * SECOND)
+
+    assert [run_id for run_id in found if not run_id.startswith("run_slow")] == [run.run_id for run in reversed(before)]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (RunFilter(package="@acme/reviewer"), ["run_5", "run_4", "run_2", "run_1"]),
+        (RunFilter(package="@acme/unknown"), []),
+        (RunFilter(model="opus"), ["run_4", "run_3"]),
+        (RunFilter(status=RunStatus.SETTLED), ["run_5", "run_1"]),
+        (RunFilter(status=RunStatus.RELEASED), ["run_4", "run_3", "run_2"]),
+        (RunFilter(status=RunStatus.EXPIRED), ["run_6"]),
+        (RunFilter(status=RunStatus.HELD), []),
+        (RunFilter(since=NOW + 2 * SECOND), ["run_6", "run_5", "run_4", "run_3", "run_2"]),
+        (RunFilter(until=NOW + 2 * SECOND), ["run_1"]),
+        (RunFilter(since=NOW + 2 * SECOND, until=NOW + 4 * SECOND), ["run_3", "run_2"]),
+        (RunFilter(model="opus", package="@acme/reviewer", status=RunStatus.RELEASED, since=NOW), ["run_4"]),
+    ],
+)
+def test_a_list_of_runs_has_those_that_fit(
+    subject: Ledger, user_id: str, wanted: RunFilter, expected: Sequence[str], limit: int
+) -> None:
+    ended_run(subject, user_id, "run_1", NOW + SECOND, status=RunStatus.SETTLED)
+    ended_run(subject, user_id, "run_2", NOW + 2 * SECOND)
+    ended_run(subject, user_id, "run_3", NOW + 3 * SECOND, package="@acme/other", model="opus")
+    ended_run(subject, user_id, "run_4", NOW + 4 * SECOND, model="opus")
+    ended_run(subject, user_id, "run_5", NOW + 5 * SECOND, status=RunStatus.SETTLED)
+    ended_run(subject, user_id, "run_6", NOW + 6 * SECOND, package=None, status=RunStatus.EXPIRED)
+
+    assert [run.run_id for run in listed_runs(subject, user_id, limit, wanted)] == expected
+
+
+def test_a_list_goes_on_behind_any_place(subject: Ledger, user_id: str) -> None:
+    """Also behind that of somebody else's run: it is a time and an id, and gives away nothing."""
+    mine = [ended_run(subject, user_id, f"run_{number}", NOW + number * SECOND) for number in range(3)]
+    theirs = ended_run(subject, f"{user_id} 2", "run_theirs", NOW + SECOND)
+
+    after = RunPlace(ended_at=iso(theirs.ended_at), key=theirs.run_id)
+    found = [run for page in run_pages(subject, user_id, 10, after=after) for run in page]
+
+    assert found in (mine[:1], mine[1::-1])  # which of those of one moment comes first does not matter
+
+
+def test_receipts_of_several_runs_are_read_at_once(subject: Ledger, user_id: str) -> None:
+    runs = {f"run_{number}": ended_run(subject, user_id, f"run_{number}") for number in range(3)}
+    hold_on(subject, user_id, a_hold("run_open", 1, NOW))
+    ended_run(subject, f"{user_id} 2", "run_theirs")
+
+    wanted = ["run_2", "run_0", "run_open", "run_theirs", "run_unknown", "run_2"]
+    assert subject.receipts(user_id, wanted) == {"run_2": runs["run_2"], "run_0": runs["run_0"]}
 
 
 # --- boundaries -------------------------------------------------------------------------------------------------------
@@ -1777,6 +1925,31 @@ def test_a_broken_receipt_is_not_shown(
         ledger.run(user_id, "run_1")
 
 
+@pytest.mark.parametrize("name", [name for name in BROKEN_RUNS if name != "without ended_at"])
+def test_a_broken_receipt_is_left_out_of_lists_and_named(
+    ledger: DynamoLedger, user_id: str, vandal: Vandal, name: str
+) -> None:
+    """Those around it are there. Without an end it has no place in the list; an audit finds it."""
+    ended_run(ledger, user_id, "run_0", NOW - SECOND)
+    hold = a_hold("run_1", 2, NOW)
+    account, charge = hold_on(ledger, user_id, hold), charging(hold, 1, NOW)
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charge(account)
+        return after, replace(run, **EVERYTHING), entries
+
+    ledger.settle(account, hold, conclude, conversation(user_id, hold, NOW))
+    ended_run(ledger, user_id, "run_2", NOW + SECOND)
+    BROKEN_RUNS[name](vandal)
+    errors: list[CorruptLedgerError] = []
+    reader = DynamoLedger(ledger._store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, report=errors.append)
+
+    runs, following, unreadable = reader.ended_runs(user_id, ALL_RUNS, after=None, limit=10)
+    assert ([run.run_id for run in runs], following, unreadable) == (["run_2", "run_0"], None, ["run_1"])
+    assert list(reader.receipts(user_id, ["run_0", "run_1"])) == ["run_0"]
+    assert ["run_1" in error.what for error in errors] == [True, True]
+
+
 # --- what only shows in the store -------------------------------------------------------------------------------------
 
 
@@ -1852,6 +2025,82 @@ def test_one_page_of_a_long_filtered_history_is_a_bounded_number_of_queries(user
 
     page, before, _ = ledger.entries(user_id, before=before, limit=10, type_=EntryType.BONUS)
     assert ([entry.seq for entry in page], before, store.queries) == ([50], None, MAX_PAGES + 1)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_a_subscription_that_has_ended_is_no_run(
+    ledger: DynamoLedger, store: DynamoStore, user_id: str, limit: int
+) -> None:
+    """Its item is in the index, for it has an end. It is passed, also in the moment of a run and where a page ends."""
+    snapshot = SubscriptionSnapshot(
+        subscription_id="sub_1",
+        status="canceled",
+        cancel_at_period_end=True,
+        current_period_end=NOW,
+        started_at=NOW - timedelta(days=31),
+        ended_at=NOW,
+        occurred_at=NOW,
+        event_id="evt_1",
+    )
+    assert DynamoPurchaseRecords(store, LEDGER_TABLE).save(Subscription(user_id=user_id, described=snapshot))
+    runs = [ended_run(ledger, user_id, f"run_{number}", NOW + number * SECOND) for number in (-1, 0, 1)]
+
+    assert listed_runs(ledger, user_id, limit) == list(reversed(runs))
+    assert listed_runs(ledger, user_id, limit, RunFilter(model="sonnet")) == list(reversed(runs))
+    page, _, _ = ledger.ended_runs(user_id, ALL_RUNS, after=None, limit=limit)
+    assert len(page) == min(limit, 3)
+
+
+class ManyRuns(DynamoStore):
+    """Answers queries for the runs of a user, and counts them. Run 50 is the only one of its package."""
+
+    def __init__(self, user_id: str, count: int) -> None:
+        self._user_id = user_id
+        self._numbers = range(count, 0, -1)
+        self.queries = 0
+
+    def query_index(
+        self,
+        table: str,
+        index: str,
+        *,
+        hash_name: str,
+        hash_value: str,
+        range_name: str,
+        first: str | None = None,
+        last: str,
+        newest_first: bool = False,
+        after: Mapping[str, Any] | None,
+        limit: int,
+        equal: Mapping[str, str] | None = None,
+    ) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any] | None]:
+        self.queries += 1
+        assert (newest_first, equal) == (True, {"package": "@acme/rare"})
+        read = [
+            number for number in self._numbers if after is None or self._entry(number)["sk"]["S"] < after["sk"]["S"]
+        ]
+        page = [self._entry(number) for number in read[:limit] if number == 50]
+        return page, self._entry(read[limit - 1]) if len(read) > limit else None
+
+    def get_all(self, keys: Sequence[Key], *, consistent: frozenset[str] = frozenset()) -> dict[Key, RawItem]:
+        hold = a_hold(f"run_{50:06d}", 1, NOW)
+        return {key: items.run_item(receipt(self._user_id, hold, RunStatus.RELEASED, NOW)) for key in keys}
+
+    def _entry(self, number: int) -> Mapping[str, Any]:
+        return {**run_key("", self._user_id, f"run_{number:06d}").raw, "ended_at": {"S": iso(NOW + number * SECOND)}}
+
+
+def test_one_page_of_a_long_filtered_list_of_runs_is_a_bounded_number_of_queries(user_id: str) -> None:
+    """It may come back short, and still leads on to everything that is there."""
+    store = ManyRuns(user_id, 100 * MAX_PAGES + 51)
+    ledger = DynamoLedger(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE)
+    rare = RunFilter(package="@acme/rare")
+
+    page, after, _ = ledger.ended_runs(user_id, rare, after=None, limit=10)
+    assert (page, after, store.queries) == ([], RunPlace(iso(NOW + 52 * SECOND), "RUN#run_000052"), MAX_PAGES)
+
+    page, after, _ = ledger.ended_runs(user_id, rare, after=after, limit=10)
+    assert ([run.run_id for run in page], after, store.queries) == (["run_000050"], None, MAX_PAGES + 1)
 
 
 def test_an_account_is_in_the_index_of_boundaries_while_it_has_one(

@@ -15,12 +15,14 @@ from local.settings import read_settings
 from local.stack import laptop_only
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
+from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
 from playground.http import BASE_PATH, MAPPED_PATH
 from playground.observability import Metric, metrics
 from playground.settings import Settings
 from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
+STORED = ROOT / "tests" / "unit" / "stored"
 SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
 RESOURCES: dict[str, dict[str, Any]] = SOURCE["Resources"]
 DESCRIPTION: Description = read_template(ROOT / "template.yaml")
@@ -364,6 +366,25 @@ def test_a_table_defines_the_attributes_of_its_keys_and_no_others(table: Any) ->
     keys = {key["AttributeName"] for schema in schemas for key in schema["KeySchema"]}
 
     assert {attribute["AttributeName"] for attribute in table.properties["AttributeDefinitions"]} == keys
+
+
+def test_an_index_projects_what_its_queries_filter_by() -> None:
+    """An attribute that is not projected is absent for a filter, which then finds nothing; the local engine would look
+    into the table."""
+    properties = RESOURCES["LedgerTable"]["Properties"]
+    [by_end] = [index for index in properties["GlobalSecondaryIndexes"] if index["IndexName"] == INDEX_OF_RUNS]
+    assert set(by_end["Projection"]["NonKeyAttributes"]) == set(FILTERS_OF_RUNS)
+
+
+def test_receipts_of_every_version_are_in_the_index_of_runs() -> None:
+    """It is filled from what is stored when it is added. Of other items only subscriptions have its attribute, at most
+    one for each user."""
+    stored = {path: json.loads(path.read_text(encoding="utf-8")) for path in STORED.glob("*/*.json")}
+    kinds = {path: path.name.partition(" ")[0] for path in stored}
+    found = {path for path, item in stored.items() if "ended_at" in item}
+    assert {path for path in stored if kinds[path] == "run"} <= found
+    assert {kinds[path] for path in found} == {"run", "subscription"}
+    assert {kind for path in found for kind in stored[path]["ended_at"]} == {"S"}
 
 
 def test_nothing_in_the_bucket_is_public() -> None:

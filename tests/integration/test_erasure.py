@@ -46,7 +46,7 @@ from playground.domain.erasure import (
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.payment_events import Payment, ProviderEvent, RefundSum
 from playground.domain.purchases import MAX_FORMER_CUSTOMERS, Customer, PaymentEvent, Purchase, PurchaseState
-from playground.domain.runs import RunStatus
+from playground.domain.runs import RunFilter, RunStatus
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, Vote, viewer_of
 from playground.domain.subscriptions import Subscription
@@ -459,6 +459,9 @@ def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: li
     assert kinds <= {"ACCOUNT", "ENTRY", "KEY"}
     assert list(person.conversation(f"ses_{user_id}")) == []
     assert DynamoPurchaseRecords(store, LEDGER_TABLE).purchase_of(f"pi_{user_id}") == (name, f"pur_{user_id}")
+    assert ledger.ended_runs(user_id, RunFilter(), after=None, limit=100) == ([], None, [])
+    runs, _, _ = ledger.ended_runs(name, RunFilter(), after=None, limit=100)
+    assert {run.run_id for run in runs} == {raw["run_id"]["S"] for raw in person.books(name, "RUN#")}
     assert {entry.run_id for entry in entries if entry.run_id} == {
         raw["run_id"]["S"] for raw in person.books(name, "RUN#") if raw["status"]["S"] == "settled"
     }

@@ -61,6 +61,8 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/balance": (200, {"balance": 5, "available": 5, "held": 0, "debt": 0, "plan": "free"}),
     "credits/history": (200, {"transactions": [], "next_cursor": None}),
     "credits/history_bad_limit": (400, {"error": "validation_error", "field": "limit"}),
+    "credits/runs": (200, {"open": [], "runs": [], "next_cursor": None, "unreadable": []}),
+    "credits/runs_bad_day": (400, {"error": "validation_error", "field": "day"}),
     "credits/packs": (200, {}),
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
     "credits/prices": (200, EXAMPLE_DATA),
@@ -243,7 +245,9 @@ def test_every_route_refuses_what_it_does_not_declare(handlers: Handlers, user_i
         ("from=2026-11-01&format=csv", "from", "limit, cursor"),
     ],
 )
-@pytest.mark.parametrize("path", ["/playground/credits/history", "/playground/sessions", "/packages"])
+@pytest.mark.parametrize(
+    "path", ["/playground/credits/history", "/playground/runs", "/playground/sessions", "/packages"]
+)
 def test_query_parameters_of_lists_are_checked(
     handlers: Handlers, user_id: str, path: str, query: str, field: str, said: str
 ) -> None:
@@ -743,6 +747,7 @@ ROUTES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "estimate": ("POST", "/playground/estimate", RUN),
     "balance": ("GET", "/playground/credits", None),
     "history": ("GET", "/playground/credits/history", None),
+    "runs": ("GET", "/playground/runs", None),
     "receipt": ("GET", "/playground/runs/run_0", None),
     "purchase": ("POST", "/playground/credits/purchase", {"package": "small"}),
     "subscribe": ("POST", "/playground/subscribe", {}),

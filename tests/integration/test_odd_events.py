@@ -18,6 +18,7 @@ ROUTES = (
     ("catalog", "GET", "/openapi.json", None),
     ("credits", "GET", "/playground/credits", None),
     ("credits", "GET", "/playground/credits/history", None),
+    ("credits", "GET", "/playground/runs", None),
     ("credits", "GET", "/playground/runs/run_1", None),
     ("credits", "POST", "/playground/credits/purchase", {"package": "none"}),
     ("estimate", "POST", "/playground/estimate", {"package_id": "@playground/code-reviewer", "input": "Hi"}),

@@ -1,5 +1,7 @@
 """`playground grant`, `plan` and `user`, against the real engine."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -13,11 +15,17 @@ import pytest
 from local.engine import CREDENTIALS, Engine
 from local.state_file import write_state
 from operate.cli import run
+from operate.commands.history import last_lines
+from operate.commands.user import read_page
 from operate.stack import open_stack
+from playground.adapters.dynamo_keys import run_key
 from playground.adapters.dynamo_ledger import DynamoLedger
-from playground.domain.account import Plan
+from playground.domain.account import Account, Change, Plan, grant
 from playground.domain.credits import Buckets
+from playground.domain.entries import EntryType
+from tests.handlers import Handlers
 from tests.kit.deployed import deploy
+from tests.kit.intercept import intercepted
 from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants
 
 ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
@@ -269,6 +277,137 @@ def test_a_user_on_a_page(ledger: DynamoLedger, user_id: str, capsys: pytest.Cap
     assert [entry["seq"] for entry in shown["entries"]] == [6, 5, 4, 3, 2, 1]
 
 
+SECRET = "a question that nobody else may read"
+
+
+def ask(handlers: Handlers, user_id: str, text: str = "", **fields: Any) -> Any:
+    body = {"package_id": "@playground/code-reviewer", "input": f"{SECRET} {text}", **fields}
+    return handlers.call("POST", "/playground/run", body, user=user_id).body
+
+
+def test_a_page_has_the_last_runs_and_those_that_failed(
+    handlers: Handlers, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paid = ask(handlers, user_id)
+    assert ask(handlers, user_id, "[[claude: empty]]", model="haiku")["error"] == "model_failed"
+    capsys.readouterr()
+
+    assert run(["user", user_id]) == 0
+    page = capsys.readouterr().out
+    of_runs = page.partition("last runs\n")[2].splitlines()[:2]
+    assert re.fullmatch(r"  run_\w+  \d\d-\d\dT\d\d:\d\d  released   0  haiku empty", of_runs[0])
+    assert of_runs[1].startswith(f"  {paid['run_id']}  ")
+    assert "settled    1  sonnet @" in of_runs[1]
+    assert all(len(line) <= 80 for line in page.splitlines()[1:])
+    assert SECRET not in page
+    assert paid["response"] not in page
+
+    assert run(["user", user_id, "--json", "--runs", "1"]) == 0
+    shown = document(capsys)
+    assert [(found["status"], found["credits_spent"]) for found in shown["runs"]] == [("released", 0)]
+    assert shown["runs"][0]["failure"] == {"code": "model_failed", "reason": "empty", "retry_after": None}
+    assert SECRET not in json.dumps(shown)
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_history_says_what_was_asked_of_which_model(
+    handlers: Handlers, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paid = ask(handlers, user_id)
+    capsys.readouterr()
+
+    assert run(["history", user_id]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.match(
+        r"    2  \d{4}-\d\d-\d\dT\d\d:\d\d  spend        -1      4  sonnet, @playground/code-reviewer@", first
+    )
+    assert first.endswith(f" {paid['tokens_used']:,} tokens  {paid['run_id']}")
+    assert re.match(r"    1  \S+  signup       \+5      5  ", second)
+
+    assert run(["history", user_id, "--json", "--type", "spend"]) == 0
+    text = capsys.readouterr().out
+    shown = json.loads(text)
+    [line] = shown["entries"]
+    assert (shown["user"], line["seq"], line["amount"], line["model"]) == (user_id, 2, -1, "sonnet")
+    assert (line["run_id"], line["package"]) == (paid["run_id"], "@playground/code-reviewer")
+    assert line["tokens_used"] == line["input_tokens"] + line["output_tokens"] == paid["tokens_used"]
+    assert SECRET not in text
+    assert paid["response"] not in text
+
+
+def test_a_history_as_csv(handlers: Handlers, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paid = ask(handlers, user_id)
+    assert run(["grant", user_id, "7", "--ref", "t", "--reason", 'Sorry, "again"', "--by", "anna"]) == 0
+    capsys.readouterr()
+
+    assert run(["history", user_id, "--csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(line["seq"], line["amount"], line["reason"]) for line in lines] == [
+        ("3", "7", 'Sorry, "again" (by anna)'),
+        ("2", "-1", "Run of @playground/code-reviewer"),
+        ("1", "5", lines[2]["reason"]),
+    ]
+    assert [line["run_id"] for line in lines] == ["", paid["run_id"], ""]
+    assert [line["tokens_used"] for line in lines] == ["", str(paid["tokens_used"]), ""]
+    assert run(["history", user_id, "--csv", "--json"]) == 2
+
+
+def test_a_history_has_as_many_lines_as_were_asked_for(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many pages that takes; it opens no account and changes nothing."""
+    assert run(["history", user_id]) == 2
+    assert capsys.readouterr().err == f"there is no account {user_id} in the local stack\n"
+    ledger.account(user_id, now())
+    for number in range(119):
+        give(ledger, user_id, number)
+    for limit, expected in ((1, 1), (100, 100), (101, 101), (1000, 120)):
+        assert run(["history", user_id, "--limit", str(limit)]) == 0
+        seqs = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+        assert seqs == list(range(120, 120 - expected, -1))
+    assert len(all_entries(ledger, user_id)) == 120
+
+
+def give(ledger: DynamoLedger, user_id: str, number: int) -> None:
+    key = f"bonus {number}"
+
+    def amend(account: Account) -> Change:
+        after, entry = grant(account, 1, type_=EntryType.BONUS, business_key=key, reason="For you", now=now())
+        return after, (entry,)
+
+    ledger.change(user_id, amend, business_key=key, now=now())
+
+
+def test_a_damaged_receipt_is_named_beside_the_history(
+    handlers: Handlers, ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = ask(handlers, user_id)["run_id"]
+    key = run_key(LEDGER_TABLE, user_id, run_id)
+    ledger._store.put_all({key: {**(ledger._store.get(key) or {}), "charged": {"N": "0.5"}}})
+    capsys.readouterr()
+
+    assert run(["history", user_id]) == 0
+    out, err = capsys.readouterr()
+    assert "Run of @playground/code-reviewer" in out.splitlines()[0]
+    assert run_id in err
+
+
+def test_answers_for_support_need_no_scan(handlers: Handlers, user_id: str) -> None:
+    """By queries of one user's items, also on a deployed stack."""
+    for _ in range(2):
+        ask(handlers, user_id)
+    sent: list[str] = []
+    with open_stack(None) as stack, intercepted(stack.store.client, lambda request: sent.append(request.operation)):
+        assert len(last_lines(stack, user_id, 10)) == 3
+        page = read_page(stack, user_id, 10, 10, now=now())
+        assert page is not None
+        assert len(page.runs) == 2
+    assert set(sent) == {"GetItem", "BatchGetItem", "Query"}
+    assert len(sent) < 20
+
+
 def test_a_user_who_is_not_there_is_not_opened(user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert run(["user", user_id]) == 2
@@ -302,6 +441,7 @@ def test_a_deployed_stack_is_found_through_its_outputs(
     assert run(["grant", user_id, "50", *ORDER, "--stack", name]) == 0
     assert ledger.account(user_id, now()).balance == 55
     assert run(["user", user_id, "--stack", name]) == 0
+    assert run(["history", user_id, "--stack", name]) == 0
     assert run(["grant", user_id, "50", "--stack", "nowhere"]) == 2
     assert "there is no stack 'nowhere' in this account and region" in capsys.readouterr().err
     other = deploy(engine, {"Something": "else"}, monkeypatch)

@@ -156,7 +156,10 @@ def test_a_damaged_receipt_is_a_clear_error_and_nothing_else(
         assert (answer.status, answer.body["error"]) == (500, "unreadable_record")
     assert reported(capsys.readouterr().out) == 2
     assert handlers.call("GET", "/playground/credits", user=user_id).body["balance"] == 4
-    assert len(handlers.call("GET", "/playground/credits/history", user=user_id).body["transactions"]) == 2
+    history = handlers.call("GET", "/playground/credits/history", user=user_id).body["transactions"]
+    assert [(entry["run_id"], entry["model"]) for entry in history] == [(run_id, None), (None, None)]
+    runs = handlers.call("GET", "/playground/runs", user=user_id).body
+    assert (runs["runs"], runs["unreadable"]) == ([], [run_id])
     assert len(handlers.call("GET", "/playground/sessions", user=user_id).body["sessions"]) == 1
     assert run(handlers, user_id, key="another").body["credits_remaining"] == 3
 

@@ -79,6 +79,7 @@ def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user
         ("account", "update"),  # the hold, and the charge
         ("by_lease", "put"),  # the first run since the sweeper came by
         ("run", "put"),
+        ("by_end", "put"),  # the place in the user's list of runs
         ("entry", "put"),
         ("turn", "put"),
         ("session", "put"),
@@ -135,7 +136,8 @@ def test_run_that_fails_costs_less_than_one_that_is_paid(measured: World, user_i
             measured.run_prompt()(user_id, a_request("Hello [[claude: empty]]"), idempotency_key=None, seconds_left=29)
 
     costs = measured.writes_of(fail)
-    assert sum(cost.units for cost in costs) <= 6
+    assert sum(cost.units for cost in costs) <= 8
+    assert [cost.what for cost in costs].count("by_end") == 1
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
@@ -213,3 +215,14 @@ def test_index_is_written_when_its_keys_change(before: Any, after: Any, operatio
     found = list(index_writes(INDEX, before, after, in_transaction=False))
     assert [cost.operation for cost in found] == operations
     assert all(cost.units == 1 for cost in found)
+
+
+def test_what_an_index_includes_counts() -> None:
+    """As far as an item has it; a change of it is a change of the index."""
+    index = Index("by_end", ("pk", "ended_at"), ("package", "model"))
+    ended = {**KEYS, "ended_at": {"S": "2026-11-01"}, "model": {"S": "opus"}, "charged": {"N": "1"}}
+    [cost] = index_writes(index, None, ended, in_transaction=True)
+    assert (cost.operation, cost.size, cost.units) == ("put", 2 + 6 + 2 + 7 + 8 + 10 + 5 + 4, 2)
+    assert list(index_writes(index, ended, {**ended, "charged": {"N": "2"}}, in_transaction=False)) == []
+    changed = index_writes(index, ended, {**ended, "model": {"S": "haiku"}}, in_transaction=False)
+    assert [cost.operation for cost in changed] == ["delete", "put"]

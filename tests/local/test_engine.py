@@ -236,6 +236,38 @@ def test_a_table_with_other_keys_is_not_used(memory: Engine, fixtures: Path, tmp
         create_resources(read_template(changed), memory.endpoint_url)
 
 
+def test_a_kept_table_gets_the_indexes_that_the_template_has_now(
+    memory: Engine, fixtures: Path, tmp_path: Path
+) -> None:
+    """With what is stored already, as on AWS."""
+    text = (fixtures / "template.yaml").read_text(encoding="utf-8")
+    before = "AttributeDefinitions: [{ AttributeName: pk, AttributeType: S }]\n"
+    after = """AttributeDefinitions:
+        - { AttributeName: pk, AttributeType: S }
+        - { AttributeName: ended_at, AttributeType: S }
+      GlobalSecondaryIndexes:
+        - IndexName: by_end
+          KeySchema: [{ AttributeName: pk, KeyType: HASH }, { AttributeName: ended_at, KeyType: RANGE }]
+          Projection: { ProjectionType: INCLUDE, NonKeyAttributes: [model] }
+"""
+    assert before in text
+    changed = tmp_path / "template.yaml"
+    changed.write_text(text.replace(before, after), encoding="utf-8")
+    create_resources(read_template(fixtures / "template.yaml"), memory.endpoint_url)
+    with closing(Store(memory)) as store:
+        item = {"pk": {"S": "a"}, "ended_at": {"S": "2026"}, "model": {"S": "opus"}, "other": {"S": "x"}}
+        store.dynamodb.put_item(TableName=TABLE, Item=item)
+        for _ in range(2):
+            create_resources(read_template(changed), memory.endpoint_url)
+        found = store.dynamodb.query(
+            TableName=TABLE,
+            IndexName="by_end",
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": "a"}},
+        )["Items"]
+        assert found == [{name: value for name, value in item.items() if name != "other"}]
+
+
 ORPHAN = """
 import sys
 from local.engine import Engine

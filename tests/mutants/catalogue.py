@@ -5,6 +5,7 @@ from dataclasses import dataclass
 LEDGER = "layers/shared/playground/adapters/dynamo_ledger.py"
 ITEMS = "layers/shared/playground/adapters/dynamo_items.py"
 MAPPING = "layers/shared/playground/adapters/dynamo_mapping.py"
+ITEM_KEYS = "layers/shared/playground/adapters/dynamo_keys.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
@@ -62,6 +63,7 @@ CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
+LISTED = "tests/integration/test_runs.py"
 STORED = "tests/unit/test_stored_items.py"
 RACES = "tests/concurrency/test_ledger_races.py"
 REPAID = "tests/concurrency/test_histories.py::test_a_refund_just_before_the_end_of_a_run_is_repaid_by_it"
@@ -1664,6 +1666,79 @@ MUTANTS = (
         LEDGER,
         "                    unreadable.append(seen_down_to)\n",
         "                    pass\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "a damaged receipt takes the list of runs down",
+        LEDGER,
+        "                self._report(error)\n                unreadable.append(run_id)\n",
+        "                raise error\n",
+        UNREADABLE,
+    ),
+    mutant(
+        "runs: those that end in one moment are one place",
+        ITEM_KEYS,
+        'Key("", user_pk(user_id), place.key)',
+        'Key("", user_pk(user_id), "RUN#")',
+        CONTRACT,
+    ),
+    mutant(
+        "runs: a page that is full goes on where its query stopped",
+        LEDGER,
+        "                    break\n                after = run_place(raw)\n",
+        "                    continue\n                after = run_place(raw)\n",
+        CONTRACT,
+    ),
+    mutant(
+        "runs: the first moment of the next day belongs to the day",
+        LEDGER,
+        "iso(wanted.until - timedelta(milliseconds=1))",
+        "iso(wanted.until)",
+        CONTRACT,
+        LISTED,
+    ),
+    mutant(
+        "runs: a subscription that has ended takes the place of a run",
+        ITEM_KEYS,
+        'return sk.removeprefix("RUN#") if sk.startswith("RUN#") else None',
+        'return sk.removeprefix("RUN#")',
+        CONTRACT,
+    ),
+    mutant(
+        "runs: a cursor of another day is sent to the store",
+        "functions/credits/app.py",
+        "KEY.fullmatch(place.key) and wanted.includes(place))",
+        "KEY.fullmatch(place.key))",
+        LISTED,
+    ),
+    mutant(
+        "runs: open runs are on every page",
+        "layers/shared/playground/usecases/browse_runs.py",
+        "        if after is None:\n            account",
+        "        if True:\n            account",
+        LISTED,
+    ),
+    mutant(
+        "runs: an open run is of every package and of every day",
+        "layers/shared/playground/usecases/browse_runs.py",
+        "        wanted.package is None\n        and wanted.since is None\n        and wanted.until is None\n"
+        "        and ",
+        "        ",
+        LISTED,
+    ),
+    mutant(
+        "runs: the index does not project what is filtered by",
+        TEMPLATE,
+        "NonKeyAttributes: [package, model, status]",
+        "NonKeyAttributes: [package, model]",
+        DESCRIBED,
+    ),
+    mutant(
+        "history: a run without a readable receipt has no line",
+        "layers/shared/playground/usecases/browse_runs.py",
+        "    return HistoryPage(entries=entries, following",
+        "    entries = [entry for entry in entries if entry.run_id is None or entry.run_id in runs]\n"
+        "    return HistoryPage(entries=entries, following",
         UNREADABLE,
     ),
     mutant(

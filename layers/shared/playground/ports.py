@@ -26,7 +26,7 @@ from playground.domain.payment_events import (
 )
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
-from playground.domain.runs import Run
+from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
@@ -200,6 +200,20 @@ class Ledger(Protocol):
 
     def run(self, user_id: str, run_id: str) -> Run | None:
         """The receipt of a run that has ended. Reads what was last written."""
+        ...
+
+    def receipts(self, user_id: str, run_ids: Sequence[str]) -> Mapping[str, Run]:
+        """The receipts of those of the runs that have ended, by their ids, in one round trip for 100. Reads what was
+        last written. Receipts that cannot be read are reported and left out."""
+        ...
+
+    def ended_runs(
+        self, user_id: str, wanted: RunFilter, *, after: RunPlace | None, limit: int
+    ) -> tuple[Sequence[Run], RunPlace | None, Sequence[str]]:
+        """At most `limit` of the user's runs that have ended and fit, the last one to end first, after a place; the
+        place at which the next page begins, if there may be more; and the ids of runs among them that cannot be read,
+        which are reported and left out. A page may hold fewer than `limit` although there are more. May be a moment
+        behind. Over all pages every run that had ended before is there once, also if others end meanwhile."""
         ...
 
     def entries(

@@ -3,7 +3,7 @@
 table     pk                sk                  is
 money     USER#<user>       ACCOUNT             the account; in the indexes by_lease and by_due
           USER#<user>       ENTRY#<number>      an entry, numbered from 1 in 12 digits
-          USER#<user>       RUN#<run>           a receipt
+          USER#<user>       RUN#<run>           a receipt; in the index by_end
           USER#<user>       KEY#<business key>  the mark that makes a business key unique for ever
           USER#<user>       NOTICE#<notice>     a notice that is recorded ahead of time
           USER#<user>       PURCHASE#<id>       a purchase
@@ -35,6 +35,7 @@ catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
 import zlib
 
 from playground.adapters.dynamo_store import Key, RawItem
+from playground.domain.runs import RunPlace
 
 SHARDS = 16  # of the sparse indexes: 16 × 1,000 writes a second, and the sweeper reads them in parallel
 MAX_SEQ_DIGITS = 12  # digits
@@ -66,6 +67,22 @@ def entry_key(table: str, user_id: str, seq: int) -> Key:
 
 def run_key(table: str, user_id: str, run_id: str) -> Key:
     return Key(table, user_pk(user_id), f"RUN#{run_id}")
+
+
+def run_id_in(raw: RawItem) -> str | None:
+    """The id in the key of a receipt; None for another item."""
+    sk = raw["sk"]["S"]
+    return sk.removeprefix("RUN#") if sk.startswith("RUN#") else None
+
+
+def run_place(raw: RawItem) -> RunPlace:
+    """A place in the index by_end, from an item of it or the key at which a page stopped."""
+    return RunPlace(ended_at=raw["ended_at"]["S"], key=raw["sk"]["S"])
+
+
+def index_key(user_id: str, place: RunPlace) -> RawItem:
+    """The key of a place in the index by_end."""
+    return {**Key("", user_pk(user_id), place.key).raw, "ended_at": {"S": place.ended_at}}
 
 
 def change_key(table: str, user_id: str, business_key: str) -> Key:

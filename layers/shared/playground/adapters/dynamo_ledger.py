@@ -34,7 +34,10 @@ from playground.adapters.dynamo_keys import (
     change_key,
     entry_key,
     entry_sk,
+    index_key,
+    run_id_in,
     run_key,
+    run_place,
     seq_of,
     session_key,
     shard_of,
@@ -66,7 +69,7 @@ from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, u
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
-from playground.domain.runs import Run, RunStatus
+from playground.domain.runs import Run, RunFilter, RunPlace, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
     AllowanceUsedUp,
@@ -88,7 +91,10 @@ MAX_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is br
 ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
 MAX_WAIT_SECONDS = 3.0  # s in line, of the time that a settlement has
 MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
-MAX_PAGES = 20  # reads per page of a filtered history; a shorter page with a cursor is fine
+MAX_PAGES = 20  # reads per page of a filtered list; a shorter page with a cursor is fine
+INDEX_OF_RUNS = "by_end"
+FILTERS_OF_RUNS = ("package", "model", "status")
+LAST_END = "~"  # above every time
 
 
 class DynamoLedger:
@@ -517,6 +523,60 @@ class DynamoLedger:
     def run(self, user_id: str, run_id: str) -> Run | None:
         raw = self._store.get(run_key(self._ledger, user_id, run_id))
         return items.run_of(user_id, raw) if raw is not None else None
+
+    def receipts(self, user_id: str, run_ids: Sequence[str]) -> Mapping[str, Run]:
+        return self._receipts(user_id, run_ids)[0]
+
+    def _receipts(self, user_id: str, run_ids: Sequence[str]) -> tuple[dict[str, Run], Sequence[str]]:
+        """Receipts by the ids of their runs, in the order of `run_ids`; and the ids of those that cannot be read."""
+        found = self._store.get_all(
+            [run_key(self._ledger, user_id, run_id) for run_id in run_ids], consistent=frozenset({self._ledger})
+        )
+        runs: dict[str, Run] = {}
+        unreadable: list[str] = []
+        for run_id in dict.fromkeys(run_ids):
+            raw = found.get(run_key(self._ledger, user_id, run_id))
+            if raw is None:
+                continue
+            try:
+                runs[run_id] = items.run_of(user_id, raw)
+            except CorruptLedgerError as error:
+                self._report(error)
+                unreadable.append(run_id)
+        return runs, unreadable
+
+    def ended_runs(
+        self, user_id: str, wanted: RunFilter, *, after: RunPlace | None, limit: int
+    ) -> tuple[Sequence[Run], RunPlace | None, Sequence[str]]:
+        wanted_values = {name: getattr(wanted, name) for name in FILTERS_OF_RUNS}
+        equal = {name: str(value) for name, value in wanted_values.items() if value is not None}
+        found: list[str] = []
+        for _ in range(MAX_PAGES):
+            page, stopped = self._store.query_index(
+                self._ledger,
+                INDEX_OF_RUNS,
+                hash_name="pk",
+                hash_value=user_pk(user_id),
+                range_name="ended_at",
+                first=iso(wanted.since) if wanted.since else None,
+                last=iso(wanted.until - timedelta(milliseconds=1)) if wanted.until else LAST_END,
+                newest_first=True,
+                after=index_key(user_id, after) if after else None,
+                limit=max(limit, 100) if equal else limit - len(found),
+                equal=equal,
+            )
+            for raw in page:
+                if len(found) == limit:
+                    break
+                after = run_place(raw)
+                if (run_id := run_id_in(raw)) is not None:  # a subscription that has ended is in the index, too
+                    found.append(run_id)
+            else:
+                after = run_place(stopped) if stopped is not None else None
+            if after is None or len(found) == limit:
+                break
+        runs, unreadable = self._receipts(user_id, found)
+        return list(runs.values()), after, unreadable
 
     def entries(
         self, user_id: str, *, before: int | None, limit: int, type_: EntryType | None

@@ -257,9 +257,11 @@ class DynamoStore:
         newest_first: bool = False,
         after: Mapping[str, Any] | None,
         limit: int,
+        equal: Mapping[str, str] | None = None,
     ) -> tuple[Sequence[RawItem], Mapping[str, Any] | None]:
         """One page of an index under `hash_value`, from the sort key `first` up to `last`; and where it stopped, if
-        there may be more. An index may be a moment behind its table."""
+        there may be more. `equal`: values of projected attributes; a page has `limit` items before they filter it.
+        An index may be a moment behind its table. Raises StoreUnavailableError."""
         arguments: dict[str, Any] = {
             "TableName": table,
             "IndexName": index,
@@ -274,6 +276,10 @@ class DynamoStore:
             arguments["ExpressionAttributeValues"][":first"] = {"S": first}
         if after is not None:
             arguments["ExclusiveStartKey"] = after
+        if equal:
+            arguments["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in equal)
+            arguments["ExpressionAttributeNames"].update({f"#{name}": name for name in equal})
+            arguments["ExpressionAttributeValues"].update({f":{name}": {"S": value} for name, value in equal.items()})
         answer = self._call("query", arguments)
         return answer["Items"], answer.get("LastEvaluatedKey")
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from playground.domain import errors
 from playground.domain.account import Hold
+from playground.domain.calendar import iso
 from playground.domain.credits import Deltas
 from playground.domain.pricing import Price, Usage
 
@@ -116,6 +117,11 @@ class Run:
     failure: Failure | None = None
     unpaid: UnpaidCost | None = None
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider reported, of a run that is paid or not."""
+        return self.measured.usage if self.measured else self.unpaid.usage if self.unpaid else None
+
     @classmethod
     def of(cls, hold: Hold, *, user_id: str, status: RunStatus, ended_at: datetime, **outcome: Any) -> Self:
         """The run that `hold` was placed for, with its outcome."""
@@ -132,6 +138,41 @@ class Run:
             ended_at=ended_at,
             **outcome,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """A position in the list of the runs of a user that ended: a time as it is stored, and what tells those of one
+    moment apart."""
+
+    ended_at: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs a list is of: those that fit everything that is given. `package` is a name. Runs that ended from
+    `since` on and before `until`."""
+
+    package: str | None = None
+    model: str | None = None
+    status: RunStatus | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def fits(self, run: Run) -> bool:
+        """Whether a run that ended belongs into the list."""
+        return (
+            (self.package is None or run.package == self.package)
+            and (self.model is None or run.model == self.model)
+            and (self.status is None or run.status is self.status)
+            and self.includes(RunPlace(iso(run.ended_at), run.run_id))
+        )
+
+    def includes(self, place: RunPlace) -> bool:
+        """Whether the list may have a run at `place`."""
+        since, until = iso(self.since) if self.since else "", iso(self.until) if self.until else None
+        return since <= place.ended_at and (until is None or place.ended_at < until)
 
 
 def run_id_of(user_id: str, idempotency_key: str) -> str:

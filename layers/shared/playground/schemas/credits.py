@@ -11,8 +11,9 @@ from playground.domain.account import Account
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import Pack, Price, PriceTable, Usage
-from playground.domain.runs import UnpaidCost
+from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.schemas.common import UNREADABLE, Moment, RequestBody
+from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.read_run import Receipt
 
@@ -162,13 +163,21 @@ class Transaction(BaseModel):
     session_id: str | None
     run_id: str | None
     purchase_id: str | None
+    model: Annotated[str | None, Field(description="Of the run that this line is about, as are the next five")]
+    package: str | None
+    package_version: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    tokens_used: int | None
     created_at: Moment
     business_key: Annotated[str, Field(description="Names the cause of this line; there is one line for each")]
     previous_hash: Annotated[str, Field(description="Hash of the line before")]
     hash: Annotated[str, Field(description="SHA-256 over this line and the hash of the line before")]
 
     @classmethod
-    def of(cls, entry: Entry) -> Self:
+    def of(cls, entry: Entry, run: Run | None = None) -> Self:
+        """`run`: the one that the entry is about, if its receipt can be read."""
+        usage = run.usage if run else None
         return cls(
             id=entry.entry_id,
             seq=entry.seq,
@@ -180,6 +189,12 @@ class Transaction(BaseModel):
             session_id=entry.session_id,
             run_id=entry.run_id,
             purchase_id=entry.purchase_id,
+            model=run.model if run else None,
+            package=run.package if run else None,
+            package_version=run.package_version if run else None,
+            input_tokens=usage.prompt_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            tokens_used=usage.billed_tokens if usage else None,
             created_at=entry.created_at,
             business_key=entry.business_key,
             previous_hash=entry.previous_hash,
@@ -193,11 +208,11 @@ class HistoryAnswer(BaseModel):
     unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
 
     @classmethod
-    def of(cls, entries: Sequence[Entry], *, next_cursor: str | None, unreadable: Sequence[int]) -> Self:
+    def of(cls, page: HistoryPage, *, next_cursor: str | None) -> Self:
         return cls(
-            transactions=[Transaction.of(entry) for entry in entries],
+            transactions=[Transaction.of(entry, page.runs.get(entry.run_id or "")) for entry in page.entries],
             next_cursor=next_cursor,
-            unreadable=list(unreadable),
+            unreadable=list(page.unreadable),
         )
 
 
@@ -271,6 +286,73 @@ class UnpaidAnswer(BaseModel):
         return cls(cost_nano_dollars=unpaid.cost_nano, usage_source="estimated" if unpaid.estimated else "reported")
 
 
+class RunError(BaseModel):
+    error: Annotated[str, Field(description="A code of the error answers")]
+    reason: str
+
+
+class RunSummary(BaseModel):
+    run_id: str
+    status: Literal["held", "settled", "released", "expired"]
+    session_id: Annotated[str, Field(description="The session may have been deleted since")]
+    model: str
+    model_id: str | None
+    package: str | None
+    package_version: str | None
+    credits_spent: int
+    ceiling: Annotated[int, Field(description="The most that it could cost: what was held while it ran")]
+    input_tokens: int | None
+    output_tokens: int | None
+    tokens_used: int | None
+    stop_reason: str | None
+    duration_ms: int | None
+    started_at: Moment
+    ended_at: Moment | None
+    error: Annotated[RunError | None, Field(description="Why it was not charged")]
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        usage, measured = run.usage, run.measured
+        return cls(
+            run_id=run.run_id,
+            status=run.status.value,
+            session_id=run.session_id,
+            model=run.model,
+            model_id=run.model_id,
+            package=run.package,
+            package_version=run.package_version,
+            credits_spent=run.charged,
+            ceiling=run.ceiling,
+            input_tokens=usage.prompt_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            tokens_used=usage.billed_tokens if usage else None,
+            stop_reason=measured.stop_reason if measured else None,
+            duration_ms=measured.duration_ms if measured else None,
+            started_at=run.started_at,
+            ended_at=run.ended_at if run.status is not RunStatus.HELD else None,
+            error=RunError(error=run.failure.code, reason=run.failure.reason) if run.failure else None,
+        )
+
+
+class RunsAnswer(BaseModel):
+    open: Annotated[
+        list[RunSummary],
+        Field(description="Runs that are being made, on the first page only; none with `package` or `day`"),
+    ]
+    runs: Annotated[list[RunSummary], Field(description="Runs that ended, the last one to end first")]
+    next_cursor: str | None
+    unreadable: Annotated[list[str], Field(description=f"Ids of runs. {UNREADABLE}")] = []
+
+    @classmethod
+    def of(cls, page: RunsPage, *, next_cursor: str | None) -> Self:
+        return cls(
+            open=[RunSummary.of(run) for run in page.open],
+            runs=[RunSummary.of(run) for run in page.runs],
+            next_cursor=next_cursor,
+            unreadable=list(page.unreadable),
+        )
+
+
 class ReceiptAnswer(BaseModel):
     run_id: str
     status: Literal["held", "settled", "released", "expired"]
@@ -307,7 +389,7 @@ class ReceiptAnswer(BaseModel):
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
         run, measured = receipt.run, receipt.run.measured
-        usage = measured.usage if measured else run.unpaid.usage if run.unpaid else None
+        usage = run.usage
         return cls(
             run_id=run.run_id,
             status=run.status.value,
