@@ -280,8 +280,8 @@ MUTANTS = (
     mutant(
         "a worker that died uses nothing up",
         EXPIRE,
-        "ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
-        "ended = self._ledger.release(user_id, run)",
+        "ended = self.ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)",
+        "ended = self.ledger.release(user_id, run)",
         f"{CONTRACT}::test_a_hold_whose_worker_died_is_a_failure_and_no_cost",
     ),
     mutant(
@@ -1203,8 +1203,8 @@ MUTANTS = (
     mutant(
         "payments: a customer who was deleted is not noted",
         APPLY,
-        "self._records.save(replace(customer, gone=True), self._record",
-        "self._records.save(customer, self._record",
+        "self.records.save(replace(customer, gone=True), self._record",
+        "self.records.save(customer, self._record",
         f"{REFUSED}::test_it_is_noted_that_a_customer_was_deleted",
     ),
     mutant(
@@ -1236,7 +1236,7 @@ MUTANTS = (
     mutant(
         "payments: a purchase in test mode is paid in live mode",
         BUY,
-        "if there.live is not self._live:",
+        "if there.live is not self.live:",
         "if False:",
         f"{REFUSED}::test_a_purchase_of_the_other_mode_is_not_begun_again",
     ),
@@ -1312,7 +1312,7 @@ MUTANTS = (
         "time: a walk goes on by a message to its own queue",
         VISITS,
         "                return replace(walked, finished=False)",
-        '                self._walks.put([{**walk.message(), "after": after}])\n                return walked',
+        '                self.walks.put([{**walk.message(), "after": after}])\n                return walked',
         WALKS,
     ),
     mutant(
@@ -1325,8 +1325,8 @@ MUTANTS = (
     mutant(
         "time: a walk remembers a place that it has not reached",
         VISITS,
-        "                self._places.remember(walk, after)\n                place",
-        '                self._places.remember(walk, f"{after}9")\n                place',
+        "                self.places.remember(walk, after)\n                place",
+        '                self.places.remember(walk, f"{after}9")\n                place',
         WALKS,
     ),
     mutant(
@@ -1840,8 +1840,8 @@ MUTANTS = (
     mutant(
         "sharing: a snapshot shows what was said later",
         SHARED,
-        "self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
-        "self._sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        "self.sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
+        "self.sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
         LINKS,
     ),
     mutant(

@@ -24,7 +24,7 @@ from playground.domain.payment_events import (
     ProviderObject,
     Statement,
 )
-from playground.domain.pricing import ModelPrice, PlanPrice, Usage
+from playground.domain.pricing import ModelPrice, PlanPrice, Usage, guess_tokens
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Run
 from playground.domain.sessions import Place, RunFeedback, Session, Turn
@@ -498,6 +498,11 @@ class Prompt:
     max_tokens: int
     effort: str | None = None
     temperature: float | None = None
+
+    @property
+    def guessed_tokens(self) -> int:
+        """An upper estimate of the prompt's tokens."""
+        return sum(guess_tokens(text) for text in (self.system or "", *(text for _, text in self.messages)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,23 +64,14 @@ class Applied:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyPayment:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: PaymentProvider,
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: PaymentProvider
+    prices: PriceTable
+    live: bool
+    clock: Clock
 
     def __call__(self, event: ProviderEvent) -> Applied:
         """Apply `event`, once. After StoreUnavailableError or PaymentsUnavailableError either all of it or nothing has
@@ -89,7 +80,7 @@ class ApplyPayment:
             return Applied(outcome=Outcome.IGNORED)
         if isinstance(event.change, Unreadable):
             return self._quarantine(event, None, event.change.subject, "unreadable")
-        if event.live is not self._live:
+        if event.live is not self.live:
             return self._quarantine(event, None, None, "live_mode")
         match event.change:
             case SubscriptionMoved() as change:
@@ -107,10 +98,10 @@ class ApplyPayment:
 
     def _purchase(self, event: ProviderEvent, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> Applied:
         payment = change.payment
-        owner = self._records.purchase_of(payment.payment_id)
+        owner = self.records.purchase_of(payment.payment_id)
         if owner is None and (payment.purchase_id is None or payment.user_id is None):
             if not isinstance(change, PaymentMoved):  # only the payment itself carries our pointers for certain
-                payment = self._payments.payment(payment.payment_id) or payment
+                payment = self.payments.payment(payment.payment_id) or payment
             if payment.purchase_id is None or payment.user_id is None:
                 if isinstance(change, PaymentMoved):
                     return Applied(outcome=Outcome.IGNORED)
@@ -120,7 +111,7 @@ class ApplyPayment:
             assert payment.user_id is not None
             owner = (payment.user_id, payment.purchase_id)
         user_id, purchase_id = owner
-        purchase = self._records.purchase(user_id, purchase_id)
+        purchase = self.records.purchase(user_id, purchase_id)
         if purchase is None:
             return self._quarantine(event, None, purchase_id, "unknown_purchase")
         return self._book_purchase(event, purchase, change)
@@ -130,7 +121,7 @@ class ApplyPayment:
     ) -> str | None:
         """How the event differs from our row; None if it fits."""
         payment = change.payment
-        if purchase.live is not self._live:
+        if purchase.live is not self.live:
             return "live_mode"
         if payment.purchase_id not in (None, purchase.purchase_id):
             return "pointer"
@@ -144,13 +135,13 @@ class ApplyPayment:
         if payment.amount is not None and payment.amount != purchase.amount:
             return "amount"
         if isinstance(change, PaymentMoved):
-            customer = self._records.customer(purchase.user_id, live=purchase.live)
+            customer = self.records.customer(purchase.user_id, live=purchase.live)
             if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
             if change.state is PurchaseState.PAID and change.received != purchase.amount:
                 return "amount"
         elif payment.customer_id is not None:
-            customer = self._records.customer(purchase.user_id, live=purchase.live)
+            customer = self.records.customer(purchase.user_id, live=purchase.live)
             if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
         return None
@@ -161,11 +152,11 @@ class ApplyPayment:
         written: tuple[Entry, ...] = ()
         applied = False
         differs: str | None = None
-        now = instant(self._clock())
+        now = instant(self.clock())
 
         def book(account: Account) -> Booking | None:
             nonlocal written, applied, differs
-            before = self._records.purchase(seen.user_id, seen.purchase_id)
+            before = self.records.purchase(seen.user_id, seen.purchase_id)
             assert before is not None, "purchases are never deleted"
             differs = self._mismatch(before, change)  # another payment of this purchase may have been faster
             if differs is not None:
@@ -177,7 +168,7 @@ class ApplyPayment:
                 return None
             return Booking(changed, written, [after, self._record(event, seen.user_id, seen.purchase_id)])
 
-        self._ledger.book(seen.user_id, book, now=now)
+        self.ledger.book(seen.user_id, book, now=now)
         if differs is not None:
             return self._quarantine(event, seen.user_id, seen.purchase_id, differs)
         return Applied(
@@ -191,17 +182,17 @@ class ApplyPayment:
 
     def _subscription(self, event: ProviderEvent, change: SubscriptionMoved) -> Applied:
         described = change.described
-        user_id = self._records.user_of(change.customer_id)
+        user_id = self.records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=described.subscription_id)
-        known = self._records.subscription(user_id).described
+        known = self.records.subscription(user_id).described
         if described.is_same_second(known):
-            truth = self._payments.subscription(described.subscription_id)
+            truth = self.payments.subscription(described.subscription_id)
             if truth is not None and truth.ended_at is None:  # of its end there is an event of its own
                 described = replace(truth, event_id=event.event_id).ordered_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
-            before = self._records.subscription(user_id)
+            before = self.records.subscription(user_id)
             after = replace(before.updated_by(described), live=event.live)
             changed: Account = account
             entries: tuple[Entry, ...] = ()
@@ -218,20 +209,20 @@ class ApplyPayment:
 
     def _claim_of_invoice(self, event: ProviderEvent, change: RefundSum | RefundMoved | DisputeMoved) -> Applied:
         """Of a payment that is no purchase: it may be that of a month."""
-        invoice = self._payments.invoice_of(change.payment.payment_id)
+        invoice = self.payments.invoice_of(change.payment.payment_id)
         return self._month(event, invoice, change) if invoice is not None else Applied(outcome=Outcome.IGNORED)
 
     def _credit_note(self, event: ProviderEvent, change: CreditNoteMoved) -> Applied:
-        if self._records.user_of(change.customer_id) is None:
+        if self.records.user_of(change.customer_id) is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
-        invoice = self._payments.invoice_paid(change.invoice_id)
+        invoice = self.payments.invoice_paid(change.invoice_id)
         if invoice is None:  # not paid: what the note waives is in the event of the payment
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         return self._month(event, invoice, change)
 
     def _month(self, event: ProviderEvent, invoice: InvoicePaid, change: ProviderChange) -> Applied:
         """Book a paid invoice, with the state of its money."""
-        user_id, line = self._records.user_of(invoice.customer_id), invoice.line
+        user_id, line = self.records.user_of(invoice.customer_id), invoice.line
         subject = invoice.subscription_id
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=subject)
@@ -266,8 +257,8 @@ class ApplyPayment:
 
         def book(account: Account, now: datetime) -> Booking | None:
             nonlocal differs, unknown
-            before = self._records.month(user_id, invoice.invoice_id)
-            subscription = self._records.subscription(user_id)
+            before = self.records.month(user_id, invoice.invoice_id)
+            subscription = self.records.subscription(user_id)
             month = before
             differs, unknown = None, False
             if month is None or not month.granted:
@@ -293,7 +284,7 @@ class ApplyPayment:
             after, (changed, entries) = book_month(
                 account,
                 _month_with(month, change),
-                allowance=self._prices.plan.credits,
+                allowance=self.prices.plan.credits,
                 ended_at=subscription.ended.get(subject),
                 entries=self._entries_since,
                 now=now,
@@ -312,7 +303,7 @@ class ApplyPayment:
         found: list[Entry] = []
         before: int | None = None
         for _ in range(MAX_PAGES):
-            page, before, unreadable = self._ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
+            page, before, unreadable = self.ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
             if unreadable:  # what was spent of the month cannot be known
                 raise CorruptLedgerError(f"entries {', '.join(map(str, unreadable))} of {month.user_id} are unreadable")
             found += page
@@ -324,14 +315,14 @@ class ApplyPayment:
     def _known(self, user_id: str, invoice: InvoicePaid) -> "_Known":
         """What the provider knows beyond the invoice: asked for when a subscription is met for the first time."""
         first: InvoiceLine | None = None
-        if self._ledger.account(user_id, instant(self._clock())).subscription_id == invoice.subscription_id:
+        if self.ledger.account(user_id, instant(self.clock())).subscription_id == invoice.subscription_id:
             # An earlier version granted its first invoice and did not keep the price.
-            for stated in self._payments.invoices_of(invoice.subscription_id):
+            for stated in self.payments.invoices_of(invoice.subscription_id):
                 change = stated.event.change
                 if isinstance(change, InvoicePaid) and change.line is not None:
                     first = change.line
                     break
-        there = tuple(self._payments.subscriptions_of(invoice.customer_id))
+        there = tuple(self.payments.subscriptions_of(invoice.customer_id))
         return _Known(first=first, subscriptions=there)
 
     def _differs(
@@ -344,7 +335,7 @@ class ApplyPayment:
     ) -> str | None:
         """Why this invoice does not match an agreed price of PRPM+; None if it does."""
         subject = invoice.subscription_id
-        table = AgreedPrice(amount=self._prices.plan.price_cents, currency=self._prices.currency.lower())
+        table = AgreedPrice(amount=self.prices.plan.price_cents, currency=self.prices.currency.lower())
         agreed = [table, *subscription.offers]
         if subject in subscription.prices:
             agreed.append(subscription.prices[subject])
@@ -407,7 +398,7 @@ class ApplyPayment:
         )
 
     def _book(self, user_id: str, subject: str, book: Callable[[Account, datetime], Booking | None]) -> Applied:
-        now = instant(self._clock())
+        now = instant(self.clock())
         booked: Booking | None = None
 
         def at_now(account: Account) -> Booking | None:
@@ -415,7 +406,7 @@ class ApplyPayment:
             booked = book(account, now)
             return booked
 
-        self._ledger.book(user_id, at_now, now=now)
+        self.ledger.book(user_id, at_now, now=now)
         return Applied(
             outcome=Outcome.APPLIED if booked is not None else Outcome.NOTHING_NEW,
             user_id=user_id,
@@ -427,13 +418,13 @@ class ApplyPayment:
 
     def _customer_deleted(self, event: ProviderEvent, change: CustomerDeleted) -> Applied:
         """Record that the customer is gone, so that the next payment gets a new one. Earlier payments stay."""
-        user_id = self._records.user_of(change.customer_id)
+        user_id = self.records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.customer_id)
-        customer = self._records.customer(user_id, live=event.live)
+        customer = self.records.customer(user_id, live=event.live)
         if customer is None or customer.customer_id != change.customer_id or customer.gone:
             return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=change.customer_id)
-        if not self._records.save(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
+        if not self.records.save(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=change.customer_id)
 
@@ -448,13 +439,13 @@ class ApplyPayment:
             user_id=user_id,
             subject=subject,
             occurred_at=event.occurred_at,
-            received_at=instant(self._clock()),
+            received_at=instant(self.clock()),
             quarantined=quarantined,
         )
 
     def _quarantine(self, event: ProviderEvent, user_id: str | None, subject: str | None, reason: str) -> Applied:
         """Quarantine the event for an operator; it has no effect."""
-        if not self._records.save(self._record(event, user_id, subject, reason)):
+        if not self.records.save(self._record(event, user_id, subject, reason)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.QUARANTINED, user_id=user_id, subject=subject, reason=reason)
 

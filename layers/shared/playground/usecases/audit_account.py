@@ -32,10 +32,10 @@ class Archive(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class AuditAccount:
-    def __init__(self, archive: Archive, prices: PriceTables) -> None:
-        self._archive = archive
-        self._prices = prices
+    archive: Archive
+    prices: PriceTables
 
     def __call__(self, user_id: str) -> Audited:
         """The findings about the account of `user_id`. It can be used meanwhile.
@@ -45,9 +45,9 @@ class AuditAccount:
         """
         always: set[Finding] | None = None
         for _ in range(MAX_READS):
-            stored = self._archive.read(user_id)
-            audited = audit(stored, self._prices)
-            if audited.fine or self._archive.account(user_id) == stored.account:
+            stored = self.archive.read(user_id)
+            audited = audit(stored, self.prices)
+            if audited.fine or self.archive.account(user_id) == stored.account:
                 return audited
             always = set(audited.findings) if always is None else always & set(audited.findings)
         return replace(audited, findings=tuple(finding for finding in audited.findings if finding in (always or ())))
@@ -63,13 +63,11 @@ class AuditPage:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
 class AuditAccounts:
-    def __init__(
-        self, archive: Archive, audit_account: AuditAccount, report_failure: Callable[[str, PlaygroundError], None]
-    ) -> None:
-        self._archive = archive
-        self._audit_account = audit_account
-        self._report_failure = report_failure
+    archive: Archive
+    audit_account: AuditAccount
+    report_failure: Callable[[str, PlaygroundError], None]
 
     def __call__(self, *, after: str | None, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> AuditPage:
         """Audit accounts after the place `after`: `limit` of them at most, until `time_is_up` or too much was found."""
@@ -82,21 +80,21 @@ class AuditAccounts:
             return accounts >= limit or findings >= MAX_FINDINGS or time_is_up()
 
         while not enough():
-            users, following = self._archive.users(after=after)
+            users, following = self.archive.users(after=after)
             for user_id in users:
                 if enough():
                     return page(after)
                 accounts += 1
                 try:
-                    audited = self._audit_account(user_id)
+                    audited = self.audit_account(user_id)
                 except PlaygroundError as error:
                     failed.append(user_id)
-                    self._report_failure(user_id, error)
+                    self.report_failure(user_id, error)
                 else:
                     if not audited.fine:
                         damaged.append(audited)
                         findings += len(audited.findings)
-                after = self._archive.after(user_id)
+                after = self.archive.after(user_id)
             after = following
             if after is None:
                 break

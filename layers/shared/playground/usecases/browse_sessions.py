@@ -26,10 +26,10 @@ class SessionsPage:
     unreadable: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListSessions:
-    def __init__(self, *, sessions: Sessions, clock: Clock) -> None:
-        self._sessions = sessions
-        self._clock = clock
+    sessions: Sessions
+    clock: Clock
 
     def __call__(
         self, user_id: str, *, limit: int, after: Place | None = None, began: datetime | None = None
@@ -37,10 +37,10 @@ class ListSessions:
         """At most `limit` summaries, newest activity first. Over all pages, every session that is not touched meanwhile
         comes once. One that becomes active meanwhile moves up: it comes once or, if its page was still to come, not at
         all, and is at the top of the next list. What was made since the first page is in none of the others."""
-        sessions, following, unreadable = self._sessions.listed(user_id, after=after, limit=limit)
+        sessions, following, unreadable = self.sessions.listed(user_id, after=after, limit=limit)
         if after is None or began is None:
             # Another worker's clock may be ahead: nothing below the first page can be newer than what is on it.
-            began = max([instant(self._clock()), *(session.updated_at for session in sessions)])
+            began = max([instant(self.clock()), *(session.updated_at for session in sessions)])
         shown = [session for session in sessions if session.created_at <= began]
         return SessionsPage(shown, began, following, unreadable)
 
@@ -56,27 +56,20 @@ class SessionView:
     token: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSession:
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        shares: Shares,
-        keys: ShareKeys,
-        report: ReportUnreadable = lambda error: None,
-    ) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._keys = keys
-        self._report = report
+    sessions: Sessions
+    shares: Shares
+    keys: ShareKeys
+    report: ReportUnreadable = lambda error: None
 
     def __call__(self, user_id: str, session_id: str, *, after: int = 0) -> SessionView:
         """The user's own session with its turns from the one after `after` on. Raises SessionNotFoundError."""
-        session = self._sessions.find(user_id, session_id)
+        session = self.sessions.find(user_id, session_id)
         if session is None:
             raise SessionNotFoundError
         turns, following = window(
-            self._sessions.walk(session_id, first=after + 1, last=session.turns), last=session.turns
+            self.sessions.walk(session_id, first=after + 1, last=session.turns), last=session.turns
         )
         if following is None and (turns[-1].number if turns else after) < session.turns:
             raise SessionNotFoundError  # it is being deleted
@@ -86,15 +79,15 @@ class ReadSession:
             turns=turns,
             following=following,
             share=self._share(link.share_id) if link is not None else None,
-            token=self._keys.known_token(session_id, link) if link is not None else None,
+            token=self.keys.known_token(session_id, link) if link is not None else None,
         )
 
     def _share(self, share_id: str) -> Share | None:
         """A conversation can be read although how its share is doing cannot."""
         try:
-            return self._shares.find(share_id)
+            return self.shares.find(share_id)
         except UnreadableError as error:
-            self._report(error)
+            self.report(error)
             return None
 
 

@@ -53,6 +53,7 @@ class Offer:
     client_secret: str
 
 
+@dataclass(frozen=True, slots=True)
 class Customers:
     """A user's customer at the provider: one, also when two requests create it at once.
 
@@ -61,10 +62,9 @@ class Customers:
     concurrent requests get the same customer.
     """
 
-    def __init__(self, records: PurchaseRecords, payments: PaymentProvider, *, live: bool) -> None:
-        self._records = records
-        self._payments = payments
-        self._live = live
+    records: PurchaseRecords
+    payments: PaymentProvider
+    live: bool
 
     def ask(self, account: Account, now: datetime, question: Callable[[Customer], T]) -> T:
         """What the provider answers to a question about the user's customer, made or replaced if need be. The question
@@ -75,45 +75,34 @@ class Customers:
                 return question(customer)
             except CustomerGoneError:
                 # If it has changed meanwhile, another request has recorded that already.
-                self._records.save(replace(customer, gone=True))
+                self.records.save(replace(customer, gone=True))
         raise PaymentsUnavailableError
 
     def _of(self, account: Account, now: datetime) -> Customer:
         user_id = account.user_id
         for _ in range(MAX_TRIES):
-            seen = self._records.customer(user_id, live=self._live)
+            seen = self.records.customer(user_id, live=self.live)
             if seen is not None and not seen.gone:
                 return seen
-            mode = "live" if self._live else "test"
+            mode = "live" if self.live else "test"
             number = seen.number + 1 if seen is not None else 0
-            customer_id = self._payments.create_customer(
+            customer_id = self.payments.create_customer(
                 user_id=user_id, key=_numbered(f"customer:{mode}:{_generation(account)}", number)
             )
-            made = Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now)
-            self._records.save(seen.replaced_by(customer_id, now) if seen is not None else made)
+            made = Customer(user_id=user_id, customer_id=customer_id, live=self.live, created_at=now)
+            self.records.save(seen.replaced_by(customer_id, now) if seen is not None else made)
         raise StoreUnavailableError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuyCredits:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: PaymentProvider,
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-        new_id: NewId,
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
-        self._new_id = new_id
-        self._customers = Customers(records, payments, live=live)
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: PaymentProvider
+    prices: PriceTable
+    live: bool
+    clock: Clock
+    new_id: NewId
 
     def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
         """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
@@ -122,18 +111,18 @@ class BuyCredits:
         PurchaseUnavailableError if its payment is not at this provider any more, StoreUnavailableError while the
         account is being erased.
         """
-        pack = next((pack for pack in self._prices.packs if pack.id == pack_id), None)
+        pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
-            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self._prices.packs)}")
-        now = instant(self._clock())
-        account = self._ledger.account(user_id, now)
+            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self.prices.packs)}")
+        now = instant(self.clock())
+        account = self.ledger.account(user_id, now)
         purchase = self._open(account, pack, idempotency_key, now)
         started = self._payment(account, purchase, now)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
     def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
         user_id = account.user_id
-        purchase_id = self._new_id("pur")
+        purchase_id = self.new_id("pur")
         if idempotency_key is not None:
             key = f"purchase:{_generation(account)}:{idempotency_key}"
             purchase_id = "pur_" + run_id_of(user_id, key).removeprefix("run_")
@@ -143,21 +132,21 @@ class BuyCredits:
             pack=pack.id,
             credits=pack.credits,
             amount=pack.price_cents,
-            currency=self._prices.currency.lower(),
-            live=self._live,
-            price_version=self._prices.version,
+            currency=self.prices.currency.lower(),
+            live=self.live,
+            price_version=self.prices.version,
             created_at=now,
         )
-        there = self._records.purchase(user_id, purchase_id) if idempotency_key is not None else None
+        there = self.records.purchase(user_id, purchase_id) if idempotency_key is not None else None
         if there is None:
-            if self._records.save(wanted):
+            if self.records.save(wanted):
                 return replace(wanted, revision=1)
-            there = self._records.purchase(user_id, purchase_id)
+            there = self.records.purchase(user_id, purchase_id)
         if there is None:
             raise StoreUnavailableError
         if there.pack != pack.id:
             raise IdempotencyConflictError
-        if there.live is not self._live:
+        if there.live is not self.live:
             raise PurchaseUnavailableError(purchase_id=there.purchase_id, state=there.state.value)
         return there
 
@@ -165,7 +154,7 @@ class BuyCredits:
         """The payment of a purchase, which has one at most: if it is not there any more, none is begun in its place,
         for what it was paid with would not be granted, or twice."""
         if purchase.payment_id is not None:
-            started = self._payments.payment_started(purchase.payment_id)
+            started = self.payments.payment_started(purchase.payment_id)
             if started is None:
                 raise PurchaseUnavailableError(purchase_id=purchase.purchase_id, state=purchase.state.value)
             return started
@@ -174,7 +163,7 @@ class BuyCredits:
             started: PaymentStarted | None = None
             if now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
                 started = self._find(customer, purchase)
-            return started or self._payments.create_payment(
+            return started or self.payments.create_payment(
                 amount=purchase.amount,
                 currency=purchase.currency,
                 customer_id=customer.customer_id,
@@ -183,14 +172,14 @@ class BuyCredits:
                 key=_numbered(purchase.purchase_id, customer.number),
             )
 
-        return self._customers.ask(account, now, begin)
+        return Customers(self.records, self.payments, live=self.live).ask(account, now, begin)
 
     def _find(self, customer: Customer, purchase: Purchase) -> PaymentStarted | None:
         """Among the payments of the user's customer, and of the one before, if the provider still tells of those."""
-        started = self._payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
+        started = self.payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
         if started is None and customer.former:
             with suppress(CustomerGoneError):
-                return self._payments.payment_for(customer_id=customer.former[-1], purchase_id=purchase.purchase_id)
+                return self.payments.payment_for(customer_id=customer.former[-1], purchase_id=purchase.purchase_id)
         return started
 
     def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
@@ -199,9 +188,9 @@ class BuyCredits:
             if purchase.payment_id is not None:
                 return purchase
             named = replace(purchase, payment_id=payment_id)
-            if self._records.save(named):
+            if self.records.save(named):
                 return named
-            there = self._records.purchase(purchase.user_id, purchase.purchase_id)
+            there = self.records.purchase(purchase.user_id, purchase.purchase_id)
             if there is None:
                 break
             purchase = there
@@ -216,32 +205,22 @@ class SubscriptionState:
     current_period_end: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManageSubscription:
     """`subscribe`, `cancel`, `resume`, `portal`: each may be repeated."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: Callable[[], PaymentProvider],
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-        frontend_url: str,
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
-        self._frontend_url = frontend_url
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: Callable[[], PaymentProvider]
+    prices: PriceTable
+    live: bool
+    clock: Clock
+    frontend_url: str
 
     def state(self, user_id: str) -> SubscriptionState:
         """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
-        account = self._ledger.account(user_id, self._clock())
-        subscription = self._records.subscription(user_id)
+        account = self.ledger.account(user_id, self.clock())
+        subscription = self.records.subscription(user_id)
         if not subscription.is_active and (account.is_given or _pays(account, subscription)):
             return SubscriptionState(
                 is_active=True,
@@ -262,11 +241,11 @@ class ManageSubscription:
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
-        now = instant(self._clock())
-        account = self._ledger.account(user_id, now)
-        plan, currency = self._prices.plan, self._prices.currency.lower()
+        now = instant(self.clock())
+        account = self.ledger.account(user_id, now)
+        plan, currency = self.prices.plan, self.prices.currency.lower()
         for _ in range(MAX_TRIES):
-            subscription = self._records.subscription(user_id)
+            subscription = self.records.subscription(user_id)
             if self._is_alive_there(subscription.described) or self._pays_there(account, subscription):
                 raise AlreadySubscribedError
             if account.is_given:
@@ -274,11 +253,11 @@ class ManageSubscription:
             url = subscription.open_checkout(now)
             if url is not None and self._is_open_there(subscription):
                 return url
-            mode = "live" if self._live else "test"
+            mode = "live" if self.live else "test"
             key = f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}"
 
             def begin(customer: Customer, key: str = key) -> CheckoutStarted:
-                return self._payments().create_checkout(
+                return self.payments().create_checkout(
                     customer_id=customer.customer_id,
                     user_id=user_id,
                     plan=plan,
@@ -291,13 +270,13 @@ class ManageSubscription:
             started = self._customers().ask(account, now, begin)
             opened = replace(
                 subscription,
-                live=self._live,
+                live=self.live,
                 checkout_id=started.checkout_id,
                 checkout_url=started.url,
                 checkout_expires_at=started.expires_at,
                 checkouts=subscription.checkouts + 1,
             ).with_offer(AgreedPrice(amount=plan.price_cents, currency=currency))
-            if self._records.save(opened):
+            if self.records.save(opened):
                 return started.url
         raise StoreUnavailableError
 
@@ -312,19 +291,19 @@ class ManageSubscription:
     def portal(self, user_id: str) -> str:
         """The address of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
         never paid."""
-        if self._records.customer(user_id, live=self._live) is None:
+        if self.records.customer(user_id, live=self.live) is None:
             raise SubscriptionNotFoundError
-        now = instant(self._clock())
+        now = instant(self.clock())
         return self._customers().ask(
-            self._ledger.account(user_id, now),
+            self.ledger.account(user_id, now),
             now,
-            lambda customer: self._payments().create_portal(
-                customer_id=customer.customer_id, return_url=f"{self._frontend_url}/playground/subscription"
+            lambda customer: self.payments().create_portal(
+                customer_id=customer.customer_id, return_url=f"{self.frontend_url}/playground/subscription"
             ),
         )
 
     def _customers(self) -> Customers:
-        return Customers(self._records, self._payments(), live=self._live)
+        return Customers(self.records, self.payments(), live=self.live)
 
     def _is_alive_there(self, described: SubscriptionSnapshot | None) -> bool:
         """A subscription that the provider does not have would stay active here for ever, because no event would end
@@ -332,45 +311,45 @@ class ManageSubscription:
         return (
             described is not None
             and _alive(described)
-            and self._payments().subscription(described.subscription_id) is not None
+            and self.payments().subscription(described.subscription_id) is not None
         )
 
     def _pays_there(self, account: Account, subscription: Subscription) -> bool:
         own = account.subscription_id
-        return _pays(account, subscription) and own is not None and self._payments().subscription(own) is not None
+        return _pays(account, subscription) and own is not None and self.payments().subscription(own) is not None
 
     def _is_open_there(self, subscription: Subscription) -> bool:
-        customer = self._records.customer(subscription.user_id, live=self._live)
+        customer = self.records.customer(subscription.user_id, live=self.live)
         return (
             subscription.checkout_id is not None
             and customer is not None
             and not customer.gone
-            and self._payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
+            and self.payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
         )
 
     def _set(self, user_id: str, *, cancel: bool) -> SubscriptionState:
-        described = self._records.subscription(user_id).described
+        described = self.records.subscription(user_id).described
         if described is None or not _alive(described):
             raise SubscriptionNotFoundError
         if described.cancel_at_period_end is not cancel:
-            answer = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
+            answer = self.payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
             if answer is None:
                 raise SubscriptionNotFoundError
             described = answer.ordered_after(described)
         for _ in range(MAX_TRIES):
-            subscription = self._records.subscription(user_id)
+            subscription = self.records.subscription(user_id)
             told = subscription.updated_by(described.ordered_after(subscription.described))
-            if told == subscription or self._records.save(told):
+            if told == subscription or self.records.save(told):
                 return _state(told)
         raise StoreUnavailableError
 
     def _return_url(self, field: str, url: str | None, otherwise: str) -> str:
         """Only the front end's own pages, so that the pay page redirects to no other site."""
         if url is None:
-            return self._frontend_url + otherwise
+            return self.frontend_url + otherwise
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
-        if not url.startswith(self._frontend_url + "/") or not visible:
-            raise InvalidRequestError(field, f"must begin with {self._frontend_url}/ and be percent-encoded ASCII")
+        if not url.startswith(self.frontend_url + "/") or not visible:
+            raise InvalidRequestError(field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII")
         return url
 
 

@@ -26,9 +26,9 @@ class Published:
     error: PlaygroundError | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class PublishNotices:
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    publisher: Publisher
 
     def __call__(self, records: Sequence[Record]) -> Published:
         """Publish the notices of `records`, up to the first record that is damaged or whose notices are refused."""
@@ -44,7 +44,7 @@ class PublishNotices:
                 break
             notices += found
             of_record += [record.number] * len(found)
-        untaken = self._publisher.publish(notices) if notices else None
+        untaken = self.publisher.publish(notices) if notices else None
         if untaken is not None:
             return Published(notices=untaken, failed=of_record[untaken])
         return Published(notices=len(notices), failed=failed, error=error)

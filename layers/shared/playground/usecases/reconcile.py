@@ -86,21 +86,13 @@ class _Tally:
             self.differences.append(difference)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconcile:
-    def __init__(
-        self,
-        *,
-        payments: PaymentProvider,
-        records: PurchaseRecords,
-        apply_payment: ApplyPayment,
-        clock: Clock,
-        live: bool,
-    ) -> None:
-        self._payments = payments
-        self._records = records
-        self._apply_payment = apply_payment
-        self._clock = clock
-        self._live = live
+    payments: PaymentProvider
+    records: PurchaseRecords
+    apply_payment: ApplyPayment
+    clock: Clock
+    live: bool
 
     def __call__(
         self,
@@ -113,7 +105,7 @@ class Reconcile:
     ) -> Reconciled:
         """Compare what the provider made in `window` before `at`, or before now (None: ever), and with `everything` all
         purchases and quarantined events that we have. `after` is that of an earlier call whose time was up."""
-        now = instant(self._clock())
+        now = instant(self.clock())
         since = (at or now) - window if window is not None else None
         parts = [*ObjectKind, *([RECORDS] if everything else [])]
         part, _, place = (after or parts[0]).partition(":")
@@ -135,8 +127,8 @@ class Reconcile:
     def close(self, subject: str) -> bool:
         """Close a quarantined event, or an object of the provider: it is not reported again. False if there is no such
         event."""
-        now = instant(self._clock())
-        event = self._records.event(subject)
+        now = instant(self.clock())
+        event = self.records.event(subject)
         if subject.startswith("evt_") and (event is None or event.quarantined is None):
             return False
         if not subject.startswith("evt_"):
@@ -150,10 +142,10 @@ class Reconcile:
                 quarantined="closed",
             )
         assert event is not None
-        return self._records.save(replace(event, resolved_at=now))
+        return self.records.save(replace(event, resolved_at=now))
 
     def _is_closed(self, object_id: str) -> bool:
-        event = self._records.event(_event_id(object_id))
+        event = self.records.event(_event_id(object_id))
         return event is not None and event.resolved_at is not None
 
     def _outcome(self, tally: _Tally, after: str | None) -> Reconciled:
@@ -169,7 +161,7 @@ class Reconcile:
     def _page(self, tally: _Tally, part: str, since: datetime | None, cursor: str | None, now: datetime) -> str | None:
         """One page of a part; the cursor of the next one."""
         if part == RECORDS:
-            found, following = self._records.all(after=cursor)
+            found, following = self.records.all(after=cursor)
             for record in found:
                 tally.looked_at += 1
                 if isinstance(record, Purchase):
@@ -189,7 +181,7 @@ class Reconcile:
                         )
                     )
             return following
-        listed, following = self._payments.listed(ObjectKind(part), since=since, after=cursor)
+        listed, following = self.payments.listed(ObjectKind(part), since=since, after=cursor)
         for stated in listed:
             tally.looked_at += 1
             if part == ObjectKind.INVOICES:
@@ -201,13 +193,13 @@ class Reconcile:
         """Apply what an object says, and compare the purchase that it is about."""
         if stated.event.change is not None:
             self._apply(tally, stated)
-        owner = self._records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
+        owner = self.records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
         if owner is not None:
-            purchase = self._records.purchase(*owner)
+            purchase = self.records.purchase(*owner)
             if purchase is not None:
                 self._compare(tally, purchase)
         elif isinstance(stated.event.change, InvoicePaid):
-            user_id = self._records.user_of(stated.event.change.customer_id)
+            user_id = self.records.user_of(stated.event.change.customer_id)
             if user_id is not None:
                 self._compare_month(tally, user_id, stated.event.change.invoice_id)
 
@@ -220,21 +212,21 @@ class Reconcile:
         if event.user_id is None or event.event_id.startswith("reconcile:"):
             return False
         paid = 0
-        for stated in self._payments.invoices_of(event.subject):
+        for stated in self.payments.invoices_of(event.subject):
             if not isinstance(stated.event.change, InvoicePaid):
                 continue
             self._state(tally, stated)
-            month = self._records.month(event.user_id, stated.object_id)
+            month = self.records.month(event.user_id, stated.object_id)
             if month is None or not month.granted:
                 return False
             paid += 1
-        return paid > 0 and self._records.save(replace(event, resolved_at=now))
+        return paid > 0 and self.records.save(replace(event, resolved_at=now))
 
     def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
         """A paid month that we have, which may be older than what was listed."""
         if month.invoice_id in tally.compared or self._is_closed(month.invoice_id):
             return
-        if self._payments.invoice_paid(month.invoice_id) is None:
+        if self.payments.invoice_paid(month.invoice_id) is None:
             tally.compared.add(month.invoice_id)
             tally.note(Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id))
             return
@@ -245,11 +237,11 @@ class Reconcile:
         if invoice_id in tally.compared or self._is_closed(invoice_id):
             return
         tally.compared.add(invoice_id)
-        statement = self._payments.invoice_statement(invoice_id)
+        statement = self.payments.invoice_statement(invoice_id)
         for stated in statement.claims:
             if stated.event.change is not None:
                 self._apply(tally, stated)
-        month = self._records.month(user_id, invoice_id)
+        month = self.records.month(user_id, invoice_id)
         if month is None:
             return  # quarantined, which is reported elsewhere
         refunded = min(statement.refunded + month.credited, month.amount)
@@ -265,7 +257,7 @@ class Reconcile:
     def _apply(self, tally: _Tally, stated: ProviderObject) -> None:
         if self._is_closed(stated.object_id):
             return
-        applied = self._apply_payment(replace(stated.event, live=self._live))  # our key lists what is of our mode
+        applied = self.apply_payment(replace(stated.event, live=self.live))  # our key lists what is of our mode
         match applied.outcome:
             case Outcome.APPLIED:
                 tally.repaired.append(stated.object_id)
@@ -285,7 +277,7 @@ class Reconcile:
     def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
         """Perhaps not about a record of ours."""
         change = stated.event.change
-        user_id = self._records.user_of(stated.customer_id) if stated.customer_id is not None else None
+        user_id = self.records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
             if stated.ours:
                 tally.note(Difference(cause=Cause.NO_USER, subject=stated.subscription_id, detail=stated.customer_id))
@@ -296,7 +288,7 @@ class Reconcile:
             and user_id is not None
             and isinstance(change, PaymentMoved)
             and change.state is PurchaseState.PAID
-            and not self._payments.is_of_invoice(stated.object_id)
+            and not self.payments.is_of_invoice(stated.object_id)
         ):
             tally.note(Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id))
         else:
@@ -307,13 +299,13 @@ class Reconcile:
         if invoice.subscription_id is None or invoice.subscription_id in tally.subscriptions:
             return
         tally.subscriptions.add(invoice.subscription_id)
-        stated = self._payments.stated_subscription(invoice.subscription_id)
+        stated = self.payments.stated_subscription(invoice.subscription_id)
         if stated is None or not isinstance(stated.event.change, SubscriptionMoved):
             return
         change = stated.event.change
         described = replace(change.described, occurred_at=now, event_id="")
-        user_id = self._records.user_of(change.customer_id)
-        known = self._records.subscription(user_id).described if user_id is not None else None
+        user_id = self.records.user_of(change.customer_id)
+        known = self.records.subscription(user_id).described if user_id is not None else None
         if known is not None and known.subscription_id == described.subscription_id:
             same = replace(described, occurred_at=known.occurred_at, event_id=known.event_id) == known
             described = known if same else described.ordered_after(known)
@@ -329,7 +321,7 @@ class Reconcile:
             return  # nothing was begun there, or nothing that was paid
         if self._is_closed(purchase.payment_id):
             return
-        statement = self._payments.statement(purchase.payment_id)
+        statement = self.payments.statement(purchase.payment_id)
         if statement is None:
             if purchase.granted:
                 tally.note(_difference(Cause.NOT_THERE, purchase))
@@ -341,7 +333,7 @@ class Reconcile:
         for stated in (statement.payment, *statement.claims):
             if stated.event.change is not None:
                 self._apply(tally, stated)
-        purchase = self._records.purchase(seen.user_id, seen.purchase_id) or seen
+        purchase = self.records.purchase(seen.user_id, seen.purchase_id) or seen
         paid = statement.received >= purchase.amount
         if purchase.granted and not paid:
             tally.note(_difference(Cause.NOT_PAID, purchase, f"{statement.received} of {purchase.amount} cents"))

@@ -21,23 +21,14 @@ class Shared:
     token: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShareSession:
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        shares: Shares,
-        keys: ShareKeys,
-        leaks: Leaks,
-        clock: Clock,
-        new_nonce: Callable[[], str],
-    ) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._keys = keys
-        self._leaks = leaks
-        self._clock = clock
-        self._new_nonce = new_nonce
+    sessions: Sessions
+    shares: Shares
+    keys: ShareKeys
+    leaks: Leaks
+    clock: Clock
+    new_nonce: Callable[[], str]
 
     def __call__(
         self, user_id: str, session_id: str, *, expires_in: timedelta | None, acknowledge_findings: bool
@@ -49,14 +40,14 @@ class ShareSession:
         ShareBlockedError with what was found, unless that is acknowledged. What was looked through is what is shared.
         """
         for _ in range(MAX_TRIES):
-            session = self._sessions.find(user_id, session_id)
+            session = self.sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
             if session.removed:
                 raise ShareBlockedError
             if not acknowledge_findings:
                 first = session.share.turns + 1 if session.share is not None else 1
-                self._look_through(self._sessions.walk(session_id, first=first, last=session.turns))
+                self._look_through(self.sessions.walk(session_id, first=first, last=session.turns))
             shared = self._share(session, expires_in)
             if shared is not None:
                 return shared
@@ -64,12 +55,12 @@ class ShareSession:
 
     def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
         """One attempt; None if the session has changed meanwhile, so that it must be read again."""
-        now = instant(self._clock())
+        now = instant(self.clock())
         expires_at = now + expires_in if expires_in is not None else None
         link = session.share
         if link is None:
-            nonce = self._new_nonce()
-            token = self._keys.token(session.session_id, nonce)
+            nonce = self.new_nonce()
+            token = self.keys.token(session.session_id, nonce)
             share = Share(
                 share_id=share_id_of(token),
                 session_id=session.session_id,
@@ -87,16 +78,16 @@ class ShareSession:
                 hidden=session.hidden,
                 reports=session.reports,
             )
-            return Shared(share, token) if self._shares.create(session, share, nonce) else None
-        there = self._shares.find(link.share_id)
-        known = self._keys.known_token(session.session_id, link)
+            return Shared(share, token) if self.shares.create(session, share, nonce) else None
+        there = self.shares.find(link.share_id)
+        known = self.keys.known_token(session.session_id, link)
         if there is None:
             return None
         if known is None:  # made with a secret that was removed: this link cannot be shown any more
-            self._shares.withdraw(session, there)
+            self.shares.withdraw(session, there)
             return None
         moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
-        return Shared(moved, known) if self._shares.move(session, moved) else None
+        return Shared(moved, known) if self.shares.move(session, moved) else None
 
     def _look_through(self, turns: Iterable[Turn]) -> None:
         """Raises ShareBlockedError if there is what looks like a secret: where, and of what kind, never what it is."""
@@ -106,7 +97,7 @@ class ShareSession:
             if turn.unreadable:
                 raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be repaired one day
             for role, text in (("user", turn.input), ("assistant", turn.answer)):
-                for leak in self._leaks(text):
+                for leak in self.leaks(text):
                     found += 1
                     if len(findings) < MAX_FINDINGS:
                         findings.append(
@@ -122,33 +113,33 @@ class ShareSession:
             raise ShareBlockedError(findings, found=found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnshareSession:
-    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._clock = clock
+    sessions: Sessions
+    shares: Shares
+    clock: Clock
 
     def __call__(self, user_id: str, session_id: str, *, seconds_left: float) -> None:
         """Withdraw the link of the user's own session: the next read finds nothing, and a later share gives another
         link. Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
-        time_is_up = deadline(self._clock, seconds_left)
+        time_is_up = deadline(self.clock, seconds_left)
         for _ in range(MAX_TRIES):
-            session = self._sessions.find(user_id, session_id)
+            session = self.sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
             if session.share is None:
                 return self._clean(session, time_is_up)
-            share = self._shares.find(session.share.share_id)
+            share = self.shares.find(session.share.share_id)
             if share is not None:
-                self._shares.withdraw(session, share)
+                self.shares.withdraw(session, share)
         raise StoreUnavailableError
 
     def _clean(self, session: Session, time_is_up: Callable[[], bool]) -> None:
         """Remove the rest of withdrawn shares, which nobody can read. The next call goes on where this one stops."""
         try:
             for share_id in sorted(session.former_shares):
-                repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
-                self._shares.forget(session, share_id)
+                repeat(lambda share_id=share_id: self.shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
+                self.shares.forget(session, share_id)
         except StoreUnavailableError:
             return
 

@@ -27,17 +27,17 @@ class Walked:
     finished: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FanOut:
-    def __init__(self, *, boundaries: Boundaries, walks: Queue, visits: Queue, places: Places) -> None:
-        self._boundaries = boundaries
-        self._walks = walks
-        self._visits = visits
-        self._places = places
+    boundaries: Boundaries
+    walks: Queue
+    visits: Queue
+    places: Places
 
     def begin(self, task: Task, *, at: datetime) -> int:
         """Have every shard walked; how many there are."""
-        walks = [ShardTask(task=task, at=at, shard=shard) for shard in range(self._boundaries.shards)]
-        self._walks.put([walk.message() for walk in walks])
+        walks = [ShardTask(task=task, at=at, shard=shard) for shard in range(self.boundaries.shards)]
+        self.walks.put([walk.message() for walk in walks])
         return len(walks)
 
     def walk(self, walk: ShardTask, *, piece: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
@@ -49,37 +49,37 @@ class FanOut:
         the queue twice. Even without its place it would only repeat what changes nothing.
         """
         walked, since = Walked(), 0
-        place = self._places.place(walk)
+        place = self.places.place(walk)
         after = place or walk.after
         while True:
-            users, after = self._boundaries.due(walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE)
+            users, after = self.boundaries.due(walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE)
             if users:
-                self._visits.put([AccountTask(task=walk.task, at=walk.at, user_id=user).message() for user in users])
+                self.visits.put([AccountTask(task=walk.task, at=walk.at, user_id=user).message() for user in users])
             walked, since = replace(walked, accounts=walked.accounts + len(users)), since + len(users)
             if after is None:
                 if place is not None:
-                    self._places.remember(walk, None)
+                    self.places.remember(walk, None)
                 return walked
             up = time_is_up()
             if up or since >= piece:
-                self._places.remember(walk, after)
+                self.places.remember(walk, after)
                 place, since = after, 0
             if up:
                 return replace(walked, finished=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisitAccount:
     """The task for one account. Repeating it changes nothing; nor does doing it late."""
 
-    def __init__(self, *, ledger: Ledger, notebook: NoticeOutbox) -> None:
-        self._ledger = ledger
-        self._notebook = notebook
+    ledger: Ledger
+    notebook: NoticeOutbox
 
     def __call__(self, visit: AccountTask) -> bool:
         """Advance the account to the time of the task and, for WARN, record a notice of rollover that will expire.
         Whether one was recorded."""
-        account = self._ledger.account(visit.user_id, visit.at)
+        account = self.ledger.account(visit.user_id, visit.at)
         if visit.task is not Task.WARN:
             return False
         notice = of_expiry(account, visit.at)
-        return notice is not None and self._notebook.put(notice)
+        return notice is not None and self.notebook.put(notice)
