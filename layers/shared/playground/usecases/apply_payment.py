@@ -38,10 +38,10 @@ from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState, b
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentProvider, PurchaseRecords
 
-MAX_LOOKS = 3  # questions to the provider for one event
-MAX_PAGES = 1_000  # of entries, in the search for those of a month
-PAGE = 100
-BEFORE = timedelta(days=2)  # by which an entry may be older than the month that it is of: clocks, early invoices
+MAX_PROVIDER_LOOKUPS = 3  # questions to the provider for one event
+MAX_PAGES = 1_000  # of entries that are searched for those of a month
+PAGE_ENTRIES = 100
+ENTRY_MARGIN = timedelta(days=2)  # by which an entry may be older than its month: clocks, early invoices
 MAX_MONTH = timedelta(days=32)
 NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 
@@ -49,7 +49,7 @@ NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 class Outcome(StrEnum):
     APPLIED = "applied"
     NOTHING_NEW = "nothing_new"
-    IGNORED = "ignored"  # not about anything of ours
+    IGNORED = "ignored"  # about objects that are not ours
     QUARANTINED = "quarantined"
 
 
@@ -100,7 +100,7 @@ class ApplyPayment:
         payment = change.payment
         owner = self.records.purchase_of(payment.payment_id)
         if owner is None and (payment.purchase_id is None or payment.user_id is None):
-            if not isinstance(change, PaymentMoved):  # only the payment itself carries our pointers for certain
+            if not isinstance(change, PaymentMoved):  # only the payment itself is certain to carry our pointers
                 payment = self.payments.payment(payment.payment_id) or payment
             if payment.purchase_id is None or payment.user_id is None:
                 if isinstance(change, PaymentMoved):
@@ -134,49 +134,33 @@ class ApplyPayment:
             return "currency"
         if payment.amount is not None and payment.amount != purchase.amount:
             return "amount"
-        if isinstance(change, PaymentMoved):
+        if isinstance(change, PaymentMoved) or payment.customer_id is not None:
             customer = self.records.customer(purchase.user_id, live=purchase.live)
             if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
-            if change.state is PurchaseState.PAID and change.received != purchase.amount:
-                return "amount"
-        elif payment.customer_id is not None:
-            customer = self.records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or not customer.is_known_as(payment.customer_id):
-                return "customer"
+        if isinstance(change, PaymentMoved) and change.state is PurchaseState.PAID:
+            return "amount" if change.received != purchase.amount else None
         return None
 
     def _book_purchase(
         self, event: ProviderEvent, seen: Purchase, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
     ) -> Applied:
-        written: tuple[Entry, ...] = ()
-        applied = False
         differs: str | None = None
-        now = instant(self.clock())
 
-        def book(account: Account) -> Booking | None:
-            nonlocal written, applied, differs
+        def book(account: Account, now: datetime) -> Booking | None:
+            nonlocal differs
             before = self.records.purchase(seen.user_id, seen.purchase_id)
             assert before is not None, "purchases are never deleted"
             differs = self._mismatch(before, change)  # another payment of this purchase may have been faster
             if differs is not None:
                 return None
-            after = _with(before, change, event.occurred_at)
-            after, (changed, written) = book_purchase(account, after, now=now)
-            applied = after != before
-            if not applied:
+            after, (changed, entries) = book_purchase(account, _with(before, change, event.occurred_at), now=now)
+            if after == before:
                 return None
-            return Booking(changed, written, [after, self._record(event, seen.user_id, seen.purchase_id)])
+            return Booking(changed, entries, [after, self._record(event, seen.user_id, seen.purchase_id)])
 
-        self.ledger.book(seen.user_id, book, now=now)
-        if differs is not None:
-            return self._quarantine(event, seen.user_id, seen.purchase_id, differs)
-        return Applied(
-            outcome=Outcome.APPLIED if applied else Outcome.NOTHING_NEW,
-            user_id=seen.user_id,
-            subject=seen.purchase_id,
-            entries=written if applied else (),
-        )
+        applied = self._book(seen.user_id, seen.purchase_id, book)
+        return applied if differs is None else self._quarantine(event, seen.user_id, seen.purchase_id, differs)
 
     # --- subscriptions ------------------------------------------------------------------------------------------------
 
@@ -188,7 +172,7 @@ class ApplyPayment:
         known = self.records.subscription(user_id).described
         if described.is_same_second(known):
             truth = self.payments.subscription(described.subscription_id)
-            if truth is not None and truth.ended_at is None:  # of its end there is an event of its own
+            if truth is not None and truth.ended_at is None:  # an end has its own event
                 described = replace(truth, event_id=event.event_id).ordered_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
@@ -208,7 +192,7 @@ class ApplyPayment:
     # --- paid months --------------------------------------------------------------------------------------------------
 
     def _claim_of_invoice(self, event: ProviderEvent, change: RefundSum | RefundMoved | DisputeMoved) -> Applied:
-        """Of a payment that is no purchase: it may be that of a month."""
+        """A refund or dispute of a payment that is not a purchase's; it may be that of a month."""
         invoice = self.payments.invoice_of(change.payment.payment_id)
         return self._month(event, invoice, change) if invoice is not None else Applied(outcome=Outcome.IGNORED)
 
@@ -216,7 +200,7 @@ class ApplyPayment:
         if self.records.user_of(change.customer_id) is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         invoice = self.payments.invoice_paid(change.invoice_id)
-        if invoice is None:  # not paid: what the note waives is in the event of the payment
+        if invoice is None:  # not paid: the payment's event will include what the note waives
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         return self._month(event, invoice, change)
 
@@ -226,17 +210,17 @@ class ApplyPayment:
         subject = invoice.subscription_id
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=subject)
-        if line is None and invoice.prorated:  # a change within a month gives no month
+        if line is None and invoice.prorated:  # a change within a month grants no month
             return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=subject)
         if line is None:
             return self._quarantine(event, user_id, subject, "lines")
-        known: _Known | None = None
-        for _ in range(MAX_LOOKS):
-            came = self._book_month(event, user_id, invoice, line, change, known)
-            if isinstance(came, Applied):
-                return came
-            if came is not None:
-                return self._quarantine(event, user_id, subject, came)
+        known: _ProviderFacts | None = None
+        for _ in range(MAX_PROVIDER_LOOKUPS):
+            result = self._book_month(event, user_id, invoice, line, change, known)
+            if isinstance(result, Applied):
+                return result
+            if result is not None:
+                return self._quarantine(event, user_id, subject, result)
             known = self._known(user_id, invoice)
         raise StoreUnavailableError
 
@@ -247,7 +231,7 @@ class ApplyPayment:
         invoice: InvoicePaid,
         line: InvoiceLine,
         change: ProviderChange,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> Applied | str | None:
         """The result; the reason for a quarantine; or None if the provider must be asked first."""
         subject = invoice.subscription_id
@@ -303,27 +287,27 @@ class ApplyPayment:
         found: list[Entry] = []
         before: int | None = None
         for _ in range(MAX_PAGES):
-            page, before, unreadable = self.ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
-            if unreadable:  # what was spent of the month cannot be known
+            page, before, unreadable = self.ledger.entries(month.user_id, before=before, limit=PAGE_ENTRIES, type_=None)
+            if unreadable:  # the month's spent credits cannot be computed
                 raise CorruptLedgerError(f"entries {', '.join(map(str, unreadable))} of {month.user_id} are unreadable")
             found += page
             granted = any(entry.business_key == month.grant_key for entry in page)
-            if before is None or granted or (page and page[-1].created_at < month.period_start - BEFORE):
+            if before is None or granted or (page and page[-1].created_at < month.period_start - ENTRY_MARGIN):
                 return found[::-1]
         raise StoreUnavailableError
 
-    def _known(self, user_id: str, invoice: InvoicePaid) -> "_Known":
-        """What the provider knows beyond the invoice: asked for when a subscription is met for the first time."""
+    def _known(self, user_id: str, invoice: InvoicePaid) -> "_ProviderFacts":
+        """What the provider knows beyond the invoice; needed for the first invoice of a subscription."""
         first: InvoiceLine | None = None
         if self.ledger.account(user_id, instant(self.clock())).subscription_id == invoice.subscription_id:
-            # An earlier version granted its first invoice and did not keep the price.
+            # An earlier version granted its first invoice without recording the price.
             for stated in self.payments.invoices_of(invoice.subscription_id):
                 change = stated.event.change
                 if isinstance(change, InvoicePaid) and change.line is not None:
                     first = change.line
                     break
         there = tuple(self.payments.subscriptions_of(invoice.customer_id))
-        return _Known(first=first, subscriptions=there)
+        return _ProviderFacts(first=first, subscriptions=there)
 
     def _differs(
         self,
@@ -331,7 +315,7 @@ class ApplyPayment:
         subscription: Subscription,
         invoice: InvoicePaid,
         line: InvoiceLine,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> str | None:
         """Why this invoice does not match an agreed price of PRPM+; None if it does."""
         subject = invoice.subscription_id
@@ -363,10 +347,10 @@ class ApplyPayment:
         subscription: Subscription,
         invoice: InvoicePaid,
         line: InvoiceLine,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> bool:
-        """Whether the user had another subscription, begun before this one, when the period of this invoice began: a
-        month is paid for once, and what the first one gave does not end by it."""
+        """Whether the user had an earlier subscription when the period of this invoice began. A second one grants no
+        month, and does not end the credits of the first one."""
         if known is None:
             return False
         there = {each.described.subscription_id: each for each in known.subscriptions}
@@ -389,7 +373,7 @@ class ApplyPayment:
         return displaced and not over and account.anchor is not None and began[0] <= account.anchor
 
     def _is_plan(self, other: CustomersSubscription, subscription: Subscription) -> bool:
-        """Whether a subscription of the customer is one to PRPM+."""
+        """Whether a subscription of the customer is for PRPM+."""
         known = {price.price_id for price in subscription.prices.values()}
         return (
             other.user_id is not None
@@ -428,7 +412,7 @@ class ApplyPayment:
             raise StoreUnavailableError
         return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=change.customer_id)
 
-    # --- what was told ------------------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def _record(
         self, event: ProviderEvent, user_id: str | None, subject: str | None, quarantined: str | None = None
@@ -479,8 +463,8 @@ def _month_with(month: PaidMonth, change: ProviderChange) -> PaidMonth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """The provider's answers to our questions: the first invoice of a subscription whose price was not kept, and all
+class _ProviderFacts:
+    """Answers of the provider: the first invoice line of a subscription whose price was not recorded, and all
     subscriptions of the customer."""
 
     first: InvoiceLine | None

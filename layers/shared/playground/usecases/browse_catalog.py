@@ -7,14 +7,14 @@ from playground.domain.errors import InvalidRequestError, PackageNotFoundError
 from playground.domain.packages import PackageSummary, is_package_name
 from playground.ports import CatalogReader
 
-MAX_QUERY = 200  # characters
+MAX_QUERY_CHARACTERS = 200
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class PackagePage:
-    """`next_cursor` is where to go on; None at the end. A page may be short, empty even, and yet not be the last."""
+    """`next_cursor` is None at the end. A page may be short or empty without being the last."""
 
     packages: Sequence[PackageSummary]
     next_cursor: str | None
@@ -31,8 +31,8 @@ class ListPackages:
 
         Raises InvalidRequestError for a query, limit or cursor that is out of bounds.
         """
-        if len(query) > MAX_QUERY:
-            raise InvalidRequestError("q", f"must have at most {MAX_QUERY} characters")
+        if len(query) > MAX_QUERY_CHARACTERS:
+            raise InvalidRequestError("q", f"must have at most {MAX_QUERY_CHARACTERS} characters")
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidRequestError("limit", f"must be 1 to {MAX_PAGE}")
         if cursor is not None and not is_package_name(cursor):

@@ -40,9 +40,9 @@ from playground.ports import (
 
 T = TypeVar("T")
 
-MAX_TRIES = 8  # at a row that others write, too
-MAX_CUSTOMERS = 3  # that are tried in one request: the known one, its successor, and one if that is gone, too
-KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
+MAX_TRIES = 8  # of writing a row that other requests write, too
+MAX_CUSTOMERS = 3  # tried in one request: the recorded one, its replacement, and one more if that is gone, too
+KEY_LIFETIME = timedelta(hours=23)  # of idempotency keys at the provider, less an hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,9 @@ class Offer:
 class Customers:
     """A user's customer at the provider: one, also when two requests create it at once.
 
-    A customer that the provider does not know (it was deleted there, or there is another account behind) is replaced by
-    one new one. The record decides which number that one has, and the number is in its key at the provider, so
-    concurrent requests get the same customer.
+    A customer that the provider does not have (deleted, or of another Stripe account) is replaced by one new one. Its
+    number comes from the record and is in its idempotency key at the provider, so concurrent requests get the same
+    customer.
     """
 
     records: PurchaseRecords
@@ -67,8 +67,8 @@ class Customers:
     live: bool
 
     def ask(self, account: Account, now: datetime, question: Callable[[Customer], T]) -> T:
-        """What the provider answers to a question about the user's customer, made or replaced if need be. The question
-        is asked again if its customer is gone, so what it creates must have a key with `customer_key`."""
+        """The answer to `question` about the user's customer, which is created or replaced if necessary. The question
+        is repeated if its customer is gone, so keys of what it creates must include the customer's number."""
         for _ in range(MAX_CUSTOMERS):
             customer = self._of(account, now)
             try:
@@ -105,11 +105,11 @@ class BuyCredits:
     new_id: NewId
 
     def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
-        """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
+        """A purchase of the pack with the secret for its payment. The same key again gives the same purchase, for ever.
 
         Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
-        PurchaseUnavailableError if its payment is not at this provider any more, StoreUnavailableError while the
-        account is being erased.
+        PurchaseUnavailableError if the provider no longer has its payment, StoreUnavailableError while the account is
+        being erased.
         """
         pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
@@ -151,8 +151,8 @@ class BuyCredits:
         return there
 
     def _payment(self, account: Account, purchase: Purchase, now: datetime) -> PaymentStarted:
-        """The payment of a purchase, which has one at most: if it is not there any more, none is begun in its place,
-        for what it was paid with would not be granted, or twice."""
+        """The payment of a purchase, which has at most one. If the provider no longer has it, no other one is begun,
+        because the credits could then be paid and not granted, or granted twice."""
         if purchase.payment_id is not None:
             started = self.payments.payment_started(purchase.payment_id)
             if started is None:
@@ -161,7 +161,7 @@ class BuyCredits:
 
         def begin(customer: Customer) -> PaymentStarted:
             started: PaymentStarted | None = None
-            if now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
+            if now - purchase.created_at > KEY_LIFETIME:  # the provider has forgotten the key, but not the payment
                 started = self._find(customer, purchase)
             return started or self.payments.create_payment(
                 amount=purchase.amount,
@@ -175,7 +175,7 @@ class BuyCredits:
         return Customers(self.records, self.payments, live=self.live).ask(account, now, begin)
 
     def _find(self, customer: Customer, purchase: Purchase) -> PaymentStarted | None:
-        """Among the payments of the user's customer, and of the one before, if the provider still tells of those."""
+        """The payment among those of the user's customer and of the previous one, if the provider has it."""
         started = self.payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
         if started is None and customer.former:
             with suppress(CustomerGoneError):
@@ -183,7 +183,7 @@ class BuyCredits:
         return started
 
     def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
-        """Our row with the payment's name, unless the webhook was faster."""
+        """The purchase with its payment's id, which the webhook may have recorded before."""
         for _ in range(MAX_TRIES):
             if purchase.payment_id is not None:
                 return purchase
@@ -207,7 +207,7 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManageSubscription:
-    """`subscribe`, `cancel`, `resume`, `portal`: each may be repeated."""
+    """`subscribe`, `cancel`, `resume` and `portal` may each be repeated."""
 
     ledger: Ledger
     records: PurchaseRecords
@@ -218,26 +218,26 @@ class ManageSubscription:
     frontend_url: str
 
     def state(self, user_id: str) -> SubscriptionState:
-        """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
+        """The state by our records only. A plan that an operator set is active, too, with status `granted`."""
         account = self.ledger.account(user_id, self.clock())
         subscription = self.records.subscription(user_id)
-        if not subscription.is_active and (account.is_given or _pays(account, subscription)):
+        if not subscription.is_active and (account.has_granted_plan or _pays(account, subscription)):
             return SubscriptionState(
                 is_active=True,
-                status="granted" if account.is_given else "active",
-                cancel_at_period_end=account.is_given and account.entitled_until is not None,
+                status="granted" if account.has_granted_plan else "active",
+                cancel_at_period_end=account.has_granted_plan and account.entitled_until is not None,
                 current_period_end=account.due_at,
             )
         return _state(subscription)
 
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
-        """The address of the provider's page. A page that is still open is given again, instead of a second one.
+        """The URL of the provider's checkout page. A page that is still open is returned again.
 
-        What is known here only does not count: a page, or a subscription, that the provider does not have (it was of a
-        customer who is gone, or of another account) is none.
+        Recorded pages and subscriptions that the provider does not have (of a deleted customer, or of another Stripe
+        account) are ignored.
 
-        Raises AlreadySubscribedError, PlanGrantedError while a plan is on that an operator set, InvalidRequestError for
-        an address that is not the front end's, and StoreUnavailableError while the account is being erased.
+        Raises AlreadySubscribedError, PlanGrantedError while an operator's plan is active, InvalidRequestError for a
+        URL outside the front end, and StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
@@ -248,7 +248,7 @@ class ManageSubscription:
             subscription = self.records.subscription(user_id)
             if self._is_alive_there(subscription.described) or self._pays_there(account, subscription):
                 raise AlreadySubscribedError
-            if account.is_given:
+            if account.has_granted_plan:
                 raise PlanGrantedError(entitled_until=account.entitled_until)
             url = subscription.open_checkout(now)
             if url is not None and self._is_open_there(subscription):
@@ -281,15 +281,15 @@ class ManageSubscription:
         raise StoreUnavailableError
 
     def cancel(self, user_id: str) -> SubscriptionState:
-        """It ends with the period that is paid for. Moves no credits."""
+        """End the subscription with its paid period. Changes no credits."""
         return self._set(user_id, cancel=True)
 
     def resume(self, user_id: str) -> SubscriptionState:
-        """It goes on after all. Moves no credits."""
+        """Undo `cancel`. Changes no credits."""
         return self._set(user_id, cancel=False)
 
     def portal(self, user_id: str) -> str:
-        """The address of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
+        """The URL of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
         never paid."""
         if self.records.customer(user_id, live=self.live) is None:
             raise SubscriptionNotFoundError
@@ -306,8 +306,7 @@ class ManageSubscription:
         return Customers(self.records, self.payments(), live=self.live)
 
     def _is_alive_there(self, described: SubscriptionSnapshot | None) -> bool:
-        """A subscription that the provider does not have would stay active here for ever, because no event would end
-        it."""
+        """Whether the provider has it, too. Otherwise it would stay active here for ever: no event would end it."""
         return (
             described is not None
             and _alive(described)
@@ -338,15 +337,15 @@ class ManageSubscription:
             described = answer.ordered_after(described)
         for _ in range(MAX_TRIES):
             subscription = self.records.subscription(user_id)
-            told = subscription.updated_by(described.ordered_after(subscription.described))
-            if told == subscription or self.records.save(told):
-                return _state(told)
+            updated = subscription.updated_by(described.ordered_after(subscription.described))
+            if updated == subscription or self.records.save(updated):
+                return _state(updated)
         raise StoreUnavailableError
 
-    def _return_url(self, field: str, url: str | None, otherwise: str) -> str:
-        """Only the front end's own pages, so that the pay page redirects to no other site."""
+    def _return_url(self, field: str, url: str | None, default_path: str) -> str:
+        """A URL of the front end: the checkout page must not redirect to another site."""
         if url is None:
-            return self.frontend_url + otherwise
+            return self.frontend_url + default_path
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
         if not url.startswith(self.frontend_url + "/") or not visible:
             raise InvalidRequestError(field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII")
@@ -354,19 +353,20 @@ class ManageSubscription:
 
 
 def _generation(account: Account) -> str:
-    """Whose account, and which one: who comes back after an erasure begins anew, also at the provider, which would
-    answer an old key with what is somebody else's by now."""
+    """Identifies the account, also among accounts of one user before and after an erasure. Without the time of opening,
+    the provider would answer a key with objects of the erased account."""
     return f"{account.user_id}:{iso(account.created_at)}"
 
 
 def _numbered(key: str, number: int) -> str:
-    """A key of the provider for what is made for the `number`th customer of a user. With the customer, the request is
-    another one: the provider would refuse the same key. Keys of the first one are as they always were."""
+    """The idempotency key for an object of the `number`th customer of a user. Another customer makes another request,
+    for which the provider would refuse the same key. Keys of the first customer have no number, as in earlier
+    versions."""
     return f"{key}:{number}" if number else key
 
 
 def _digest(*texts: str) -> str:
-    """A key of the provider stands for one request: the same one with other addresses is another."""
+    """A hash for an idempotency key, which must differ when the URLs in a request do."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
@@ -375,7 +375,7 @@ def _alive(described: SubscriptionSnapshot | None) -> bool:
 
 
 def _pays(account: Account, subscription: Subscription) -> bool:
-    """Whether the plan is that of a subscription that goes on, while a later one of the same user is over."""
+    """Whether the plan is that of an earlier subscription, which continues although a later one has ended."""
     described, own = subscription.described, account.subscription_id
     other = described is not None and described.subscription_id != own
     return account.plan is Plan.PLUS and own is not None and other and own not in subscription.ended

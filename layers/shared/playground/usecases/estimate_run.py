@@ -10,7 +10,7 @@ from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
 from playground.usecases.prompts import COUNTS, FitConversation, package_for, refuse_unsupported
 
-ANSWER_RESERVE_SECONDS = 2.0  # s of an invocation that are kept for what follows the counting
+ANSWER_RESERVE_SECONDS = 2.0  # of an invocation, for the work after the counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Estimate:
     model_id: str
     price_version: str
     guessed: bool = False
-    """The tokens of the prompt were not counted: all of this is rather too high."""
+    """The tokens of the prompt are an upper estimate, and so are the credits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class EstimateRun:
     model: Model
     prices: PriceTable
     clock: Clock
-    count_timeout: float
+    count_timeout_seconds: float
 
     def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
-        """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses
-        what RunPrompt would refuse before it holds, other than for credits."""
+        """The estimate for `request`, within `seconds_left`; if counting takes longer, the tokens are guessed. Raises
+        the errors that RunPrompt raises before it places a hold, except those about credits."""
         ends = self.clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE_SECONDS)
         model = self.prices.models[request.model]
         refuse_unsupported(request, model)
@@ -64,8 +64,8 @@ class EstimateRun:
         account = without_dead_holds(self.ledger.account(user_id, now), now)  # a run would give them back
         if account.paused_at is not None:
             raise AccountPausedError
-        # The first count may take that long, and each of the others a COUNTSth of it.
-        timeout = min(self.count_timeout, (ends - self.clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
+        # The first count may take this long, and each of the others 1/COUNTS of it.
+        timeout = min(self.count_timeout_seconds, (ends - self.clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
         fit = FitConversation(self.sessions, self.model, self.prices)
         fitted = fit(request, package, found.session, account, timeout=max(timeout, 0.0))
         prompt, tokens = fitted.prompt, fitted.tokens

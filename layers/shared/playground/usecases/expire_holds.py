@@ -29,7 +29,7 @@ class ExpireHolds:
         return sum(self.one(account.user_id, hold, now=now, seen=account).by_us for hold in account.dead_holds(now))
 
     def one(self, user_id: str, hold: Hold, *, now: datetime, seen: Account | None = None) -> Ended:
-        """End the run of `hold` as expired; or, if it has ended already, say how."""
+        """End the run of `hold` as expired; if it has ended already, return that outcome."""
         run = Run.of(
             hold,
             user_id=user_id,

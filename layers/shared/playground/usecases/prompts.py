@@ -16,7 +16,7 @@ from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
 from playground.ports import Catalog, Model, Prompt, Sessions
 
-COUNTS = 4  # of the tokens of one prompt, at most: the last one is without any history
+COUNTS = 4  # at most, of the tokens of one prompt; the last one is without any history
 
 
 def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
@@ -34,7 +34,7 @@ def package_for(
 ) -> PackageVersion:
     """The package to run. A session stays with the package, the version and the use of the prompt that it began with.
 
-    Raises PackageNotFoundError, or SessionConflictError if the request wants something else than its session.
+    Raises PackageNotFoundError, or SessionConflictError if the request does not fit its session.
     """
     if found is None:
         raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
@@ -45,7 +45,7 @@ def package_for(
     if request.package_version not in (None, session.package_version):
         raise SessionConflictError(f"This session runs version {session.package_version}.")
     if request.use_no_prompt != session.use_no_prompt:
-        raise SessionConflictError("This session began with another use_no_prompt.")
+        raise SessionConflictError("This session was started with a different use_no_prompt.")
     if found.version == session.package_version:
         return found
     pinned = catalog.version(found.package_id, session.package_version)
@@ -134,8 +134,7 @@ class FitConversation:
         return build_prompt(request, model, package, history, self.prices.default_max_tokens)
 
     def _newest(self, session: Session, room: int) -> Sequence[Turn]:
-        """The newest turns that can be sent and fit by a guess that is rather too high, oldest first. Reads no further
-        than that."""
+        """The newest turns that can be sent and fit by the upper estimate, oldest first. Reads no further turns."""
         found: list[Turn] = []
         if room <= 0:
             return found
@@ -150,7 +149,7 @@ class FitConversation:
 
 
 def _without_oldest(history: Sequence[Turn], tokens: int) -> Sequence[Turn]:
-    """At least one turn less, and about so many tokens."""
+    """`history` without its oldest turns: at least one, and about `tokens` tokens."""
     dropped = 0
     for number, turn in enumerate(history, start=1):
         dropped += _tokens(turn)

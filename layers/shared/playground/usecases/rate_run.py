@@ -18,8 +18,8 @@ class RateRun:
     def __call__(
         self, user_id: str, run_id: str, *, rating: int | None, is_helpful: bool | None, comment: str
     ) -> RunFeedback:
-        """Feedback on the user's own run that gave an answer; a later one replaces it. It is kept with the session and
-        goes with it. Raises RunNotFoundError, or SessionNotFoundError if the answer was deleted."""
+        """Store feedback on the user's own settled run; a later one replaces it. It is deleted with the session. Raises
+        RunNotFoundError, or SessionNotFoundError if the answer was deleted."""
         run = self.ledger.run(user_id, run_id)
         if run is None or run.status is not RunStatus.SETTLED:
             raise RunNotFoundError

@@ -26,7 +26,7 @@ class ReadRun:
     report: Callable[[Run], None] = lambda run: None
 
     def __call__(self, user_id: str, run_id: str) -> Receipt:
-        """The receipt of the caller's own run; a dead hold is given back on the way. Raises RunNotFoundError."""
+        """The receipt of the caller's own run; a dead hold is given back. Raises RunNotFoundError."""
         run = self.ledger.run(user_id, run_id) or self._held(user_id, run_id) or self.ledger.run(user_id, run_id)
         if run is None:
             raise RunNotFoundError
@@ -39,7 +39,7 @@ class ReadRun:
         return Receipt(run=run, answer=turn.answer if turn is not None and there else None)
 
     def _held(self, user_id: str, run_id: str) -> Run | None:
-        """The open run, if there is one. Between the two looks at the receipt, for it may end in between."""
+        """The open run, if any. It is read between two reads of the receipt, because it may end meanwhile."""
         now = self.clock()
         hold = self.ledger.account(user_id, now).holds.get(run_id)
         if hold is None:

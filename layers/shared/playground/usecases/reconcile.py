@@ -7,7 +7,7 @@ changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,15 +22,15 @@ from playground.domain.payment_events import (
     Statement,
     SubscriptionMoved,
 )
-from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState
+from playground.domain.purchases import PaidFor, PaymentEvent, Purchase, PurchaseState
 from playground.ports import Clock, PaymentProvider, PurchaseRecords
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 
-WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
-MAX_PAGES = 10_000  # in one go
-MAX_FINDINGS = 500  # that are kept; all are counted
+WINDOW = timedelta(days=35)  # a month, and a few days without a reconciliation
+MAX_PAGES = 10_000  # in one call
+MAX_FINDINGS = 500  # listed; all are counted
 HEALABLE = frozenset({"amount", "currency", "product", "lines", "interval", "second_subscription"})
-RECORDS = "records"  # the last part: what we have and the provider may not
+RECORDS = "records"  # the last part: our records, which the provider may lack
 
 
 class Cause(StrEnum):
@@ -42,7 +42,7 @@ class Cause(StrEnum):
     NOT_GRANTED = "not_granted"  # paid there, and not granted here although it was applied
     REFUNDS_DIFFER = "refunds_differ"
     DISPUTES_DIFFER = "disputes_differ"
-    NO_USER = "no_user"  # a subscription that carries our pointer, of a customer that we do not know
+    NO_USER = "no_user"  # a subscription with our pointer, of an unknown customer
     MISMATCH = "mismatch"  # it does not fit our row: amount, currency, customer, ...
     QUARANTINED = "quarantined"  # a quarantined event that is still open
 
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """The result. `repaired`: lost events, now applied. `after` is where to go on if time was up; None at the end."""
+    """The result. `repaired`: lost events, now applied. `after` is the next cursor if time was up; None at the end."""
 
     looked_at: int
     repaired: tuple[str, ...]
@@ -103,16 +103,16 @@ class Reconcile:
         after: str | None = None,
         time_is_up: Callable[[], bool] = lambda: False,
     ) -> Reconciled:
-        """Compare what the provider made in `window` before `at`, or before now (None: ever), and with `everything` all
-        purchases and quarantined events that we have. `after` is that of an earlier call whose time was up."""
+        """Compare the provider's objects created in `window` before `at` (default: now; None: all), and with
+        `everything` all our purchases and quarantined events. `after` is the cursor of an earlier call."""
         now = instant(self.clock())
         since = (at or now) - window if window is not None else None
         parts = [*ObjectKind, *([RECORDS] if everything else [])]
-        part, _, place = (after or parts[0]).partition(":")
+        part, _, position = (after or parts[0]).partition(":")
         if part not in parts:
-            raise ValueError(f"no place to go on from: {after!r}")
+            raise ValueError(f"not a cursor of an earlier call: {after!r}")
         tally = _Tally()
-        cursor: str | None = place or None
+        cursor: str | None = position or None
         for _ in range(MAX_PAGES):
             if time_is_up():
                 return self._outcome(tally, f"{part}:{cursor or ''}")
@@ -190,7 +190,7 @@ class Reconcile:
         return following
 
     def _state(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Apply what an object says, and compare the purchase that it is about."""
+        """Apply the state of an object, and compare its purchase or month."""
         if stated.event.change is not None:
             self._apply(tally, stated)
         owner = self.records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
@@ -204,8 +204,7 @@ class Reconcile:
                 self._compare_month(tally, user_id, stated.event.change.invoice_id)
 
     def _healed(self, tally: _Tally, event: PaymentEvent, now: datetime) -> bool:
-        """Whether the cause of a subscription event's quarantine has gone: all its paid invoices are granted. Then the
-        event is closed."""
+        """Close a quarantined event of a subscription if all its paid invoices are granted. Whether that was so."""
         fits = event.type.startswith(("invoice.", "refund.", "charge.", "credit_note."))
         if event.resolved_at is not None or not fits or event.subject is None or event.quarantined not in HEALABLE:
             return False
@@ -223,7 +222,7 @@ class Reconcile:
         return paid > 0 and self.records.save(replace(event, resolved_at=now))
 
     def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
-        """A paid month that we have, which may be older than what was listed."""
+        """Compare a recorded paid month, which may be older than the window."""
         if month.invoice_id in tally.compared or self._is_closed(month.invoice_id):
             return
         if self.payments.invoice_paid(month.invoice_id) is None:
@@ -244,20 +243,13 @@ class Reconcile:
         month = self.records.month(user_id, invoice_id)
         if month is None:
             return  # quarantined, which is reported elsewhere
-        refunded = min(statement.refunded + month.credited, month.amount)
-        disputed = min(statement.disputed, month.amount - refunded)
-        for cause, here, there in (
-            (Cause.REFUNDS_DIFFER, month.amount_refunded, refunded),
-            (Cause.DISPUTES_DIFFER, month.amount_disputed, disputed),
-        ):
-            if here != there:
-                detail = f"{here} cents here, {there} there"
-                tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
+        for cause, detail in _differing_cents(month, statement.refunded + month.credited, statement.disputed):
+            tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
 
     def _apply(self, tally: _Tally, stated: ProviderObject) -> None:
         if self._is_closed(stated.object_id):
             return
-        applied = self.apply_payment(replace(stated.event, live=self.live))  # our key lists what is of our mode
+        applied = self.apply_payment(replace(stated.event, live=self.live))  # our key lists objects of our mode only
         match applied.outcome:
             case Outcome.APPLIED:
                 tally.repaired.append(stated.object_id)
@@ -275,7 +267,7 @@ class Reconcile:
                 self._ignored(tally, stated)
 
     def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Perhaps not about a record of ours."""
+        """Report an object that is ours but has no record; count the others as foreign."""
         change = stated.event.change
         user_id = self.records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
@@ -295,7 +287,7 @@ class Reconcile:
             tally.foreign += 1
 
     def _subscription(self, tally: _Tally, invoice: ProviderObject, now: datetime) -> None:
-        """What is true now of the subscription of an invoice, once."""
+        """Apply the current state of an invoice's subscription, once."""
         if invoice.subscription_id is None or invoice.subscription_id in tally.subscriptions:
             return
         tally.subscriptions.add(invoice.subscription_id)
@@ -318,7 +310,7 @@ class Reconcile:
             return
         tally.compared.add(purchase.purchase_id)
         if purchase.payment_id is None:
-            return  # nothing was begun there, or nothing that was paid
+            return  # no payment was begun, or none was paid
         if self._is_closed(purchase.payment_id):
             return
         statement = self.payments.statement(purchase.payment_id)
@@ -329,7 +321,7 @@ class Reconcile:
         self._catch_up(tally, purchase, statement)
 
     def _catch_up(self, tally: _Tally, seen: Purchase, statement: Statement) -> None:
-        """Whatever was listed: a payment may be older than the window, and what became of it may be younger."""
+        """Apply the current state of a purchase's payment, which may be older than the window, and compare."""
         for stated in (statement.payment, *statement.claims):
             if stated.event.change is not None:
                 self._apply(tally, stated)
@@ -341,18 +333,24 @@ class Reconcile:
             tally.note(_difference(Cause.NOT_GRANTED, purchase))
         if not purchase.granted:
             return
-        refunded = min(statement.refunded, purchase.amount)
-        if purchase.amount_refunded != refunded:
-            there = f"{purchase.amount_refunded} cents here, {refunded} there"
-            tally.note(_difference(Cause.REFUNDS_DIFFER, purchase, there))
-        disputed = min(statement.disputed, purchase.amount - refunded)
-        if purchase.amount_disputed != disputed:
-            there = f"{purchase.amount_disputed} cents here, {disputed} there"
-            tally.note(_difference(Cause.DISPUTES_DIFFER, purchase, there))
+        for cause, detail in _differing_cents(purchase, statement.refunded, statement.disputed):
+            tally.note(_difference(cause, purchase, detail))
+
+
+def _differing_cents(paid: PaidFor, refunded: int, disputed: int) -> Iterator[tuple[Cause, str]]:
+    """How refunds and disputes differ from the provider's totals, which may overlap and exceed the amount."""
+    refunded = min(refunded, paid.amount)
+    disputed = min(disputed, paid.amount - refunded)
+    for cause, here, there in (
+        (Cause.REFUNDS_DIFFER, paid.amount_refunded, refunded),
+        (Cause.DISPUTES_DIFFER, paid.amount_disputed, disputed),
+    ):
+        if here != there:
+            yield cause, f"{here} cents here, {there} there"
 
 
 def _event_id(object_id: str) -> str:
-    """Of the event that tells what an object is now (`ProviderObject.event`)."""
+    """The id of the event with an object's current state (`ProviderObject.event`)."""
     return f"reconcile:{object_id}"
 
 

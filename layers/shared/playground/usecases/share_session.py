@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from playground.domain.calendar import instant
 from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError, UnreadableError
@@ -11,8 +12,8 @@ from playground.domain.sharing import Share, ShareKeys, share_id_of
 from playground.ports import Clock, Leaks, NewId, Sessions, Shares
 from playground.usecases.delete_session import deadline, repeat
 
-MAX_TRIES = 16  # when others share, withdraw or delete at the same moment
-MAX_FINDINGS = 100  # that an answer names
+MAX_TRIES = 16  # while other requests share, withdraw or delete
+MAX_FINDINGS = 100  # listed in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class ShareSession:
         """Share the user's own session as it is now.
 
         Sharing again gives the same link, moves its snapshot forward and sets its expiry anew (none if `expires_in` is
-        None); after a withdrawal there is a new link. Turns that were not public yet are looked through first: raises
-        ShareBlockedError with what was found, unless that is acknowledged. What was looked through is what is shared.
+        None); after a withdrawal there is a new link. Turns that were not public yet are searched for leaks first.
+        Raises ShareBlockedError with the findings, unless they are acknowledged. Only searched turns are shared.
         """
         for _ in range(MAX_TRIES):
             session = self.sessions.find(user_id, session_id)
@@ -47,14 +48,14 @@ class ShareSession:
                 raise ShareBlockedError
             if not acknowledge_findings:
                 first = session.share.turns + 1 if session.share is not None else 1
-                self._look_through(self.sessions.walk(session_id, first=first, last=session.turns))
+                self._search(self.sessions.walk(session_id, first=first, last=session.turns))
             shared = self._share(session, expires_in)
             if shared is not None:
                 return shared
         raise StoreUnavailableError
 
     def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
-        """One attempt; None if the session has changed meanwhile, so that it must be read again."""
+        """One attempt; None if the session has changed, so that it must be read again."""
         now = instant(self.clock())
         expires_at = now + expires_in if expires_in is not None else None
         link = session.share
@@ -89,8 +90,8 @@ class ShareSession:
         moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
         return Shared(moved, known) if self.shares.move(session, moved) else None
 
-    def _look_through(self, turns: Iterable[Turn]) -> None:
-        """Raises ShareBlockedError if there is what looks like a secret: where, and of what kind, never what it is."""
+    def _search(self, turns: Iterable[Turn]) -> None:
+        """Raises ShareBlockedError if there are leaks, with their positions and kinds, without their content."""
         findings: list[dict[str, str | int]] = []
         found = 0
         for turn in turns:
@@ -138,7 +139,7 @@ class UnshareSession:
         """Remove the rest of withdrawn shares, which nobody can read. The next call goes on where this one stops."""
         try:
             for share_id in sorted(session.former_shares):
-                repeat(lambda share_id=share_id: self.shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
+                repeat(partial(self.shares.remove_some, share_id), time_is_up)
                 self.shares.forget(session, share_id)
         except StoreUnavailableError:
             return

@@ -8,7 +8,7 @@ from playground.domain.runs import Run
 from playground.ports import Leases, Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
-PAGE = 25
+PAGE_ACCOUNTS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class SweepHolds:
         for offset in range(self.leases.shards):
             shard, after = (first + offset) % self.leases.shards, None
             while True:
-                room = min(PAGE, limit - swept.accounts)
+                room = min(PAGE_ACCOUNTS, limit - swept.accounts)
                 if room <= 0 or time_is_up():
                     return replace(swept, finished=False)
                 users, after = self.leases.due(shard, now=now, after=after, limit=room)

@@ -17,12 +17,12 @@ from playground.domain.runs import base32
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import Report, Share, ShareKeys, Vote, share_id_of, viewer_of
 from playground.ports import Clock, NewId, Sessions, Shares
-from playground.usecases.browse_sessions import window
+from playground.usecases.browse_sessions import read_turns
 from playground.usecases.delete_session import RemoveLeftovers, deadline
 
-BATCH = 25  # turns that are copied at once
-COPIED = "copied"  # stands for the run of a copied turn, which was another user's
-CLEANUP_AFTER = timedelta(days=2)  # the names of addresses change every day; older ones are never asked for again
+COPY_BATCH_TURNS = 25
+COPIED = "copied"  # the run id of copied turns, whose runs were another user's
+CLEANUP_AFTER = timedelta(days=2)  # names of addresses change daily, so older ones never match
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class SharedView:
 
 
 def open_share(shares: Shares, token: str, clock: Clock) -> Share:
-    """The share that a token opens now, in one round trip whatever is wrong. Raises ShareNotFoundError."""
+    """The open share of a token, in one round trip for every outcome. Raises ShareNotFoundError."""
     share = shares.find(share_id_of(token))
     if share is None or not share.is_open(clock()):
         raise ShareNotFoundError
@@ -48,17 +48,15 @@ class ReadShared:
     clock: Clock
 
     def __call__(self, token: str, *, user_id: str | None, address: str, after: int = 0) -> SharedView:
-        """The snapshot, from the turn after `after` on. The view is counted once per user, or per address and day, and
-        not for the owner, in one more round trip that is not repeated.
+        """The snapshot, from the turn after `after` on. A view is counted once per user, or per address and day, not
+        for the owner, in one more round trip without retries.
 
-        Raises ShareNotFoundError: wrong, withdrawn, expired, hidden and deleted are one answer.
+        Raises ShareNotFoundError for every wrong, withdrawn, expired, hidden or deleted link.
         """
         share = open_share(self.shares, token, self.clock)
-        turns, following = window(
-            self.sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns
+        turns, following = read_turns(
+            self.sessions, share.session_id, after=after, last=share.turns, if_deleted=ShareNotFoundError
         )
-        if following is None and (turns[-1].number if turns else after) < share.turns:
-            raise ShareNotFoundError  # it is being deleted
         if user_id != share.user_id and after == 0:
             self._count(share, user_id, address)
         return SharedView(share, turns, following)
@@ -83,8 +81,8 @@ class ForkShared:
     new_id: NewId
 
     def __call__(self, user_id: str, token: str, *, idempotency_key: str | None, seconds_left: float) -> Session:
-        """Copy the snapshot into a new session of the user, for nothing. The same key again gives the same session, as
-        long as that exists. A fork that is not complete does not exist for anybody: its summary becomes visible last.
+        """Copy the snapshot into a new session of the user, without a charge. The same key again gives the same session
+        as long as it exists. An incomplete fork is hidden: its summary becomes visible last.
 
         Raises ShareNotFoundError; IdempotencyConflictError if the key was used for another link.
         """
@@ -117,7 +115,7 @@ class ForkShared:
             if begun is None:
                 finished = self.sessions.find(user_id, session_id)
                 if finished is None:
-                    raise StoreUnavailableError  # removed between two looks
+                    raise StoreUnavailableError  # removed between two reads
                 return _same(finished, share_id)
             # Another attempt with this key is copying the same, or died. Both may go on: they write the same.
             if not begun.forking:
@@ -139,7 +137,7 @@ class ForkShared:
                 raise UnreadableError(f"turn {turn.number} of {share.session_id}")
             copied += 1
             batch.append(replace(turn, run_id=COPIED))
-            if len(batch) == BATCH:
+            if len(batch) == COPY_BATCH_TURNS:
                 self.sessions.copy(fork.session_id, batch)
                 batch = []
         if batch:
@@ -183,8 +181,8 @@ class ReportShared:
     hide_at: int
 
     def __call__(self, user_id: str, token: str, *, reason: str) -> None:
-        """Tell the operator, once per user. With as many reports as the setting says the conversation is hidden until
-        an operator has decided. Raises ShareNotFoundError, or OwnShareError for the owner."""
+        """Report the share to the operator, once per user. With `hide_at` reports it is hidden until an operator
+        decides. Raises ShareNotFoundError, or OwnShareError for the owner."""
         share = open_share(self.shares, token, self.clock)
         if share.user_id == user_id:
             raise OwnShareError
