@@ -71,7 +71,7 @@ def is_placeholder_password(password: str, *, user: str) -> bool:
 # --- card numbers -----------------------------------------------------------------------------------------------------
 
 # Without separators, or in the groups printed on cards with one separator throughout (space, dash, no-break spaces).
-# Not cards: decimals, parts of names, order numbers with a prefix or suffix; longer rows of groups of four (tables), and
+# Not cards: decimals, parts of names, order numbers with a prefix or suffix; longer rows of groups of four (tables),
 # those after a country code and two digits (IBAN). After a backslash, n, r and t are escapes in a quoted text.
 _CARD = re.compile(
     r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))(?<![A-Za-z0-9_]-)(?<![0-9]\.)"
