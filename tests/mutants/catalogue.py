@@ -612,7 +612,7 @@ MUTANTS = (
     mutant(
         "lapsed: what is held beyond the rollover limit lives on",
         ACCOUNT,
-        "    lapsed += max(kept - account.allowance, 0)\n",
+        "    lapsed += max(remaining - account.allowance, 0)\n",
         "",
         UNIT,
     ),
@@ -879,8 +879,8 @@ MUTANTS = (
     mutant(
         "payments: what was spent by then is forgotten",
         ACCOUNT,
-        "            replace(account, debt=account.debt + missing),\n",
-        "            account,\n",
+        "    account = replace(account, debt=account.debt + missing)\n",
+        "",
         DISORDER,
     ),
     mutant(
@@ -999,7 +999,7 @@ MUTANTS = (
     mutant(
         "months: a won dispute gives nothing back",
         PAID_MONTHS,
-        "place, wanted = (live, wanted) if live is not None else (place, state.left)",
+        "bucket, wanted = (live, wanted) if live is not None else (bucket, state.left)",
         "wanted = state.left",
         MONEY,
     ),
@@ -1318,7 +1318,7 @@ MUTANTS = (
     mutant(
         "time: a walk begins anew each time",
         VISITS,
-        "after = place or walk.after",
+        "after = saved or walk.after",
         "after = walk.after",
         WALKS,
     ),
@@ -1369,8 +1369,8 @@ MUTANTS = (
     mutant(
         "time: a month is rolled over that was never granted",
         ACCOUNT,
-        "unused = account.buckets.monthly",
-        "unused = account.allowance",
+        "remaining = account.buckets.monthly",
+        "remaining = account.allowance",
         UNIT,
         LIFE,
     ),
@@ -1840,8 +1840,8 @@ MUTANTS = (
     mutant(
         "sharing: a snapshot shows what was said later",
         SHARED,
-        "self.sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns",
-        "self.sessions.walk(share.session_id, first=after + 1, last=share.turns + 9), last=share.turns",
+        "last=share.turns, if_deleted=ShareNotFoundError",
+        "last=self.sessions.find(share.user_id, share.session_id).turns, if_deleted=ShareNotFoundError",
         LINKS,
     ),
     mutant(

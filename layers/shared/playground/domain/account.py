@@ -531,12 +531,12 @@ def cross_boundary(account: Account) -> Change:
     write(
         EntryType.EXPIRE, Deltas(monthly=-excess), "expire-monthly", "Unused credits beyond the rollover limit expired"
     )
-    unused = account.buckets.monthly
-    lapsed += max(unused - account.allowance, 0)
+    remaining = account.buckets.monthly
+    lapsed += max(remaining - account.allowance, 0)
     reclaimed = account.reclaimed_monthly
     write(
         EntryType.ROLLOVER,
-        Deltas(monthly=-unused, rollover=unused),
+        Deltas(monthly=-remaining, rollover=remaining),
         "rollover",
         "Unused monthly credits rolled over",
     )
