@@ -11,8 +11,8 @@ EMAIL_ADDRESS = "email_address"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """Characters `start` to `end` (the first one after it) of a text look like something of this kind. It does not
-    hold them, so that it can be logged and shown."""
+    """Characters `start` to `end` (exclusive) of a text look like a leak of this kind. It does not include their
+    content, so that it can be logged and shown."""
 
     kind: str
     start: int

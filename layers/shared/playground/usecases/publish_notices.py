@@ -19,7 +19,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """`failed` is the number of the first record that is still to be published; those before it are done with."""
+    """`failed` is the number of the first record that is not published; all before it are."""
 
     notices: int = 0
     failed: str | None = None

@@ -136,7 +136,7 @@ class UnshareSession:
         raise StoreUnavailableError
 
     def _clean(self, session: Session, time_is_up: Callable[[], bool]) -> None:
-        """Remove the rest of withdrawn shares, which nobody can read. The next call goes on where this one stops."""
+        """Remove the rest of withdrawn shares, which nobody can read. The next call continues where this one ends."""
         try:
             for share_id in sorted(session.former_shares):
                 repeat(partial(self.shares.remove_some, share_id), time_is_up)

@@ -117,7 +117,7 @@ class ForkShared:
                 if finished is None:
                     raise StoreUnavailableError  # removed between two reads
                 return _same(finished, share_id)
-            # Another attempt with this key is copying the same, or died. Both may go on: they write the same.
+            # Another attempt with this key is copying the same, or died. Both may continue: they write the same items.
             if not begun.forking:
                 raise StoreUnavailableError  # it is being removed
             _same(begun, share_id)
