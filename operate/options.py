@@ -16,7 +16,7 @@ import click
 from operate.stack import Stack, open_stack
 from playground.domain.calendar import iso
 from playground.domain.errors import CorruptLedgerError
-from playground.domain.users import MAX_USER_ID, is_user_id
+from playground.domain.users import MAX_USER_ID_CHARACTERS, is_user_id
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ class User(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not is_user_id(text):
-            self.fail(f"USER must be 1 to {MAX_USER_ID} printable characters; got {text!r}", param, ctx)
+            self.fail(f"USER must be 1 to {MAX_USER_ID_CHARACTERS} printable characters; got {text!r}", param, ctx)
         return text
 
 

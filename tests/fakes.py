@@ -32,7 +32,7 @@ from playground.domain.packages import PackageSummary, PackageVersion, package_u
 from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Failure, Run, RunFilter, RunPlace, RunStatus
-from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
@@ -165,10 +165,10 @@ class InMemorySessions:
         return session if session is not None and session.user_id == user_id else None
 
     def listed(
-        self, user_id: str, *, after: Place | None, limit: int
-    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
-        def place(session: Session) -> Place:
-            return Place(session.updated_at, session.session_id)
+        self, user_id: str, *, after: SessionCursor | None, limit: int
+    ) -> tuple[Sequence[Session], SessionCursor | None, Sequence[str]]:
+        def place(session: Session) -> SessionCursor:
+            return SessionCursor(session.updated_at, session.session_id)
 
         found = sorted(
             (

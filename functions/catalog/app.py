@@ -12,7 +12,7 @@ from playground.adapters.catalog_snapshot import SnapshotCatalog
 from playground.http import Api, answers
 from playground.schemas.catalog import PackageDetails, PackageList
 from playground.settings import CatalogSettings
-from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY, ListPackages, ReadPackage
+from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY_CHARACTERS, ListPackages, ReadPackage
 
 # Made from the code of all functions by `make openapi`; a test fails when it is out of date.
 OPENAPI = FilePath(__file__).with_name("openapi.json")
@@ -33,7 +33,9 @@ handler = api
 
 @app.get("/packages", tags=["packages"], responses=answers(PackageList, 400, 503))
 def packages(
-    q: Annotated[str, Query(max_length=MAX_QUERY, description="Part of the name, the description or a tag")] = "",
+    q: Annotated[
+        str, Query(max_length=MAX_QUERY_CHARACTERS, description="Part of the name, the description or a tag")
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> PackageList:

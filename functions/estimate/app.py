@@ -24,7 +24,7 @@ estimate_run = EstimateRun(
     model=model,
     prices=load_prices(),
     clock=utc_now,
-    count_timeout=settings.model_timeout_seconds,
+    count_timeout_seconds=settings.model_timeout_seconds,
 )
 api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
 app = api.app

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from playground import wiring
-from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases, DynamoPlaces
+from playground.adapters.dynamo_index import DynamoBoundaries, DynamoLeases, DynamoWalkCursors
 from playground.adapters.dynamo_notices import DynamoNoticeOutbox
 from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
@@ -35,9 +35,9 @@ fan_out = FanOut(
     boundaries=DynamoBoundaries(store, settings.ledger_table),
     walks=SqsQueue(wiring.client("sqs"), settings.shard_work_url),
     visits=SqsQueue(wiring.client("sqs"), settings.account_work_url),
-    places=DynamoPlaces(store, settings.ledger_table),
+    cursors=DynamoWalkCursors(store, settings.ledger_table),
 )
-visit_account = VisitAccount(ledger=ledger, notebook=DynamoNoticeOutbox(store, settings.ledger_table))
+visit_account = VisitAccount(ledger=ledger, outbox=DynamoNoticeOutbox(store, settings.ledger_table))
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
 from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
-from playground.domain.sessions import Place
+from playground.domain.sessions import SessionCursor
 from playground.domain.sharing import share_id_of
 from playground.http import (
     Api,
@@ -103,7 +103,7 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
     if cursor is not None:
         parts = parts_of(cursor, 3)
         try:
-            began, after = from_iso(parts[0]), Place(from_iso(parts[1]), parts[2])
+            began, after = from_iso(parts[0]), SessionCursor(from_iso(parts[1]), parts[2])
         except ValueError:
             raise bad_cursor() from None
     page = list_sessions(api.user_id, limit=limit, after=after, began=began)

@@ -20,7 +20,7 @@ from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Hold, grant
 from playground.domain.entries import EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
-from playground.domain.sessions import Place, RunFeedback, Session
+from playground.domain.sessions import RunFeedback, Session, SessionCursor
 from playground.domain.sharing import Report, Share, Vote, share_id_of
 from playground.ports import Amend, Conversation, Held, Ledger, Sessions, Shares
 from tests.conftest import NOW
@@ -163,7 +163,7 @@ def test_pages_join_without_gap_or_repetition_while_others_become_active(world: 
     for number in range(7):
         world.converse(user_id, f"{number}", at=NOW + number * SECOND)
     seen: list[str] = []
-    after: Place | None = None
+    after: SessionCursor | None = None
     for page in range(10):
         found, after, _ = world.sessions.listed(user_id, after=after, limit=2)
         seen += [session.session_id.rpartition("_")[2] for session in found]

@@ -43,7 +43,7 @@ def test_it_stops_before_its_time_is_up_and_says_where(shop: Shop) -> None:
     ids=str,
 )
 def test_what_is_no_task_is_refused(handlers: Handlers, event: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"task|time|days|no place"):
+    with pytest.raises(ValueError, match=r"task|time|days|not a cursor"):
         handlers.apps["reconcile"].handler(event, Context(900))
 
 

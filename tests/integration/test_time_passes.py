@@ -16,7 +16,7 @@ from local.engine import Engine
 from local.event_sources import EventSources
 from local.resources import client, create_resources
 from local.template import Description
-from playground.adapters.dynamo_index import DynamoBoundaries, DynamoPlaces
+from playground.adapters.dynamo_index import DynamoBoundaries, DynamoWalkCursors
 from playground.adapters.dynamo_keys import account_key, shard_name, shard_of
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_notices import DynamoNoticeOutbox
@@ -214,10 +214,10 @@ class Steps:
         self.urls = [description.queues[name].url for name in ("ShardWork", "AccountWork")]
         walks, visits = (SqsQueue(self.sqs, url) for url in self.urls)
         self.ledger = new_ledger(store)
-        self.places = DynamoPlaces(store, LEDGER_TABLE)
+        self.cursors = DynamoWalkCursors(store, LEDGER_TABLE)
         boundaries = DynamoBoundaries(store, LEDGER_TABLE)
-        self.fan_out = FanOut(boundaries=boundaries, walks=walks, visits=visits, places=self.places)
-        self.visit = VisitAccount(ledger=self.ledger, notebook=DynamoNoticeOutbox(store, LEDGER_TABLE))
+        self.fan_out = FanOut(boundaries=boundaries, walks=walks, visits=visits, cursors=self.cursors)
+        self.visit = VisitAccount(ledger=self.ledger, outbox=DynamoNoticeOutbox(store, LEDGER_TABLE))
 
     def take(self) -> list[ShardTask | AccountTask]:
         found: list[ShardTask | AccountTask] = []
@@ -280,15 +280,15 @@ def test_a_walk_goes_on_from_its_place_until_it_is_finished(steps: Steps) -> Non
 
 def test_a_place_is_stored_for_one_walk_and_forgotten_at_its_end(steps: Steps) -> None:
     walk, later = (ShardTask(task=Task.WARN, at=at, shard=3) for at in (FIRST, FIRST + timedelta(hours=1)))
-    assert steps.places.place(walk) is None
-    steps.places.remember(walk, "there|alice")
-    steps.places.remember(replace(walk, shard=4), "elsewhere|bob")
-    steps.places.remember(replace(walk, task=Task.ADVANCE), "elsewhere|carol")
-    assert (steps.places.place(walk), steps.places.place(later)) == ("there|alice", None)
-    steps.places.remember(walk, None)
-    assert steps.places.place(walk) is None
-    steps.places.remember(later, "there|dave")
-    assert (steps.places.place(walk), steps.places.place(later)) == (None, "there|dave")
+    assert steps.cursors.cursor(walk) is None
+    steps.cursors.save(walk, "there|alice")
+    steps.cursors.save(replace(walk, shard=4), "elsewhere|bob")
+    steps.cursors.save(replace(walk, task=Task.ADVANCE), "elsewhere|carol")
+    assert (steps.cursors.cursor(walk), steps.cursors.cursor(later)) == ("there|alice", None)
+    steps.cursors.save(walk, None)
+    assert steps.cursors.cursor(walk) is None
+    steps.cursors.save(later, "there|dave")
+    assert (steps.cursors.cursor(walk), steps.cursors.cursor(later)) == (None, "there|dave")
 
 
 @pytest.mark.parametrize("advanced", ["before settling", "while settling"])

@@ -17,11 +17,11 @@ from operate.options import MOMENT, USER
 from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.calendar import iso
 from playground.domain.errors import UnauthorizedError
-from playground.domain.users import MAX_USER_ID
+from playground.domain.users import MAX_USER_ID_CHARACTERS
 
 SECRET = "s" * 32
-NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (MAX_USER_ID + 1)]
-SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * MAX_USER_ID]
+NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (MAX_USER_ID_CHARACTERS + 1)]
+SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * MAX_USER_ID_CHARACTERS]
 DECISIONS = ("list", "show", "hide", "restore", "remove")
 
 

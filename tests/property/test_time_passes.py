@@ -71,7 +71,7 @@ class NoticeOutbox:
 def lived(life: Life, nights: Sequence[datetime]) -> tuple[Account, list[Entry]]:
     """The account and its entries after the life, read once at the end; the job visits at `nights`."""
     ledger = InMemoryLedger()
-    visit = VisitAccount(ledger=ledger, notebook=NoticeOutbox())
+    visit = VisitAccount(ledger=ledger, outbox=NoticeOutbox())
 
     def start(account: Account) -> Change:
         until = life.anchor + life.paid_for if life.paid_for else None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from doubles.claude.answers import count_input_tokens, count_text_tokens
 from doubles.claude.server import ClaudeDouble
-from playground.adapters.claude import MAX_RETRY_AFTER_SECONDS, RETRIES, ClaudeModel, guess_tokens
+from playground.adapters.claude import MAX_RETRY_AFTER_SECONDS, RETRIES, ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.domain.errors import ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Usage
@@ -253,14 +253,14 @@ def test_a_guess_is_never_too_low(system: str | None, messages: tuple[tuple[str,
     """A hold is made from it: what it leaves out, nobody pays for."""
     asked = prompt(system=system, messages=messages)
 
-    assert guess_tokens(asked) >= count_input_tokens(as_sent(asked))
+    assert asked.guessed_tokens >= count_input_tokens(as_sent(asked))
 
 
 @given(st.text("abcdefgh äß", min_size=300, max_size=3000))
 def test_a_guess_is_not_much_too_high(text: str) -> None:
     asked = prompt(text, system=None)
 
-    assert guess_tokens(asked) <= count_input_tokens(as_sent(asked)) + 24
+    assert asked.guessed_tokens <= count_input_tokens(as_sent(asked)) + 24
 
 
 def test_tokens_are_guessed_when_the_provider_is_down() -> None:
@@ -268,7 +268,7 @@ def test_tokens_are_guessed_when_the_provider_is_down() -> None:
         pass
     asked = prompt()
 
-    assert model(stopped.url).count_tokens(asked, timeout=5) == TokenCount(guess_tokens(asked), guessed=True)
+    assert model(stopped.url).count_tokens(asked, timeout=5) == TokenCount(asked.guessed_tokens, guessed=True)
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
@@ -613,7 +613,7 @@ def test_a_server_that_never_answers_costs_no_more_than_the_time_there_is() -> N
     with speaking(never) as url:
         started = time.monotonic()
         assert isinstance(fails(prompt(), url, timeout=ENOUGH), ModelTimedOutError)
-        assert model(url).count_tokens(prompt(), timeout=ENOUGH) == TokenCount(guess_tokens(prompt()), guessed=True)
+        assert model(url).count_tokens(prompt(), timeout=ENOUGH) == TokenCount(prompt().guessed_tokens, guessed=True)
         assert time.monotonic() - started < TOO_LONG
 
 
@@ -694,7 +694,7 @@ def test_a_retry_after_that_is_not_finite_is_an_overload_too(value: str) -> None
 )
 def test_tokens_are_guessed_when_the_count_makes_no_sense(speak: Speaker) -> None:
     with speaking(speak) as url:
-        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)
+        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(prompt().guessed_tokens, guessed=True)
 
 
 @pytest.mark.parametrize(
@@ -714,4 +714,4 @@ def test_a_stream_with_holes_is_cut_off(events: bytes) -> None:
 def test_tokens_are_guessed_when_the_provider_refuses_to_count() -> None:
     for status in ("401 X", "429 X", "500 X", "529 X"):
         with speaking(says(b"{}", status=status)) as url:
-            assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)
+            assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(prompt().guessed_tokens, guessed=True)

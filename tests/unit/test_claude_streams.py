@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from playground.adapters.claude import guess_tokens
 from playground.domain.errors import ModelError
 from playground.domain.pricing import Spent, Usage
 from playground.ports import TokenCount
@@ -188,7 +187,7 @@ def test_an_error_that_is_nested_without_bounds_is_known_by_its_status(status: s
 
 def test_tokens_are_guessed_when_the_count_is_nested_without_bounds() -> None:
     with speaking(says(DEEP)) as url:
-        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)
+        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(prompt().guessed_tokens, guessed=True)
 
 
 def _endless(first: bytes, again: bytes) -> Speaker:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from playground.adapters.claude import believable_usage, guess_tokens, most_prompt_tokens
+from playground.adapters.claude import believable_usage, most_prompt_tokens
 from playground.domain.errors import ModelError
 from playground.domain.pricing import Usage
 from playground.ports import Completion, Prompt, TokenCount
@@ -118,7 +118,7 @@ def test_no_prompt_has_more_tokens_than_bytes(name: str) -> None:
 def test_a_count_that_cannot_be_true_is_replaced_by_a_guess(count: str) -> None:
     """A count that is too low would be a ceiling that is too low."""
     with speaking(says(f'{{"input_tokens": {count}}}'.encode())) as url:
-        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(guess_tokens(prompt()), guessed=True)
+        assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(prompt().guessed_tokens, guessed=True)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from playground.domain.errors import (
     SessionConflictError,
     StoreUnavailableError,
 )
-from playground.domain.pricing import PriceTableError, Usage, guess_tokens
+from playground.domain.pricing import PriceTableError, Usage
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
 from playground.ports import Found, Prompt, TokenCount
@@ -31,8 +31,8 @@ RICH = replace(open_account("user", NOW)[0], buckets=Buckets(purchased=1000))
 
 
 def count(prompt: Prompt) -> int:
-    """A token for every three characters, as the guess has it."""
-    return sum(guess_tokens(text) for text in (prompt.system or "", *(text for _, text in prompt.messages)))
+    """The provider's count is the guess."""
+    return prompt.guessed_tokens
 
 
 class CountedSessions(InMemorySessions):

@@ -71,7 +71,7 @@ class World:
             model=self.model,
             prices=prices,
             clock=clock,
-            count_timeout=8,
+            count_timeout_seconds=8,
         )
         self._run = RunPrompt(
             ledger=self.ledger,

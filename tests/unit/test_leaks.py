@@ -308,7 +308,7 @@ def test_leaks_that_only_touch_stay_two() -> None:
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 1), (3, 3), (4, 3)])
 def test_a_leak_is_somewhere(start: int, end: int) -> None:
-    with pytest.raises(ValueError, match="not a place"):
+    with pytest.raises(ValueError, match="not a range"):
         Leak(kind="jwt", start=start, end=end)
 
 

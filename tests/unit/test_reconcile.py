@@ -199,7 +199,7 @@ def test_it_goes_on_where_its_time_was_up(billing: Billing) -> None:
 
 
 def test_a_place_that_never_was_is_refused(billing: Billing) -> None:
-    with pytest.raises(ValueError, match="no place"):
+    with pytest.raises(ValueError, match="not a cursor"):
         reconcile(billing)(after="entries:1")
 
 

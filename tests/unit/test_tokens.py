@@ -24,7 +24,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from playground.adapters.tokens import MAX_TOKEN_CHARACTERS, TokenVerifier, key_set, shared_secrets
 from playground.domain.errors import StoreUnavailableError, UnauthorizedError
-from playground.domain.users import MAX_USER_ID
+from playground.domain.users import MAX_USER_ID_CHARACTERS
 from playground.http import authenticator
 from playground.settings import AuthSettings
 
@@ -201,7 +201,7 @@ def test_a_blank_subject_is_refused(subject: str) -> None:
 @pytest.mark.parametrize("subject", ["a", "user@example.com", "auth0|5f7c8ec7c33c6c004bbafe82", "Zoë", "a" * 128])
 def test_ordinary_subjects(subject: str) -> None:
     assert verifier()(signed(sub=subject)) == subject
-    assert MAX_USER_ID == 128
+    assert MAX_USER_ID_CHARACTERS == 128
 
 
 # --- a registry whose tokens lack issuer and audience -----------------------------------------------------------------
@@ -389,7 +389,7 @@ def answers_properly(verify: TokenVerifier, authorization: str) -> None:
     except UnauthorizedError as error:
         assert error.message == "A valid access token is required."  # noqa: PT017 - an answer is fine, too
     else:
-        assert 0 < len(subject) <= MAX_USER_ID
+        assert 0 < len(subject) <= MAX_USER_ID_CHARACTERS
 
 
 @given(st.text())

@@ -39,7 +39,7 @@ class Message:
 
 @dataclass
 class Night:
-    """Everything around `FanOut`: the index, the queues, the places, and the invocations."""
+    """Everything around `FanOut`: the index, the queues, the cursors, and the invocations."""
 
     accounts: int
     task: Task = Task.ADVANCE
@@ -66,10 +66,10 @@ class Night:
             boundaries=self,
             walks=_Queue(self, "walks"),
             visits=_Queue(self, "visits"),
-            places=self,
+            cursors=self,
         )
 
-    # --- the index, the places, the clock -----------------------------------------------------------------------------
+    # --- the index, the cursors, the clock ----------------------------------------------------------------------------
 
     def due(self, shard: int, *, now: datetime, after: str | None, limit: int) -> tuple[Sequence[str], str | None]:
         self.spend()
@@ -82,12 +82,12 @@ class Night:
                     return found, found[-1]
         return found, None
 
-    def place(self, walk: ShardTask) -> str | None:
+    def cursor(self, walk: ShardTask) -> str | None:
         self.spend()
         at, after = self._places.get((walk.task.value, walk.shard), (None, None))
         return after if at == walk.at else None
 
-    def remember(self, walk: ShardTask, after: str | None) -> None:
+    def save(self, walk: ShardTask, after: str | None) -> None:
         self.spend()
         self._places[walk.task.value, walk.shard] = walk.at, after
 
@@ -214,10 +214,10 @@ def test_a_place_is_that_of_one_walk() -> None:
     night = Night(40_000, task=Task.WARN, has_seconds=1.0)
     walk = ShardTask(task=Task.WARN, at=AT, shard=0)
     assert not night.fan_out.walk(walk, piece=PIECE, time_is_up=lambda: True).finished
-    assert night.place(walk) is not None
-    assert night.place(ShardTask(task=Task.ADVANCE, at=AT, shard=0)) is None
-    assert night.place(ShardTask(task=Task.WARN, at=AT, shard=1)) is None
-    assert night.place(ShardTask(task=Task.WARN, at=AT.replace(day=29), shard=0)) is None
+    assert night.cursor(walk) is not None
+    assert night.cursor(ShardTask(task=Task.ADVANCE, at=AT, shard=0)) is None
+    assert night.cursor(ShardTask(task=Task.WARN, at=AT, shard=1)) is None
+    assert night.cursor(ShardTask(task=Task.WARN, at=AT.replace(day=29), shard=0)) is None
 
 
 def test_messages_of_earlier_versions_are_understood() -> None:
@@ -225,5 +225,5 @@ def test_messages_of_earlier_versions_are_understood() -> None:
         work_of({"task": "advance", "at": "2026-11-30T00:00:00Z", "shard": 3, "after": after}) for after in (None, "x")
     )
     assert list(old) == [ShardTask(task=Task.ADVANCE, at=AT, shard=3, after=after) for after in (None, "x")]
-    with pytest.raises(ValueError, match="no work"):
+    with pytest.raises(ValueError, match="not a task"):
         work_of({"task": "advance", "at": "2026-11-30T00:00:00Z", "shard": 3, "after": 5})

@@ -1,4 +1,4 @@
-"""Logger, metrics and the names of metrics. One line per outcome, with ids and amounts; never what people wrote."""
+"""Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look th
 
 
 class Metric(StrEnum):
-    """What is counted. docs/operations.md says what each is for."""
+    """Names of metrics; docs/operations.md describes each."""
 
     RUN_SETTLED = "RunSettled"
     RUN_RELEASED = "RunReleased"
@@ -46,7 +46,7 @@ def count(metric: Metric, value: int = 1) -> None:
 
 
 def report_failure(user_id: str | None, error: Exception) -> None:
-    """One line for an account that scheduled work could not process; unexpected errors with their place."""
+    """One line for an account that scheduled work could not process; unexpected errors with their traceback."""
     what = error.what if isinstance(error, CorruptLedgerError) else None
     code, unforeseen = (error.code, None) if isinstance(error, PlaygroundError) else (PlaygroundError.code, error)
     logger.error(
@@ -55,7 +55,7 @@ def report_failure(user_id: str | None, error: Exception) -> None:
 
 
 def report_stale_keys(cause: str, age_seconds: float) -> None:
-    """The key set of the issuer could not be fetched; the keys that are known are used."""
+    """The key set of the issuer could not be fetched; the last known keys are used."""
     count(Metric.KEYS_STALE)
     logger.error("key set is stale", cause=cause, age_seconds=round(age_seconds))
 
@@ -67,19 +67,19 @@ def report_unreadable(error: CorruptLedgerError) -> None:
 
 
 def report_rejected(error: PaymentsRejectedError) -> None:
-    """One line, and an alarm: the payment provider refuses what we ask, and will go on to."""
+    """One line and an alarm: the payment provider rejects our requests, and repeats do not help."""
     count(Metric.PAYMENTS_REJECTED)
     logger.error("payments rejected", what=error.what)
 
 
 def flush_metrics() -> None:
-    """Write what was counted, if anything was."""
+    """Write the metrics, if there are any."""
     if metrics.metric_set:
         metrics.flush_metrics()
 
 
 def report_run(run: Run) -> None:
-    """One line and the counts for a run that has ended. Runs that expired are counted by who looks for them."""
+    """One line and the counts for a run that has ended. Expired runs are counted by the sweeper."""
     if run.status is not RunStatus.EXPIRED:
         count(Metric.RUN_SETTLED if run.status is RunStatus.SETTLED else Metric.RUN_RELEASED)
     if run.unpaid:

@@ -1,4 +1,4 @@
-"""What is logged and counted of payments, beside observability: only the functions that deal with them load it."""
+"""Logs and metrics of payments. Separate from `observability`, so that only payment functions load it."""
 
 from playground.domain.entries import EntryType
 from playground.domain.payment_events import ProviderEvent
@@ -33,7 +33,7 @@ def report_payment(event: ProviderEvent, applied: Applied) -> None:
 
 
 def report_reconciled(reconciled: Reconciled) -> None:
-    """A line for each difference, and one for all; being stopped before the end counts as a difference."""
+    """A line for each difference, and one for the result. A stop before the end counts as a difference."""
     count(Metric.RECONCILE_REPAIRED, len(reconciled.repaired))
     count(Metric.RECONCILE_DIFFERENCES, reconciled.found + (reconciled.after is not None))
     for difference in reconciled.differences:

@@ -24,19 +24,19 @@ from playground.domain.payment_events import (
     ProviderObject,
     Statement,
 )
-from playground.domain.pricing import ModelPrice, PlanPrice, Usage
+from playground.domain.pricing import ModelPrice, PlanPrice, Usage, guess_tokens
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.runs import Run, RunFilter, RunPlace
-from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.domain.work import ShardTask
 
 Clock = Callable[[], datetime]
-"""The time now, aware, UTC. One worker's clock proves nothing: nothing may depend on it being exact."""
+"""The current time, aware, UTC. Workers' clocks differ: correctness must not depend on an exact one."""
 
 NewId = Callable[[str], str]
-"""A fresh id of a kind (`ses` → `ses_…`). Ids sort roughly by time and cannot be guessed."""
+"""A new id of a kind (`ses` → `ses_…`). Ids sort roughly by time and cannot be guessed."""
 
 TimeLimit = Callable[[float], AbstractContextManager[None]]
 """Within `TimeLimit(seconds)` every store request of this thread ends after so many seconds at most: with an answer, or
@@ -293,32 +293,32 @@ class Queue(Protocol):
     """A queue of tasks: delivered at least once, in no particular order."""
 
     def put(self, messages: Sequence[Mapping[str, str | int | None]]) -> None:
-        """Put all of them in. Raises StoreUnavailableError if one was not taken; others may have been."""
+        """Send all messages. Raises StoreUnavailableError if one was refused; others may have been sent."""
         ...
 
 
-class Places(Protocol):
+class WalkCursors(Protocol):
     """Cursors of unfinished walks. A lost cursor only makes a walk begin anew."""
 
-    def place(self, walk: ShardTask) -> str | None:
+    def cursor(self, walk: ShardTask) -> str | None:
         """The cursor of this walk; None: at the beginning."""
         ...
 
-    def remember(self, walk: ShardTask, after: str | None) -> None:
+    def save(self, walk: ShardTask, after: str | None) -> None:
         """Save the cursor; None: it is finished, and begins anew if it is started again. Of two walks of one shard with
         the same task the later call wins, and the other one begins anew."""
         ...
 
 
 class Publisher(Protocol):
-    """Tells the world."""
+    """Publishes notices on the bus."""
 
     def publish(self, notices: Sequence[Notice]) -> int | None:
         """Publish all; the position of the first that was refused, if any. Those after it may have been published."""
         ...
 
 
-# --- what a run looks up before it holds ------------------------------------------------------------------------------
+# --- what a run reads before its hold ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,8 +386,8 @@ class Sessions(Protocol):
         ...
 
     def listed(
-        self, user_id: str, *, after: Place | None, limit: int
-    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
+        self, user_id: str, *, after: SessionCursor | None, limit: int
+    ) -> tuple[Sequence[Session], SessionCursor | None, Sequence[str]]:
         """At most `limit` of the user's sessions, newest activity first, after a cursor; the cursor of the next page,
         if there may be more; and the ids of damaged sessions among them, which are reported and left out. A page may
         hold fewer than `limit` although there are more. Eventually consistent."""
@@ -404,15 +404,15 @@ class Sessions(Protocol):
         ...
 
     def remove_some(self, session_id: str) -> bool:
-        """Remove a bounded number of the things that belong to a deleted session. False when nothing is left."""
+        """Remove a bounded number of items of a deleted session. False when none is left."""
         ...
 
     def remove_mark(self, session: Session) -> None:
-        """Remove the mark of a deleted session of which nothing is left."""
+        """Remove the summary of a deleted session that has no other items left."""
         ...
 
     def begin_fork(self, session: Session) -> bool:
-        """Store the marked summary of a fork that is going to be copied. False if there is one with this id."""
+        """Store the marked summary of a new fork, before its turns. False if there is one with this id."""
         ...
 
     def copy(self, session_id: str, turns: Sequence[Turn]) -> None:
@@ -420,11 +420,11 @@ class Sessions(Protocol):
         ...
 
     def give_up_fork(self, session: Session) -> bool:
-        """Mark an unfinished fork as deleted, so that nobody completes it. False if it is finished, or gone."""
+        """Mark an unfinished fork as deleted, so that no attempt completes it. False if it is finished, or gone."""
         ...
 
     def finish_fork(self, session: Session) -> bool:
-        """Make a copied fork a session like any other. False if it was removed meanwhile."""
+        """Turn a completely copied fork into a regular session. False if it was removed meanwhile."""
         ...
 
     def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
@@ -452,11 +452,11 @@ class Shares(Protocol):
         ...
 
     def remove_some(self, share_id: str) -> bool:
-        """Remove a bounded number of the views and votes of a dead share. False when nothing is left."""
+        """Remove a bounded number of views and votes of a withdrawn share. False when none is left."""
         ...
 
     def forget(self, session: Session, share_id: str) -> None:
-        """Record that nothing is left of a former share of this session."""
+        """Record that all items of a former share of this session are removed."""
         ...
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
@@ -504,7 +504,7 @@ class Catalog(CatalogReader, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What is sent to the model. `messages` alternate user, assistant, …, user."""
+    """A request to the model. `messages` alternate user, assistant, …, user."""
 
     model: ModelPrice
     system: str | None
@@ -512,6 +512,11 @@ class Prompt:
     max_tokens: int
     effort: str | None = None
     temperature: float | None = None
+
+    @property
+    def guessed_tokens(self) -> int:
+        """An upper estimate of the prompt's tokens."""
+        return sum(guess_tokens(text) for text in (self.system or "", *(text for _, text in self.messages)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -563,7 +568,7 @@ class CheckoutStarted:
 
 
 class CustomerGoneError(Exception):
-    """The payment provider has no such customer, or has deleted it. Nothing was done."""
+    """The payment provider does not have this customer, or has deleted it. The request had no effect."""
 
 
 class PaymentProvider(Protocol):

@@ -25,13 +25,13 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """The settings. Raises pydantic.ValidationError, which names what is missing or wrong but shows no value."""
+        """The settings. Raises pydantic.ValidationError, which names missing or invalid ones without their values."""
         values = {name: environ[name.upper()] for name in cls.model_fields if name.upper() in environ}
         return cls.model_validate(values)
 
 
 class ApiSettings(Settings):
-    """What every function behind the API needs."""
+    """Settings of every function behind the API."""
 
     frontend_url: Origin
     powertools_service_name: Name
@@ -41,13 +41,13 @@ class ApiSettings(Settings):
 
 
 class MoneySettings(Settings):
-    """Where money is."""
+    """The ledger's table."""
 
     ledger_table: Name
 
 
 class LedgerSettings(MoneySettings):
-    """Where money and conversations are."""
+    """The tables of ledger and conversations."""
 
     sessions_table: Name
 
@@ -64,14 +64,14 @@ class AuthSettings(Settings):
 
 
 class StripeSettings(Settings):
-    """Where Stripe is and how it knows us. The secret is read when it is needed first."""
+    """Stripe's URL and the secret with its keys, which is read on first use."""
 
     stripe_secret_arn: Name
     stripe_base_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "https://api.stripe.com"
 
 
 class ContentSettings(Settings):
-    """Where texts are that are too large for a table."""
+    """The bucket of texts that are too large for an item."""
 
     content_bucket: Name
 

@@ -1,7 +1,7 @@
-"""Composition: which adapter a function gets from its settings. Clients are made once per process.
+"""Composition: builds adapters from a function's settings. Clients are made once per process.
 
-An adapter is imported by what makes it, and by nothing else: who does not ask for it does not wait for it to be loaded.
-tests/infrastructure/test_imports.py says what each function may load.
+Each adapter is imported in the function that builds it, so that a Lambda function loads only the adapters that it uses.
+tests/infrastructure/test_imports.py lists what each function may load.
 """
 
 from functools import cache
@@ -52,7 +52,7 @@ def store() -> "DynamoStore":
 
 
 def ledger(settings: MoneySettings, store: "DynamoStore") -> "DynamoLedger":
-    """Without a table of conversations, everything works except `settle`."""
+    """Without `sessions_table`, everything works except `settle`."""
     from playground.adapters.dynamo_ledger import DynamoLedger
 
     sessions_table = settings.sessions_table if isinstance(settings, LedgerSettings) else ""
@@ -70,13 +70,13 @@ def sessions(settings: CreditsSettings, store: "DynamoStore") -> "DynamoSessions
 
 
 def share_keys(settings: SessionsSettings) -> ShareKeys:
-    """Raises ValueError if a secret is not good enough. The one that was generated with the stack is the oldest."""
+    """Raises ValueError if a secret is too short. The secret generated with the stack is the oldest."""
     secret = read_secret(secrets_client(), settings.share_secret_arn)
     return ShareKeys([*(secret.get("secrets") or ()), *([secret["generated"]] if "generated" in secret else ())])
 
 
 def is_live(stripe_key: str) -> bool:
-    """Whether a key of Stripe moves real money. Raises ValueError if it is no key."""
+    """Whether a Stripe key is of live mode. Raises ValueError for an invalid key."""
     kind, _, rest = stripe_key.partition("_")
     mode = rest.partition("_")[0]
     if kind not in ("sk", "rk") or mode not in ("live", "test"):

@@ -22,7 +22,6 @@ import httpx2
 
 from playground.domain.errors import INVALID_USAGE, ModelError, ModelOverloadedError, ModelTimedOutError
 from playground.domain.pricing import Spent, Usage, is_count
-from playground.domain.pricing import guess_tokens as tokens_of
 from playground.domain.text import is_blank, sent_bytes, whole_characters
 from playground.ports import Completion, Prompt, TokenCount
 
@@ -83,9 +82,9 @@ class ClaudeModel:
         try:
             tokens = _within(timeout, count) if timeout > 0 else 0
         except (anthropic.AnthropicError, httpx2.HTTPError, _TooLateError, *_NONSENSE):
-            return TokenCount(guess_tokens(prompt), guessed=True)
+            return TokenCount(prompt.guessed_tokens, guessed=True)
         if not is_count(tokens) or not 0 < tokens <= _most_bytes(prompt):
-            return TokenCount(guess_tokens(prompt), guessed=True)
+            return TokenCount(prompt.guessed_tokens, guessed=True)
         return TokenCount(tokens)
 
     def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
@@ -215,12 +214,6 @@ def _raiser(error: Exception) -> Callable[[], Any]:
     return fail
 
 
-def guess_tokens(prompt: Prompt) -> int:
-    """Rather too high: one token per 3 bytes of UTF-8, and some for each message."""
-    texts = [prompt.system or "", *(text for _, text in prompt.messages)]
-    return sum(tokens_of(text) for text in texts)
-
-
 class _RetryableError(Exception):
     """Nothing was produced yet: another attempt may succeed. `error` is what it means if there is none."""
 
@@ -297,7 +290,7 @@ def _spent(prompt: Prompt, answer: "_Answer") -> Spent:
     seen = answer.bytes_seen
     output = min(-(-seen // BYTES_PER_TOKEN), prompt.max_tokens) if seen else prompt.max_tokens
     if reported is None:
-        return Spent(usage=prompt.model.most_expensive(guess_tokens(prompt), output), estimated=True)
+        return Spent(usage=prompt.model.most_expensive(prompt.guessed_tokens, output), estimated=True)
     usage = replace(reported, output_tokens=max(reported.output_tokens, output))
     return Spent(usage=usage, estimated=True)
 

@@ -59,21 +59,21 @@ class DynamoBoundaries(_SparseIndex):
     name = "due"
 
 
-class DynamoPlaces:
-    """`ports.Places`: one item for each task and shard, of the walk that was at work there last."""
+class DynamoWalkCursors:
+    """`ports.WalkCursors`: one item for each task and shard, of the walk that was at work there last."""
 
     def __init__(self, store: DynamoStore, table: str) -> None:
         self._store = store
         self._table = table
 
-    def place(self, walk: ShardTask) -> str | None:
+    def cursor(self, walk: ShardTask) -> str | None:
         raw = self._store.get(self._key(walk))
         if raw is None or raw["at"] != {"S": iso(walk.at)} or "after" not in raw:
             return None
         after: str = raw["after"]["S"]
         return after
 
-    def remember(self, walk: ShardTask, after: str | None) -> None:
+    def save(self, walk: ShardTask, after: str | None) -> None:
         item: RawItem = {"at": {"S": iso(walk.at)}}
         if after is not None:
             item = {**item, "after": {"S": after}}

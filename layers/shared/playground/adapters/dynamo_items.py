@@ -29,7 +29,7 @@ from playground.domain.calendar import from_iso, iso
 from playground.domain.entries import Entry
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError, UnreadableError
 from playground.domain.runs import Run
-from playground.domain.sessions import UNKNOWN_TIME, Place, Session, Turn
+from playground.domain.sessions import UNKNOWN_TIME, Session, SessionCursor, Turn
 from playground.domain.text import whole_characters
 from playground.ports import TextRef
 
@@ -283,10 +283,10 @@ def listed_at(updated_at: datetime, session_id: str) -> str:
     return f"{iso(updated_at)}#{session_id}"
 
 
-def place_of(listed: str) -> Place:
+def place_of(listed: str) -> SessionCursor:
     """The cursor that `listed_at` names."""
     updated_at, _, session_id = listed.partition("#")
-    return Place(from_iso(updated_at), session_id)
+    return SessionCursor(from_iso(updated_at), session_id)
 
 
 def marked_at(deleted_at: datetime, session_id: str) -> str:

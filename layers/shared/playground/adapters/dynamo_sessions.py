@@ -33,7 +33,7 @@ from playground.adapters.dynamo_store import (
 from playground.adapters.texts import TurnTexts
 from playground.domain.calendar import iso
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
-from playground.domain.sessions import Place, RunFeedback, Session, Turn
+from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.ports import ReportUnreadable, TextRef
 
 INDEX = "by_owner"
@@ -150,8 +150,8 @@ class DynamoSessions:
         return items.own_session_of(user_id, raw) if raw is not None else None
 
     def listed(
-        self, user_id: str, *, after: Place | None, limit: int
-    ) -> tuple[Sequence[Session], Place | None, Sequence[str]]:
+        self, user_id: str, *, after: SessionCursor | None, limit: int
+    ) -> tuple[Sequence[Session], SessionCursor | None, Sequence[str]]:
         place = items.listed_at(after.updated_at, after.session_id) if after is not None else None
         keys, stopped = self._store.query_index(
             self._table,

@@ -50,14 +50,14 @@ class Hold:
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:
-            raise ValueError(f"a hold of {self.ceiling} credits holds nothing")
+            raise ValueError(f"a hold must be at least 1 credit, not {self.ceiling}")
 
     def dead(self, now: datetime) -> bool:
         """Whether the lease has run out: the attempt that placed it must be over."""
         return self.lease_at <= now
 
     @property
-    def longest(self) -> timedelta:
+    def max_duration(self) -> timedelta:
         """How long the invocation that placed it can last at most, by its own clock."""
         return self.lease_at - LEASE_MARGIN - self.placed_at
 
@@ -65,18 +65,17 @@ class Hold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """`version` is the number of the last entry, `last_hash` its hash. `due_at` is the next monthly boundary.
-    `revision` is the store's: it counts changes, for some of them have no entry. Accounts are equal without it.
+    `revision` is the store's count of changes, because some have no entry. It is not part of equality.
 
-    `debt`: credits that were taken back and had been spent; repaid from *purchased* as soon as some are available.
-    `lapsed`: how much of the rollover was due to expire at the last boundary and was held. What a hold gives back
-    expires up to that amount.
-    `reclaimed_monthly`, `reclaimed_rollover`: how much of these buckets is of a month that was paid back, and was held
-    then. It is part of the debt, and repaid from there as soon as it is available.
+    `debt`: credits that were taken back after they had been spent; repaid from *purchased* as soon as possible.
+    `lapsed`: rollover that was due to expire at the last boundary but was held. Credits that a hold gives back expire
+    up to this amount.
+    `reclaimed_monthly`, `reclaimed_rollover`: credits of a refunded month that were held when it was refunded. They are
+    part of the debt, which is repaid from them as soon as they are available.
 
-    `allowance` is what a month of the plan gives, as it was when the plan began or its last month was granted.
-    `entitled_until` is for plans that an operator set; None is without an end. A plan that is paid for has the
-    `subscription_id` of the payment provider instead, and the numbers of the periods that are paid, as far as they can
-    still matter."""
+    `allowance`: credits of a month, as of the beginning of the plan or its last grant. `entitled_until`: the end of a
+    plan that an operator set; None: no end. A paid plan has the provider's `subscription_id` instead, and the numbers
+    of its paid periods from the previous one on."""
 
     user_id: str
     created_at: datetime
@@ -98,12 +97,12 @@ class Account:
     subscription_id: str | None = None
     paid_periods: tuple[int, ...] = ()
     has_paid: bool = False
-    """Whether a purchase or a month was ever paid for. Payments before this was recorded do not count."""
+    """Whether a purchase or a month was ever paid for, since this field exists."""
     failures_at: datetime | None = None
     unpaid_at: datetime | None = None
-    """How much of the allowance is used: see `domain.allowance`. None, or a time that has passed: nothing."""
+    """The used part of the allowance: see `domain.allowance`. None or a past time: nothing is used."""
     paused_at: datetime | None = None
-    """Since when an operator has it refuse new runs. Open runs end as ever."""
+    """The time from which an operator has paused the account: it takes no new runs. Open runs end as usual."""
     revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
@@ -112,13 +111,13 @@ class Account:
         if self.held != sum(hold.ceiling for hold in self.holds.values()):
             raise ValueError(f"held {self.held} is not the sum of the holds")
         if not 0 <= self.lapsed <= min(self.held, self.buckets.rollover):
-            raise ValueError(f"lapsed {self.lapsed} is more than what is held, or than the rollover")
+            raise ValueError(f"lapsed {self.lapsed} is more than the held credits or the rollover")
         if not 0 <= self.reclaimed_monthly <= self.buckets.monthly:
             raise ValueError(f"{self.reclaimed_monthly} reclaimed of {self.buckets.monthly} monthly credits")
         if not 0 <= self.reclaimed_rollover <= self.buckets.rollover:
             raise ValueError(f"{self.reclaimed_rollover} reclaimed of {self.buckets.rollover} rollover credits")
         if self.due_at is not None and self.anchor is None:
-            raise ValueError("there is no boundary without an anchor")
+            raise ValueError("due_at needs an anchor")
 
     @property
     def balance(self) -> int:
@@ -126,12 +125,12 @@ class Account:
 
     @property
     def available(self) -> int:
-        """What a new hold may take."""
+        """Credits that a new hold may take."""
         return self.balance - self.held
 
     @property
     def payable_debt(self) -> int:
-        """What could be repaid at once: 0 after every change."""
+        """Debt that can be repaid now: 0 after every change."""
         reclaimed = self.reclaimed_monthly + self.reclaimed_rollover
         return min(self.debt, self.buckets.purchased + reclaimed, self.available)
 
@@ -141,7 +140,7 @@ class Account:
         return self.debt > 0 or self.lapsed > 0
 
     @property
-    def is_given(self) -> bool:
+    def has_granted_plan(self) -> bool:
         """Whether an operator set the plan, and it is active."""
         return self.plan is Plan.PLUS and self.subscription_id is None
 
@@ -153,7 +152,7 @@ class Account:
 
     @property
     def resets_at(self) -> datetime | None:
-        """When there may be credits of a month again; None if only rollover expires then, or nothing happens."""
+        """When a month may be granted next; None if the next boundary grants none, or there is none."""
         if self.plan is not Plan.PLUS or self.anchor is None:
             return None
         following = boundary(self.anchor, self.period + 1)
@@ -223,8 +222,8 @@ def write_entry(
 def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0, **about: str | None) -> Change:
     """Repay debt, as far as credits are available beyond `reserved`. Changes nothing without debt.
 
-    What is left of a month that was paid back while it was held comes first, then *purchased*.
-    `cause` is the business key of what made credits available. `about`: the run or purchase that the entry names.
+    Reclaimed credits are used first, then *purchased*. `cause` is the business key of the change that made credits
+    available. `about`: the run or purchase that the entry names.
     """
     repaid = min(account.payable_debt, account.available - reserved)
     if repaid < 1:
@@ -243,6 +242,24 @@ def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0
         Deltas(monthly=-monthly, rollover=-rollover, purchased=monthly + rollover - repaid),
         business_key=f"debt:{cause}:repaid",
         reason="Outstanding debt paid",
+        now=now,
+        **about,
+    )
+    return account, (entry,)
+
+
+def incur_debt(account: Account, missing: int, *, cause: str, now: datetime, **about: str | None) -> Change:
+    """Add `missing` credits to *purchased* as debt, so that they can be taken back. The `debt` entries sum up to the
+    debt. Changes nothing if none are missing."""
+    if not missing:
+        return account, ()
+    account = replace(account, debt=account.debt + missing)
+    account, entry = write_entry(
+        account,
+        EntryType.DEBT,
+        Deltas(purchased=missing),
+        business_key=f"debt:{cause}",
+        reason="Debt: these credits were already spent",
         now=now,
         **about,
     )
@@ -273,7 +290,7 @@ def open_account(user_id: str, now: datetime) -> Change:
 
 
 def as_of(account: Account | None, user_id: str, now: datetime) -> Account:
-    """The account as the store will have it at `now`: opened, and every boundary crossed. Writes nothing."""
+    """The account as the store will have it at `now`: opened, and advanced over every boundary. Writes nothing."""
     if account is None:
         account, _ = open_account(user_id, now)
     for _ in range(MAX_BOUNDARIES):
@@ -390,7 +407,7 @@ def grant(
 ) -> tuple[Account, Entry]:
     """Add credits to *purchased*. Raises ValueError unless at least 1."""
     if credits_ < 1:
-        raise ValueError(f"a grant of {credits_} credits grants nothing")
+        raise ValueError(f"a grant must be at least 1 credit, not {credits_}")
     deltas = Deltas(purchased=credits_)
     return write_entry(account, type_, deltas, business_key=business_key, reason=reason, now=now, operator=operator)
 
@@ -406,25 +423,14 @@ def take_back(
     purchase_id: str | None = None,
     operator: str | None = None,
 ) -> Change:
-    """Take `credits_` from *purchased*, never what is held. What is missing is added first as debt, in an entry of its
-    own: the sum of the `debt` entries is the debt. The entry of type `type_` is the last one. Raises ValueError unless
-    at least 1."""
+    """Take `credits_` from *purchased*, never held ones. Missing credits are added first as debt, in an entry of their
+    own. The entry of type `type_` is the last one. Raises ValueError unless at least 1."""
     if credits_ < 1:
-        raise ValueError(f"taking {credits_} credits back takes nothing")
-    entries: list[Entry] = []
+        raise ValueError(f"at least 1 credit must be taken back, not {credits_}")
     missing = max(credits_ - min(account.buckets.purchased, account.available), 0)
-    if missing:
-        account, owed = write_entry(
-            replace(account, debt=account.debt + missing),
-            EntryType.DEBT,
-            Deltas(purchased=missing),
-            business_key=f"debt:{business_key}",
-            reason="Owed: these credits were spent already",
-            now=now,
-            purchase_id=purchase_id,
-            operator=operator,
-        )
-        entries.append(owed)
+    account, entries = incur_debt(
+        account, missing, cause=business_key, now=now, purchase_id=purchase_id, operator=operator
+    )
     account, taken = write_entry(
         account,
         type_,
@@ -439,9 +445,9 @@ def take_back(
 
 
 def start_plus(account: Account, *, allowance: int, entitled_until: datetime | None, now: datetime) -> Change:
-    """Begin the plan now: the anchor is this moment, the first allowance is granted. None: entitled until ended.
+    """Begin the plan with `now` as its anchor, and grant the first month. `entitled_until` None: no end.
 
-    `allowance` is what every month of this plan gives until it is changed, and the most that rolls over.
+    `allowance`: credits of each month, and the maximum that rolls over.
     """
     account = ending_at(begin_plus(account, anchor=now, allowance=allowance), entitled_until)
     account, entry = write_entry(
@@ -456,10 +462,10 @@ def start_plus(account: Account, *, allowance: int, entitled_until: datetime | N
 
 
 def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
-    """The plan from `anchor` on, with nothing granted yet. Rollover that is left expires when it would have, or at the
-    first boundary if that is earlier. Raises ValueError unless the allowance is at least 1."""
+    """The plan from `anchor` on; nothing is granted yet. Existing rollover expires at its own boundary or at the first
+    one of this plan, whichever is earlier. Raises ValueError unless the allowance is at least 1."""
     if allowance < 1:
-        raise ValueError(f"a plan of {allowance} credits a month gives nothing")
+        raise ValueError(f"a plan must give at least 1 credit a month, not {allowance}")
     anchor = instant(anchor)
     first = boundary(anchor, 1)
     return replace(
@@ -478,10 +484,10 @@ def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscripti
 def ending_at(account: Account, until: datetime | None) -> Account:
     """The plan that an operator set, ending at `until` (None: no end).
 
-    `until` is a time at which something is due, as a boundary is.
+    Like a boundary, `until` is a time at which the account is due.
     """
     if account.anchor is None:
-        raise ValueError(f"{account.user_id} has no plan that could end")
+        raise ValueError(f"{account.user_id} has no plan")
     regular = boundary(account.anchor, account.period + 1)
     due = [regular] if until is None else [regular, instant(until)]
     if account.buckets.rollover and account.due_at not in (None, regular, account.entitled_until):
@@ -493,10 +499,10 @@ def cross_boundary(account: Account) -> Change:
     """Cross the next monthly boundary, at the boundary's own time. Raises ValueError if there is none.
 
     Old rollover expires, unused monthly becomes rollover (at most one allowance, the rest expires), and the month is
-    granted again if the plan is entitled beyond the boundary. Nothing that is held expires: at most
-    `balance − held` leaves, and the account remembers the remainder (`lapsed`), which goes when it is given back, or at
-    the next boundary. Purchased credits are touched only to repay debt, if the month makes held ones available. A plan
-    that an operator ended within a month ends there: unused monthly is removed, rollover lives to its boundary.
+    granted again if the plan is entitled beyond the boundary. Held credits do not expire: at most `balance − held` is
+    removed, and the account records the rest as `lapsed`, which expires when it is given back or at the next boundary.
+    Purchased credits change only to repay debt, if the month makes held ones available. A plan that an operator ended
+    within a month ends there: unused monthly credits are removed, rollover stays until its boundary.
     """
     if account.due_at is None or account.anchor is None:
         raise ValueError(f"{account.user_id} has no monthly boundary")
@@ -525,10 +531,15 @@ def cross_boundary(account: Account) -> Change:
     write(
         EntryType.EXPIRE, Deltas(monthly=-excess), "expire-monthly", "Unused credits beyond the rollover limit expired"
     )
-    kept = account.buckets.monthly
-    lapsed += max(kept - account.allowance, 0)
+    remaining = account.buckets.monthly
+    lapsed += max(remaining - account.allowance, 0)
     reclaimed = account.reclaimed_monthly
-    write(EntryType.ROLLOVER, Deltas(monthly=-kept, rollover=kept), "rollover", "Unused credits of last month kept")
+    write(
+        EntryType.ROLLOVER,
+        Deltas(monthly=-remaining, rollover=remaining),
+        "rollover",
+        "Unused monthly credits rolled over",
+    )
     account = replace(account, reclaimed_monthly=0, reclaimed_rollover=account.reclaimed_rollover + reclaimed)
     entitled = _is_entitled(account, at)
     if entitled:
@@ -543,11 +554,11 @@ def cross_boundary(account: Account) -> Change:
 
 
 def _with_next_due(account: Account) -> Account:
-    """With the next boundary as what is due next, or the end of the plan, if that comes first."""
+    """The account, due at the next boundary, or at the end of the plan if that comes first."""
     assert account.anchor is not None
     following = boundary(account.anchor, account.period + 1)
     until = account.entitled_until
-    if until is not None and account.is_given and boundary_before(account) < until < following:
+    if until is not None and account.has_granted_plan and boundary_before(account) < until < following:
         following = until
     return replace(account, due_at=following)
 
@@ -559,10 +570,10 @@ def boundary_before(account: Account) -> datetime:
 
 
 def _ends_within_a_month(account: Account, at: datetime) -> bool:
-    """Whether what is due at `at` is the end of a plan before its month is over."""
+    """Whether `at` is the end of a plan, before its month is over."""
     assert account.anchor is not None
     until = account.entitled_until
-    return account.is_given and until is not None and until <= at < boundary(account.anchor, account.period + 1)
+    return account.has_granted_plan and until is not None and until <= at < boundary(account.anchor, account.period + 1)
 
 
 def _end_within_a_month(account: Account, at: datetime) -> Change:

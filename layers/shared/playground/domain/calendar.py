@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 
 def instant(moment: datetime) -> datetime:
-    """`moment` in UTC, cut to milliseconds: what the store can hold. Raises ValueError for a naive one."""
+    """`moment` in UTC, cut to milliseconds, which is the store's precision. Raises ValueError for a naive one."""
     if moment.utcoffset() is None:
-        raise ValueError("a naive datetime has no place here")
+        raise ValueError("a naive datetime: a time zone is needed")
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -31,7 +31,7 @@ def scheduled_time(text: object) -> datetime:
 
 
 def boundary(anchor: datetime, number: int) -> datetime:
-    """The moment at which period `number` begins; period 0 begins at the anchor.
+    """The time at which period `number` begins; period 0 begins at the anchor.
 
     Always computed from the anchor, so it never drifts: an anchor on the 31st gives 28 or 29 February and then
     31 March again. The time of day is the anchor's, in UTC.

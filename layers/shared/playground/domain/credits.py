@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deltas:
-    """Signed changes of the three buckets. What an entry records."""
+    """Signed changes of the three buckets, as an entry records them."""
 
     monthly: int = 0
     rollover: int = 0
@@ -21,7 +21,7 @@ class Deltas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
-    """What an account owns. No bucket is ever negative."""
+    """The credits of an account. No bucket is ever negative."""
 
     monthly: int = 0
     rollover: int = 0
@@ -36,7 +36,7 @@ class Buckets:
         return self.monthly + self.rollover + self.purchased
 
     def draw_down(self, amount: int) -> Deltas:
-        """What paying `amount` takes from each bucket, in priority order. Raises ValueError if it is not there."""
+        """The deltas of paying `amount`, in priority order. Raises ValueError if there are fewer credits."""
         if not 0 <= amount <= self.total:
             raise ValueError(f"cannot draw {amount} from {self}")
         monthly = min(amount, self.monthly)

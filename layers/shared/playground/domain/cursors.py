@@ -1,4 +1,4 @@
-"""Cursors: a position in a list as text, and back. In answers they are opaque; a list goes on right behind them.
+"""Cursors: a position in a list as text, and back. Opaque in answers; a list continues after its cursor.
 
 number_cursor   base64url of a number: entries of a history, turns of a conversation
 parts_cursor    base64url of a JSON list: sessions by activity

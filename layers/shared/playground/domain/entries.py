@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def amount(self) -> int:
-        """Signed credits; 0 for what only moves between buckets."""
+        """Signed credits; 0 if they only move between buckets."""
         return self.deltas.total
 
     @property
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def entry_id(self) -> str:
-        """Sorts by number within an account, and names the line's content."""
+        """Sorts by number within an account, and identifies the content."""
         return f"ent_{self.seq:010d}{self.hash[:12]}"
 
     @property

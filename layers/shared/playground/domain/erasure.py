@@ -28,7 +28,7 @@ class BeingErasedError(PlaygroundError):
     code: ClassVar[str] = "being_erased"
 
     def __init__(self, user_id: str) -> None:
-        super().__init__(f"The account {user_id} is being erased. If nobody is at it, repeat the erasure: it goes on.")
+        super().__init__(f"The account {user_id} is being erased. If no erasure is running, repeat it: it continues.")
 
 
 class OvertakenError(PlaygroundError):
@@ -37,7 +37,7 @@ class OvertakenError(PlaygroundError):
     code: ClassVar[str] = "erasure_overtaken"
 
     def __init__(self, user_id: str) -> None:
-        super().__init__(f"The erasure of {user_id} was finished by somebody else meanwhile; this one has stopped.")
+        super().__init__(f"Another process has finished the erasure of {user_id}; this one has stopped.")
 
 
 def pseudonym_of(random_bits: int) -> str:
@@ -50,7 +50,7 @@ def is_pseudonym(user_id: str) -> bool:
 
 
 def erased_entry(entry: Entry, pseudonym: str, *, previous_hash: str) -> Entry:
-    """The same line in the books of the pseudonym."""
+    """The same entry in the ledger of the pseudonym."""
     return replace(entry, user_id=pseudonym, reason=ERASED, previous_hash=previous_hash)
 
 
@@ -60,7 +60,7 @@ def erased_run(run: Run, pseudonym: str, *, entry_hash: str | None) -> Run:
 
 
 def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Account:
-    """The same balance. Raises ValueError for an account with a plan or open runs: they are ended before.
+    """The same balance. Raises ValueError for an account with a plan or open runs: they must be ended before.
 
     The ended subscription stays on record, with its periods: repeated events of it grant nothing.
     """
@@ -70,7 +70,7 @@ def erased_account(account: Account, pseudonym: str, *, last_hash: str) -> Accou
 
 
 def merged(moved: Subscription, there: Subscription) -> Subscription:
-    """What is known of a subscription from a record that is moved and from the one that is `there` already."""
+    """The record of a subscription, merged from the one that is `moved` and the one already `there`."""
     both = replace(
         there,
         ended={**moved.ended, **there.ended},
@@ -92,7 +92,7 @@ def opened_again(user_id: str, *, revision: int, now: datetime, paused_at: datet
         EntryType.SIGNUP,
         Deltas(),
         business_key="signup",
-        reason="Opened again after erasure, without welcome credits",
+        reason="Opened again after erasure, without signup credits",
         now=now,
     )
     return account, (entry,)

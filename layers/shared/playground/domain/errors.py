@@ -1,10 +1,10 @@
-"""What can be refused or fail, as types with facts.
+"""Errors of the domain: types with facts as fields.
 
     PlaygroundError
     ├── InvalidRequestError             a field is out of its bounds
-    │   └── UnknownFieldError           the request has no such field
+    │   └── UnknownFieldError           a field that the request does not have
     ├── UnauthorizedError               no usable token, whatever the reason
-    ├── InvalidDeliveryError            an event that was not signed as it must be
+    ├── InvalidDeliveryError            an event without a valid signature
     ├── NotFoundError                   missing and foreign look alike
     │   ├── PackageNotFoundError
     │   ├── PriceTableNotFoundError
@@ -20,8 +20,8 @@
     ├── IdempotencyConflictError        same key, other request
     ├── SessionConflictError            the session does not fit the request, or has changed since it was read
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
-    ├── AccountPausedError              an operator has it refuse new runs
-    ├── OwnShareError                   votes and reports are for others
+    ├── AccountPausedError              an operator has paused the account: no new runs
+    ├── OwnShareError                   owners cannot vote on or report their own share
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
     ├── ModelError                      the model gave no answer that can be charged
@@ -32,9 +32,9 @@
     ├── PurchaseUnavailableError        the payment of a purchase is unknown to this payment provider
     ├── PaymentsUnavailableError        the payment provider did not answer in time
     ├── PaymentsRejectedError           the payment provider rejects our request: an operator has to fix something
-    ├── StoreUnavailableError           the store did not answer in time; nothing is known to have happened
-    └── CorruptLedgerError              stored money does not add up; nothing is done with it
-        └── UnreadableError             one record is damaged; everything else is as it was
+    ├── StoreUnavailableError           the store did not answer in time; the request may or may not have had an effect
+    └── CorruptLedgerError              stored credits do not add up; the operation is refused
+        └── UnreadableError             one record is damaged; all others are unaffected
 
 A message is made from the facts; only `http.py` knows a status. No error carries a prompt, an answer, a token or a
 provider's text.
@@ -152,7 +152,7 @@ class VersionExistsError(PlaygroundError):
     code = "version_exists"
 
     def __init__(self, name: str, version: str) -> None:
-        super().__init__(f"{name} {version} is published with another content; publish a new version.")
+        super().__init__(f"{name} {version} is already published with different content; publish a new version.")
 
 
 class RunNotFoundError(NotFoundError):
@@ -175,7 +175,7 @@ class ShareNotFoundError(NotFoundError):
     code = "share_not_found"
 
     def __init__(self) -> None:
-        super().__init__("There is nothing at this link.")
+        super().__init__("There is no shared conversation at this link.")
 
 
 class ShareBlockedError(PlaygroundError):
@@ -185,7 +185,7 @@ class ShareBlockedError(PlaygroundError):
 
     def __init__(self, findings: Sequence[Mapping[str, str | int]] = (), *, found: int = 0) -> None:
         super().__init__(
-            f"This conversation may hold {found} secrets. Share it with acknowledge_findings if they are none."
+            f"This conversation may contain {found} secrets. If they are none, share it with acknowledge_findings."
             if found
             else "This conversation was removed by an operator; it cannot be shared.",
             findings=findings,
@@ -206,11 +206,11 @@ class OwnShareError(PlaygroundError):
     code = "own_share"
 
     def __init__(self) -> None:
-        super().__init__("This conversation is your own. Votes and reports are for others.")
+        super().__init__("This conversation is your own. You cannot vote on it or report it.")
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens were not counted, so it may be less."""
+    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens are an upper estimate, not a count."""
 
     code = "insufficient_credits"
 
@@ -232,7 +232,7 @@ class InsufficientCreditsError(PlaygroundError):
 
 
 class TooManyRunsError(PlaygroundError):
-    """The account has as many open runs as it may have."""
+    """The account has the maximum number of open runs."""
 
     code = "too_many_runs"
 
@@ -270,13 +270,13 @@ class IdempotencyConflictError(PlaygroundError):
     code = "idempotency_conflict"
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with another request. Use a new key.")
+        super().__init__("This Idempotency-Key was used with a different request. Use a new key.")
 
 
 class SessionConflictError(PlaygroundError):
     code = "session_conflict"
 
-    def __init__(self, why: str = "The session has moved on meanwhile. Please try again.") -> None:
+    def __init__(self, why: str = "The session has changed meanwhile. Please try again.") -> None:
         super().__init__(why)
 
 
@@ -285,7 +285,7 @@ class ContextTooLongError(PlaygroundError):
 
     def __init__(self, *, tokens: int, limit: int) -> None:
         super().__init__(
-            f"Package and input have {tokens} tokens, without any conversation; {limit} fit.",
+            f"Package and input have {tokens} tokens, even without the conversation; at most {limit} fit.",
             tokens=tokens,
             limit=limit,
         )
@@ -295,7 +295,7 @@ class UnsupportedParameterError(PlaygroundError):
     code = "unsupported_parameter"
 
     def __init__(self, *, parameter: str, model: str) -> None:
-        super().__init__(f"{model} does not take {parameter}; leave it out.", parameter=parameter, model=model)
+        super().__init__(f"{model} does not support {parameter}; leave it out.", parameter=parameter, model=model)
 
 
 class ModelError(PlaygroundError):
@@ -308,21 +308,21 @@ class ModelError(PlaygroundError):
         "empty": "The model gave an empty answer. Nothing was charged.",
         "no_text": "max_tokens was used up before there was any text. Nothing was charged; allow more tokens.",
         "cut_off": "The model's answer was cut off. Nothing was charged; please try again.",
-        INVALID_USAGE: "The model's report of its tokens cannot be true. Nothing was charged; please try again later.",
+        INVALID_USAGE: "The model reported an impossible token count. Nothing was charged; please try again later.",
         "timed_out": "The model did not finish in time. Nothing was charged; a smaller max_tokens or effort may help.",
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
-        "rate_limited": "The model takes no more requests at the moment. Nothing was charged; please try again later.",
+        "rate_limited": "The model accepts no more requests now. Nothing was charged; please try again later.",
     }
 
     def __init__(self, reason: str) -> None:
         super().__init__(self.MESSAGES.get(reason, "The model gave no answer. Nothing was charged."), reason=reason)
         self.reason = reason
         self.spent: Spent | None = None
-        """What the provider bills for it; None if it surely bills nothing."""
+        """The provider's bill for it; None if it certainly bills nothing."""
 
     def costing(self, spent: "Spent | None") -> Self:
-        """This error, with what the provider bills for it."""
+        """This error with the provider's bill for it."""
         self.spent = spent
         return self
 
@@ -343,21 +343,23 @@ class ModelTimedOutError(ModelError):
 
 
 class StoreUnavailableError(PlaygroundError):
-    """The store did not take or answer a request in the time there was. The request may be repeated."""
+    """The store did not answer in time. The request may be repeated."""
 
     code = "store_unavailable"
 
     def __init__(self, *, retry_after: int = 2) -> None:
-        super().__init__("The service is busy. Please try again in a moment.", retry_after=retry_after)
+        super().__init__("The service is busy. Please try again shortly.", retry_after=retry_after)
 
 
 class PaymentsUnavailableError(PlaygroundError):
-    """The payment provider did not do or answer it in time. The request may be repeated with the same key."""
+    """The payment provider did not answer in time. The request may be repeated with the same key."""
 
     code = "payments_unavailable"
 
     def __init__(self, *, retry_after: int = 5) -> None:
-        super().__init__("Payments cannot be reached at the moment. Please try again.", retry_after=retry_after)
+        super().__init__(
+            "The payment provider cannot be reached at the moment. Please try again.", retry_after=retry_after
+        )
 
 
 class PaymentsRejectedError(PlaygroundError):
@@ -368,7 +370,7 @@ class PaymentsRejectedError(PlaygroundError):
 
     def __init__(self, what: str, *, retry_after: int = 3600) -> None:
         super().__init__(
-            "This cannot be paid for at the moment: payments are not set up as they must be. The operator is told.",
+            "Payments are unavailable because of a configuration error. The operator has been notified.",
             retry_after=retry_after,
         )
         self.what = what
@@ -382,7 +384,7 @@ class PurchaseUnavailableError(PlaygroundError):
 
     def __init__(self, *, purchase_id: str, state: str) -> None:
         super().__init__(
-            "The payment of this purchase is not at the payment provider any more. Buy with a new Idempotency-Key.",
+            "The payment provider no longer has the payment of this purchase. Buy again with a new Idempotency-Key.",
             purchase_id=purchase_id,
             state=state,
         )
@@ -392,7 +394,7 @@ class AlreadySubscribedError(PlaygroundError):
     code = "already_subscribed"
 
     def __init__(self) -> None:
-        super().__init__("There is a subscription already.")
+        super().__init__("You already have a subscription.")
 
 
 class PlanGrantedError(PlaygroundError):
@@ -404,7 +406,7 @@ class PlanGrantedError(PlaygroundError):
         until = iso(entitled_until) if entitled_until is not None else None
         ends = f"until {until}" if until is not None else "without an end"
         super().__init__(
-            f"PRPM+ was given to this account and goes on {ends}. There is nothing to subscribe to until then.",
+            f"An operator has granted PRPM+ to this account {ends}. You can subscribe when it has ended.",
             entitled_until=until,
         )
 
@@ -420,7 +422,7 @@ class CorruptLedgerError(PlaygroundError):
     """Stored data breaks an invariant. Fail closed: nothing is spent, granted or answered until it is repaired."""
 
     def __init__(self, what: str) -> None:
-        super().__init__("This account needs attention by an operator.")
+        super().__init__("This account needs an operator's attention.")
         self.what = what
 
 
@@ -431,7 +433,7 @@ class UnreadableError(CorruptLedgerError):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.message = "This record cannot be read; an operator has been told. Nothing else is affected."
+        self.message = "This record cannot be read; an operator has been notified. Nothing else is affected."
 
 
 def _nearest(name: str, known: Mapping[str, str]) -> str | None:

@@ -1,9 +1,8 @@
-"""Characters that a reader of a text does not see and a model does: how instructions are hidden in it.
+"""Hidden characters: invisible to readers of a text but visible to a model, so they can carry hidden instructions.
 
-What writing needs does not count, although it is invisible: joiners within emoji and in scripts that join letters,
-presentation selectors after emoji, marks of direction beside text that runs from right to left, breaks between words in
-scripts without spaces. Each of these is looked at in its place; the same character elsewhere counts, and so do runs of
-them, which is how data is carried.
+Invisible characters that writing needs do not count: joiners within emoji and in scripts that join letters,
+presentation selectors after emoji, direction marks beside right-to-left text, word breaks in scripts without spaces.
+Each is accepted only in its context; elsewhere, and in runs, it counts, because runs can encode data.
 """
 
 import re
@@ -34,7 +33,7 @@ _TERMINAL = "\x1b\x9b"  # ESC and CSI: what follows is a command to a terminal
 
 _KEYCAP = "\u20e3"
 
-# Roughly Extended_Pictographic: what may be in an emoji sequence or take a presentation selector.
+# Roughly Extended_Pictographic: characters of emoji sequences, or with presentation selectors.
 _EMOJI = re.compile(
     "[\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030"
     "\u303d\u3297\u3299\U0001f000-\U0001faff]"
@@ -51,9 +50,9 @@ _JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 _IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _HAS_STANDARD_VARIANTS = re.compile("[\u1000-\u109f\u2200-\u22ff\u2a00-\u2aff\u3000-\u303f\ua840-\ua87f\uff00-\uff60]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
-_BESIDE = 64  # characters that a mark of direction is looked for text from right to left in
+_BESIDE = 64  # characters around a direction mark that are searched for right-to-left text
 
-# The flags of England, Scotland and Wales: the only emoji that are recommended and made with tags.
+# The flags of England, Scotland and Wales: the only recommended emoji with tags.
 _BLACK_FLAG = "\U0001f3f4"
 _FLAGS = frozenset(
     "".join(chr(0xE0000 + ord(letter)) for letter in region) + "\U000e007f" for region in ("gbeng", "gbsct", "gbwls")
@@ -62,7 +61,7 @@ _FLAGS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hidden:
-    """Characters `start` to `end` (the first one after it) of a text are of one kind and cannot be seen."""
+    """Characters `start` to `end` (exclusive) of a text are invisible and of one kind."""
 
     kind: str
     start: int
@@ -70,9 +69,9 @@ class Hidden:
 
 
 def hidden_characters(text: str) -> tuple[Hidden, ...]:
-    """Where `text` has characters that cannot be seen and are not needed to write it, in its order.
+    """The hidden characters of `text`, in order.
 
-    Takes time in proportion to the text. A byte order mark counts: take it away first where it belongs.
+    Takes linear time. A byte order mark counts: remove it first where it is allowed.
     """
     found: list[Hidden] = []
     for match in _INVISIBLE.finditer(text):
@@ -89,7 +88,7 @@ def hidden_characters(text: str) -> tuple[Hidden, ...]:
 
 
 def counted(found: Sequence[Hidden]) -> tuple[tuple[str, int], ...]:
-    """How many characters of each kind, by kind."""
+    """The number of characters of each kind, sorted by kind."""
     counts: Counter[str] = Counter()
     for hidden in found:
         counts[hidden.kind] += hidden.end - hidden.start
@@ -97,7 +96,7 @@ def counted(found: Sequence[Hidden]) -> tuple[tuple[str, int], ...]:
 
 
 def escaped(text: str) -> str:
-    """`text` with every hidden character as `[U+202E]`, and everything else as it is."""
+    """`text` with every hidden character written as `[U+202E]`."""
     parts: list[str] = []
     done = 0
     for hidden in hidden_characters(text):
@@ -108,7 +107,7 @@ def escaped(text: str) -> str:
 
 
 def spelt(text: str) -> str:
-    """What the tag characters in `text` spell, as ASCII; empty if there are none."""
+    """The ASCII text that the tag characters in `text` encode; empty if there are none."""
     return "".join(chr(ord(tag) - 0xE0000) for tag in _TAG.findall(text) if 0xE0020 <= ord(tag) < 0xE007F)
 
 
@@ -127,7 +126,7 @@ def _kind(character: str) -> str:
 
 
 def _is_writing(text: str, start: int, end: int) -> bool:
-    """Whether the invisible characters `start` to `end` belong to the visible ones beside them."""
+    """Whether the invisible characters `start` to `end` are part of the writing beside them."""
     run, before, after = text[start:end], text[start - 1 : start], text[end : end + 1]
     if _MONGOLIAN.match(before) and _MONGOLIAN_FORMS.fullmatch(run):
         return True
@@ -158,5 +157,5 @@ def _is_needed(character: str, before: str, after: str, around: str) -> bool:
             return _JAMO.match(before) is not None or _JAMO.match(after) is not None
         case "\ufe00" | "\ufe01" | "\ufe02":
             return _IDEOGRAPH.match(before) is not None or _HAS_STANDARD_VARIANTS.match(before) is not None
-        case _:  # the first ideographic variants; there are enough others to carry a byte with each
+        case _:  # only the first ideographic variants: all 240 of them could encode a byte each
             return "\U000e0100" <= character <= "\U000e010f" and _IDEOGRAPH.match(before) is not None

@@ -11,8 +11,8 @@ EMAIL_ADDRESS = "email_address"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """Characters `start` to `end` (the first one after it) of a text look like something of this kind. It does not
-    hold them, so that it can be logged and shown."""
+    """Characters `start` to `end` (exclusive) of a text look like a leak of this kind. It does not include their
+    content, so that it can be logged and shown."""
 
     kind: str
     start: int
@@ -20,12 +20,12 @@ class Leak:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise ValueError(f"not a place in a text: {self.start} to {self.end}")
+            raise ValueError(f"not a range of characters: {self.start} to {self.end}")
 
 
 def merged(leaks: Iterable[Leak], *, kinds: Sequence[str]) -> tuple[Leak, ...]:
     """`leaks` in the order of the text, with those that overlap made one, as long as all of them. Of several kinds it
-    gets the one that comes first in `kinds`. The same leaks in any order give the same."""
+    gets the one that comes first in `kinds`. The order of `leaks` does not matter."""
     rank = {kind: number for number, kind in enumerate(kinds)}
     result: list[Leak] = []
     for leak in sorted(leaks, key=lambda leak: (leak.start, leak.end, rank[leak.kind])):
@@ -43,13 +43,13 @@ def merged(leaks: Iterable[Leak], *, kinds: Sequence[str]) -> tuple[Leak, ...]:
 _PLACEHOLDER = re.compile(
     r"example|placeholder|redacted|changeme|dummy|sample|insert|replace|xxxxx|your[_-]|[_-](?:here|key|token)\Z"
     r"|deadbeef|1234567890|0123456789|abcdefgh"
-    r"|([^a])\1{7}",  # eight times the same; but A is how zero bytes look in base64
+    r"|([^a])\1{7}",  # eight of one character, except A
     re.IGNORECASE,
 )
 
 
 def is_placeholder(secret: str) -> bool:
-    """Whether `secret` has the shape of a key, but stands for one: `AKIAIOSFODNN7EXAMPLE`, `ghp_xxxxxxxx…`."""
+    """Whether `secret` is a placeholder with the shape of a key: `AKIAIOSFODNN7EXAMPLE`, `ghp_xxxxxxxx…`."""
     return _PLACEHOLDER.search(secret) is not None
 
 
@@ -64,16 +64,15 @@ _STANDS_FOR_A_PASSWORD = re.compile(
 
 
 def is_placeholder_password(password: str, *, user: str) -> bool:
-    """Whether what stands in a URL where the password goes is a variable, the word for one, or the user's name."""
+    """Whether the password of a URL is a variable, a word such as `password`, or the user's name."""
     return password == user or _STANDS_FOR_A_PASSWORD.fullmatch(password) is not None
 
 
 # --- card numbers -----------------------------------------------------------------------------------------------------
 
-# Bare, or in the groups that are printed on cards, with one separator throughout (space, dash, no-break spaces).
-# Decimals, parts of names and order numbers with a prefix or suffix are no cards; longer rows of fours are tables, and
-# those behind a country and two digits are accounts (IBAN). Behind a backslash, n, r and t are line ends and tabs of a
-# text within a text.
+# Without separators, or in the groups printed on cards with one separator throughout (space, dash, no-break spaces).
+# Not cards: decimals, parts of names, order numbers with a prefix or suffix; longer rows of groups of four (tables),
+# those after a country code and two digits (IBAN). After a backslash, n, r and t are escapes in a quoted text.
 _CARD = re.compile(
     r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))(?<![A-Za-z0-9_]-)(?<![0-9]\.)"
     r"(?:[0-9]{14,19}"
@@ -103,7 +102,7 @@ _TEST_CARD = re.compile(
     r"|3566002020360505|3530111333300000|3056930009020004|36227206271667|30569309025904|38520000023237"
     r"|6555900000604105|62000000000000(?:05|47)|6205500000000000004"
 )
-# Twice a digit, and the sum of the digits of that.
+# The digit sum of twice each digit.
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
@@ -130,15 +129,15 @@ def _is_card(digits: str) -> bool:
 
 # --- e-mail addresses -------------------------------------------------------------------------------------------------
 
-# From the @ on; what stands before it is looked up backwards, so that long words cost nothing. Non-ASCII letters may
-# be in a name and in a domain, but not in its last label: languages without spaces would go on in it.
+# From the @ on; the name before it is matched backwards, so that long words cost no time. Non-ASCII letters may be in a
+# name and in a domain, but not in its last label, which the text of languages without spaces would extend.
 _AT_DOMAIN = re.compile(r"(?<=[\w+%-])@((?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9_(-])")
 _NAME_BACKWARDS = re.compile(r"[\w.+%-]+")
 _MAX_NAME = 64  # characters (RFC 5321)
-_MAX_USERINFO = 120  # characters between :// and @ in a URL that are looked at
+_MAX_USERINFO = 120  # characters between :// and @ in a URL that are searched
 
 # Reserved domains (RFC 2606, RFC 6761), and endings of file names, not of domains.
-_NOBODYS_DOMAIN = re.compile(
+_RESERVED_DOMAIN = re.compile(
     r"(?:.*\.)?(?:example|yourdomain|your-domain|mydomain|yourcompany|your-company|mycompany|users\.noreply\.github)"
     r"(?:\.[a-z]{2,3}){1,2}"
     r"|.*\.(?:example|test|invalid|localhost|local|internal|localdomain"
@@ -148,14 +147,14 @@ _NOBODYS_DOMAIN = re.compile(
     re.IGNORECASE,
 )
 # Mailboxes that are not read; git@host is how repositories are addressed.
-_NOBODYS_NAME = re.compile(r"git|no-?reply|do-?not-?reply|noreply\+.*", re.IGNORECASE)
-# Names and domains that only together are made up for sure: user@domain.com.
+_UNREAD_NAME = re.compile(r"git|no-?reply|do-?not-?reply|noreply\+.*", re.IGNORECASE)
+# Names and domains that are a placeholder only together: user@domain.com.
 _PLACEHOLDER_NAME = re.compile(
     r"user(?:name)?[0-9]*|you|your[._-]?(?:name|email)|name|e?-?mail|me|someone|somebody|foo|bar|test|address|admin|info"
     r"|(?:first(?:name)?[._]?last(?:name)?)|(?:john|jane)(?:[._]?doe)?|alice|bob",
     re.IGNORECASE,
 )
-_ANYBODYS_DOMAIN = re.compile(
+_PLACEHOLDER_DOMAIN = re.compile(
     r"(?:domain|company|e?mail|test|foo|bar|acme|host|server|site|website|somewhere|address)\.(?:com|org|net|io)",
     re.IGNORECASE,
 )
@@ -175,9 +174,9 @@ def email_addresses(text: str) -> Iterator[Leak]:
 
 def _is_reserved(name: str, domain: str) -> bool:
     return (
-        _NOBODYS_DOMAIN.fullmatch(domain) is not None
-        or _NOBODYS_NAME.fullmatch(name) is not None
-        or (_PLACEHOLDER_NAME.fullmatch(name) is not None and _ANYBODYS_DOMAIN.fullmatch(domain) is not None)
+        _RESERVED_DOMAIN.fullmatch(domain) is not None
+        or _UNREAD_NAME.fullmatch(name) is not None
+        or (_PLACEHOLDER_NAME.fullmatch(name) is not None and _PLACEHOLDER_DOMAIN.fullmatch(domain) is not None)
     )
 
 

@@ -37,13 +37,13 @@ class NoticeType(StrEnum):
     PAYMENT_QUARANTINED = "payment.quarantined"
 
 
-# What a notice says: the schema in docs/ is made from these classes. A field may be added; one that changes its meaning
-# or goes is a new VERSION.
+# The content of notices: docs/notices.schema.json is generated from these classes. Fields may be added; removing one or
+# changing its meaning needs a new VERSION.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What every notice says."""
+    """The fields of every notice."""
 
     version: int
     id: str
@@ -91,7 +91,7 @@ class RunSettled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldExpired:
-    """A run died and what was held for it was given back."""
+    """A run died and its hold was given back."""
 
     run_id: str
     credits: int
@@ -99,7 +99,7 @@ class HoldExpired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentQuarantined:
-    """An event of the payment provider was put aside."""
+    """An event of the payment provider was quarantined."""
 
     event_id: str
     event_type: str
@@ -137,7 +137,7 @@ class Notice:
 
 
 def of_entry(entry: Entry) -> tuple[Notice, ...]:
-    """A line that adds credits."""
+    """For an entry that adds credits."""
     if entry.amount < 1 or entry.type not in GRANTING:
         return ()
     return (
@@ -160,7 +160,7 @@ def of_entry(entry: Entry) -> tuple[Notice, ...]:
 
 def of_run(run: Run) -> tuple[Notice, ...]:
     """A run that was paid, or whose hold ended by itself; none for a run that was given back in time. Raises
-    CorruptLedgerError for a paid run that does not say what was left."""
+    CorruptLedgerError for a paid run without `balance_after`."""
     match run.status:
         case RunStatus.SETTLED:
             if run.balance_after is None:
@@ -185,7 +185,7 @@ def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) ->
     """An event of the payment provider that was quarantined, because it does not fit our records.
 
     Later changes of it (closed, received again, renamed by an erasure) have no notice. `before` is the event as it was
-    known until now. The books of erased users give no notices.
+    known until now. The ledgers of erased users give no notices.
     """
     if not _waits(event) or (event.user_id is not None and is_pseudonym(event.user_id)):
         return ()
@@ -209,7 +209,7 @@ def _waits(event: PaymentEvent) -> bool:
 
 
 def of_change(before: Account, after: Account, at: datetime) -> tuple[Notice, ...]:
-    """A balance that fell to a level at which its owner may want to buy. Holds do not count: they may come back."""
+    """For a balance that fell to one of `LOW_CREDITS`. Holds do not count: they may be given back."""
     crossed = [level for level in LOW_CREDITS if after.balance <= level < before.balance]
     if not crossed:
         return ()

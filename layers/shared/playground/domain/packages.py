@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-# Names give ids, so that a package is found by either with one read, and an import that is repeated finds the same one.
+# Ids are derived from names: a package is found by either with one read, and a repeated import finds the same one.
 NAMESPACE = UUID("6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10")
 
 _NAME = re.compile(r"@[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,99}")
@@ -45,9 +45,8 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageVersion:
-    """One immutable version. `prompt` is the text of its `files`, the main one first; `assets` were listed with them
-    and left out. `hidden` are the characters in it that cannot be seen (kind, count), which somebody has
-    acknowledged."""
+    """One immutable version. `prompt` is the text of its `files`, the main one first, without its `assets`. `hidden`:
+    invisible characters in it by kind and count, which the importer has acknowledged."""
 
     package_id: str
     name: str
@@ -67,7 +66,7 @@ class PackageVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageSummary:
-    """What a list shows: the newest version, and which others there are (newest first)."""
+    """A package in a list: its newest version, and the numbers of all versions (newest first)."""
 
     package_id: str
     name: str

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from playground.domain.account import Account, Change, Plan, note_payment, period_key_of, repay_debt, write_entry
+from playground.domain.account import (
+    Account,
+    Change,
+    Plan,
+    incur_debt,
+    note_payment,
+    period_key_of,
+    repay_debt,
+    write_entry,
+)
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
@@ -58,37 +67,37 @@ class PaidMonth(PaidFor):
     moves: int = 0
     revision: int = field(default=0, compare=False)
 
-    # --- what is told about it ----------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def with_refunded(self, payment_id: str, amount: int) -> "PaidMonth":
-        """The provider says that `amount` cents of this payment were refunded altogether."""
+        """With the provider's total of refunds of this payment: `amount` cents."""
         return replace(self, refunded={**self.refunded, payment_id: max(self.refunded.get(payment_id, 0), amount)})
 
-    # --- what follows -------------------------------------------------------------------------------------------------
+    # --- derived values -----------------------------------------------------------------------------------------------
 
     @property
     def number(self) -> int:
-        """Of its period, counted from the beginning of the subscription."""
+        """The number of its period, counted from the beginning of the subscription."""
         return period_number(instant(self.started_at), self.period_start + TOLERANCE)
 
     @property
     def amount_refunded(self) -> int:
-        """Cents, as of a purchase; and what was waived before it was paid."""
+        """Cents refunded, and cents waived before it was paid; at most `amount`."""
         return min(self._gone_back(sum(self.refunded.values())) + self.credited, self.amount)
 
 
-class Place(StrEnum):
-    """The bucket that the credits of a month are in."""
+class MonthBucket(StrEnum):
+    """The bucket that holds the credits of a month."""
 
     MONTHLY = "monthly"
     ROLLOVER = "rollover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """The state of the credits of a month. `left` are still there, in `place`; `taken` were taken back; the others that
-    were granted have expired. `owed` was taken from *purchased* or became debt; `repaid` is the part of it that was
-    held, and was taken from `place` when the hold ended: it counts as taken."""
+class MonthCredits:
+    """The credits of a month by state. `left` are in `bucket`; `taken` were taken back; `used` were spent; the rest of
+    `granted` has expired. `owed` was taken from *purchased* or became debt. `repaid` is the part of `owed` that was
+    held, and was taken from `bucket` when the hold ended; it is included in `taken`."""
 
     granted: int = 0
     used: int = 0
@@ -96,56 +105,58 @@ class Fate:
     taken: int = 0
     owed: int = 0
     repaid: int = 0
-    place: Place = Place.MONTHLY
+    bucket: MonthBucket = MonthBucket.MONTHLY
 
 
-def fate_of(month: PaidMonth, entries: Iterable[Entry], account: Account) -> Fate:
-    """Worked out from the entries of `account`, oldest first: they may begin anywhere before the month's grant, and go
-    up to what the account is now.
+def month_credits(month: PaidMonth, entries: Iterable[Entry], account: Account) -> MonthCredits:
+    """The credits of a month, computed from the `entries` of `account`, oldest first, which must include the month's
+    grant and all later ones up to the account's version.
 
-    Two months may be in one bucket, if the earlier one was held when it should have gone. What leaves the bucket is of
-    the one that came first; so each credit that is spent or expires is of one month.
+    A bucket may hold credits of two months, if the earlier ones were held at their boundary. Credits leave a bucket
+    first in, first out, so each credit that is spent or expires belongs to one month.
     """
     known = [entry for entry in entries if entry.seq <= account.version]
     start = next((at for at, entry in enumerate(known) if entry.business_key == month.grant_key), None)
     if start is None:
-        return Fate()
+        return MonthCredits()
     grant, later = known[start].deltas, known[start + 1 :]
-    place = Place.ROLLOVER if grant.rollover else Place.MONTHLY
-    fate = Fate(granted=grant.monthly + grant.rollover, left=grant.monthly + grant.rollover, place=place)
+    bucket = MonthBucket.ROLLOVER if grant.rollover else MonthBucket.MONTHLY
+    state = MonthCredits(granted=grant.monthly + grant.rollover, left=grant.monthly + grant.rollover, bucket=bucket)
     content = {
         each: getattr(account.buckets, each.value) - sum(getattr(entry.deltas, each.value) for entry in later)
-        for each in Place
+        for each in MonthBucket
     }
-    ahead = content[place] - fate.left  # credits of others that are in the bucket and came before
+    ahead = content[bucket] - state.left  # other credits in the bucket that leave it earlier
     ours = tuple(f"{type_.value}:{month.invoice_id}:" for type_ in MOVED)
     for entry in later:
-        deltas, here = entry.deltas, getattr(entry.deltas, fate.place.value)
+        deltas, here = entry.deltas, getattr(entry.deltas, state.bucket.value)
         if entry.type in MOVED and entry.business_key.startswith(ours):
             moved = deltas.monthly + deltas.rollover
-            place = Place.MONTHLY if deltas.monthly else Place.ROLLOVER if deltas.rollover else fate.place
-            ahead = ahead if place is fate.place else content[place]
-            owed = fate.owed - deltas.purchased
-            fate = replace(fate, left=fate.left + moved, taken=fate.taken - moved, owed=owed, place=place)
-        elif entry.type is EntryType.ROLLOVER and fate.place is Place.MONTHLY:
-            ahead += content[Place.ROLLOVER]
-            fate = replace(fate, left=min(fate.left, deltas.rollover), place=Place.ROLLOVER)
+            bucket = (
+                MonthBucket.MONTHLY if deltas.monthly else MonthBucket.ROLLOVER if deltas.rollover else state.bucket
+            )
+            ahead = ahead if bucket is state.bucket else content[bucket]
+            owed = state.owed - deltas.purchased
+            state = replace(state, left=state.left + moved, taken=state.taken - moved, owed=owed, bucket=bucket)
+        elif entry.type is EntryType.ROLLOVER and state.bucket is MonthBucket.MONTHLY:
+            ahead += content[MonthBucket.ROLLOVER]
+            state = replace(state, left=min(state.left, deltas.rollover), bucket=MonthBucket.ROLLOVER)
         elif here < 0:
-            repaid = min(-here, fate.left, fate.owed - fate.repaid) if entry.type is EntryType.DEBT else 0
+            repaid = min(-here, state.left, state.owed - state.repaid) if entry.type is EntryType.DEBT else 0
             before = min(ahead, -here - repaid)
             of_another = entry.type in (*MOVED, EntryType.DEBT)
-            behind = content[fate.place] - ahead - fate.left if of_another else 0
-            gone = max(min(-here - repaid - before - behind, fate.left - repaid), 0)
+            behind = content[state.bucket] - ahead - state.left if of_another else 0
+            gone = max(min(-here - repaid - before - behind, state.left - repaid), 0)
             ahead -= before
-            fate = replace(
-                fate,
-                left=fate.left - repaid - gone,
-                taken=fate.taken + repaid,
-                repaid=fate.repaid + repaid,
-                used=fate.used + (gone if entry.type is EntryType.SPEND else 0),
+            state = replace(
+                state,
+                left=state.left - repaid - gone,
+                taken=state.taken + repaid,
+                repaid=state.repaid + repaid,
+                used=state.used + (gone if entry.type is EntryType.SPEND else 0),
             )
         content = {each: credits_ + getattr(deltas, each.value) for each, credits_ in content.items()}
-    return fate
+    return state
 
 
 def book_month(
@@ -159,12 +170,12 @@ def book_month(
 ) -> tuple[PaidMonth, Change]:
     """Bring the account in line with a paid month: the month and the account afterwards, with the entries.
 
-    The month is granted once (`pay_period`; to *purchased*, if an operator's plan is on, for that goes on). Refunds and
-    disputes take back what is due and was not taken yet, and give back what was taken too much, as long as the credits
-    would still be there. What is held is not taken, it is owed until it comes back. Doing it again changes nothing.
+    The month is granted once (`pay_period`; to *purchased* if an operator's plan is active, which continues). Refunds
+    and disputes take back what is due and not taken yet, and give back what was taken too much, unless those credits
+    would have expired by now. Held credits are not taken but owed until they come back. A repeat changes nothing.
 
     A month that has not begun yet and was refunded in part is booked when it begins. `entries` reads those of the
-    account since the month began. `ended_at`: the subscription is over since then.
+    account since the month began. `ended_at`: when the subscription ended.
     """
     if not month.granted:
         month, (account, granted) = _grant(account, month, allowance, ended_at, entries, now)
@@ -180,12 +191,12 @@ def book_month(
     )
     if not month.granted or not (steps or month.owed):
         return month, (account, granted)
-    fate = fate_of(month, [*entries(month), *granted], account)
+    state = month_credits(month, [*entries(month), *granted], account)
     due, moved = month.taken_refund + month.taken_dispute, list(granted)
-    # Credits that come back first, so that they are there for what is taken.
+    # Give back first, so that these credits can be taken.
     for change, type_ in steps or [(0, EntryType.REFUND if month.taken_refund else EntryType.DISPUTE)]:
         due += change
-        month, fate, (account, written) = _follow(account, month, fate, due, type_, change < 0, ended_at, now)
+        month, state, (account, written) = _follow(account, month, state, due, type_, change < 0, ended_at, now)
         moved += written
     month = replace(month, taken_refund=month.due_for_refunds, taken_dispute=month.due_for_disputes)
     return month, (account, tuple(moved))
@@ -205,7 +216,7 @@ def _grant(
         assert account.anchor is not None
         anchor, number = account.anchor, period_number(account.anchor, month.period_start + TOLERANCE)
     month = replace(month, credits=allowance, started_at=anchor, grant_key=period_key_of(anchor, number, "monthly"))
-    if account.is_given:
+    if account.has_granted_plan:
         return _grant_beside(account, month, ended_at, entries, now)
     if number > period_number(anchor, now) and (not known or number > account.period) and month.amount_refunded:
         return replace(month, credits=0, grant_key=None), (account, ())
@@ -223,8 +234,8 @@ def _grant_beside(
     entries: Callable[[PaidMonth], Sequence[Entry]],
     now: datetime,
 ) -> tuple[PaidMonth, Change]:
-    """A month that was paid for while an operator's plan is on: nothing of that plan is touched. What was over before
-    that plan began gives nothing any more, and a month that an earlier version has granted is not granted again."""
+    """Grant a month that was paid while an operator's plan is active, without changing that plan. A month that ended
+    before the plan began grants nothing, and one that an earlier version has granted is not granted again."""
     assert account.anchor is not None
     over = boundary(instant(month.started_at), month.number + 1)
     if ended_at is not None:
@@ -239,7 +250,7 @@ def _grant_beside(
         EntryType.PURCHASE,
         Deltas(purchased=month.credits),
         business_key=key,
-        reason="PRPM+ credits of a month, paid beside the plan that is on",
+        reason="PRPM+ credits of a paid month, in addition to the current plan",
         now=now,
     )
     account, repaid = repay_debt(account, cause=key, now=now)
@@ -249,62 +260,50 @@ def _grant_beside(
 def _follow(
     account: Account,
     month: PaidMonth,
-    fate: Fate,
+    state: MonthCredits,
     due: int,
     type_: EntryType,
     back: bool,
     ended_at: datetime | None,
     now: datetime,
-) -> tuple[PaidMonth, Fate, Change]:
+) -> tuple[PaidMonth, MonthCredits, Change]:
     """Take credits of the month back, until `due` are taken in total."""
-    used = month.credits if month.beside else fate.used
-    wanted = max(0, min(month.credits - used - due, fate.left + fate.taken))
-    place = fate.place
-    if wanted > fate.left:
-        live = _live_place(account, month, ended_at, now)
-        place, wanted = (live, wanted) if live is not None else (place, fate.left)
-    taken = min(fate.left - wanted, account.available)
-    held = fate.left - wanted - taken
-    owed = max(0, due + used - month.credits) + held + fate.repaid
+    used = month.credits if month.beside else state.used
+    wanted = max(0, min(month.credits - used - due, state.left + state.taken))
+    bucket = state.bucket
+    if wanted > state.left:
+        live = _live_bucket(account, month, ended_at, now)
+        bucket, wanted = (live, wanted) if live is not None else (bucket, state.left)
+    taken = min(state.left - wanted, account.available)
+    held = state.left - wanted - taken
+    owed = max(0, due + used - month.credits) + held + state.repaid
     key = f"{type_.value}:{month.invoice_id}:{month.moves + 1}"
-    entries: list[Entry] = []
     spare = min(account.buckets.purchased, account.available - max(taken, 0))
-    missing = max(owed - month.owed - spare, 0)
-    if missing:
-        account = replace(account, debt=account.debt + missing)
-        account, entry = write_entry(
-            account,
-            EntryType.DEBT,
-            Deltas(purchased=missing),
-            business_key=f"debt:{key}",
-            reason="Owed: these credits were spent already",
-            now=now,
-        )
-        entries.append(entry)
-    deltas = Deltas(purchased=month.owed - owed, **{place.value: -taken})
+    account, entries = incur_debt(account, max(owed - month.owed - spare, 0), cause=key, now=now)
+    deltas = Deltas(purchased=month.owed - owed, **{bucket.value: -taken})
     if deltas != Deltas():
-        reason = REASONS[type_][back or (not due and owed == fate.repaid)]
+        reason = REASONS[type_][back or (not due and owed == state.repaid)]
         account, entry = write_entry(account, type_, deltas, business_key=key, reason=reason, now=now)
-        entries.append(entry)
+        entries = (*entries, entry)
         if deltas.purchased > 0:
             account, repaid = repay_debt(account, cause=key, now=now)
             entries += repaid
         month = replace(month, moves=month.moves + 1, owed=owed)
     held = min(held, account.debt)
-    if fate.left > 0 and place is Place.MONTHLY:
+    if state.left > 0 and bucket is MonthBucket.MONTHLY:
         account = replace(account, reclaimed_monthly=min(held, account.buckets.monthly))
-    elif fate.left > 0:
+    elif state.left > 0:
         account = replace(account, reclaimed_rollover=min(held, account.buckets.rollover))
-    if taken < 0 and place is Place.ROLLOVER:
+    if taken < 0 and bucket is MonthBucket.ROLLOVER:
         account = _expiring(account, now)
     return (
         month,
-        replace(fate, left=fate.left - taken, taken=fate.taken + taken, place=place),
-        (account, tuple(entries)),
+        replace(state, left=state.left - taken, taken=state.taken + taken, bucket=bucket),
+        (account, entries),
     )
 
 
-def _live_place(account: Account, month: PaidMonth, ended_at: datetime | None, now: datetime) -> Place | None:
+def _live_bucket(account: Account, month: PaidMonth, ended_at: datetime | None, now: datetime) -> MonthBucket | None:
     """The bucket in which credits of the month would still be, had they not been taken."""
     anchor = account.anchor
     if anchor is None or account.subscription_id != month.subscription_id:
@@ -313,12 +312,12 @@ def _live_place(account: Account, month: PaidMonth, ended_at: datetime | None, n
     if ended_at is not None and ended_at < boundary(anchor, number + 1):
         return None
     if number == present and account.plan is Plan.PLUS:
-        return Place.MONTHLY
-    return Place.ROLLOVER if number == present - 1 else None
+        return MonthBucket.MONTHLY
+    return MonthBucket.ROLLOVER if number == present - 1 else None
 
 
 def _expiring(account: Account, now: datetime) -> Account:
-    """Rollover that was given back to an account without a boundary ahead expires at the next one."""
+    """Give an account without a next boundary one, at which returned rollover expires."""
     if account.due_at is not None or account.anchor is None:
         return account
     present = present_period(account, now)

@@ -48,7 +48,7 @@ class RefundMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisputeMoved:
-    """`claim` None: an inquiry, which takes nothing."""
+    """`claim` None: an inquiry, which takes no money."""
 
     payment: Payment
     dispute_id: str
@@ -63,7 +63,7 @@ class SubscriptionMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceLine:
-    """What an invoice asks for a whole period of a subscription: `amount` in cents, before discounts."""
+    """The line of an invoice for a whole period of a subscription: `amount` in cents, before discounts."""
 
     price_id: str | None
     amount: int
@@ -93,7 +93,7 @@ class InvoicePaid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditNoteMoved:
-    """A credit note for an invoice that was paid. `claim`: what it gives back by itself, without its refunds."""
+    """A credit note for a paid invoice. `claim`: the amount that it gives back in addition to its refunds."""
 
     customer_id: str
     invoice_id: str
@@ -138,11 +138,11 @@ class ProviderEvent:
     change: ProviderChange | None
 
 
-# --- what the provider has, when it is asked --------------------------------------------------------------------------
+# --- objects at the provider ------------------------------------------------------------------------------------------
 
 
 class ObjectKind(StrEnum):
-    """What can be listed at the provider. In this order, so that a payment comes before its refunds."""
+    """Objects that can be listed at the provider, in the order of reconciliation: payments before their refunds."""
 
     PAYMENTS = "payments"
     REFUNDS = "refunds"
@@ -153,9 +153,9 @@ class ObjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderObject:
-    """An object of the provider as it is now. `event` says the same as the events about it did; its `change` is None if
-    there is nothing to tell. `ours`: it carries a pointer of ours. `payment_id`: the payment that it is or is about;
-    `invoice_id` the invoice."""
+    """The state of an object at the provider. `event` has the same content as the provider's events about it; its
+    `change` is None if it has no effect here. `ours`: it carries a pointer of ours. `payment_id`: the payment
+    that it is or refers to; `invoice_id`: the invoice."""
 
     object_id: str
     event: ProviderEvent
@@ -168,7 +168,7 @@ class ProviderObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomersSubscription:
-    """One of the subscriptions of a customer. `price` is that of its only item; `user_id` our pointer."""
+    """A subscription of a customer. `price`: of its only item. `user_id`: our pointer."""
 
     described: SubscriptionSnapshot
     price: AgreedPrice | None
@@ -183,7 +183,7 @@ class InvoiceStatement:
 
     @property
     def refunded(self) -> int:
-        """Cents that went back."""
+        """Cents refunded or credited."""
         moved = [each.event.change for each in self.claims]
         claims = [change.claim for change in moved if isinstance(change, RefundMoved | CreditNoteMoved)]
         return sum(claim.amount for claim in claims if claim.counts)
@@ -196,7 +196,7 @@ class InvoiceStatement:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
     """The provider's state of one payment, with its refunds and disputes. `received`: cents that came in, 0 if it is
-    not paid. `refunded` and `disputed`: cents that do not come to us, the ones beside the others."""
+    not paid. `refunded` and `disputed`: cents, independent of each other."""
 
     received: int
     payment: ProviderObject

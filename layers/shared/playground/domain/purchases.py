@@ -73,12 +73,12 @@ class PaidFor:
 
     @property
     def amount_refunded(self) -> int:
-        """Cents that are refunded, at most `amount`."""
+        """Refunded cents, at most `amount`."""
         raise NotImplementedError
 
     @property
     def amount_disputed(self) -> int:
-        """Cents that are disputed, or lost that way, and not refunded."""
+        """Cents disputed or lost in disputes, without refunded ones."""
         disputed = sum(claim.amount for claim in self.disputes.values() if claim.counts)
         return min(disputed, self.amount - self.amount_refunded)
 
@@ -89,16 +89,16 @@ class PaidFor:
 
     @property
     def due_for_disputes(self) -> int:
-        """Credits that disputes take back beyond that."""
+        """Credits that disputes take back in addition."""
         return self._due(self.amount_refunded + self.amount_disputed) - self.due_for_refunds
 
     def _with(self, **changes: Mapping[str, Claim]) -> Self:
-        changed: Self = replace(self, **changes)  # type: ignore[type-var]  # whoever inherits is a dataclass
+        changed: Self = replace(self, **changes)  # type: ignore[type-var]  # subclasses are dataclasses
         return changed
 
     def _gone_back(self, named: int) -> int:
-        """Cents. Refunds that are known by their ids count unless they failed; of `named`, the highest sum that the
-        provider named, what is not known to have failed."""
+        """Refunded cents: the higher of the refunds known by id that have not failed, and of `named`, the provider's
+        highest total, less the failed ones."""
         good = sum(claim.amount for claim in self.refunds.values() if claim.counts)
         failed = sum(claim.amount for claim in self.refunds.values() if claim.stage is Stage.GIVEN_BACK)
         return max(good, named - failed)
@@ -111,9 +111,9 @@ class PaidFor:
 class Purchase(PaidFor):
     """A purchase of a pack, from the order on.
 
-    `amount` is in cents. `payment_id` is the provider's name of the payment, once it is known; one purchase has one.
-    `refunded` is the highest sum of refunds that the provider named for the whole payment. `taken_refund` and
-    `taken_dispute` are credits that were taken back; `moves` counts the entries about that. `revision` is the store's.
+    `amount` is in cents. `payment_id`: the provider's id of its only payment, once known. `refunded`: the provider's
+    highest total of refunds so far. `taken_refund`, `taken_dispute`: credits taken back; `moves` counts their entries.
+    `revision` is the store's.
     """
 
     purchase_id: str
@@ -139,9 +139,9 @@ class Purchase(PaidFor):
 
     def __post_init__(self) -> None:
         if self.credits < 1 or self.amount < 1:
-            raise ValueError(f"{self.credits} credits for {self.amount} cents is no purchase")
+            raise ValueError(f"credits ({self.credits}) and cents ({self.amount}) must be positive")
 
-    # --- what is told about it ----------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def reached(self, state: PurchaseState, at: datetime) -> "Purchase":
         """At least in `state`. A paid purchase stays paid, whatever comes later."""
@@ -150,21 +150,20 @@ class Purchase(PaidFor):
         return replace(self, state=state, paid_at=at if state is PurchaseState.PAID else self.paid_at)
 
     def with_refunded(self, amount: int) -> "Purchase":
-        """The provider says that `amount` cents were refunded altogether."""
+        """With the provider's total of refunds: `amount` cents."""
         return replace(self, refunded=max(self.refunded, amount))
 
-    # --- what follows -------------------------------------------------------------------------------------------------
+    # --- derived values -----------------------------------------------------------------------------------------------
 
     @property
     def amount_refunded(self) -> int:
-        """Cents."""
         return min(self._gone_back(self.refunded), self.amount)
 
 
 def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tuple[Purchase, Change]:
     """Bring the account in line with `purchase`: the purchase and the account afterwards, with the entries.
 
-    A paid purchase is granted once, and outstanding debt is taken from it first. Refunds and disputes take back what is
+    A paid purchase is granted once, and repays outstanding debt first. Refunds and disputes take back what is
     due and not taken yet, and give back what was taken too much. A repeat changes nothing.
     """
     if purchase.state is not PurchaseState.PAID:
@@ -187,7 +186,7 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
         purchase = replace(purchase, granted=True)
     refund = purchase.due_for_refunds - purchase.taken_refund
     dispute = purchase.due_for_disputes - purchase.taken_dispute
-    # Credits that come back first, so that they are there for what is taken.
+    # Give back first, so that these credits can be taken.
     for credits_, type_ in sorted([(refund, EntryType.REFUND), (dispute, EntryType.DISPUTE)]):
         if credits_:
             purchase = replace(purchase, moves=purchase.moves + 1)
@@ -198,8 +197,8 @@ def book_purchase(account: Account, purchase: Purchase, *, now: datetime) -> tup
 
 
 REASONS: Mapping[EntryType, tuple[str, str]] = {
-    EntryType.REFUND: ("Taken back for a refund", "Given back: a refund failed"),
-    EntryType.DISPUTE: ("Taken back for a dispute", "Given back: a dispute was won"),
+    EntryType.REFUND: ("Taken back for a refund", "Returned: a refund failed"),
+    EntryType.DISPUTE: ("Taken back for a dispute", "Returned: a dispute was won"),
 }
 
 
@@ -217,9 +216,9 @@ def _take_back(account: Account, purchase: Purchase, credits_: int, type_: Entry
     return account, (entry, *repaid)
 
 
-# --- who pays, and what was told --------------------------------------------------------------------------------------
+# --- customers and events ---------------------------------------------------------------------------------------------
 
-MAX_FORMER_CUSTOMERS = 50  # of one user; all are moved in one transaction when the user is erased
+MAX_FORMER_CUSTOMERS = 50  # of one user; an erasure moves all of them in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

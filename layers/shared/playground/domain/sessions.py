@@ -8,7 +8,7 @@ from playground.domain.sharing import ShareLink
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One question and its answer, in one place, so that there is never one without the other."""
+    """One question and its answer, in one item, so that neither exists without the other."""
 
     number: int
     run_id: str
@@ -19,13 +19,13 @@ class Turn:
     asked_at: datetime
     answered_at: datetime
     refused: bool = False
-    """The model declined in the middle of the answer. While it is in what is sent, everything after it is declined."""
+    """The model declined in the middle of the answer. It would decline every later prompt that includes this turn."""
     unreadable: bool = False
     """The stored item is damaged: it has no texts and no tokens, and its times may be `UNKNOWN_TIME`."""
 
     @property
     def can_be_sent(self) -> bool:
-        """Whether the turn may be part of what the model is sent of a conversation."""
+        """Whether the turn may be part of a prompt."""
         return not (self.refused or self.unreadable)
 
 
@@ -37,7 +37,7 @@ class Session:
     """The summary. `turns` counts all turns. `credits`, `tokens` and `duration_ms` are sums over the turns that were
     run in this session: the first `copied` turns of a fork cost its owner nothing.
 
-    `updated_at` never goes back, whatever the clocks of the workers say: it is a session's place in the list.
+    `updated_at` never decreases, even if a worker's clock is slow: lists are ordered by it.
     """
 
     session_id: str
@@ -56,7 +56,7 @@ class Session:
     duration_ms: int = 0
     copied: int = 0
     forked_from: str | None = None
-    """The id of the share that this is a copy of."""
+    """The id of the share that this session was copied from."""
     share: ShareLink | None = None
     reports: int = 0
     """Reports of the former shares of this session; they count for a new link, too."""
@@ -64,7 +64,7 @@ class Session:
     removed: bool = False
     """An operator has removed its share for good: it cannot be shared any more."""
     former_shares: frozenset[str] = frozenset()
-    """Ids of dead shares of which something is still stored."""
+    """Ids of withdrawn shares of which items are left to remove."""
     deleted_at: datetime | None = None
     """Set while a deleted session is being removed, or a fork is being copied. Only those two see it; for all others it
     does not exist."""
@@ -72,9 +72,9 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A place in the list of a user's sessions: right after this one, as it was when it was listed. Activity only ever
-    moves a session up, so that nothing is listed twice below a place, and nothing there is passed over."""
+class SessionCursor:
+    """A position in the list of a user's sessions: after this one, as it was when it was listed. Activity only moves
+    sessions to the top, so below a cursor no session is repeated or skipped."""
 
     updated_at: datetime
     session_id: str

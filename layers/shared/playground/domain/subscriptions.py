@@ -22,17 +22,17 @@ from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Deltas
 from playground.domain.entries import Entry, EntryType
 
-TOLERANCE = timedelta(hours=12)  # by which a period of the provider may begin before our boundary
-AFTER = timedelta(milliseconds=1)
+TOLERANCE = timedelta(hours=12)  # by which the provider's period may begin before our boundary
+ONE_MILLISECOND = timedelta(milliseconds=1)
 MAX_PERIODS = 1200  # a hundred years of months
-MAX_ENDED = 50  # subscriptions of one user that are remembered as over
+MAX_ENDED_SUBSCRIPTIONS = 50  # ended subscriptions of one user that stay on record
 MAX_PRICES = 50  # of subscriptions of one user, and of offers
 ACTIVE = frozenset({"active", "trialing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSnapshot:
-    """What one event says of a subscription. `ended_at` is set if it is over."""
+    """The state of a subscription in one event. `ended_at` is set if it has ended."""
 
     subscription_id: str
     status: str
@@ -64,7 +64,7 @@ class SubscriptionSnapshot:
 
     def ordered_after(self, other: "SubscriptionSnapshot | None") -> "SubscriptionSnapshot":
         """This snapshot, ordered after `other` and before any of the next second."""
-        return replace(self, occurred_at=other.occurred_at + AFTER) if other is not None else self
+        return replace(self, occurred_at=other.occurred_at + ONE_MILLISECOND) if other is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +114,12 @@ class Subscription:
         return replace(self, prices=dict(list(prices.items())[-MAX_PRICES:]))
 
     def with_offer(self, price: AgreedPrice) -> "Subscription":
-        """A page of the provider was opened that shows this price."""
+        """With a price that a checkout page of the provider shows."""
         offers = (*(offer for offer in self.offers if offer != price), price)
         return replace(self, offers=offers[-MAX_PRICES:])
 
     def open_checkout(self, now: datetime) -> str | None:
-        """The page that the user can still pay on."""
+        """The checkout page that is still open at `now`."""
         if self.checkout_url is None or self.checkout_expires_at is None or self.checkout_expires_at <= now:
             return None
         return self.checkout_url
@@ -130,7 +130,7 @@ class Subscription:
         ended = dict(self.ended)
         if described.ended_at is not None:
             ended[described.subscription_id] = described.ended_at
-            ended = dict(sorted(ended.items(), key=lambda item: (item[1], item[0]))[-MAX_ENDED:])
+            ended = dict(sorted(ended.items(), key=lambda item: (item[1], item[0]))[-MAX_ENDED_SUBSCRIPTIONS:])
         higher = self.described is None or described.rank > self.described.rank
         subscription = replace(self, ended=ended, described=described if higher else self.described)
         if subscription.is_active:
@@ -152,23 +152,22 @@ def pay_period(
 ) -> Change | None:
     """Grant the credits of a paid period, once; None if there is nothing (more) to do, or an operator's plan is on.
 
-    `allowance` is what a month gives now. The rollover of the month is at most that much.
+    `allowance`: credits of a month now, and the maximum of rollover.
 
-    The account must have been advanced to `now`; it may be further, for another worker's clock may be ahead, and then
-    the present is where the account is. The first period of a subscription that the account does not know
-    starts the plan at the subscription's own beginning, so that its boundaries are the provider's. A period that is
-    current gives the month's credits; the one before it what is left of them, as rollover; an older one nothing, for
-    its credits would be over. A period that has not begun is granted at its boundary. `ended_at`: the subscription is
-    over since then, so the credits that its end removes are not given.
+    The account must have been advanced to `now`. If another worker's clock has advanced it further, the account's
+    period is the current one. The first period of a new subscription starts the plan at the subscription's beginning,
+    so that its boundaries are the provider's. The current period grants the month's credits; the previous one grants
+    rollover; an older one grants none, because they would have expired. A future period is granted at its boundary.
+    `ended_at`: when the subscription ended; credits that the end removes are not granted.
     """
     before = account
     began: tuple[Entry, ...] = ()
-    if account.is_given:
+    if account.has_granted_plan:
         return None
     if account.subscription_id != paid.subscription_id:
         known_or_over = account.subscription_id is not None or ended_at is not None
         if known_or_over and account.anchor is not None and paid.started_at <= account.anchor:
-            return None  # of a subscription before the present plan, which may be an operator's
+            return None  # an earlier subscription than the current plan, which may be an operator's
         account, began = _begin(account, paid, allowance, now)
     assert account.anchor is not None
     anchor = account.anchor
@@ -198,12 +197,11 @@ def pay_period(
 
 
 def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
-    """End the plan as of `ended_at`: what is unused of that month is removed, rollover from before lives to its expiry.
+    """End the plan as of `ended_at`: unused credits of that month are removed, older rollover stays until it expires.
 
-    The account must have been advanced to `now`. What is held is not removed; what comes back of it goes at the next
-    boundary. If a boundary has passed since, the unused credits of that month are rollover by now, and are removed from
-    there. An end with the period is one after its boundary, also if that is still to come by our clock. Does nothing to
-    a free account.
+    The account must have been advanced to `now`. Held credits are not removed; those that come back expire at the next
+    boundary. If a boundary has passed since, the month's unused credits have become rollover, and are removed from it.
+    An end at the period's boundary is after it, even if our clock has not reached it. Does nothing to a free account.
     """
     anchor = account.anchor
     if account.plan is not Plan.PLUS or anchor is None:
@@ -233,19 +231,19 @@ def end_plus(account: Account, *, ended_at: datetime, now: datetime) -> Change:
 
 
 def period_number(anchor: datetime, moment: datetime) -> int:
-    """The number of the period that `moment` is in; 0 for what is before the anchor."""
+    """The number of the period that contains `moment`; 0 before the anchor."""
     number = max((moment.year - anchor.year) * 12 + moment.month - anchor.month, 0)
     return number if number == 0 or boundary(anchor, number) <= moment else number - 1
 
 
 def present_period(account: Account, now: datetime) -> int:
-    """The number of the period that the account is in: by our clock, or by the one that has advanced it further."""
+    """The number of the current period: by `now`, or by the account if it was advanced further."""
     assert account.anchor is not None
     return max(period_number(account.anchor, now), account.period)
 
 
 def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) -> Change:
-    """The plan of this subscription, from its beginning up to `now`, with nothing granted yet."""
+    """The plan of this subscription, advanced from its beginning to `now`; nothing is granted yet."""
     account, ended = end_plus(account, ended_at=now, now=now)
     account = begin_plus(account, anchor=paid.started_at, allowance=allowance, subscription_id=paid.subscription_id)
     entries = [*ended]
@@ -254,9 +252,9 @@ def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) ->
             return account, tuple(entries)
         account, crossed = cross_boundary(account)
         entries += crossed
-    raise ValueError(f"a subscription since {paid.started_at} has boundaries without end")
+    raise ValueError(f"a subscription since {paid.started_at} has more than {MAX_PERIODS} boundaries")
 
 
 def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:
-    """`periods` with `number`, as far as they can still matter."""
+    """`periods` and `number`, without those before the previous period."""
     return tuple(sorted(period for period in {*periods, number} if period >= present - 1))

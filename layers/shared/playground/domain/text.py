@@ -4,19 +4,19 @@ import json
 import re
 import unicodedata
 
-# What Unicode calls letters, marks or symbols and no font shows: fillers, the empty Braille pattern, a null note.
+# Letters, marks or symbols in Unicode that no font shows: fillers, the empty Braille pattern, a null note.
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u2800\U0001d159\U00016fe4")
-# Format characters that do show: signs that stand under or around numbers.
+# Visible format characters: signs under or around numbers.
 _VISIBLE_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-# Not assigned, and reserved for what is not shown. Other unassigned characters may be newer than our tables: visible.
+# Unassigned and reserved for invisible characters. Other unassigned ones may be newer than our tables: visible.
 _RESERVED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]")
-# Separators, controls, formats, halves of a pair, and marks that need a character to stand on.
+# Separators, controls, formats, surrogates, and marks that need a base character.
 _UNSEEN_KINDS = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Mn", "Me"})
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of `text` can be seen: spaces, controls, zero-width and filler characters, variation selectors,
-    tags, marks without a character to stand on."""
+    """Whether `text` has no visible character: only spaces, controls, zero-width and filler characters, variation
+    selectors, tags, and marks without a base character."""
     return not any(map(_is_visible, text))
 
 
@@ -29,9 +29,9 @@ def _is_visible(character: str) -> bool:
 
 
 def whole_characters(text: str) -> str:
-    """`text` with surrogates that make a pair joined, and those that are alone replaced by U+FFFD: it can be encoded.
+    """`text` with surrogate pairs joined and lone surrogates replaced by U+FFFD, so that it can be encoded.
 
-    JSON may cut a character in two, each half an escape of its own; Python reads the halves as they are.
+    JSON may escape a character as two surrogates; Python reads them as they are.
     """
     if text.isascii():
         return text
@@ -39,7 +39,7 @@ def whole_characters(text: str) -> str:
 
 
 def sent_bytes(text: str) -> int:
-    """What `text` takes in the answer of a function: JSON (of ASCII) in a body, which is a string of JSON itself, where
-    every quote and backslash of it takes one more."""
+    """The bytes of `text` in the answer of a function: ASCII JSON in a body that is itself a JSON string, so every
+    quote and backslash takes one byte more."""
     encoded = json.dumps(text)
     return len(encoded) + encoded.count('"') + encoded.count("\\")

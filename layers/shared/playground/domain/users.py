@@ -1,14 +1,13 @@
-"""Who can have an account."""
+"""Ids of users."""
 
 # Characters, so 512 bytes at most: an id is a part of keys (2,048 bytes) and of metadata (500 characters).
-MAX_USER_ID = 128
+MAX_USER_ID_CHARACTERS = 128
 
 
 def is_user_id(text: str) -> bool:
     """Whether `text` may be the id of a user: 1 to 128 printable characters of any script, not all of them spaces.
 
-    Printable excludes controls, NUL, halves of surrogate pairs, and what is not seen (marks of direction, zero-width
-    characters): such an id would look like another one in a log or a command. Ids are compared as they are, byte by
-    byte: they are never trimmed or normalized.
+    Printable excludes controls, NUL, surrogates and invisible characters (direction marks, zero-width characters): such
+    an id would look like another one in a log or a command. Ids are compared byte by byte, never trimmed or normalized.
     """
-    return 0 < len(text) <= MAX_USER_ID and text.isprintable() and bool(text.strip())
+    return 0 < len(text) <= MAX_USER_ID_CHARACTERS and text.isprintable() and bool(text.strip())

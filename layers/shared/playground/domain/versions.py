@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-MAX_LENGTH = 64
+MAX_VERSION_CHARACTERS = 64
 
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _VERSION = re.compile(
@@ -17,18 +17,18 @@ Precedence = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...], str]
 
 def is_version(text: str) -> bool:
     """Whether `text` is a version: three numbers, perhaps a pre-release and a build, 64 characters at most."""
-    return len(text) <= MAX_LENGTH and _VERSION.fullmatch(text) is not None
+    return len(text) <= MAX_VERSION_CHARACTERS and _VERSION.fullmatch(text) is not None
 
 
 def precedence(version: str) -> Precedence:
-    """What versions are compared by: `1.0.0-rc.2 < 1.0.0-rc.10 < 1.0.0 < 1.0.1`.
+    """The sort key of a version: `1.0.0-rc.2 < 1.0.0-rc.10 < 1.0.0 < 1.0.1`.
 
-    Builds of one version have no order in the standard; here they go by their text, so that the order is total.
-    Raises ValueError for what is no version.
+    The standard does not order builds of one version; here they are ordered as text, so that the order is total. Raises
+    ValueError for an invalid version.
     """
-    match = _VERSION.fullmatch(version) if len(version) <= MAX_LENGTH else None
+    match = _VERSION.fullmatch(version) if len(version) <= MAX_VERSION_CHARACTERS else None
     if match is None:
-        raise ValueError(f"not a version: {version[:MAX_LENGTH]!r}")
+        raise ValueError(f"not a version: {version[:MAX_VERSION_CHARACTERS]!r}")
     pre = match["pre"]
     identifiers = tuple(
         (False, int(part), "") if part.isdigit() else (True, 0, part) for part in (pre.split(".") if pre else ())

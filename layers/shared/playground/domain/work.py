@@ -1,4 +1,4 @@
-"""Scheduled work in pieces that fit into messages: walk a part of the index of boundaries, or deal with one account."""
+"""Tasks of scheduled work, as messages: read a shard of the index of boundaries, or process one account."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class AccountTask:
 
 
 def work_of(message: object) -> ShardTask | AccountTask:
-    """The work in a message. Raises ValueError for anything else."""
+    """The task in a message. Raises ValueError for anything else."""
     match message:
         case {"task": str(task), "at": at, "user_id": str(user_id)} if user_id:
             return AccountTask(task=Task(task), at=scheduled_time(at), user_id=user_id)
@@ -57,4 +57,4 @@ def work_of(message: object) -> ShardTask | AccountTask:
             return ShardTask(task=Task(task), at=scheduled_time(at), shard=shard, after=after)
         case {"task": str(task), "at": at, "shard": int(shard), **others} if "after" not in others:
             return ShardTask(task=Task(task), at=scheduled_time(at), shard=shard)
-    raise ValueError("a message that is no work")
+    raise ValueError("the message is not a task")

@@ -38,10 +38,10 @@ from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState, b
 from playground.domain.subscriptions import AgreedPrice, Subscription, end_plus
 from playground.ports import Booking, Clock, Ledger, PaymentProvider, PurchaseRecords
 
-MAX_LOOKS = 3  # questions to the provider for one event
-MAX_PAGES = 1_000  # of entries, in the search for those of a month
-PAGE = 100
-BEFORE = timedelta(days=2)  # by which an entry may be older than the month that it is of: clocks, early invoices
+MAX_PROVIDER_LOOKUPS = 3  # questions to the provider for one event
+MAX_PAGES = 1_000  # of entries that are searched for those of a month
+PAGE_ENTRIES = 100
+ENTRY_MARGIN = timedelta(days=2)  # by which an entry may be older than its month: clocks, early invoices
 MAX_MONTH = timedelta(days=32)
 NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 
@@ -49,7 +49,7 @@ NEVER_PAID = frozenset({"incomplete", "incomplete_expired"})
 class Outcome(StrEnum):
     APPLIED = "applied"
     NOTHING_NEW = "nothing_new"
-    IGNORED = "ignored"  # not about anything of ours
+    IGNORED = "ignored"  # about objects that are not ours
     QUARANTINED = "quarantined"
 
 
@@ -64,23 +64,14 @@ class Applied:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyPayment:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: PaymentProvider,
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: PaymentProvider
+    prices: PriceTable
+    live: bool
+    clock: Clock
 
     def __call__(self, event: ProviderEvent) -> Applied:
         """Apply `event`, once. After StoreUnavailableError or PaymentsUnavailableError either all of it or nothing has
@@ -89,7 +80,7 @@ class ApplyPayment:
             return Applied(outcome=Outcome.IGNORED)
         if isinstance(event.change, Unreadable):
             return self._quarantine(event, None, event.change.subject, "unreadable")
-        if event.live is not self._live:
+        if event.live is not self.live:
             return self._quarantine(event, None, None, "live_mode")
         match event.change:
             case SubscriptionMoved() as change:
@@ -107,10 +98,10 @@ class ApplyPayment:
 
     def _purchase(self, event: ProviderEvent, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved) -> Applied:
         payment = change.payment
-        owner = self._records.purchase_of(payment.payment_id)
+        owner = self.records.purchase_of(payment.payment_id)
         if owner is None and (payment.purchase_id is None or payment.user_id is None):
-            if not isinstance(change, PaymentMoved):  # only the payment itself carries our pointers for certain
-                payment = self._payments.payment(payment.payment_id) or payment
+            if not isinstance(change, PaymentMoved):  # only the payment itself is certain to carry our pointers
+                payment = self.payments.payment(payment.payment_id) or payment
             if payment.purchase_id is None or payment.user_id is None:
                 if isinstance(change, PaymentMoved):
                     return Applied(outcome=Outcome.IGNORED)
@@ -120,7 +111,7 @@ class ApplyPayment:
             assert payment.user_id is not None
             owner = (payment.user_id, payment.purchase_id)
         user_id, purchase_id = owner
-        purchase = self._records.purchase(user_id, purchase_id)
+        purchase = self.records.purchase(user_id, purchase_id)
         if purchase is None:
             return self._quarantine(event, None, purchase_id, "unknown_purchase")
         return self._book_purchase(event, purchase, change)
@@ -130,7 +121,7 @@ class ApplyPayment:
     ) -> str | None:
         """How the event differs from our row; None if it fits."""
         payment = change.payment
-        if purchase.live is not self._live:
+        if purchase.live is not self.live:
             return "live_mode"
         if payment.purchase_id not in (None, purchase.purchase_id):
             return "pointer"
@@ -143,65 +134,49 @@ class ApplyPayment:
             return "currency"
         if payment.amount is not None and payment.amount != purchase.amount:
             return "amount"
-        if isinstance(change, PaymentMoved):
-            customer = self._records.customer(purchase.user_id, live=purchase.live)
+        if isinstance(change, PaymentMoved) or payment.customer_id is not None:
+            customer = self.records.customer(purchase.user_id, live=purchase.live)
             if customer is None or not customer.is_known_as(payment.customer_id):
                 return "customer"
-            if change.state is PurchaseState.PAID and change.received != purchase.amount:
-                return "amount"
-        elif payment.customer_id is not None:
-            customer = self._records.customer(purchase.user_id, live=purchase.live)
-            if customer is None or not customer.is_known_as(payment.customer_id):
-                return "customer"
+        if isinstance(change, PaymentMoved) and change.state is PurchaseState.PAID:
+            return "amount" if change.received != purchase.amount else None
         return None
 
     def _book_purchase(
         self, event: ProviderEvent, seen: Purchase, change: PaymentMoved | RefundSum | RefundMoved | DisputeMoved
     ) -> Applied:
-        written: tuple[Entry, ...] = ()
-        applied = False
         differs: str | None = None
-        now = instant(self._clock())
 
-        def book(account: Account) -> Booking | None:
-            nonlocal written, applied, differs
-            before = self._records.purchase(seen.user_id, seen.purchase_id)
+        def book(account: Account, now: datetime) -> Booking | None:
+            nonlocal differs
+            before = self.records.purchase(seen.user_id, seen.purchase_id)
             assert before is not None, "purchases are never deleted"
             differs = self._mismatch(before, change)  # another payment of this purchase may have been faster
             if differs is not None:
                 return None
-            after = _with(before, change, event.occurred_at)
-            after, (changed, written) = book_purchase(account, after, now=now)
-            applied = after != before
-            if not applied:
+            after, (changed, entries) = book_purchase(account, _with(before, change, event.occurred_at), now=now)
+            if after == before:
                 return None
-            return Booking(changed, written, [after, self._record(event, seen.user_id, seen.purchase_id)])
+            return Booking(changed, entries, [after, self._record(event, seen.user_id, seen.purchase_id)])
 
-        self._ledger.book(seen.user_id, book, now=now)
-        if differs is not None:
-            return self._quarantine(event, seen.user_id, seen.purchase_id, differs)
-        return Applied(
-            outcome=Outcome.APPLIED if applied else Outcome.NOTHING_NEW,
-            user_id=seen.user_id,
-            subject=seen.purchase_id,
-            entries=written if applied else (),
-        )
+        applied = self._book(seen.user_id, seen.purchase_id, book)
+        return applied if differs is None else self._quarantine(event, seen.user_id, seen.purchase_id, differs)
 
     # --- subscriptions ------------------------------------------------------------------------------------------------
 
     def _subscription(self, event: ProviderEvent, change: SubscriptionMoved) -> Applied:
         described = change.described
-        user_id = self._records.user_of(change.customer_id)
+        user_id = self.records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=described.subscription_id)
-        known = self._records.subscription(user_id).described
+        known = self.records.subscription(user_id).described
         if described.is_same_second(known):
-            truth = self._payments.subscription(described.subscription_id)
-            if truth is not None and truth.ended_at is None:  # of its end there is an event of its own
+            truth = self.payments.subscription(described.subscription_id)
+            if truth is not None and truth.ended_at is None:  # an end has its own event
                 described = replace(truth, event_id=event.event_id).ordered_after(known)
 
         def book(account: Account, now: datetime) -> Booking | None:
-            before = self._records.subscription(user_id)
+            before = self.records.subscription(user_id)
             after = replace(before.updated_by(described), live=event.live)
             changed: Account = account
             entries: tuple[Entry, ...] = ()
@@ -217,35 +192,35 @@ class ApplyPayment:
     # --- paid months --------------------------------------------------------------------------------------------------
 
     def _claim_of_invoice(self, event: ProviderEvent, change: RefundSum | RefundMoved | DisputeMoved) -> Applied:
-        """Of a payment that is no purchase: it may be that of a month."""
-        invoice = self._payments.invoice_of(change.payment.payment_id)
+        """A refund or dispute of a payment that is not a purchase's; it may be that of a month."""
+        invoice = self.payments.invoice_of(change.payment.payment_id)
         return self._month(event, invoice, change) if invoice is not None else Applied(outcome=Outcome.IGNORED)
 
     def _credit_note(self, event: ProviderEvent, change: CreditNoteMoved) -> Applied:
-        if self._records.user_of(change.customer_id) is None:
+        if self.records.user_of(change.customer_id) is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
-        invoice = self._payments.invoice_paid(change.invoice_id)
-        if invoice is None:  # not paid: what the note waives is in the event of the payment
+        invoice = self.payments.invoice_paid(change.invoice_id)
+        if invoice is None:  # not paid: the payment's event will include what the note waives
             return Applied(outcome=Outcome.IGNORED, subject=change.invoice_id)
         return self._month(event, invoice, change)
 
     def _month(self, event: ProviderEvent, invoice: InvoicePaid, change: ProviderChange) -> Applied:
         """Book a paid invoice, with the state of its money."""
-        user_id, line = self._records.user_of(invoice.customer_id), invoice.line
+        user_id, line = self.records.user_of(invoice.customer_id), invoice.line
         subject = invoice.subscription_id
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=subject)
-        if line is None and invoice.prorated:  # a change within a month gives no month
+        if line is None and invoice.prorated:  # a change within a month grants no month
             return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=subject)
         if line is None:
             return self._quarantine(event, user_id, subject, "lines")
-        known: _Known | None = None
-        for _ in range(MAX_LOOKS):
-            came = self._book_month(event, user_id, invoice, line, change, known)
-            if isinstance(came, Applied):
-                return came
-            if came is not None:
-                return self._quarantine(event, user_id, subject, came)
+        known: _ProviderFacts | None = None
+        for _ in range(MAX_PROVIDER_LOOKUPS):
+            result = self._book_month(event, user_id, invoice, line, change, known)
+            if isinstance(result, Applied):
+                return result
+            if result is not None:
+                return self._quarantine(event, user_id, subject, result)
             known = self._known(user_id, invoice)
         raise StoreUnavailableError
 
@@ -256,7 +231,7 @@ class ApplyPayment:
         invoice: InvoicePaid,
         line: InvoiceLine,
         change: ProviderChange,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> Applied | str | None:
         """The result; the reason for a quarantine; or None if the provider must be asked first."""
         subject = invoice.subscription_id
@@ -266,8 +241,8 @@ class ApplyPayment:
 
         def book(account: Account, now: datetime) -> Booking | None:
             nonlocal differs, unknown
-            before = self._records.month(user_id, invoice.invoice_id)
-            subscription = self._records.subscription(user_id)
+            before = self.records.month(user_id, invoice.invoice_id)
+            subscription = self.records.subscription(user_id)
             month = before
             differs, unknown = None, False
             if month is None or not month.granted:
@@ -293,7 +268,7 @@ class ApplyPayment:
             after, (changed, entries) = book_month(
                 account,
                 _month_with(month, change),
-                allowance=self._prices.plan.credits,
+                allowance=self.prices.plan.credits,
                 ended_at=subscription.ended.get(subject),
                 entries=self._entries_since,
                 now=now,
@@ -312,27 +287,27 @@ class ApplyPayment:
         found: list[Entry] = []
         before: int | None = None
         for _ in range(MAX_PAGES):
-            page, before, unreadable = self._ledger.entries(month.user_id, before=before, limit=PAGE, type_=None)
-            if unreadable:  # what was spent of the month cannot be known
+            page, before, unreadable = self.ledger.entries(month.user_id, before=before, limit=PAGE_ENTRIES, type_=None)
+            if unreadable:  # the month's spent credits cannot be computed
                 raise CorruptLedgerError(f"entries {', '.join(map(str, unreadable))} of {month.user_id} are unreadable")
             found += page
             granted = any(entry.business_key == month.grant_key for entry in page)
-            if before is None or granted or (page and page[-1].created_at < month.period_start - BEFORE):
+            if before is None or granted or (page and page[-1].created_at < month.period_start - ENTRY_MARGIN):
                 return found[::-1]
         raise StoreUnavailableError
 
-    def _known(self, user_id: str, invoice: InvoicePaid) -> "_Known":
-        """What the provider knows beyond the invoice: asked for when a subscription is met for the first time."""
+    def _known(self, user_id: str, invoice: InvoicePaid) -> "_ProviderFacts":
+        """What the provider knows beyond the invoice; needed for the first invoice of a subscription."""
         first: InvoiceLine | None = None
-        if self._ledger.account(user_id, instant(self._clock())).subscription_id == invoice.subscription_id:
-            # An earlier version granted its first invoice and did not keep the price.
-            for stated in self._payments.invoices_of(invoice.subscription_id):
+        if self.ledger.account(user_id, instant(self.clock())).subscription_id == invoice.subscription_id:
+            # An earlier version granted its first invoice without recording the price.
+            for stated in self.payments.invoices_of(invoice.subscription_id):
                 change = stated.event.change
                 if isinstance(change, InvoicePaid) and change.line is not None:
                     first = change.line
                     break
-        there = tuple(self._payments.subscriptions_of(invoice.customer_id))
-        return _Known(first=first, subscriptions=there)
+        there = tuple(self.payments.subscriptions_of(invoice.customer_id))
+        return _ProviderFacts(first=first, subscriptions=there)
 
     def _differs(
         self,
@@ -340,11 +315,11 @@ class ApplyPayment:
         subscription: Subscription,
         invoice: InvoicePaid,
         line: InvoiceLine,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> str | None:
         """Why this invoice does not match an agreed price of PRPM+; None if it does."""
         subject = invoice.subscription_id
-        table = AgreedPrice(amount=self._prices.plan.price_cents, currency=self._prices.currency.lower())
+        table = AgreedPrice(amount=self.prices.plan.price_cents, currency=self.prices.currency.lower())
         agreed = [table, *subscription.offers]
         if subject in subscription.prices:
             agreed.append(subscription.prices[subject])
@@ -372,10 +347,10 @@ class ApplyPayment:
         subscription: Subscription,
         invoice: InvoicePaid,
         line: InvoiceLine,
-        known: "_Known | None",
+        known: "_ProviderFacts | None",
     ) -> bool:
-        """Whether the user had another subscription, begun before this one, when the period of this invoice began: a
-        month is paid for once, and what the first one gave does not end by it."""
+        """Whether the user had an earlier subscription when the period of this invoice began. A second one grants no
+        month, and does not end the credits of the first one."""
         if known is None:
             return False
         there = {each.described.subscription_id: each for each in known.subscriptions}
@@ -398,7 +373,7 @@ class ApplyPayment:
         return displaced and not over and account.anchor is not None and began[0] <= account.anchor
 
     def _is_plan(self, other: CustomersSubscription, subscription: Subscription) -> bool:
-        """Whether a subscription of the customer is one to PRPM+."""
+        """Whether a subscription of the customer is for PRPM+."""
         known = {price.price_id for price in subscription.prices.values()}
         return (
             other.user_id is not None
@@ -407,7 +382,7 @@ class ApplyPayment:
         )
 
     def _book(self, user_id: str, subject: str, book: Callable[[Account, datetime], Booking | None]) -> Applied:
-        now = instant(self._clock())
+        now = instant(self.clock())
         booked: Booking | None = None
 
         def at_now(account: Account) -> Booking | None:
@@ -415,7 +390,7 @@ class ApplyPayment:
             booked = book(account, now)
             return booked
 
-        self._ledger.book(user_id, at_now, now=now)
+        self.ledger.book(user_id, at_now, now=now)
         return Applied(
             outcome=Outcome.APPLIED if booked is not None else Outcome.NOTHING_NEW,
             user_id=user_id,
@@ -427,17 +402,17 @@ class ApplyPayment:
 
     def _customer_deleted(self, event: ProviderEvent, change: CustomerDeleted) -> Applied:
         """Record that the customer is gone, so that the next payment gets a new one. Earlier payments stay."""
-        user_id = self._records.user_of(change.customer_id)
+        user_id = self.records.user_of(change.customer_id)
         if user_id is None:
             return Applied(outcome=Outcome.IGNORED, subject=change.customer_id)
-        customer = self._records.customer(user_id, live=event.live)
+        customer = self.records.customer(user_id, live=event.live)
         if customer is None or customer.customer_id != change.customer_id or customer.gone:
             return Applied(outcome=Outcome.NOTHING_NEW, user_id=user_id, subject=change.customer_id)
-        if not self._records.save(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
+        if not self.records.save(replace(customer, gone=True), self._record(event, user_id, change.customer_id)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.APPLIED, user_id=user_id, subject=change.customer_id)
 
-    # --- what was told ------------------------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------------------------
 
     def _record(
         self, event: ProviderEvent, user_id: str | None, subject: str | None, quarantined: str | None = None
@@ -448,13 +423,13 @@ class ApplyPayment:
             user_id=user_id,
             subject=subject,
             occurred_at=event.occurred_at,
-            received_at=instant(self._clock()),
+            received_at=instant(self.clock()),
             quarantined=quarantined,
         )
 
     def _quarantine(self, event: ProviderEvent, user_id: str | None, subject: str | None, reason: str) -> Applied:
         """Quarantine the event for an operator; it has no effect."""
-        if not self._records.save(self._record(event, user_id, subject, reason)):
+        if not self.records.save(self._record(event, user_id, subject, reason)):
             raise StoreUnavailableError
         return Applied(outcome=Outcome.QUARANTINED, user_id=user_id, subject=subject, reason=reason)
 
@@ -488,8 +463,8 @@ def _month_with(month: PaidMonth, change: ProviderChange) -> PaidMonth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """The provider's answers to our questions: the first invoice of a subscription whose price was not kept, and all
+class _ProviderFacts:
+    """Answers of the provider: the first invoice line of a subscription whose price was not recorded, and all
     subscriptions of the customer."""
 
     first: InvoiceLine | None

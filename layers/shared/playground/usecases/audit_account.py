@@ -8,7 +8,7 @@ from playground.domain.audit import Audited, Fields, Finding, Stored, audit
 from playground.domain.errors import PlaygroundError
 from playground.domain.pricing import PriceTables
 
-MAX_READS = 5  # at an account that moves while it is looked at
+MAX_READS = 5  # of an account that changes while it is read
 MAX_FINDINGS = 5_000  # in one page, so that it fits into the answer of a function
 
 
@@ -20,34 +20,34 @@ class Archive(Protocol):
         ...
 
     def read(self, user_id: str) -> Stored:
-        """All that is stored of a user; the account at once, the rest while it is gone through."""
+        """All stored items of a user: the account at once, the others lazily."""
         ...
 
     def users(self, *, after: str | None) -> tuple[Sequence[str], str | None]:
-        """A page of users after a place, and the place of the next page, if any. Not for a request's path."""
+        """A page of users after a cursor, and the next cursor, if any. A scan: never on a request's path."""
         ...
 
     def after(self, user_id: str) -> str:
-        """The place right after this user."""
+        """The cursor after this user."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class AuditAccount:
-    def __init__(self, archive: Archive, prices: PriceTables) -> None:
-        self._archive = archive
-        self._prices = prices
+    archive: Archive
+    prices: PriceTables
 
     def __call__(self, user_id: str) -> Audited:
-        """The findings about the account of `user_id`. It can be used meanwhile.
+        """The findings about the account of `user_id`, which can be used meanwhile.
 
-        Entries and receipts are read one page after the other. If something was found and the account has changed
-        while it was read, it is read again; on one that never rests, what counts is what was found every time.
+        Entries and receipts are read page by page. If there are findings and the account has changed meanwhile, it is
+        read again. If it changes during every read, the result is the findings common to all reads.
         """
         always: set[Finding] | None = None
         for _ in range(MAX_READS):
-            stored = self._archive.read(user_id)
-            audited = audit(stored, self._prices)
-            if audited.fine or self._archive.account(user_id) == stored.account:
+            stored = self.archive.read(user_id)
+            audited = audit(stored, self.prices)
+            if audited.fine or self.archive.account(user_id) == stored.account:
                 return audited
             always = set(audited.findings) if always is None else always & set(audited.findings)
         return replace(audited, findings=tuple(finding for finding in audited.findings if finding in (always or ())))
@@ -55,7 +55,7 @@ class AuditAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """The audits of some accounts. `failed` could not be read. `after` is where to go on; None at the end."""
+    """The audits of some accounts. `failed` could not be read. `after` is the next cursor; None at the end."""
 
     accounts: int
     damaged: tuple[Audited, ...]
@@ -63,40 +63,38 @@ class AuditPage:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
 class AuditAccounts:
-    def __init__(
-        self, archive: Archive, audit_account: AuditAccount, report_failure: Callable[[str, PlaygroundError], None]
-    ) -> None:
-        self._archive = archive
-        self._audit_account = audit_account
-        self._report_failure = report_failure
+    archive: Archive
+    audit_account: AuditAccount
+    report_failure: Callable[[str, PlaygroundError], None]
 
     def __call__(self, *, after: str | None, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> AuditPage:
-        """Audit accounts after the place `after`: `limit` of them at most, until `time_is_up` or too much was found."""
+        """Audit at most `limit` accounts after the cursor `after`, until `time_is_up` or MAX_FINDINGS are found."""
         accounts, findings, damaged, failed = 0, 0, list[Audited](), list[str]()
 
-        def page(place: str | None) -> AuditPage:
-            return AuditPage(accounts=accounts, damaged=tuple(damaged), failed=tuple(failed), after=place)
+        def page(cursor: str | None) -> AuditPage:
+            return AuditPage(accounts=accounts, damaged=tuple(damaged), failed=tuple(failed), after=cursor)
 
         def enough() -> bool:
             return accounts >= limit or findings >= MAX_FINDINGS or time_is_up()
 
         while not enough():
-            users, following = self._archive.users(after=after)
+            users, following = self.archive.users(after=after)
             for user_id in users:
                 if enough():
                     return page(after)
                 accounts += 1
                 try:
-                    audited = self._audit_account(user_id)
+                    audited = self.audit_account(user_id)
                 except PlaygroundError as error:
                     failed.append(user_id)
-                    self._report_failure(user_id, error)
+                    self.report_failure(user_id, error)
                 else:
                     if not audited.fine:
                         damaged.append(audited)
                         findings += len(audited.findings)
-                after = self._archive.after(user_id)
+                after = self.archive.after(user_id)
             after = following
             if after is None:
                 break

@@ -5,49 +5,49 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from playground.domain.calendar import instant
-from playground.domain.errors import SessionNotFoundError, UnreadableError
-from playground.domain.sessions import Place, Session, Turn
+from playground.domain.errors import NotFoundError, SessionNotFoundError, UnreadableError
+from playground.domain.sessions import Session, SessionCursor, Turn
 from playground.domain.sharing import Share, ShareKeys
 from playground.domain.text import sent_bytes
 from playground.ports import Clock, ReportUnreadable, Sessions, Shares
 
-MAX_BYTES = 4_500_000  # of a conversation in one answer, as it leaves the function; Lambda gives 6 MB back at most
-MESSAGE_BYTES = 400  # of a turn besides its texts, likewise
+MAX_BYTES = 4_500_000  # of a conversation in one answer, as encoded by the function; Lambda's limit is 6 MB
+MESSAGE_BYTES = 400  # of a turn without its texts, as encoded
 
 
 @dataclass(frozen=True, slots=True)
 class SessionsPage:
-    """`began` is when the first of these pages was read, `following` where the next one begins, `unreadable` what was
-    left out because it is damaged."""
+    """`began` is when the first of these pages was read, `following` the cursor of the next one. `unreadable`: ids of
+    damaged sessions, which are left out."""
 
     sessions: Sequence[Session]
     began: datetime
-    following: Place | None
+    following: SessionCursor | None
     unreadable: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListSessions:
-    def __init__(self, *, sessions: Sessions, clock: Clock) -> None:
-        self._sessions = sessions
-        self._clock = clock
+    sessions: Sessions
+    clock: Clock
 
     def __call__(
-        self, user_id: str, *, limit: int, after: Place | None = None, began: datetime | None = None
+        self, user_id: str, *, limit: int, after: SessionCursor | None = None, began: datetime | None = None
     ) -> SessionsPage:
-        """At most `limit` summaries, newest activity first. Over all pages, every session that is not touched meanwhile
-        comes once. One that becomes active meanwhile moves up: it comes once or, if its page was still to come, not at
-        all, and is at the top of the next list. What was made since the first page is in none of the others."""
-        sessions, following, unreadable = self._sessions.listed(user_id, after=after, limit=limit)
+        """At most `limit` summaries, newest activity first. A session that does not change while the pages are read is
+        on exactly one of them. One that becomes active meanwhile moves to the top of the list, and may be missing from
+        the pages that are still to come. Sessions created after the first page was read are on none of the others."""
+        sessions, following, unreadable = self.sessions.listed(user_id, after=after, limit=limit)
         if after is None or began is None:
-            # Another worker's clock may be ahead: nothing below the first page can be newer than what is on it.
-            began = max([instant(self._clock()), *(session.updated_at for session in sessions)])
+            # Another worker's clock may be ahead; no later page has a session newer than those of the first one.
+            began = max([instant(self.clock()), *(session.updated_at for session in sessions)])
         shown = [session for session in sessions if session.created_at <= began]
         return SessionsPage(shown, began, following, unreadable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:
-    """A session for its owner: a piece of the conversation, where it goes on, and how its share is doing."""
+    """A session for its owner: some turns, the number after which the next ones follow, and its share."""
 
     session: Session
     turns: Sequence[Turn]
@@ -56,46 +56,47 @@ class SessionView:
     token: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSession:
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        shares: Shares,
-        keys: ShareKeys,
-        report: ReportUnreadable = lambda error: None,
-    ) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._keys = keys
-        self._report = report
+    sessions: Sessions
+    shares: Shares
+    keys: ShareKeys
+    report: ReportUnreadable = lambda error: None
 
     def __call__(self, user_id: str, session_id: str, *, after: int = 0) -> SessionView:
         """The user's own session with its turns from the one after `after` on. Raises SessionNotFoundError."""
-        session = self._sessions.find(user_id, session_id)
+        session = self.sessions.find(user_id, session_id)
         if session is None:
             raise SessionNotFoundError
-        turns, following = window(
-            self._sessions.walk(session_id, first=after + 1, last=session.turns), last=session.turns
+        turns, following = read_turns(
+            self.sessions, session_id, after=after, last=session.turns, if_deleted=SessionNotFoundError
         )
-        if following is None and (turns[-1].number if turns else after) < session.turns:
-            raise SessionNotFoundError  # it is being deleted
         link = session.share
         return SessionView(
             session=session,
             turns=turns,
             following=following,
             share=self._share(link.share_id) if link is not None else None,
-            token=self._keys.known_token(session_id, link) if link is not None else None,
+            token=self.keys.known_token(session_id, link) if link is not None else None,
         )
 
     def _share(self, share_id: str) -> Share | None:
-        """A conversation can be read although how its share is doing cannot."""
+        """The share; None if it is damaged, which does not prevent reading the conversation."""
         try:
-            return self._shares.find(share_id)
+            return self.shares.find(share_id)
         except UnreadableError as error:
-            self._report(error)
+            self.report(error)
             return None
+
+
+def read_turns(
+    sessions: Sessions, session_id: str, *, after: int, last: int, if_deleted: type[NotFoundError]
+) -> tuple[Sequence[Turn], int | None]:
+    """The `window` of the turns after `after`. Raises `if_deleted` if the session is being deleted meanwhile."""
+    turns, following = window(sessions.walk(session_id, first=after + 1, last=last), last=last)
+    if following is None and (turns[-1].number if turns else after) < last:
+        raise if_deleted
+    return turns, following
 
 
 def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | None]:

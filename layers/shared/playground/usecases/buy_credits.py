@@ -40,9 +40,9 @@ from playground.ports import (
 
 T = TypeVar("T")
 
-MAX_TRIES = 8  # at a row that others write, too
-MAX_CUSTOMERS = 3  # that are tried in one request: the known one, its successor, and one if that is gone, too
-KEYS_LIVE = timedelta(hours=23)  # at the provider, less an hour
+MAX_TRIES = 8  # of writing a row that other requests write, too
+MAX_CUSTOMERS = 3  # tried in one request: the recorded one, its replacement, and one more if that is gone, too
+KEY_LIFETIME = timedelta(hours=23)  # of idempotency keys at the provider, less an hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,87 +53,76 @@ class Offer:
     client_secret: str
 
 
+@dataclass(frozen=True, slots=True)
 class Customers:
     """A user's customer at the provider: one, also when two requests create it at once.
 
-    A customer that the provider does not know (it was deleted there, or there is another account behind) is replaced by
-    one new one. The record decides which number that one has, and the number is in its key at the provider, so
-    concurrent requests get the same customer.
+    A customer that the provider does not have (deleted, or of another Stripe account) is replaced by one new one. Its
+    number comes from the record and is in its idempotency key at the provider, so concurrent requests get the same
+    customer.
     """
 
-    def __init__(self, records: PurchaseRecords, payments: PaymentProvider, *, live: bool) -> None:
-        self._records = records
-        self._payments = payments
-        self._live = live
+    records: PurchaseRecords
+    payments: PaymentProvider
+    live: bool
 
     def ask(self, account: Account, now: datetime, question: Callable[[Customer], T]) -> T:
-        """What the provider answers to a question about the user's customer, made or replaced if need be. The question
-        is asked again if its customer is gone, so what it creates must have a key with `customer_key`."""
+        """The answer to `question` about the user's customer, which is created or replaced if necessary. The question
+        is repeated if its customer is gone, so keys of what it creates must include the customer's number."""
         for _ in range(MAX_CUSTOMERS):
             customer = self._of(account, now)
             try:
                 return question(customer)
             except CustomerGoneError:
                 # If it has changed meanwhile, another request has recorded that already.
-                self._records.save(replace(customer, gone=True))
+                self.records.save(replace(customer, gone=True))
         raise PaymentsUnavailableError
 
     def _of(self, account: Account, now: datetime) -> Customer:
         user_id = account.user_id
         for _ in range(MAX_TRIES):
-            seen = self._records.customer(user_id, live=self._live)
+            seen = self.records.customer(user_id, live=self.live)
             if seen is not None and not seen.gone:
                 return seen
-            mode = "live" if self._live else "test"
+            mode = "live" if self.live else "test"
             number = seen.number + 1 if seen is not None else 0
-            customer_id = self._payments.create_customer(
+            customer_id = self.payments.create_customer(
                 user_id=user_id, key=_numbered(f"customer:{mode}:{_generation(account)}", number)
             )
-            made = Customer(user_id=user_id, customer_id=customer_id, live=self._live, created_at=now)
-            self._records.save(seen.replaced_by(customer_id, now) if seen is not None else made)
+            made = Customer(user_id=user_id, customer_id=customer_id, live=self.live, created_at=now)
+            self.records.save(seen.replaced_by(customer_id, now) if seen is not None else made)
         raise StoreUnavailableError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuyCredits:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: PaymentProvider,
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-        new_id: NewId,
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
-        self._new_id = new_id
-        self._customers = Customers(records, payments, live=live)
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: PaymentProvider
+    prices: PriceTable
+    live: bool
+    clock: Clock
+    new_id: NewId
 
     def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
-        """A purchase of the pack with what its payment needs. The same key again gives the same purchase, for ever.
+        """A purchase of the pack with the secret for its payment. The same key again gives the same purchase, for ever.
 
         Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
-        PurchaseUnavailableError if its payment is not at this provider any more, StoreUnavailableError while the
-        account is being erased.
+        PurchaseUnavailableError if the provider no longer has its payment, StoreUnavailableError while the account is
+        being erased.
         """
-        pack = next((pack for pack in self._prices.packs if pack.id == pack_id), None)
+        pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
-            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self._prices.packs)}")
-        now = instant(self._clock())
-        account = self._ledger.account(user_id, now)
+            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self.prices.packs)}")
+        now = instant(self.clock())
+        account = self.ledger.account(user_id, now)
         purchase = self._open(account, pack, idempotency_key, now)
         started = self._payment(account, purchase, now)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
     def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
         user_id = account.user_id
-        purchase_id = self._new_id("pur")
+        purchase_id = self.new_id("pur")
         if idempotency_key is not None:
             key = f"purchase:{_generation(account)}:{idempotency_key}"
             purchase_id = "pur_" + run_id_of(user_id, key).removeprefix("run_")
@@ -143,38 +132,38 @@ class BuyCredits:
             pack=pack.id,
             credits=pack.credits,
             amount=pack.price_cents,
-            currency=self._prices.currency.lower(),
-            live=self._live,
-            price_version=self._prices.version,
+            currency=self.prices.currency.lower(),
+            live=self.live,
+            price_version=self.prices.version,
             created_at=now,
         )
-        there = self._records.purchase(user_id, purchase_id) if idempotency_key is not None else None
+        there = self.records.purchase(user_id, purchase_id) if idempotency_key is not None else None
         if there is None:
-            if self._records.save(wanted):
+            if self.records.save(wanted):
                 return replace(wanted, revision=1)
-            there = self._records.purchase(user_id, purchase_id)
+            there = self.records.purchase(user_id, purchase_id)
         if there is None:
             raise StoreUnavailableError
         if there.pack != pack.id:
             raise IdempotencyConflictError
-        if there.live is not self._live:
+        if there.live is not self.live:
             raise PurchaseUnavailableError(purchase_id=there.purchase_id, state=there.state.value)
         return there
 
     def _payment(self, account: Account, purchase: Purchase, now: datetime) -> PaymentStarted:
-        """The payment of a purchase, which has one at most: if it is not there any more, none is begun in its place,
-        for what it was paid with would not be granted, or twice."""
+        """The payment of a purchase, which has at most one. If the provider no longer has it, no other one is begun,
+        because the credits could then be paid and not granted, or granted twice."""
         if purchase.payment_id is not None:
-            started = self._payments.payment_started(purchase.payment_id)
+            started = self.payments.payment_started(purchase.payment_id)
             if started is None:
                 raise PurchaseUnavailableError(purchase_id=purchase.purchase_id, state=purchase.state.value)
             return started
 
         def begin(customer: Customer) -> PaymentStarted:
             started: PaymentStarted | None = None
-            if now - purchase.created_at > KEYS_LIVE:  # the provider has forgotten the key, but not the payment
+            if now - purchase.created_at > KEY_LIFETIME:  # the provider has forgotten the key, but not the payment
                 started = self._find(customer, purchase)
-            return started or self._payments.create_payment(
+            return started or self.payments.create_payment(
                 amount=purchase.amount,
                 currency=purchase.currency,
                 customer_id=customer.customer_id,
@@ -183,25 +172,25 @@ class BuyCredits:
                 key=_numbered(purchase.purchase_id, customer.number),
             )
 
-        return self._customers.ask(account, now, begin)
+        return Customers(self.records, self.payments, live=self.live).ask(account, now, begin)
 
     def _find(self, customer: Customer, purchase: Purchase) -> PaymentStarted | None:
-        """Among the payments of the user's customer, and of the one before, if the provider still tells of those."""
-        started = self._payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
+        """The payment among those of the user's customer and of the previous one, if the provider has it."""
+        started = self.payments.payment_for(customer_id=customer.customer_id, purchase_id=purchase.purchase_id)
         if started is None and customer.former:
             with suppress(CustomerGoneError):
-                return self._payments.payment_for(customer_id=customer.former[-1], purchase_id=purchase.purchase_id)
+                return self.payments.payment_for(customer_id=customer.former[-1], purchase_id=purchase.purchase_id)
         return started
 
     def _name(self, purchase: Purchase, payment_id: str) -> Purchase:
-        """Our row with the payment's name, unless the webhook was faster."""
+        """The purchase with its payment's id, which the webhook may have recorded before."""
         for _ in range(MAX_TRIES):
             if purchase.payment_id is not None:
                 return purchase
             named = replace(purchase, payment_id=payment_id)
-            if self._records.save(named):
+            if self.records.save(named):
                 return named
-            there = self._records.purchase(purchase.user_id, purchase.purchase_id)
+            there = self.records.purchase(purchase.user_id, purchase.purchase_id)
             if there is None:
                 break
             purchase = there
@@ -216,71 +205,60 @@ class SubscriptionState:
     current_period_end: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManageSubscription:
-    """`subscribe`, `cancel`, `resume`, `portal`: each may be repeated."""
+    """`subscribe`, `cancel`, `resume` and `portal` may each be repeated."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        records: PurchaseRecords,
-        payments: Callable[[], PaymentProvider],
-        prices: PriceTable,
-        live: bool,
-        clock: Clock,
-        frontend_url: str,
-        extra_origins: Sequence[str] = (),
-    ) -> None:
-        self._ledger = ledger
-        self._records = records
-        self._payments = payments
-        self._prices = prices
-        self._live = live
-        self._clock = clock
-        self._frontend_url = frontend_url
-        self._own_pages = tuple(f"{origin}/" for origin in (frontend_url, *extra_origins))
+    ledger: Ledger
+    records: PurchaseRecords
+    payments: Callable[[], PaymentProvider]
+    prices: PriceTable
+    live: bool
+    clock: Clock
+    frontend_url: str
+    extra_origins: Sequence[str] = ()
 
     def state(self, user_id: str) -> SubscriptionState:
-        """Without asking the provider. A plan that an operator set is active, too, as `granted`."""
-        account = self._ledger.account(user_id, self._clock())
-        subscription = self._records.subscription(user_id)
-        if not subscription.is_active and (account.is_given or _pays(account, subscription)):
+        """The state by our records only. A plan that an operator set is active, too, with status `granted`."""
+        account = self.ledger.account(user_id, self.clock())
+        subscription = self.records.subscription(user_id)
+        if not subscription.is_active and (account.has_granted_plan or _pays(account, subscription)):
             return SubscriptionState(
                 is_active=True,
-                status="granted" if account.is_given else "active",
-                cancel_at_period_end=account.is_given and account.entitled_until is not None,
+                status="granted" if account.has_granted_plan else "active",
+                cancel_at_period_end=account.has_granted_plan and account.entitled_until is not None,
                 current_period_end=account.due_at,
             )
         return _state(subscription)
 
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
-        """The address of the provider's page. A page that is still open is given again, instead of a second one.
+        """The URL of the provider's checkout page. A page that is still open is returned again.
 
-        What is known here only does not count: a page, or a subscription, that the provider does not have (it was of a
-        customer who is gone, or of another account) is none.
+        Recorded pages and subscriptions that the provider does not have (of a deleted customer, or of another Stripe
+        account) are ignored.
 
-        Raises AlreadySubscribedError, PlanGrantedError while a plan is on that an operator set, InvalidRequestError for
-        an address that is not the front end's, and StoreUnavailableError while the account is being erased.
+        Raises AlreadySubscribedError, PlanGrantedError while an operator's plan is active, InvalidRequestError for a
+        URL outside the front end, and StoreUnavailableError while the account is being erased.
         """
         success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
         cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
-        now = instant(self._clock())
-        account = self._ledger.account(user_id, now)
-        plan, currency = self._prices.plan, self._prices.currency.lower()
+        now = instant(self.clock())
+        account = self.ledger.account(user_id, now)
+        plan, currency = self.prices.plan, self.prices.currency.lower()
         for _ in range(MAX_TRIES):
-            subscription = self._records.subscription(user_id)
+            subscription = self.records.subscription(user_id)
             if self._is_alive_there(subscription.described) or self._pays_there(account, subscription):
                 raise AlreadySubscribedError
-            if account.is_given:
+            if account.has_granted_plan:
                 raise PlanGrantedError(entitled_until=account.entitled_until)
             url = subscription.open_checkout(now)
             if url is not None and self._is_open_there(subscription):
                 return url
-            mode = "live" if self._live else "test"
+            mode = "live" if self.live else "test"
             key = f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}"
 
             def begin(customer: Customer, key: str = key) -> CheckoutStarted:
-                return self._payments().create_checkout(
+                return self.payments().create_checkout(
                     customer_id=customer.customer_id,
                     user_id=user_id,
                     plan=plan,
@@ -293,103 +271,104 @@ class ManageSubscription:
             started = self._customers().ask(account, now, begin)
             opened = replace(
                 subscription,
-                live=self._live,
+                live=self.live,
                 checkout_id=started.checkout_id,
                 checkout_url=started.url,
                 checkout_expires_at=started.expires_at,
                 checkouts=subscription.checkouts + 1,
             ).with_offer(AgreedPrice(amount=plan.price_cents, currency=currency))
-            if self._records.save(opened):
+            if self.records.save(opened):
                 return started.url
         raise StoreUnavailableError
 
     def cancel(self, user_id: str) -> SubscriptionState:
-        """It ends with the period that is paid for. Moves no credits."""
+        """End the subscription with its paid period. Changes no credits."""
         return self._set(user_id, cancel=True)
 
     def resume(self, user_id: str) -> SubscriptionState:
-        """It goes on after all. Moves no credits."""
+        """Undo `cancel`. Changes no credits."""
         return self._set(user_id, cancel=False)
 
     def portal(self, user_id: str) -> str:
-        """The address of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
+        """The URL of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
         never paid."""
-        if self._records.customer(user_id, live=self._live) is None:
+        if self.records.customer(user_id, live=self.live) is None:
             raise SubscriptionNotFoundError
-        now = instant(self._clock())
+        now = instant(self.clock())
         return self._customers().ask(
-            self._ledger.account(user_id, now),
+            self.ledger.account(user_id, now),
             now,
-            lambda customer: self._payments().create_portal(
-                customer_id=customer.customer_id, return_url=f"{self._frontend_url}/playground/subscription"
+            lambda customer: self.payments().create_portal(
+                customer_id=customer.customer_id, return_url=f"{self.frontend_url}/playground/subscription"
             ),
         )
 
     def _customers(self) -> Customers:
-        return Customers(self._records, self._payments(), live=self._live)
+        return Customers(self.records, self.payments(), live=self.live)
 
     def _is_alive_there(self, described: SubscriptionSnapshot | None) -> bool:
-        """A subscription that the provider does not have would stay active here for ever, because no event would end
-        it."""
+        """Whether the provider has it, too. Otherwise it would stay active here for ever: no event would end it."""
         return (
             described is not None
             and _alive(described)
-            and self._payments().subscription(described.subscription_id) is not None
+            and self.payments().subscription(described.subscription_id) is not None
         )
 
     def _pays_there(self, account: Account, subscription: Subscription) -> bool:
         own = account.subscription_id
-        return _pays(account, subscription) and own is not None and self._payments().subscription(own) is not None
+        return _pays(account, subscription) and own is not None and self.payments().subscription(own) is not None
 
     def _is_open_there(self, subscription: Subscription) -> bool:
-        customer = self._records.customer(subscription.user_id, live=self._live)
+        customer = self.records.customer(subscription.user_id, live=self.live)
         return (
             subscription.checkout_id is not None
             and customer is not None
             and not customer.gone
-            and self._payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
+            and self.payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
         )
 
     def _set(self, user_id: str, *, cancel: bool) -> SubscriptionState:
-        described = self._records.subscription(user_id).described
+        described = self.records.subscription(user_id).described
         if described is None or not _alive(described):
             raise SubscriptionNotFoundError
         if described.cancel_at_period_end is not cancel:
-            answer = self._payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
+            answer = self.payments().set_cancel_at_period_end(described.subscription_id, cancel=cancel)
             if answer is None:
                 raise SubscriptionNotFoundError
             described = answer.ordered_after(described)
         for _ in range(MAX_TRIES):
-            subscription = self._records.subscription(user_id)
-            told = subscription.updated_by(described.ordered_after(subscription.described))
-            if told == subscription or self._records.save(told):
-                return _state(told)
+            subscription = self.records.subscription(user_id)
+            updated = subscription.updated_by(described.ordered_after(subscription.described))
+            if updated == subscription or self.records.save(updated):
+                return _state(updated)
         raise StoreUnavailableError
 
-    def _return_url(self, field: str, url: str | None, otherwise: str) -> str:
-        """Only the front end's own pages, so that the pay page redirects to no other site."""
+    def _return_url(self, field: str, url: str | None, default_path: str) -> str:
+        """A URL of the front end: the checkout page must not redirect to another site."""
         if url is None:
-            return self._frontend_url + otherwise
+            return self.frontend_url + default_path
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
-        if not url.startswith(self._own_pages) or not visible:
-            raise InvalidRequestError(field, f"must begin with {self._frontend_url}/ and be percent-encoded ASCII")
+        own_pages = tuple(f"{origin}/" for origin in (self.frontend_url, *self.extra_origins))
+        if not url.startswith(own_pages) or not visible:
+            raise InvalidRequestError(field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII")
         return url
 
 
 def _generation(account: Account) -> str:
-    """Whose account, and which one: who comes back after an erasure begins anew, also at the provider, which would
-    answer an old key with what is somebody else's by now."""
+    """Identifies the account, also among accounts of one user before and after an erasure. Without the time of opening,
+    the provider would answer a key with objects of the erased account."""
     return f"{account.user_id}:{iso(account.created_at)}"
 
 
 def _numbered(key: str, number: int) -> str:
-    """A key of the provider for what is made for the `number`th customer of a user. With the customer, the request is
-    another one: the provider would refuse the same key. Keys of the first one are as they always were."""
+    """The idempotency key for an object of the `number`th customer of a user. Another customer makes another request,
+    for which the provider would refuse the same key. Keys of the first customer have no number, as in earlier
+    versions."""
     return f"{key}:{number}" if number else key
 
 
 def _digest(*texts: str) -> str:
-    """A key of the provider stands for one request: the same one with other addresses is another."""
+    """A hash for an idempotency key, which must differ when the URLs in a request do."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
@@ -398,7 +377,7 @@ def _alive(described: SubscriptionSnapshot | None) -> bool:
 
 
 def _pays(account: Account, subscription: Subscription) -> bool:
-    """Whether the plan is that of a subscription that goes on, while a later one of the same user is over."""
+    """Whether the plan is that of an earlier subscription, which continues although a later one has ended."""
     described, own = subscription.described, account.subscription_id
     other = described is not None and described.subscription_id != own
     return account.plan is Plan.PLUS and own is not None and other and own not in subscription.ended

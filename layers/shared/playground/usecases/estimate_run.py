@@ -10,7 +10,7 @@ from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
 from playground.usecases.prompts import COUNTS, FitConversation, package_for, refuse_unsupported
 
-ANSWER_RESERVE_SECONDS = 2.0  # s of an invocation that are kept for what follows the counting
+ANSWER_RESERVE_SECONDS = 2.0  # of an invocation, for the work after the counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,37 +30,27 @@ class Estimate:
     model_id: str
     price_version: str
     guessed: bool = False
-    """The tokens of the prompt were not counted: all of this is rather too high."""
+    """The tokens of the prompt are an upper estimate, and so are the credits."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EstimateRun:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        lookup: Lookup,
-        sessions: Sessions,
-        catalog: Catalog,
-        model: Model,
-        prices: PriceTable,
-        clock: Clock,
-        count_timeout: float,
-    ) -> None:
-        self._ledger = ledger
-        self._lookup = lookup
-        self._catalog = catalog
-        self._prices = prices
-        self._clock = clock
-        self._count_timeout = count_timeout
-        self._fit = FitConversation(sessions, model, prices)
+    ledger: Ledger
+    lookup: Lookup
+    sessions: Sessions
+    catalog: Catalog
+    model: Model
+    prices: PriceTable
+    clock: Clock
+    count_timeout_seconds: float
 
     def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
-        """The estimate for `request`, within `seconds_left`: if counting takes longer, it is one of a guess. Refuses
-        what RunPrompt would refuse before it holds, other than for credits."""
-        ends = self._clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE_SECONDS)
-        model = self._prices.models[request.model]
+        """The estimate for `request`, within `seconds_left`; if counting takes longer, the tokens are guessed. Raises
+        the errors that RunPrompt raises before it places a hold, except those about credits."""
+        ends = self.clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE_SECONDS)
+        model = self.prices.models[request.model]
         refuse_unsupported(request, model)
-        found = self._lookup(
+        found = self.lookup(
             user_id=user_id,
             run_id=None,
             package_id=request.package_id,
@@ -69,21 +59,22 @@ class EstimateRun:
         )
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
-        package = package_for(request, found.package, found.session, self._catalog)
-        now = self._clock()
-        account = without_dead_holds(self._ledger.account(user_id, now), now)  # a run would give them back
+        package = package_for(request, found.package, found.session, self.catalog)
+        now = self.clock()
+        account = without_dead_holds(self.ledger.account(user_id, now), now)  # a run would give them back
         if account.paused_at is not None:
             raise AccountPausedError
-        # The first count may take that long, and each of the others a COUNTSth of it.
-        timeout = min(self._count_timeout, (ends - self._clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
-        fitted = self._fit(request, package, found.session, account, timeout=max(timeout, 0.0))
+        # The first count may take this long, and each of the others 1/COUNTS of it.
+        timeout = min(self.count_timeout_seconds, (ends - self.clock()).total_seconds() * COUNTS / (2 * COUNTS - 1))
+        fit = FitConversation(self.sessions, self.model, self.prices)
+        fitted = fit(request, package, found.session, account, timeout=max(timeout, 0.0))
         prompt, tokens = fitted.prompt, fitted.tokens
-        least = min(prompt.max_tokens, self._prices.least_max_tokens)
-        affordable = self._prices.affordable_max_tokens(model, tokens, account.available, wanted=prompt.max_tokens)
-        typical = min(self._prices.typical_output_tokens, prompt.max_tokens)
+        least = min(prompt.max_tokens, self.prices.least_max_tokens)
+        affordable = self.prices.affordable_max_tokens(model, tokens, account.available, wanted=prompt.max_tokens)
+        typical = min(self.prices.typical_output_tokens, prompt.max_tokens)
         return Estimate(
-            estimated_credits=self._prices.ceiling(model, tokens, typical),
-            max_credits=self._prices.ceiling(model, tokens, prompt.max_tokens),
+            estimated_credits=self.prices.ceiling(model, tokens, typical),
+            max_credits=self.prices.ceiling(model, tokens, prompt.max_tokens),
             estimated_tokens=tokens + typical,
             prompt_tokens=tokens,
             max_tokens=prompt.max_tokens,
@@ -93,6 +84,6 @@ class EstimateRun:
             balance=account.balance,
             available=account.available,
             model_id=model.model_id,
-            price_version=self._prices.version,
+            price_version=self.prices.version,
             guessed=fitted.guessed,
         )

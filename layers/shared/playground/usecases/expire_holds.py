@@ -1,6 +1,7 @@
 """ExpireHolds: end the holds of dead attempts."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from playground.domain.account import Account, Hold
@@ -12,6 +13,7 @@ from playground.ports import Ended, Ledger
 INTERRUPTED = Failure(code="model_timed_out", reason="interrupted")
 
 
+@dataclass(frozen=True, slots=True)
 class ExpireHolds:
     """Ends every run whose lease has run out. Repeating it, or racing it with the run itself, ends the run once.
 
@@ -19,16 +21,15 @@ class ExpireHolds:
     account; its cost does not count, because our worker died.
     """
 
-    def __init__(self, ledger: Ledger, report: Callable[[Run], None] = lambda run: None) -> None:
-        self._ledger = ledger
-        self._report = report
+    ledger: Ledger
+    report: Callable[[Run], None] = lambda run: None
 
     def __call__(self, account: Account, *, now: datetime) -> int:
         """How many holds of `account` were given back by this call."""
         return sum(self.one(account.user_id, hold, now=now, seen=account).by_us for hold in account.dead_holds(now))
 
     def one(self, user_id: str, hold: Hold, *, now: datetime, seen: Account | None = None) -> Ended:
-        """End the run of `hold` as expired; or, if it has ended already, say how."""
+        """End the run of `hold` as expired; if it has ended already, return that outcome."""
         run = Run.of(
             hold,
             user_id=user_id,
@@ -37,7 +38,7 @@ class ExpireHolds:
             failure=INTERRUPTED,
             unpaid=UnpaidCost(cost_nano=hold.cost_nano, estimated=True) if hold.cost_nano else None,
         )
-        ended = self._ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)
+        ended = self.ledger.release(user_id, run, AllowanceUse(failures=hold.interval), seen=seen)
         if ended.by_us:
-            self._report(ended.run)
+            self.report(ended.run)
         return ended

@@ -49,8 +49,8 @@ class PlaceHold:
     def __call__(self, wanted: HeldRun) -> HeldRun | Run:
         """The run with its hold, perhaps for fewer `max_tokens`; or the run that another attempt has ended.
 
-        Dead holds of the account are given back on the way, if they stand in the way. When this raises, nothing is held
-        by this attempt, unless the store was unavailable and stayed so: then the lease ends the hold. Raises
+        Dead holds of the account are given back if they prevent this one. When this raises, this attempt has no hold,
+        unless the store stayed unavailable: then the lease ends the hold. Raises
         RunInProgressError, IdempotencyConflictError, AccountPausedError, InsufficientCreditsError, TooManyRunsError,
         TooManyFailuresError, StoreUnavailableError.
         """
@@ -126,7 +126,7 @@ class PlaceHold:
         return affordable
 
     def _outcome(self, wanted: HeldRun) -> Run | None:
-        """How the run ended that a hold was placed for once more."""
+        """The outcome of the run, if it had ended before this hold."""
         try:
             return self._ledger.run(wanted.attempt.user_id, wanted.hold.run_id)
         except StoreUnavailableError:
@@ -134,7 +134,7 @@ class PlaceHold:
             raise
 
     def _take_back(self, wanted: HeldRun) -> None:
-        """Cancel a hold that is not needed, or that may have been placed without our hearing of it."""
+        """Cancel a hold that is not needed, or that may have been placed although the reply was lost."""
         try:
             self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()))
         except StoreUnavailableError:

@@ -16,7 +16,7 @@ from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
 from playground.ports import Catalog, Model, Prompt, Sessions
 
-COUNTS = 4  # of the tokens of one prompt, at most: the last one is without any history
+COUNTS = 4  # at most, of the tokens of one prompt; the last one is without any history
 
 
 def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
@@ -34,7 +34,7 @@ def package_for(
 ) -> PackageVersion:
     """The package to run. A session stays with the package, the version and the use of the prompt that it began with.
 
-    Raises PackageNotFoundError, or SessionConflictError if the request wants something else than its session.
+    Raises PackageNotFoundError, or SessionConflictError if the request does not fit its session.
     """
     if found is None:
         raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
@@ -45,7 +45,7 @@ def package_for(
     if request.package_version not in (None, session.package_version):
         raise SessionConflictError(f"This session runs version {session.package_version}.")
     if request.use_no_prompt != session.use_no_prompt:
-        raise SessionConflictError("This session began with another use_no_prompt.")
+        raise SessionConflictError("This session was started with a different use_no_prompt.")
     if found.version == session.package_version:
         return found
     pinned = catalog.version(found.package_id, session.package_version)
@@ -79,15 +79,15 @@ class Fitted:
     guessed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class FitConversation:
     """Builds the prompt of a run with as much of the conversation as fits: into the model's context, into the budget
     of the caller's plan, and, with an answer of the shortest length, into what the caller can afford. Turns that the
     model declined in part, or that cannot be read, are never part of it."""
 
-    def __init__(self, sessions: Sessions, model: Model, prices: PriceTable) -> None:
-        self._sessions = sessions
-        self._model = model
-        self._prices = prices
+    sessions: Sessions
+    model: Model
+    prices: PriceTable
 
     def __call__(
         self,
@@ -103,43 +103,42 @@ class FitConversation:
 
         A prompt that is too long only by a guess is not refused. At most the guess has to be paid for.
         """
-        model = self._prices.models[request.model]
-        least = min(request.max_tokens or self._prices.default_max_tokens, self._prices.least_max_tokens)
-        budget = self._prices.context_budget_tokens[account.plan.value]
-        most = min(budget, self._prices.affordable_prompt_tokens(model, least, account.available))
+        model = self.prices.models[request.model]
+        least = min(request.max_tokens or self.prices.default_max_tokens, self.prices.least_max_tokens)
+        budget = self.prices.context_budget_tokens[account.plan.value]
+        most = min(budget, self.prices.affordable_prompt_tokens(model, least, account.available))
         prompt = self._prompt(request, package, ())
         history: Sequence[Turn] = ()
         if session is not None:
-            history = self._newest(session, most - _guess(prompt))
+            history = self._newest(session, most - prompt.guessed_tokens)
         for tries_left in reversed(range(COUNTS)):
             prompt = self._prompt(request, package, history)
             first = tries_left == COUNTS - 1
-            count = self._model.count_tokens(prompt, timeout=timeout if first else timeout / COUNTS)
+            count = self.model.count_tokens(prompt, timeout=timeout if first else timeout / COUNTS)
             tokens = count.tokens
             over = tokens - min(most, model.context_tokens - least)
             if over <= 0 or not history:
                 break
             # Drop the same fraction of the guess as of the counted tokens.
-            history = _without_oldest(history, ceil_div(over * _guess(prompt), tokens)) if tries_left > 1 else ()
+            history = _without_oldest(history, ceil_div(over * prompt.guessed_tokens, tokens)) if tries_left > 1 else ()
         if count.guessed:
             tokens = min(tokens, model.context_tokens - least)
         elif tokens > budget:
             raise ContextTooLongError(tokens=tokens, limit=budget)
-        prompt = fit_to_context(prompt, tokens, least=self._prices.least_max_tokens)
+        prompt = fit_to_context(prompt, tokens, least=self.prices.least_max_tokens)
         omitted = session.turns - len(history) if session is not None else 0
         return Fitted(prompt, tokens, omitted, guessed=count.guessed)
 
     def _prompt(self, request: RunRequest, package: PackageVersion, history: Sequence[Turn]) -> Prompt:
-        model = self._prices.models[request.model]
-        return build_prompt(request, model, package, history, self._prices.default_max_tokens)
+        model = self.prices.models[request.model]
+        return build_prompt(request, model, package, history, self.prices.default_max_tokens)
 
     def _newest(self, session: Session, room: int) -> Sequence[Turn]:
-        """The newest turns that can be sent and fit by a guess that is rather too high, oldest first. Reads no further
-        than that."""
+        """The newest turns that can be sent and fit by the upper estimate, oldest first. Reads no further turns."""
         found: list[Turn] = []
         if room <= 0:
             return found
-        for turn in self._sessions.walk(session.session_id, first=1, last=session.turns, newest_first=True):
+        for turn in self.sessions.walk(session.session_id, first=1, last=session.turns, newest_first=True):
             if not turn.can_be_sent:
                 continue
             room -= _tokens(turn)
@@ -150,7 +149,7 @@ class FitConversation:
 
 
 def _without_oldest(history: Sequence[Turn], tokens: int) -> Sequence[Turn]:
-    """At least one turn less, and about so many tokens."""
+    """`history` without its oldest turns: at least one, and about `tokens` tokens."""
     dropped = 0
     for number, turn in enumerate(history, start=1):
         dropped += _tokens(turn)
@@ -161,10 +160,6 @@ def _without_oldest(history: Sequence[Turn], tokens: int) -> Sequence[Turn]:
 
 def _tokens(turn: Turn) -> int:
     return guess_tokens(turn.input) + guess_tokens(turn.answer)
-
-
-def _guess(prompt: Prompt) -> int:
-    return sum(guess_tokens(text) for text in (prompt.system or "", *(text for _, text in prompt.messages)))
 
 
 def fit_to_context(prompt: Prompt, tokens: int, *, least: int) -> Prompt:

@@ -19,16 +19,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """`failed` is the number of the first record that is still to be published; those before it are done with."""
+    """`failed` is the number of the first record that is not published; all before it are."""
 
     notices: int = 0
     failed: str | None = None
     error: PlaygroundError | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class PublishNotices:
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    publisher: Publisher
 
     def __call__(self, records: Sequence[Record]) -> Published:
         """Publish the notices of `records`, up to the first record that is damaged or whose notices are refused."""
@@ -44,7 +44,7 @@ class PublishNotices:
                 break
             notices += found
             of_record += [record.number] * len(found)
-        untaken = self._publisher.publish(notices) if notices else None
+        untaken = self.publisher.publish(notices) if notices else None
         if untaken is not None:
             return Published(notices=untaken, failed=of_record[untaken])
         return Published(notices=len(notices), failed=failed, error=error)

@@ -1,5 +1,7 @@
 """RateRun: the owner's feedback on an answer."""
 
+from dataclasses import dataclass
+
 from playground.domain.calendar import instant
 from playground.domain.errors import RunNotFoundError, SessionNotFoundError
 from playground.domain.runs import RunStatus
@@ -7,23 +9,23 @@ from playground.domain.sessions import RunFeedback
 from playground.ports import Clock, Ledger, Sessions
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateRun:
-    def __init__(self, *, ledger: Ledger, sessions: Sessions, clock: Clock) -> None:
-        self._ledger = ledger
-        self._sessions = sessions
-        self._clock = clock
+    ledger: Ledger
+    sessions: Sessions
+    clock: Clock
 
     def __call__(
         self, user_id: str, run_id: str, *, rating: int | None, is_helpful: bool | None, comment: str
     ) -> RunFeedback:
-        """Feedback on the user's own run that gave an answer; a later one replaces it. It is kept with the session and
-        goes with it. Raises RunNotFoundError, or SessionNotFoundError if the answer was deleted."""
-        run = self._ledger.run(user_id, run_id)
+        """Store feedback on the user's own settled run; a later one replaces it. It is deleted with the session. Raises
+        RunNotFoundError, or SessionNotFoundError if the answer was deleted."""
+        run = self.ledger.run(user_id, run_id)
         if run is None or run.status is not RunStatus.SETTLED:
             raise RunNotFoundError
         feedback = RunFeedback(
-            run_id=run_id, rating=rating, is_helpful=is_helpful, comment=comment, given_at=instant(self._clock())
+            run_id=run_id, rating=rating, is_helpful=is_helpful, comment=comment, given_at=instant(self.clock())
         )
-        if not self._sessions.put_feedback(user_id, run.session_id, feedback):
+        if not self.sessions.put_feedback(user_id, run.session_id, feedback):
             raise SessionNotFoundError
         return feedback

@@ -18,39 +18,32 @@ class Receipt:
     answer: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRun:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        sessions: Sessions,
-        clock: Clock,
-        report: Callable[[Run], None] = lambda run: None,
-    ) -> None:
-        self._ledger = ledger
-        self._sessions = sessions
-        self._clock = clock
-        self._expire = ExpireHolds(ledger, report)
+    ledger: Ledger
+    sessions: Sessions
+    clock: Clock
+    report: Callable[[Run], None] = lambda run: None
 
     def __call__(self, user_id: str, run_id: str) -> Receipt:
-        """The receipt of the caller's own run; a dead hold is given back on the way. Raises RunNotFoundError."""
-        run = self._ledger.run(user_id, run_id) or self._held(user_id, run_id) or self._ledger.run(user_id, run_id)
+        """The receipt of the caller's own run; a dead hold is given back. Raises RunNotFoundError."""
+        run = self.ledger.run(user_id, run_id) or self._held(user_id, run_id) or self.ledger.run(user_id, run_id)
         if run is None:
             raise RunNotFoundError
         if run.status is RunStatus.HELD:
             return Receipt(run=run, ended=False)
         if run.status is not RunStatus.SETTLED or run.turn is None:
             return Receipt(run=run)
-        turn = self._sessions.turn(run.session_id, run.turn)
+        turn = self.sessions.turn(run.session_id, run.turn)
         there = turn is not None and turn.run_id == run_id and not turn.unreadable
         return Receipt(run=run, answer=turn.answer if turn is not None and there else None)
 
     def _held(self, user_id: str, run_id: str) -> Run | None:
-        """The open run, if there is one. Between the two looks at the receipt, for it may end in between."""
-        now = self._clock()
-        hold = self._ledger.account(user_id, now).holds.get(run_id)
+        """The open run, if any. It is read between two reads of the receipt, because it may end meanwhile."""
+        now = self.clock()
+        hold = self.ledger.account(user_id, now).holds.get(run_id)
         if hold is None:
             return None
         if hold.dead(now):
-            return self._expire.one(user_id, hold, now=now).run
+            return ExpireHolds(self.ledger, self.report).one(user_id, hold, now=now).run
         return Run.of(hold, user_id=user_id, status=RunStatus.HELD, ended_at=hold.lease_at)

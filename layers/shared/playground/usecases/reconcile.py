@@ -7,7 +7,7 @@ changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,15 +22,15 @@ from playground.domain.payment_events import (
     Statement,
     SubscriptionMoved,
 )
-from playground.domain.purchases import PaymentEvent, Purchase, PurchaseState
+from playground.domain.purchases import PaidFor, PaymentEvent, Purchase, PurchaseState
 from playground.ports import Clock, PaymentProvider, PurchaseRecords
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 
-WINDOW = timedelta(days=35)  # a month, and a few days in which it may not have run
-MAX_PAGES = 10_000  # in one go
-MAX_FINDINGS = 500  # that are kept; all are counted
+WINDOW = timedelta(days=35)  # a month, and a few days without a reconciliation
+MAX_PAGES = 10_000  # in one call
+MAX_FINDINGS = 500  # listed; all are counted
 HEALABLE = frozenset({"amount", "currency", "product", "lines", "interval", "second_subscription"})
-RECORDS = "records"  # the last part: what we have and the provider may not
+RECORDS = "records"  # the last part: our records, which the provider may lack
 
 
 class Cause(StrEnum):
@@ -42,7 +42,7 @@ class Cause(StrEnum):
     NOT_GRANTED = "not_granted"  # paid there, and not granted here although it was applied
     REFUNDS_DIFFER = "refunds_differ"
     DISPUTES_DIFFER = "disputes_differ"
-    NO_USER = "no_user"  # a subscription that carries our pointer, of a customer that we do not know
+    NO_USER = "no_user"  # a subscription with our pointer, of an unknown customer
     MISMATCH = "mismatch"  # it does not fit our row: amount, currency, customer, ...
     QUARANTINED = "quarantined"  # a quarantined event that is still open
 
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """The result. `repaired`: lost events, now applied. `after` is where to go on if time was up; None at the end."""
+    """The result. `repaired`: lost events, now applied. `after` is the next cursor if time was up; None at the end."""
 
     looked_at: int
     repaired: tuple[str, ...]
@@ -86,21 +86,13 @@ class _Tally:
             self.differences.append(difference)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconcile:
-    def __init__(
-        self,
-        *,
-        payments: PaymentProvider,
-        records: PurchaseRecords,
-        apply_payment: ApplyPayment,
-        clock: Clock,
-        live: bool,
-    ) -> None:
-        self._payments = payments
-        self._records = records
-        self._apply_payment = apply_payment
-        self._clock = clock
-        self._live = live
+    payments: PaymentProvider
+    records: PurchaseRecords
+    apply_payment: ApplyPayment
+    clock: Clock
+    live: bool
 
     def __call__(
         self,
@@ -111,16 +103,16 @@ class Reconcile:
         after: str | None = None,
         time_is_up: Callable[[], bool] = lambda: False,
     ) -> Reconciled:
-        """Compare what the provider made in `window` before `at`, or before now (None: ever), and with `everything` all
-        purchases and quarantined events that we have. `after` is that of an earlier call whose time was up."""
-        now = instant(self._clock())
+        """Compare the provider's objects created in `window` before `at` (default: now; None: all), and with
+        `everything` all our purchases and quarantined events. `after` is the cursor of an earlier call."""
+        now = instant(self.clock())
         since = (at or now) - window if window is not None else None
         parts = [*ObjectKind, *([RECORDS] if everything else [])]
-        part, _, place = (after or parts[0]).partition(":")
+        part, _, position = (after or parts[0]).partition(":")
         if part not in parts:
-            raise ValueError(f"no place to go on from: {after!r}")
+            raise ValueError(f"not a cursor of an earlier call: {after!r}")
         tally = _Tally()
-        cursor: str | None = place or None
+        cursor: str | None = position or None
         for _ in range(MAX_PAGES):
             if time_is_up():
                 return self._outcome(tally, f"{part}:{cursor or ''}")
@@ -135,8 +127,8 @@ class Reconcile:
     def close(self, subject: str) -> bool:
         """Close a quarantined event, or an object of the provider: it is not reported again. False if there is no such
         event."""
-        now = instant(self._clock())
-        event = self._records.event(subject)
+        now = instant(self.clock())
+        event = self.records.event(subject)
         if subject.startswith("evt_") and (event is None or event.quarantined is None):
             return False
         if not subject.startswith("evt_"):
@@ -150,10 +142,10 @@ class Reconcile:
                 quarantined="closed",
             )
         assert event is not None
-        return self._records.save(replace(event, resolved_at=now))
+        return self.records.save(replace(event, resolved_at=now))
 
     def _is_closed(self, object_id: str) -> bool:
-        event = self._records.event(_event_id(object_id))
+        event = self.records.event(_event_id(object_id))
         return event is not None and event.resolved_at is not None
 
     def _outcome(self, tally: _Tally, after: str | None) -> Reconciled:
@@ -169,7 +161,7 @@ class Reconcile:
     def _page(self, tally: _Tally, part: str, since: datetime | None, cursor: str | None, now: datetime) -> str | None:
         """One page of a part; the cursor of the next one."""
         if part == RECORDS:
-            found, following = self._records.all(after=cursor)
+            found, following = self.records.all(after=cursor)
             for record in found:
                 tally.looked_at += 1
                 if isinstance(record, Purchase):
@@ -189,7 +181,7 @@ class Reconcile:
                         )
                     )
             return following
-        listed, following = self._payments.listed(ObjectKind(part), since=since, after=cursor)
+        listed, following = self.payments.listed(ObjectKind(part), since=since, after=cursor)
         for stated in listed:
             tally.looked_at += 1
             if part == ObjectKind.INVOICES:
@@ -198,43 +190,42 @@ class Reconcile:
         return following
 
     def _state(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Apply what an object says, and compare the purchase that it is about."""
+        """Apply the state of an object, and compare its purchase or month."""
         if stated.event.change is not None:
             self._apply(tally, stated)
-        owner = self._records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
+        owner = self.records.purchase_of(stated.payment_id) if stated.payment_id is not None else None
         if owner is not None:
-            purchase = self._records.purchase(*owner)
+            purchase = self.records.purchase(*owner)
             if purchase is not None:
                 self._compare(tally, purchase)
         elif isinstance(stated.event.change, InvoicePaid):
-            user_id = self._records.user_of(stated.event.change.customer_id)
+            user_id = self.records.user_of(stated.event.change.customer_id)
             if user_id is not None:
                 self._compare_month(tally, user_id, stated.event.change.invoice_id)
 
     def _healed(self, tally: _Tally, event: PaymentEvent, now: datetime) -> bool:
-        """Whether the cause of a subscription event's quarantine has gone: all its paid invoices are granted. Then the
-        event is closed."""
+        """Close a quarantined event of a subscription if all its paid invoices are granted. Whether that was so."""
         fits = event.type.startswith(("invoice.", "refund.", "charge.", "credit_note."))
         if event.resolved_at is not None or not fits or event.subject is None or event.quarantined not in HEALABLE:
             return False
         if event.user_id is None or event.event_id.startswith("reconcile:"):
             return False
         paid = 0
-        for stated in self._payments.invoices_of(event.subject):
+        for stated in self.payments.invoices_of(event.subject):
             if not isinstance(stated.event.change, InvoicePaid):
                 continue
             self._state(tally, stated)
-            month = self._records.month(event.user_id, stated.object_id)
+            month = self.records.month(event.user_id, stated.object_id)
             if month is None or not month.granted:
                 return False
             paid += 1
-        return paid > 0 and self._records.save(replace(event, resolved_at=now))
+        return paid > 0 and self.records.save(replace(event, resolved_at=now))
 
     def _compare_record(self, tally: _Tally, month: PaidMonth) -> None:
-        """A paid month that we have, which may be older than what was listed."""
+        """Compare a recorded paid month, which may be older than the window."""
         if month.invoice_id in tally.compared or self._is_closed(month.invoice_id):
             return
-        if self._payments.invoice_paid(month.invoice_id) is None:
+        if self.payments.invoice_paid(month.invoice_id) is None:
             tally.compared.add(month.invoice_id)
             tally.note(Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id))
             return
@@ -245,27 +236,20 @@ class Reconcile:
         if invoice_id in tally.compared or self._is_closed(invoice_id):
             return
         tally.compared.add(invoice_id)
-        statement = self._payments.invoice_statement(invoice_id)
+        statement = self.payments.invoice_statement(invoice_id)
         for stated in statement.claims:
             if stated.event.change is not None:
                 self._apply(tally, stated)
-        month = self._records.month(user_id, invoice_id)
+        month = self.records.month(user_id, invoice_id)
         if month is None:
             return  # quarantined, which is reported elsewhere
-        refunded = min(statement.refunded + month.credited, month.amount)
-        disputed = min(statement.disputed, month.amount - refunded)
-        for cause, here, there in (
-            (Cause.REFUNDS_DIFFER, month.amount_refunded, refunded),
-            (Cause.DISPUTES_DIFFER, month.amount_disputed, disputed),
-        ):
-            if here != there:
-                detail = f"{here} cents here, {there} there"
-                tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
+        for cause, detail in _differing_cents(month, statement.refunded + month.credited, statement.disputed):
+            tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
 
     def _apply(self, tally: _Tally, stated: ProviderObject) -> None:
         if self._is_closed(stated.object_id):
             return
-        applied = self._apply_payment(replace(stated.event, live=self._live))  # our key lists what is of our mode
+        applied = self.apply_payment(replace(stated.event, live=self.live))  # our key lists objects of our mode only
         match applied.outcome:
             case Outcome.APPLIED:
                 tally.repaired.append(stated.object_id)
@@ -283,9 +267,9 @@ class Reconcile:
                 self._ignored(tally, stated)
 
     def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Perhaps not about a record of ours."""
+        """Report an object that is ours but has no record; count the others as foreign."""
         change = stated.event.change
-        user_id = self._records.user_of(stated.customer_id) if stated.customer_id is not None else None
+        user_id = self.records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
             if stated.ours:
                 tally.note(Difference(cause=Cause.NO_USER, subject=stated.subscription_id, detail=stated.customer_id))
@@ -296,24 +280,24 @@ class Reconcile:
             and user_id is not None
             and isinstance(change, PaymentMoved)
             and change.state is PurchaseState.PAID
-            and not self._payments.is_of_invoice(stated.object_id)
+            and not self.payments.is_of_invoice(stated.object_id)
         ):
             tally.note(Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id))
         else:
             tally.foreign += 1
 
     def _subscription(self, tally: _Tally, invoice: ProviderObject, now: datetime) -> None:
-        """What is true now of the subscription of an invoice, once."""
+        """Apply the current state of an invoice's subscription, once."""
         if invoice.subscription_id is None or invoice.subscription_id in tally.subscriptions:
             return
         tally.subscriptions.add(invoice.subscription_id)
-        stated = self._payments.stated_subscription(invoice.subscription_id)
+        stated = self.payments.stated_subscription(invoice.subscription_id)
         if stated is None or not isinstance(stated.event.change, SubscriptionMoved):
             return
         change = stated.event.change
         described = replace(change.described, occurred_at=now, event_id="")
-        user_id = self._records.user_of(change.customer_id)
-        known = self._records.subscription(user_id).described if user_id is not None else None
+        user_id = self.records.user_of(change.customer_id)
+        known = self.records.subscription(user_id).described if user_id is not None else None
         if known is not None and known.subscription_id == described.subscription_id:
             same = replace(described, occurred_at=known.occurred_at, event_id=known.event_id) == known
             described = known if same else described.ordered_after(known)
@@ -326,10 +310,10 @@ class Reconcile:
             return
         tally.compared.add(purchase.purchase_id)
         if purchase.payment_id is None:
-            return  # nothing was begun there, or nothing that was paid
+            return  # no payment was begun, or none was paid
         if self._is_closed(purchase.payment_id):
             return
-        statement = self._payments.statement(purchase.payment_id)
+        statement = self.payments.statement(purchase.payment_id)
         if statement is None:
             if purchase.granted:
                 tally.note(_difference(Cause.NOT_THERE, purchase))
@@ -337,11 +321,11 @@ class Reconcile:
         self._catch_up(tally, purchase, statement)
 
     def _catch_up(self, tally: _Tally, seen: Purchase, statement: Statement) -> None:
-        """Whatever was listed: a payment may be older than the window, and what became of it may be younger."""
+        """Apply the current state of a purchase's payment, which may be older than the window, and compare."""
         for stated in (statement.payment, *statement.claims):
             if stated.event.change is not None:
                 self._apply(tally, stated)
-        purchase = self._records.purchase(seen.user_id, seen.purchase_id) or seen
+        purchase = self.records.purchase(seen.user_id, seen.purchase_id) or seen
         paid = statement.received >= purchase.amount
         if purchase.granted and not paid:
             tally.note(_difference(Cause.NOT_PAID, purchase, f"{statement.received} of {purchase.amount} cents"))
@@ -349,18 +333,24 @@ class Reconcile:
             tally.note(_difference(Cause.NOT_GRANTED, purchase))
         if not purchase.granted:
             return
-        refunded = min(statement.refunded, purchase.amount)
-        if purchase.amount_refunded != refunded:
-            there = f"{purchase.amount_refunded} cents here, {refunded} there"
-            tally.note(_difference(Cause.REFUNDS_DIFFER, purchase, there))
-        disputed = min(statement.disputed, purchase.amount - refunded)
-        if purchase.amount_disputed != disputed:
-            there = f"{purchase.amount_disputed} cents here, {disputed} there"
-            tally.note(_difference(Cause.DISPUTES_DIFFER, purchase, there))
+        for cause, detail in _differing_cents(purchase, statement.refunded, statement.disputed):
+            tally.note(_difference(cause, purchase, detail))
+
+
+def _differing_cents(paid: PaidFor, refunded: int, disputed: int) -> Iterator[tuple[Cause, str]]:
+    """How refunds and disputes differ from the provider's totals, which may overlap and exceed the amount."""
+    refunded = min(refunded, paid.amount)
+    disputed = min(disputed, paid.amount - refunded)
+    for cause, here, there in (
+        (Cause.REFUNDS_DIFFER, paid.amount_refunded, refunded),
+        (Cause.DISPUTES_DIFFER, paid.amount_disputed, disputed),
+    ):
+        if here != there:
+            yield cause, f"{here} cents here, {there} there"
 
 
 def _event_id(object_id: str) -> str:
-    """Of the event that tells what an object is now (`ProviderObject.event`)."""
+    """The id of the event with an object's current state (`ProviderObject.event`)."""
     return f"reconcile:{object_id}"
 
 

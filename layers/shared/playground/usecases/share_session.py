@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 from playground.domain.calendar import instant
 from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError, UnreadableError
@@ -11,8 +12,8 @@ from playground.domain.sharing import Share, ShareKeys, share_id_of
 from playground.ports import Clock, Leaks, NewId, Sessions, Shares
 from playground.usecases.delete_session import deadline, repeat
 
-MAX_TRIES = 16  # when others share, withdraw or delete at the same moment
-MAX_FINDINGS = 100  # that an answer names
+MAX_TRIES = 16  # while other requests share, withdraw or delete
+MAX_FINDINGS = 100  # listed in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +22,14 @@ class Shared:
     token: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShareSession:
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        shares: Shares,
-        keys: ShareKeys,
-        leaks: Leaks,
-        clock: Clock,
-        new_nonce: Callable[[], str],
-    ) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._keys = keys
-        self._leaks = leaks
-        self._clock = clock
-        self._new_nonce = new_nonce
+    sessions: Sessions
+    shares: Shares
+    keys: ShareKeys
+    leaks: Leaks
+    clock: Clock
+    new_nonce: Callable[[], str]
 
     def __call__(
         self, user_id: str, session_id: str, *, expires_in: timedelta | None, acknowledge_findings: bool
@@ -45,31 +37,31 @@ class ShareSession:
         """Share the user's own session as it is now.
 
         Sharing again gives the same link, moves its snapshot forward and sets its expiry anew (none if `expires_in` is
-        None); after a withdrawal there is a new link. Turns that were not public yet are looked through first: raises
-        ShareBlockedError with what was found, unless that is acknowledged. What was looked through is what is shared.
+        None); after a withdrawal there is a new link. Turns that were not public yet are searched for leaks first.
+        Raises ShareBlockedError with the findings, unless they are acknowledged. Only searched turns are shared.
         """
         for _ in range(MAX_TRIES):
-            session = self._sessions.find(user_id, session_id)
+            session = self.sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
             if session.removed:
                 raise ShareBlockedError
             if not acknowledge_findings:
                 first = session.share.turns + 1 if session.share is not None else 1
-                self._look_through(self._sessions.walk(session_id, first=first, last=session.turns))
+                self._search(self.sessions.walk(session_id, first=first, last=session.turns))
             shared = self._share(session, expires_in)
             if shared is not None:
                 return shared
         raise StoreUnavailableError
 
     def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
-        """One attempt; None if the session has changed meanwhile, so that it must be read again."""
-        now = instant(self._clock())
+        """One attempt; None if the session has changed, so that it must be read again."""
+        now = instant(self.clock())
         expires_at = now + expires_in if expires_in is not None else None
         link = session.share
         if link is None:
-            nonce = self._new_nonce()
-            token = self._keys.token(session.session_id, nonce)
+            nonce = self.new_nonce()
+            token = self.keys.token(session.session_id, nonce)
             share = Share(
                 share_id=share_id_of(token),
                 session_id=session.session_id,
@@ -87,26 +79,26 @@ class ShareSession:
                 hidden=session.hidden,
                 reports=session.reports,
             )
-            return Shared(share, token) if self._shares.create(session, share, nonce) else None
-        there = self._shares.find(link.share_id)
-        known = self._keys.known_token(session.session_id, link)
+            return Shared(share, token) if self.shares.create(session, share, nonce) else None
+        there = self.shares.find(link.share_id)
+        known = self.keys.known_token(session.session_id, link)
         if there is None:
             return None
         if known is None:  # made with a secret that was removed: this link cannot be shown any more
-            self._shares.withdraw(session, there)
+            self.shares.withdraw(session, there)
             return None
         moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
-        return Shared(moved, known) if self._shares.move(session, moved) else None
+        return Shared(moved, known) if self.shares.move(session, moved) else None
 
-    def _look_through(self, turns: Iterable[Turn]) -> None:
-        """Raises ShareBlockedError if there is what looks like a secret: where, and of what kind, never what it is."""
+    def _search(self, turns: Iterable[Turn]) -> None:
+        """Raises ShareBlockedError if there are leaks, with their positions and kinds, without their content."""
         findings: list[dict[str, str | int]] = []
         found = 0
         for turn in turns:
             if turn.unreadable:
                 raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be repaired one day
             for role, text in (("user", turn.input), ("assistant", turn.answer)):
-                for leak in self._leaks(text):
+                for leak in self.leaks(text):
                     found += 1
                     if len(findings) < MAX_FINDINGS:
                         findings.append(
@@ -122,33 +114,33 @@ class ShareSession:
             raise ShareBlockedError(findings, found=found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnshareSession:
-    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._clock = clock
+    sessions: Sessions
+    shares: Shares
+    clock: Clock
 
     def __call__(self, user_id: str, session_id: str, *, seconds_left: float) -> None:
         """Withdraw the link of the user's own session: the next read finds nothing, and a later share gives another
         link. Views and votes go with it; reports stay. Repeating it changes nothing. Raises SessionNotFoundError."""
-        time_is_up = deadline(self._clock, seconds_left)
+        time_is_up = deadline(self.clock, seconds_left)
         for _ in range(MAX_TRIES):
-            session = self._sessions.find(user_id, session_id)
+            session = self.sessions.find(user_id, session_id)
             if session is None:
                 raise SessionNotFoundError
             if session.share is None:
                 return self._clean(session, time_is_up)
-            share = self._shares.find(session.share.share_id)
+            share = self.shares.find(session.share.share_id)
             if share is not None:
-                self._shares.withdraw(session, share)
+                self.shares.withdraw(session, share)
         raise StoreUnavailableError
 
     def _clean(self, session: Session, time_is_up: Callable[[], bool]) -> None:
-        """Remove the rest of withdrawn shares, which nobody can read. The next call goes on where this one stops."""
+        """Remove the rest of withdrawn shares, which nobody can read. The next call continues where this one ends."""
         try:
             for share_id in sorted(session.former_shares):
-                repeat(lambda share_id=share_id: self._shares.remove_some(share_id), time_is_up)  # type: ignore[misc]
-                self._shares.forget(session, share_id)
+                repeat(partial(self.shares.remove_some, share_id), time_is_up)
+                self.shares.forget(session, share_id)
         except StoreUnavailableError:
             return
 

@@ -8,7 +8,7 @@ from playground.domain.runs import Run
 from playground.ports import Leases, Ledger
 from playground.usecases.expire_holds import ExpireHolds
 
-PAGE = 25
+PAGE_ACCOUNTS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +21,12 @@ class Swept:
     finished: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepHolds:
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        leases: Leases,
-        report_failure: Callable[[str, Exception], None],
-        report: Callable[[Run], None] = lambda run: None,
-    ) -> None:
-        self._ledger = ledger
-        self._leases = leases
-        self._report_failure = report_failure
-        self._expire = ExpireHolds(ledger, report)
+    ledger: Ledger
+    leases: Leases
+    report_failure: Callable[[str, Exception], None]
+    report: Callable[[Run], None] = lambda run: None
 
     def __call__(self, *, now: datetime, limit: int, time_is_up: Callable[[], bool] = lambda: False) -> Swept:
         """Expire what has ended by `now`, on at most `limit` accounts and until `time_is_up`.
@@ -42,14 +35,14 @@ class SweepHolds:
         or the same as before: a lease decides, and a run ends once.
         """
         swept = Swept()
-        first = int(now.timestamp()) // 60 % self._leases.shards  # so that no shard is always the last one
-        for offset in range(self._leases.shards):
-            shard, after = (first + offset) % self._leases.shards, None
+        first = int(now.timestamp()) // 60 % self.leases.shards  # so that no shard is always the last one
+        for offset in range(self.leases.shards):
+            shard, after = (first + offset) % self.leases.shards, None
             while True:
-                room = min(PAGE, limit - swept.accounts)
+                room = min(PAGE_ACCOUNTS, limit - swept.accounts)
                 if room <= 0 or time_is_up():
                     return replace(swept, finished=False)
-                users, after = self._leases.due(shard, now=now, after=after, limit=room)
+                users, after = self.leases.due(shard, now=now, after=after, limit=room)
                 for user_id in users:
                     if time_is_up():
                         return replace(swept, finished=False)
@@ -61,12 +54,12 @@ class SweepHolds:
     def _sweep(self, user_id: str, now: datetime, swept: Swept) -> Swept:
         swept = replace(swept, accounts=swept.accounts + 1)
         try:
-            account = self._ledger.account(user_id, now)
-            expired = self._expire(account, now=now)
+            account = self.ledger.account(user_id, now)
+            expired = ExpireHolds(self.ledger, self.report)(account, now=now)
             if account.dead_holds(now):
-                account = self._ledger.account(user_id, now)
-            self._ledger.correct_lease(account)
+                account = self.ledger.account(user_id, now)
+            self.ledger.correct_lease(account)
         except Exception as error:  # a failure of one account must not block the others
-            self._report_failure(user_id, error)
+            self.report_failure(user_id, error)
             return replace(swept, failed=swept.failed + 1)
         return replace(swept, expired=swept.expired + expired)

@@ -14,72 +14,74 @@ from datetime import datetime
 
 from playground.domain.notices import of_expiry
 from playground.domain.work import AccountTask, ShardTask, Task
-from playground.ports import Boundaries, Ledger, NoticeOutbox, Places, Queue
+from playground.ports import Boundaries, Ledger, NoticeOutbox, Queue, WalkCursors
 
-PAGE = 100
+PAGE_ACCOUNTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """The result of one walk. If it is not `finished`, it is taken from the queue again and goes on from its cursor."""
+    """The result of one walk. If it is not `finished`, it is taken from the queue again and continues at its cursor."""
 
     accounts: int = 0
     finished: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FanOut:
-    def __init__(self, *, boundaries: Boundaries, walks: Queue, visits: Queue, places: Places) -> None:
-        self._boundaries = boundaries
-        self._walks = walks
-        self._visits = visits
-        self._places = places
+    boundaries: Boundaries
+    walks: Queue
+    visits: Queue
+    cursors: WalkCursors
 
     def begin(self, task: Task, *, at: datetime) -> int:
-        """Have every shard walked; how many there are."""
-        walks = [ShardTask(task=task, at=at, shard=shard) for shard in range(self._boundaries.shards)]
-        self._walks.put([walk.message() for walk in walks])
+        """Queue a walk of every shard. Returns their number."""
+        walks = [ShardTask(task=task, at=at, shard=shard) for shard in range(self.boundaries.shards)]
+        self.walks.put([walk.message() for walk in walks])
         return len(walks)
 
     def walk(self, walk: ShardTask, *, piece: int, time_is_up: Callable[[], bool] = lambda: False) -> Walked:
-        """Put the accounts of a shard into the queue, one page after the other, until the end or until `time_is_up`.
+        """Queue a task for each due account of a shard, page by page, until the end or until `time_is_up`.
 
-        The index is read in the order of the boundaries, and an account that was dealt with moves behind all of them,
-        so a walk goes forward whatever happens beside it. It remembers its place after every `piece` accounts and when
-        its time is up. If it dies, its message comes again and it goes on from there: at most so many accounts are in
-        the queue twice. Even without its place it would only repeat what changes nothing.
+        The index is read in the order of boundaries, and a processed account moves behind all of them, so a walk always
+        advances. It saves its cursor after every `piece` accounts and when its time is up. If its worker dies, the
+        message is delivered again and the walk continues at the cursor; at most `piece` accounts are queued twice,
+        which changes nothing.
         """
         walked, since = Walked(), 0
-        place = self._places.place(walk)
-        after = place or walk.after
+        saved = self.cursors.cursor(walk)
+        after = saved or walk.after
         while True:
-            users, after = self._boundaries.due(walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE)
+            users, after = self.boundaries.due(
+                walk.shard, now=walk.at + walk.task.ahead, after=after, limit=PAGE_ACCOUNTS
+            )
             if users:
-                self._visits.put([AccountTask(task=walk.task, at=walk.at, user_id=user).message() for user in users])
+                self.visits.put([AccountTask(task=walk.task, at=walk.at, user_id=user).message() for user in users])
             walked, since = replace(walked, accounts=walked.accounts + len(users)), since + len(users)
             if after is None:
-                if place is not None:
-                    self._places.remember(walk, None)
+                if saved is not None:
+                    self.cursors.save(walk, None)
                 return walked
             up = time_is_up()
             if up or since >= piece:
-                self._places.remember(walk, after)
-                place, since = after, 0
+                self.cursors.save(walk, after)
+                saved, since = after, 0
             if up:
                 return replace(walked, finished=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisitAccount:
-    """The task for one account. Repeating it changes nothing; nor does doing it late."""
+    """Process the task of one account. A repeated or late call gives the same result."""
 
-    def __init__(self, *, ledger: Ledger, notebook: NoticeOutbox) -> None:
-        self._ledger = ledger
-        self._notebook = notebook
+    ledger: Ledger
+    outbox: NoticeOutbox
 
     def __call__(self, visit: AccountTask) -> bool:
         """Advance the account to the time of the task and, for WARN, record a notice of rollover that will expire.
         Whether one was recorded."""
-        account = self._ledger.account(visit.user_id, visit.at)
+        account = self.ledger.account(visit.user_id, visit.at)
         if visit.task is not Task.WARN:
             return False
         notice = of_expiry(account, visit.at)
-        return notice is not None and self._notebook.put(notice)
+        return notice is not None and self.outbox.put(notice)

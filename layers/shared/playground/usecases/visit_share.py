@@ -17,12 +17,12 @@ from playground.domain.runs import base32
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import Report, Share, ShareKeys, Vote, share_id_of, viewer_of
 from playground.ports import Clock, NewId, Sessions, Shares
-from playground.usecases.browse_sessions import window
-from playground.usecases.delete_session import RemoveLeftovers, RemoveSession, deadline
+from playground.usecases.browse_sessions import read_turns
+from playground.usecases.delete_session import RemoveLeftovers, deadline
 
-BATCH = 25  # turns that are copied at once
-COPIED = "copied"  # stands for the run of a copied turn, which was another user's
-CLEANUP_AFTER = timedelta(days=2)  # the names of addresses change every day; older ones are never asked for again
+COPY_BATCH_TURNS = 25
+COPIED = "copied"  # the run id of copied turns, whose runs were another user's
+CLEANUP_AFTER = timedelta(days=2)  # names of addresses change daily, so older ones never match
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,72 +33,68 @@ class SharedView:
 
 
 def open_share(shares: Shares, token: str, clock: Clock) -> Share:
-    """The share that a token opens now, in one round trip whatever is wrong. Raises ShareNotFoundError."""
+    """The open share of a token, in one round trip for every outcome. Raises ShareNotFoundError."""
     share = shares.find(share_id_of(token))
     if share is None or not share.is_open(clock()):
         raise ShareNotFoundError
     return share
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadShared:
-    def __init__(self, *, sessions: Sessions, shares: Shares, keys: ShareKeys, clock: Clock) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._keys = keys
-        self._clock = clock
+    sessions: Sessions
+    shares: Shares
+    keys: ShareKeys
+    clock: Clock
 
     def __call__(self, token: str, *, user_id: str | None, address: str, after: int = 0) -> SharedView:
-        """The snapshot, from the turn after `after` on. The view is counted once per user, or per address and day, and
-        not for the owner, in one more round trip that is not repeated.
+        """The snapshot, from the turn after `after` on. A view is counted once per user, or per address and day, not
+        for the owner, in one more round trip without retries.
 
-        Raises ShareNotFoundError: wrong, withdrawn, expired, hidden and deleted are one answer.
+        Raises ShareNotFoundError for every wrong, withdrawn, expired, hidden or deleted link.
         """
-        share = open_share(self._shares, token, self._clock)
-        turns, following = window(
-            self._sessions.walk(share.session_id, first=after + 1, last=share.turns), last=share.turns
+        share = open_share(self.shares, token, self.clock)
+        turns, following = read_turns(
+            self.sessions, share.session_id, after=after, last=share.turns, if_deleted=ShareNotFoundError
         )
-        if following is None and (turns[-1].number if turns else after) < share.turns:
-            raise ShareNotFoundError  # it is being deleted
         if user_id != share.user_id and after == 0:
             self._count(share, user_id, address)
         return SharedView(share, turns, following)
 
     def _count(self, share: Share, user_id: str | None, address: str) -> None:
-        now = instant(self._clock())
+        now = instant(self.clock())
         if user_id is not None:
             viewer, cleanup_at = viewer_of(share.share_id, user_id), None
         else:
-            viewer, cleanup_at = self._keys.visitor(share.share_id, address, now), now + CLEANUP_AFTER
+            viewer, cleanup_at = self.keys.visitor(share.share_id, address, now), now + CLEANUP_AFTER
         try:
-            self._shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
+            self.shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
         except StoreUnavailableError:
             return  # counting must not delay or refuse the conversation; the next view counts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForkShared:
-    def __init__(self, *, sessions: Sessions, shares: Shares, clock: Clock, new_id: NewId) -> None:
-        self._sessions = sessions
-        self._shares = shares
-        self._clock = clock
-        self._new_id = new_id
-        self._remove = RemoveSession(sessions=sessions, shares=shares)
-        self._remove_leftovers = RemoveLeftovers(sessions=sessions, remove=self._remove, clock=clock)
+    sessions: Sessions
+    shares: Shares
+    clock: Clock
+    new_id: NewId
 
     def __call__(self, user_id: str, token: str, *, idempotency_key: str | None, seconds_left: float) -> Session:
-        """Copy the snapshot into a new session of the user, for nothing. The same key again gives the same session, as
-        long as that exists. A fork that is not complete does not exist for anybody: its summary becomes visible last.
+        """Copy the snapshot into a new session of the user, without a charge. The same key again gives the same session
+        as long as it exists. An incomplete fork is hidden: its summary becomes visible last.
 
         Raises ShareNotFoundError; IdempotencyConflictError if the key was used for another link.
         """
-        time_is_up = deadline(self._clock, seconds_left)
+        time_is_up = deadline(self.clock, seconds_left)
         share_id = share_id_of(token)
-        session_id = _fork_id(user_id, idempotency_key) if idempotency_key is not None else self._new_id("ses")
+        session_id = _fork_id(user_id, idempotency_key) if idempotency_key is not None else self.new_id("ses")
         if idempotency_key is not None:
-            there = self._sessions.find(user_id, session_id)
+            there = self.sessions.find(user_id, session_id)
             if there is not None:
                 return _same(there, share_id)
-        share = open_share(self._shares, token, self._clock)
-        now = instant(self._clock())
+        share = open_share(self.shares, token, self.clock)
+        now = instant(self.clock())
         fork = Session(
             session_id=session_id,
             user_id=user_id,
@@ -114,37 +110,38 @@ class ForkShared:
             copied=share.turns,
             forked_from=share_id,
         )
-        if not self._sessions.begin_fork(replace(fork, deleted_at=now, forking=True)):
-            begun = self._sessions.deleted(user_id, session_id)
+        if not self.sessions.begin_fork(replace(fork, deleted_at=now, forking=True)):
+            begun = self.sessions.deleted(user_id, session_id)
             if begun is None:
-                finished = self._sessions.find(user_id, session_id)
+                finished = self.sessions.find(user_id, session_id)
                 if finished is None:
-                    raise StoreUnavailableError  # removed between two looks
+                    raise StoreUnavailableError  # removed between two reads
                 return _same(finished, share_id)
-            # Another attempt with this key is copying the same, or died. Both may go on: they write the same.
+            # Another attempt with this key is copying the same, or died. Both may continue: they write the same items.
             if not begun.forking:
                 raise StoreUnavailableError  # it is being removed
             _same(begun, share_id)
             fork = replace(begun, deleted_at=None, forking=False)
         self._copy(share, fork)
-        if not self._sessions.finish_fork(fork):
+        if not self.sessions.finish_fork(fork):
             raise StoreUnavailableError
-        self._remove_leftovers(user_id, time_is_up=time_is_up)
+        remove_leftovers = RemoveLeftovers(sessions=self.sessions, shares=self.shares, clock=self.clock)
+        remove_leftovers(user_id, time_is_up=time_is_up)
         return fork
 
     def _copy(self, share: Share, fork: Session) -> None:
         batch: list[Turn] = []
         copied = 0
-        for turn in self._sessions.walk(share.session_id, first=1, last=fork.turns):
+        for turn in self.sessions.walk(share.session_id, first=1, last=fork.turns):
             if turn.unreadable:
                 raise UnreadableError(f"turn {turn.number} of {share.session_id}")
             copied += 1
             batch.append(replace(turn, run_id=COPIED))
-            if len(batch) == BATCH:
-                self._sessions.copy(fork.session_id, batch)
+            if len(batch) == COPY_BATCH_TURNS:
+                self.sessions.copy(fork.session_id, batch)
                 batch = []
         if batch:
-            self._sessions.copy(fork.session_id, batch)
+            self.sessions.copy(fork.session_id, batch)
         if copied < fork.turns:
             raise ShareNotFoundError  # the original is being deleted; what was copied goes with the leftovers
 
@@ -161,34 +158,34 @@ def _fork_id(user_id: str, idempotency_key: str) -> str:
     return "ses_" + base32(int.from_bytes(digest[:17]) >> 6, 26)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOnShared:
-    def __init__(self, *, shares: Shares, clock: Clock) -> None:
-        self._shares = shares
-        self._clock = clock
+    shares: Shares
+    clock: Clock
 
     def __call__(self, user_id: str, token: str, *, is_helpful: bool, comment: str) -> Vote:
         """One vote per viewer; a later one replaces it. Raises ShareNotFoundError, or OwnShareError for the owner."""
-        share = open_share(self._shares, token, self._clock)
+        share = open_share(self.shares, token, self.clock)
         if share.user_id == user_id:
             raise OwnShareError
-        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=instant(self._clock()))
-        if not self._shares.vote(share.share_id, viewer_of(share.share_id, user_id), vote):
+        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=instant(self.clock()))
+        if not self.shares.vote(share.share_id, viewer_of(share.share_id, user_id), vote):
             raise ShareNotFoundError
         return vote
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportShared:
-    def __init__(self, *, shares: Shares, clock: Clock, hide_at: int) -> None:
-        self._shares = shares
-        self._clock = clock
-        self._hide_at = hide_at
+    shares: Shares
+    clock: Clock
+    hide_at: int
 
     def __call__(self, user_id: str, token: str, *, reason: str) -> None:
-        """Tell the operator, once per user. With as many reports as the setting says the conversation is hidden until
-        an operator has decided. Raises ShareNotFoundError, or OwnShareError for the owner."""
-        share = open_share(self._shares, token, self._clock)
+        """Report the share to the operator, once per user. With `hide_at` reports it is hidden until an operator
+        decides. Raises ShareNotFoundError, or OwnShareError for the owner."""
+        share = open_share(self.shares, token, self.clock)
         if share.user_id == user_id:
             raise OwnShareError
-        report = Report(reporter=user_id, reason=reason, given_at=instant(self._clock()))
-        if not self._shares.report(share, report, hide_at=self._hide_at):
+        report = Report(reporter=user_id, reason=reason, given_at=instant(self.clock()))
+        if not self.shares.report(share, report, hide_at=self.hide_at):
             raise ShareNotFoundError

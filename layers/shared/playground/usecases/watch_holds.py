@@ -13,8 +13,8 @@ MAX_WATCHED = 1000  # holds; the oldest is dropped first
 class HoldWatch:
     """Remembers when this process saw a hold first, by its own monotonic clock.
 
-    A hold is placed by an invocation that goes on for `hold.longest` at most. A process that first saw the hold that
-    long ago knows that the invocation is over, without comparing two clocks. A new process starts watching from zero.
+    The invocation that placed a hold lasts at most `hold.max_duration`. A process that first saw the hold that long ago
+    knows that the invocation is over, without comparing two clocks. A new process starts watching from zero.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class HoldWatch:
         if len(self._seen) >= MAX_WATCHED:
             del self._seen[next(iter(self._seen))]
         seen = self._seen.setdefault((user_id, hold.nonce), now)
-        return seen - now + (hold.longest + MARGIN).total_seconds()
+        return seen - now + (hold.max_duration + MARGIN).total_seconds()
 
     def forget(self, user_id: str, hold: Hold) -> None:
         """The hold is over."""
