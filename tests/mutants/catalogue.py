@@ -1008,7 +1008,7 @@ MUTANTS = (
     mutant(
         "months: a credit note counts its refunds again",
         EVENTS,
-        "claim=Claim(max(after - refunds, 0), stage)",
+        "claim=Claim(max(after - refunds, 0), stage, _made_at(content))",
         "claim=Claim(after, stage)",
         MONEY,
     ),
