@@ -19,12 +19,12 @@ _TAKES_BACK = (EntryType.REFUND, EntryType.DISPUTE)
 @dataclass(slots=True)
 class Lot:
     """The credits number `first` to `first + credits` of `size`, which are worth `value` in total. `source` names the
-    purchase or invoice that they are of; for debt, the business key of its entry."""
+    purchase or invoice that they are of; of what was not paid for, the business key of its entry."""
 
     credits: int
     size: int
     value: int
-    source: str | None
+    source: str
     first: int = 0
 
     @property
@@ -92,11 +92,9 @@ class Valuation:
 
     def _take(self, name: str, wanted: int, entry: Entry, source: str | None) -> Iterator[Lot]:
         lots = self._lots[name]
-        order = list(lots)
-        if entry.type in _TAKES_BACK:
-            # The debt that was added for this very entry, then the credits that the money was paid for.
-            first = (f"debt:{entry.business_key}", source)
-            order.sort(key=lambda lot: first.index(lot.source) if lot.source in first else len(first))
+        # The debt that was added for this very entry, then what it is about, then the oldest.
+        first = (f"debt:{entry.business_key}", source)
+        order = sorted(lots, key=lambda lot: first.index(lot.source) if lot.source in first else len(first))
         if wanted > sum(lot.credits for lot in lots):
             raise ValueError(f"entry {entry.seq} takes more {name} credits than there are")
         yield from _taken(order, wanted)
@@ -111,11 +109,11 @@ class Valuation:
             back = list(_taken(self._returned.get(source or "", []), credits_))
             yield from back
             if rest := credits_ - sum(lot.credits for lot in back):
-                yield Lot(rest, rest, 0, source)
+                yield Lot(rest, rest, 0, source or entry.business_key)
         elif paid is not None:
             yield Lot(credits_, credits_, paid.nano * credits_ // paid.credits, paid.source)
         else:
-            yield Lot(credits_, credits_, 0, entry.business_key if entry.type is EntryType.DEBT else None)
+            yield Lot(credits_, credits_, 0, entry.business_key)
 
 
 def _taken(lots: Iterable[Lot], wanted: int) -> Iterator[Lot]:
@@ -128,8 +126,9 @@ def _taken(lots: Iterable[Lot], wanted: int) -> Iterator[Lot]:
 
 
 def _source_of(entry: Entry) -> str | None:
-    """The purchase or invoice that a refund or dispute is about: `refund:<id>:<number>`."""
-    if entry.type not in _TAKES_BACK:
-        return None
-    parts = entry.business_key.split(":")
-    return parts[1] if len(parts) > 1 else None
+    """What an entry takes back or gives back: the purchase or invoice of `refund:<id>:<number>`, or the bonus that
+    `undo:<reference>` is about."""
+    kind, _, subject = entry.business_key.partition(":")
+    if entry.type in _TAKES_BACK:
+        return subject.partition(":")[0]
+    return f"bonus:{subject}" if entry.type is EntryType.ADMIN and kind == "undo" else None

@@ -22,7 +22,7 @@ from playground.domain.errors import InvalidRequestError, PriceTableNotFoundErro
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.http import Api, answers, authenticator, utc_now
-from playground.observability import report_run
+from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (

@@ -77,7 +77,7 @@ class Replay:
         gone: list[Credit] = []
         for name in BUCKETS:
             for _ in range(-getattr(entry.deltas, name)):
-                credit = next((each for each in self.buckets[name] if of and each[0] == f"debt:{key}"), None)
+                credit = next((each for each in self.buckets[name] if each[0] == f"debt:{key}"), None)
                 credit = credit or next((each for each in self.buckets[name] if of and each[0] == of), None)
                 credit = credit or self.buckets[name][0]
                 self.buckets[name].remove(credit)
@@ -167,7 +167,7 @@ def the_books_fit(life: Life, billing: Billing) -> set[str]:
         closing = (books.closing.credits, books.closing.nano), books.debt_closing
     last, _ = kept[-1]
     assert list(zip(last.closing.credits, last.closing.nano, strict=True)) == replay.outstanding, life.user_id
-    money_fits(life, billing, kept_of(kept))
+    money_fits(life, [books for books, _ in kept])
     for books, sales in kept:
         compared = compare(life.payments, sales, books.period)
         assert compared.differences == [], (life.user_id, books.period)
@@ -175,18 +175,15 @@ def the_books_fit(life: Life, billing: Billing) -> set[str]:
     return seen
 
 
-def kept_of(kept: Sequence[tuple[Books, object]]) -> Sequence[Books]:
-    return [books for books, _ in kept]
-
-
-def money_fits(life: Life, billing: Billing, kept: Sequence[Books]) -> None:
+def money_fits(life: Life, kept: Sequence[Books]) -> None:
     """All that came in and went back, over all months."""
     sold = sum(count.cents for books in kept for name, count in books.sold.items() if name.startswith("pack"))
     assert sold == sum(PACKS[each.pack][1] for each in life.bought if each.paid), life.user_id
     back = sum(cents for each in life.bought for cents, failed in each.refunds if not failed)
     back += sum(sum(month.refunds) for month in life.months.values())
     assert sum(books.refunds.cents for books in kept) == back, life.user_id
-    disputed = [end for each in (*life.bought, *life.months.values()) for _, end in each.disputes]
+    disputed = [end for bought in life.bought for _, end in bought.disputes]
+    disputed += [end for month in life.months.values() for _, end in month.disputes]
     for name in ("open", "won", "lost"):
         assert sum(books.disputes[name].count for books in kept) == disputed.count(name), (life.user_id, name)
     assert sum(books.total.credits for books in kept) == life.spent

@@ -108,7 +108,7 @@ class StripePayments:
         params: Any = {"description": description}
         if receipt_email is not None:
             params["receipt_email"] = receipt_email
-        _call(lambda: self.client.v1.payment_intents.update(payment_id, params))
+        _text(_call(lambda: self.client.v1.payment_intents.update(payment_id, params)).id)
 
     def receipts(self, *, customer_id: str, since: datetime) -> Mapping[str, str]:
         def look() -> dict[str, str]:

@@ -193,8 +193,8 @@ class BuyCredits:
         return self._customers.ask(account, now, begin)
 
     def _describe(self, purchase: Purchase, started: PaymentStarted, receipt_email: str | None) -> None:
-        """Say at the provider what is paid for, in a call of its own: what creates the payment must be the same in every
-        repeat, whatever the token of that says and whichever release it meets. A payment without it is as good."""
+        """Say at the provider what is paid for. In a call of its own, for what creates the payment must be the same in
+        every repeat, whatever its token says and whichever release it meets. A payment without it is as good."""
         with suppress(PaymentsUnavailableError, PaymentsRejectedError):
             self._payments.describe_payment(
                 started.payment_id,
