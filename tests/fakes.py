@@ -401,6 +401,11 @@ class InMemoryPayments:
         found = self._records.get((Purchase, user_id, purchase_id))
         return found if isinstance(found, Purchase) else None
 
+    def purchases(self, user_id: str) -> Sequence[Purchase]:
+        with self._lock:
+            found = [each for each in self._records.values() if isinstance(each, Purchase) and each.user_id == user_id]
+        return sorted(found, key=lambda each: (each.created_at, each.purchase_id), reverse=True)
+
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         return self._purchases.get(payment_id)
 

@@ -22,7 +22,7 @@ from playground.domain.errors import InvalidRequestError, PriceTableNotFoundErro
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.http import Api, answers, authenticator, utc_now
-from playground.observability import report_run
+from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
@@ -33,6 +33,7 @@ from playground.schemas.credits import (
     PricingAnswer,
     PurchaseAnswer,
     PurchaseBody,
+    PurchasesAnswer,
     ReceiptAnswer,
     RunsAnswer,
     SubscribeBody,
@@ -42,6 +43,7 @@ from playground.schemas.credits import (
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription
+from playground.usecases.list_purchases import ListPurchases
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
 
@@ -51,14 +53,15 @@ settings = CreditsPaymentsSettings.load()
 prices = load_prices()
 store = wiring.store()
 ledger = wiring.ledger(settings, store)
-records = DynamoPurchaseRecords(store, settings.ledger_table)
+records = DynamoPurchaseRecords(store, settings.ledger_table, report=report_unreadable)
 read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
 read_history = ReadHistory(ledger=ledger, clock=utc_now)
 list_runs = ListRuns(ledger=ledger, read_account=read_account)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
+authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
     settings,
-    authenticate=authenticator(settings, wiring.secrets_client),
+    authenticate=authenticate,
     public=frozenset({"/playground/credits/packages", "/playground/pricing", "/playground/prices/<version>"}),
 )
 app = api.app
@@ -174,8 +177,18 @@ def price_table(
 @app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits are added when it is paid."""
-    offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key)
+    email = api.email(authenticate.email)
+    offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key, receipt_email=email)
     return PurchaseAnswer.of(offer, pay_page_url=settings.pay_page_url)
+
+
+@app.get("/playground/credits/purchases", tags=["payments"], responses=answers(PurchasesAnswer, 400, 401, 503))
+def purchases(
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=128)] = None,
+) -> PurchasesAnswer:
+    """The caller's purchases of packs, newest first, also those that were never paid."""
+    return PurchasesAnswer.of(list_purchases(api.user_id, limit=limit, cursor=cursor))
 
 
 @app.get("/playground/subscription", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 503))
@@ -227,6 +240,11 @@ def payments() -> PaymentProvider:
     from playground.adapters.stripe_payments import StripePayments
 
     return StripePayments(api_key=stripe_secret()["api_key"], base_url=settings.stripe_base_url)
+
+
+list_purchases = ListPurchases(
+    records=records, payments=payments, live=lambda: wiring.is_live(stripe_secret()["api_key"])
+)
 
 
 @cache

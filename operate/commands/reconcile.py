@@ -96,12 +96,17 @@ def report(reconciled: Reconciled, *, as_json: bool) -> int:
         lines.append(f"and {reconciled.found - len(reconciled.differences)} more")
     show(reconciled, "\n".join(lines), as_json=as_json)
     note(
-        f"{reconciled.looked_at} looked at, {len(reconciled.repaired)} made up for, {reconciled.found} left over, "
-        f"{reconciled.foreign} not ours"
+        f"{reconciled.looked_at} looked at ({dollars(reconciled.looked_at_cents)}), "
+        f"{len(reconciled.repaired)} made up for ({dollars(reconciled.repaired_cents)}), "
+        f"{reconciled.found} left over ({dollars(reconciled.found_cents)}), {reconciled.foreign} not ours"
     )
     if reconciled.after is not None:
         raise CannotDoError(f"it was not looked at to the end: {reconciled.after} would be next")
     return 1 if reconciled.found else 0
+
+
+def dollars(cents: int) -> str:
+    return f"${cents // 100:,}.{cents % 100:02d}"
 
 
 def line(difference: Difference) -> str:
@@ -112,12 +117,8 @@ def line(difference: Difference) -> str:
 
 def sides(stack: Stack) -> Reconcile:
     """Ours, and the Stripe that belongs to it. Raises CannotDoError."""
-    environment = {} if stack.state is None else stack.state["functions"]["WebhookFunction"]["environment"]
-    api_key = key_for_stripe(stack, environment.get("STRIPE_SECRET_ARN"))
-    store = stack.store
-    records = DynamoPurchaseRecords(store, stack.ledger_table, report=report_unreadable)
-    payments = StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL"))
-    live = wiring.is_live(api_key)
+    payments, live = stripe_of(stack)
+    records = DynamoPurchaseRecords(stack.store, stack.ledger_table, report=report_unreadable)
     return Reconcile(
         payments=payments,
         records=records,
@@ -132,6 +133,13 @@ def sides(stack: Stack) -> Reconcile:
         clock=utc_now,
         live=live,
     )
+
+
+def stripe_of(stack: Stack) -> tuple[StripePayments, bool]:
+    """The Stripe that belongs to a stack, and whether its key is of live mode. Raises CannotDoError."""
+    environment = {} if stack.state is None else stack.state["functions"]["WebhookFunction"]["environment"]
+    api_key = key_for_stripe(stack, environment.get("STRIPE_SECRET_ARN"))
+    return StripePayments(api_key=api_key, base_url=environment.get("STRIPE_BASE_URL")), wiring.is_live(api_key)
 
 
 def key_for_stripe(stack: Stack, of_the_stack: str | None) -> str:

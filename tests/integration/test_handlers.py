@@ -60,6 +60,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "estimate/opus": (200, {"can_afford": True, "model": "claude-opus-5-5"}),
     "credits/balance": (200, {"balance": 5, "available": 5, "held": 0, "debt": 0, "plan": "free"}),
     "credits/history": (200, {"transactions": [], "next_cursor": None}),
+    "credits/purchases": (200, {"purchases": [], "receipts_available": True, "next_cursor": None}),
     "credits/history_bad_limit": (400, {"error": "validation_error", "field": "limit"}),
     "credits/runs": (200, {"open": [], "runs": [], "next_cursor": None, "unreadable": []}),
     "credits/runs_bad_day": (400, {"error": "validation_error", "field": "day"}),

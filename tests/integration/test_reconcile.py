@@ -1,6 +1,8 @@
 """The comparison with Stripe as it is started: by the schedule, and by an operator at a running stack."""
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,26 @@ def test_a_command_without_a_stack_says_so(
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     assert playground(["reconcile"]) == 2
     assert "no stack is running" in capsys.readouterr().err
+
+
+def test_the_books_of_this_month_tie_at_a_running_stack(
+    shop: Shop, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever other tests have left in the table: this user is not among what is damaged."""
+    payment = shop.pay(shop.buy())
+    shop.deliver()
+    shop.double.control("refund", payment_intent=payment, amount=250)
+    shop.deliver()
+    run(shop, engine, tmp_path, monkeypatch)
+    capsys.readouterr()
+    month = f"{datetime.now(UTC):%Y-%m}"
+
+    status = playground(["books", "--month", month, "--json", "--no-stripe"])
+
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["ties"]
+    assert shop.user_id not in document["damaged"]
+    assert status == (1 if document["damaged"] else 0), err
+    bought = next(row for row in document["rows"] if row["line"] == "granted: bought")
+    assert bought["credits"] >= 100

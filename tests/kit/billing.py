@@ -118,6 +118,9 @@ class Billing:
     def buy(self, pack: str = "small", key: str | None = None) -> Offer:
         return self._buys(self.user_id, pack, idempotency_key=key)
 
+    def buy_with_receipt(self, key: str, email: str | None) -> Offer:
+        return self._buys(self.user_id, "small", idempotency_key=key, receipt_email=email)
+
     def pay(self, offer: Offer, card: str = VISA) -> str:
         payment = payment_of(offer)
         self.double.control("pay", payment_intent=payment, card=card)

@@ -37,6 +37,9 @@ TEMPLATE = "template.yaml"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
 OPERATE = "operate/change_account.py"
 CORRECT = "operate/correct_account.py"
+BOOKS = "operate/books.py"
+BOOKS_AT_STRIPE = "operate/books_at_stripe.py"
+VALUATION = "operate/valuation.py"
 ERASE = "operate/erase_account.py"
 ERASURE = "layers/shared/playground/domain/erasure.py"
 ERASER = "operate/dynamo_erasure.py"
@@ -89,6 +92,8 @@ SHAPES = "tests/property/test_event_shapes.py"
 STRIPE_KEYS = "tests/unit/test_stripe_keys.py"
 PLANS = "tests/integration/test_subscriptions.py"
 MONEY = "tests/integration/test_paid_months.py"
+BOOKS_TESTS = "tests/unit/test_books.py"
+BOOKS_PROPERTY = "tests/property/test_books.py"
 COMPARED = "tests/unit/test_reconcile.py"
 MONTHS = "tests/unit/test_calendar.py"
 BILLED = "tests/unit/test_subscriptions.py"
@@ -1008,9 +1013,65 @@ MUTANTS = (
     mutant(
         "months: a credit note counts its refunds again",
         EVENTS,
-        "claim=Claim(max(after - refunds, 0), stage)",
+        "claim=Claim(max(after - refunds, 0), stage, _made_at(content))",
         "claim=Claim(after, stage)",
         MONEY,
+    ),
+    mutant(
+        "books: the last moment of a month is in the next one, too",
+        BOOKS,
+        "return self.start <= at < self.end",
+        "return self.start <= at <= self.end",
+        BOOKS_TESTS,
+    ),
+    mutant(
+        "books: what a boundary has not done yet is left out",
+        BOOKS,
+        "if account.due_at is None or account.due_at >= until:",
+        "if True:",
+        BOOKS_PROPERTY,
+    ),
+    mutant(
+        "books: credits of a refund come from the oldest lot",
+        VALUATION,
+        "order = sorted(lots, key=lambda lot: first.index(lot.source) if lot.source in first else len(first))",
+        "order = list(lots)",
+        BOOKS_PROPERTY,
+    ),
+    mutant(
+        "books: what is given back is worth nothing",
+        VALUATION,
+        'back = list(_taken(self._returned.get(source or "", []), credits_))',
+        "back: list[Lot] = []",
+        BOOKS_PROPERTY,
+    ),
+    mutant(
+        "books: portions of a lot are rounded each for itself",
+        VALUATION,
+        "return self.value * (self.first + self.credits) // self.size - self.value * self.first // self.size",
+        "return self.value * self.credits // self.size",
+        BOOKS_PROPERTY,
+    ),
+    mutant(
+        "books: a damaged account is passed over in silence",
+        BOOKS,
+        "books.damaged[error.user_id] = error.reason",
+        "pass",
+        BOOKS_TESTS,
+    ),
+    mutant(
+        "books: a payment that only Stripe knows is not listed",
+        BOOKS_AT_STRIPE,
+        'compared.take("payments", stated.object_id, None, received)',
+        "pass",
+        BOOKS_TESTS,
+    ),
+    mutant(
+        "purchases: Stripe is not told what a payment is for",
+        BUY,
+        "if purchase.payment_id is None:\n            self._describe",
+        "if False:\n            self._describe",
+        "tests/unit/test_list_purchases.py",
     ),
     mutant(
         "months: what was waived is granted",

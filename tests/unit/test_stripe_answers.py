@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,6 +20,8 @@ QUESTIONS: Mapping[str, Question] = {
     "create_payment": lambda stripe: stripe.create_payment(
         amount=500, currency="usd", customer_id="cus_1", user_id="u", purchase_id="pur_1", key="k"
     ),
+    "describe_payment": lambda stripe: stripe.describe_payment("pi_1", description="d", receipt_email="a@b.example"),
+    "receipts": lambda stripe: stripe.receipts(customer_id="cus_1", since=datetime(2027, 1, 1, tzinfo=UTC)),
     "payment_started": lambda stripe: stripe.payment_started("pi_1"),
     "payment_for": lambda stripe: stripe.payment_for(customer_id="cus_1", purchase_id="pur_1"),
     "payment": lambda stripe: stripe.payment("pi_1"),

@@ -88,6 +88,35 @@ def test_a_token_speaks_for_its_subject(algorithm: str) -> None:
     assert verifier(secret, algorithm=algorithm)(signed(secret, algorithm)) == "alice"
 
 
+@pytest.mark.parametrize(
+    ("claim", "email"),
+    [
+        ("ann@example.com", "ann@example.com"),
+        ("a.b+c@mail.example.org", "a.b+c@mail.example.org"),
+        (None, None),
+        ("", None),
+        ("ann", None),
+        ("ann@example", None),
+        ("ann@example.com, bob@example.com", None),
+        ("ann@example.com\r\nBcc: x@example.com", None),
+        ("a" * 250 + "@example.com", None),
+        ("a@b@example.com", None),
+        (7, None),
+        (["ann@example.com"], None),
+    ],
+)
+def test_the_address_of_a_token_is_one_or_none(claim: object, email: str | None) -> None:
+    """Whatever the claim is, the token is as good."""
+    token = signed(email=claim)
+    assert verifier().email(token) == email
+    assert verifier()(token) == "alice"
+
+
+def test_an_address_in_a_forged_token_is_not_believed() -> None:
+    with pytest.raises(UnauthorizedError):
+        verifier().email(signed(OLD, email="ann@example.com"))
+
+
 def test_every_listed_secret_is_accepted() -> None:
     """So that one can be replaced without an outage: tokens of the old one live until they expire."""
     verify = verifier(NEW, OLD)

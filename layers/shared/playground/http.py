@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
@@ -33,6 +33,9 @@ from playground.observability import (
     report_unreadable,
 )
 from playground.settings import ApiSettings, AuthSettings
+
+if TYPE_CHECKING:
+    from playground.adapters.tokens import TokenVerifier
 
 # Behind the stage "api" this makes the contract's /api/v1. API Gateway takes the stage off a path, but leaves the
 # mapping of a custom domain on it.
@@ -77,6 +80,7 @@ GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a qu
 MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below
 
 Authenticate = Callable[[str | None], str]
+EmailOf = Callable[[str | None], str | None]
 
 
 class Api:
@@ -158,6 +162,10 @@ class Api:
         """The user of the token on a public route; None without a valid token."""
         user_id = self.app.context.get("user_id")
         return user_id if isinstance(user_id, str) else None
+
+    def email(self, email_of: EmailOf) -> str | None:
+        """What `email_of` finds in the request's token."""
+        return email_of(_headers(self.app.current_event.raw_event).get("authorization"))
 
     @property
     def source_address(self) -> str:
@@ -272,7 +280,7 @@ class Api:
         return self._error(404, "route_not_found", "There is no such path or method.", {})
 
 
-def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> Authenticate:
+def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> "TokenVerifier":
     """The verifier that `settings` describe. Raises ValueError if a secret or an address is not good enough."""
     # Imported here: functions without tokens do not load cryptography.
     from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets

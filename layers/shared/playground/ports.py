@@ -230,6 +230,10 @@ class PurchaseRecords(Protocol):
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None: ...
 
+    def purchases(self, user_id: str) -> Sequence[Purchase]:
+        """All of a user, the newest first. Damaged ones are reported and left out."""
+        ...
+
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         """User and purchase of a payment of the provider."""
         ...
@@ -581,6 +585,15 @@ class PaymentProvider(Protocol):
     def create_payment(
         self, *, amount: int, currency: str, customer_id: str, user_id: str, purchase_id: str, key: str
     ) -> PaymentStarted: ...
+
+    def describe_payment(self, payment_id: str, *, description: str, receipt_email: str | None) -> None:
+        """What the payment is for, and where the provider sends its receipt. May be repeated, also with other texts."""
+        ...
+
+    def receipts(self, *, customer_id: str, since: datetime) -> Mapping[str, str]:
+        """Addresses of the provider's receipts by payment, for payments of a customer that were made since then: the
+        newest few hundred. They may expire, so they are asked for when they are needed."""
+        ...
 
     def payment_started(self, payment_id: str) -> PaymentStarted | None:
         """None if the provider does not have it."""

@@ -52,7 +52,7 @@ NAMES: Mapping[type, Mapping[str, str]] = {
         "cost_nano": "k",
         "interval": "f",
     },
-    Claim: {"amount": "a", "stage": "s"},
+    Claim: {"amount": "a", "stage": "s", "made_at": "t"},
     AgreedPrice: {"amount": "a", "currency": "c", "price_id": "p"},
     ShareLink: {"share_id": "id"},
 }

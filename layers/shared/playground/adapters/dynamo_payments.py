@@ -27,14 +27,17 @@ from playground.adapters.dynamo_keys import (
     payment_pointer,
     purchase_key,
     subscription_key,
+    user_pk,
 )
 from playground.adapters.dynamo_mapping import ItemMapping
-from playground.adapters.dynamo_store import Check, DynamoStore, RawItem, Save, TransactionRefused
+from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.subscriptions import Subscription
 from playground.ports import Record, ReportUnreadable
+
+PURCHASES_PAGE = 200  # items
 
 
 class DynamoPurchaseRecords:
@@ -48,6 +51,28 @@ class DynamoPurchaseRecords:
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
         raw = self._store.get(purchase_key(self._table, user_id, purchase_id))
         return purchase_of(user_id, raw) if raw is not None else None
+
+    def purchases(self, user_id: str) -> Sequence[Purchase]:
+        found: list[Purchase] = []
+        arguments: dict[str, Any] = {}
+        # Ids that follow from an Idempotency-Key do not sort by time, so all of them are read; a user has few.
+        while True:
+            page, stopped = self._store.query(
+                self._table,
+                user_pk(user_id),
+                first="PURCHASE#",
+                last="PURCHASE$",  # "$" comes right after "#"
+                limit=PURCHASES_PAGE,
+                condition=arguments,
+            )
+            for raw in page:
+                try:
+                    found.append(purchase_of(user_id, raw))
+                except CorruptLedgerError as error:
+                    self._report(error)
+            if stopped is None:
+                return sorted(found, key=lambda each: (each.created_at, each.purchase_id), reverse=True)
+            arguments["ExclusiveStartKey"] = Key(self._table, user_pk(user_id), stopped).raw
 
     def purchase_of(self, payment_id: str) -> tuple[str, str] | None:
         raw = self._store.get(payment_pointer(self._table, payment_id))

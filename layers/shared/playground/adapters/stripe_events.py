@@ -167,7 +167,8 @@ def _refund(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderC
     if payment is None:
         return None
     stage = Stage.GIVEN_BACK if content.get("status") in FAILED_REFUNDS else Stage.OPEN
-    return RefundMoved(payment=payment, refund_id=_text(content["id"]), claim=Claim(_whole(content["amount"]), stage))
+    claim = Claim(_whole(content["amount"]), stage, _made_at(content))
+    return RefundMoved(payment=payment, refund_id=_text(content["id"]), claim=claim)
 
 
 def _dispute(content: Mapping[str, Any], _at: datetime, _event: str) -> ProviderChange | None:
@@ -179,9 +180,10 @@ def _dispute(content: Mapping[str, Any], _at: datetime, _event: str) -> Provider
     if status.startswith("warning"):  # an inquiry: no money has moved
         claim = None
     elif status in ("won", "prevented"):
-        claim = Claim(_whole(content["amount"]), Stage.GIVEN_BACK)
+        claim = Claim(_whole(content["amount"]), Stage.GIVEN_BACK, _made_at(content))
     else:
-        claim = Claim(_whole(content["amount"]), Stage.KEPT if status == "lost" else Stage.OPEN)
+        stage = Stage.KEPT if status == "lost" else Stage.OPEN
+        claim = Claim(_whole(content["amount"]), stage, _made_at(content))
     return DisputeMoved(payment=payment, dispute_id=_text(content["id"]), claim=claim)
 
 
@@ -293,7 +295,7 @@ def _credit_note(content: Mapping[str, Any], _at_: datetime, _event: str) -> Pro
         customer_id=customer_id,
         invoice_id=invoice_id,
         note_id=_text(content["id"]),
-        claim=Claim(max(after - refunds, 0), stage),
+        claim=Claim(max(after - refunds, 0), stage, _made_at(content)),
     )
 
 
@@ -394,6 +396,14 @@ def _read(reader: Callable[[Mapping[str, Any], str], str | None], content: Any, 
         return reader(content, name)
     except UNREADABLE:
         return None
+
+
+def _made_at(content: Mapping[str, Any]) -> datetime | None:
+    """When Stripe made the object; None if it does not say. It is the same in every event about it, so their order does
+    not matter."""
+    with suppress(*UNREADABLE):
+        return _at(content["created"])
+    return None
 
 
 def _at(seconds: Any) -> datetime:

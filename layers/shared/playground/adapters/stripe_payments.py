@@ -104,6 +104,27 @@ class StripePayments:
         )
         return _started(made)
 
+    def describe_payment(self, payment_id: str, *, description: str, receipt_email: str | None) -> None:
+        params: Any = {"description": description}
+        if receipt_email is not None:
+            params["receipt_email"] = receipt_email
+        _text(_call(lambda: self.client.v1.payment_intents.update(payment_id, params)).id)
+
+    def receipts(self, *, customer_id: str, since: datetime) -> Mapping[str, str]:
+        def look() -> dict[str, str]:
+            found: dict[str, str] = {}
+            wanted: Any = {"customer": customer_id, "limit": PAGE, "created": {"gte": int(since.timestamp())}}
+            for number, charge in enumerate(self.client.v1.charges.list(wanted).auto_paging_iter()):
+                if number >= MAX_LISTED:
+                    break
+                if charge.paid and charge.payment_intent is not None and charge.receipt_url is not None:
+                    intent = charge.payment_intent
+                    payment_id = intent if isinstance(intent, str) else intent.id
+                    found.setdefault(_text(payment_id), _text(charge.receipt_url, MAX_URL))
+            return found
+
+        return _call(look)
+
     def payment_started(self, payment_id: str) -> PaymentStarted | None:
         found = _find(lambda: self.client.v1.payment_intents.retrieve(payment_id))
         return _started(found) if found is not None else None

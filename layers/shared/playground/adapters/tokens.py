@@ -1,5 +1,6 @@
 """Access tokens: JWTs of the registry, verified with PyJWT."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 MAX_TOKEN_CHARACTERS = 8192  # characters; a longer one is not looked at
+MAX_EMAIL = 254  # characters (RFC 5321)
 _ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 
 Keys = Callable[[str], Sequence[Any]]
@@ -78,18 +80,27 @@ class TokenVerifier:
 
         Raises UnauthorizedError, the same for every bad token; StoreUnavailableError if the keys cannot be fetched.
         """
+        claims = self._verified(authorization)
+        subject = claims.get("sub") or claims.get("user_id")
+        if not isinstance(subject, str) or not is_user_id(subject):
+            raise UnauthorizedError("no usable sub or user_id")
+        return subject
+
+    def email(self, authorization: str | None) -> str | None:
+        """The claim `email`, if there is one and it looks like an address. Not for logs, and not to be stored. Raises
+        as a call does."""
+        email = self._verified(authorization).get("email")
+        return email if isinstance(email, str) and _is_address(email) else None
+
+    def _verified(self, authorization: str | None) -> dict[str, Any]:
         scheme, _, token = (authorization or "").strip().partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARACTERS:
             raise UnauthorizedError("no bearer token")
         try:
-            claims = self._claims(token)
+            return self._claims(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnauthorizedError(_reason(error)) from None
-        subject = claims.get("sub") or claims.get("user_id")
-        if not isinstance(subject, str) or not is_user_id(subject):
-            raise UnauthorizedError("no usable sub or user_id")
-        return subject
 
     def _claims(self, token: str) -> dict[str, Any]:
         failure: jwt.PyJWTError = jwt.InvalidTokenError("no key")
@@ -118,6 +129,10 @@ class TokenVerifier:
                 "verify_sub": False,
             },
         )
+
+
+def _is_address(text: str) -> bool:
+    return len(text) <= MAX_EMAIL and re.fullmatch(r"[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+", text) is not None
 
 
 def _reason(error: Exception) -> str:

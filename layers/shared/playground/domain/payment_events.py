@@ -165,6 +165,20 @@ class ProviderObject:
     subscription_id: str | None = None
     invoice_id: str | None = None
 
+    @property
+    def cents(self) -> int:
+        """The money that it is about; 0 if none has moved."""
+        match self.event.change:
+            case PaymentMoved(received=received):
+                return received or 0
+            case InvoicePaid(total=total):
+                return total
+            case RefundMoved(claim=claim) | CreditNoteMoved(claim=claim):
+                return claim.amount
+            case DisputeMoved(claim=Claim(amount=amount)):
+                return amount
+        return 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomersSubscription:

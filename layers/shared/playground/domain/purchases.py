@@ -37,10 +37,12 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A refund or a dispute of `amount` cents."""
+    """A refund or a dispute of `amount` cents, which the provider made at `made_at`; None: an earlier version did not
+    record it."""
 
     amount: int
     stage: Stage
+    made_at: datetime | None = field(default=None, compare=False)
 
     @property
     def counts(self) -> bool:
@@ -49,7 +51,10 @@ class Claim:
 
     def merged(self, other: "Claim | None") -> "Claim":
         """The later state and the higher amount of both."""
-        return self if other is None else Claim(max(self.amount, other.amount), max(self.stage, other.stage))
+        if other is None:
+            return self
+        made_at = self.made_at if self.made_at is not None else other.made_at
+        return Claim(max(self.amount, other.amount), max(self.stage, other.stage), made_at)
 
 
 class PaidFor:

@@ -1,7 +1,7 @@
 """Bodies of the function credits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, Field
@@ -11,10 +11,12 @@ from playground.domain.account import Account
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import Pack, Price, PriceTable, Usage
+from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.schemas.common import UNREADABLE, Moment, RequestBody
 from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
+from playground.usecases.list_purchases import Purchases
 from playground.usecases.read_run import Receipt
 
 PRICES = load_prices()
@@ -104,6 +106,65 @@ class PurchaseAnswer(BaseModel):
             price=purchase.amount,
             purchase_id=purchase.purchase_id,
             pay_url=f"{pay_page_url}/{offer.client_secret}" if pay_page_url else None,
+        )
+
+
+class PurchaseSummary(BaseModel):
+    purchase_id: str
+    package: str
+    credits: int
+    price: Annotated[int, Field(description="Cents")]
+    currency: str
+    state: Annotated[
+        Literal["open", "declined", "canceled", "paid"],
+        Field(description="declined: the last attempt to pay failed; another one may succeed"),
+    ]
+    created_at: Moment
+    paid_at: Moment | None
+    refunded: Annotated[int, Field(description="Cents that were refunded")]
+    disputed: Annotated[int, Field(description="Cents that are disputed, or were lost in a dispute")]
+    receipt_url: Annotated[
+        str | None,
+        Field(description="Stripe's receipt; it expires, so ask again. null if it is not paid, or Stripe is silent"),
+    ]
+
+    @classmethod
+    def of(cls, purchase: Purchase, receipt_url: str | None) -> Self:
+        return cls(
+            purchase_id=purchase.purchase_id,
+            package=purchase.pack,
+            credits=purchase.credits,
+            price=purchase.amount,
+            currency=purchase.currency.upper(),
+            state=STATES[purchase.state],
+            created_at=purchase.created_at,
+            paid_at=purchase.paid_at,
+            refunded=purchase.amount_refunded,
+            disputed=purchase.amount_disputed,
+            receipt_url=receipt_url,
+        )
+
+
+STATES: Mapping[PurchaseState, Literal["open", "declined", "canceled", "paid"]] = {
+    PurchaseState.OPEN: "open",
+    PurchaseState.FAILED: "declined",
+    PurchaseState.CANCELED: "canceled",
+    PurchaseState.PAID: "paid",
+}
+
+
+class PurchasesAnswer(BaseModel):
+    purchases: list[PurchaseSummary]
+    receipts_available: Annotated[bool, Field(description="false: Stripe did not answer, so no receipt_url is known")]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, found: Purchases) -> Self:
+        receipts = found.receipts or {}
+        return cls(
+            purchases=[PurchaseSummary.of(each, receipts.get(each.payment_id or "")) for each in found.purchases],
+            receipts_available=found.receipts is not None,
+            next_cursor=found.next_cursor,
         )
 
 

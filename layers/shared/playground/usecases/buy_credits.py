@@ -17,6 +17,7 @@ from playground.domain.errors import (
     AlreadySubscribedError,
     IdempotencyConflictError,
     InvalidRequestError,
+    PaymentsRejectedError,
     PaymentsUnavailableError,
     PlanGrantedError,
     PurchaseUnavailableError,
@@ -104,8 +105,12 @@ class BuyCredits:
     clock: Clock
     new_id: NewId
 
-    def __call__(self, user_id: str, pack_id: str, *, idempotency_key: str | None) -> Offer:
+    def __call__(
+        self, user_id: str, pack_id: str, *, idempotency_key: str | None, receipt_email: str | None = None
+    ) -> Offer:
         """A purchase of the pack with the secret for its payment. The same key again gives the same purchase, for ever.
+
+        The provider sends its receipt to `receipt_email`, which is not stored here.
 
         Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
         PurchaseUnavailableError if the provider no longer has its payment, StoreUnavailableError while the account is
@@ -118,6 +123,8 @@ class BuyCredits:
         account = self.ledger.account(user_id, now)
         purchase = self._open(account, pack, idempotency_key, now)
         started = self._payment(account, purchase, now)
+        if purchase.payment_id is None:
+            self._describe(purchase, started, receipt_email)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
     def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
@@ -173,6 +180,16 @@ class BuyCredits:
             )
 
         return Customers(self.records, self.payments, live=self.live).ask(account, now, begin)
+
+    def _describe(self, purchase: Purchase, started: PaymentStarted, receipt_email: str | None) -> None:
+        """Say at the provider what is paid for. In a call of its own, for what creates the payment must be the same in
+        every repeat, whatever its token says and whichever release it meets. A payment without it is as good."""
+        with suppress(PaymentsUnavailableError, PaymentsRejectedError):
+            self.payments.describe_payment(
+                started.payment_id,
+                description=f"{purchase.credits} playground credits ({purchase.pack}), {purchase.purchase_id}",
+                receipt_email=receipt_email,
+            )
 
     def _find(self, customer: Customer, purchase: Purchase) -> PaymentStarted | None:
         """The payment among those of the user's customer and of the previous one, if the provider has it."""

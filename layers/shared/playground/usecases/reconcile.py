@@ -54,11 +54,16 @@ class Difference:
     user_id: str | None = None
     purchase_id: str | None = None
     detail: str | None = None
+    cents: int = 0
+    """The money that it is about, as far as it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """The result. `repaired`: lost events, now applied. `after` is the next cursor if time was up; None at the end."""
+    """The result. `repaired`: lost events, now applied. `after` is where to go on if time was up; None at the end.
+
+    The `_cents` are the sums of the money in what was counted, in whichever direction it went.
+    """
 
     looked_at: int
     repaired: tuple[str, ...]
@@ -66,11 +71,17 @@ class Reconciled:
     found: int
     foreign: int
     after: str | None
+    looked_at_cents: int = 0
+    repaired_cents: int = 0
+    found_cents: int = 0
 
 
 @dataclass(slots=True)
 class _Tally:
     looked_at: int = 0
+    looked_at_cents: int = 0
+    repaired_cents: int = 0
+    found_cents: int = 0
     repaired: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     causes: Counter[Cause] = field(default_factory=Counter)
@@ -82,6 +93,7 @@ class _Tally:
         if difference in self.differences:
             return
         self.causes[difference.cause] += 1
+        self.found_cents += difference.cents
         if len(self.differences) < MAX_FINDINGS:
             self.differences.append(difference)
 
@@ -156,6 +168,9 @@ class Reconcile:
             found=tally.causes.total(),
             foreign=tally.foreign,
             after=after,
+            looked_at_cents=tally.looked_at_cents,
+            repaired_cents=tally.repaired_cents,
+            found_cents=tally.found_cents,
         )
 
     def _page(self, tally: _Tally, part: str, since: datetime | None, cursor: str | None, now: datetime) -> str | None:
@@ -164,6 +179,7 @@ class Reconcile:
             found, following = self.records.all(after=cursor)
             for record in found:
                 tally.looked_at += 1
+                tally.looked_at_cents += 0 if isinstance(record, PaymentEvent) else record.amount
                 if isinstance(record, Purchase):
                     self._compare(tally, record)
                 elif isinstance(record, PaidMonth):
@@ -184,6 +200,7 @@ class Reconcile:
         listed, following = self.payments.listed(ObjectKind(part), since=since, after=cursor)
         for stated in listed:
             tally.looked_at += 1
+            tally.looked_at_cents += stated.cents
             if part == ObjectKind.INVOICES:
                 self._subscription(tally, stated, now)
             self._state(tally, stated)
@@ -227,7 +244,9 @@ class Reconcile:
             return
         if self.payments.invoice_paid(month.invoice_id) is None:
             tally.compared.add(month.invoice_id)
-            tally.note(Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id))
+            tally.note(
+                Difference(cause=Cause.NOT_THERE, subject=month.invoice_id, user_id=month.user_id, cents=month.amount)
+            )
             return
         self._compare_month(tally, month.user_id, month.invoice_id)
 
@@ -243,8 +262,8 @@ class Reconcile:
         month = self.records.month(user_id, invoice_id)
         if month is None:
             return  # quarantined, which is reported elsewhere
-        for cause, detail in _differing_cents(month, statement.refunded + month.credited, statement.disputed):
-            tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail))
+        for cause, detail, cents in _differing_cents(month, statement.refunded + month.credited, statement.disputed):
+            tally.note(Difference(cause=cause, subject=invoice_id, user_id=user_id, detail=detail, cents=cents))
 
     def _apply(self, tally: _Tally, stated: ProviderObject) -> None:
         if self._is_closed(stated.object_id):
@@ -253,6 +272,7 @@ class Reconcile:
         match applied.outcome:
             case Outcome.APPLIED:
                 tally.repaired.append(stated.object_id)
+                tally.repaired_cents += stated.cents
             case Outcome.QUARANTINED:
                 tally.note(
                     Difference(
@@ -261,6 +281,7 @@ class Reconcile:
                         user_id=applied.user_id,
                         purchase_id=applied.subject,
                         detail=applied.reason,
+                        cents=stated.cents,
                     )
                 )
             case Outcome.IGNORED:
@@ -282,7 +303,9 @@ class Reconcile:
             and change.state is PurchaseState.PAID
             and not self.payments.is_of_invoice(stated.object_id)
         ):
-            tally.note(Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id))
+            tally.note(
+                Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id, cents=stated.cents)
+            )
         else:
             tally.foreign += 1
 
@@ -333,12 +356,13 @@ class Reconcile:
             tally.note(_difference(Cause.NOT_GRANTED, purchase))
         if not purchase.granted:
             return
-        for cause, detail in _differing_cents(purchase, statement.refunded, statement.disputed):
-            tally.note(_difference(cause, purchase, detail))
+        for cause, detail, cents in _differing_cents(purchase, statement.refunded, statement.disputed):
+            tally.note(_difference(cause, purchase, detail, cents))
 
 
-def _differing_cents(paid: PaidFor, refunded: int, disputed: int) -> Iterator[tuple[Cause, str]]:
-    """How refunds and disputes differ from the provider's totals, which may overlap and exceed the amount."""
+def _differing_cents(paid: PaidFor, refunded: int, disputed: int) -> Iterator[tuple[Cause, str, int]]:
+    """How refunds and disputes differ from the provider's totals, which may overlap and exceed the amount: the cause,
+    both numbers in words, and the difference in cents."""
     refunded = min(refunded, paid.amount)
     disputed = min(disputed, paid.amount - refunded)
     for cause, here, there in (
@@ -346,7 +370,7 @@ def _differing_cents(paid: PaidFor, refunded: int, disputed: int) -> Iterator[tu
         (Cause.DISPUTES_DIFFER, paid.amount_disputed, disputed),
     ):
         if here != there:
-            yield cause, f"{here} cents here, {there} there"
+            yield cause, f"{here} cents here, {there} there", abs(here - there)
 
 
 def _event_id(object_id: str) -> str:
@@ -354,11 +378,12 @@ def _event_id(object_id: str) -> str:
     return f"reconcile:{object_id}"
 
 
-def _difference(cause: Cause, purchase: Purchase, detail: str | None = None) -> Difference:
+def _difference(cause: Cause, purchase: Purchase, detail: str | None = None, cents: int | None = None) -> Difference:
     return Difference(
         cause=cause,
         subject=purchase.payment_id or purchase.purchase_id,
         user_id=purchase.user_id,
         purchase_id=purchase.purchase_id,
         detail=detail,
+        cents=purchase.amount if cents is None else cents,
     )
