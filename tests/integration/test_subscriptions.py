@@ -19,7 +19,7 @@ from playground.usecases.apply_payment import Outcome
 from playground.usecases.buy_credits import ManageSubscription
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
-from tests.kit.billing import DECLINED_LATER, PRICES, Billing, stripe_in_process
+from tests.kit.billing import DECLINED_LATER, Billing, stripe_in_process
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE
 
@@ -380,7 +380,7 @@ def test_on_a_laptop_the_pay_page_redirects_to_the_front_end_by_either_of_its_na
         ledger=billing.ledger,
         records=billing.records,
         payments=lambda: billing.payments,
-        prices=PRICES,
+        prices=billing.prices,
         live=False,
         clock=billing.clock,
         frontend_url="http://127.0.0.1:3000",
