@@ -44,7 +44,7 @@ OTHER: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Entry)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Entry) if field.name != "operator"])
 def test_the_hash_covers_every_field(name: str) -> None:
     hashes = [replace(ENTRY, **{name: value}).hash for value in OTHER[name]]
 
