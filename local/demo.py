@@ -172,7 +172,8 @@ def tell_of_sharing(owner: Client, friend: Client) -> None:
     fork = friend.post(f"{link}/fork", {})
     promise(fork, 200, turns=2, credits_spent=0)
     further = {"package_id": PACKAGE, "input": "And in one line?", "session_id": fork.body["session_id"]}
-    promise(friend.post("/playground/run", further), 200, credits_remaining=4)
+    copied = friend.post("/playground/run", further)
+    promise(copied, 200, credits_remaining=5 - copied.body.get("credits_spent", 0))
     status = owner.get(session).body["share"]
     if (status["views"], status["helpful"]) != (1, 1):
         raise BrokenPromiseError(f"one view and one vote were expected: {json.dumps(status)}")
@@ -198,32 +199,48 @@ def tell_of_sharing(owner: Client, friend: Client) -> None:
 
 def tell_of_paying(client: Client, till: Till) -> None:
     """A user buys, spends, gets a part back, and subscribes. Raises BrokenPromiseError."""
+    step("Everybody can see what is sold")
+    packs, plan = client.get("/playground/credits/packages"), client.get("/playground/pricing")
+    promise(packs, 200)
+    promise(plan, 200)
+    [pack] = [pack for pack in packs.body["packages"] if pack["id"] == "medium"]
+    price, credits_ = pack["price"], pack["credits"]
+    show(
+        f"{pack['name']}: {credits_} credits for {pack['price_formatted']}; {plan.body['name']}: {plan.body['credits']}"
+    )
+
     step("A purchase waits for its payment, and the same key is the same purchase")
     key = f"demo-{secrets.token_hex(8)}"
-    purchase = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
-    promise(purchase, 200, credits=250, price=1000)
-    again = client.post("/playground/credits/purchase", {"package": "medium"}, key=key)
+    purchase = client.post("/playground/credits/purchase", {"package": pack["id"]}, key=key)
+    promise(purchase, 200, credits=credits_, price=price)
+    again = client.post("/playground/credits/purchase", {"package": pack["id"]}, key=key)
     promise(again, 200, purchase_id=purchase.body["purchase_id"])
     promise(client.get("/playground/credits"), 200, balance=5)
 
     step("Paid: the credits are there, once")
     payment = till.pay(purchase.body["purchase_id"], "visa")["id"]
-    promise(wait_for(client, "/playground/credits", balance=255), 200, balance=255, purchased=255, debt=0)
+    balance = 5 + credits_
+    paid = wait_for(client, "/playground/credits", balance=balance)
+    promise(paid, 200, balance=balance, purchased=balance, debt=0)
 
     step("A tenth of the money goes back, and a tenth of the credits with it")
-    till.control("refund", payment_intent=payment, amount=100)
-    promise(wait_for(client, "/playground/credits", balance=230), 200, balance=230, debt=0)
+    part = price // 10
+    taken = -(-credits_ * part // price)  # a begun credit is a credit
+    till.control("refund", payment_intent=payment, amount=part)
+    balance -= taken
+    promise(wait_for(client, "/playground/credits", balance=balance), 200, balance=balance, debt=0)
     newest = client.get("/playground/credits/history?limit=1").body["transactions"][0]
     show(f"{newest['type']} {newest['amount']:+d} -> {newest['balance_after']}   {newest['description']}")
-    if (newest["type"], newest["amount"]) != ("refund", -25):
+    if (newest["type"], newest["amount"]) != ("refund", -taken):
         raise BrokenPromiseError("the history does not end with the refund")
 
-    step("PRPM+ is paid for on a page of Stripe, and gives 200 credits a month")
+    step(f"PRPM+ is paid for on a page of Stripe, and gives {plan.body['credits']} credits a month")
+    balance += plan.body["credits"]
     page = client.post("/playground/subscribe", {})
     promise(page, 200)
     promise(client.post("/playground/subscribe", {}), 200, url=page.body["url"])
     till.control("checkout", session=page.body["url"].rpartition("/")[2].partition("#")[0], card="visa")
-    promise(wait_for(client, "/playground/credits", plan="plus"), 200, balance=430, plan="plus")
+    promise(wait_for(client, "/playground/credits", plan="plus"), 200, balance=balance, plan="plus")
     active = wait_for(client, "/playground/subscription", is_active=True)
     promise(active, 200, is_active=True, status="active", cancel_at_period_end=False)
     promise(client.post("/playground/subscribe", {}), 409, error="already_subscribed")
@@ -231,7 +248,7 @@ def tell_of_paying(client: Client, till: Till) -> None:
     step("Cancelled and taken up again: no credits move")
     promise(client.post("/playground/subscription/cancel", {}), 200, cancel_at_period_end=True)
     promise(client.post("/playground/subscription/resume", {}), 200, cancel_at_period_end=False)
-    promise(client.get("/playground/credits"), 200, balance=430)
+    promise(client.get("/playground/credits"), 200, balance=balance)
 
 
 def wait_for(client: Client, path: str, **fields: object) -> Answer:

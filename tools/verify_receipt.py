@@ -34,9 +34,8 @@ CLASSES = {
 }
 
 DESCRIPTION = """\
-Work the charge of a run out again, from the tokens that were measured and the published prices, and compare it with
-the receipt, step by step. With the ledger's line, work out its hash, too: then the receipt also says what the ledger
-says, and the line is the one that its hash names.
+Recompute the charge of a run from the measured tokens and the published prices, and compare it with the receipt, step
+by step. With the ledger's line, recompute its hash, too, and compare the line with the receipt.
 """
 EPILOG = """\
 where the files come from:
@@ -44,17 +43,17 @@ where the files come from:
   --entry   one of the transactions of GET /playground/credits/history?type=spend, or the whole answer: then the line
             that the receipt names is taken
   --user    whose account it is: the "sub" of the token; it is part of the hash
-  --prices  the price table; a receipt names its version, and only that one will do
+  --prices  the price table; it must be of the version that the receipt names
   --api     the address of the API with its base path: GET /playground/prices/{price_version} has the table, for ever
             (default: the published table of this repository)
 
 what it cannot see:
-  Whether the model really used so many tokens; and of prompt_tokens, max_tokens and wanted_max_tokens, changes that
-  leave the ceiling where it is.
+  Whether the model really used so many tokens; and changes of prompt_tokens, max_tokens and wanted_max_tokens that
+  do not change the ceiling.
 
 exit status:
-  0  everything is as it should be
-  1  something is not, or could not be read
+  0  the receipt is right
+  1  it is not, or it could not be checked
 """
 
 

@@ -26,7 +26,7 @@ from playground.domain.entries import EntryType
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.kit.intercept import intercepted
-from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants
+from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants
 
 ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 
@@ -222,7 +222,9 @@ def test_a_plan_begins_and_ends(ledger: DynamoLedger, user_id: str, capsys: pyte
     ledger.account(user_id, now())
     until = f"{now().year + 1}-12-31"
     assert run(["plan", user_id, "plus", "--until", until, "--ref", "contract-1"]) == 0
-    assert re.search(rf"entry 2, plan plus until {until}T00:00:00.000Z, balance 205", capsys.readouterr().out)
+    assert re.search(
+        rf"entry 2, plan plus until {until}T00:00:00.000Z, balance {ALLOWANCE + 5}", capsys.readouterr().out
+    )
     assert run(["plan", user_id, "free", "--ref", "contract-1-ended"]) == 0
     account = ledger.account(user_id, now())
     assert (account.plan, account.buckets, account.due_at) == (Plan.FREE, Buckets(purchased=5), None)
@@ -244,7 +246,7 @@ def test_a_dry_run_says_what_would_come_and_changes_nothing(
     assert run(["grant", user_id, "50", *ORDER, "--dry-run"]) == 0
     assert capsys.readouterr().out == f"{user_id}: would be entry 2, +50, balance 55\n"
     assert run(["plan", user_id, "plus", *ORDER, "--dry-run"]) == 0
-    assert "would be entry 2, plan plus, balance 205" in capsys.readouterr().out
+    assert f"would be entry 2, plan plus, balance {ALLOWANCE + 5}" in capsys.readouterr().out
     assert everything() == before
     assert run(["grant", user_id, "50", *ORDER]) == 0
     capsys.readouterr()
@@ -266,14 +268,14 @@ def test_a_user_on_a_page(ledger: DynamoLedger, user_id: str, capsys: pytest.Cap
     capsys.readouterr()
     assert run(["user", user_id, "--entries", "2"]) == 0
     page = capsys.readouterr().out
-    assert "balance    235 = 200 monthly + 0 rollover + 35 purchased" in page
-    assert "available  235, held 0, debt 0" in page
+    assert f"balance    {ALLOWANCE + 35} = {ALLOWANCE} monthly + 0 rollover + 35 purchased" in page
+    assert f"available  {ALLOWANCE + 35}, held 0, debt 0" in page
     assert "last entries (2 of 6)" in page
     assert "everything adds up" in page
     assert all(len(line) <= 80 for line in page.splitlines()[1:])
     assert run(["user", user_id, "--json"]) == 0
     shown = document(capsys)
-    assert (shown["balance"], shown["plan"], shown["audit"]) == (235, "plus", {"fine": True, "findings": []})
+    assert (shown["balance"], shown["plan"], shown["audit"]) == (ALLOWANCE + 35, "plus", {"fine": True, "findings": []})
     assert [entry["seq"] for entry in shown["entries"]] == [6, 5, 4, 3, 2, 1]
 
 

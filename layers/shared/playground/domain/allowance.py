@@ -19,7 +19,7 @@ from playground.domain.account import Account
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MILLISECOND = timedelta(milliseconds=1)
-COST_STEPS = 20  # conditions compare and do not add: the unpaid cost is compared with twentieths of a day's
+COST_STEPS = 20  # DynamoDB's conditions cannot add, so that unpaid cost is compared in steps of 1/20 of a day's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

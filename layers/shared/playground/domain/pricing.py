@@ -31,7 +31,8 @@ def _require(condition: bool, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call, in the provider's four classes. They do not overlap. ValueError for what is no count."""
+    """Tokens of one call, in the provider's four classes, which do not overlap. Raises ValueError unless each is an
+    integer from 0."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -209,14 +210,14 @@ class PriceTable:
     plan: PlanPrice
     default_max_tokens: int
     least_max_tokens: int
-    """`max_tokens` is never shrunk below this: a shorter answer is of no use."""
+    """`max_tokens` is never reduced below this."""
     typical_output_tokens: int
-    """What an estimate takes for the length of an answer when `max_tokens` allows more."""
+    """The length of an answer that an estimate assumes, if `max_tokens` allows as much."""
     failure_limits: FailureLimits
     failure_limits_paying: FailureLimits
     """For users who have ever paid or have a plan."""
     context_budget_tokens: Mapping[str, int]
-    """By plan: the most prompt tokens of a run. Beyond it the oldest turns of a conversation are left out."""
+    """By plan: the most prompt tokens of a run. The oldest turns of a conversation are left out to stay within it."""
 
     def __post_init__(self) -> None:
         _require(
@@ -227,7 +228,7 @@ class PriceTable:
         _require(self.default_model in self.models, f"default_model {self.default_model} is not in the table")
         _require(bool(self.packs), "at least one pack is needed")
         _require(len({pack.id for pack in self.packs}) == len(self.packs), "pack ids must differ")
-        _require(all(name == model.name for name, model in self.models.items()), "a model is under another's name")
+        _require(all(name == model.name for name, model in self.models.items()), "a model is listed under another name")
         _require(
             0 < self.least_max_tokens <= self.default_max_tokens, "least_max_tokens must not exceed default_max_tokens"
         )
@@ -253,7 +254,7 @@ class PriceTable:
 
     @property
     def credit_value_nano(self) -> Fraction:
-        """What the cheapest credit on sale brings in, in nano-dollars (for large packs $20/600)."""
+        """What the cheapest credit on sale brings in, in nano-dollars."""
         sold = [(pack.price_cents, pack.credits) for pack in self.packs]
         sold.append((self.plan.price_cents, self.plan.credits))
         return min(Fraction(cents * NANO_PER_CENT, credits_) for cents, credits_ in sold)
@@ -319,12 +320,12 @@ PriceTables = Callable[[str], PriceTable | None]
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether `value` is a whole number from 0. True is none, nor is 2.0."""
+    """Whether `value` is an integer from 0. Booleans and floats are not."""
     return type(value) is int and value >= 0
 
 
 def guess_tokens(text: str) -> int:
-    """Tokens of a message, rather too high: one per 3 bytes of UTF-8, and some for the message itself."""
+    """An upper estimate of the tokens of a message: one per 3 bytes of UTF-8, and some for the message itself."""
     return len(text.encode()) // 3 + 12
 
 
