@@ -22,7 +22,8 @@ MAX_LINES = 10_000
 PAGE = 100
 
 FIELDS = (
-    *("seq", "created_at", "type", "amount", "balance_after", "reason", "monthly", "rollover", "purchased"),
+    *("seq", "created_at", "type", "amount", "balance_after", "reason", "operator"),
+    *("monthly", "rollover", "purchased"),
     *("run_id", "session_id", "purchase_id", "model", "package", "package_version"),
     *("input_tokens", "output_tokens", "tokens_used", "business_key"),
 )
@@ -106,6 +107,7 @@ def document_of(entry: Entry, run: Run | None) -> dict[str, Any]:
         "amount": entry.amount,
         "balance_after": entry.balance_after,
         "reason": entry.reason,
+        "operator": entry.operator,
         "monthly": entry.deltas.monthly,
         "rollover": entry.deltas.rollover,
         "purchased": entry.deltas.purchased,
@@ -132,7 +134,7 @@ def csv_of(documents: Sequence[dict[str, Any]]) -> str:
 
 
 def text_of(entry: Entry, run: Run | None) -> str:
-    what = entry.reason
+    what = f"{entry.reason} (by {entry.operator})" if entry.operator else entry.reason
     if run is not None:
         package = f"{run.package}@{run.package_version}" if run.package else "no package"
         tokens = f", {run.usage.billed_tokens:,} tokens" if run.usage else ""

@@ -614,7 +614,7 @@ def test_a_settlement_waits_for_those_in_front_of_it(line: Line, ledger: DynamoL
     first, second = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, first)
     account = held(ledger, user_id, second)
-    ledger._take_number(user_id, first)
+    ledger._take_ticket(user_id, first)
     line.meanwhile = [lambda: settling(account, first, 1)(ledger)]
 
     ended = settling(account, second, 1)(line.ledger)
@@ -627,7 +627,7 @@ def test_who_died_in_line_is_passed(line: Line, ledger: DynamoLedger, user_id: s
     dead, alive = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, dead)
     account = held(ledger, user_id, alive)
-    ledger._take_number(user_id, dead)
+    ledger._take_ticket(user_id, dead)
 
     ended = settling(account, alive, 1)(line.ledger)
 
@@ -641,7 +641,7 @@ def test_waiting_in_the_queue_ends_with_the_time_limit(line: Line, ledger: Dynam
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)
     account = held(ledger, user_id, ours)
-    ledger._take_number(user_id, front)
+    ledger._take_ticket(user_id, front)
     gifts = (giving(user_id, 1, f"bonus:{number}") for number in itertools.count())
     line.meanwhile = [lambda: next(gifts)(ledger)] * 1000
 
@@ -662,7 +662,7 @@ def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_i
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)
     account = held(ledger, user_id, ours)
-    ledger._take_number(user_id, front)
+    ledger._take_ticket(user_id, front)
     line.meanwhile = [lambda: ending(user_id, ours, RunStatus.EXPIRED)(ledger)]
 
     ended = settling(account, ours, 1)(line.ledger)
@@ -670,10 +670,10 @@ def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_i
     assert (ended.by_us, ended.run.status, line.transactions) == (False, RunStatus.EXPIRED, 0)
 
 
-def test_a_place_in_line_is_no_obstacle_to_a_change(ledger: DynamoLedger, user_id: str) -> None:
+def test_a_ticket_in_the_queue_is_no_obstacle_to_a_change(ledger: DynamoLedger, user_id: str) -> None:
     hold = a_hold("run_1", 2, NOW)
     held(ledger, user_id, hold)
-    ledger._take_number(user_id, hold)
+    ledger._take_ticket(user_id, hold)
 
     account = giving(user_id, 7, "bonus:1")(ledger)
 

@@ -347,10 +347,11 @@ def test_a_history_as_csv(handlers: Handlers, user_id: str, capsys: pytest.Captu
     assert run(["history", user_id, "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(line["seq"], line["amount"], line["reason"]) for line in lines] == [
-        ("3", "7", 'Sorry, "again" (by anna)'),
+        ("3", "7", 'Sorry, "again"'),
         ("2", "-1", "Run of @playground/code-reviewer"),
         ("1", "5", lines[2]["reason"]),
     ]
+    assert [line["operator"] for line in lines] == ["anna", "", ""]
     assert [line["run_id"] for line in lines] == ["", paid["run_id"], ""]
     assert [line["tokens_used"] for line in lines] == ["", str(paid["tokens_used"]), ""]
     assert run(["history", user_id, "--csv", "--json"]) == 2

@@ -754,15 +754,15 @@ MUTANTS = (
     mutant(
         "nobody passes those who died in line",
         LEDGER,
-        "min(patience, moved + MAX_STANDSTILL_SECONDS)",
-        "patience",
+        "min(deadline, moved + MAX_STANDSTILL_SECONDS)",
+        "deadline",
         RACES,
     ),
     mutant(
         "time in line does not count",
         LEDGER,
-        "patience = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)",
-        "patience = self._store.backoff.monotonic() + 1e9",
+        "deadline = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)",
+        "deadline = self._store.backoff.monotonic() + 1e9",
         RACES,
     ),
     mutant(

@@ -53,8 +53,9 @@ class AccountItem(Model):
 
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
     `lapsed` and what is reclaimed are absent for 0, which most accounts have for ever.
-    `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` counts the places in line
-    that holds have taken (`q`). `failures_at` and `unpaid_at` are milliseconds since 1970: they can be added to.
+    `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` is the number of the last
+    ticket in the queue of settlements (`q` of a hold). `failures_at` and `unpaid_at` are milliseconds since 1970: they
+    can be added to.
     """
 
     created_at = UnicodeAttribute()
@@ -251,7 +252,7 @@ def run_of(user_id: str, raw: RawItem) -> Run:
 
 class SessionItem(Model):
     """`listed_at` is the place in the index by_owner: activity and id. That of a marked session begins with "-", which
-    sorts before every time."""
+    sorts before all times."""
 
     session_id = UnicodeAttribute()
     user_id = UnicodeAttribute()

@@ -88,8 +88,8 @@ from playground.ports import (
 )
 
 MAX_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
-ONE_SETTLEMENT = 0.02  # s; how long one that goes through keeps the others waiting, roughly
-MAX_WAIT_SECONDS = 3.0  # s in line, of the time that a settlement has
+SETTLEMENT_SECONDS = 0.02  # s that one settlement takes, roughly
+MAX_WAIT_SECONDS = 3.0  # s in the queue, of the time that a settlement has
 MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
 MAX_PAGES = 20  # reads per page of a filtered list; a shorter page with a cursor is fine
 INDEX_OF_RUNS = "by_end"
@@ -267,10 +267,10 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
-        patience = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
+        deadline = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
         for number in self._store.backoff.without_pauses():  # its time includes waiting in the queue
             if number == 0 and len(account.holds) > 1:  # other runs are open: it has probably changed
-                account = self._in_line(self._reread(user_id), hold, patience)
+                account = self._wait_in_queue(self._reread(user_id), hold, deadline)
             account = self._advance(account, now)
             if not _holds(account, hold):
                 return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id), now)
@@ -303,7 +303,9 @@ class DynamoLedger:
                 if 1 in refusal.refused:
                     return self._settled_or_ended(user_id, hold, refusal.refused[1], now)
                 if 0 in refusal.refused:
-                    account = self._in_line(self._moved(user_id, refusal.refused[0]), hold, patience, outrun=True)
+                    account = self._wait_in_queue(
+                        self._moved(user_id, refusal.refused[0]), hold, deadline, lost_race=True
+                    )
                 elif refusal.in_the_way:
                     account = self._reread(user_id)
                 elif any(place in refusal.refused for place in range(2, 2 + len(entries))):
@@ -314,33 +316,33 @@ class DynamoLedger:
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
 
-    def _in_line(self, account: Account, hold: Hold, patience: float, *, outrun: bool = False) -> Account:
-        """Wait, until `patience` ends, for the earlier settlements of this account; the account then.
+    def _wait_in_queue(self, account: Account, hold: Hold, deadline: float, *, lost_race: bool = False) -> Account:
+        """Wait for the earlier settlements of this account, until `deadline` at most; the account then.
 
         Only one settlement at a time can go through, and many that try at once slow that one down. So a settlement that
         lost a race, or finds others waiting, takes a ticket from the account and tries when its number is the lowest.
-        Correctness does not depend on it: a settlement that does not wait is refused as ever, and tickets of dead
+        Correctness does not depend on it: a settlement that does not wait is refused as before, and tickets of dead
         workers are passed.
         """
-        if not (_holds(account, hold) and (outrun or any(_tickets(account)))):
+        if not (_holds(account, hold) and (lost_race or any(_tickets(account)))):
             return account
         if account.holds[hold.run_id].ticket is None:
-            account = self._take_number(account.user_id, hold)
+            account = self._take_ticket(account.user_id, hold)
         backoff = self._store.backoff
         moved = backoff.monotonic()
-        while backoff.monotonic() < min(patience, moved + MAX_STANDSTILL_SECONDS) and _holds(account, hold):
+        while backoff.monotonic() < min(deadline, moved + MAX_STANDSTILL_SECONDS) and _holds(account, hold):
             ours = account.holds[hold.run_id].ticket or 0
             before = sum(ticket < ours for ticket in _tickets(account))
             if not before:
                 break
-            pause = min((before - 0.5) * ONE_SETTLEMENT, MAX_STANDSTILL_SECONDS)
+            pause = min((before - 0.5) * SETTLEMENT_SECONDS, MAX_STANDSTILL_SECONDS)
             backoff.sleep(pause)
             seen, account = account, self._reread(account.user_id)
             if account.version != seen.version:
                 moved = backoff.monotonic()
         return account
 
-    def _take_number(self, user_id: str, hold: Hold) -> Account:
+    def _take_ticket(self, user_id: str, hold: Hold) -> Account:
         there = Path(AccountItem.holds)[hold.run_id]
         following = (AccountItem.tickets | 0) + 1
         write = Update(
