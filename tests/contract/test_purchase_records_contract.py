@@ -1,7 +1,7 @@
 """What a store of payments promises, in memory and on the engine: the same."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -181,6 +181,24 @@ def test_all_purchases_and_quarantined_events_are_found(kept: TextRef) -> None:
     ours = [each for each in found if each.user_id == kept.user_id]
     assert {each.purchase_id for each in ours if isinstance(each, Purchase)} == purchases
     assert [each for each in ours if isinstance(each, PaymentEvent)] == [odd]
+
+
+def test_purchases_of_a_user_are_listed_the_newest_first(kept: TextRef) -> None:
+    """More than a page of the store; ids do not sort by time."""
+    times = {f"{number * 7919 % 331:03d}": NOW + timedelta(seconds=number) for number in range(331)}
+    for name, at in times.items():
+        assert kept.records.save(replace(kept.purchase(name), created_at=at))
+    found = [each.purchase_id for each in kept.records.purchases(kept.user_id)]
+    assert found == [f"pur_{name}" for name in reversed(times)]
+    assert kept.records.purchases("nobody") == []
+
+
+def test_the_time_of_a_refund_is_kept_and_may_be_missing(kept: TextRef) -> None:
+    dated, undated = Claim(5, Stage.OPEN, NOW), Claim(6, Stage.OPEN)
+    assert kept.records.save(replace(kept.purchase("1"), refunds={"re_1": dated, "re_2": undated}))
+    refunds = kept.there().refunds
+    assert [refunds[name].made_at for name in ("re_1", "re_2")] == [NOW, None]
+    assert undated.merged(dated).made_at == dated.merged(undated).made_at == NOW
 
 
 def granting(kept: TextRef, purchase: Purchase, account: Account) -> Booking:

@@ -20,6 +20,7 @@ from local.template import REGION, Description
 from operate.change_account import GrantBonus, OperatorRequest, ReferenceForgottenError, StripeManagedError
 from operate.cli import run
 from operate.commands.export import everything
+from operate.dynamo_books import DynamoBooks
 from operate.dynamo_erasure import DynamoEraser, DynamoPerson
 from operate.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
 from playground.adapters import dynamo_items as items
@@ -273,6 +274,11 @@ def test_a_person_is_forgotten_and_the_books_add_up(own: Mortal, user: str) -> N
     assert (erased.runs, erased.payments, erased.sessions, erased.events) == (4, 2, 1, 1)
     check_erased(own, user, name, before)
     assert ledger.account(name, LATER).balance == ledger.account(name, LATER).buckets.total > 50
+    archive = DynamoBooks(own, ledger_table=LEDGER_TABLE)
+    records = archive.read(name)
+    assert name in archive.users()
+    assert list(records.entries) == all_entries(ledger, name)
+    assert (len(list(records.runs)), len(records.purchases)) == (4, 1)
 
 
 def test_a_late_refund_finds_the_purchase_in_the_books_of_the_pseudonym(own: Mortal, user: str) -> None:

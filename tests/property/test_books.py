@@ -168,10 +168,13 @@ def the_books_fit(life: Life, billing: Billing) -> set[str]:
     last, _ = kept[-1]
     assert list(zip(last.closing.credits, last.closing.nano, strict=True)) == replay.outstanding, life.user_id
     money_fits(life, [books for books, _ in kept])
+    # What a second subscription is paid for is in quarantine, and so not here.
+    second = {each["id"] for each in billing.invoices(life.second)} if life.second is not None else set()
     for books, sales in kept:
         compared = compare(life.payments, sales, books.period)
-        assert compared.differences == [], (life.user_id, books.period)
-        assert compared.here == compared.there
+        left = [each for each in compared.differences if each.partition(" ")[0] not in second]
+        assert left == [], (life.user_id, books.period)
+        assert compared.here == compared.there or compared.differences
     return seen
 
 
