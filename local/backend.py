@@ -29,6 +29,7 @@ class Backend:
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         warm: bool = False,
+        reload: bool = False,
         show: ShowLine = quiet,
         extra_origins: Collection[str] = (),
         front_end: FrontEnd | None = None,
@@ -41,6 +42,7 @@ class Backend:
         self._extra_environment = extra_environment
         self._concurrency = concurrency
         self._warm = warm
+        self._reload = reload
         self._show = show
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -109,6 +111,7 @@ class Backend:
             port=self._runtime_port,
             extra_environment=self._extra_environment,
             concurrency=self._concurrency,
+            reload=self._reload,
             show=self._show,
         )
         try:

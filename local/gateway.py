@@ -11,6 +11,7 @@ Where API Gateway's behaviour is worth knowing:
 - `path` and path parameters are as they were sent, nothing decoded; query parameters are decoded (`+` is a space);
 - `path` is without the stage and `requestContext.path` with it; a custom domain leaves its mapping on both;
 - header names are as the client spelt them;
+- a function that cannot be started is an API_CONFIGURATION_ERROR, as there, but here the message says why;
 - after the integration's timeout the client gets 504 while the function goes on working.
 """
 
@@ -30,7 +31,7 @@ from local.console import event_of, outcome_of
 from local.front_end import FrontEnd
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
-from local.runtime import PayloadTooLargeError, Runtime
+from local.runtime import PayloadTooLargeError, Runtime, error_text
 from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
 
 BODY_LIMIT = 10 * 1024 * 1024  # bytes
@@ -208,6 +209,9 @@ class Gateway:
         try:
             async with asyncio.timeout(route.timeout):
                 outcome = await self.runtime.invoke(route.function, json.dumps(event).encode())
+            if not outcome.started:
+                reason = error_text(outcome.payload)
+                return self._say(API_CONFIGURATION_ERROR, request_id, f"{route.function} does not start: {reason}")
             if outcome.error is not None:
                 raise MalformedAnswerError(outcome.payload.decode("utf-8", errors="replace"))
             return self._response(outcome.payload, request)
@@ -251,8 +255,8 @@ class Gateway:
                 raise MalformedAnswerError("body is not base64") from error
         return body.encode("utf-8", errors="replace")
 
-    def _say(self, kind: Kind, request_id: str) -> Response:
-        """The gateway's own words, in the template's form."""
+    def _say(self, kind: Kind, request_id: str, message: str | None = None) -> Response:
+        """The gateway's own words, in the template's form. `message` replaces the one of a JSON document."""
         own = self.api.responses.get(kind.name)
         default = self.api.responses.get("DEFAULT_4XX" if kind.status < 500 else "DEFAULT_5XX")
         chosen = own or default or GatewayResponse(None, {}, {})
@@ -268,6 +272,8 @@ class Gateway:
             "stage": self.api.stage,
         }
         text = _CONTEXT_VARIABLE.sub(lambda match: values.get(match[1], ""), template)
+        if message is not None and content_type == JSON:
+            text = json.dumps({**json.loads(text), "message": message})
         headers = (("Content-Type", content_type), ("x-amzn-ErrorType", kind.exception), *chosen.headers.items())
         return Response(status, headers, text.encode())
 

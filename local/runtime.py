@@ -8,6 +8,9 @@ As on Lambda, an instance is a process that handles one event at a time and stay
 started on demand up to a limit per function; further events wait. A function that runs longer than its timeout is
 killed; one that crashes, or that cannot be started, fails the event that needed it, and nothing is started again
 until the next event comes.
+
+With `reload`, instances are replaced when a file of their function or layer changes: idle ones end at once, busy ones
+after their event, and new code that cannot be started fails the events that need it.
 """
 
 import asyncio
@@ -29,7 +32,8 @@ from urllib.parse import unquote
 from local import lineage
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
-from local.process import LEASH, LINE_LIMIT, ShowLine, leashed, necessities, quiet
+from local.process import LEASH, LINE_LIMIT, ROOT, ShowLine, leashed, necessities, quiet
+from local.reload import POLL_SECONDS, Watcher, forget_compiled, syntax_errors
 from local.template import Function
 
 PAYLOAD_LIMIT = 6_291_556  # bytes, both ways: Lambda's 6 MB
@@ -45,11 +49,13 @@ _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event. `error` is Lambda's word for how it failed, None when it did not."""
+    """What became of one event. `error` is Lambda's word for how it failed, None when it did not. `started` is False if
+    no instance could be started for it."""
 
     request_id: str
     payload: bytes
     error: str | None = None
+    started: bool = True
 
 
 class PayloadTooLargeError(Exception):
@@ -67,9 +73,9 @@ class _Invocation:
     outcome: asyncio.Future[Outcome]
     trace: str
 
-    def settle(self, payload: bytes, error: str | None = None) -> None:
+    def settle(self, payload: bytes, error: str | None = None, *, started: bool = True) -> None:
         if not self.outcome.done():
-            self.outcome.set_result(Outcome(self.request_id, payload, error))
+            self.outcome.set_result(Outcome(self.request_id, payload, error, started))
 
     def fail(self, kind: str, message: str) -> None:
         """Fail as Lambda words what happened outside of the function's own code."""
@@ -82,6 +88,7 @@ class _Instance:
     id: str
     process: asyncio.subprocess.Process
     ready: bool = False
+    stale: bool = False  # its code has changed: it gets no more events
     poll: asyncio.Future[_Invocation] | None = None  # set while it waits for an event
     current: _Invocation | None = None
     timer: asyncio.TimerHandle | None = None
@@ -105,6 +112,8 @@ class _Pool:
         self.launching: dict[str, asyncio.Future[_Instance]] = {}
         self.waiting: deque[_Invocation] = deque()
         self.tried = asyncio.Event()  # an instance has become ready, or failed to
+        self.works = True  # the last start went well
+        self.version = 0  # of the code: how often it has changed
 
     def accept(self, invocation: _Invocation) -> None:
         self.waiting.append(invocation)
@@ -117,24 +126,41 @@ class _Pool:
                 self.waiting.popleft()  # given up by its caller
             if not self.waiting:
                 return
-            if instance.poll is not None and not instance.poll.done():
+            if instance.poll is not None and not instance.poll.done() and not instance.stale:
                 self.hand_over(instance, self.waiting.popleft())
-        starting = len(self.launching) + sum(not instance.ready for instance in self.instances.values())
-        room = self.runtime.concurrency - len(self.launching) - len(self.instances)
+        current = [instance for instance in self.instances.values() if not instance.stale]
+        starting = len(self.launching) + sum(not instance.ready for instance in current)
+        room = self.runtime.concurrency - len(self.launching) - len(current)
         for _ in range(min(len(self.waiting) - starting, room)):
             self.launch()
 
     def launch(self) -> None:
         instance_id = uuid.uuid4().hex
         self.launching[instance_id] = asyncio.get_running_loop().create_future()
-        self.runtime.spawn(self._launch(instance_id))
+        self.runtime.spawn(self._launch(instance_id, self.version))
+
+    def retire(self) -> None:
+        """The code has changed: end all instances, those that work on an event after it."""
+        self.version += 1
+        for instance in self.instances.values():
+            instance.stale = True
+            if not instance.ready or (instance.poll is not None and not instance.poll.done()):
+                instance.kill()
+
+    async def try_start(self) -> bool:
+        """Start an instance, unless there is one already; whether that works."""
+        if all(instance.stale for instance in self.instances.values()) and not self.launching:
+            self.tried = asyncio.Event()
+            self.launch()
+            await self.tried.wait()
+        return self.works
 
     async def find(self, instance_id: str) -> _Instance | None:
         if instance_id in self.launching:
             await asyncio.wait([self.launching[instance_id]])
         return self.instances.get(instance_id)
 
-    async def _launch(self, instance_id: str) -> None:
+    async def _launch(self, instance_id: str, version: int) -> None:
         try:
             process = await asyncio.create_subprocess_exec(
                 *leashed(str(INSTANCE), self.function.handler),
@@ -152,6 +178,9 @@ class _Pool:
         instance = _Instance(instance_id, process)
         self.instances[instance_id] = instance
         self.launching.pop(instance_id).set_result(instance)
+        if version != self.version:
+            instance.stale = True
+            instance.kill()
         instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)
         output = asyncio.create_task(self._show_output(process))
         instance.tasks.append(output)
@@ -186,11 +215,14 @@ class _Pool:
 
     def poll(self, instance: _Instance) -> asyncio.Future[_Invocation]:
         """The instance asks for its next event."""
+        instance.poll = asyncio.get_running_loop().create_future()
+        if instance.stale:
+            instance.kill()  # which cancels the poll
+            return instance.poll
         if not instance.ready:
-            instance.ready = True
+            instance.ready = self.works = True
             self.tried.set()
             self._stop_timer(instance)
-        instance.poll = asyncio.get_running_loop().create_future()
         self.dispatch()
         return instance.poll
 
@@ -234,7 +266,7 @@ class _Pool:
         if instance.current is not None:
             instance.current.fail(*(instance.reason or ("Runtime.ExitError", f"Runtime exited with {exit_text}")))
             self.dispatch()
-        elif not instance.ready:
+        elif not instance.ready and not instance.stale:
             self._start_failed(
                 instance.init_error or _error_body("Runtime.ExitError", f"Runtime exited with {exit_text}")
             )
@@ -242,11 +274,13 @@ class _Pool:
             self.dispatch()
 
     def _start_failed(self, error: bytes) -> None:
+        self.works = False
         self.tried.set()
+        self._show(f"DOES NOT START, its requests fail: {error_text(error)}".encode())
         while self.waiting:
             invocation = self.waiting.popleft()
             if not invocation.outcome.done():
-                invocation.settle(error, "Unhandled")
+                invocation.settle(error, "Unhandled", started=False)
                 break
         self.dispatch()
 
@@ -261,9 +295,11 @@ class Runtime:
         port: int = 0,
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
+        reload: bool = False,
         show: ShowLine = quiet,
     ) -> None:
         self.concurrency = concurrency
+        self._watcher = Watcher(functions.values()) if reload else None
         self.show = show
         self._extra = dict(extra_environment or {})
         self._pools = {name: _Pool(function, self) for name, function in functions.items()}
@@ -286,6 +322,8 @@ class Runtime:
             for pool in self._pools.values():
                 pool.launch()
             await asyncio.gather(*(pool.tried.wait() for pool in self._pools.values()))
+        if self._watcher is not None:
+            self.spawn(self._keep_reloading(self._watcher))
 
     async def stop(self) -> None:
         """End all instances at once; events under way fail."""
@@ -303,6 +341,38 @@ class Runtime:
             for invocation in pool.waiting:
                 invocation.fail("Runtime.ExitError", "the stack was stopped")
         await self._server.stop()
+
+    async def _keep_reloading(self, watcher: Watcher) -> None:
+        trying: asyncio.Task[None] | None = None
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            changed = await asyncio.to_thread(watcher.changes)
+            if not changed:
+                continue
+            if trying is not None:
+                trying.cancel()
+            trying = asyncio.create_task(self._reload(changed, watcher.functions_of(changed)))
+            self._tasks.add(trying)
+            trying.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, changed: frozenset[Path], functions: frozenset[str]) -> None:
+        """Replace the instances of these functions, and say whether the new code can be started."""
+        pools = [pool for name, pool in self._pools.items() if name in functions]
+        for pool in pools:
+            pool.retire()
+        forget_compiled(changed)
+        begun = time.monotonic()
+        what = _named(changed)
+        names = ", ".join(pool.function.short_name for pool in pools)
+        self.show("reload", f"{what} changed: {names} {'starts' if len(pools) == 1 else 'start'} anew")
+        broken = list(syntax_errors(changed))
+        for text in broken:
+            self.show("reload", f"CANNOT BE COMPILED, requests fail: {text}")
+        if broken:
+            return
+        # One after the other: a request starts what it needs by itself, and must not wait for all of them.
+        if all([await pool.try_start() for pool in pools]):
+            self.show("reload", f"started after {time.monotonic() - begun:.1f} s")
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -453,6 +523,21 @@ def _api_error(status: int, kind: str, message: str) -> Response:
 
 def _error_body(kind: str, message: str) -> bytes:
     return json.dumps({"errorType": kind, "errorMessage": message}).encode()
+
+
+def error_text(error: bytes) -> str:
+    """The body of a failed start on one line, without its traceback."""
+    try:
+        document = json.loads(error)
+        return f"{document['errorType']}: {document['errorMessage']}"
+    except (ValueError, KeyError, TypeError):
+        return error.decode("utf-8", errors="replace")
+
+
+def _named(changed: frozenset[Path]) -> str:
+    paths = sorted(changed)
+    first = paths[0].relative_to(ROOT) if paths[0].is_relative_to(ROOT) else paths[0]
+    return str(first) if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 def _exit_text(code: int | None) -> str:

@@ -171,6 +171,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         extra_environment=extra,
         concurrency=settings.concurrency,
         warm=True,
+        reload=True,
         show=show,
         extra_origins=settings.extra_origins,
         front_end=None if settings.has_front_end else FrontEnd(f"{settings.url}/{description.apis[0].stage}/v1"),
