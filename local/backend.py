@@ -91,6 +91,11 @@ class Backend:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload, trace), self._loop).result()
 
+    def describe(self, about: Mapping[str, object]) -> None:
+        """What the runtime's port says about this stack to other commands."""
+        assert self._runtime is not None
+        self._runtime.about = about
+
     def instance_count(self, function: str) -> int:
         assert self._runtime is not None
         return self._runtime.instance_count(function)

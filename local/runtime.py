@@ -39,6 +39,7 @@ from local.template import Function
 PAYLOAD_LIMIT = 6_291_556  # bytes, both ways: Lambda's 6 MB
 INIT_SECONDS = 60.0  # Lambda allows 10 s; a laptop may be starting several instances at once
 DEFAULT_CONCURRENCY = 8  # instances per function
+ABOUT_PATH = "/_stack"  # no path of Lambda's: says to other commands whose stack this is
 INSTANCE = Path(__file__).with_name("instance.py")
 
 _NEXT = "/2018-06-01/runtime/invocation/next"
@@ -305,6 +306,7 @@ class Runtime:
         self._pools = {name: _Pool(function, self) for name, function in functions.items()}
         self._server = HttpServer(self._serve, listen(port), body_limit=PAYLOAD_LIMIT * 2)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.about: Mapping[str, object] = {}  # what GET /_stack answers
 
     @property
     def port(self) -> int:
@@ -371,8 +373,10 @@ class Runtime:
         if broken:
             return
         # One after the other: a request starts what it needs by itself, and must not wait for all of them.
-        if all([await pool.try_start() for pool in pools]):
-            self.show("reload", f"started after {time.monotonic() - begun:.1f} s")
+        for pool in pools:
+            if not await pool.try_start():
+                return  # the others probably fail for the same reason; their requests will show it
+        self.show("reload", f"started after {time.monotonic() - begun:.1f} s")
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -431,6 +435,8 @@ class Runtime:
         path = request.target.partition("?")[0]
         if request.too_large:
             return _api_error(413, "RequestTooLargeException", "Request must be smaller than 6291556 bytes")
+        if path == ABOUT_PATH and request.method == "GET":
+            return Response(200, (("Content-Type", "application/json"),), json.dumps(self.about).encode())
         invoke = _INVOKE.fullmatch(unquote(path))
         if invoke is not None and request.method == "POST":
             return await self._serve_invoke(invoke[1], request)

@@ -49,7 +49,7 @@ from local.state_file import (
 from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
-from local.tokens import TokenError, auth_secrets, issuer
+from local.tokens import TokenError, auth_secrets, issuer, key_id
 
 EPILOG = """\
 from the environment, or on make's command line:
@@ -182,7 +182,9 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     parts.callback(sources.stop)
     sources.start()
     parts.callback(remove_state, settings.state_dir)
-    write_state(settings.state_dir, state(settings, description, backend, engine))
+    about = identity(settings, backend)
+    backend.describe(about)
+    write_state(settings.state_dir, {**about, **state(settings, description, backend, engine)})
     token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
     announce(settings, description, token)
 
@@ -291,10 +293,18 @@ def import_packages(description: Description, endpoint_url: str) -> None:
     seed({**CREDENTIALS, **environment}, endpoint_url)
 
 
+def identity(settings: Settings, backend: Backend) -> dict[str, Any]:
+    """By what other commands know this stack (local/running.py)."""
+    return {
+        "url": backend.url,
+        "state_dir": str(settings.state_dir),
+        "token_keys": [key_id(secret) for secret in auth_secrets(settings.state_dir)],
+    }
+
+
 def state(settings: Settings, description: Description, backend: Backend, engine: Engine) -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "url": backend.url,
         "api_url": f"{backend.url}/{description.apis[0].stage}",
         "engine_url": engine.endpoint_url,
         "engine_pid": engine.pid,
