@@ -25,6 +25,7 @@ import asyncio
 import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -256,6 +257,17 @@ class Store:
             print(f"STOPPED WITHOUT SAVING the last changes: {self.unsaved.reason}", flush=True)
 
 
+class _Failures(logging.Handler):
+    """What ministack could not save: it only logs that, once for each service and try."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
 def _keep_traces() -> None:
     """SQS keeps the trace that a request came with as AWSTraceHeader of its messages; ministack only one that the
     message of a single SendMessage names itself."""
@@ -330,10 +342,17 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> None:
     from hypercorn.config import Config  # type: ignore[import-not-found]
     from ministack.core import hypercorn_compat, persistence
 
+    failures = _Failures()
+    persistence.logger.addHandler(failures)
+    persistence.logger.propagate = False
+
     def write(folder: Path) -> set[str]:
+        failures.texts.clear()
         persistence.STATE_DIR = str(folder)
         services = ministack.app._build_persistence_save_dict()
         persistence.save_all(services)
+        if failures.texts:
+            raise OSError(failures.texts[0])
         return {f"{name}.json" for name in services}
 
     hypercorn_compat.install()

@@ -13,6 +13,7 @@ the store last. If one part ends by itself the rest is ended too, with what that
 """
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -358,6 +359,7 @@ def _errors_only(name: str, line: str) -> None:
         show_line(name, line)
 
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 REASONS = (
     BusyPortError,
     FolderInUseError,
@@ -396,7 +398,10 @@ def main() -> int:
     except REASONS as error:
         print(advice(error), file=sys.stderr, flush=True)
         return 1
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            print(f"the disk is full: {error}", file=sys.stderr, flush=True)
+            return 1
         traceback.print_exc()
         print("the stack ended because of the error above", file=sys.stderr, flush=True)
         return 1
