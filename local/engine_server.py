@@ -258,11 +258,12 @@ class Store:
 
 
 class _Failures(logging.Handler):
-    """What ministack could not save: it only logs that, once for each service and try."""
+    """What ministack could not load or save: it only logs that, once for each service and try."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.texts: list[str] = []
+        self.unread: list[str] = []  # those of the start
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(record.getMessage())
@@ -326,7 +327,8 @@ def _changes(scope: Message) -> bool:
     return scope["method"] not in READ_METHODS
 
 
-async def serve(listener: socket.socket, state_dir: Path | None) -> None:
+async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
+    """Run until a signal; why it could not, if the kept state is unreadable. The listener is closed then."""
     port = listener.getsockname()[1]
     checkpoints = None if state_dir is None else Checkpoints(state_dir / "checkpoints")
     if checkpoints is not None:
@@ -377,13 +379,17 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> None:
     config.loglevel = "WARNING"
     config.graceful_timeout = 1
     saving = asyncio.create_task(store.keep_saving())
-    announcing = asyncio.create_task(_announce(port))
+    announcing = asyncio.create_task(_announce(port, failures, stop))
     await hypercorn_serve(store, config, shutdown_trigger=stopped)
     announcing.cancel()
+    if failures.unread:
+        return f"the state in {state_dir} cannot be read, and is left as it is: {failures.unread[0]}"
+    return None
 
 
-async def _announce(port: int) -> None:
-    """Say that we are there as soon as the first request gets an answer (the store is loaded by then)."""
+async def _announce(port: int, failures: "_Failures", stop: asyncio.Event) -> None:
+    """Say that we are there as soon as the first request gets an answer (the store is loaded by then). If something
+    could not be loaded, end before anything is written in its place."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -395,6 +401,10 @@ async def _announce(port: int) -> None:
         except OSError:
             pass
         await asyncio.sleep(0.02)
+    failures.unread = list(failures.texts)
+    if failures.unread:
+        stop.set()
+        return
     print(f"listening on http://127.0.0.1:{port}", flush=True)
 
 
@@ -428,8 +438,10 @@ def main() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", arguments.port))
-        asyncio.run(serve(listener, arguments.state_dir))
+        failure = asyncio.run(serve(listener, arguments.state_dir))
         listener.detach()  # the server has closed it
+    if failure is not None:
+        raise SystemExit(failure)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,23 @@ def test_no_store_starts_where_a_checkpoint_has_no_room(tmp_path: Path, monkeypa
         found.try_out()
 
 
+@pytest.mark.parametrize("content", ["{", '{"__ministack_format__": 99, "payload": {}}'])
+def test_state_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, description: Description, content: str) -> None:
+    """Started without it, the store would save an empty one in its place."""
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        store.put_item("key", "value")
+    (file,) = (tmp_path / "checkpoints").glob("*/dynamodb.json")
+    good = file.read_text()
+    file.write_text(content)
+    with pytest.raises(ProgramError, match="cannot be read, and is left as it is"):
+        Engine(tmp_path).start()
+    assert file.read_text() == content
+    file.write_text(good)
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "value"
+
+
 def test_kills_at_any_moment_leave_one_moment_of_all_services(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
