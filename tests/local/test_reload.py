@@ -112,6 +112,7 @@ def test_an_edited_function_is_served_and_others_go_on(
     eventually(lambda: get("one").body.startswith(b"one first v2"))
     eventually(lambda: project.said("[reload] started after"))
     assert project.said("app.py changed: one starts anew")
+    eventually(lambda: project.backend.instance_count("OneFunction") == 1)
     assert not project.said("two start")
 
 
