@@ -1,8 +1,8 @@
 """API Gateway on a laptop: the stage of a REST API, made of what the template says and nothing else.
 
 A request becomes a proxy event (payload format 1.0), goes to the function of its route, and the function's answer
-becomes the response. What the gateway says by itself (unknown path, body too large, function crashed, too slow) is
-worded by the template's GatewayResponses, and CORS preflight requests are answered from the template's mocks.
+becomes the response. Responses of the gateway itself (unknown path, body too large, function crashed, timeout) are made
+from the template's GatewayResponses, and CORS preflight requests are answered from the template's mocks.
 
 Where API Gateway's behaviour is worth knowing:
 - a literal path segment wins over a variable one, and every variable over a greedy one;
@@ -34,11 +34,11 @@ from local.process import ShowLine, quiet
 from local.runtime import PayloadTooLargeError, Runtime, error_text
 from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
 
-BODY_LIMIT = 10 * 1024 * 1024  # bytes
+MAX_BODY_BYTES = 10 * 1024 * 1024
 JSON = "application/json"
 ALLOW_ORIGIN = "access-control-allow-origin"
 
-# What the client and the gateway say to each other only.
+# Headers of one connection, which are not forwarded.
 _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}
@@ -50,7 +50,7 @@ _CONTEXT_VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One type of gateway response, with what API Gateway says unless the template says something else."""
+    """One type of gateway response, with API Gateway's defaults for what the template does not set."""
 
     name: str
     status: int
@@ -144,7 +144,7 @@ class Gateway:
         self.runtime = runtime
         self._show = show
         self._router = Router(api)
-        self._server = HttpServer(self._serve, listen(port), body_limit=BODY_LIMIT, refusal=self._refusal)
+        self._server = HttpServer(self._serve, listen(port), body_limit=MAX_BODY_BYTES, refusal=self._refusal)
 
     @property
     def port(self) -> int:
@@ -256,7 +256,7 @@ class Gateway:
         return body.encode("utf-8", errors="replace")
 
     def _say(self, kind: Kind, request_id: str, message: str | None = None) -> Response:
-        """The gateway's own words, in the template's form. `message` replaces the one of a JSON document."""
+        """A response of the gateway itself, in the template's form. `message` replaces the one of a JSON document."""
         own = self.api.responses.get(kind.name)
         default = self.api.responses.get("DEFAULT_4XX" if kind.status < 500 else "DEFAULT_5XX")
         chosen = own or default or GatewayResponse(None, {}, {})

@@ -34,7 +34,7 @@ def running() -> dict[str, Any]:
 
 
 def stack_at_port(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
-    """What the stack at PORT says of itself, whatever its folder is; None if there is none."""
+    """URL, STATE_DIR and token keys of the stack at PORT; None if there is none."""
     try:
         connection = http.client.HTTPConnection("127.0.0.1", read_settings(environment).runtime_port, ASK_SECONDS)
     except SettingsError:

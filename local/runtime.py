@@ -32,11 +32,11 @@ from urllib.parse import unquote
 from local import lineage
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
-from local.process import LEASH, LINE_LIMIT, ROOT, ShowLine, leashed, necessities, quiet
+from local.process import LEASH, MAX_LINE_CHARACTERS, ROOT, ShowLine, leashed, necessities, quiet
 from local.reload import POLL_SECONDS, Watcher, forget_compiled, syntax_errors
 from local.template import Function
 
-PAYLOAD_LIMIT = 6_291_556  # bytes, both ways: Lambda's 6 MB
+MAX_PAYLOAD_BYTES = 6_291_556  # both ways: Lambda's 6 MB
 INIT_SECONDS = 60.0  # Lambda allows 10 s; a laptop may be starting several instances at once
 DEFAULT_CONCURRENCY = 8  # instances per function
 ABOUT_PATH = "/_stack"  # no path of Lambda's: says to other commands whose stack this is
@@ -202,7 +202,7 @@ class _Pool:
         while chunk := await process.stdout.read(65_536):
             # The runtime separates the lines of a traceback with carriage returns, to keep them in one log event.
             *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-            if len(rest) > LINE_LIMIT:
+            if len(rest) > MAX_LINE_CHARACTERS:
                 lines, rest = [*lines, rest], b""
             for line in filter(None, lines):
                 self._show(line)
@@ -212,7 +212,7 @@ class _Pool:
     def _show(self, line: bytes) -> None:
         if b"LAMBDA_WARNING: Unhandled exception." in line:
             return  # a paragraph about updates of the managed runtime, before every error in an import
-        self.runtime.show(self.function.short_name, line.decode("utf-8", errors="replace")[:LINE_LIMIT])
+        self.runtime.show(self.function.short_name, line.decode("utf-8", errors="replace")[:MAX_LINE_CHARACTERS])
 
     def poll(self, instance: _Instance) -> asyncio.Future[_Invocation]:
         """The instance asks for its next event."""
@@ -304,7 +304,7 @@ class Runtime:
         self.show = show
         self._extra = dict(extra_environment or {})
         self._pools = {name: _Pool(function, self) for name, function in functions.items()}
-        self._server = HttpServer(self._serve, listen(port), body_limit=PAYLOAD_LIMIT * 2)
+        self._server = HttpServer(self._serve, listen(port), body_limit=MAX_PAYLOAD_BYTES * 2)
         self._tasks: set[asyncio.Task[None]] = set()
         self.about: Mapping[str, object] = {}  # what GET /_stack answers
 
@@ -388,7 +388,7 @@ class Runtime:
 
         Raises PayloadTooLargeError, and RecursiveInvocationError if the same chain has started it too often.
         """
-        if len(payload) > PAYLOAD_LIMIT:
+        if len(payload) > MAX_PAYLOAD_BYTES:
             raise PayloadTooLargeError
         pool = self._pools[logical_id]
         if lineage.is_stopped(trace, pool.function.name):
@@ -463,8 +463,8 @@ class Runtime:
         if answer is None or request.method != "POST":
             return _api_error(404, "InvalidPath", "there is nothing here")
         body, error = request.body, "Unhandled" if answer[2] == "error" else None
-        if len(body) > PAYLOAD_LIMIT:
-            size = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes)."
+        if len(body) > MAX_PAYLOAD_BYTES:
+            size = f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes)."
             body, error = _error_body("Function.ResponseSizeTooLarge", size), "Unhandled"
         if not pool.answered(instance, answer[1], body, error):
             return _api_error(400, "InvalidRequestID", "that event is not being worked on")
@@ -491,7 +491,7 @@ class Runtime:
             return _api_error(400, "InvalidRequestContentException", message)
         payload = request.body or b"{}"
         if request.header("x-amz-invocation-type") == "Event":
-            if len(payload) > PAYLOAD_LIMIT:
+            if len(payload) > MAX_PAYLOAD_BYTES:
                 return _too_large()
             self.spawn(self._forget(pool.function.logical_id, payload, request.header("x-amzn-trace-id")))
             return Response(202)
@@ -519,7 +519,7 @@ _ACCEPTED = Response(202, (("Content-Type", "application/json"),), b'{"status":"
 
 
 def _too_large() -> Response:
-    return _api_error(413, "RequestTooLargeException", f"Request must be smaller than {PAYLOAD_LIMIT} bytes")
+    return _api_error(413, "RequestTooLargeException", f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes")
 
 
 def _api_error(status: int, kind: str, message: str) -> Response:

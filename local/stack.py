@@ -78,7 +78,7 @@ PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CE
 
 
 class _StoppedError(BaseException):
-    """Somebody wants the stack to end."""
+    """A signal has asked the stack to end."""
 
 
 class Signals:
@@ -198,7 +198,7 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 
 def parameters(settings: Settings) -> dict[str, str]:
-    """What this machine says to the template's parameters; the rest keeps its defaults."""
+    """Values of the template's parameters on this machine; the others keep their defaults."""
     values = {"FrontendUrl": settings.frontend_url}
     if settings.anthropic_api_key is None:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
@@ -218,8 +218,8 @@ def laptop_only(settings: Settings) -> dict[str, str]:
 
 
 def stripe_secret(settings: Settings) -> dict[str, object]:
-    """The stand-in's key and secret, or the real ones. With STRIPE_WEBHOOK_SECRET anybody who knows it can sign events
-    by hand, for the stand-in, too."""
+    """The stand-in's key and secret, or the real ones. Events that are signed by hand with STRIPE_WEBHOOK_SECRET are
+    accepted with the stand-in, too."""
     secrets = [settings.stripe_webhook_secret] if settings.stripe_webhook_secret else []
     if settings.stripe_secret_key is None or not secrets:
         secrets.append(webhook_secret(settings.state_dir))
@@ -227,7 +227,7 @@ def stripe_secret(settings: Settings) -> dict[str, object]:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raises BusyPortError. Afterwards somebody may still take one, which then ends the stack with the same words."""
+    """Raises BusyPortError. A port that is taken after this check ends the stack with the same message."""
     ports = [settings.port, settings.engine_port, settings.runtime_port]
     if settings.anthropic_api_key is None:
         ports.append(settings.claude_port)
@@ -284,7 +284,7 @@ def stripe_double(settings: Settings, description: Description, signals: Signals
 
 
 def import_packages(description: Description, endpoint_url: str) -> None:
-    """Put the sample packages into the catalogue."""
+    """Put the sample packages into the catalogue, if the template has one."""
     if CATALOG_TABLE not in description.tables:
         return
     say("importing the sample packages")

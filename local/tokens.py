@@ -42,7 +42,7 @@ def auth_secrets(state_dir: Path, environment: Mapping[str, str] = os.environ) -
 
 
 def key_id(secret: str) -> str:
-    """Names a secret without telling it."""
+    """A short hash that identifies a secret and does not reveal it."""
     return hashlib.sha256(b"key of the playground's tokens " + secret.encode()).hexdigest()[:16]
 
 
