@@ -113,6 +113,10 @@ def test_an_edited_function_is_served_and_others_go_on(
     eventually(lambda: project.said("[reload] started after"))
     assert project.said("app.py changed: one starts anew")
     eventually(lambda: project.backend.instance_count("OneFunction") == 1)
+    edit(project.one, "v2", "v3")  # while nothing is under way
+    eventually(lambda: sum("[reload] started after" in line for line in project.lines) == 2)
+    eventually(lambda: project.backend.instance_count("OneFunction") == 1)
+    assert get("one").body.startswith(b"one first v3")
     assert not project.said("two start")
 
 
