@@ -3,6 +3,7 @@
 
 PYTHON := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+DEPLOY_OPTIONS = $(ARGS) $(if $(STACK),--stack-name $(STACK))
 export PYTHONPATH := layers/shared
 # The AWS CLI knows both names, the SDK and sam only the second.
 ifdef AWS_REGION
@@ -58,7 +59,7 @@ coverage: ## run the tests and list the lines that none of them runs; docs/cover
 	@$(PYTHON) -m coverage combine --quiet; $(PYTHON) -m coverage report
 
 check: ## lint, format, types, import rules, routes, template
-	$(call bootstrap,dev sam)
+	$(call bootstrap,dev)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
@@ -67,6 +68,7 @@ check: ## lint, format, types, import rules, routes, template
 	$(PYTHON) -m tools.check_routes
 	$(PYTHON) -m tools.openapi --check
 	.venv/bin/cfn-lint template.yaml
+	$(call bootstrap,sam)
 	@echo 'sam validate --lint'; AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
 
 fix: ## mend what linter and formatter can mend
@@ -110,8 +112,11 @@ build: ## build what is deployed (needs Python 3.13)
 	$(call bootstrap,sam)
 	@$(SAM) build
 
-deploy: build ## deploy it to AWS (STACK=playground ARGS="--parameter-overrides AuthAlgorithm=RS256 ...")
-	@$(SAM) deploy $(ARGS) $(if $(STACK),--stack-name $(STACK))
+deploy: ## build and deploy to AWS (STACK=playground ARGS="--parameter-overrides AuthAlgorithm=RS256 ...")
+	$(call bootstrap,sam)
+	@PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/python tools/deploy_check.py $(DEPLOY_OPTIONS)
+	@$(SAM) build
+	@$(SAM) deploy $(DEPLOY_OPTIONS)
 
 environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)

@@ -1,4 +1,4 @@
-"""A warm function under Lambda's own runtime loop, against a call of its handler in this process."""
+"""A warm function under Lambda's own runtime loop, compared with a call of its handler in this process."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Many runs of one user at once, against the same runs one after the other; and two ways to place a hold."""
+"""Concurrent runs of one user compared with the same runs in sequence, and two ways to place a hold."""
 
 import random
 import threading
@@ -112,7 +112,7 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent do not exceed."""
+    """The smallest value that `percent` of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(ceil(len(ordered) * percent / 100), 1) - 1]
 

@@ -1,7 +1,7 @@
-"""What goes over the wire between an adapter and the store: watched, slowed down and disturbed, at the botocore client.
+"""Records, delays and disturbs the requests of an adapter to the store, at its botocore client.
 
-botocore tells of each call before it is sent and after it was answered, and takes an answer from whoever listens
-instead of sending it. So adapters run as they are.
+botocore emits an event before each request and after each response, and a handler may return a response so that nothing
+is sent. The adapters run unchanged.
 """
 
 import random

@@ -9,7 +9,7 @@ Sources, all of them in the Amazon DynamoDB Developer Guide:
     "Using global secondary indexes in DynamoDB"         an index is written when an attribute changes that it projects;
                                                          another key is a deletion and a put
 
-The local engines count otherwise or not at all, so this is worked out and not asked for.
+The local engines count differently or not at all, so the units are computed here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is measured: RunPrompt over the real adapters, an engine and a stand-in for Claude."""
+"""The measured system: RunPrompt with the real adapters, an engine and a stand-in for Claude."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -29,6 +29,7 @@ class Backend:
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         warm: bool = False,
+        reload: bool = False,
         show: ShowLine = quiet,
         extra_origins: Collection[str] = (),
         front_end: FrontEnd | None = None,
@@ -41,6 +42,7 @@ class Backend:
         self._extra_environment = extra_environment
         self._concurrency = concurrency
         self._warm = warm
+        self._reload = reload
         self._show = show
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -89,6 +91,11 @@ class Backend:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload, trace), self._loop).result()
 
+    def describe(self, about: Mapping[str, object]) -> None:
+        """What the runtime's port says about this stack to other commands."""
+        assert self._runtime is not None
+        self._runtime.about = about
+
     def instance_count(self, function: str) -> int:
         assert self._runtime is not None
         return self._runtime.instance_count(function)
@@ -109,6 +116,7 @@ class Backend:
             port=self._runtime_port,
             extra_environment=self._extra_environment,
             concurrency=self._concurrency,
+            reload=self._reload,
             show=self._show,
         )
         try:

@@ -7,10 +7,10 @@ from typing import Any
 
 from local.process import ShowLine, show_line
 
-MAX_LINE_CHARACTERS = 300  # characters
+MAX_LINE_CHARACTERS = 300
 QUIET_LEVELS = ("DEBUG", "INFO")
 EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
-# Of a log line: what says where and when, not what.
+# Fields of a log line that are not facts of its message.
 FRAME = frozenset(
     {"level", "location", "message", "timestamp", "service", "correlation_id", "xray_trace_id", "function_name"}
     | {"function_memory_size", "function_arn", "function_request_id", "cold_start", "exception", "exception_name"}
@@ -88,8 +88,8 @@ def outcome_of(status: int, body: bytes) -> str:
 
 
 def event_of(body: bytes) -> str:
-    """The type of a Stripe event that is delivered, for the line of its request; nothing for other bodies. Whoever
-    sends it need not be Stripe, so nothing else of it is shown."""
+    """The type of a delivered Stripe event, for the line of its request; nothing for other bodies. The sender is not
+    authenticated here, so nothing else of the event is shown."""
     try:
         event = json.loads(body)
     except ValueError:

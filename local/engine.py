@@ -15,9 +15,9 @@ from typing import Self
 from local.process import ROOT, Program, ProgramError, ShowLine, leashed, quiet
 from local.template import REGION
 
-START_SECONDS = 300.0  # it takes half a second; a limit for one that hangs
+START_SECONDS = 300.0  # it takes half a second; this is for one that hangs
 
-# The store believes everybody; SDKs want something to sign with.
+# The store checks no signatures, but SDKs need credentials to sign with.
 CREDENTIALS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",

@@ -14,12 +14,18 @@ What a kill of the store itself can lose is the last quarter of a second, or mor
 than the checkpoint of the tables, never older.
 Nothing is forced through the disk's cache: this survives killed processes, not a power cut.
 
-Without a state folder nothing is kept. Leans on three private names of ministack, so its version is pinned.
+A store that cannot save refuses to change anything (`Unsaved`): every write is answered with an error, reads go on, and
+saving is tried again until it succeeds. It does not start in a folder that has no room for a checkpoint.
+
+Without a state folder nothing is kept. Leans on private names of ministack, so its version is pinned.
 """
 
 import argparse
 import asyncio
+import errno
 import fcntl
+import json
+import logging
 import os
 import shutil
 import signal
@@ -29,12 +35,16 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 SERVICES = ("cloudformation", "dynamodb", "dynamodbstreams", "events", "s3", "secretsmanager", "sqs")
 INTERVAL = 0.25  # seconds between a change and its checkpoint
 DUTY = 5  # a checkpoint of 1 s is followed by at least 5 s without one
 LOCK_SECONDS = 3.0
 STOP_SECONDS = 5.0  # for answers under way when we are asked to stop
+CHUNK_BYTES = 64 * 1024
+MIN_FREE_BYTES = 8 * 1024 * 1024  # beside room for the next checkpoint; with less, writes are refused
+REMINDER_SECONDS = 30.0  # between two lines that say that writes are still refused
 # Asking a queue for messages changes something only until they are visible again: no reason for a checkpoint.
 READ_VERBS = ("BatchGet", "Describe", "Get", "List", "Query", "Receive", "Scan", "TransactGet")
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -47,6 +57,8 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)  # of the request that is being answered
+# Why files of objects could not be written while a request was answered; ministack only logs it.
+_lost: ContextVar[list[OSError] | None] = ContextVar("lost", default=None)
 
 
 class Checkpoints:
@@ -70,9 +82,7 @@ class Checkpoints:
         """Add a checkpoint. `write` fills a folder and says which files it meant to write, because ministack only
         logs what it could not save. Raises OSError, and keeps the former checkpoint, when one is missing."""
         before = self.current
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
+        unfinished = self._new_folder()
         intended = write(unfinished)
         missing = intended - _files(unfinished)
         if missing:
@@ -82,6 +92,30 @@ class Checkpoints:
         unfinished.rename(self.folder / f"{self.number + 1:010d}")
         self.number += 1
         shutil.rmtree(before, ignore_errors=True)
+
+    def check_room(self) -> None:
+        """Raises OSError if the disk has no room for one more checkpoint like the current one."""
+        wanted = _size(self.current) + MIN_FREE_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < wanted:
+            raise OSError(errno.ENOSPC, f"{free:,} bytes are free in {self.folder}, {wanted:,} are needed")
+
+    def try_out(self) -> None:
+        """Write as much as the next checkpoint may need, and remove it. Raises OSError if that is not possible."""
+        self.check_room()
+        folder = self._new_folder()
+        try:
+            with (folder / "room").open("wb") as file:
+                for _ in range(_size(self.current) // CHUNK_BYTES + 1):
+                    file.write(bytes(CHUNK_BYTES))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _new_folder(self) -> Path:
+        folder = self.folder / "unfinished"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
 
 
 def _lock(folder: Path) -> int:
@@ -103,12 +137,51 @@ def _files(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-class Store:
-    """ministack's application, watched: what changes something makes the store dirty, and a dirty one is saved."""
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(entry.stat().st_size for entry in folder.iterdir()) if folder.is_dir() else 0
 
-    def __init__(self, application: Application, save: Callable[[], None] | None) -> None:
+
+class Unsaved:
+    """Whether the store can save what it answers, said on stdout when that changes, and every half minute."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.reason = ""  # why not; empty while it can
+        self._monotonic = monotonic
+        self._said_at = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """From now on writes are refused."""
+        now = self._monotonic()
+        if not self.reason or now - self._said_at >= REMINDER_SECONDS:
+            self._said_at = now
+            print(f"CANNOT SAVE, WRITES ARE REFUSED: {error}", flush=True)
+        self.reason = str(error)
+
+    def saved(self) -> None:
+        """Everything is on the disk: writes are accepted again."""
+        if self.reason:
+            print("everything is saved, and writes are accepted again", flush=True)
+        self.reason = ""
+
+
+class Store:
+    """ministack's application, watched: what changes something makes the store dirty, and a dirty one is saved.
+
+    `save` writes everything or raises; `check_room` raises OSError while a disk is too full to try. While the last
+    thing that was tried failed, writes are refused with an error that SDKs know (500 of DynamoDB, 503 of S3).
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        save: Callable[[], None] | None,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self.application = application
         self.save = save
+        self.check_room = check_room
+        self.unsaved = Unsaved()
         self.dirty = False
         self.stopping = False
         self.open_requests = 0
@@ -121,14 +194,35 @@ class Store:
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
+        changes = _changes(scope)
+        if changes and self.unsaved.reason:
+            await _refuse(scope, send, self.unsaved.reason)
+            return
         self.open_requests += 1
+        lost: list[OSError] = []
         try:
             trace = dict(scope["headers"]).get(b"x-amzn-trace-id")
             _trace.set(trace.decode("latin-1") if trace is not None else None)
-            await self.application(scope, receive, send)
+            _lost.set(lost)
+            await self.application(scope, receive, self._checked(scope, send, lost) if changes else send)
         finally:
             self.open_requests -= 1
-            self.dirty = self.dirty or _changes(scope)
+            self.dirty = self.dirty or changes
+
+    def _checked(self, scope: Message, send: Send, lost: list[OSError]) -> Send:
+        """Sends an answer unless a file of an object was lost: then the request is refused instead."""
+        refused = False
+
+        async def checked(message: Message) -> None:
+            nonlocal refused
+            if lost and message["type"] == "http.response.start":
+                refused = True
+                self.unsaved.failed(lost[0])
+                await _refuse(scope, send, str(lost[0]))
+            elif not refused:
+                await send(message)
+
+        return checked
 
     async def keep_saving(self) -> None:
         while True:
@@ -136,16 +230,20 @@ class Store:
             await asyncio.sleep(DUTY * self.save_now())
 
     def save_now(self) -> float:
-        """Save if there is something to save; how many seconds it took."""
-        if self.save is None or not self.dirty:
+        """Save if there is something to save, and see whether there is room for the next time; how many seconds it
+        took."""
+        if self.save is None:
             return 0.0
         begun = time.monotonic()
-        self.dirty = False
         try:
-            self.save()
-        except OSError as error:
-            self.dirty = True
-            print(f"checkpoint failed, the former one stays: {error}", flush=True)
+            if self.dirty:
+                self.save()
+                self.dirty = False
+            self.check_room()
+        except Exception as error:  # ministack's own, too: whatever it is, nothing was saved
+            self.unsaved.failed(error)
+        else:
+            self.unsaved.saved()
         return time.monotonic() - begun
 
     async def stop(self) -> None:
@@ -155,6 +253,20 @@ class Store:
         while self.open_requests and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self.save_now()
+        if self.unsaved.reason and self.dirty:
+            print(f"STOPPED WITHOUT SAVING the last changes: {self.unsaved.reason}", flush=True)
+
+
+class _Failures(logging.Handler):
+    """What ministack could not load or save: it only logs that, once for each service and try."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+        self.unread: list[str] = []  # those of the start
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def _keep_traces() -> None:
@@ -172,6 +284,40 @@ def _keep_traces() -> None:
     sqs._build_send_sys_attrs = with_trace
 
 
+def _notice_lost_files() -> None:
+    """ministack answers a PUT with 200 when the disk did not take the body: remember what happened."""
+    import ministack.services.s3 as s3
+
+    write = s3._atomic_write
+
+    def noticed(*arguments: Any, **options: Any) -> None:
+        try:
+            write(*arguments, **options)
+        except OSError as error:
+            lost = _lost.get()
+            if lost is not None:
+                lost.append(error)
+            raise
+
+    s3._atomic_write = noticed
+
+
+async def _refuse(scope: Message, send: Send, reason: str) -> None:
+    """The answer to a write that could not be saved, in the words of the service."""
+    target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
+    text = f"The store on this machine cannot save: {reason}"
+    if target:
+        status, content_type = 500, b"application/x-amz-json-1.0"
+        kind = "com.amazonaws.dynamodb.v20120810#InternalServerError" if "Dynamo" in target else "InternalFailure"
+        body = json.dumps({"__type": kind, "message": text}).encode()
+    else:
+        status, content_type = 503, b"application/xml"
+        body = f"<Error><Code>ServiceUnavailable</Code><Message>{escape(text)}</Message></Error>".encode()
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def _changes(scope: Message) -> bool:
     if scope["path"].startswith(CONTROL_PATHS):
         return False
@@ -181,9 +327,15 @@ def _changes(scope: Message) -> bool:
     return scope["method"] not in READ_METHODS
 
 
-async def serve(listener: socket.socket, state_dir: Path | None) -> None:
+async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
+    """Run until a signal; why it could not, if the kept state is unreadable. The listener is closed then."""
     port = listener.getsockname()[1]
     checkpoints = None if state_dir is None else Checkpoints(state_dir / "checkpoints")
+    if checkpoints is not None:
+        try:
+            checkpoints.try_out()
+        except OSError as error:
+            raise SystemExit(f"nothing can be saved in {state_dir}: {error}") from None
     _configure(port, state_dir, checkpoints)
 
     # Only now: ministack reads the environment when it is imported.
@@ -192,15 +344,25 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> None:
     from hypercorn.config import Config  # type: ignore[import-not-found]
     from ministack.core import hypercorn_compat, persistence
 
+    failures = _Failures()
+    persistence.logger.addHandler(failures)
+    persistence.logger.propagate = False
+
     def write(folder: Path) -> set[str]:
+        failures.texts.clear()
         persistence.STATE_DIR = str(folder)
         services = ministack.app._build_persistence_save_dict()
         persistence.save_all(services)
+        if failures.texts:
+            raise OSError(failures.texts[0])
         return {f"{name}.json" for name in services}
 
     hypercorn_compat.install()
     _keep_traces()
-    store = Store(ministack.app.app, None if checkpoints is None else lambda: checkpoints.save(write))
+    _notice_lost_files()
+    store = Store(ministack.app.app, None)
+    if checkpoints is not None:
+        store = Store(ministack.app.app, lambda: checkpoints.save(write), checkpoints.check_room)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -217,13 +379,17 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> None:
     config.loglevel = "WARNING"
     config.graceful_timeout = 1
     saving = asyncio.create_task(store.keep_saving())
-    announcing = asyncio.create_task(_announce(port))
+    announcing = asyncio.create_task(_announce(port, failures, stop))
     await hypercorn_serve(store, config, shutdown_trigger=stopped)
     announcing.cancel()
+    if failures.unread:
+        return f"the state in {state_dir} cannot be read, and is left as it is: {failures.unread[0]}"
+    return None
 
 
-async def _announce(port: int) -> None:
-    """Say that we are there as soon as the first request gets an answer (the store is loaded by then)."""
+async def _announce(port: int, failures: "_Failures", stop: asyncio.Event) -> None:
+    """Say that we are there as soon as the first request gets an answer (the store is loaded by then). If something
+    could not be loaded, end before anything is written in its place."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -235,6 +401,10 @@ async def _announce(port: int) -> None:
         except OSError:
             pass
         await asyncio.sleep(0.02)
+    failures.unread = list(failures.texts)
+    if failures.unread:
+        stop.set()
+        return
     print(f"listening on http://127.0.0.1:{port}", flush=True)
 
 
@@ -268,8 +438,10 @@ def main() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", arguments.port))
-        asyncio.run(serve(listener, arguments.state_dir))
+        failure = asyncio.run(serve(listener, arguments.state_dir))
         listener.detach()  # the server has closed it
+    if failure is not None:
+        raise SystemExit(failure)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """API Gateway on a laptop: the stage of a REST API, made of what the template says and nothing else.
 
 A request becomes a proxy event (payload format 1.0), goes to the function of its route, and the function's answer
-becomes the response. What the gateway says by itself (unknown path, body too large, function crashed, too slow) is
-worded by the template's GatewayResponses, and CORS preflight requests are answered from the template's mocks.
+becomes the response. Responses of the gateway itself (unknown path, body too large, function crashed, timeout) are made
+from the template's GatewayResponses, and CORS preflight requests are answered from the template's mocks.
 
 Where API Gateway's behaviour is worth knowing:
 - a literal path segment wins over a variable one, and every variable over a greedy one;
@@ -11,6 +11,7 @@ Where API Gateway's behaviour is worth knowing:
 - `path` and path parameters are as they were sent, nothing decoded; query parameters are decoded (`+` is a space);
 - `path` is without the stage and `requestContext.path` with it; a custom domain leaves its mapping on both;
 - header names are as the client spelt them;
+- a function that cannot be started is an API_CONFIGURATION_ERROR, as there, but here the message says why;
 - after the integration's timeout the client gets 504 while the function goes on working.
 """
 
@@ -30,14 +31,14 @@ from local.console import event_of, outcome_of
 from local.front_end import FrontEnd
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
-from local.runtime import PayloadTooLargeError, Runtime
+from local.runtime import PayloadTooLargeError, Runtime, error_text
 from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
 
-BODY_LIMIT = 10 * 1024 * 1024  # bytes
+MAX_BODY_BYTES = 10 * 1024 * 1024
 JSON = "application/json"
 ALLOW_ORIGIN = "access-control-allow-origin"
 
-# What the client and the gateway say to each other only.
+# Headers of one connection, which are not forwarded.
 _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}
@@ -49,7 +50,7 @@ _CONTEXT_VARIABLE = re.compile(r"\$context\.([A-Za-z.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One type of gateway response, with what API Gateway says unless the template says something else."""
+    """One type of gateway response, with API Gateway's defaults for what the template does not set."""
 
     name: str
     status: int
@@ -143,7 +144,7 @@ class Gateway:
         self.runtime = runtime
         self._show = show
         self._router = Router(api)
-        self._server = HttpServer(self._serve, listen(port), body_limit=BODY_LIMIT, refusal=self._refusal)
+        self._server = HttpServer(self._serve, listen(port), body_limit=MAX_BODY_BYTES, refusal=self._refusal)
 
     @property
     def port(self) -> int:
@@ -208,6 +209,9 @@ class Gateway:
         try:
             async with asyncio.timeout(route.timeout):
                 outcome = await self.runtime.invoke(route.function, json.dumps(event).encode())
+            if not outcome.started:
+                reason = error_text(outcome.payload)
+                return self._say(API_CONFIGURATION_ERROR, request_id, f"{route.function} does not start: {reason}")
             if outcome.error is not None:
                 raise MalformedAnswerError(outcome.payload.decode("utf-8", errors="replace"))
             return self._response(outcome.payload, request)
@@ -251,8 +255,8 @@ class Gateway:
                 raise MalformedAnswerError("body is not base64") from error
         return body.encode("utf-8", errors="replace")
 
-    def _say(self, kind: Kind, request_id: str) -> Response:
-        """The gateway's own words, in the template's form."""
+    def _say(self, kind: Kind, request_id: str, message: str | None = None) -> Response:
+        """A response of the gateway itself, in the template's form. `message` replaces the one of a JSON document."""
         own = self.api.responses.get(kind.name)
         default = self.api.responses.get("DEFAULT_4XX" if kind.status < 500 else "DEFAULT_5XX")
         chosen = own or default or GatewayResponse(None, {}, {})
@@ -268,6 +272,8 @@ class Gateway:
             "stage": self.api.stage,
         }
         text = _CONTEXT_VARIABLE.sub(lambda match: values.get(match[1], ""), template)
+        if message is not None and content_type == JSON:
+            text = json.dumps({**json.loads(text), "message": message})
         headers = (("Content-Type", content_type), ("x-amzn-ErrorType", kind.exception), *chosen.headers.items())
         return Response(status, headers, text.encode())
 

@@ -1,4 +1,4 @@
-"""Programs that the stack starts, watches and ends: the store and the Claude double."""
+"""Programs that the stack starts, watches and ends: the store and the stand-ins for Claude and Stripe."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from pathlib import Path
 LEASH = Path(__file__).with_name("leash.py")
 ROOT = LEASH.parent.parent
 TAIL = 20  # lines of output that are kept for a report
-LINE_LIMIT = 16_384  # characters of one line of output that are shown
+MAX_LINE_CHARACTERS = 16_384  # of one line of output that are shown
 
-# What a program needs from the machine. Everything else of the developer's environment stays outside.
+# Variables that programs get. Nothing else of the developer's environment is passed on.
 NECESSITIES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 ShowLine = Callable[[str, str], None]  # name of the program, line
@@ -35,7 +35,7 @@ def necessities() -> dict[str, str]:
 
 
 def leashed(program: str, *arguments: str, python: str = sys.executable) -> list[str]:
-    """The command for a program that ends with us. `-P`: its own folder must not become importable."""
+    """The command for a program that ends when this process does. `-P`: its own folder must not become importable."""
     return [python, "-P", str(LEASH), program, *arguments]
 
 
@@ -50,7 +50,7 @@ class ProgramError(Exception):
 
 
 class Program:
-    """A child process whose output is read line by line; it ends with us, whatever happens to us."""
+    """A child process whose output is read line by line. It ends when this process does, also when that is killed."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in the terminal is for us alone; we end our programs in order
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it: the stack ends its programs in order
         )
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
@@ -86,7 +86,7 @@ class Program:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for raw in self._process.stdout:
-            line = raw.decode("utf-8", errors="replace").rstrip("\r\n")[:LINE_LIMIT]
+            line = raw.decode("utf-8", errors="replace").rstrip("\r\n")[:MAX_LINE_CHARACTERS]
             with self._condition:
                 self.tail.append(line)
                 self._condition.notify_all()

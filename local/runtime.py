@@ -8,6 +8,9 @@ As on Lambda, an instance is a process that handles one event at a time and stay
 started on demand up to a limit per function; further events wait. A function that runs longer than its timeout is
 killed; one that crashes, or that cannot be started, fails the event that needed it, and nothing is started again
 until the next event comes.
+
+With `reload`, instances are replaced when a file of their function or layer changes: idle ones end at once, busy ones
+after their event, and new code that cannot be started fails the events that need it.
 """
 
 import asyncio
@@ -29,12 +32,14 @@ from urllib.parse import unquote
 from local import lineage
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
-from local.process import LEASH, LINE_LIMIT, ShowLine, leashed, necessities, quiet
+from local.process import LEASH, MAX_LINE_CHARACTERS, ROOT, ShowLine, leashed, necessities, quiet
+from local.reload import POLL_SECONDS, Watcher, forget_compiled, syntax_errors
 from local.template import Function
 
-PAYLOAD_LIMIT = 6_291_556  # bytes, both ways: Lambda's 6 MB
+MAX_PAYLOAD_BYTES = 6_291_556  # both ways: Lambda's 6 MB
 INIT_SECONDS = 60.0  # Lambda allows 10 s; a laptop may be starting several instances at once
 DEFAULT_CONCURRENCY = 8  # instances per function
+ABOUT_PATH = "/_stack"  # no path of Lambda's: says to other commands whose stack this is
 INSTANCE = Path(__file__).with_name("instance.py")
 
 _NEXT = "/2018-06-01/runtime/invocation/next"
@@ -45,11 +50,13 @@ _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event. `error` is Lambda's word for how it failed, None when it did not."""
+    """What became of one event. `error` is Lambda's word for how it failed, None when it did not. `started` is False if
+    no instance could be started for it."""
 
     request_id: str
     payload: bytes
     error: str | None = None
+    started: bool = True
 
 
 class PayloadTooLargeError(Exception):
@@ -67,9 +74,9 @@ class _Invocation:
     outcome: asyncio.Future[Outcome]
     trace: str
 
-    def settle(self, payload: bytes, error: str | None = None) -> None:
+    def settle(self, payload: bytes, error: str | None = None, *, started: bool = True) -> None:
         if not self.outcome.done():
-            self.outcome.set_result(Outcome(self.request_id, payload, error))
+            self.outcome.set_result(Outcome(self.request_id, payload, error, started))
 
     def fail(self, kind: str, message: str) -> None:
         """Fail as Lambda words what happened outside of the function's own code."""
@@ -82,6 +89,7 @@ class _Instance:
     id: str
     process: asyncio.subprocess.Process
     ready: bool = False
+    stale: bool = False  # its code has changed: it gets no more events
     poll: asyncio.Future[_Invocation] | None = None  # set while it waits for an event
     current: _Invocation | None = None
     timer: asyncio.TimerHandle | None = None
@@ -105,6 +113,8 @@ class _Pool:
         self.launching: dict[str, asyncio.Future[_Instance]] = {}
         self.waiting: deque[_Invocation] = deque()
         self.tried = asyncio.Event()  # an instance has become ready, or failed to
+        self.works = True  # the last start went well
+        self.version = 0  # of the code: how often it has changed
 
     def accept(self, invocation: _Invocation) -> None:
         self.waiting.append(invocation)
@@ -117,24 +127,41 @@ class _Pool:
                 self.waiting.popleft()  # given up by its caller
             if not self.waiting:
                 return
-            if instance.poll is not None and not instance.poll.done():
+            if instance.poll is not None and not instance.poll.done() and not instance.stale:
                 self.hand_over(instance, self.waiting.popleft())
-        starting = len(self.launching) + sum(not instance.ready for instance in self.instances.values())
-        room = self.runtime.concurrency - len(self.launching) - len(self.instances)
+        current = [instance for instance in self.instances.values() if not instance.stale]
+        starting = len(self.launching) + sum(not instance.ready for instance in current)
+        room = self.runtime.concurrency - len(self.launching) - len(current)
         for _ in range(min(len(self.waiting) - starting, room)):
             self.launch()
 
     def launch(self) -> None:
         instance_id = uuid.uuid4().hex
         self.launching[instance_id] = asyncio.get_running_loop().create_future()
-        self.runtime.spawn(self._launch(instance_id))
+        self.runtime.spawn(self._launch(instance_id, self.version))
+
+    def retire(self) -> None:
+        """The code has changed: end all instances, those that work on an event after it."""
+        self.version += 1
+        for instance in self.instances.values():
+            instance.stale = True
+            if not instance.ready or (instance.poll is not None and not instance.poll.done()):
+                instance.kill()
+
+    async def try_start(self) -> bool:
+        """Start an instance, unless there is one already; whether that works."""
+        if all(instance.stale for instance in self.instances.values()) and not self.launching:
+            self.tried = asyncio.Event()
+            self.launch()
+            await self.tried.wait()
+        return self.works
 
     async def find(self, instance_id: str) -> _Instance | None:
         if instance_id in self.launching:
             await asyncio.wait([self.launching[instance_id]])
         return self.instances.get(instance_id)
 
-    async def _launch(self, instance_id: str) -> None:
+    async def _launch(self, instance_id: str, version: int) -> None:
         try:
             process = await asyncio.create_subprocess_exec(
                 *leashed(str(INSTANCE), self.function.handler),
@@ -152,6 +179,9 @@ class _Pool:
         instance = _Instance(instance_id, process)
         self.instances[instance_id] = instance
         self.launching.pop(instance_id).set_result(instance)
+        if version != self.version:
+            instance.stale = True
+            instance.kill()
         instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)
         output = asyncio.create_task(self._show_output(process))
         instance.tasks.append(output)
@@ -172,7 +202,7 @@ class _Pool:
         while chunk := await process.stdout.read(65_536):
             # The runtime separates the lines of a traceback with carriage returns, to keep them in one log event.
             *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-            if len(rest) > LINE_LIMIT:
+            if len(rest) > MAX_LINE_CHARACTERS:
                 lines, rest = [*lines, rest], b""
             for line in filter(None, lines):
                 self._show(line)
@@ -182,15 +212,18 @@ class _Pool:
     def _show(self, line: bytes) -> None:
         if b"LAMBDA_WARNING: Unhandled exception." in line:
             return  # a paragraph about updates of the managed runtime, before every error in an import
-        self.runtime.show(self.function.short_name, line.decode("utf-8", errors="replace")[:LINE_LIMIT])
+        self.runtime.show(self.function.short_name, line.decode("utf-8", errors="replace")[:MAX_LINE_CHARACTERS])
 
     def poll(self, instance: _Instance) -> asyncio.Future[_Invocation]:
         """The instance asks for its next event."""
+        instance.poll = asyncio.get_running_loop().create_future()
+        if instance.stale:
+            instance.kill()  # which cancels the poll
+            return instance.poll
         if not instance.ready:
-            instance.ready = True
+            instance.ready = self.works = True
             self.tried.set()
             self._stop_timer(instance)
-        instance.poll = asyncio.get_running_loop().create_future()
         self.dispatch()
         return instance.poll
 
@@ -234,7 +267,7 @@ class _Pool:
         if instance.current is not None:
             instance.current.fail(*(instance.reason or ("Runtime.ExitError", f"Runtime exited with {exit_text}")))
             self.dispatch()
-        elif not instance.ready:
+        elif not instance.ready and not instance.stale:
             self._start_failed(
                 instance.init_error or _error_body("Runtime.ExitError", f"Runtime exited with {exit_text}")
             )
@@ -242,11 +275,13 @@ class _Pool:
             self.dispatch()
 
     def _start_failed(self, error: bytes) -> None:
+        self.works = False
         self.tried.set()
+        self._show(f"DOES NOT START, its requests fail: {error_text(error)}".encode())
         while self.waiting:
             invocation = self.waiting.popleft()
             if not invocation.outcome.done():
-                invocation.settle(error, "Unhandled")
+                invocation.settle(error, "Unhandled", started=False)
                 break
         self.dispatch()
 
@@ -261,14 +296,17 @@ class Runtime:
         port: int = 0,
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
+        reload: bool = False,
         show: ShowLine = quiet,
     ) -> None:
         self.concurrency = concurrency
+        self._watcher = Watcher(functions.values()) if reload else None
         self.show = show
         self._extra = dict(extra_environment or {})
         self._pools = {name: _Pool(function, self) for name, function in functions.items()}
-        self._server = HttpServer(self._serve, listen(port), body_limit=PAYLOAD_LIMIT * 2)
+        self._server = HttpServer(self._serve, listen(port), body_limit=MAX_PAYLOAD_BYTES * 2)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.about: Mapping[str, object] = {}  # what GET /_stack answers
 
     @property
     def port(self) -> int:
@@ -286,6 +324,8 @@ class Runtime:
             for pool in self._pools.values():
                 pool.launch()
             await asyncio.gather(*(pool.tried.wait() for pool in self._pools.values()))
+        if self._watcher is not None:
+            self.spawn(self._keep_reloading(self._watcher))
 
     async def stop(self) -> None:
         """End all instances at once; events under way fail."""
@@ -304,6 +344,40 @@ class Runtime:
                 invocation.fail("Runtime.ExitError", "the stack was stopped")
         await self._server.stop()
 
+    async def _keep_reloading(self, watcher: Watcher) -> None:
+        trying: asyncio.Task[None] | None = None
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            changed = await asyncio.to_thread(watcher.changes)
+            if not changed:
+                continue
+            if trying is not None:
+                trying.cancel()
+            trying = asyncio.create_task(self._reload(changed, watcher.functions_of(changed)))
+            self._tasks.add(trying)
+            trying.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, changed: frozenset[Path], functions: frozenset[str]) -> None:
+        """Replace the instances of these functions, and say whether the new code can be started."""
+        pools = [pool for name, pool in self._pools.items() if name in functions]
+        for pool in pools:
+            pool.retire()
+        forget_compiled(changed)
+        begun = time.monotonic()
+        what = _named(changed)
+        names = ", ".join(pool.function.short_name for pool in pools)
+        self.show("reload", f"{what} changed: {names} {'starts' if len(pools) == 1 else 'start'} anew")
+        broken = list(syntax_errors(changed))
+        for text in broken:
+            self.show("reload", f"CANNOT BE COMPILED, requests fail: {text}")
+        if broken:
+            return
+        # One after the other: a request starts what it needs by itself, and must not wait for all of them.
+        for pool in pools:
+            if not await pool.try_start():
+                return  # the others probably fail for the same reason; their requests will show it
+        self.show("reload", f"started after {time.monotonic() - begun:.1f} s")
+
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -314,7 +388,7 @@ class Runtime:
 
         Raises PayloadTooLargeError, and RecursiveInvocationError if the same chain has started it too often.
         """
-        if len(payload) > PAYLOAD_LIMIT:
+        if len(payload) > MAX_PAYLOAD_BYTES:
             raise PayloadTooLargeError
         pool = self._pools[logical_id]
         if lineage.is_stopped(trace, pool.function.name):
@@ -361,6 +435,8 @@ class Runtime:
         path = request.target.partition("?")[0]
         if request.too_large:
             return _api_error(413, "RequestTooLargeException", "Request must be smaller than 6291556 bytes")
+        if path == ABOUT_PATH and request.method == "GET":
+            return Response(200, (("Content-Type", "application/json"),), json.dumps(self.about).encode())
         invoke = _INVOKE.fullmatch(unquote(path))
         if invoke is not None and request.method == "POST":
             return await self._serve_invoke(invoke[1], request)
@@ -387,8 +463,8 @@ class Runtime:
         if answer is None or request.method != "POST":
             return _api_error(404, "InvalidPath", "there is nothing here")
         body, error = request.body, "Unhandled" if answer[2] == "error" else None
-        if len(body) > PAYLOAD_LIMIT:
-            size = f"Response payload size exceeded maximum allowed payload size ({PAYLOAD_LIMIT} bytes)."
+        if len(body) > MAX_PAYLOAD_BYTES:
+            size = f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes)."
             body, error = _error_body("Function.ResponseSizeTooLarge", size), "Unhandled"
         if not pool.answered(instance, answer[1], body, error):
             return _api_error(400, "InvalidRequestID", "that event is not being worked on")
@@ -415,7 +491,7 @@ class Runtime:
             return _api_error(400, "InvalidRequestContentException", message)
         payload = request.body or b"{}"
         if request.header("x-amz-invocation-type") == "Event":
-            if len(payload) > PAYLOAD_LIMIT:
+            if len(payload) > MAX_PAYLOAD_BYTES:
                 return _too_large()
             self.spawn(self._forget(pool.function.logical_id, payload, request.header("x-amzn-trace-id")))
             return Response(202)
@@ -443,7 +519,7 @@ _ACCEPTED = Response(202, (("Content-Type", "application/json"),), b'{"status":"
 
 
 def _too_large() -> Response:
-    return _api_error(413, "RequestTooLargeException", f"Request must be smaller than {PAYLOAD_LIMIT} bytes")
+    return _api_error(413, "RequestTooLargeException", f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes")
 
 
 def _api_error(status: int, kind: str, message: str) -> Response:
@@ -453,6 +529,21 @@ def _api_error(status: int, kind: str, message: str) -> Response:
 
 def _error_body(kind: str, message: str) -> bytes:
     return json.dumps({"errorType": kind, "errorMessage": message}).encode()
+
+
+def error_text(error: bytes) -> str:
+    """The body of a failed start on one line, without its traceback."""
+    try:
+        document = json.loads(error)
+        return f"{document['errorType']}: {document['errorMessage']}"
+    except (ValueError, KeyError, TypeError):
+        return error.decode("utf-8", errors="replace")
+
+
+def _named(changed: frozenset[Path]) -> str:
+    paths = sorted(changed)
+    first = paths[0].relative_to(ROOT) if paths[0].is_relative_to(ROOT) else paths[0]
+    return str(first) if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 def _exit_text(code: int | None) -> str:

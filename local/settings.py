@@ -1,4 +1,4 @@
-"""What the environment may say about the laptop stack; the only reader of it besides process.py."""
+"""Settings of the laptop stack from environment variables. Other variables are read in process.py and stack.py only."""
 
 import os
 from collections.abc import Mapping

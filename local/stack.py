@@ -13,6 +13,7 @@ the store last. If one part ends by itself the rest is ended too, with what that
 """
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -49,7 +50,7 @@ from local.state_file import (
 from local.stripe_keys import API_KEY as STRIPE_KEY
 from local.stripe_keys import WEBHOOK_PATH, webhook_secret, webhook_secret_file
 from local.template import Description, TemplateError, read_template
-from local.tokens import TokenError, auth_secrets, issuer
+from local.tokens import TokenError, auth_secrets, issuer, key_id
 
 EPILOG = """\
 from the environment, or on make's command line:
@@ -77,7 +78,7 @@ PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CE
 
 
 class _StoppedError(BaseException):
-    """Somebody wants the stack to end."""
+    """A signal has asked the stack to end."""
 
 
 class Signals:
@@ -171,6 +172,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         extra_environment=extra,
         concurrency=settings.concurrency,
         warm=True,
+        reload=True,
         show=show,
         extra_origins=settings.extra_origins,
         front_end=None if settings.has_front_end else FrontEnd(f"{settings.url}/{description.apis[0].stage}/v1"),
@@ -181,7 +183,9 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     parts.callback(sources.stop)
     sources.start()
     parts.callback(remove_state, settings.state_dir)
-    write_state(settings.state_dir, state(settings, description, backend, engine))
+    about = identity(settings, backend)
+    backend.describe(about)
+    write_state(settings.state_dir, {**about, **state(settings, description, backend, engine)})
     token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
     announce(settings, description, token)
 
@@ -194,7 +198,7 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 
 def parameters(settings: Settings) -> dict[str, str]:
-    """What this machine says to the template's parameters; the rest keeps its defaults."""
+    """Values of the template's parameters on this machine; the others keep their defaults."""
     values = {"FrontendUrl": settings.frontend_url}
     if settings.anthropic_api_key is None:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
@@ -214,8 +218,8 @@ def laptop_only(settings: Settings) -> dict[str, str]:
 
 
 def stripe_secret(settings: Settings) -> dict[str, object]:
-    """The stand-in's key and secret, or the real ones. With STRIPE_WEBHOOK_SECRET anybody who knows it can sign events
-    by hand, for the stand-in, too."""
+    """The stand-in's key and secret, or the real ones. Events that are signed by hand with STRIPE_WEBHOOK_SECRET are
+    accepted with the stand-in, too."""
     secrets = [settings.stripe_webhook_secret] if settings.stripe_webhook_secret else []
     if settings.stripe_secret_key is None or not secrets:
         secrets.append(webhook_secret(settings.state_dir))
@@ -223,7 +227,7 @@ def stripe_secret(settings: Settings) -> dict[str, object]:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raises BusyPortError. Afterwards somebody may still take one, which then ends the stack with the same words."""
+    """Raises BusyPortError. A port that is taken after this check ends the stack with the same message."""
     ports = [settings.port, settings.engine_port, settings.runtime_port]
     if settings.anthropic_api_key is None:
         ports.append(settings.claude_port)
@@ -280,7 +284,7 @@ def stripe_double(settings: Settings, description: Description, signals: Signals
 
 
 def import_packages(description: Description, endpoint_url: str) -> None:
-    """Put the sample packages into the catalogue."""
+    """Put the sample packages into the catalogue, if the template has one."""
     if CATALOG_TABLE not in description.tables:
         return
     say("importing the sample packages")
@@ -290,10 +294,18 @@ def import_packages(description: Description, endpoint_url: str) -> None:
     seed({**CREDENTIALS, **environment}, endpoint_url)
 
 
+def identity(settings: Settings, backend: Backend) -> dict[str, Any]:
+    """By what other commands know this stack (local/running.py)."""
+    return {
+        "url": backend.url,
+        "state_dir": str(settings.state_dir),
+        "token_keys": [key_id(secret) for secret in auth_secrets(settings.state_dir)],
+    }
+
+
 def state(settings: Settings, description: Description, backend: Backend, engine: Engine) -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "url": backend.url,
         "api_url": f"{backend.url}/{description.apis[0].stage}",
         "engine_url": engine.endpoint_url,
         "engine_pid": engine.pid,
@@ -347,6 +359,7 @@ def _errors_only(name: str, line: str) -> None:
         show_line(name, line)
 
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 REASONS = (
     BusyPortError,
     FolderInUseError,
@@ -385,7 +398,10 @@ def main() -> int:
     except REASONS as error:
         print(advice(error), file=sys.stderr, flush=True)
         return 1
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            print(f"the disk is full: {error}", file=sys.stderr, flush=True)
+            return 1
         traceback.print_exc()
         print("the stack ended because of the error above", file=sys.stderr, flush=True)
         return 1

@@ -1,4 +1,4 @@
-"""STATE_DIR, and in it stack.json: what other commands need to know of the stack that is running, only while it is."""
+"""STATE_DIR, and stack.json in it: what other commands need to know of the running stack. It exists while one runs."""
 
 import errno
 import fcntl
@@ -33,7 +33,10 @@ class UnusableFolderError(Exception):
 
 
 def prepare_state_dir(folder: Path) -> None:
-    """The folder holds secrets and, in the store, an API key: nobody else may look. Raises UnusableFolderError."""
+    """Make the folder, readable by its owner only: it has secrets and, in the store, an API key.
+
+    Raises UnusableFolderError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -53,7 +56,7 @@ def remove_state(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """What the running stack wrote; None if none is running, whatever file a killed one has left behind."""
+    """What the running stack wrote; None if none is running, also if a killed one has left its file behind."""
     try:
         state: dict[str, Any] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         os.kill(int(state["pid"]), 0)
@@ -63,7 +66,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Keep the folder for this process; the kernel gives it back however we end.
+    """Lock the folder until this process ends, however it ends.
 
     Raises FolderInUseError, UnusableFolderError.
     """

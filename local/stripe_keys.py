@@ -1,4 +1,4 @@
-"""What the laptop stack and its stand-in for Stripe have agreed on."""
+"""API key and webhook secret that the laptop stack shares with its stand-in for Stripe."""
 
 import contextlib
 import os

@@ -2,7 +2,7 @@
 
 SAM's own translator turns the template into CloudFormation (offline), so that routes, CORS answers and defaults are
 what a deployment would have. What remains (Ref, Fn::GetAtt, Fn::Sub, Fn::Join, Fn::If, ...) is resolved here with the
-names that the resources have locally. Nothing is invented: what the template does not mention does not exist.
+names that the resources have locally. What the template does not mention does not exist.
 """
 
 import copy
@@ -35,7 +35,7 @@ EVENT_SOURCE = "AWS::Lambda::EventSourceMapping"
 
 
 class TemplateError(Exception):
-    """The template says something that the laptop stack cannot follow."""
+    """The template has something that the laptop stack does not support."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ commas, the newest first) replaces them.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -38,6 +39,11 @@ def auth_secrets(state_dir: Path, environment: Mapping[str, str] = os.environ) -
     if not found or any(len(secret.encode()) < SECRET_BYTES for secret in found):
         raise TokenError(f"{source}: every secret must have at least {SECRET_BYTES} bytes")
     return found
+
+
+def key_id(secret: str) -> str:
+    """A short hash that identifies a secret and does not reveal it."""
+    return hashlib.sha256(b"key of the playground's tokens " + secret.encode()).hexdigest()[:16]
 
 
 def _kept(path: Path) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from local.engine import CREDENTIALS, Engine
 from local.gateway import Router
 from local.invoke import with_tokens
 from local.resources import create_resources
-from local.runtime import PAYLOAD_LIMIT
+from local.runtime import MAX_PAYLOAD_BYTES
 from local.seed import seed
 from local.template import Description, Route, read_template
 from local.tokens import Issuer
@@ -168,7 +168,7 @@ class Handlers:
         with self.rights.of(function):
             answer = self.apps[function].handler(event, Context(seconds_left))
         assert answer["isBase64Encoded"] is False
-        assert payload_bytes(answer) <= PAYLOAD_LIMIT
+        assert payload_bytes(answer) <= MAX_PAYLOAD_BYTES
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 

@@ -212,7 +212,7 @@ def test_every_alarm_has_something_to_do() -> None:
 def test_every_schedule_is_listed() -> None:
     template = TEMPLATE.read_text(encoding="utf-8")
     tasks = re.findall(r"""ScheduleExpression: .+\n(?:.*\n){0,2}? +Input: '\{"task": "(\w+)\"""", template)
-    section = OPERATIONS.partition("\n## Time passes\n")[2].partition("\n## ")[0]
+    section = OPERATIONS.partition("\n## Scheduled work\n")[2].partition("\n## ")[0]
     told = re.findall(r"^\| (.+) \| `(\w+)` \|", section, re.MULTILINE)
     assert len(tasks) == 6
     assert {task for _, task in told} == set(tasks)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from local.resources import TableChangedError, client, create_resources
 from local.template import Description, read_template
 
 Eventually = Callable[[Callable[[], object]], None]
+needs_limits = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="the limits of another process: Linux only")
 TABLE, BUCKET, SECRET = "playground-ThingsTable", "playground-filesbucket", "playground-PlainSecret"
 
 
@@ -97,6 +99,111 @@ def test_a_clean_stop_saves_at_once(tmp_path: Path, description: Description) ->
         store.put_item("key", "the last moment")
     with Engine(tmp_path) as engine, closing(Store(engine)) as store:
         assert store.item("key") == "the last moment"
+
+
+class Disk:
+    """What one process may write: a file of it can be limited, as if the disk were full, and not any more."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        _, self._hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+
+    def allow(self, max_bytes: int) -> None:
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (max_bytes, self._hard))
+
+    def allow_everything(self) -> None:
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (self._hard, self._hard))
+
+
+def refused(write: Callable[[], object]) -> str | None:
+    """The code of the error; None if it is accepted."""
+    try:
+        write()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return None
+
+
+@needs_limits
+def test_a_store_that_cannot_save_says_so_and_refuses_writes_until_it_can(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> None:
+    """Reads go on. What was accepted before is not lost: it is saved when there is room again."""
+    said: list[str] = []
+    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        wait_for_checkpoint(tmp_path, eventually, store)
+        disk = Disk(engine.pid)
+        disk.allow(100)
+        store.put_item("key", "accepted before it was noticed")
+        eventually(lambda: refused(lambda: store.put_item("other", "x")) == "InternalServerError")
+        assert refused(lambda: store.put_object("file", b"x")) == "ServiceUnavailable"
+        assert refused(lambda: store.put_secret("x")) == "InternalFailure"
+        assert store.item("key") == "accepted before it was noticed"
+        assert len([line for line in said if line.startswith("CANNOT SAVE, WRITES ARE REFUSED: ")]) == 1
+
+        disk.allow_everything()
+        eventually(lambda: "everything is saved, and writes are accepted again" in said)
+        engine.kill()
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "accepted before it was noticed"
+
+
+@needs_limits
+def test_an_object_whose_body_cannot_be_written_is_refused(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> None:
+    said: list[str] = []
+    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        wait_for_checkpoint(tmp_path, eventually, store)
+        disk = Disk(engine.pid)
+        disk.allow(1024 * 1024)  # enough for the tables
+        assert refused(lambda: store.put_object("file", bytes(2 * 1024 * 1024))) == "ServiceUnavailable"
+        assert any(line.startswith("CANNOT SAVE, WRITES ARE REFUSED: ") for line in said)
+        disk.allow_everything()
+        eventually(lambda: refused(lambda: store.put_object("file", bytes(2 * 1024 * 1024))) is None)
+        engine.kill()
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert len(store.object("file")) == 2 * 1024 * 1024
+
+
+@needs_limits
+def test_a_store_that_stops_without_saving_says_so(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> None:
+    said: list[str] = []
+    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        wait_for_checkpoint(tmp_path, eventually, store)
+        Disk(engine.pid).allow(100)
+        store.put_item("key", "never saved")
+    assert any(line.startswith("STOPPED WITHOUT SAVING the last changes: ") for line in said)
+
+
+def test_no_store_starts_where_a_checkpoint_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Checkpoints(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_000_000))
+    with pytest.raises(OSError, match="1,000,000 bytes are free in"):
+        found.try_out()
+
+
+@pytest.mark.parametrize("content", ["{", '{"__ministack_format__": 99, "payload": {}}'])
+def test_state_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, description: Description, content: str) -> None:
+    """Started without it, the store would save an empty one in its place."""
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        store.put_item("key", "value")
+    (file,) = (tmp_path / "checkpoints").glob("*/dynamodb.json")
+    good = file.read_text()
+    file.write_text(content)
+    with pytest.raises(ProgramError, match="cannot be read, and is left as it is"):
+        Engine(tmp_path).start()
+    assert file.read_text() == content
+    file.write_text(good)
+    with Engine(tmp_path) as engine, closing(Store(engine)) as store:
+        assert store.item("key") == "value"
 
 
 def test_kills_at_any_moment_leave_one_moment_of_all_services(

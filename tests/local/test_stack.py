@@ -17,6 +17,7 @@ import jwt
 import pytest
 
 from local.invoke import call, with_tokens
+from local.running import stack_at_port
 from local.settings import SettingsError, read_settings
 from local.state_file import read_state
 from local.tokens import Issuer, TokenError, auth_secrets
@@ -188,6 +189,38 @@ def test_a_killed_stack_leaves_nothing_running_and_loses_nothing(
     assert again.output[1].startswith("token")
     again.process.terminate()
     assert again.end() == 0
+
+
+def test_a_token_that_the_running_stack_refuses_says_so(
+    launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is another one, or it was started with other secrets. Commands that need the stack say where it is."""
+    stack = launch()
+    monkeypatch.setenv("PORT", str(stack.port))
+    monkeypatch.delenv("AUTH_SECRETS", raising=False)
+    monkeypatch.setenv("STATE_DIR", str(stack.state_dir))
+    assert playground(["token", "alice"]) == 0
+    assert capsys.readouterr().err == ""
+
+    monkeypatch.setenv("AUTH_SECRETS", "x" * 32)
+    assert playground(["token", "alice"]) == 0
+    assert "was started with other AUTH_SECRETS: it refuses this token" in capsys.readouterr().err
+
+    monkeypatch.delenv("AUTH_SECRETS")
+    monkeypatch.setenv("STATE_DIR", str(tmp_path / "elsewhere"))
+    assert playground(["token", "alice"]) == 0
+    said = capsys.readouterr()
+    assert said.err == (
+        f"note: the stack at {stack.url} refuses this token, which is for STATE_DIR={tmp_path / 'elsewhere'}: "
+        f"use STATE_DIR={stack.state_dir}\n"
+    )
+    assert len(said.out.splitlines()) == 1
+    assert playground(["audit", "alice"]) != 0
+    assert f"the one at {stack.url} has STATE_DIR={stack.state_dir}" in capsys.readouterr().err
+
+    secret = json.loads((stack.state_dir / "auth-secrets.json").read_text(encoding="utf-8"))["secrets"][0]
+    assert secret not in json.dumps(stack_at_port({"PORT": str(stack.port)}))
+    assert stack_at_port({"PORT": str(stack.port + 5)}) is None
 
 
 def test_two_stacks_side_by_side(
