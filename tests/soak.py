@@ -103,7 +103,7 @@ def payment_lives(world: World, seed: int) -> int:
         life, chance = Life(f"soak-{seed}-{number}"), random.Random(f"{seed} {number}")
         billing = life.elsewhere(world.ledger, records_of(world.ledger))
         order = life.disorder(chance, lost=chance.choice((0.0, 0.4)))
-        life.tell(billing, order, at_the_end=True)
+        life.deliver(billing, order, at_the_end=True)
         life.reconcile(billing)
         final = life.final(billing)
         assert final == life.expected(), f"{life.user_id} came to\n{final}\ninstead of\n{life.expected()}"

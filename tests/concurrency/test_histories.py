@@ -377,7 +377,7 @@ def crew(engine: Engine, description: Description) -> Iterator[Crew]:
 def test_a_history_that_could_not_be_played_does_not_keep_others_from_it(
     crew: Crew, ledger: DynamoLedger, store: DynamoStore, user_id: str
 ) -> None:
-    """Whoever waited in vain for the others is replaced, too."""
+    """A worker that waited in vain for the others is replaced, too."""
     scene = Scene(seed=1, users=(user_id,), steps=1)
     subjects = [Subject(ledger, DynamoSessions(store, SESSIONS_TABLE), user_id)]
     with pytest.raises(RuntimeError, match="TypeError"):

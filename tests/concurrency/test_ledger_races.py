@@ -358,7 +358,7 @@ def test_many_sweeps_give_a_dead_hold_back_once(race: Race, ledger: DynamoLedger
 
 
 def test_a_hold_and_the_end_of_the_attempt_before_it(race: Race, ledger: DynamoLedger, user_id: str) -> None:
-    """A second attempt holds while the first one ends: told of the hold, or told that the run may have ended."""
+    """A second attempt holds while the first one ends: it gets the hold, or the answer that the run may have ended."""
     for number in range(ROUNDS):
         first = a_hold(f"run_{number}", 2, NOW)
         second = replace(first, nonce="try_2")
@@ -404,7 +404,7 @@ def failing_at_once(user_id: str, hold: Hold, cost_nano: int) -> Callable[[Dynam
 
 
 def test_of_sixty_four_failing_runs_twenty_get_a_hold(race: Race, ledger: DynamoLedger, user_id: str) -> None:
-    """Nobody has failed yet when they begin: open runs count as if they did."""
+    """No run has failed yet when they begin: open runs count as failed ones."""
     giving(user_id, 1000, "plenty")(ledger)
     holds = [a_hold(f"run_{number}", 1, NOW, nonce=f"try_{number}") for number in range(64)]
 
@@ -434,7 +434,7 @@ def test_what_open_runs_may_cost_stays_within_a_day(race: Race, ledger: DynamoLe
 def test_failures_and_new_runs_at_once_stay_within_the_allowance(
     race: Race, ledger: DynamoLedger, user_id: str
 ) -> None:
-    """Whoever fails makes room for nobody: the hold goes, and the failure is counted, in one transaction."""
+    """A failure makes no room for another run: its hold ends, and it is counted, in one transaction."""
     giving(user_id, 1000, "plenty")(ledger)
     cost, failed = 12_000_000, 0
     for batch in range(4):
@@ -500,7 +500,7 @@ def test_every_boundary_is_crossed_once(race: Race, ledger: DynamoLedger, user_i
 
 @pytest.mark.parametrize("entitled", [True, False], ids=["goes on", "ends"])
 def test_holds_that_race_with_a_boundary(race: Race, ledger: DynamoLedger, user_id: str, entitled: bool) -> None:
-    """Some workers' clocks say that it has passed, some not. Nothing that was held has expired, whoever was first."""
+    """Some workers' clocks say that it has passed, some not. Nothing that was held has expired, whichever was first."""
     on_plus(ledger, user_id, None if entitled else boundary(NOW, 1))
     ledger.account(user_id, boundary(NOW, 1))  # rollover of 200, and 200 for the month if the plan goes on
     due = boundary(NOW, 2)
@@ -637,7 +637,7 @@ def test_who_died_in_line_is_passed(line: Line, ledger: DynamoLedger, user_id: s
 
 
 def test_waiting_in_the_queue_ends_with_the_time_limit(line: Line, ledger: DynamoLedger, user_id: str) -> None:
-    """Somebody stays in front, and the account moves all the time: also after each try."""
+    """Another run stays first in the queue, and the account changes all the time: also after each try."""
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)
     account = held(ledger, user_id, ours)

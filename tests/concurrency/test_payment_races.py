@@ -69,7 +69,7 @@ class Race:
         self.first = next(self._workers)
 
     def __call__(self, *runners: Callable[[Billing], T]) -> list[T]:
-        """What each of them comes to; all begin at the same moment."""
+        """The result of each; all begin at the same moment."""
         barrier = threading.Barrier(len(runners), timeout=HANG_SECONDS)
 
         def start(runner: Callable[[Billing], T], billing: Billing) -> T:
@@ -141,7 +141,7 @@ def test_everything_about_a_payment_at_once_comes_to_the_same(race: Race) -> Non
 
 @pytest.mark.parametrize("number", range(5))
 def test_a_refund_and_spending_at_once_lose_and_make_no_credit(race: Race, number: int) -> None:
-    """Whoever comes first: what is there or owed is what was bought, less what was spent and given back."""
+    """In either order, balance less debt is what was bought, less what was spent and given back."""
     offer, event = paid(race)
     race.first.send(event)
     race.first.double.control("refund", payment_intent=payment_of(offer))
@@ -160,12 +160,12 @@ def test_a_refund_and_spending_at_once_lose_and_make_no_credit(race: Race, numbe
 
         return run
 
-    def told(billing: Billing) -> int:
+    def deliver(billing: Billing) -> int:
         for each in events:
             billing.send(each)
         return 0
 
-    spent = sum(race(*[spend() for _ in range(12)], told, told))
+    spent = sum(race(*[spend() for _ in range(12)], deliver, deliver))
 
     account = race.first.account
     assert account.balance - account.debt == 5 - spent
@@ -242,7 +242,7 @@ def test_one_key_at_once_is_one_purchase_and_one_payment(race: Race) -> None:
 
 
 def test_an_end_and_an_invoice_at_once_leave_no_month(race: Race) -> None:
-    """Paid and ended at the same moment: whichever is heard first, nothing of the month is left."""
+    """Paid and ended at the same moment: whichever event arrives first, nothing of the month is left."""
     subscription = race.first.subscribe()
     race.first.payments.client.v1.subscriptions.cancel(subscription)
     events = [event for event in race.first.new_events() if event["type"] in READERS]

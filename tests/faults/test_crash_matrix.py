@@ -68,5 +68,5 @@ def test_a_worker_that_asks_for_something_after_its_death_is_found_out(stage: St
 
 
 def test_a_request_older_than_any_invocation_is_refused(stage: Stage) -> None:
-    with pytest.raises(AssertionError, match="nobody lives"):
+    with pytest.raises(AssertionError, match="no live worker"):
         stage.worker.store.get(account_key(LEDGER_TABLE, "nobody"))

@@ -1,5 +1,5 @@
-"""What passes leaves no trace: a fault of any kind at any request of any path, and the outcome is as if it had not
-been; faults at a third of all requests, and nobody is charged wrongly."""
+"""Transient faults change no outcome: one fault of any kind at any request of any path leads to the outcome of a path
+without faults; with faults at a third of all requests, no user is charged wrongly."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,17 +30,17 @@ def stage(engine: Engine, description: Description, claude: ClaudeDouble) -> Ite
 
 
 def outcome_of(stage: Stage, path: Path, plan: Plan = nothing_fails) -> tuple[Life, object]:
-    """What `path` comes to under `plan`: what was told and what is on the books."""
+    """The result of `path` under `plan`: the client's answer and what is on the books."""
     scene = Scene(stage, path)
     life, outcome = scene.first_act(plan)
     books = scene.books()
     books.check()
-    scene.check_told(outcome, books)
+    scene.check_answer(outcome, books)
     scene.forget()
-    return life, (_told(outcome), books.shape(START))
+    return life, (_answered(outcome), books.shape(START))
 
 
-def _told(outcome: Outcome) -> object:
+def _answered(outcome: Outcome) -> object:
     if isinstance(outcome, PaidAnswer):
         return outcome.turn.answer, outcome.run.charged
     return outcome.code if isinstance(outcome, PlaygroundError) else type(outcome)
@@ -132,7 +132,7 @@ def until_final(scene: Scene, key: str, seed: int) -> PaidAnswer | PlaygroundErr
 
 
 def _has_failed(scene: Scene, run_id: str) -> bool:
-    """Whether a client that asks again is told the same. If the run was settled and only that was not heard of, it is
-    told the answer."""
+    """Whether a client that asks again gets the same failure. If the run was settled and only the reply was lost, it
+    gets the answer."""
     receipt = scene.books().receipts.get(run_id)
     return receipt is not None and receipt.status is not RunStatus.SETTLED

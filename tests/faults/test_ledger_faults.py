@@ -303,7 +303,7 @@ def _reset(wire: Wire) -> None:
 
 
 def until_it_works(act: Callable[[], object]) -> object:
-    """What a caller does who was told that the store is unavailable."""
+    """What a caller does when the store is unavailable: it tries again."""
     for _ in range(3):
         try:
             return act()
@@ -477,7 +477,7 @@ def test_money_is_read_as_it_was_last_written(plain: Faulty, ledger: DynamoLedge
 
 def account_in_conflict(wire: Wire, request: Request) -> AWSResponse:
     """The account is in another transaction's hands, and says so instead of refusing; the other items are judged by
-    the store: what one transaction is told when it is late *and* meets a third."""
+    the store: the answer to a transaction that is late *and* conflicts with a third."""
     real_answer = wire.forward(request)
     reasons = json.loads(real_answer.content)["CancellationReasons"]
     assert any(reason["Code"] == "ConditionalCheckFailed" for reason in reasons[1:])
@@ -492,7 +492,7 @@ ACCOUNT = {"S": "ACCOUNT"}
 def test_a_late_settlement_that_meets_a_conflict_is_worked_out_again(
     plain: Faulty, ledger: DynamoLedger, user_id: str
 ) -> None:
-    """Its entry's number is taken by whoever was faster; that is no sign of corruption."""
+    """A faster operation has taken the number of its entry; that is no sign of corruption."""
     place(ledger, user_id)
     give(ledger, user_id)
     plain.wire.plan["TransactWriteItems"] = [account_in_conflict]

@@ -156,7 +156,7 @@ class Billing:
         return str(self.double.control("dispute", payment_intent=invoice["_intent"], **amount)["id"])
 
     def subscribe_at_stripe(self, *, like: str, pointer: bool = True) -> str:
-        """A further subscription of the same customer to the same price, which nobody asked us for."""
+        """A further subscription of the same customer to the same price, which was not ordered through us."""
         there = self.double.account.world.objects[like]
         params: Any = {
             "customer": there["customer"],
@@ -169,7 +169,7 @@ class Billing:
     # --- what Stripe tells --------------------------------------------------------------------------------------------
 
     def new_events(self) -> list[dict[str, Any]]:
-        """Of this user, that nobody was told yet; oldest first."""
+        """Events about this user that have not been delivered yet; oldest first."""
         events = [event for event in self.double.events() if event["id"] not in self._seen]
         self._seen |= {event["id"] for event in events}
         return events

@@ -88,7 +88,7 @@ class Books:
         )
 
     def check(self) -> None:
-        """I1 to I6 of docs/ledger.md: at any time, whatever is under way and whoever is dead."""
+        """I1 to I6 of docs/ledger.md: at any time, also while operations run and after workers died."""
         if self.account is None:
             assert (list(self.entries), self.receipts, self.turns) == ([], {}, {}), "there is no account for this"
             return
@@ -118,7 +118,7 @@ class Books:
         assert {session.session_id for session in self.sessions} == {run.session_id for run in paid.values()}
 
     def check_rest(self) -> None:
-        """Nobody is at work any more: nothing is held."""
+        """No worker is active any more: nothing is held."""
         if self.account is not None:
             held = self.account.held
             assert (held, self.account.available) == (0, self.account.balance), f"{held} credits are still held"

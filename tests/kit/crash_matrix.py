@@ -3,7 +3,7 @@
     make crash-matrix ARGS="sweep 'run, a month'"
 
 prints it, of all paths or of those whose names begin so:
-path × request × what goes wrong × when the sweeper comes → what was left behind → what it comes to.
+path × request × what goes wrong × when the sweeper comes → what was left behind → the final outcome.
 
 The requests of a path are learned by playing it once, so a new one is in the matrix by itself.
 """
@@ -163,7 +163,7 @@ class Matrix:
             left = _left(then)
             then.check()
             if isinstance(outcome, PaidAnswer | ModelError):
-                scene.check_told(outcome, then)
+                scene.check_answer(outcome, then)
             gave_back = not any(hold.placed_at >= began for hold in then.holds)
             assert gave_back or not mishap.gives_back, "the worker lives and has not given back what it held"
             came_to = self._recovered(scene, sweeper, then)
@@ -187,13 +187,13 @@ class Matrix:
 
 
 def rehearse(stage: Stage, path: Path, *, alone: bool = False) -> tuple[Life, str]:
-    """The requests of `path` and what it comes to if nothing is wrong; `alone`: and nobody else does anything."""
+    """The requests of `path` and its outcome without faults. `alone`: without acts of the other worker."""
     scene = Scene(stage, path)
     life, outcome = scene.act(stage.worker) if alone else scene.first_act()
     books = scene.books()
     books.check()
     books.check_rest()
-    scene.check_told(outcome, books)
+    scene.check_answer(outcome, books)
     scene.forget()
     return life, _came_to(books, path)
 
@@ -248,18 +248,18 @@ def _recover(scene: Scene, sweeper: Sweeper, then: Books) -> Outcome:
 
 
 def _check_last_word(scene: Scene, books: Books, final: Outcome, then: Books) -> None:
-    """The books are right, one outcome is the last word, and the client was told it."""
+    """The books are right, and the final outcome is the client's answer and does not change."""
     books.check()
     books.check_rest()
-    scene.check_told(final, books)
+    scene.check_answer(final, books)
     assert then.receipt in (None, books.receipt), "the receipt changed"
     asked = scene.asked
     again = scene.insist()
-    assert _told(again) == _told(final), f"the client was told {_told(final)} first and {_told(again)} later"
+    assert _answered(again) == _answered(final), f"the client got {_answered(final)} first and {_answered(again)} later"
     assert (scene.asked, scene.books()) == (asked, books), "asking again did something"
 
 
-def _told(outcome: Outcome) -> object:
+def _answered(outcome: Outcome) -> object:
     if isinstance(outcome, PaidAnswer):
         return outcome.run, outcome.turn
     return (outcome.code, outcome.message) if isinstance(outcome, PlaygroundError) else type(outcome)

@@ -28,6 +28,6 @@ def load_profile() -> None:
     patient = settings(settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile("whole", parent=patient, derandomize=True, database=None, print_blob=True)
     settings.register_profile("dev", parent=patient, max_examples=examples(patient.max_examples))
-    # What the mutants are found by: something is wrong, and nobody needs the shortest example of it.
+    # What the mutants are found by: something is wrong, and its shortest example is not needed.
     settings.register_profile("unshrunk", parent=patient, phases=(Phase.explicit, Phase.reuse, Phase.generate))
     settings.load_profile("whole" if WHOLE else "dev")

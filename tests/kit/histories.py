@@ -1,14 +1,14 @@
-"""Histories: what many workers asked of one ledger at once, when, what they were told, and whether that makes sense.
+"""Histories: what many workers asked of one ledger at once, when, what the answers were, and whether they make sense.
 
 A history makes sense if there is a serial order of its operations that respects real time (what was answered before
-another was asked comes before it) and in which a single worker would have been told the same: linearizability, found by
-the search of Wing and Gong, with a memory of what has been tried (Lowe). An account's answers do not depend on another
-account, so each account is searched by itself.
+another was asked comes before it) and in which a single worker would have got the same answers: linearizability, found
+by the search of Wing and Gong, with a memory of what has been tried (Lowe). The answers of an account do not depend on
+another account, so each account is searched by itself.
 
 An operation that ended without an answer (the store was unavailable) may have happened, at any time since it was asked,
 or not. A change of credits is answered with the account as it is then, which others may have changed in between: it
-counts as two steps. A boundary may be crossed by whoever was under way with a clock that had passed it, before the rest
-of what it does; the search may therefore put a crossing anywhere while there is one.
+counts as two steps. A boundary may be crossed by any worker whose clock has passed it, before the rest of its
+operation; the search may therefore put a crossing anywhere while there is one.
 """
 
 import math
@@ -95,10 +95,12 @@ class Record:
 
     def __str__(self) -> str:
         back = "?" if self.back == NEVER else f"{self.back / 1e6:.3f}"
-        return f"{self.call / 1e6:.3f} to {back} ms  {self.worker}  {told(self.operation)}  =>  {said(self.answer)}"
+        return (
+            f"{self.call / 1e6:.3f} to {back} ms  {self.worker}  {described(self.operation)}  =>  {said(self.answer)}"
+        )
 
 
-def told(operation: Operation) -> str:
+def described(operation: Operation) -> str:
     """An operation in a few words."""
     name, now = type(operation).__name__.lower(), f"at {moment(operation.now):%d %H:%M:%S}"
     match operation:
@@ -168,12 +170,14 @@ class UnexplainedError(AssertionError):
             f"no serial order explains these {len(self.prefix)} operations:",
             *(f"  {record}" for record in shown),
             f"the longest explanation found has {len(order)} of them, which end with",
-            *(f"  {record.worker}  {told(record.operation)}" for record in order[-20:]),
+            *(f"  {record.worker}  {described(record.operation)}" for record in order[-20:]),
             f"and leave {said(model.view())}; none of these can come next:",
         ]
         for operation, record in search.stuck():
             expected, actual = said(model.copy().apply(operation)), said(record.answer)
-            lines.append(f"  {record.worker}  {told(operation)}\n      answered {actual}\n      not      {expected}")
+            lines.append(
+                f"  {record.worker}  {described(operation)}\n      answered {actual}\n      not      {expected}"
+            )
         super().__init__("\n".join(lines))
 
 
@@ -198,7 +202,7 @@ def explain(history: Sequence[Record], *, lost_replies: bool = False, most_state
         try:
             explained = search.found()
         except UndecidedError:
-            explained = True  # it may be: a longer prefix is told then
+            explained = True  # it may be: a longer prefix is shown then
         if explained:
             least = middle + 1
         else:
@@ -220,13 +224,13 @@ NOTHING_DONE = (Dear, Full, Taken, Moved, Lost)
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What has to be put in its place. `told`: what it is answered, None if any answer will do. It comes after step
+    """A step to be ordered. `answer`: the answer it got, None if any answer will do. It comes after step
     `after` of the same record, while the account has at most `version` entries, and before any of the attempts `held`
     has lost its hold."""
 
     record: Record
     operation: Operation
-    told: Answer | str | None
+    answer: Answer | str | None
     order: tuple[float, float]
     after: int | None = None
     version: int | None = None
@@ -236,19 +240,19 @@ class _Step:
 def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
     steps: list[_Step] = []
     for record in sorted(history, key=lambda record: record.call):
-        operation, told, view = record.operation, record.answer, _view(record.answer)
-        near = told.receipt.seq if isinstance(told, Ended) else view and view.version
+        operation, answer, view = record.operation, record.answer, _view(record.answer)
+        near = answer.receipt.seq if isinstance(answer, Ended) else view and view.version
         order = (near or 0, record.back)
         if view is None:
-            steps.append(_Step(record, operation, told, order))
+            steps.append(_Step(record, operation, answer, order))
             continue
         held = frozenset(nonce for _, nonce, _, _ in view.holds)
-        if isinstance(operation, Grant | Start | Entitle | Payment) or (lost_replies and isinstance(told, Placed)):
+        if isinstance(operation, Grant | Start | Entitle | Payment) or (lost_replies and isinstance(answer, Placed)):
             steps.append(_Step(record, operation, None, order, version=view.version))
-            operation, told = Read(operation.now), view
-            steps.append(_Step(record, operation, told, order, len(steps) - 1, view.version, held))
+            operation, answer = Read(operation.now), view
+            steps.append(_Step(record, operation, answer, order, len(steps) - 1, view.version, held))
         else:
-            steps.append(_Step(record, operation, told, order, None, view.version, held))
+            steps.append(_Step(record, operation, answer, order, None, view.version, held))
     return steps
 
 
@@ -260,8 +264,8 @@ def _view(answer: object) -> View | None:
 
 
 def _ways(before: Model, step: _Step) -> Iterator[tuple[Model, Answer]]:
-    """What an account may be after a step, with the answer. Who is told how a run has ended already may or may not have
-    crossed a boundary before."""
+    """What an account may be after a step, with the answer. An operation that finds its run already ended may or may
+    not have crossed a boundary before."""
     model = before.copy()
     yield model, model.apply(step.operation)
     if isinstance(step.operation, Settle | Release) and before.due is not None and before.due <= step.operation.now:
@@ -272,8 +276,8 @@ def _ways(before: Model, step: _Step) -> Iterator[tuple[Model, Answer]]:
 
 
 def _may_cross(model: Model, step: _Step) -> bool:
-    """Whether a boundary may have been crossed by whoever did this. Who only looks for a receipt, or gives a hold back
-    as if it had never been, does not look at the clock."""
+    """Whether a boundary may have been crossed by this step. Reading a receipt and cancelling a hold do not
+    look at the clock."""
     looks = not isinstance(step.operation, ReadRun | Cancel)
     return looks and model.due is not None and model.due <= step.operation.now
 
@@ -356,7 +360,9 @@ class _Search:
                 if step.record.answer is None:
                     if changed:
                         perhaps.append(self._after(node, place, model))
-                elif agree(expected, step.told) if step.told is not None else not isinstance(expected, NOTHING_DONE):
+                elif (
+                    agree(expected, step.answer) if step.answer is not None else not isinstance(expected, NOTHING_DONE)
+                ):
                     if not changed and not _may_cross(node.model, step) and self._harmless(node, step):
                         return [self._after(node, place, node.model)]
                     likely.append(self._after(node, place, model))
@@ -376,7 +382,7 @@ class _Search:
                 return key in node.model.keys
             case Settle(hold) | Release(hold) | Cancel(hold):  # an attempt holds once
                 return hold.nonce not in self._places or bool(node.done >> self._places[hold.nonce] & 1)
-        return isinstance(step.told, NOTHING_DONE)
+        return isinstance(step.answer, NOTHING_DONE)
 
     def _candidates(self, node: _Node) -> list[int]:
         """What was asked before anything else that is still to come was answered; what says to be early first."""
@@ -502,7 +508,7 @@ class Worker:
             run=run,
             nonce=f"try_{name}",
             ceiling=self._random.choice((1, 1, 2, 3, 5, 20, 90)),
-            lease=now + DAY,  # nobody may give up an attempt that is alive
+            lease=now + DAY,  # no attempt that is alive may be given up
             session=session,
             turn=1 if session == f"ses_{name}" else self._random.choice((1, 1, 2, 3)),
             limit=self._random.choice((20, 20, 6)),
@@ -711,7 +717,7 @@ def _member(pipe: Pipe, port: int, number: int, together: Any) -> None:
                 return
             try:
                 pipe.send(_play(scene, store, number, together))
-            except Exception as error:  # told to whoever waits for us
+            except Exception as error:  # raised in the thread that waits for this one
                 pipe.send(repr(error))
 
 

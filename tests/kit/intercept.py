@@ -128,7 +128,7 @@ class Request:
         return EndpointConnectionError(endpoint_url=self.prepared.url)
 
     def unanswered(self) -> ReadTimeoutError:
-        """Nobody answers in time; if it takes effect nevertheless, it was sent before."""
+        """No answer in time; if the request takes effect nevertheless, it was sent before."""
         return ReadTimeoutError(endpoint_url=self.prepared.url)
 
     def hung_up(self) -> ConnectionClosedError:

@@ -2,7 +2,7 @@
 request. Shared by the crash matrix and the exhaustive faults.
 
 A scene has a user of its own, a clock that only the scene moves, and two workers over one engine: the one whose wire is
-tampered with, and the other one, which is whoever comes later or in between (the client's next attempt, the sweeper).
+tampered with, and the other one, which acts later or in between (the client's next attempt, the sweeper).
 """
 
 import itertools
@@ -169,7 +169,7 @@ def _new_user() -> str:
 # --- a scene ----------------------------------------------------------------------------------------------------------
 
 Outcome = PaidAnswer | PlaygroundError | Account | Swept | Applied | Offer | None
-"""What an act came to; None if whoever did it died over it."""
+"""The outcome of an act; None if its worker died."""
 
 
 class Scene:
@@ -290,7 +290,7 @@ class Scene:
         return self.act(self.stage.worker, plan, self.path.meanwhile(self))
 
     def by_other(self, what: Callable[[Worker], Any]) -> Outcome:
-        """Somebody else does `what`, and nothing is wrong with them."""
+        """The other worker does `what`, without faults."""
         return self.live(self.stage.other, lambda: what(self.stage.other))[1]
 
     def insist(self) -> Outcome:
@@ -325,23 +325,23 @@ class Scene:
         run_id = run_id_of(self.user_id, KEY)
         return self.stage.onlooker.books(self.user_id, run_id=run_id, session_ids=self.session_ids)
 
-    def check_told(self, outcome: Outcome, books: Books) -> None:
-        """The client was told what the books say."""
+    def check_answer(self, outcome: Outcome, books: Books) -> None:
+        """The client's answer agrees with the books."""
         run = books.receipt
         if not self.path.is_run:
             assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
         self.path.check(self)
         if not self.path.is_run:
             return
-        assert run is not None, f"no receipt, and the client was told {outcome!r}"
+        assert run is not None, f"no receipt, and the client got {outcome!r}"
         if isinstance(outcome, PaidAnswer):
             assert outcome.run == run, "the client was given another receipt"
             assert outcome.turn == books.turns.get((run.session_id, run.turn or 0)), "… or another answer"
             return
         assert isinstance(outcome, PlaygroundError)
-        assert run.failure is not None, f"the run is paid, and the client was told {outcome.code}"
-        told = outcome.code, outcome.facts.get("reason", run.failure.reason)
-        assert told == (run.failure.code, run.failure.reason), f"the client was told {told}"
+        assert run.failure is not None, f"the run is paid, and the client got {outcome.code}"
+        answered = outcome.code, outcome.facts.get("reason", run.failure.reason)
+        assert answered == (run.failure.code, run.failure.reason), f"the client got {answered}"
 
     def forget(self) -> None:
         """Leave the next scene nothing to sweep."""
@@ -605,12 +605,13 @@ def _subscribed(scene: Scene) -> None:
     _expects(scene, "invoice.paid")
 
 
-def _month_refunded(*, told: bool) -> Callable[[Scene], None]:
-    """A month of PRPM+ that is paid back in part; `told` of its payment and used a little, or neither."""
+def _month_refunded(*, paid_before: bool) -> Callable[[Scene], None]:
+    """A month of PRPM+ that is refunded in part. `paid_before`: the event of its payment has arrived before, and
+    some credits are spent."""
 
     def prepare(scene: Scene) -> None:
         _subscribed(scene)
-        if told:
+        if paid_before:
             scene.by_other(lambda other: scene.billing(other).send(scene.event))
             scene.by_other(lambda other: scene.run(other, ORDINARY, "a run"))
         [invoice] = scene.stripe.account.world.all("invoice")
@@ -657,7 +658,7 @@ def _expects(scene: Scene, kind: str) -> None:
     [scene.event] = scene.stripe.events(kind)
 
 
-def _told(scene: Scene, worker: Worker) -> Applied:
+def _deliver(scene: Scene, worker: Worker) -> Applied:
     return scene.billing(worker).send(scene.event)
 
 
@@ -695,7 +696,7 @@ def _one_of_each(scene: Scene) -> None:
 
 
 def _customer_gone(scene: Scene) -> None:
-    """Somebody who bought before, and whose customer was deleted in Stripe's dashboard since."""
+    """A user who bought before, and whose customer has been deleted in Stripe's dashboard since."""
 
     def buy_and_delete(other: Worker) -> Offer:
         billing = scene.billing(other)
@@ -822,15 +823,15 @@ PATHS: Sequence[Path] = (
         is_run=False,
         result=Account,
     ),
-    Path(name="webhook, paid", act=_told, prepare=_bought, is_run=False, result=Applied),
+    Path(name="webhook, paid", act=_deliver, prepare=_bought, is_run=False, result=Applied),
     Path(
         name="webhook, refund after spending",
-        act=_told,
+        act=_deliver,
         prepare=_bought_spent_and_refunded,
         is_run=False,
         result=Applied,
     ),
-    Path(name="webhook, invoice", act=_told, prepare=_subscribed, is_run=False, result=Applied),
+    Path(name="webhook, invoice", act=_deliver, prepare=_subscribed, is_run=False, result=Applied),
     Path(
         name="run, refunded before it settles",
         act=_run(ORDINARY),
@@ -878,15 +879,15 @@ PATHS: Sequence[Path] = (
     ),
     Path(
         name="webhook, month refunded after spending",
-        act=_told,
-        prepare=_month_refunded(told=True),
+        act=_deliver,
+        prepare=_month_refunded(paid_before=True),
         is_run=False,
         result=Applied,
     ),
     Path(
         name="webhook, refund before its invoice",
-        act=_told,
-        prepare=_month_refunded(told=False),
+        act=_deliver,
+        prepare=_month_refunded(paid_before=False),
         is_run=False,
         result=Applied,
     ),
@@ -899,12 +900,12 @@ PATHS: Sequence[Path] = (
     ),
     Path(
         name="webhook, invoice beside an operator's plan",
-        act=_told,
+        act=_deliver,
         prepare=_paid_beside_a_plan,
         is_run=False,
         result=Applied,
     ),
-    Path(name="webhook, second subscription", act=_told, prepare=_subscribed_twice, is_run=False, result=Applied),
+    Path(name="webhook, second subscription", act=_deliver, prepare=_subscribed_twice, is_run=False, result=Applied),
     Path(
         name="purchase",
         act=lambda scene, worker: scene.billing(worker).buy("small", KEY),
@@ -922,7 +923,7 @@ PATHS: Sequence[Path] = (
     ),
     Path(
         name="webhook, customer deleted",
-        act=_told,
+        act=_deliver,
         prepare=_customer_gone,
         check=_noted_as_gone,
         is_run=False,

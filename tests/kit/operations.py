@@ -137,7 +137,7 @@ class Subject:
                 self.ledger.correct_lease(self.account(operation.now))
                 return Count(expired)
             case Paid() | Refunded() | Disputed():
-                self._tell(operation)
+                self._pay(operation)
                 return view_of(self.account(operation.now))
             case Grant(credits_, key, at):
                 return self._change(key, at, lambda account: _granted(account, credits_, key, at))
@@ -160,48 +160,48 @@ class Subject:
             tuple(receipt_of(run) if run is not None else None for run in found),
         )
 
-    def _tell(self, told: Payment) -> None:
+    def _pay(self, step: Payment) -> None:
         """As the webhook does it, with the real use case."""
-        purchase_id, customer_id = f"pur_{told.purchase}", f"cus_{self.user_id}"
+        purchase_id, customer_id = f"pur_{step.purchase}", f"cus_{self.user_id}"
         if purchase_id not in self._bought:
-            self._buy(told, purchase_id, customer_id)
+            self._buy(step, purchase_id, customer_id)
         payment = ProviderPayment(
-            payment_id=f"pi_{told.purchase}_{self.user_id}",
-            amount=told.price,
+            payment_id=f"pi_{step.purchase}_{self.user_id}",
+            amount=step.price,
             currency="usd",
             customer_id=customer_id,
             purchase_id=purchase_id,
             user_id=self.user_id,
         )
         moved: ProviderChange
-        match told:
+        match step:
             case Paid():
-                moved = PaymentMoved(payment=payment, state=PurchaseState.PAID, received=told.price)
+                moved = PaymentMoved(payment=payment, state=PurchaseState.PAID, received=step.price)
             case Refunded():
-                moved = RefundSum(payment=payment, refunded=told.cents)
+                moved = RefundSum(payment=payment, refunded=step.cents)
             case Disputed():
-                claim = Claim(told.cents, STAGES[told.stage])
-                moved = DisputeMoved(payment=payment, dispute_id=told.dispute, claim=claim)
+                claim = Claim(step.cents, STAGES[step.stage])
+                moved = DisputeMoved(payment=payment, dispute_id=step.dispute, claim=claim)
         apply_payment = ApplyPayment(
             ledger=self.ledger,
             records=self.records,
             payments=None,  # type: ignore[arg-type]  # nothing has to be asked: every event carries its pointers
             prices=EXAMPLE,
             live=False,
-            clock=lambda: self.clock(told.now),
+            clock=lambda: self.clock(step.now),
         )
         event = ProviderEvent(
-            event_id=f"evt_{self.user_id}_{told}",
+            event_id=f"evt_{self.user_id}_{step}",
             type="payment",
             live=False,
-            occurred_at=moment(told.now),
+            occurred_at=moment(step.now),
             change=moved,
         )
         applied = apply_payment(event)
         assert applied.outcome is not Outcome.QUARANTINED, applied.reason
 
-    def _buy(self, told: Payment, purchase_id: str, customer_id: str) -> None:
-        """What is there before anything is told, unless another worker was faster."""
+    def _buy(self, step: Payment, purchase_id: str, customer_id: str) -> None:
+        """The records before the first event, unless another worker has written them."""
         customer = Customer(user_id=self.user_id, customer_id=customer_id, live=False, created_at=BEGINNING)
         if self.records.customer(self.user_id, live=False) is None:
             self.records.save(customer)
@@ -209,8 +209,8 @@ class Subject:
             purchase_id=purchase_id,
             user_id=self.user_id,
             pack="small",
-            credits=told.credits,
-            amount=told.price,
+            credits=step.credits,
+            amount=step.price,
             currency="usd",
             live=False,
             price_version="1",

@@ -1,13 +1,13 @@
 """Lives of payments: what may really happen to one user's money at Stripe, made by a seed; and every way in which the
 events about it may reach us.
 
-A life is played at the stand-in for Stripe. What it must come to is worked out beside that in plain numbers, from what
-was done and not from what was told (`Life.expected`): nothing of `playground.domain` is used for it.
+A life is played at the stand-in for Stripe. The expected final state is computed independently, in plain numbers, from
+what was done and not from the events that arrived (`Life.expected`), and without `playground.domain`.
 
 Months are refunded and disputed, too; the price may change, an operator's plan may be on, and there may be a second
 subscription beside the first.
 
-Left out, because what they come to depends on the order for a person, too: spending in the month of a plan (which of
+Left out, because their correct result depends on the order: spending in the month of a plan (which of
 two buckets pays), a second subscription that outlives the first one, and cancelling twice within the second that events
 are stamped with.
 """
@@ -50,7 +50,7 @@ BANK_SAYS_YES_LATER = "pm_usBankAccount_success"
 
 
 class Final(NamedTuple):
-    """What a user has when all is told. `paid` and `taken`: of each purchase, in order."""
+    """What a user has after all events. `paid` and `taken`: of each purchase, in order."""
 
     monthly: int
     rollover: int
@@ -88,7 +88,7 @@ class Bought:
 
     @property
     def most_taken(self) -> int:
-        """Whatever has been told so far of what came back: nothing may have."""
+        """The most that can have been taken back, whichever events have arrived so far."""
         cents = sum(cents for cents, _ in self.refunds) + sum(cents for cents, _ in self.disputes)
         return self._part(min(cents, PACKS[self.pack][1]))
 
@@ -122,8 +122,8 @@ class Plan:
     began: int
 
 
-class Told(NamedTuple):
-    """Something that reaches us: an event of Stripe, or the user who spends (an amount instead of an event)."""
+class LifeEvent(NamedTuple):
+    """An event of Stripe, or spending by the user (`spends` instead of `event`). `at`: seconds since 1970."""
 
     at: int
     event: Mapping[str, Any] | None
@@ -131,7 +131,7 @@ class Told(NamedTuple):
 
 
 class Life:
-    """What happened. `told`: what there is to tell of it, in order; `ends`: when all of it is over."""
+    """What happened to one user's money. `events`: in the order in which they occurred; `ends`: the end of the life."""
 
     def __init__(self, name: str, *, steps: int | None = None) -> None:
         self.chance = random.Random(name)
@@ -144,7 +144,7 @@ class Life:
         self.bought: list[Bought] = []
         self.plans: list[Plan] = []
         self.spent = 0
-        self.told: list[Told] = []
+        self.events: list[LifeEvent] = []
         self._billing = Billing(ledger, self.records, self.double, self.payments, self.user_id)
         self.months: dict[str, Month] = {}
         self.second: str | None = None
@@ -181,7 +181,7 @@ class Life:
 
     def _note(self) -> None:
         events = self._billing.new_events()
-        self.told += [Told(event["created"], event) for event in events if event["type"] in READERS]
+        self.events += [LifeEvent(event["created"], event) for event in events if event["type"] in READERS]
 
     def _buy(self) -> None:
         pack = self.chance.choice(list(PACKS))
@@ -280,13 +280,13 @@ class Life:
                 return
 
     def _spend(self) -> None:
-        """At most what is there in any order: nothing that may have been taken back by then is counted on."""
+        """At most what is available in any order of events: without anything that may have been taken back by then."""
         self._note()
         sure = 5 + sum(PACKS[each.pack][0] - each.most_taken for each in self.bought if each.paid) - self.spent
         if sure > 0:
             credits_ = self.chance.randint(1, sure)
             self.spent += credits_
-            self.told.append(Told(self.double.account.world.now, None, credits_))
+            self.events.append(LifeEvent(self.double.account.world.now, None, credits_))
 
     def _subscribe(self) -> None:
         if not self.plans:
@@ -313,11 +313,11 @@ class Life:
                 self.double.control("subscription_card", subscription=plan.subscription, card=DECLINED_LATER)
 
     def _lose_customer(self) -> None:
-        """Somebody deletes the customer at Stripe. Not while there is a subscription, which would end with it."""
+        """The customer is deleted at Stripe. Not while there is a subscription, which would end with it."""
         customer = self.records.customer(self.user_id, live=False)
         if customer is None or self._alive():
             return
-        with suppress(stripe.InvalidRequestError):  # it was deleted before, and nobody was told
+        with suppress(stripe.InvalidRequestError):  # it was deleted before, and we have no event of that
             self.payments.client.v1.customers.delete(customer.customer_id)
         if self.chance.random() < 0.7:
             self._buy()
@@ -341,7 +341,7 @@ class Life:
     def _subscription(self, plan: Plan) -> dict[str, Any]:
         return self.double.account.world.objects[plan.subscription]
 
-    # --- what it must come to -----------------------------------------------------------------------------------------
+    # --- the expected result ------------------------------------------------------------------------------------------
 
     def expected(self) -> Final:
         """In plain numbers, by the rules of the README."""
@@ -392,7 +392,7 @@ class Life:
                 monthly = 0
         return monthly, rollover, "free" if ended is not None else "plus"
 
-    # --- what it came to ----------------------------------------------------------------------------------------------
+    # --- the actual result --------------------------------------------------------------------------------------------
 
     def final(self, billing: Billing) -> Final:
         billing.at = datetime.fromtimestamp(self.ends, UTC)
@@ -418,7 +418,7 @@ class Life:
         return purchase
 
     def elsewhere(self, ledger: Ledger, records: PurchaseRecords) -> Billing:
-        """The same user on a ledger to which nothing was told yet: only what the user has asked for is there."""
+        """The same user on a ledger without any event yet: it has only what the user asked for."""
         for bought in self.bought:
             assert records.save(replace(self._purchase(self._billing, bought), revision=0))
         customer = self.records.customer(self.user_id, live=False)
@@ -445,21 +445,21 @@ class Life:
         ledger = InMemoryLedger()
         return self.elsewhere(ledger, ledger.records)
 
-    def tell(self, billing: Billing, order: Iterable[Told], *, at_the_end: bool) -> Final:
-        """What it comes to if it is told in this order; when it is told, or all of it at the end."""
-        for number, told in enumerate(order):
-            billing.at = datetime.fromtimestamp(self.ends if at_the_end else told.at, UTC)
-            if told.event is not None:
-                applied = billing.send(told.event)
+    def deliver(self, billing: Billing, order: Iterable[LifeEvent], *, at_the_end: bool) -> Final:
+        """The result of events in this order: each at its own time, or all of them at the end of the life."""
+        for number, each in enumerate(order):
+            billing.at = datetime.fromtimestamp(self.ends if at_the_end else each.at, UTC)
+            if each.event is not None:
+                applied = billing.send(each.event)
                 assert applied.outcome is not Outcome.QUARANTINED or (
                     applied.subject == self.second and applied.reason == "second_subscription"
                 )
             else:
-                spend(billing, told.spends, f"run_{self.user_id}_{number}")
+                spend(billing, each.spends, f"run_{self.user_id}_{number}")
         return self.final(billing)
 
     def reconcile(self, billing: Billing) -> None:
-        """Whatever was not told is made up for, and nothing is left over."""
+        """The comparison with Stripe makes up for lost events and leaves no difference unrepaired."""
         billing.at = datetime.fromtimestamp(self.ends, UTC)
         compare = Reconcile(
             payments=self.payments,
@@ -469,51 +469,51 @@ class Life:
             live=False,
         )
         left = {(each.cause, each.purchase_id, each.detail) for each in compare(window=None).differences}
-        told = {(Cause.MISMATCH, self.second, "second_subscription")} if self.second is not None else set()
-        assert left == told
+        expected = {(Cause.MISMATCH, self.second, "second_subscription")} if self.second is not None else set()
+        assert left == expected
         assert compare(window=None).repaired == ()
 
-    # --- in which orders it may be told -------------------------------------------------------------------------------
+    # --- orders in which events may arrive ----------------------------------------------------------------------------
 
-    def permutations(self) -> Iterator[Sequence[Told]]:
-        return itertools.permutations(self.told)
+    def permutations(self) -> Iterator[Sequence[LifeEvent]]:
+        return itertools.permutations(self.events)
 
-    def disorder(self, chance: random.Random, *, copies: float = 0.2, lost: float = 0.0) -> list[Told]:
-        """Any order that can be: nothing is told before it has happened, and a user spends what has been granted. Some
-        things are told more than once; some are lost, if it is said."""
-        order: list[Told] = []
-        waiting: list[Told] = []
-        last = max((place for place, told in enumerate(self.told) if told.event is None), default=-1)
-        for place, told in enumerate(self.told):
-            if told.event is None:
+    def disorder(self, chance: random.Random, *, copies: float = 0.2, lost: float = 0.0) -> list[LifeEvent]:
+        """Any possible order: no event arrives before it has occurred, and a user spends what has been granted. A share
+        `copies` of the events arrives more than once, and a share `lost` does not arrive."""
+        order: list[LifeEvent] = []
+        waiting: list[LifeEvent] = []
+        last = max((place for place, each in enumerate(self.events) if each.event is None), default=-1)
+        for place, event in enumerate(self.events):
+            if event.event is None:
                 now = [each for each in waiting if _grants(each) or chance.random() < 0.5]
                 waiting = [each for each in waiting if each not in now]
                 chance.shuffle(now)
-                order += [*now, told]
+                order += [*now, event]
                 waiting += [each for each in now if chance.random() < copies]
-            elif chance.random() >= lost or (_grants(told) and place < last):
-                waiting += [told] * (2 if chance.random() < copies else 1)
+            elif chance.random() >= lost or (_grants(event) and place < last):
+                waiting += [event] * (2 if chance.random() < copies else 1)
         chance.shuffle(waiting)
         return order + waiting
 
-    def delayed(self, chance: random.Random) -> list[Told]:
-        """Each is told some time after it happened, between at once and forty days; some twice. Without spending."""
-        assert all(told.event is not None for told in self.told)
+    def delayed(self, chance: random.Random) -> list[LifeEvent]:
+        """Each event arrives 0 to 40 days after it occurred; some arrive twice. Only for lives without spending."""
+        assert all(each.event is not None for each in self.events)
         order = []
-        for told in self.told:
+        for event in self.events:
             for _ in range(chance.choice((1, 1, 1, 2))):
                 delay = int(40 * DAY * chance.random() ** chance.choice((1, 8)))
-                order.append(told._replace(at=min(told.at + delay, self.ends)))
+                order.append(event._replace(at=min(event.at + delay, self.ends)))
         chance.shuffle(order)
-        return sorted(order, key=lambda told: told.at)
+        return sorted(order, key=lambda event: event.at)
 
 
-def _grants(told: Told) -> bool:
-    return told.event is not None and told.event["type"] == "payment_intent.succeeded"
+def _grants(each: LifeEvent) -> bool:
+    return each.event is not None and each.event["type"] == "payment_intent.succeeded"
 
 
 def spend(billing: Billing, credits_: int, run_id: str) -> None:
-    """A run that costs so much."""
+    """A run that costs `credits_`."""
     now = billing.clock()
     hold = a_hold(run_id, credits_, now, session_id=f"ses_{run_id}")
     placed = billing.ledger.place_hold(billing.user_id, hold, limit=20, now=now)
@@ -525,7 +525,7 @@ def spend(billing: Billing, credits_: int, run_id: str) -> None:
 
 
 def _boundary(anchor: int, months: int) -> int:
-    """So many months after a moment: the same day and time, or the last day of a month that has no such day."""
+    """The time `months` months after `anchor`: the same day and time, or the month's last day."""
     began = datetime.fromtimestamp(anchor, UTC)
     year, month = divmod(began.year * 12 + began.month - 1 + months, 12)
     day = min(began.day, calendar.monthrange(year, month + 1)[1])
@@ -533,26 +533,26 @@ def _boundary(anchor: int, months: int) -> int:
 
 
 def live_through(name: str, begin: Callable[[Life], Billing]) -> int:
-    """A life in order, in disorder, late, and with losses that are made up for: how many events were told. Raises
-    AssertionError if one of them comes to something else."""
+    """Play a life in order, in disorder, late, and with lost events, which the comparison repairs. Returns how many
+    events were delivered. Raises AssertionError if one result is not the expected one."""
     life = Life(name)
     chance, expected = random.Random(f"{name} orders"), life.expected()
-    told = 0
+    delivered = 0
 
     def check(way: str, final: Final) -> None:
-        assert final == expected, f"{name}, {way}: came to\n{final}\ninstead of\n{expected}"
+        assert final == expected, f"{name}, {way}: got\n{final}\ninstead of\n{expected}"
 
-    check("in order", life.tell(begin(life), life.told, at_the_end=False))
+    check("in order", life.deliver(begin(life), life.events, at_the_end=False))
     for _ in range(3):
         order = life.disorder(chance)
-        told += len(order)
-        check("in disorder", life.tell(begin(life), order, at_the_end=True))
-    if all(each.event is not None for each in life.told):
+        delivered += len(order)
+        check("in disorder", life.deliver(begin(life), order, at_the_end=True))
+    if all(each.event is not None for each in life.events):
         order = life.delayed(chance)
-        told += len(order)
-        check("late", life.tell(begin(life), order, at_the_end=False))
+        delivered += len(order)
+        check("late", life.deliver(begin(life), order, at_the_end=False))
     billing = begin(life)
-    life.tell(billing, life.disorder(chance, lost=0.5), at_the_end=True)
+    life.deliver(billing, life.disorder(chance, lost=0.5), at_the_end=True)
     life.reconcile(billing)
     check("with losses that were made up for", life.final(billing))
-    return told + 2 * len(life.told)
+    return delivered + 2 * len(life.events)

@@ -1,5 +1,5 @@
 """Ports for stacks that a test starts: each worker of pytest-xdist has a range of its own, so that none takes a port of
-another one between looking and listening. All are below those that the system gives to whoever asks for any."""
+another one between looking and listening. All are below the system's ephemeral ports."""
 
 import os
 import random

@@ -43,7 +43,7 @@ class Shop:
         return payment
 
     def new_events(self) -> list[dict[str, Any]]:
-        """Those that Stripe has made and nobody was sent, oldest first."""
+        """Events that Stripe has made and not sent yet, oldest first."""
         events = [event for event in self.double.events() if event["id"] not in self.seen]
         self.seen |= {event["id"] for event in events}
         return events

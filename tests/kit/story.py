@@ -1,6 +1,6 @@
-"""A story: operations on one account, one after the other, told by numbers, with every answer compared with the model.
+"""A story: operations on one account, one after another, chosen by numbers, and every answer compared with the model.
 
-Whoever tells it (hypothesis, or a seeded generator) only draws whole numbers out of `STEPS`. Every step is taken on all
+The driver (hypothesis, or a seeded generator) only draws whole numbers out of `STEPS`. Every step is taken on all
 accounts of the story, and on one of them the scheduled work is done besides, at every boundary: it must not show (I8).
 """
 
@@ -95,7 +95,7 @@ class Story:
         self.now = first_day
         self.steps = 0
         self._subjects = subjects
-        self._told: list[Operation] = []
+        self._done: list[Operation] = []
         self._placed: list[Place] = []
         self._last_hash = [GENESIS for _ in subjects]
         self._lines = [0 for _ in subjects]
@@ -104,11 +104,11 @@ class Story:
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def read(self, skew: int) -> None:
-        self.tell(Read(self.now + skew))
+        self.perform(Read(self.now + skew))
 
     def read_run(self, run: int) -> None:
         runs = sorted({place.run for place in self._placed})
-        self.tell(ReadRun(runs[run % len(runs)] if runs else "run_0", self.now))
+        self.perform(ReadRun(runs[run % len(runs)] if runs else "run_0", self.now))
 
     def place(self, run: int, amount: int, lease: int, session: int, limit: int, failures: int, skew: int) -> None:
         """A new run, or one of before; up to a little more than there is; in a session of its own, or in one of a few
@@ -128,65 +128,65 @@ class Story:
             now=now,
             limits=FAILURES[failures],
         )
-        if isinstance(self.tell(place), Placed):
+        if isinstance(self.perform(place), Placed):
             self._placed.append(place)
 
     def settle(self, hold: int, amount: int, skew: int) -> None:
         if place := self._a_placed(hold):
-            self.tell(Settle(place, 1 + amount % place.ceiling, self.now + skew))
+            self.perform(Settle(place, 1 + amount % place.ceiling, self.now + skew))
 
     def release(self, hold: int, cost: int, skew: int) -> None:
         if place := self._a_placed(hold):
             spent = (None, 0, place.ceiling * 25_000_000)[cost]
-            self.tell(Release(place, "released", self.now + skew, spent))
+            self.perform(Release(place, "released", self.now + skew, spent))
 
     def cancel(self, hold: int, skew: int) -> None:
         if place := self._a_placed(hold):
-            self.tell(Cancel(place, self.now + skew))
+            self.perform(Cancel(place, self.now + skew))
 
     def sweep(self, skew: int, times: int) -> None:
         for _ in range(times):
-            self.tell(Sweep(self.now + skew))
+            self.perform(Sweep(self.now + skew))
 
     def grant(self, amount: int, key: int, skew: int) -> None:
         """Key 0 is used again and again, for whatever amount."""
-        self.tell(Grant(amount, f"bonus:{self._name('key') if key else 0}", self.now + skew))
+        self.perform(Grant(amount, f"bonus:{self._name('key') if key else 0}", self.now + skew))
 
     def start(self, months: int, offset: int, skew: int) -> None:
         now = self.now + skew
-        self.tell(Start(month_after(now, months) + offset if months else None, self._name("plan"), now))
+        self.perform(Start(month_after(now, months) + offset if months else None, self._name("plan"), now))
 
     def entitle(self, months: int, offset: int, skew: int) -> None:
         """Until around one of the boundaries to come, or without an end."""
         anchor, ahead = self.model.anchor, self.model.period + months
         until = month_after(anchor, ahead) + offset if anchor is not None and months else None
-        self.tell(Entitle(until, self._name("until"), self.now + skew))
+        self.perform(Entitle(until, self._name("until"), self.now + skew))
 
     def pay(self, purchase: int, skew: int) -> None:
         credits_, price = PACKS[purchase]
-        self.tell(Paid(f"p{purchase}", credits_, price, self.now + skew))
+        self.perform(Paid(f"p{purchase}", credits_, price, self.now + skew))
 
     def refund(self, purchase: int, part: int, skew: int) -> None:
         """Up to some sum, which may be less than one of before; also before it is paid."""
         credits_, price = PACKS[purchase]
-        self.tell(Refunded(f"p{purchase}", credits_, price, part * price // 10_000, self.now + skew))
+        self.perform(Refunded(f"p{purchase}", credits_, price, part * price // 10_000, self.now + skew))
 
     def dispute(self, purchase: int, which: int, part: int, stage: int, skew: int) -> None:
         credits_, price = PACKS[purchase]
         cents = 1 + part * (price - 1) // 10_000
         now = self.now + skew
-        self.tell(Disputed(f"p{purchase}", credits_, price, f"d{which}", cents, DISPUTE_STAGES[stage], now))
+        self.perform(Disputed(f"p{purchase}", credits_, price, f"d{which}", cents, DISPUTE_STAGES[stage], now))
 
     def repeat(self, which: int, same_clock: int, skew: int) -> None:
         """An operation of before once more: by the SDK, with the clock of then, or by a client who asks again."""
-        if not self._told:
+        if not self._done:
             return
-        operation = self._told[-1 - which % len(self._told)]
+        operation = self._done[-1 - which % len(self._done)]
         if isinstance(operation, Place) or same_clock:
-            self.tell(operation)  # a hold that is placed again is placed with the lease of the first attempt
+            self.perform(operation)  # a hold that is placed again is placed with the lease of the first attempt
         else:
             fields = {name: getattr(operation, name) for name in type(operation).__match_args__}
-            self.tell(type(operation)(**{**fields, "now": self.now + skew}))
+            self.perform(type(operation)(**{**fields, "now": self.now + skew}))
 
     def wait(self, unit: int, amount: int) -> None:
         """Up to 30 ms, 30 minutes or 30 days; or 15 months at most."""
@@ -214,14 +214,14 @@ class Story:
         self._names += 1
         return f"{kind}_{self._names}"
 
-    # --- telling ------------------------------------------------------------------------------------------------------
+    # --- performing ---------------------------------------------------------------------------------------------------
 
-    def tell(self, operation: Operation) -> Answer:
+    def perform(self, operation: Operation) -> Answer:
         """Do it everywhere. Raises AssertionError if an answer or an account differs from the model's."""
         if isinstance(operation, Cancel):
-            self.tell(Read(operation.now))  # for it has no clock itself, and would come before or after a boundary
+            self.perform(Read(operation.now))  # for it has no clock itself, and would come before or after a boundary
         self.steps += 1
-        self._told.append(operation)
+        self._done.append(operation)
         boundaries = list(self.model.boundaries(operation.now))
         expected = self.model.apply(operation)
         self.model.arrive(operation.now)
@@ -259,11 +259,11 @@ class Story:
     def end(self) -> None:
         """When every lease is over nothing is held; then everything that is there is read in one piece."""
         self.now = max([self.now, *(place.lease for place in self.model.holds.values())])
-        self.tell(Sweep(self.now + SKEW))
+        self.perform(Sweep(self.now + SKEW))
         assert self.model.held == 0
         sessions = sorted({place.session for place in self._placed})
         runs = sorted({place.run for place in self._placed})
-        self.tell(Audit(tuple(sessions), tuple(runs), self.now + SKEW))
+        self.perform(Audit(tuple(sessions), tuple(runs), self.now + SKEW))
         settled = {run for run, receipt in self.model.receipts.items() if receipt.status == "settled"}
         assert settled == {run for turns in self.model.turns.values() for run in turns}
 

@@ -50,7 +50,7 @@ class Fault(StrEnum):
     UNPROCESSED = "unprocessed"  # a batch that was answered in part, with nothing
     LOST = "reply lost"
     FORGOTTEN = "reply and token lost"  # as if the repeat came when its token is forgotten, ten minutes later
-    LATE = "arrives late"  # nobody answers; when the worker has long gone on, the request takes effect after all
+    LATE = "arrives late"  # no answer; the request takes effect after all, when the worker has long continued
 
     def concerns(self, step: "Step") -> bool:
         """Whether this can happen to such a request."""
@@ -225,10 +225,10 @@ class Wire:
 
     def _next(self, operation: str, label: str) -> tuple[Life, Step, Fault | None]:
         life = self._life
-        assert life is not None, f"nobody lives who could ask for {operation} {label}"
+        assert life is not None, f"no live worker could ask for {operation} {label}"
         step = Step(len(life.steps) + 1, operation, label)
         if life.dead:
-            life.post_mortem.append(step)  # somebody may catch the AssertionError: it is told again at the end
+            life.post_mortem.append(step)  # the AssertionError may be caught: it is raised again at the end
             raise AssertionError(f"a dead worker asks for {step}")
         life.steps.append(step)
         life.meanwhile(step)
@@ -273,7 +273,7 @@ class Wire:
                 raise stripe.APIConnectionError("connection refused")
             case Fault.LATE:
                 life.under_way.append((step, lambda: send()[1] == 200))
-                raise stripe.APIConnectionError("nobody answers")
+                raise stripe.APIConnectionError("no answer")
         answer = send()
         if answer[1] == 200:
             life.done.append(step)
@@ -394,7 +394,7 @@ def _kind(key: Mapping[str, Any]) -> str:
     return _KINDS.get(name, name.lower())
 
 
-# --- answers that nobody gave -----------------------------------------------------------------------------------------
+# --- answers of the faults --------------------------------------------------------------------------------------------
 
 
 def _refusal(fault: Fault, request: Request) -> AWSResponse:

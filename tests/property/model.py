@@ -1,6 +1,6 @@
 """What the ledger is compared with: one account in plain numbers, by the rules in README.md and docs/ledger.md.
 
-Nothing of `playground` is used here, so that a mistake there is not repeated here. Times are milliseconds since 1970 in
+`playground` is not used here, so that a mistake there is not repeated here. Times are milliseconds since 1970 in
 UTC. An operation is data; `Model.apply` says what its answer must be.
 """
 
@@ -157,7 +157,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """We are told that a purchase is paid: `credits` for `price` cents."""
+    """An event that a purchase is paid: `credits` for `price` cents."""
 
     purchase: str
     credits: int
@@ -167,7 +167,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """We are told that `cents` of it were given back altogether."""
+    """An event that `cents` of it are refunded altogether."""
 
     purchase: str
     credits: int
@@ -178,7 +178,7 @@ class Refunded:
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """We are told of a dispute about `cents` of it: `open`, `lost` or `won`."""
+    """An event of a dispute about `cents` of it: `open`, `lost` or `won`."""
 
     purchase: str
     credits: int
@@ -315,7 +315,7 @@ class Nothing(NamedTuple):
 
 
 class Books(NamedTuple):
-    """What an audit finds. The time of the first entry is left out: it is that of whoever came first."""
+    """What an audit finds. The time of the first entry is left out: it is that of the first operation."""
 
     view: View
     lines: tuple[Line, ...]
@@ -445,7 +445,7 @@ class Model:
         assert min(self.monthly, self.rollover, self.purchased, self.free, self.debt, self.lapsed) >= 0
         assert not self.debt or not min(self.purchased, self.free), "purchased credits beside debt"
         assert self.rollover - self.lapsed <= ALLOWANCE, "more rollover than one allowance"
-        assert self.lapsed <= self.held, "what nobody holds has not lapsed"
+        assert self.lapsed <= self.held, "what is not held has not lapsed"
 
     def _apply(self, operation: Operation, *, arriving: bool) -> Answer:
         if isinstance(operation, ReadRun):
@@ -662,11 +662,11 @@ class Model:
 
     # REVOKE AND RESTORE
 
-    def _payment(self, told: Payment) -> None:
-        """What is told is only ever added: in whatever order it comes, in the end the same is known. The credits follow
-        what is known."""
-        before = self.bought.get(told.purchase, Bought())
-        match told:
+    def _payment(self, event: Payment) -> None:
+        """Facts are only ever added, so the order of events does not matter in the end. The credits follow from the
+        facts."""
+        before = self.bought.get(event.purchase, Bought())
+        match event:
             case Paid():
                 after = before._replace(paid=True)
             case Refunded(cents=cents):
@@ -680,18 +680,18 @@ class Model:
             if not before.paid:
                 if not self.paid:
                     self.paid, self.failures, self.unpaid = True, None, None
-                self._write(Line("purchase", told.now, purchased=told.credits))
-                self._repay(told.now)
-            after = self._follow(after, told)
+                self._write(Line("purchase", event.now, purchased=event.credits))
+                self._repay(event.now)
+            after = self._follow(after, event)
         if after != before:
             self.changes += 1
-            self.bought[told.purchase] = after
+            self.bought[event.purchase] = after
 
-    def _follow(self, known: Bought, told: Payment) -> Bought:
+    def _follow(self, known: Bought, event: Payment) -> Bought:
         """Take back what is due and was not taken, or give back what was taken too much. What comes back is first."""
 
         def due(cents: int) -> int:
-            return (told.credits * min(cents, told.price) + told.price - 1) // told.price
+            return (event.credits * min(cents, event.price) + event.price - 1) // event.price
 
         disputed = sum(cents for _, cents, stage in known.disputes if stage != "won")
         refund = due(known.cents)
@@ -701,10 +701,10 @@ class Model:
             if credits_ > 0:
                 missing = max(credits_ - min(self.purchased, self.free), 0)
                 self.debt += missing
-                self._write(Line("debt", told.now, purchased=missing))
-            self._write(Line(kind, told.now, purchased=-credits_))
+                self._write(Line("debt", event.now, purchased=missing))
+            self._write(Line(kind, event.now, purchased=-credits_))
             if credits_ < 0:
-                self._repay(told.now)
+                self._repay(event.now)
         return known._replace(taken_refund=refund, taken_dispute=dispute)
 
     def _repay(self, now: int, reserved: int = 0, run: str | None = None) -> None:

@@ -130,9 +130,9 @@ def test_the_books_of_every_month_are_what_a_replay_of_single_credits_comes_to()
         life = Life(f"books-{number}")
         billing = life.in_memory()
         if number % 3:
-            life.tell(billing, life.told, at_the_end=False)
+            life.deliver(billing, life.events, at_the_end=False)
         else:
-            life.tell(billing, life.disorder(random.Random(number)), at_the_end=True)
+            life.deliver(billing, life.disorder(random.Random(number)), at_the_end=True)
         life.reconcile(billing)
         lines |= the_books_fit(life, billing)
     assert lines >= set(LINES) - {"bonus", "admin", "taken", "signup"}, "lives in which too little happens"
@@ -142,7 +142,7 @@ def the_books_fit(life: Life, billing: Billing) -> set[str]:
     archive, seen = OneUser(billing), set()
     before = all_entries(billing.ledger, billing.user_id)
     now = datetime.fromtimestamp(life.ends, UTC) + timedelta(days=80)
-    began = datetime.fromtimestamp(min([told.at for told in life.told] or [life.ends]), UTC)
+    began = datetime.fromtimestamp(min([each.at for each in life.events] or [life.ends]), UTC)
     periods = list(months(min(began, before[0].created_at), now))
     kept = [keep_books(archive, period, now=now) for period in periods]
 

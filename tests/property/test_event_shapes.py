@@ -42,7 +42,7 @@ ESSENTIAL: Mapping[str, tuple[str, ...]] = {
 
 
 def world() -> tuple[Billing, Mapping[str, dict[str, Any]]]:
-    """A user of whom Stripe has told nothing yet, and one event of each type about that user."""
+    """A user without any event of Stripe yet, and one event of each type about that user."""
     double = StripeDouble(base=lambda: 1_790_000_000.0, seed=7)
     ledger = InMemoryLedger()
     billing = Billing(ledger, ledger.records, double, stripe_in_process(double), "mallory")
@@ -155,7 +155,7 @@ LISTED_AS = {
 
 @pytest.mark.parametrize("kind", LISTED_AS)
 def test_no_shape_of_a_listed_object_stops_the_comparison(kind: str) -> None:
-    """One that cannot be read is told like an event that cannot, and the others of its page are looked at."""
+    """An object that cannot be read is reported like such an event, and the others of its page are compared."""
     _, events = world()
     whole = events[kind]["data"]["object"]
     assert stated_of(LISTED_AS[kind], whole).event.change is not None

@@ -23,7 +23,7 @@ from tests.kit.story import FIRST_DAYS, STEPS, Story
 from tests.support import SESSIONS_TABLE
 
 MakeSubjects = Callable[[int], Sequence[Subject]]
-"""Two accounts that nobody else has, for clocks with so many microseconds beyond their milliseconds."""
+"""Two accounts of their own, for clocks with so many microseconds beyond their milliseconds."""
 
 _users = itertools.count(1)
 

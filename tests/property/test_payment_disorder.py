@@ -1,6 +1,6 @@
 """Whatever order Stripe's events come in, however often and however late: the same credits, debt, plan and purchases.
 
-Each life is compared with what its own numbers say it must come to (tests/kit/payment_lives.py). `make soak-payments`
+Each life is compared with the result computed from its own numbers (tests/kit/payment_lives.py). `make soak-payments`
 does the same with many more of them.
 """
 
@@ -31,11 +31,11 @@ def test_short_lives_end_alike_in_all_orders() -> None:
     lives = 0
     for number in range(1000):
         life = Life(f"short-{number}", steps=2)
-        if not 3 <= len(life.told) <= MAX_EVENTS_IN_ALL_ORDERS or any(told.event is None for told in life.told):
+        if not 3 <= len(life.events) <= MAX_EVENTS_IN_ALL_ORDERS or any(each.event is None for each in life.events):
             continue
         lives += 1
         for order in life.permutations():
-            assert life.tell(life.in_memory(), order, at_the_end=True) == life.expected(), life.user_id
+            assert life.deliver(life.in_memory(), order, at_the_end=True) == life.expected(), life.user_id
         if lives == 15:
             return
     raise AssertionError(f"only {lives} lives were short")
@@ -51,12 +51,12 @@ def test_lives_end_alike_on_the_engine(ledger: DynamoLedger, store: DynamoStore)
         chance = random.Random(number)
         billing = life.elsewhere(ledger, records)
         if number % 2:
-            told = life.tell(billing, life.disorder(chance), at_the_end=True)
+            final = life.deliver(billing, life.disorder(chance), at_the_end=True)
         else:
-            life.tell(billing, life.disorder(chance, lost=0.4), at_the_end=True)
+            life.deliver(billing, life.disorder(chance, lost=0.4), at_the_end=True)
             life.reconcile(billing)
-            told = life.final(billing)
-        assert told == life.expected(), life.user_id
+            final = life.final(billing)
+        assert final == life.expected(), life.user_id
         if not life.spent:  # what is spent here has no run that could be audited
             assert audit_account(life.user_id).findings == ()
 

@@ -1,4 +1,4 @@
-"""Whoever gets all the money of their months back keeps none of their credits, however those were used meanwhile.
+"""A user who gets all the money of their months back keeps none of their credits, however those were used meanwhile.
 
 Random lives, each from its own seed: holds that end for anything between nothing and all of it, boundaries, refunds,
 disputes, credit notes, packs, another allowance, subscriptions that end and begin again, and events that come in
@@ -49,7 +49,7 @@ class Life:
         self.history: list[str] = []
         self._holds: dict[str, tuple[Hold, Account]] = {}
         self._runs = 0
-        self._untold: list[dict[str, Any]] = []
+        self._undelivered: list[dict[str, Any]] = []
         self._subscriptions: list[str] = []
         self._packs: dict[str, int] = {}
 
@@ -73,7 +73,7 @@ class Life:
             self._note(step.__name__)
 
     def return_everything(self) -> None:
-        """All holds end, all subscriptions end, all months are paid back, and all of it is told and compared."""
+        """All holds end, all subscriptions end, all months are paid back, and all events are delivered and compared."""
         for run_id in list(self._holds):
             self._end(run_id)
         for subscription in self._running():
@@ -130,9 +130,9 @@ class Life:
     def _hear_some(self) -> None:
         news = self._news()
         self.random.shuffle(news)
-        told = self.random.randint(0, len(news))
-        self._untold = news[told:]
-        self._hear([event for event in news[:told] if self.random.random() > 0.1])  # the others are lost
+        delivered = self.random.randint(0, len(news))
+        self._undelivered = news[delivered:]
+        self._hear([event for event in news[:delivered] if self.random.random() > 0.1])  # the others are lost
 
     def _hold(self) -> None:
         """Half of the time, all that there is."""
@@ -209,10 +209,10 @@ class Life:
             billing.ledger.release(billing.user_id, receipt(billing.user_id, hold, RunStatus.RELEASED, now))
 
     def _news(self) -> list[dict[str, Any]]:
-        return self._untold + self.billing.new_events()
+        return self._undelivered + self.billing.new_events()
 
     def _hear(self, events: list[dict[str, Any]]) -> None:
-        self._untold = [event for event in self._untold if event not in events]
+        self._undelivered = [event for event in self._undelivered if event not in events]
         for event in events:
             for _ in range(self.random.choices((1, 2), weights=(9, 1))[0]):
                 self.billing.send(event)

@@ -141,7 +141,7 @@ def test_no_job_is_a_daily_job_is_an_hourly_job_that_runs_twice_is_a_late_one(li
 
 @given(st.datetimes(datetime(2024, 1, 1), datetime(2024, 12, 31), timezones=st.just(UTC)), st.integers(0, 20))  # noqa: DTZ001
 def test_fourteen_months_at_once_are_fourteen_nights(anchor: datetime, months: int) -> None:
-    """In the pure domain: crossing is the same whoever asks for it."""
+    """In the pure domain: crossing a boundary is the same for every caller."""
     ledger = InMemoryLedger()
 
     def start(account: Account) -> Change:
