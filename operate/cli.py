@@ -48,6 +48,8 @@ COMMANDS: Mapping[str, Entry] = {
     "erase": Entry("erase", "Erase a user; the books stay under a pseudonym."),
     "moderate": Entry("moderate", "Decide about shared conversations that were reported."),
     "import": Entry("import_packages", "Put packages into the catalogue."),
+    "withdraw": Entry("withdraw", "Take a version or a package out of the catalogue."),
+    "reinstate": Entry("reinstate", "Put a withdrawn version or package back."),
     "sweep-texts": Entry("sweep_texts", "Find stored texts that no turn refers to."),
     "token": Entry("token", "Print a token for a user of the stack on this machine."),
     "invoke": Entry("invoke", "Call one function of the stack on this machine."),

@@ -689,6 +689,7 @@ class InMemoryCatalog:
 
     def __init__(self, *packages: PackageVersion) -> None:
         self._versions: dict[str, dict[str, PackageVersion]] = {}
+        self.withdrawn: set[tuple[str, str]] = set()  # package ids and versions
         for package in packages:
             self.publish(package)
 
@@ -700,7 +701,10 @@ class InMemoryCatalog:
         return there is package
 
     def version(self, package_id: str, version: str | None) -> PackageVersion | None:
-        versions = self._versions.get(package_uuid(package_id) or "", {})
+        uuid = package_uuid(package_id) or ""
+        versions = {
+            name: each for name, each in self._versions.get(uuid, {}).items() if (uuid, name) not in self.withdrawn
+        }
         return versions.get(version or next(iter(newest_first(versions)), ""))
 
     def summary(self, package_id: str) -> PackageSummary | None:
@@ -739,6 +743,7 @@ class InMemoryLookup:
     def __init__(self, ledger: InMemoryLedger, catalog: InMemoryCatalog) -> None:
         self._ledger = ledger
         self._catalog = catalog
+        self.runs_paused = False
 
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
@@ -748,6 +753,7 @@ class InMemoryLookup:
             package=self._catalog.version(package_id, version),
             session=self._ledger.sessions.find(user_id, session_id) if session_id is not None else None,
             account=self._ledger._accounts.get(user_id),
+            runs_paused=self.runs_paused,
         )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from operate.cli import run
 from operate.commands.history import last_lines
 from operate.commands.user import read_page
 from operate.stack import open_stack
-from playground.adapters.dynamo_keys import run_key
+from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_keys import run_key, runs_control_key
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_lookup import CONTROL_SECONDS, DynamoLookup
+from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Account, Change, Plan, grant
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
@@ -514,6 +518,51 @@ def test_corrections_are_for_accounts_and_grants_that_exist(
     assert "Nothing was granted to this account under the reference t." in capsys.readouterr().err
     assert run(["take", user_id, "0"]) == 1
     assert "CREDITS: 1 to 100000; got 0" in capsys.readouterr().err
+
+
+def test_pause_is_for_a_user_or_for_all_runs(user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["pause"], ["pause", user_id, "--all-runs"]):
+        assert run(arguments) == 2
+        assert "give USER or --all-runs" in capsys.readouterr().err
+
+
+@pytest.fixture
+def runs_go_on(store: DynamoStore) -> Iterator[None]:
+    yield
+    store.delete_all([runs_control_key(LEDGER_TABLE)])
+
+
+@pytest.mark.usefixtures("runs_go_on")
+def test_all_runs_are_paused_within_seconds(
+    store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two instances: one that has just read the switch, and one that has not."""
+    clock = [0.0]
+
+    def instance() -> DynamoLookup:
+        catalog = DynamoCatalog(store, table_name="none", bucket="none", s3=None)
+        tables = {"ledger_table": LEDGER_TABLE, "sessions_table": SESSIONS_TABLE, "catalog_table": "none"}
+        return DynamoLookup(store, catalog, **tables, monotonic=lambda: clock[0])
+
+    def is_paused(lookup: DynamoLookup) -> bool:
+        return lookup(user_id=user_id, run_id=None, package_id="none", version=None, session_id=None).runs_paused
+
+    reference = ["--ref", user_id, "--by", "anna"]
+    warm = instance()
+    assert not is_paused(warm)
+    assert run(["pause", "--all-runs", *reference, "--dry-run"]) == 0
+    assert not is_paused(instance())
+    assert run(["pause", "--all-runs", *reference]) == 0
+    assert (is_paused(instance()), is_paused(warm)) == (True, False)
+    clock[0] = CONTROL_SECONDS
+    assert is_paused(warm)
+    assert run(["resume", "--all-runs", *reference]) == 0
+    assert (is_paused(instance()), is_paused(warm)) == (False, True)
+    clock[0] = 2 * CONTROL_SECONDS
+    assert not is_paused(warm)
+    capsys.readouterr()
+    assert run(["pause", "--all-runs", *reference]) == 0
+    assert capsys.readouterr().out == "all runs: done before: not paused\n"
 
 
 def test_a_paused_account_is_on_its_page(

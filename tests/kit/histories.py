@@ -45,6 +45,7 @@ from tests.property.model import (
     Audit,
     Books,
     Cancel,
+    Correction,
     Dear,
     Disputed,
     Ended,
@@ -57,6 +58,8 @@ from tests.property.model import (
     Moved,
     Operation,
     Paid,
+    Pause,
+    Paused,
     Payment,
     Place,
     Placed,
@@ -67,7 +70,9 @@ from tests.property.model import (
     Release,
     Settle,
     Start,
+    Take,
     Taken,
+    Undo,
     View,
     agree,
     millis,
@@ -115,8 +120,12 @@ def described(operation: Operation) -> str:
             return f"{name} {hold.run} as {hold.nonce}"
         case ReadRun(run, _):
             return f"{name} {run}"
-        case Grant(credits, key, _):
+        case Grant(credits, key, _) | Take(credits, key, _):
             return f"{name} {credits} as {key}, {now}"
+        case Undo(key, _):
+            return f"{name} {key}, {now}"
+        case Pause(on, key, _):
+            return f"{name if on else 'resume'} as {key}, {now}"
         case Paid(purchase, credits, _, _):
             return f"{name} {purchase} for {credits}, {now}"
         case Refunded(purchase, _, price, cents, _):
@@ -136,7 +145,8 @@ def said(answer: object) -> str:
             sums = f"{answer.monthly}+{answer.rollover}+{answer.purchased}-{answer.held}"
             owes = f" owes {answer.debt}" if answer.debt else ""
             owes += f" lapsed {answer.lapsed}" if answer.lapsed else ""
-            return f"{sums} v{answer.version} {answer.plan} {answer.period}{owes} [{holds}]"
+            paused = " paused" if answer.paused is not None else ""
+            return f"{sums} v{answer.version} {answer.plan} {answer.period}{owes}{paused} [{holds}]"
         case Ended(receipt, by_us):
             return f"{said(receipt)}, by us: {by_us}"
         case Receipt():
@@ -144,7 +154,7 @@ def said(answer: object) -> str:
             return f"{answer.status} by {answer.nonce}{charged}"
         case Placed(view, ended_before):
             return f"placed{', ended before' if ended_before else ''} {said(view)}"
-        case Dear(view) | Full(view) | Taken(view, _):
+        case Dear(view) | Full(view) | Paused(view) | Taken(view, _):
             return f"{type(answer).__name__.lower()} {said(view)}"
         case Books(view, lines, turns, receipts):
             rows = (f"{line.type} {line.monthly:+}{line.rollover:+}{line.purchased:+}" for line in lines)
@@ -219,7 +229,7 @@ def _until(history: Sequence[Record], end: float) -> list[Record]:
     ]
 
 
-NOTHING_DONE = (Dear, Full, Taken, Moved, Lost)
+NOTHING_DONE = (Dear, Full, Paused, Taken, Moved, Lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +257,8 @@ def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
             steps.append(_Step(record, operation, answer, order))
             continue
         held = frozenset(nonce for _, nonce, _, _ in view.holds)
-        if isinstance(operation, Grant | Start | Entitle | Payment) or (lost_replies and isinstance(answer, Placed)):
+        is_change = isinstance(operation, Grant | Correction | Start | Entitle | Payment)
+        if is_change or (lost_replies and isinstance(answer, Placed)):
             steps.append(_Step(record, operation, None, order, version=view.version))
             operation, answer = Read(operation.now), view
             steps.append(_Step(record, operation, answer, order, len(steps) - 1, view.version, held))
@@ -258,7 +269,7 @@ def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
 
 def _view(answer: object) -> View | None:
     """The account at that moment, if the answer says it."""
-    if isinstance(answer, Placed | Dear | Full | Taken):
+    if isinstance(answer, Placed | Dear | Full | Paused | Taken):
         return answer.view
     return answer if isinstance(answer, View) else None
 
@@ -489,6 +500,9 @@ class Worker:
             self.read_run: 2,
             self.sweep: 3,
             self.grant: 3,
+            self.take: 1,
+            self.undo: 1,
+            self.pause: 1,
             self.start: 1,
             self.entitle: 1,
             self.pay: 2,
@@ -555,6 +569,20 @@ class Worker:
     def grant(self) -> None:
         key = f"bonus:{self._random.randrange(SHARED_KEYS) if self._chance(0.5) else f'{self._name}_{self._step}'}"
         self._do(self._user(), Grant(self._random.randint(1, 30), key, self._now()))
+
+    def take(self) -> None:
+        key = f"t{self._random.randrange(SHARED_KEYS)}" if self._chance(0.5) else f"t_{self._name}_{self._step}"
+        credits_ = 1 + sum(map(ord, key)) % 20  # a key is for one amount
+        self._do(self._user(), Take(credits_, key, self._now()))
+
+    def undo(self) -> None:
+        self._do(self._user(), Undo(f"bonus:{self._random.randrange(SHARED_KEYS)}", self._now()))
+
+    def pause(self) -> None:
+        """Mostly ended at once: nothing happens on an account that is paused."""
+        user, key = self._user(), f"{self._name}_{self._step}"
+        self._do(user, Pause(True, f"p_{key}", self._now()))
+        self._do(user, Pause(False, f"r_{key}", self._now()))
 
     def start(self) -> None:
         self._do(self._user(), Start(None, f"plan:{self._name}_{self._step}", self._now()))

@@ -16,6 +16,8 @@ from uuid import uuid4
 
 from doubles.stripe import StripeDouble
 from local.engine import Engine
+from operate.change_account import GrantBonus, OperatorRequest
+from operate.correct_account import PauseAccount, TakeCredits, UndoGrant
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -736,6 +738,21 @@ def _noted_as_gone(scene: Scene) -> None:
     assert (customer.gone, customer.former) == (True, ())
 
 
+ORDER = OperatorRequest(reference="ticket-1", reason="Because", operator="anna")
+
+
+def _granted_and_spent(scene: Scene) -> None:
+    """Of 15 credits, 10 by an operator, 9 are spent."""
+    scene.by_other(lambda other: GrantBonus(other.ledger)(scene.user_id, 10, ORDER, now=scene.now).account)
+    _spend(scene, 9)
+
+
+def _paused(scene: Scene) -> None:
+    account = scene.books().account
+    assert account is not None
+    assert account.paused_at == scene.now
+
+
 PATHS: Sequence[Path] = (
     Path(name="run, new account", act=_run(ORDINARY)),
     Path(name="run", act=_run(ORDINARY), prepare=_account),
@@ -802,6 +819,28 @@ PATHS: Sequence[Path] = (
         name="bonus",
         act=lambda scene, worker: scene.give(worker, 10, "bonus#1"),
         prepare=_account,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="operator takes credits, some are held",
+        act=lambda scene, worker: TakeCredits(worker.ledger)(scene.user_id, 10, ORDER, now=scene.now).account,
+        prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="operator undoes a grant that was spent",
+        act=lambda scene, worker: UndoGrant(worker.ledger)(scene.user_id, ORDER, now=scene.now).account,
+        prepare=_granted_and_spent,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="operator pauses, a run is open",
+        act=lambda scene, worker: PauseAccount(worker.ledger)(scene.user_id, ORDER, paused=True, now=scene.now).account,
+        prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
+        check=_paused,
         is_run=False,
         result=Account,
     ),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from operate.change_account import OperatorRequest
+from operate.correct_account import NoGrantError, PauseAccount, TakeCredits, UndoGrant
 from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus
 from playground.domain.allowance import NOTHING_USED, Allowance
 from playground.domain.credits import Buckets
@@ -47,6 +49,7 @@ from tests.property.model import (
     Nothing,
     Operation,
     Paid,
+    Pause,
     Payment,
     Place,
     Placed,
@@ -58,12 +61,15 @@ from tests.property.model import (
     Settle,
     Start,
     Sweep,
+    Take,
     Taken,
+    Undo,
     UsedUp,
     View,
     millis,
     moment,
 )
+from tests.property.model import Paused as ModelPaused
 from tests.support import all_entries, check_invariants, records_of
 
 STAGES = {"open": Stage.OPEN, "lost": Stage.KEPT, "won": Stage.GIVEN_BACK}
@@ -141,6 +147,17 @@ class Subject:
                 return view_of(self.account(operation.now))
             case Grant(credits_, key, at):
                 return self._change(key, at, lambda account: _granted(account, credits_, key, at))
+            case Take(credits_, key, at):
+                return view_of(TakeCredits(self.ledger)(user_id, credits_, order(key), now=self.clock(at)).account)
+            case Undo(key, at):
+                try:
+                    outcome = UndoGrant(self.ledger)(user_id, order(key.removeprefix("bonus:")), now=self.clock(at))
+                except NoGrantError:
+                    return Nothing()
+                return view_of(outcome.account)
+            case Pause(on, key, at):
+                outcome = PauseAccount(self.ledger)(user_id, order(key), paused=on, now=self.clock(at))
+                return view_of(outcome.account)
             case Start(until, key, at):
                 return self._change(key, at, lambda account: _started(account, until, at))
             case Entitle(until, key, at):
@@ -241,6 +258,10 @@ class Subject:
         return tuple(turn.run_id for turn in self.sessions.turns(f"{session}_{self.user_id}"))
 
 
+def order(reference: str) -> OperatorRequest:
+    return OperatorRequest(reference=reference, reason="Because", operator="anna")
+
+
 def allowance_of(place: Place) -> Allowance | None:
     limits = place.limits
     if limits is None:
@@ -308,6 +329,7 @@ def view_of(account: Account) -> View:
         paid=account.has_paid,
         failures=time(account.failures_at),
         unpaid=time(account.unpaid_at),
+        paused=time(account.paused_at),
     )
 
 
@@ -320,6 +342,8 @@ def placed_of(outcome: HoldOutcome) -> Answer:
             return Dear(view)
         case TooManyHolds():
             return Full(view)
+        case Paused():
+            return ModelPaused(view)
         case AllowanceUsedUp():
             return UsedUp(view)
         case AlreadyHeld(_, hold):

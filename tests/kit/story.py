@@ -23,6 +23,7 @@ from tests.property.model import (
     Model,
     Operation,
     Paid,
+    Pause,
     Place,
     Placed,
     Read,
@@ -32,6 +33,8 @@ from tests.property.model import (
     Settle,
     Start,
     Sweep,
+    Take,
+    Undo,
     agree,
     millis,
     moment,
@@ -68,6 +71,9 @@ STEPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "cancel": {"hold": _ANY, "skew": _SKEW},
     "sweep": {"skew": _SKEW, "times": (1, 2)},
     "grant": {"amount": (1, 400), "key": (0, 3), "skew": _SKEW},
+    "take": {"amount": (1, 60), "skew": _SKEW},
+    "undo": {"key": (0, 4), "skew": _SKEW},
+    "pause": {"resumes": (0, 5), "skew": _SKEW},
     "start": {"months": (0, 4), "offset": (-1, 1), "skew": _SKEW},
     "entitle": {"months": (0, 3), "offset": (-1, 1), "skew": _SKEW},
     "pay": {"purchase": (0, 4), "skew": _SKEW},
@@ -151,6 +157,21 @@ class Story:
     def grant(self, amount: int, key: int, skew: int) -> None:
         """Key 0 is used again and again, for whatever amount."""
         self.perform(Grant(amount, f"bonus:{self._name('key') if key else 0}", self.now + skew))
+
+    def take(self, amount: int, skew: int) -> None:
+        self.tell(Take(amount, self._name("taken"), self.now + skew))
+
+    def undo(self, key: int, skew: int) -> None:
+        """One of the bonuses, or one that was never given."""
+        granted = [*self.model.granted, "bonus:unknown"]
+        self.tell(Undo(granted[-1 - key % len(granted)], self.now + skew))
+
+    def pause(self, resumes: int, skew: int) -> None:
+        """Mostly ended at once."""
+        now = self.now + skew
+        self.tell(Pause(True, self._name("pause"), now))
+        if resumes:
+            self.tell(Pause(False, self._name("resume"), now))
 
     def start(self, months: int, offset: int, skew: int) -> None:
         now = self.now + skew

@@ -129,6 +129,32 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """An operator takes credits back, once per key."""
+
+    credits: int
+    key: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """An operator takes back what `grant`, the key of a bonus, gave; once."""
+
+    grant: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator pauses the account, or ends its pause, once per key."""
+
+    on: bool
+    key: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """An operator starts the plan, unless it is running. `until` None: entitled until ended."""
 
@@ -190,7 +216,10 @@ class Disputed:
 
 
 Payment = Paid | Refunded | Disputed
-Operation = Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Start | Entitle | Payment
+Correction = Take | Undo | Pause
+Operation = (
+    Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Correction | Start | Entitle | Payment
+)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -217,6 +246,7 @@ class View(NamedTuple):
     paid: bool = False
     failures: int | None = None
     unpaid: int | None = None
+    paused: int | None = None
 
 
 class Bought(NamedTuple):
@@ -276,6 +306,12 @@ class Full(NamedTuple):
     view: View
 
 
+class Paused(NamedTuple):
+    """The account is paused."""
+
+    view: View
+
+
 class UsedUp(NamedTuple):
     """Too much has failed, or could."""
 
@@ -323,7 +359,9 @@ class Books(NamedTuple):
     receipts: tuple[Receipt | None, ...]
 
 
-Answer = View | Books | Placed | Dear | Full | UsedUp | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
+Answer = (
+    View | Books | Placed | Dear | Full | Paused | UsedUp | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
+)
 
 
 def agree(expected: Answer, actual: object) -> bool:
@@ -355,6 +393,8 @@ class Model:
         self.paid = False
         self.failures: int | None = None
         self.unpaid: int | None = None
+        self.paused: int | None = None
+        self.granted: dict[str, int] = {}  # by the keys of bonuses
         self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
         self.receipts: dict[str, Receipt] = {}
@@ -368,7 +408,7 @@ class Model:
     def copy(self) -> "Model":
         other = Model.__new__(Model)
         other.__dict__.update(self.__dict__)
-        for name in ("holds", "receipts", "turns", "given_back", "bought"):
+        for name in ("holds", "receipts", "turns", "given_back", "bought", "granted"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -378,6 +418,7 @@ class Model:
             self.view() if self.opened else None,
             frozenset(self.receipts.items()),
             frozenset(self.bought.items()),
+            frozenset(self.granted.items()),
             self.keys,
             frozenset(self.turns.items()),
             frozenset(self.given_back),
@@ -421,6 +462,7 @@ class Model:
             paid=self.paid,
             failures=self.failures,
             unpaid=self.unpaid,
+            paused=self.paused,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -480,8 +522,28 @@ class Model:
             case Grant(credits, key, now):
                 if key not in self.keys:
                     self.keys |= {key}
+                    self.granted[key] = credits
                     self._write(Line("bonus", now, purchased=credits))
                     self._repay(now)
+                return self.view()
+            case Take(credits, key, now):
+                if key not in self.keys:
+                    self.keys |= {key}
+                    self._take("admin", credits, now)
+                return self.view()
+            case Undo(grant, now):
+                if grant not in self.granted:
+                    return Nothing()
+                if (key := f"undo of {grant}") not in self.keys:
+                    self.keys |= {key}
+                    self._take("admin", self.granted[grant], now)
+                return self.view()
+            case Pause(on, key, now):
+                if key not in self.keys:
+                    self.keys |= {key}
+                    self.changes += 1
+                    self.paused = now if on else None
+                    self.lines += (Line("admin", now),)
                 return self.view()
             case Start(until, key, now):
                 if key not in self.keys and self.plan == "free":
@@ -577,6 +639,8 @@ class Model:
         if there is not None and there.nonce != hold.nonce:
             return Taken(self.view(), there.nonce)
         if there is None:
+            if self.paused is not None:
+                return Paused(self.view())
             if len(self.holds) >= hold.limit:
                 return Full(self.view())
             if self.free < hold.ceiling:
@@ -699,13 +763,18 @@ class Model:
         moves = [("refund", refund - known.taken_refund), ("dispute", dispute - known.taken_dispute)]
         for kind, credits_ in sorted(moves, key=lambda move: (move[1], move[0])):
             if credits_ > 0:
-                missing = max(credits_ - min(self.purchased, self.free), 0)
-                self.debt += missing
-                self._write(Line("debt", event.now, purchased=missing))
-            self._write(Line(kind, event.now, purchased=-credits_))
-            if credits_ < 0:
+                self._take(kind, credits_, event.now)
+            else:
+                self._write(Line(kind, event.now, purchased=-credits_))
                 self._repay(event.now)
         return known._replace(taken_refund=refund, taken_dispute=dispute)
+
+    def _take(self, kind: str, credits_: int, now: int) -> None:
+        """From what is purchased and not held; the rest is owed."""
+        missing = max(credits_ - min(self.purchased, self.free), 0)
+        self.debt += missing
+        self._write(Line("debt", now, purchased=missing))
+        self._write(Line(kind, now, purchased=-credits_))
 
     def _repay(self, now: int, reserved: int = 0, run: str | None = None) -> None:
         """Whatever comes in or comes back repays debt first."""

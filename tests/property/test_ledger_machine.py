@@ -93,6 +93,18 @@ class LedgerLife(RuleBasedStateMachine):
     def grants(self, **arguments: int) -> None:
         self.take("grant", **arguments)
 
+    @rule(**numbers("take"))
+    def takes(self, **arguments: int) -> None:
+        self.take("take", **arguments)
+
+    @rule(**numbers("undo"))
+    def undoes(self, **arguments: int) -> None:
+        self.take("undo", **arguments)
+
+    @rule(**numbers("pause"))
+    def pauses(self, **arguments: int) -> None:
+        self.take("pause", **arguments)
+
     @rule(**numbers("start"))
     def starts(self, **arguments: int) -> None:
         self.take("start", **arguments)

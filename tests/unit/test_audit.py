@@ -368,7 +368,26 @@ def too_much_rollover(books: Books) -> None:
 
 PRICE = BOOKS.runs[PAID]["price"]
 LATE = iso(NOW + 1801 * SECOND)
+
+
+def an_undo(books: Books) -> None:
+    books.entries[3].update(type="admin", business_key="undo:ticket-1")
+
+
+def an_undo_of_another_amount(books: Books) -> None:
+    books.entries[2].update(type="bonus", business_key="bonus:ticket-1")
+    an_undo(books)
+
+
 RULES: dict[str, tuple[Code, str, object, object, Damage]] = {
+    "undo without a grant": (Code.ORDER, "entry 4: amount", "a grant to undo", BOOKS.entries[3]["amount"], an_undo),
+    "undo of another amount": (
+        Code.ORDER,
+        "entry 4: amount",
+        -BOOKS.entries[2]["amount"],
+        BOOKS.entries[3]["amount"],
+        an_undo_of_another_amount,
+    ),
     "debt": (Code.DEBT, "account: debt", 0, 3, account_is(debt=3)),
     "credits beside debt": (Code.OWED, "account: credits that should repay debt", 0, 8, beside_debt),
     "lapsed and not held": (Code.LAPSED, "account: lapsed", "at most 0", 1, account_is(lapsed=1)),

@@ -13,6 +13,7 @@ from playground.domain.errors import (
     InsufficientCreditsError,
     PackageNotFoundError,
     PlaygroundError,
+    RunsPausedError,
     SessionConflictError,
     SessionNotFoundError,
     UnsupportedParameterError,
@@ -62,7 +63,7 @@ class World:
         self.ledger = InMemoryLedger()
         self.model = ScriptedModel(lambda prompt: ANSWER, count=count)
         catalog, clock = InMemoryCatalog(TIDY, OTHER), FrozenClock(NOW)
-        lookup = InMemoryLookup(self.ledger, catalog)
+        self.lookup = lookup = InMemoryLookup(self.ledger, catalog)
         self._estimate = EstimateRun(
             ledger=self.ledger,
             lookup=lookup,
@@ -109,6 +110,13 @@ def test_what_a_dead_run_holds_can_be_spent_as_a_run_would() -> None:
 
     assert (estimate.can_afford, estimate.available, estimate.affordable_max_tokens) == (True, 5, 4096)
     world.run()
+
+
+def test_while_all_runs_are_paused_there_is_no_estimate() -> None:
+    world = World()
+    world.lookup.runs_paused = True
+    with pytest.raises(RunsPausedError):
+        world.estimate(USER, REQUEST)
 
 
 def test_says_what_a_run_typically_and_at_most_costs() -> None:

@@ -10,11 +10,12 @@ import pytest
 from operate.change_account import ChangePlan, GrantBonus, OperatorRequest, ReferenceUsedError, StripeManagedError
 from operate.commands.moderate import command as moderate
 from operate.correct_account import NoGrantError, PauseAccount, TakeCredits, UndoGrant
-from playground.domain.account import Account, Change, Plan, start_plus
+from playground.domain.account import Account, Change, Plan, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError
+from playground.schemas.credits import Transaction
 from tests.fakes import InMemoryLedger, a_hold
 from tests.support import all_entries, check_invariants
 
@@ -150,6 +151,22 @@ def test_a_subscription_is_changed_where_it_is_paid(plan: Plan) -> None:
     ledger.change("alice", subscribe, business_key="s", now=NOW)
     with pytest.raises(StripeManagedError):
         ChangePlan(ledger, allowance=200)("alice", plan, ORDER, until=None, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("type_", "operator", "reason", "shown"),
+    [
+        (EntryType.BONUS, None, "Sorry (by anna)", "Sorry"),
+        (EntryType.BONUS, None, "Sorry (by anna (support))", "Sorry"),
+        (EntryType.ADMIN, None, "Plan plus: it (by the way) (by anna)", "Plan plus: it (by the way)"),
+        (EntryType.BONUS, "anna", "Sorry (by the way)", "Sorry (by the way)"),
+        (EntryType.BONUS, None, "Sorry (by anna) again", "Sorry (by anna) again"),
+        (EntryType.SPEND, None, "Run of x (by y)", "Run of x (by y)"),
+    ],
+)
+def test_the_customer_is_not_shown_who_did_it(type_: EntryType, operator: str | None, reason: str, shown: str) -> None:
+    [entry] = open_account("alice", NOW)[1]
+    assert Transaction.of(replace(entry, type=type_, operator=operator, reason=reason)).description == shown
 
 
 @pytest.mark.parametrize("start", ["-k", "-h", "--", "--dry-run", "--json"])

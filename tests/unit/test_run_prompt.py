@@ -22,6 +22,7 @@ from playground.domain.errors import (
     PackageNotFoundError,
     PlaygroundError,
     RunInProgressError,
+    RunsPausedError,
     SessionConflictError,
     SessionNotFoundError,
     StoreUnavailableError,
@@ -226,6 +227,32 @@ def test_the_turn_and_the_session_are_what_was_asked_and_answered() -> None:
     assert (session.title, session.model, session.use_no_prompt) == ("My desk please", "sonnet", False)
     assert (session.turns, session.credits, session.tokens, session.duration_ms) == (1, 1, 100, 0)
     assert (session.created_at, session.updated_at) == (NOW, NOW)
+
+
+def test_while_all_runs_are_paused_nothing_is_held_and_outcomes_are_read() -> None:
+    world = World()
+    first = world.run(key="k")
+    world.lookup.runs_paused = True
+
+    with pytest.raises(RunsPausedError) as refused:
+        world.run()
+    assert refused.value.facts == {"retry_after": 60}
+    assert (len(world.model.prompts), len(world.model.counted)) == (1, 1)
+    assert world.run(key="k").turn == first.turn
+
+
+def test_a_session_does_not_go_on_with_a_version_that_was_withdrawn() -> None:
+    """It stays readable. A new run takes the newest version that is left."""
+    world = World()
+    first = world.run()
+    world.catalog.withdrawn.add((TIDY.package_id, "2.0.0"))
+
+    with pytest.raises(PackageNotFoundError):
+        world.run(replace(REQUEST, session_id=first.run.session_id))
+    with pytest.raises(PackageNotFoundError):
+        world.run(replace(REQUEST, package_version="2.0.0"))
+    assert world.run().run.package_version == "1.0.0"
+    assert world.ledger.sessions.turns(first.run.session_id) == [first.turn]
 
 
 def test_a_title_is_short() -> None:

@@ -68,8 +68,8 @@ def package_items(package: PackageVersion) -> Mapping[str, RawItem]:
     versions = (package.version, "0.1.0")
     written = {
         "version": (item, version_key("t", package.package_id, package.version)),
-        "head": (dynamo_catalog._head_item(package, item, versions), head_key("t", package.package_id)),
-        "listing": (dynamo_catalog._listing_item(package, versions), listing_key("t", package.name)),
+        "head": (dynamo_catalog.head_item(package, item, versions), head_key("t", package.package_id)),
+        "listing": (dynamo_catalog.listing_item(package, versions), listing_key("t", package.name)),
     }
     return {name: {**each, **key.raw} for name, (each, key) in written.items()}
 

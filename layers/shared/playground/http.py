@@ -70,6 +70,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.ModelOverloadedError: 503,
     errors.UnreadableError: 500,
     errors.PaymentsRejectedError: 503,
+    errors.RunsPausedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,

@@ -332,6 +332,8 @@ class Found:
     session: Session | None
     account: Account | None = None
     """As stored: not opened, not advanced. None if there is none yet."""
+    runs_paused: bool = False
+    """Whether an operator has paused the runs of all accounts, as of a few seconds ago."""
 
 
 class Lookup(Protocol):

@@ -3,6 +3,10 @@
 Of each package there are its versions, immutable; a HEAD, which is a copy of the newest version and the list of all, so
 that an unpinned read is one item; and its summary for lists and searches (keys: dynamo_keys.py). Publishing writes the
 three in one transaction, so that they always say the same.
+
+An item with `withdrawn_at` is returned to nobody: operators withdraw versions and packages. HEAD has the details.
+`versions` are those that are offered, and it is a copy of the newest of them. `withdrawn` are the versions that were
+withdrawn one by one. `closed` is there while the whole package is withdrawn: the versions that were offered before.
 """
 
 import hashlib
@@ -48,8 +52,9 @@ CACHED_BYTES = 16_000_000
 SEARCHED_ITEMS = 200  # in one query
 SEARCH_QUERIES = 5  # for one page of answers
 
+WITHDRAWN_AT = "withdrawn_at"  # of an item that is returned to nobody
 _DESCRIBED = ("package_id", "name", "description", "format", "subtype", "version", "tags")
-_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden")
+_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden", WITHDRAWN_AT)
 
 
 class CorruptPackageError(PlaygroundError):
@@ -96,7 +101,7 @@ class DynamoCatalog:
 
         Atomic. When several are published at the same time, every version ends up in the list, and HEAD is the newest.
         Raises VersionExistsError if this version exists with another content, InvalidRequestError if the package has
-        too many versions, StoreUnavailableError if the store does not take it.
+        too many versions or is withdrawn, StoreUnavailableError if the store does not take it.
         """
         item = _version_item(package)
         key = version_key(self._table, package.package_id, package.version)
@@ -110,7 +115,8 @@ class DynamoCatalog:
             if "prompt" not in item and not uploaded:
                 self._upload(package, item)
                 uploaded = True
-            head = self._store.get(head_key(self._table, package.package_id), attributes=["version", "versions"])
+            attributes = ["version", "versions", "withdrawn", "closed"]
+            head = self._store.get(head_key(self._table, package.package_id), attributes=attributes)
             try:
                 self._store.transact(*self._writes(package, item, head))
             except TransactionRefused:
@@ -124,11 +130,13 @@ class DynamoCatalog:
         item = self._store.get(key, consistent=False) if key is not None else None
         return self.package_of_item(item) if item else None
 
-    def package_of_item(self, item: RawItem) -> PackageVersion:
-        """The version in an item that was read by `package_key`; its prompt comes from S3 if it is there.
+    def package_of_item(self, item: RawItem) -> PackageVersion | None:
+        """The version in an item that was read by `package_key`, unless it is withdrawn; its prompt comes from S3 if it
+        is there. Raises CorruptPackageError if the prompt is not the one that was published."""
+        return None if WITHDRAWN_AT in item else self.stored_version(item)
 
-        Raises CorruptPackageError if the prompt is not the one that was published.
-        """
+    def stored_version(self, item: RawItem) -> PackageVersion:
+        """The same, withdrawn or not. For operators."""
         return PackageVersion(
             package_id=item["package_id"]["S"],
             name=item["name"]["S"],
@@ -150,7 +158,7 @@ class DynamoCatalog:
         """The summary of a package, with a preview of up to 1,500 characters."""
         key = package_key(self._table, package_id, None)
         item = self._store.get(key, attributes=_SUMMARY, consistent=False) if key is not None else None
-        return _summary(item) if item is not None else None
+        return _summary(item) if item is not None and WITHDRAWN_AT not in item else None
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
         """Summaries whose name, description or tags contain `text` in any case (all for ""), by name, after the name
@@ -189,19 +197,22 @@ class DynamoCatalog:
     def _writes(self, package: PackageVersion, item: RawItem, head: RawItem | None) -> Sequence[Write]:
         """A new version, HEAD and listing at once, if neither the version nor the list of versions has changed."""
         known = _strings(head["versions"]) if head else ()
-        if len(known) >= MAX_VERSIONS:
+        withdrawn = head.get("withdrawn") if head else None
+        if head and "closed" in head:
+            raise InvalidRequestError("version", f"{package.name} is withdrawn; reinstate it to publish a version")
+        if len(known) + (len(withdrawn["L"]) if withdrawn else 0) >= MAX_VERSIONS:
             raise InvalidRequestError("version", f"{package.name} has {MAX_VERSIONS:,} versions, the most allowed")
         versions = newest_first((*known, package.version))
         version = Put(version_key(self._table, package.package_id, package.version), item)
         at_head, at_listing = head_key(self._table, package.package_id), listing_key(self._table, package.name)
-        new_head = _head_item(package, item, versions)
-        listing = Save(at_listing, _listing_item(package, versions), revision=None)
+        new_head = {**head_item(package, item, versions), **({"withdrawn": withdrawn} if withdrawn else {})}
+        listing = Save(at_listing, listing_item(package, versions), revision=None)
         if head is None:
             return version, Put(at_head, new_head), listing
         from pynamodb.expressions.operand import Path  # publishing is for operators: no function loads it for this
 
-        unchanged = Path("versions") == list(known)
-        if precedence(package.version) > precedence(head["version"]["S"]):
+        unchanged = (Path("versions") == list(known)) & Path("closed").does_not_exist()
+        if not known or precedence(package.version) > precedence(head["version"]["S"]):
             return version, Replace(at_head, new_head, unchanged), listing
         add = [Path("versions").set(list(versions))]
         return version, Update(at_head, add, unchanged), Update(at_listing, add)
@@ -299,11 +310,11 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
     return item
 
 
-def _head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -> RawItem:
+def head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -> RawItem:
     return {**item, "versions": _list(versions), "preview": {"S": _preview(package.prompt, PREVIEW)}}
 
 
-def _listing_item(package: PackageVersion, versions: Sequence[str]) -> RawItem:
+def listing_item(package: PackageVersion, versions: Sequence[str]) -> RawItem:
     return {
         **_described(package),
         "versions": _list(versions),

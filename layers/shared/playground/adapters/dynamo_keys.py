@@ -15,6 +15,8 @@ money     USER#<user>       ACCOUNT             the account; in the indexes by_l
           CUSTOMER#<id>     CUSTOMER            leads to the user
           EVENT#<id>        EVENT               an event of the payment provider
           WALK#<task>       SHARD#<shard>       how far a walk over an index has come
+          CONTROL           RUNS                whether an operator has paused the runs of all accounts
+          CONTROL           KEY#<order>         an order about them, done once
 sessions  SESSION#<id>      SESSION             the summary; in the index by_owner
           SESSION#<id>      TURN#<number>       a turn, numbered from 1 in 6 digits
           SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
@@ -29,6 +31,7 @@ sessions  SESSION#<id>      SESSION             the summary; in the index by_own
 catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
           PACKAGE#<uuid>    HEAD                a copy of the newest version, and the list of all, so that an
                                                       unpinned read is one item
+          PACKAGE#<uuid>    ORDER#<time>#<id>   what an operator has withdrawn or reinstated
           PACKAGES          <name>              the summary of one package, for lists and searches
 """
 
@@ -129,6 +132,14 @@ def walk_key(table: str, task: str, shard: int) -> Key:
     return Key(table, f"WALK#{task}", f"SHARD#{shard_name(shard)}")
 
 
+def runs_control_key(table: str) -> Key:
+    return Key(table, "CONTROL", "RUNS")
+
+
+def control_change_key(table: str, business_key: str) -> Key:
+    return Key(table, "CONTROL", f"KEY#{business_key}")
+
+
 def shard_of(user_id: str) -> str:
     """The shard of the sparse indexes that an account is in; the same one always."""
     return shard_name(zlib.crc32(user_id.encode()) % SHARDS)
@@ -190,6 +201,10 @@ def head_key(table: str, uuid: str) -> Key:
 
 def version_key(table: str, uuid: str, version: str) -> Key:
     return Key(table, f"PACKAGE#{uuid}", f"VERSION#{version}")
+
+
+def order_key(table: str, uuid: str, order: str) -> Key:
+    return Key(table, f"PACKAGE#{uuid}", f"ORDER#{order}")
 
 
 def listing_key(table: str, name: str) -> Key:

@@ -21,6 +21,7 @@
     ├── SessionConflictError            the session does not fit the request, or has changed since it was read
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
     ├── AccountPausedError              an operator has paused the account: no new runs
+    ├── RunsPausedError                 an operator has paused the runs of all accounts
     ├── OwnShareError                   owners cannot vote on or report their own share
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
@@ -191,6 +192,15 @@ class ShareBlockedError(PlaygroundError):
             findings=findings,
             found=found,
         )
+
+
+class RunsPausedError(PlaygroundError):
+    """An operator has paused the runs of all accounts. Nothing is held. The request may be repeated later."""
+
+    code = "runs_paused"
+
+    def __init__(self, *, retry_after: int = 60) -> None:
+        super().__init__("Runs are paused at the moment. Please try again later.", retry_after=retry_after)
 
 
 class AccountPausedError(PlaygroundError):

@@ -1,6 +1,5 @@
 """Bodies of the function credits."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -205,12 +204,11 @@ class SubscriptionAnswer(BaseModel):
         return cls.model_validate(state, from_attributes=True)
 
 
-_BY = re.compile(r" \(by [^()]*\)$")
-
-
 def _without_operator(entry: Entry) -> str:
-    """Entries of earlier versions name the operator in their reason; the user is not shown it."""
-    return _BY.sub("", entry.reason) if entry.type in (EntryType.BONUS, EntryType.ADMIN) else entry.reason
+    """Entries of earlier versions name the operator behind their reason, "… (by anna)"; the user is not shown it."""
+    reason, found, _ = entry.reason.rpartition(" (by ")
+    is_named = entry.operator is None and entry.type in (EntryType.BONUS, EntryType.ADMIN)
+    return reason if found and is_named and entry.reason.endswith(")") else entry.reason
 
 
 class Transaction(BaseModel):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from playground.domain.account import without_dead_holds
-from playground.domain.errors import AccountPausedError, SessionNotFoundError
+from playground.domain.errors import AccountPausedError, RunsPausedError, SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
@@ -57,6 +57,8 @@ class EstimateRun:
             version=request.package_version,
             session_id=request.session_id,
         )
+        if found.runs_paused:
+            raise RunsPausedError
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         package = package_for(request, found.package, found.session, self.catalog)

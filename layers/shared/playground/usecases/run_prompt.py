@@ -20,6 +20,7 @@ from playground.domain.errors import (
     IdempotencyConflictError,
     InsufficientCreditsError,
     ModelError,
+    RunsPausedError,
     SessionConflictError,
     SessionNotFoundError,
     StoreUnavailableError,
@@ -157,6 +158,8 @@ class RunPrompt:
         )
         if found.run is not None:
             return found.run
+        if found.runs_paused:
+            raise RunsPausedError
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         return Attempt(

@@ -36,6 +36,7 @@ class Code(StrEnum):
     LEASE = "lease"  # the index of leases would not lead to the earliest one in time
     NEGATIVE = "negative"  # a number that never is
     NUMBERING = "numbering"  # entries are not 1..n
+    ORDER = "order"  # an undo does not take what its grant gave, or comes without one
     OWED = "owed"  # purchased credits are available although there is debt
     PLAN = "plan"  # plan and allowance do not go together
     PRICE = "price"  # is not what usage and price table give

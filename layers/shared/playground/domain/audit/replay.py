@@ -27,6 +27,7 @@ class Replay:
         self._user_id = user_id
         self._findings = findings
         self._compare = findings.compare
+        self._bonuses: dict[str, int] = {}  # by what comes behind "bonus:" in their keys
         self._keys: dict[str, int] = {}  # of everything but spends; those are unique by their receipts
 
     def entry(self, stored: StoredEntry) -> None:
@@ -54,6 +55,8 @@ class Replay:
                     Code.BUSINESS_KEY, f"{place}: business_key", "unique", f"that of entry {self._keys[key]}"
                 )
             self._keys.setdefault(key, number)
+            if type_ in (EntryType.BONUS, EntryType.ADMIN):
+                self._order(place, key, item)
         if number == 1:
             self._compare(Code.SIGNUP, "entry 1: type", EntryType.SIGNUP.value, type_)
             self._compare(Code.SIGNUP, "entry 1: business_key", "signup", key)
@@ -89,6 +92,16 @@ class Replay:
         self.last_hash = hash_
         for name in ("run_id", "session_id", "purchase_id"):
             item.text(name, optional=True)
+
+    def _order(self, place: str, key: str, item: Reader) -> None:
+        """An undo takes exactly what its grant gave."""
+        order, _, reference = key.partition(":")
+        amount = item.whole("amount")
+        if order == "bonus" and amount is not None:
+            self._bonuses[reference] = amount
+        elif order == "undo":
+            given = self._bonuses.get(reference)
+            self._compare(Code.ORDER, f"{place}: amount", "a grant to undo" if given is None else -given, amount)
 
     def _spend(self, place: str, number: int, item: Reader, receipt: Fields | None) -> None:
         run_id = item.text("run_id")

@@ -1,0 +1,65 @@
+"""PauseRuns: an operator lets nobody begin a run, until runs are resumed.
+
+The switch is one item of the ledger's table. `DynamoLookup` reads it with everything else that a run looks up, so every
+instance obeys within `CONTROL_SECONDS` of its next run. Open runs end as ever.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pynamodb.expressions.operand import Path
+
+from operate.change_account import OperatorRequest
+from playground.adapters.dynamo_keys import control_change_key, runs_control_key
+from playground.adapters.dynamo_store import DynamoStore, Put, TransactionRefused, Update
+from playground.domain.calendar import from_iso, instant, iso
+
+ANY = Path("pk").exists() | Path("pk").does_not_exist()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsControl:
+    """`paused_at`: since when all runs are paused; None if they are not. `reason` and `operator`: of the last order;
+    None if there was none. `is_new` is False if the order was done before."""
+
+    paused_at: datetime | None
+    reason: str | None
+    operator: str | None
+    is_new: bool = False
+
+
+class PauseRuns:
+    def __init__(self, store: DynamoStore, ledger_table: str) -> None:
+        self._store = store
+        self._ledger = ledger_table
+
+    def state(self) -> RunsControl:
+        raw = self._store.get(runs_control_key(self._ledger)) or {}
+        paused_at = raw.get("paused_at", {}).get("S")
+        return RunsControl(
+            paused_at=from_iso(paused_at) if paused_at is not None else None,
+            reason=raw.get("reason", {}).get("S"),
+            operator=raw.get("operator", {}).get("S"),
+        )
+
+    def __call__(self, order: OperatorRequest, *, paused: bool, now: datetime) -> RunsControl:
+        """Pause all runs, or end that pause; accounts that are paused themselves stay paused. Repeating it with its
+        reference changes nothing, also if the opposite was ordered since."""
+        verb, paused_at = ("pause", instant(now)) if paused else ("resume", None)
+        about = {"reason": {"S": order.reason}, "operator": {"S": order.operator}}
+        key = control_change_key(self._ledger, f"{verb}:{order.reference}")
+        mark = Path("paused_at")
+        write = Update(
+            runs_control_key(self._ledger),
+            actions=[
+                mark.set(iso(paused_at)) if paused_at is not None else mark.remove(),
+                Path("reason").set(order.reason),
+                Path("operator").set(order.operator),
+            ],
+            condition=ANY,
+        )
+        try:
+            self._store.transact(Put(key, {"created_at": {"S": iso(now)}, **about}), write)
+        except TransactionRefused:
+            return self.state()
+        return RunsControl(paused_at=paused_at, reason=order.reason, operator=order.operator, is_new=True)
