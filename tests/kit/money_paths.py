@@ -23,7 +23,7 @@ from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_keys import shard_of
-from playground.adapters.dynamo_lookup import DynamoLookup
+from playground.adapters.dynamo_lookup import CONTROL_SECONDS, DynamoLookup
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
@@ -105,6 +105,7 @@ class Worker:
             ledger_table=LEDGER_TABLE,
             sessions_table=SESSIONS_TABLE,
             catalog_table=CATALOG_TABLE,
+            monotonic=itertools.count(0, CONTROL_SECONDS).__next__,  # each life makes the same requests
         )
 
     def close(self) -> None:
@@ -823,9 +824,9 @@ PATHS: Sequence[Path] = (
         result=Account,
     ),
     Path(
-        name="operator takes credits, some are held",
+        name="operator takes more than there is",
         act=lambda scene, worker: TakeCredits(worker.ledger)(scene.user_id, 10, ORDER, now=scene.now).account,
-        prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
+        prepare=_account,
         is_run=False,
         result=Account,
     ),
@@ -837,9 +838,9 @@ PATHS: Sequence[Path] = (
         result=Account,
     ),
     Path(
-        name="operator pauses, a run is open",
+        name="operator pauses",
         act=lambda scene, worker: PauseAccount(worker.ledger)(scene.user_id, ORDER, paused=True, now=scene.now).account,
-        prepare=lambda scene: scene.leave_dead(ORDINARY, "a dead one"),
+        prepare=_account,
         check=_paused,
         is_run=False,
         result=Account,

@@ -159,19 +159,19 @@ class Story:
         self.perform(Grant(amount, f"bonus:{self._name('key') if key else 0}", self.now + skew))
 
     def take(self, amount: int, skew: int) -> None:
-        self.tell(Take(amount, self._name("taken"), self.now + skew))
+        self.perform(Take(amount, self._name("taken"), self.now + skew))
 
     def undo(self, key: int, skew: int) -> None:
         """One of the bonuses, or one that was never given."""
         granted = [*self.model.granted, "bonus:unknown"]
-        self.tell(Undo(granted[-1 - key % len(granted)], self.now + skew))
+        self.perform(Undo(granted[-1 - key % len(granted)], self.now + skew))
 
     def pause(self, resumes: int, skew: int) -> None:
         """Mostly ended at once."""
         now = self.now + skew
-        self.tell(Pause(True, self._name("pause"), now))
+        self.perform(Pause(True, self._name("pause"), now))
         if resumes:
-            self.tell(Pause(False, self._name("resume"), now))
+            self.perform(Pause(False, self._name("resume"), now))
 
     def start(self, months: int, offset: int, skew: int) -> None:
         now = self.now + skew
