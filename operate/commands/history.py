@@ -65,7 +65,8 @@ Line = tuple[Entry, Run | None]
     "--type",
     "type_",
     type=click.Choice([kind.value for kind in EntryType]),
-    help="Only entries of this type.",
+    metavar="TYPE",
+    help=f"Only entries of this type: {', '.join(EntryType)}.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header line instead of text.")
 @on_a_stack

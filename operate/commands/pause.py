@@ -32,7 +32,7 @@ from playground.domain.calendar import iso
         examples=[
             './playground pause alice --ref abuse-7 --reason "..."',
             "./playground pause alice --dry-run",
-            './playground pause --all-runs --ref incident-7 --reason "..." --stack playground-prod',
+            "./playground pause --all-runs --ref incident-7 --stack playground-prod",
         ],
     ),
 )

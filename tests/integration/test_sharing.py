@@ -213,6 +213,7 @@ RULES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int, int]] = {
         404,
         401,
     ),
+    ("GET", "/playground/runs"): (None, 200, 200, 401),
     ("GET", "/playground/runs/{run}"): (None, 200, 404, 401),
     ("POST", "/playground/runs/{run}/feedback"): ({"rating": 4}, 200, 404, 401),
     ("GET", "/playground/shared/{token}"): (None, 200, 200, 200),
@@ -273,7 +274,7 @@ def reports(play: Play) -> int:
 @pytest.mark.parametrize("rule", RULES, ids=" ".join)
 def test_a_deleted_session_cannot_be_read(play: Play, rule: tuple[str, str]) -> None:
     delete(play)
-    about_nothing = rule == ("GET", "/playground/sessions")
+    about_nothing = rule in {("GET", "/playground/sessions"), ("GET", "/playground/runs")}  # lists of the caller's own
     receipt = rule == ("GET", "/playground/runs/{run}")  # what was charged stays, what was said does not
     for user, expected in ((play.owner, 404), (play.other, 404)):
         answer = ask(play, rule, user)

@@ -371,7 +371,7 @@ def test_a_currency_that_is_none_is_a_refusal(accounts: Accounts, currency: str)
 def test_a_key_that_is_taken_by_another_request_is_a_refusal(accounts: Accounts) -> None:
     payments = accounts.here.payments
     payments.create_customer(user_id="a", key="k")
-    with pytest.raises(PaymentsRejectedError, match="set up"):
+    with pytest.raises(PaymentsRejectedError, match="configuration error"):
         payments.create_customer(user_id="b", key="k")
 
 
