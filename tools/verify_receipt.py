@@ -175,9 +175,8 @@ def verify(receipt: dict[str, Any], table: Callable[[object], dict[str, Any]], c
     cost = verify_cost(usage, price, model, check)
     credits_ = verify_credits(cost, usage, price, model, prices, check)
     ceiling = ceiling_of(whole(receipt["prompt_tokens"]), whole(receipt["max_tokens"]), model, prices)
-    how = (
-        f"the same for {receipt['prompt_tokens']:,} tokens, all written to the cache, and {receipt['max_tokens']:,} out"
-    )
+    prompt, most = receipt["prompt_tokens"], receipt["max_tokens"]
+    how = f"the same for {prompt:,} tokens, all of the most expensive class, and {most:,} out"
     check.equals("ceiling", how, ceiling, receipt["ceiling"])
     charge = min(credits_, ceiling)
     check.equals("charge", f"min({credits_}, {ceiling})", charge, receipt["credits_spent"])
