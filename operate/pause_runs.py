@@ -42,12 +42,15 @@ class PauseRuns:
             operator=raw.get("operator", {}).get("S"),
         )
 
-    def __call__(self, order: OperatorRequest, *, paused: bool, now: datetime) -> RunsControl:
+    def __call__(self, order: OperatorRequest, *, paused: bool, now: datetime, dry_run: bool = False) -> RunsControl:
         """Pause all runs, or end that pause; accounts that are paused themselves stay paused. Repeating it with its
-        reference changes nothing, also if the opposite was ordered since."""
+        reference changes nothing, also if the opposite was ordered since. `dry_run`: say it and write nothing."""
         verb, paused_at = ("pause", instant(now)) if paused else ("resume", None)
         about = {"reason": {"S": order.reason}, "operator": {"S": order.operator}}
         key = control_change_key(self._ledger, f"{verb}:{order.reference}")
+        done = RunsControl(paused_at=paused_at, reason=order.reason, operator=order.operator, is_new=True)
+        if dry_run:
+            return done if self._store.get(key) is None else self.state()
         mark = Path("paused_at")
         write = Update(
             runs_control_key(self._ledger),
@@ -62,4 +65,4 @@ class PauseRuns:
             self._store.transact(Put(key, {"created_at": {"S": iso(now)}, **about}), write)
         except TransactionRefused:
             return self.state()
-        return RunsControl(paused_at=paused_at, reason=order.reason, operator=order.operator, is_new=True)
+        return done

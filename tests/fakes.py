@@ -829,19 +829,8 @@ def a_hold(
 
 def receipt(user_id: str, hold: Hold, status: RunStatus, at: datetime) -> Run:
     """How `hold` ends without a charge."""
-    return Run(
-        run_id=hold.run_id,
-        user_id=user_id,
-        status=status,
-        nonce=hold.nonce,
-        request_hash=hold.request_hash,
-        session_id=hold.session_id,
-        model=hold.model,
-        ceiling=hold.ceiling,
-        started_at=hold.placed_at,
-        ended_at=at,
-        failure=Failure(code="model_failed", reason="empty"),
-    )
+    failure = Failure(code="model_failed", reason="empty")
+    return Run.of(hold, user_id=user_id, status=status, ended_at=at, failure=failure)
 
 
 def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:

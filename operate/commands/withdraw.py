@@ -1,5 +1,7 @@
 """`playground withdraw @acme/tidy`: take a version or a package out of the catalogue."""
 
+from typing import Any
+
 import click
 
 from operate.helptext import more_help
@@ -30,26 +32,9 @@ from operate.withdrawing import RIGHTS, order
 @operator_option
 @dry_run
 @on_a_stack
-def command(
-    package: str,
-    version: str | None,
-    reason: str,
-    operator: str,
-    dry_run: bool,
-    stack_name: str | None,
-    as_json: bool,
-) -> None:
+def command(package: str, version: str | None, **options: Any) -> None:
     """Take PACKAGE, a UUID or @scope/name, out of the catalogue, or one version of it. `reinstate` puts it back.
 
     Who did it and why is kept beside the package. Repeating it changes nothing.
     """
-    order(
-        package,
-        version,
-        withdraw=True,
-        reason=reason,
-        operator=operator,
-        dry_run=dry_run,
-        stack_name=stack_name,
-        as_json=as_json,
-    )
+    order(package, version, withdraw=True, **options)

@@ -556,6 +556,8 @@ def test_all_runs_are_paused_within_seconds(
     assert (is_paused(instance()), is_paused(warm)) == (True, False)
     clock[0] = CONTROL_SECONDS
     assert is_paused(warm)
+    assert run(["pause", "--all-runs", *reference, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("all runs: done before: paused since")
     assert run(["resume", "--all-runs", *reference]) == 0
     assert (is_paused(instance()), is_paused(warm)) == (False, True)
     clock[0] = 2 * CONTROL_SECONDS

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,24 @@ def refused(write: Callable[[], object]) -> str | None:
     return None
 
 
+@contextmanager
+def full_disk(
+    tmp_path: Path, description: Description, eventually: Eventually
+) -> Iterator[tuple[Engine, Store, Disk, list[str]]]:
+    """A store that has saved once, its disk, which can be filled, and what it has said."""
+    said: list[str] = []
+    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
+        create_resources(description, engine.endpoint_url)
+        wait_for_checkpoint(tmp_path, eventually, store)
+        yield engine, store, Disk(engine.pid), said
+
+
 @needs_limits
 def test_a_store_that_cannot_save_says_so_and_refuses_writes_until_it_can(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
     """Reads go on. What was accepted before is not lost: it is saved when there is room again."""
-    said: list[str] = []
-    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
-        create_resources(description, engine.endpoint_url)
-        wait_for_checkpoint(tmp_path, eventually, store)
-        disk = Disk(engine.pid)
+    with full_disk(tmp_path, description, eventually) as (engine, store, disk, said):
         disk.allow(100)
         store.put_item("key", "accepted before it was noticed")
         eventually(lambda: refused(lambda: store.put_item("other", "x")) == "InternalServerError")
@@ -153,11 +161,7 @@ def test_a_store_that_cannot_save_says_so_and_refuses_writes_until_it_can(
 def test_an_object_whose_body_cannot_be_written_is_refused(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
-    said: list[str] = []
-    with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
-        create_resources(description, engine.endpoint_url)
-        wait_for_checkpoint(tmp_path, eventually, store)
-        disk = Disk(engine.pid)
+    with full_disk(tmp_path, description, eventually) as (engine, store, disk, said):
         disk.allow(1024 * 1024)  # enough for the tables
         assert refused(lambda: store.put_object("file", bytes(2 * 1024 * 1024))) == "ServiceUnavailable"
         assert any(line.startswith("CANNOT SAVE, WRITES ARE REFUSED: ") for line in said)
