@@ -111,10 +111,10 @@ class _Pool:
         self.instances: dict[str, _Instance] = {}
         # Processes that are being created; when the loop is busy, they may call before we are told that they are there.
         self.launching: dict[str, asyncio.Future[_Instance]] = {}
+        self.outdated: set[str] = set()  # those of them whose code has changed meanwhile
         self.waiting: deque[_Invocation] = deque()
         self.tried = asyncio.Event()  # an instance has become ready, or failed to
         self.works = True  # the last start went well
-        self.version = 0  # of the code: how often it has changed
 
     def accept(self, invocation: _Invocation) -> None:
         self.waiting.append(invocation)
@@ -138,19 +138,19 @@ class _Pool:
     def launch(self) -> None:
         instance_id = uuid.uuid4().hex
         self.launching[instance_id] = asyncio.get_running_loop().create_future()
-        self.runtime.spawn(self._launch(instance_id, self.version))
+        self.runtime.spawn(self._launch(instance_id))
 
     def retire(self) -> None:
         """The code has changed: end all instances, those that work on an event after it."""
-        self.version += 1
+        self.outdated |= self.launching.keys()
         for instance in self.instances.values():
             instance.stale = True
             if not instance.ready or (instance.poll is not None and not instance.poll.done()):
                 instance.kill()
 
     async def try_start(self) -> bool:
-        """Start an instance, unless there is one already; whether that works."""
-        if all(instance.stale for instance in self.instances.values()) and not self.launching:
+        """Start an instance of the present code, unless there is one already; whether that works."""
+        if all(instance.stale for instance in self.instances.values()) and self.launching.keys() <= self.outdated:
             self.tried = asyncio.Event()
             self.launch()
             await self.tried.wait()
@@ -161,7 +161,7 @@ class _Pool:
             await asyncio.wait([self.launching[instance_id]])
         return self.instances.get(instance_id)
 
-    async def _launch(self, instance_id: str, version: int) -> None:
+    async def _launch(self, instance_id: str) -> None:
         try:
             process = await asyncio.create_subprocess_exec(
                 *leashed(str(INSTANCE), self.function.handler),
@@ -174,12 +174,14 @@ class _Pool:
             )
         except OSError as error:
             self.launching.pop(instance_id).cancel()
+            self.outdated.discard(instance_id)
             self._start_failed(_error_body("Runtime.InvalidEntrypoint", str(error)))
             return
         instance = _Instance(instance_id, process)
         self.instances[instance_id] = instance
         self.launching.pop(instance_id).set_result(instance)
-        if version != self.version:
+        if instance_id in self.outdated:
+            self.outdated.remove(instance_id)
             instance.stale = True
             instance.kill()
         instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)

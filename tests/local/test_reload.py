@@ -1,5 +1,6 @@
 """Hot reload: an edited file of a function or its layer is served without a restart, and a broken one is not hidden."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from local.backend import Backend
+from local.runtime import Runtime
 from local.template import read_template
 
 Eventually = Callable[[Callable[[], object]], None]
@@ -174,3 +176,22 @@ def test_an_event_under_way_is_finished_by_the_code_that_began_it(
     assert answers == [b"two first v1"]
     assert get("two").body == b"two other v1"
     eventually(lambda: project.backend.instance_count("TwoFunction") == 1)
+
+
+def test_an_instance_that_was_being_started_when_its_code_changed_is_replaced(tmp_path: Path) -> None:
+    """The old one is never ready; without another one, nobody would see whether the new code starts."""
+    project = Project(tmp_path / "project")
+    functions = read_template(tmp_path / "project/template.yaml").functions
+
+    async def restart() -> tuple[bool, int]:
+        runtime = Runtime({"TwoFunction": functions["TwoFunction"]}, show=lambda name, line: project.lines.append(line))
+        await runtime.start()
+        try:
+            pool = runtime._pools["TwoFunction"]
+            pool.launch()
+            pool.retire()
+            return await pool.try_start(), sum(each.ready for each in pool.instances.values())
+        finally:
+            await runtime.stop()
+
+    assert asyncio.run(restart()) == (True, 1)
