@@ -100,6 +100,14 @@ class Backend:
         assert self._runtime is not None
         return self._runtime.instance_count(function)
 
+    def idle_count(self, function: str) -> int:
+        assert self._runtime is not None
+        return self._runtime.idle_count(function)
+
+    def outdated_count(self, function: str) -> int:
+        assert self._runtime is not None
+        return self._runtime.outdated_count(function)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())

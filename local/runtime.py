@@ -97,6 +97,10 @@ class _Instance:
     reason: tuple[str, str] | None = None  # why we killed it: error type and message
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
+    @property
+    def idle(self) -> bool:
+        return self.poll is not None and not self.poll.done()
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -127,7 +131,7 @@ class _Pool:
                 self.waiting.popleft()  # given up by its caller
             if not self.waiting:
                 return
-            if instance.poll is not None and not instance.poll.done() and not instance.stale:
+            if instance.idle and not instance.stale:
                 self.hand_over(instance, self.waiting.popleft())
         current = [instance for instance in self.instances.values() if not instance.stale]
         starting = len(self.launching) + sum(not instance.ready for instance in current)
@@ -145,7 +149,7 @@ class _Pool:
         self.outdated |= self.launching.keys()
         for instance in self.instances.values():
             instance.stale = True
-            if not instance.ready or (instance.poll is not None and not instance.poll.done()):
+            if not instance.ready or instance.idle:
                 instance.kill()
 
     async def try_start(self) -> bool:
@@ -263,7 +267,7 @@ class _Pool:
         """The process is gone: fail what it was working on, or what it was started for."""
         self._stop_timer(instance)
         del self.instances[instance.id]
-        if instance.poll is not None and not instance.poll.done():
+        if instance.poll is not None:
             instance.poll.cancel()
         exit_text = _exit_text(instance.process.returncode)
         if instance.current is not None:
@@ -402,6 +406,15 @@ class Runtime:
     def instance_count(self, logical_id: str) -> int:
         pool = self._pools[logical_id]
         return len(pool.launching) + len(pool.instances)
+
+    def idle_count(self, logical_id: str) -> int:
+        """How many of its instances wait for their next event: one that has answered does not at once."""
+        return sum(instance.idle for instance in self._pools[logical_id].instances.values())
+
+    def outdated_count(self, logical_id: str) -> int:
+        """How many of its instances have the code of before the last change, and end after their event."""
+        pool = self._pools[logical_id]
+        return len(pool.outdated) + sum(instance.stale for instance in pool.instances.values())
 
     def environment_of(self, function: Function, instance_id: str) -> dict[str, str]:
         """What a function sees: the machine's necessities, what Lambda sets, and the template's variables."""

@@ -429,7 +429,9 @@ class Meeting:
         connection.close()
 
 
-def test_as_many_instances_as_there_are_requests(description: Description, client_of: Callable[[str], Any]) -> None:
+def test_as_many_instances_as_there_are_requests(
+    description: Description, client_of: Callable[[str], Any], eventually: Callable[[Callable[[], object]], None]
+) -> None:
     """All requests are in their handlers at the same time, each in a process of its own; later ones reuse them."""
     meeting = Meeting()
     with Backend(description, concurrency=5) as backend, ThreadPoolExecutor(5) as threads, meeting.listener:
@@ -444,6 +446,7 @@ def test_as_many_instances_as_there_are_requests(description: Description, clien
 
         first = round_of(5)
         assert len(first) == 5
+        eventually(lambda: backend.idle_count("MeetFunction") == 5)
         assert round_of(3) <= first
         assert backend.instance_count("MeetFunction") == 5
 

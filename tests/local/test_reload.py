@@ -114,7 +114,7 @@ def test_an_edited_function_is_served_and_others_go_on(
     eventually(lambda: get("one").body.startswith(b"one first v2"))
     eventually(lambda: project.said("[reload] started after"))
     assert project.said("app.py changed: one starts anew")
-    eventually(lambda: project.backend.instance_count("OneFunction") == 1)
+    eventually(lambda: project.backend.outdated_count("OneFunction") == 0)
     edit(project.one, "v2", "v3")  # while nothing is under way
     eventually(lambda: sum("[reload] started after" in line for line in project.lines) == 2)
     eventually(lambda: project.backend.instance_count("OneFunction") == 1)
@@ -175,7 +175,7 @@ def test_an_event_under_way_is_finished_by_the_code_that_began_it(
         waiting.join()
     assert answers == [b"two first v1"]
     assert get("two").body == b"two other v1"
-    eventually(lambda: project.backend.instance_count("TwoFunction") == 1)
+    eventually(lambda: project.backend.outdated_count("TwoFunction") == 0)
 
 
 def test_an_instance_that_was_being_started_when_its_code_changed_is_replaced(tmp_path: Path) -> None:
