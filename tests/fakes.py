@@ -37,6 +37,7 @@ from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
+    UNWATCHED,
     AllowanceUsedUp,
     AlreadyHeld,
     Amend,
@@ -50,6 +51,7 @@ from playground.ports import (
     Held,
     HoldOutcome,
     Paused,
+    Progress,
     Prompt,
     Record,
     TextRef,
@@ -519,6 +521,21 @@ class InMemoryLedger:
             self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
 
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        with self._lock:
+            account = self._accounts.get(user_id)
+            if account is None or run_id not in account.holds:
+                return False
+            marked = replace(account.holds[run_id], stop=True)
+            self._accounts[user_id] = replace(account, holds={**account.holds, run_id: marked})
+            return True
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        with self._lock:
+            account = self._accounts.get(user_id)
+            there = account.holds.get(hold.run_id) if account is not None else None
+            return there is None or there.nonce != hold.nonce or there.stop
+
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
         with self._lock:
             self._drop(user_id, hold.run_id, hold.nonce, now)
@@ -784,12 +801,13 @@ class ScriptedModel:
         count = self._count(prompt)
         return count if isinstance(count, TokenCount) else TokenCount(count)
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         self.prompts.append(prompt)
         self.timeouts.append(timeout)
         reply = self._reply(prompt)
         if isinstance(reply, Exception):
             raise reply
+        progress.write(reply.text)
         return reply
 
 

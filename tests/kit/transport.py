@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
 
 from playground.adapters.claude import ClaudeModel
-from playground.ports import Completion, Model, Prompt, TokenCount
+from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
 from tests.kit.intercept import Interception, Request
 
 STRIPE = "STRIPE"
@@ -336,8 +336,8 @@ class _Model:
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return self._wire.model_call(lambda: self._model.count_tokens(prompt, timeout=timeout))
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
-        return self._wire.model_call(lambda: self._model.complete(prompt, timeout=timeout))
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
+        return self._wire.model_call(lambda: self._model.complete(prompt, timeout=timeout, progress=progress))
 
 
 class _ModelTransport(httpx2.BaseTransport):

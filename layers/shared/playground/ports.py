@@ -1,6 +1,7 @@
 """What the use cases need from the outside, as protocols. Adapters fulfil them; tests fulfil them with fakes that pass
 the same contract tests."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ TimeLimit = Callable[[float], AbstractContextManager[None]]
 """Within `TimeLimit(seconds)` every store request of this thread ends after so many seconds at most: with an answer, or
 with StoreUnavailableError. A nested limit never extends the outer one."""
 
+
+CANCELLED = "cancelled"
+"""The stop reason of an answer that its owner has ended."""
 
 ReportUnreadable = Callable[[CorruptLedgerError], None]
 """Called for each stored record that a list leaves out because it is damaged."""
@@ -178,6 +182,15 @@ class Ledger(Protocol):
         what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last read, which
         may save a request; it may have changed since. If the run has ended otherwise, that outcome comes back and its
         hold, if one is left, is given back, too."""
+        ...
+
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        """Mark the hold of a run, so that whoever makes the run ends it. False, and no change, if the run has no hold.
+        Repeating it changes nothing."""
+        ...
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        """Whether the run of `hold` is to be ended: it is marked, or another worker has ended it."""
         ...
 
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
@@ -505,6 +518,38 @@ class Catalog(CatalogReader, Protocol):
         ...
 
 
+# --- live answers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A piece of an answer that is being written: `text` begins at the character `offset` and ends before `end`."""
+
+    offset: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text)
+
+
+class Checkpoints(Protocol):
+    """The text of answers while they are written, for readers elsewhere. It proves nothing and nothing depends on it:
+    only the ledger says what a run has come to. Pieces disappear by themselves after a while. An attempt is named by
+    its run and its nonce. All raise StoreUnavailableError."""
+
+    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None: ...
+
+    def after(self, run_id: str, nonce: str, offset: int) -> Sequence[Checkpoint]:
+        """The pieces that end after the character `offset`, in order; a bounded number of them. Reads what was last
+        written."""
+        ...
+
+    def delete(self, run_id: str, nonce: str, ends: Sequence[int]) -> None:
+        """Remove pieces, by where they end."""
+        ...
+
+
 # --- Model ------------------------------------------------------------------------------------------------------------
 
 
@@ -543,15 +588,46 @@ class TokenCount:
     guessed: bool = False
 
 
+class Progress(Protocol):
+    """Takes the text of an answer while it is written, and says whether to go on. Safe to use from any thread."""
+
+    def write(self, text: str) -> None:
+        """The next piece of the text. It never waits."""
+        ...
+
+    def stopping(self, seconds: float = 0) -> bool:
+        """Whether the answer is to end with what is written; waits so many seconds for that."""
+        ...
+
+
+class Unwatched:
+    """`Progress` that nobody looks at."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def stopping(self, seconds: float = 0) -> bool:
+        if seconds > 0:
+            time.sleep(seconds)
+        return False
+
+
+UNWATCHED = Unwatched()
+
+
 class Model(Protocol):
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
         or gives an impossible count."""
         ...
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or a subclass) if there is
-        none, or if its usage is impossible for this prompt (`invalid_usage`)."""
+        none, or if its usage is impossible for this prompt (`invalid_usage`).
+
+        `progress` gets the text while it comes: all of it together is that of the Completion. When it says so, the call
+        ends within a second: with what was written, its output counted upward, and CANCELLED as the stop reason; or
+        with RunCancelledError if nothing was."""
         ...
 
 

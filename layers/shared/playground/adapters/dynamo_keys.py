@@ -22,6 +22,7 @@ sessions  SESSION#<id>      SESSION             the summary; in the index by_own
           SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
           SESSION#<id>      REPORT#<reporter>   a report of its share; with the session, so that a new link is
                                                       no new chance
+          LIVE#<run>        <nonce>#<end>       a piece of an answer that is being written, up to this character
           SHARE#<share>     SHARE               the snapshot's reference, state and counters; <share> is the
                                                       SHA-256 of the token
           SHARE#<share>     COUNT#<number>      a part of the views; `views` of SHARE has what earlier
@@ -174,6 +175,10 @@ def feedback_key(table: str, session_id: str, run_id: str) -> Key:
 
 def report_key(table: str, session_id: str, reporter: str) -> Key:
     return Key(table, session_key(table, session_id).pk, f"REPORT#{reporter}")
+
+
+def checkpoint_key(table: str, run_id: str, nonce: str, end: int) -> Key:
+    return Key(table, f"LIVE#{run_id}", f"{nonce}#{end:09d}")
 
 
 def share_key(table: str, share_id: str) -> Key:

@@ -227,6 +227,20 @@ class DynamoLedger:
             return AllowanceUsedUp(account)
         return None
 
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        there = Path(AccountItem.holds)[run_id]
+        write = Update(account_key(self._ledger, user_id), actions=[there["x"].set(True)], condition=there.exists())
+        try:
+            self._store.update(write)
+        except ConditionFailed:
+            return False
+        return True
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        raw = self._store.get(account_key(self._ledger, user_id), attributes=("holds",)) or {}
+        there = raw.get("holds", {}).get("M", {}).get(hold.run_id, {}).get("M", {})
+        return there.get("n") != {"S": hold.nonce} or "x" in there
+
     def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime) -> None:
         for _ in self._store.backoff:
             try:

@@ -323,6 +323,7 @@ class ModelError(PlaygroundError):
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
         "rate_limited": "The model accepts no more requests now. Nothing was charged; please try again later.",
+        "cancelled": "This run was cancelled before the model had written anything. Nothing was charged.",
     }
 
     def __init__(self, reason: str) -> None:
@@ -350,6 +351,24 @@ class ModelTimedOutError(ModelError):
 
     def __init__(self, reason: str = "timed_out") -> None:
         super().__init__(reason)
+
+
+class RunCancelledError(ModelError):
+    """Its owner has cancelled the run before there was any text. What was written by then would have been an answer."""
+
+    code = "run_cancelled"
+
+    def __init__(self, reason: str = "cancelled") -> None:
+        super().__init__(reason)
+
+
+class RunEndedError(PlaygroundError):
+    """A run that has ended in another way cannot be cancelled any more."""
+
+    code = "run_ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__("This run has already ended; nothing was changed.", status=status)
 
 
 class StoreUnavailableError(PlaygroundError):

@@ -8,11 +8,11 @@ any failure in between, the whole hold is given back.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
-from playground.domain.account import LEASE_MARGIN, Account, as_of, settle, without_dead_holds
+from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
@@ -55,6 +55,7 @@ from playground.ports import (
     TimeLimit,
 )
 from playground.usecases.expire_holds import INTERRUPTED
+from playground.usecases.live_runs import LiveAnswer, Started, not_followed, unwatched
 from playground.usecases.place_hold import PlaceHold
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 from playground.usecases.run_attempt import Attempt, HeldRun
@@ -96,6 +97,7 @@ class RunPrompt:
         time_limit: TimeLimit = lambda seconds: nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
         watch: HoldWatch | None = None,
+        live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
@@ -109,15 +111,23 @@ class RunPrompt:
         self._report = report
         self._time_limit = time_limit
         self._monotonic = monotonic
+        self._live = live
         self._fit = FitConversation(sessions, model, prices)
         self._place_hold = PlaceHold(
             ledger=ledger, prices=prices, clock=clock, max_open_runs=max_open_runs, report=report, watch=watch
         )
 
     def __call__(
-        self, user_id: str, request: RunRequest, *, idempotency_key: str | None, seconds_left: float
+        self,
+        user_id: str,
+        request: RunRequest,
+        *,
+        idempotency_key: str | None,
+        seconds_left: float,
+        started: Started = unwatched,
     ) -> PaidAnswer:
-        """Run `request` for `user_id` and charge it, within `seconds_left`.
+        """Run `request` for `user_id` and charge it, within `seconds_left`. `started` gets the answer while it is
+        written, once it is held; never that of a run that was made before.
 
         A repeat of the same request with the same key gives the first outcome, for ever: the same answer, or the same
         failure. Raises what `domain.errors` has; when it raises, this call has charged nothing. An error that has ended
@@ -132,10 +142,13 @@ class RunPrompt:
             held = self._hold(attempt)
             if isinstance(held, Run):
                 return self._replay(held, request)
-            answer = self._ask(held)
-            if isinstance(answer, Run):
-                return self._replay(answer, request)
-            return self._settle(held, answer)
+            with self._live(user_id, held.hold) as live:
+                started(live)
+                answer = self._ask(held, live)
+                live.close()
+                if isinstance(answer, Run):
+                    return self._replay(answer, request)
+                return self._settle(held, answer)
 
     # --- look up ------------------------------------------------------------------------------------------------------
 
@@ -204,11 +217,12 @@ class RunPrompt:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
-    def _ask(self, held: HeldRun) -> Completion | Run:
+    def _ask(self, held: HeldRun, live: LiveAnswer) -> Completion | Run:
         """The model's answer. Without one the hold is released, and its error raised; or, if another attempt has ended
         the run meanwhile, that run is returned."""
         try:
-            return self._model.complete(held.prompt, timeout=self._time_for_model(held.attempt.deadline))
+            timeout = self._time_for_model(held.attempt.deadline)
+            return self._model.complete(held.prompt, timeout=timeout, progress=live)
         except ModelError as error:
             unpaid = _unpaid(held.attempt.model, error.spent)
             use = self._prices.allowance(held.account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED
