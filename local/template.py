@@ -513,7 +513,7 @@ def _of(resources: Mapping[str, Mapping[str, Any]], kind: str) -> Iterable[tuple
 def _function(logical_id: str, properties: Mapping[str, Any], folders: Mapping[str, Path]) -> Function:
     variables = properties.get("Environment", {}).get("Variables", {})
     # The translator gives a layer's logical id a hash for an end; the S3 key kept the original.
-    layers = [_layer_folder(name, folders) for name in properties.get("Layers", [])]
+    layers = [_layer_folder(name, folders) for name in properties.get("Layers", []) if not name.startswith("arn:")]
     return Function(
         logical_id=logical_id,
         name=physical_name(logical_id),

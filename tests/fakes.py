@@ -43,6 +43,7 @@ from playground.ports import (
     Amend,
     Book,
     CannotAfford,
+    Checkpoint,
     Completion,
     Conclude,
     Conversation,
@@ -772,6 +773,30 @@ class InMemoryLookup:
             account=self._ledger._accounts.get(user_id),
             runs_paused=self.runs_paused,
         )
+
+
+# --- live answers -----------------------------------------------------------------------------------------------------
+
+
+class InMemoryCheckpoints:
+    """`ports.Checkpoints`."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[tuple[str, str, int], Checkpoint] = {}
+
+    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
+        self.pieces[run_id, nonce, checkpoint.end] = checkpoint
+
+    def after(self, run_id: str, nonce: str, offset: int) -> Sequence[Checkpoint]:
+        return [
+            piece
+            for (run, attempt, end), piece in sorted(self.pieces.items())
+            if (run, attempt) == (run_id, nonce) and end > offset
+        ]
+
+    def delete(self, run_id: str, nonce: str, ends: Sequence[int]) -> None:
+        for end in ends:
+            self.pieces.pop((run_id, nonce, end), None)
 
 
 # --- model ------------------------------------------------------------------------------------------------------------

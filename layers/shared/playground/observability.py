@@ -1,5 +1,6 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
+import threading
 from enum import StrEnum
 
 from aws_lambda_powertools import Logger, Metrics
@@ -41,8 +42,13 @@ class Metric(StrEnum):
     UNREADABLE_RECORDS = "UnreadableRecords"
 
 
+# A run that is streamed ends in another thread than the one that answers.
+_metrics_lock = threading.RLock()
+
+
 def count(metric: Metric, value: int = 1) -> None:
-    metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
+    with _metrics_lock:
+        metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
 def report_failure(user_id: str | None, error: Exception) -> None:
@@ -74,8 +80,9 @@ def report_rejected(error: PaymentsRejectedError) -> None:
 
 def flush_metrics() -> None:
     """Write the metrics, if there are any."""
-    if metrics.metric_set:
-        metrics.flush_metrics()
+    with _metrics_lock:
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 def report_run(run: Run) -> None:

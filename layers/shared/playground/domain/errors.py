@@ -27,7 +27,9 @@
     ├── UnsupportedParameterError       a setting that the model refuses
     ├── ModelError                      the model gave no answer that can be charged
     │   ├── ModelOverloadedError
-    │   └── ModelTimedOutError
+    │   ├── ModelTimedOutError
+    │   └── RunCancelledError           … because its owner has cancelled the run before there was any text
+    ├── RunEndedError                   a run that has ended cannot be cancelled
     ├── AlreadySubscribedError
     ├── PlanGrantedError
     ├── PurchaseUnavailableError        the payment of a purchase is unknown to this payment provider
@@ -274,6 +276,7 @@ class RunInProgressError(PlaygroundError):
             retry_after=retry_after,
             lease_at=iso(lease_at),
         )
+        self.run_id = run_id
 
 
 class IdempotencyConflictError(PlaygroundError):

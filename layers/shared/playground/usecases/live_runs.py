@@ -72,12 +72,12 @@ class LiveAnswer:
         return "".join(self._pieces[place:])[offset - start :]
 
 
-Started = Callable[[LiveAnswer], None]
+OnStart = Callable[[LiveAnswer], None]
 """Called once the credits are held and before the model is asked."""
 
 
 def unwatched(live: LiveAnswer) -> None:
-    """`Started` for those who wait for the whole answer."""
+    """`OnStart` for those who wait for the whole answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ from playground.ports import (
     TimeLimit,
 )
 from playground.usecases.expire_holds import INTERRUPTED
-from playground.usecases.live_runs import LiveAnswer, Started, not_followed, unwatched
+from playground.usecases.live_runs import LiveAnswer, OnStart, not_followed, unwatched
 from playground.usecases.place_hold import PlaceHold
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 from playground.usecases.run_attempt import Attempt, HeldRun
@@ -124,9 +124,9 @@ class RunPrompt:
         *,
         idempotency_key: str | None,
         seconds_left: float,
-        started: Started = unwatched,
+        on_start: OnStart = unwatched,
     ) -> PaidAnswer:
-        """Run `request` for `user_id` and charge it, within `seconds_left`. `started` gets the answer while it is
+        """Run `request` for `user_id` and charge it, within `seconds_left`. `on_start` gets the answer while it is
         written, once it is held; never that of a run that was made before.
 
         A repeat of the same request with the same key gives the first outcome, for ever: the same answer, or the same
@@ -143,7 +143,7 @@ class RunPrompt:
             if isinstance(held, Run):
                 return self._replay(held, request)
             with self._live(user_id, held.hold) as live:
-                started(live)
+                on_start(live)
                 answer = self._ask(held, live)
                 live.close()
                 if isinstance(answer, Run):
