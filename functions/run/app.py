@@ -8,7 +8,8 @@ from playground.schemas.run import RunAnswer, RunBody
 from playground.settings import RunSettings
 
 settings = RunSettings.load()
-run_prompt = wiring.run_prompt(settings, wiring.store())
+store = wiring.store()
+run_prompt = wiring.run_prompt(settings, store)
 api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=IDLE_TIMEOUT)
 app = api.app
 handler = api

@@ -64,6 +64,13 @@ CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
 BODIES = "layers/shared/playground/schemas/common.py"
 CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
+STREAM_RUN = "layers/shared/playground/usecases/stream_run.py"
+LIVE_RUNS = "layers/shared/playground/usecases/live_runs.py"
+CANCEL_RUN = "layers/shared/playground/usecases/cancel_run.py"
+CHECKPOINTS = "layers/shared/playground/adapters/dynamo_checkpoints.py"
+
+STREAMED = "tests/unit/test_stream_run.py"
+PROGRESS = "tests/unit/test_claude_progress.py"
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 LISTED = "tests/integration/test_runs.py"
@@ -323,25 +330,25 @@ MUTANTS = (
     mutant(
         "an end without usage is believed to have had none",
         CLAUDE,
-        """                told = event["usage"]  # totals""",
-        """                message.stop_reason = event["delta"]["stop_reason"]
-                told = event["usage"]  # totals""",
+        """            told = event["usage"]  # totals""",
+        """            message.stop_reason = event["delta"]["stop_reason"]
+            told = event["usage"]  # totals""",
         STREAMS,
     ),
     mutant(
         "an answer is over only when its connection is",
         CLAUDE,
-        """            case "message_stop":
-                break""",
-        """            case "message_stop":
-                pass""",
+        """        case "message_stop":
+            return False""",
+        """        case "message_stop":
+            pass""",
         STREAMS,
     ),
     mutant(
         "of an answer that begins twice the second is charged",
         CLAUDE,
-        "                if answer.begun:\n",
-        "                if False:\n",
+        "            if answer.begun:\n",
+        "            if False:\n",
         STREAMS,
     ),
     mutant(
@@ -1739,9 +1746,100 @@ MUTANTS = (
     mutant(
         "usage: an answer that has begun is asked for again",
         CLAUDE,
-        "                answer.begun = True\n",
-        "                answer.begun = False\n",
+        "            answer.begun = True\n",
+        "            answer.begun = False\n",
         "tests/unit/test_claude_model.py",
+    ),
+    mutant(
+        "streams: text of an ended run is shown while nobody holds for it",
+        STREAM_RUN,
+        "                    if there is None or there.nonce != hold.nonce:\n",
+        "                    if False:\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: a reader elsewhere is given text of another attempt",
+        CHECKPOINTS,
+        "first = checkpoint_key(self.table, run_id, nonce, offset + 1)",
+        'first = checkpoint_key(self.table, run_id, "", offset + 1)',
+        "tests/contract/test_checkpoints_contract.py",
+    ),
+    mutant(
+        "streams: a reader goes on one character too late",
+        STREAM_RUN,
+        "        text += piece.text[end - piece.offset :]\n",
+        "        text += piece.text[end - piece.offset + 1 :]\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: checkpoints stay when the run has ended",
+        LIVE_RUNS,
+        "            if self._ends:\n",
+        "            if False:\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: a run that another process makes is made again",
+        STREAM_RUN,
+        "            return self.follow(user_id, error.run_id, offset=offset, seconds_left=seconds_left)\n",
+        "            raise error\n",
+        STREAMED,
+    ),
+    mutant(
+        "stop: a run that was ended without text is charged",
+        CLAUDE,
+        "    if message is None or is_blank(message.text):\n        raise RunCancelledError\n",
+        "    if message is None:\n        raise RunCancelledError\n",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: what was written is charged as the provider began to count",
+        CLAUDE,
+        "        text=message.text, usage=_spent(prompt, answer).usage, stop_reason=CANCELLED",
+        "        text=message.text, usage=believable_usage(message.usage, prompt), stop_reason=CANCELLED",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: an impossible count of the prompt is charged",
+        CLAUDE,
+        "    believable_usage(message.usage, prompt)\n    return Completion(",
+        "    return Completion(",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: a whole answer is counted as one that was cut",
+        CLAUDE,
+        "    if message.stop_reason is not None:\n        return _completion(message, prompt)",
+        "    if False:\n        return _completion(message, prompt)",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: text that comes after the end is shown",
+        CLAUDE,
+        "            if answer.stopped:\n                raise _StoppedError\n",
+        "",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: everybody's runs can be ended",
+        LEDGER,
+        'actions=[there["x"].set(True)], condition=there.exists())',
+        "actions=[AccountItem.lapsed.remove()], condition=None)",
+        CONTRACT,
+    ),
+    mutant(
+        "stop: a run whose hold is gone goes on",
+        LEDGER,
+        'return there.get("n") != {"S": hold.nonce} or "x" in there',
+        'return "x" in there',
+        CONTRACT,
+    ),
+    mutant(
+        "stop: a run that came to its end is said to be cancelled",
+        CANCEL_RUN,
+        "        if receipt.ended and not _was_cancelled(receipt.run):\n",
+        "        if False:\n",
+        STREAMED,
     ),
     mutant(
         "a damaged session takes the list down",
@@ -1875,15 +1973,15 @@ MUTANTS = (
     mutant(
         "deadline: the gateway's is forgotten",
         HTTP,
-        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return min(left, (requested_at + self._timeout - self._clock()).total_seconds())",
         "return left",
         EDGES,
     ),
     mutant(
         "deadline: the function's is forgotten",
         HTTP,
-        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
-        "return (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds()",
+        "return min(left, (requested_at + self._timeout - self._clock()).total_seconds())",
+        "return (requested_at + self._timeout - self._clock()).total_seconds()",
         EDGES,
     ),
     mutant(

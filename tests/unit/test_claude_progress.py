@@ -36,6 +36,14 @@ class Watcher:
         return self.stopped.wait(seconds)
 
 
+class Slow(Watcher):
+    """Takes a millisecond for each piece."""
+
+    def write(self, text: str) -> None:
+        super().write(text)
+        threading.Event().wait(0.001)
+
+
 def delta(words: str, index: int = 0) -> bytes:
     told = _object({"type": '"text_delta"', "text": json.dumps(words)})
     return event("content_block_delta", index=str(index), delta=told)
@@ -50,7 +58,7 @@ def stopped_after(
     *parts: bytes, wait_for: int, watcher: Watcher | None = None
 ) -> tuple[Completion | ModelError, Watcher]:
     """What the model gives if its owner ends it after so many pieces; the provider says no more and goes on talking."""
-    watcher = Watcher()
+    watcher = watcher or Watcher()
 
     def speak(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(EVENTS + b"".join(parts))
@@ -150,10 +158,22 @@ def test_an_answer_that_was_whole_is_itself() -> None:
     ids=["nothing", "the beginning", "thinking", "blank"],
 )
 def test_without_text_an_ended_run_is_cancelled(parts: tuple[bytes, ...]) -> None:
-    """Its owner has waited long enough: there is no piece to wait for."""
-    error, _ = stopped_after(*parts, wait_for=0)
+    error, watcher = stopped_after(*parts, wait_for=int(len(parts) == 3))
 
     assert isinstance(error, RunCancelledError)
+    assert "".join(watcher.pieces).strip() == ""
+
+
+def test_nothing_is_shown_of_what_comes_after_the_end() -> None:
+    """The thread that reads the answer may have much of it in hand."""
+    many = [delta(f"{number} ") for number in range(2_000)]
+    answer, watcher = stopped_after(start(), block(), *many, wait_for=1, watcher=Slow())
+
+    for thread in threading.enumerate():
+        if thread.name == "claude":
+            thread.join(HANG_SECONDS)
+    assert isinstance(answer, Completion)
+    assert answer.text == "".join(watcher.pieces)
 
 
 def test_a_run_that_is_to_end_is_not_begun() -> None:

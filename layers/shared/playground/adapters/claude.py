@@ -410,8 +410,9 @@ class _Answer:
 
     def stop(self) -> None:
         """Take no more events: the thread that reads them may still be at work."""
+        self.stopped = True
         with self.lock:
-            self.stopped = True
+            return  # the event that was being noted is noted; no other will be
 
 
 def _read(events: Iterable[Mapping[str, Any]], answer: _Answer, prompt: Prompt) -> _Message:
