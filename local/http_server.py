@@ -3,12 +3,14 @@
 A handler gets a complete request and gives a complete response; everything else is decided here: keep-alive,
 pipelining (one request after the other), chunked bodies, `Expect: 100-continue`, HEAD, limits, malformed requests.
 A response leaves in one write, because head and body in two writes cost a client with delayed acknowledgements 40 ms.
+One whose body is a stream leaves as its pieces come, chunked, and no faster than the client reads it. If the stream
+breaks off, so does the response: the connection is closed without the last chunk.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -45,6 +47,11 @@ class Response:
     status: int
     headers: Headers = ()
     body: bytes = b""
+    stream: AsyncGenerator[bytes] | None = None  # in place of the body; closed when the client has gone
+
+
+class BrokenStreamError(Exception):
+    """A stream ends before its end: the client must see that something is missing."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -114,8 +121,8 @@ class HttpServer:
         self._connections.add(task)
         try:
             await _Connection(self, reader, writer).serve()
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the client has gone, was silent for too long, or we are stopping
+        except (OSError, TimeoutError, BrokenStreamError, asyncio.CancelledError):
+            pass  # the client has gone or was silent for too long, its response has broken off, or we are stopping
         finally:
             self._connections.discard(task)
             writer.close()
@@ -189,7 +196,7 @@ class _Connection:
         headers = [(name, value) for name, value in response.headers if name.lower() not in _OURS]
         # Answers without a body by definition must not announce one.
         bodiless = response.status == HTTPStatus.NO_CONTENT or response.status == HTTPStatus.NOT_MODIFIED
-        if not bodiless:
+        if not bodiless and response.stream is None:
             headers.append(("Content-Length", str(len(response.body))))
         headers.append(("Date", formatdate(usegmt=True)))
         if close:
@@ -201,10 +208,24 @@ class _Connection:
                 reason=_phrase(response.status),
             )
         ]
+        if response.stream is not None:
+            self._write(*events)
+            await self._send_stream(response.stream, silently=head_only or bodiless)
+            return
         if response.body and not head_only and not bodiless:
             events.append(h11.Data(data=response.body))
         events.append(h11.EndOfMessage())
         self._write(*events)
+        await self.writer.drain()
+
+    async def _send_stream(self, stream: AsyncGenerator[bytes], *, silently: bool) -> None:
+        async with contextlib.aclosing(stream):
+            await self.writer.drain()
+            async for chunk in stream:
+                if not silently:
+                    self._write(h11.Data(data=chunk))
+                    await self.writer.drain()
+        self._write(h11.EndOfMessage())
         await self.writer.drain()
 
     def _write(self, *events: h11.Event) -> None:
