@@ -14,7 +14,7 @@ from playground.schemas.common import IdempotencyKey
 from playground.schemas.run import RunBody
 from playground.settings import RunSettings
 from playground.sse import encoded
-from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
+from playground.usecases.stream_run import FollowRun, RunStream, StreamRun
 
 ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
 
@@ -37,7 +37,7 @@ web = WebApp(api)
 Offset = Annotated[
     str | None,
     Header(
-        alias=OFFSET,
+        alias="Last-Event-ID",
         pattern=r"^[0-9]{1,9}$",
         description="The id of the last delta that was read: characters of the answer. The stream goes on behind it",
     ),

@@ -28,7 +28,6 @@ APPS = sorted((ROOT / "functions").glob("*/app.py"))
 OPTIONAL = frozenset(
     {
         "anthropic",
-        "anyio",
         "cryptography",
         "detect_secrets",
         "jwt",
@@ -56,7 +55,7 @@ LEDGER = STORE | {"playground.adapters.dynamo_ledger", "playground.adapters.dyna
 SESSIONS = frozenset({"playground.adapters.dynamo_sessions"})
 PRICES = frozenset({"playground.adapters.prices"})
 MODEL = frozenset({"anthropic", "playground.adapters.dynamo_catalog"}) | PRICES
-WEB = frozenset({"starlette", "anyio"})  # uvicorn is what starts the application
+WEB = frozenset({"starlette"})  # uvicorn is what starts the application
 STRIPE = frozenset({"stripe", "playground.usecases.apply_payment"}) | PRICES
 
 BUDGET: dict[str, frozenset[str]] = {

@@ -477,6 +477,7 @@ def test_browsers_may_send_what_the_functions_take() -> None:
             "authorization",
             "content-type",
             "idempotency-key",
+            "last-event-id",
         }
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
 

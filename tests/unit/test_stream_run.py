@@ -292,7 +292,7 @@ def test_wherever_a_reader_goes_on_the_text_is_the_same(world: World, again: str
         assert all(event.end == len(TEXT) for event in events if isinstance(event, Delta))
         assert isinstance(events[-1], Done)
     assert (world.model.asked, world.balance()) == (1, (4, 0))
-    with pytest.raises(InvalidRequestError, match="Last-Event-ID"):
+    with pytest.raises(InvalidRequestError, match="last-event-id"):
         world.read_on(len(TEXT) + 1)
 
 

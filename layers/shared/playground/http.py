@@ -129,11 +129,12 @@ class Api:
     ) -> None:
         self._clock = clock
         self._timeout = timeout
+        self._stream: EventStream | None = None  # of the request that is being handled
         self._frontend_url = settings.frontend_url
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
-            allow_headers=["authorization", "content-type", "idempotency-key"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
             expose_headers=["retry-after"],
             max_age=600,
         )
@@ -149,6 +150,7 @@ class Api:
         self.app.not_found(self._not_found)
 
     def __call__(self, event: dict[str, Any], context: "LambdaContext | Invocation") -> dict[str, Any]:
+        self._stream = None
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
         self.app.append_context(
@@ -167,8 +169,7 @@ class Api:
             answer["multiValueHeaders"].setdefault("Vary", ["Origin"])
             for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
-            stream = self.app.context.get("stream")
-            return {**answer, "stream": stream} if stream is not None and answer["statusCode"] == 200 else answer
+            return {**answer, "stream": self._stream} if self._stream is not None else answer
         finally:
             self.app.clear_context()  # nothing of this request may be there for the next one
             flush_metrics()
@@ -210,7 +211,7 @@ class Api:
     def stream(self, chunks: Iterator[bytes], wait: Callable[[], None]) -> Response[str]:
         """What a route returns to answer with server-sent events. Only `asgi.WebApp` can send them: they are in the
         answer under `stream`."""
-        self.app.append_context(stream=EventStream(chunks, wait))
+        self._stream = EventStream(chunks, wait)
         return Response(200, content_type="text/event-stream", body="", headers={"X-Accel-Buffering": "no"})
 
     def failure(self, error: Exception, request_id: str | None) -> str:

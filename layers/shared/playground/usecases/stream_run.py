@@ -28,7 +28,7 @@ from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 
 KEEP_ALIVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # between two looks at a run that another process makes
-OFFSET = "Last-Event-ID"
+OFFSET = "last-event-id"  # the header that says it
 
 
 @dataclass(frozen=True, slots=True)
