@@ -28,12 +28,11 @@ templates) does not exist here at all.
 import asyncio
 import base64
 import binascii
-import contextlib
 import json
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -177,31 +176,18 @@ class Gateway:
         begun = time.monotonic()
         request_id = str(uuid.uuid4())
         response = self._for_origin(request, await self._answer(request, request_id))
-        line = _RequestLine(self._show, f"{request.method} {self._loggable(request)}", event_of(request.body), begun)
-        stream = response.stream
-        if stream is None:
-            line.show(response.status, outcome_of(response.status, response.body))
-        else:
-            stream = self._shown(response, stream, line)
-        return replace(response, headers=(*response.headers, ("x-amzn-RequestId", request_id)), stream=stream)
+        what, event = f"{request.method} {self._loggable(request)}", event_of(request.body)
 
-    async def _shown(
-        self, response: Response, stream: AsyncGenerator[bytes], line: "_RequestLine"
-    ) -> AsyncGenerator[bytes]:
-        """The stream, and the line of its request when it has ended."""
-        answer = StreamedAnswer(next((value for name, value in response.headers if name.lower() == "content-type"), ""))
-        how = " (the client has gone)"
-        try:
-            async with contextlib.aclosing(stream):
-                async for chunk in stream:
-                    answer.add(chunk)
-                    yield chunk
-            how = ""
-        except BrokenStreamError as error:
-            how = f" (broken off: {error})"
-            raise
-        finally:
-            line.show(response.status, answer.outcome(response.status) + how)
+        def show(outcome: str) -> None:
+            milliseconds = (time.monotonic() - begun) * 1000
+            self._show("api", f"{what} {response.status} {milliseconds:.0f} ms{event}{outcome}")
+
+        if isinstance(response.stream, _Body):
+            answer = StreamedAnswer(_content_type(response.headers))
+            response.stream.tell(answer, lambda end: show(answer.outcome(response.status) + end))
+        else:
+            show(outcome_of(response.status, response.body))
+        return replace(response, headers=(*response.headers, ("x-amzn-RequestId", request_id)))
 
     def _loggable(self, request: Request) -> str:
         """The path, without what opens something: a parameter called token is a secret."""
@@ -263,40 +249,22 @@ class Gateway:
         """
         deadline = asyncio.get_running_loop().time() + route.timeout
         source = self.runtime.invoke_streaming(route.function, payload)
+        body = _Body(source, deadline, self.api.idle_timeout)
         try:
             head = b""
             while DELIMITER not in head[:MAX_METADATA_BYTES]:
-                data = await self._read(source, deadline)
+                data = await body.receive()
                 if not data:
                     _require_success(source.outcome)
                 if not data or len(head) >= MAX_METADATA_BYTES:
                     raise MalformedAnswerError("a streamed response begins with metadata and eight NUL bytes")
                 head += data
-            metadata, _, first = head.partition(DELIMITER)
+            metadata, _, body.first = head.partition(DELIMITER)
             status, headers = _metadata(metadata)
         except BaseException:
             source.abandon()
             raise
-        return Response(status, headers, stream=self._rest(source, first, deadline))
-
-    async def _rest(self, source: Streamed, first: bytes, deadline: float) -> AsyncGenerator[bytes]:
-        """The body of a streamed response. Raises BrokenStreamError where it breaks off."""
-        try:
-            if first:
-                yield first
-            while data := await self._read(source, deadline):
-                yield data
-            if source.outcome.error is not None:
-                raise BrokenStreamError(error_text(source.outcome.payload))
-        except TimeoutError as error:
-            raise BrokenStreamError(INTEGRATION_TIMEOUT.message) from error
-        finally:
-            source.abandon()
-
-    async def _read(self, source: Streamed, deadline: float) -> bytes:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout_at(min(deadline, loop.time() + self.api.idle_timeout)):
-            return await source.read()
+        return Response(status, headers, stream=body)
 
     def _split_stage(self, path: str) -> tuple[str, str]:
         """Stage and path inside of it; no stage when the path is outside."""
@@ -363,18 +331,54 @@ class _NotStartedError(Exception):
     """No instance of the function could be started."""
 
 
-class _RequestLine:
-    """The line that says what became of a request."""
+class _Body:
+    """The body of a streamed response, as the function writes it, and the line of its request at the end."""
 
-    def __init__(self, show: ShowLine, what: str, event: str, begun: float) -> None:
-        self._show = show
-        self._what = what
-        self._event = event
-        self._begun = begun
+    def __init__(self, source: Streamed, deadline: float, idle_seconds: float) -> None:
+        self.deadline = deadline
+        self.first = b""  # what came together with the metadata
+        self._source = source
+        self._idle_seconds = idle_seconds
+        self._end: str | None = None  # what there is to say about it; None before it
+        self._on_end: Callable[[str], None] = lambda _end: None
+        self._answer: StreamedAnswer | None = None
 
-    def show(self, status: int, outcome: str) -> None:
-        milliseconds = (time.monotonic() - self._begun) * 1000
-        self._show("api", f"{self._what} {status} {milliseconds:.0f} ms{self._event}{outcome}")
+    def tell(self, answer: StreamedAnswer, on_end: Callable[[str], None]) -> None:
+        """Show what passes to `answer`, and say at the end how it ended."""
+        self._answer, self._on_end = answer, on_end
+
+    async def receive(self) -> bytes:
+        """The function's next bytes; empty at the end. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout_at(min(self.deadline, loop.time() + self._idle_seconds)):
+            return await self._source.read()
+
+    async def read(self) -> bytes:
+        try:
+            data, self.first = self.first or await self.receive(), b""
+        except TimeoutError as error:
+            self._end = f" (broken off: {INTEGRATION_TIMEOUT.message})"
+            raise BrokenStreamError(self._end) from error
+        if data:
+            if self._answer is not None:
+                self._answer.add(data)
+        elif self._source.outcome.error is not None:
+            self._end = f" (broken off: {error_text(self._source.outcome.payload)})"
+            raise BrokenStreamError(self._end)
+        else:
+            self._end = ""
+        return data
+
+    def close(self) -> None:
+        if self._end is None:
+            is_late = asyncio.get_running_loop().time() >= self.deadline
+            self._end = f" (broken off: {INTEGRATION_TIMEOUT.message})" if is_late else " (the client has gone)"
+        self._source.abandon()
+        self._on_end(self._end)
+
+
+def _content_type(headers: Headers) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")
 
 
 def _require_success(outcome: Outcome) -> None:

@@ -10,10 +10,11 @@ breaks off, so does the response: the connection is closed without the last chun
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 import h11
 
@@ -42,16 +43,30 @@ class Request:
         return found[-1] if found else None
 
 
+class BrokenStreamError(Exception):
+    """A stream ends before its end: the client must see that something is missing."""
+
+
+class Stream(Protocol):
+    """A body that is sent while it is made."""
+
+    deadline: float  # of the event loop's clock; then the response breaks off, also if it is the client who is slow
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end. Raises BrokenStreamError."""
+        ...
+
+    def close(self) -> None:
+        """No more is read: it has ended, or the client has gone. Called once for every stream of a response."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: Headers = ()
     body: bytes = b""
-    stream: AsyncGenerator[bytes] | None = None  # in place of the body; closed when the client has gone
-
-
-class BrokenStreamError(Exception):
-    """A stream ends before its end: the client must see that something is missing."""
+    stream: Stream | None = None  # in place of the body
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -126,8 +141,11 @@ class HttpServer:
         finally:
             self._connections.discard(task)
             writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await writer.wait_closed()
+            except (OSError, TimeoutError, asyncio.CancelledError):
+                writer.transport.abort()
 
 
 class _Connection:
@@ -193,6 +211,13 @@ class _Connection:
         )
 
     async def _send(self, response: Response, *, head_only: bool, close: bool) -> None:
+        try:
+            await self._send_parts(response, head_only=head_only, close=close)
+        finally:
+            if response.stream is not None:
+                response.stream.close()
+
+    async def _send_parts(self, response: Response, *, head_only: bool, close: bool) -> None:
         headers = [(name, value) for name, value in response.headers if name.lower() not in _OURS]
         # Answers without a body by definition must not announce one.
         bodiless = response.status == HTTPStatus.NO_CONTENT or response.status == HTTPStatus.NOT_MODIFIED
@@ -218,15 +243,15 @@ class _Connection:
         self._write(*events)
         await self.writer.drain()
 
-    async def _send_stream(self, stream: AsyncGenerator[bytes], *, silently: bool) -> None:
-        async with contextlib.aclosing(stream):
+    async def _send_stream(self, stream: Stream, *, silently: bool) -> None:
+        async with asyncio.timeout_at(stream.deadline):
             await self.writer.drain()
-            async for chunk in stream:
+            while chunk := await stream.read():
                 if not silently:
                     self._write(h11.Data(data=chunk))
                     await self.writer.drain()
-        self._write(h11.EndOfMessage())
-        await self.writer.drain()
+            self._write(h11.EndOfMessage())
+            await self.writer.drain()
 
     def _write(self, *events: h11.Event) -> None:
         self.writer.write(b"".join(self.http.send(event) or b"" for event in events))

@@ -18,7 +18,7 @@ class ResponseStream:
         self._writable = asyncio.Event()
 
     async def write(self, data: bytes) -> None:
-        """Add bytes, and wait until they are read if there are more than the limit. Dropped if nobody reads any more."""
+        """Add bytes; if there are more than the limit, wait until they are read. Dropped if nobody reads any more."""
         if self._closed or self._abandoned:
             return
         self._pieces.append(data)

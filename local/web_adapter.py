@@ -2,9 +2,9 @@
 goes back to Lambda while it is written.
 
 The function's script starts a web server; the adapter waits until that is ready, and passes on one event at a time.
-This follows the source of the adapter (1.0) and of the Rust runtime under it. docs/operations.md says what was compared.
+This follows the source of the adapter (1.0) and of the Rust runtime under it; docs/operations.md says what was checked.
 
-- The path is the event's, which is without the stage; `.` and `..` in it are resolved, as in every URL of that library.
+- The path is the event's, which is without the stage; `.` and `..` in it are resolved, as that library does in URLs.
 - Of a repeated header the application gets the last value, because `headers` replaces `multiValueHeaders` there. Query
   parameters keep all values.
 - `x-amzn-request-context` and `x-amzn-lambda-context` are the adapter's own; what a client sends under these names is
