@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from doubles.claude.server import ClaudeDouble
 from local.engine import Engine
@@ -18,13 +19,14 @@ from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.adapters.dynamo_keys import budget_key, visitor_key
 from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
-from playground.domain.anonymous import VisitorKeys, day_of
-from playground.domain.errors import AnonymousRunUsedError, PlaygroundError
+from playground.domain.anonymous import Reservation, VisitorKeys, day_of
+from playground.domain.errors import AnonymousRunUsedError, PlaygroundError, StoreUnavailableError
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import NANO
 from playground.ports import Prompt
 from playground.usecases.run_anonymously import MAX_ANSWER_TOKENS, AnonymousAnswer, RunAnonymously
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.intercept import Request, intercepted
 from tests.kit.prices import EXAMPLE
 from tests.kit.transport import Fault, Killed, Life, Plan, Step, Wire, at, at_random, gone_from, nothing_fails
 from tests.support import CATALOG_TABLE, VISITORS_TABLE, new_store
@@ -207,3 +209,33 @@ def test_faults_at_random_never_give_a_second_answer_nor_forget_a_bill(worker: W
         assert billed <= 1, f"seed {seed}"
         answered += answers
     assert answered > RANDOM_DAYS // 2
+
+
+def test_a_refusal_beside_a_conflict_is_not_taken_for_a_used_up_budget(worker: Worker) -> None:
+    """The budget may be used up by this very reservation, whose reply was lost, while another request of the visitor
+    has the visitor's item."""
+    day = next(_days)
+    attempts = itertools.count(1)
+
+    def lost_then_in_conflict(request: Request) -> AWSResponse | None:
+        if len(request.writes) != 2 or "Put" not in request.body["TransactItems"][0]:
+            return None
+        match next(attempts):
+            case 1:
+                request.without_token().send()
+                raise request.hung_up()
+            case 2:
+                reasons = [{"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed"}]
+                return request.error(400, "TransactionCanceledException", CancellationReasons=reasons)
+        return None
+
+    budget = DynamoAnonymousBudget(worker.onlooker, VISITORS_TABLE)
+    reservation = Reservation(day=day_of(day), visitor="a", nonce="try_1", nano=MOST, cleanup_at=day)
+    with (
+        intercepted(worker.onlooker.client, lost_then_in_conflict, "TransactWriteItems"),
+        pytest.raises(StoreUnavailableError),
+    ):
+        budget.reserve(reservation, budget_nano=MOST)
+    assert worker.used(day) == MOST
+    budget.give_back(reservation)
+    assert worker.used(day) == 0

@@ -2040,6 +2040,13 @@ MUTANTS = (
         STRANGERS_FAULTS,
     ),
     mutant(
+        "anonymous: a budget that was refused beside a conflict is used up",
+        BUDGET,
+        "if refusal.in_the_way:",
+        "if False:",
+        STRANGERS_FAULTS,
+    ),
+    mutant(
         "anonymous: the budget is no condition",
         BUDGET,
         "condition=has_room,",

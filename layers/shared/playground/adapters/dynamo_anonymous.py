@@ -18,6 +18,7 @@ from pynamodb.models import Model
 from playground.adapters.dynamo_keys import budget_key, visitor_key
 from playground.adapters.dynamo_store import Delete, DynamoStore, Key, Put, TransactionRefused, Update
 from playground.domain.anonymous import Reservation
+from playground.domain.errors import StoreUnavailableError
 from playground.ports import Admission
 
 
@@ -70,6 +71,8 @@ class DynamoAnonymousBudget:
             )
         except TransactionRefused as refusal:
             if 0 not in refusal.refused:
+                if refusal.in_the_way:  # perhaps this very reservation is in the budget, and its reply was lost
+                    raise StoreUnavailableError from refusal
                 return Admission.BUDGET_USED
             there = refusal.refused[0]
             is_ours = there is not None and there["nonce"] == {"S": reservation.nonce}  # its reply was lost
