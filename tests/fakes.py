@@ -24,6 +24,7 @@ from playground.domain.account import (
     with_debt_repaid,
 )
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
+from playground.domain.anonymous import Reservation
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
@@ -38,6 +39,7 @@ from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
     UNWATCHED,
+    Admission,
     AllowanceUsedUp,
     AlreadyHeld,
     Amend,
@@ -843,6 +845,46 @@ def _in_turn(replies: Iterator[Reply]) -> Callable[[Prompt], Reply]:
         return following
 
     return reply
+
+
+# --- anonymous runs ---------------------------------------------------------------------------------------------------
+
+
+class InMemoryAnonymousBudget:
+    """`ports.AnonymousBudget`. `used` by day, in nano-dollars; `open` are reservations that have not ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.used: dict[str, int] = {}
+        self.nonces: dict[tuple[str, str], str] = {}
+        self.open: set[str] = set()
+
+    def reserve(self, reservation: Reservation, *, budget_nano: int) -> Admission:
+        place = (reservation.day, reservation.visitor)
+        with self._lock:
+            if place in self.nonces:
+                is_ours = self.nonces[place] == reservation.nonce
+                return Admission.ADMITTED if is_ours else Admission.VISITOR_USED
+            used = self.used.get(reservation.day, 0) + reservation.nano
+            if used > budget_nano:
+                return Admission.BUDGET_USED
+            self.used[reservation.day] = used
+            self.nonces[place] = reservation.nonce
+            self.open.add(reservation.nonce)
+            return Admission.ADMITTED
+
+    def settle(self, reservation: Reservation, cost_nano: int) -> None:
+        with self._lock:
+            if reservation.nonce in self.open:
+                self.open.remove(reservation.nonce)
+                self.used[reservation.day] += cost_nano - reservation.nano
+
+    def give_back(self, reservation: Reservation) -> None:
+        with self._lock:
+            if reservation.nonce in self.open:
+                self.open.remove(reservation.nonce)
+                self.used[reservation.day] -= reservation.nano
+                del self.nonces[reservation.day, reservation.visitor]
 
 
 # --- builders ---------------------------------------------------------------------------------------------------------

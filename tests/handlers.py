@@ -185,8 +185,10 @@ def loaded(
     claude: ClaudeDouble,
     stripe_double: StripeDouble,
     prices: PriceTable = EXAMPLE,
+    parameters: Mapping[str, str] | None = None,
 ) -> Iterator[Handlers]:
-    """All functions, loaded into this process, over these. Inside of another `loaded` they are others.
+    """All functions, loaded into this process, over these. Inside of another `loaded` they are others. `parameters` of
+    the template are as by default if they are not named.
 
     They charge and sell by `prices`; by the table that ships they do so in tests/e2e and tests/local.
     """
@@ -197,7 +199,8 @@ def loaded(
         "StripeSecret": json.dumps({"api_key": "sk_test_handlers", "webhook_secrets": [WEBHOOK_SECRET]}),
     }
     create_resources(description, engine.endpoint_url, values)
-    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url})
+    addresses = {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url}
+    local = read_template(ROOT / "template.yaml", {**addresses, **(parameters or {})})
     seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
     issuer = Issuer(
         secret=secret,

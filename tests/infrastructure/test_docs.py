@@ -170,6 +170,7 @@ def test_every_setting_is_in_the_table() -> None:
             settings.ReconcileSettings,
             settings.SessionsSettings,
             settings.CatalogSettings,
+            settings.AnonymousSettings,
             settings.AuditSettings,
         )
         for name in kind.model_fields

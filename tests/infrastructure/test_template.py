@@ -21,6 +21,7 @@ from playground.asgi import READY_PATH
 from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
 from playground.settings import Settings
+from playground.usecases.run_anonymously import STORE_RESERVE_SECONDS
 from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -219,6 +220,13 @@ def test_the_model_has_its_whole_time_where_the_answer_is_streamed() -> None:
     assert model - 20 < run.timeout - LEDGER_RESERVE_SECONDS < run.timeout < IDLE_TIMEOUT.total_seconds()
 
 
+def test_an_anonymous_run_has_time_for_the_model_and_for_the_store() -> None:
+    anonymous = DESCRIPTION.functions["AnonymousFunction"]
+    model = float(anonymous.environment["MODEL_TIMEOUT_SECONDS"])
+
+    assert model + STORE_RESERVE_SECONDS < anonymous.timeout < MAX_REST_INTEGRATION_SECONDS
+
+
 def test_an_estimate_has_time_to_guess_when_the_count_does_not_come() -> None:
     estimate = DESCRIPTION.functions["EstimateFunction"]
 
@@ -333,6 +341,43 @@ def test_scheduled_work_cannot_read_more_than_the_accounts_it_finds() -> None:
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
     }
+
+
+def test_strangers_reach_packages_and_counters_and_nothing_else() -> None:
+    allowed = {
+        (target_of(resource)[0], action)
+        for statement in statements(DESCRIPTION.functions["AnonymousFunction"])
+        for resource in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+
+    assert allowed == {
+        ("VisitorsTable", "dynamodb:PutItem"),
+        ("VisitorsTable", "dynamodb:UpdateItem"),
+        ("VisitorsTable", "dynamodb:DeleteItem"),
+        ("CatalogTable", "dynamodb:GetItem"),
+        ("ContentBucket", "s3:GetObject"),
+        ("ContentBucket", "s3:ListBucket"),
+        ("VisitorSecret", "secretsmanager:GetSecretValue"),
+        ("AnthropicSecret", "secretsmanager:GetSecretValue"),
+    }
+
+
+def test_anonymous_runs_are_off_unless_they_are_switched_on() -> None:
+    assert DESCRIPTION.parameters["AnonymousRuns"] == "false"
+    assert DESCRIPTION.functions["AnonymousFunction"].environment["ANONYMOUS_RUNS"] == "false"
+
+
+def test_the_throttle_of_anonymous_runs_is_on_their_route() -> None:
+    """A path is written with ~1 for its slashes there; one that is misspelt would throttle nothing."""
+    settings = RESOURCES["Api"]["Properties"]["MethodSettings"]
+    [throttled] = [item for item in settings if item["ResourcePath"] != "/*"]
+    [api] = DESCRIPTION.apis
+    [route] = [route for route in api.routes if route.function == "AnonymousFunction"]
+
+    assert throttled["ResourcePath"] == "/" + route.path.replace("/", "~1")
+    assert throttled["HttpMethod"] == route.method
+    assert throttled["ThrottlingRateLimit"] <= throttled["ThrottlingBurstLimit"] <= 20
 
 
 def test_no_request_can_scan_a_table() -> None:

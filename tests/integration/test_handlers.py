@@ -56,6 +56,8 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "run/overloaded": (503, {"error": "model_overloaded", "reason": "overloaded", "retry_after": 30}),
     "run/refused": (502, {"error": "model_failed", "reason": "refused"}),
     "run/too_expensive": (402, {"error": "insufficient_credits", "available_credits": 5}),
+    "anonymous/off": (403, {"error": "not_entitled", "login_required": True}),
+    "anonymous/unknown_field": (400, {"error": "validation_error", "field": "model"}),
     "estimate/ok": (200, {"can_afford": True, "current_balance": 5}),
     "estimate/opus": (200, {"can_afford": True, "model": "claude-opus-5-5"}),
     "credits/balance": (200, {"balance": 5, "available": 5, "held": 0, "debt": 0, "plan": "free"}),

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
+from playground.domain.anonymous import Reservation
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.leaks import Leak
@@ -628,6 +630,38 @@ class Model(Protocol):
         `progress` gets the text while it comes: all of it together is that of the Completion. When it says so, the call
         ends within a second: with what was written, its output counted upward, and CANCELLED as the stop reason; or
         with RunCancelledError if nothing was."""
+        ...
+
+
+# --- anonymous runs ---------------------------------------------------------------------------------------------------
+
+
+class Admission(Enum):
+    """Whether an anonymous run is admitted; if not, why."""
+
+    ADMITTED = "admitted"
+    VISITOR_USED = "visitor used"
+    BUDGET_USED = "budget used"
+
+
+class AnonymousBudget(Protocol):
+    """The runs of visitors and the money that they may cost, by UTC day. Every method is one transaction and may be
+    repeated with the same reservation: it takes effect once. All raise StoreUnavailableError when the store does not
+    answer in time; the transaction may have taken effect or may still do so."""
+
+    def reserve(self, reservation: Reservation, *, budget_nano: int) -> Admission:
+        """Count the visitor's run of the day and add `reservation.nano` to what the day has used, if the visitor has
+        not had one and the sum stays within `budget_nano`; or neither. A visitor who has had one is VISITOR_USED
+        whatever is left of the budget."""
+        ...
+
+    def settle(self, reservation: Reservation, cost_nano: int) -> None:
+        """Replace what is reserved by what the run has cost. The visitor's run stays counted."""
+        ...
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Undo a reservation whose run has certainly cost nothing: the visitor may run again. Does nothing after
+        `settle`."""
         ...
 
 

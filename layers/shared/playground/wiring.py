@@ -16,6 +16,7 @@ from playground.adapters.time_limit import obey_time_limit, time_limit
 from playground.domain.sharing import ShareKeys
 from playground.observability import report_run, report_unreadable
 from playground.settings import (
+    AnonymousSettings,
     CatalogSettings,
     CreditsSettings,
     EstimateSettings,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from playground.adapters.dynamo_lookup import DynamoLookup
     from playground.adapters.dynamo_sessions import DynamoSessions
     from playground.adapters.dynamo_store import DynamoStore
+    from playground.domain.anonymous import VisitorKeys
     from playground.usecases.run_prompt import RunPrompt
 
 # An answer within 2 s, 3 attempts: the caller waits less than 29 s.
@@ -77,6 +79,13 @@ def share_keys(settings: SessionsSettings) -> ShareKeys:
     """Raises ValueError if a secret is too short. The secret generated with the stack is the oldest."""
     secret = read_secret(secrets_client(), settings.share_secret_arn)
     return ShareKeys([*(secret.get("secrets") or ()), *([secret["generated"]] if "generated" in secret else ())])
+
+
+def visitor_keys(settings: AnonymousSettings) -> "VisitorKeys":
+    """Raises ValueError if the secret is too short."""
+    from playground.domain.anonymous import VisitorKeys
+
+    return VisitorKeys(read_secret(secrets_client(), settings.visitor_secret_arn, "generated")["generated"])
 
 
 def is_live(stripe_key: str) -> bool:

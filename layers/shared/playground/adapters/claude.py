@@ -55,16 +55,19 @@ _T = TypeVar("_T")
 
 
 class ClaudeModel:
-    """`ports.Model`. `monotonic` and `sleep` are injected for tests."""
+    """`ports.Model`. `retries`: further attempts after one that gave no answer and may give one; an attempt may be
+    billed although it gave none. `monotonic` and `sleep` are injected for tests."""
 
     def __init__(
         self,
         *,
         api_key: str,
         base_url: str,
+        retries: int = RETRIES,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
+        self._retries = retries
         self._monotonic = monotonic
         self._sleep = sleep
         self._client = anthropic.Anthropic(
@@ -97,7 +100,7 @@ class ClaudeModel:
     def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         deadline = self._monotonic() + timeout
         pause = FIRST_PAUSE
-        for retries_left in reversed(range(RETRIES + 1)):
+        for retries_left in reversed(range(self._retries + 1)):
             try:
                 return self._attempt(prompt, deadline, progress)
             except _RetryableError as failure:

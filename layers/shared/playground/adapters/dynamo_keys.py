@@ -34,6 +34,9 @@ catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
                                                       unpinned read is one item
           PACKAGE#<uuid>    ORDER#<time>#<id>   what an operator has withdrawn or reinstated
           PACKAGES          <name>              the summary of one package, for lists and searches
+visitors  BUDGET#<day>      BUDGET              what the anonymous runs of a UTC day have used of their budget
+          VISITOR#<day>#<visitor>  VISITOR      this visitor has had the run of the day; <visitor> is a keyed
+                                                      hash
 """
 
 import zlib
@@ -214,3 +217,14 @@ def order_key(table: str, uuid: str, order: str) -> Key:
 
 def listing_key(table: str, name: str) -> Key:
     return Key(table, LISTINGS, name)
+
+
+# --- visitors ---------------------------------------------------------------------------------------------------------
+
+
+def budget_key(table: str, day: str) -> Key:
+    return Key(table, f"BUDGET#{day}", "BUDGET")
+
+
+def visitor_key(table: str, day: str, visitor: str) -> Key:
+    return Key(table, f"VISITOR#{day}#{visitor}", "VISITOR")

@@ -22,6 +22,9 @@
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
     ├── AccountPausedError              an operator has paused the account: no new runs
     ├── RunsPausedError                 an operator has paused the runs of all accounts
+    ├── AnonymousRunsOffError           this deployment has no anonymous runs
+    ├── AnonymousRunUsedError           the visitor has had the anonymous run of the day
+    ├── AnonymousBudgetUsedError        the day's budget of anonymous runs is used up
     ├── OwnShareError                   owners cannot vote on or report their own share
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
@@ -212,6 +215,37 @@ class AccountPausedError(PlaygroundError):
 
     def __init__(self) -> None:
         super().__init__("This account is paused: no new runs can be started. Please contact support.")
+
+
+class AnonymousRunsOffError(PlaygroundError):
+    """This deployment has no anonymous runs. Nothing is counted."""
+
+    code = "not_entitled"
+
+    def __init__(self) -> None:
+        super().__init__("Running a package needs a login here.", login_required=True)
+
+
+class AnonymousRunUsedError(PlaygroundError):
+    """The visitor has had the anonymous run of the UTC day. Nothing more is counted."""
+
+    code = "rate_limited"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "You have had today's run without a login. Log in to go on.", login_required=True, retry_after=retry_after
+        )
+
+
+class AnonymousBudgetUsedError(PlaygroundError):
+    """What is left of the day's budget of anonymous runs does not cover this one. The visitor's run is not counted."""
+
+    code = "paused"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "Runs without a login are used up for today. Log in to go on.", login_required=True, retry_after=retry_after
+        )
 
 
 class OwnShareError(PlaygroundError):
