@@ -66,7 +66,7 @@ class Client:
 
     def stream(
         self, method: str, path: str, body: Mapping[str, object] | None, **headers: str
-    ) -> Iterator[ServerEvent]:
+    ) -> Generator[ServerEvent, None, None]:
         """The events of a stream, as they come. Leaving it ends the connection. Raises BrokenPromiseError if the answer
         is no stream."""
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | {

@@ -95,7 +95,7 @@ class LiveRuns:
         """The live answer of a run that has just been held. When the block ends, its checkpoints are deleted; what
         cannot be deleted disappears by itself."""
         live = LiveAnswer(hold)
-        follower = _Follower(self, user_id, live)
+        follower = Follower(self, user_id, live)
         thread = threading.Thread(target=follower.run, name="live", daemon=True)
         with suppress(RuntimeError):  # no more threads: then nobody follows, and the run goes on
             thread.start()
@@ -114,24 +114,30 @@ def not_followed(user_id: str, hold: Hold) -> Iterator[LiveAnswer]:
     yield LiveAnswer(hold)
 
 
-class _Follower:
+class Follower:
+    """What is done for one run while it is made."""
+
     def __init__(self, runs: LiveRuns, user_id: str, live: LiveAnswer) -> None:
         self._runs = runs
         self._user_id = user_id
         self._live = live
         self._saved = 0  # characters
         self._ends: list[int] = []  # of the checkpoints
+        self._ticks = 0
 
     def run(self) -> None:
-        """Look whether to stop, and save what is written, until the answer is closed."""
-        ticks = 0
+        """A tick a second, until the answer is closed."""
         while not self._live.closed(self._runs.tick_seconds):
-            ticks += 1
+            self.tick()
+
+    def tick(self) -> None:
+        """Look whether to stop; every second time, save what is new. What the store does not do, the next one does."""
+        self._ticks += 1
+        with suppress(PlaygroundError), self._runs.time_limit(STORE_SECONDS):
+            self._look()
+        if self._ticks % TICKS_PER_CHECKPOINT == 0:
             with suppress(PlaygroundError), self._runs.time_limit(STORE_SECONDS):
-                self._look()
-            if ticks % TICKS_PER_CHECKPOINT == 0:
-                with suppress(PlaygroundError), self._runs.time_limit(STORE_SECONDS):
-                    self._save()
+                self._save()
 
     def _look(self) -> None:
         if not self._live.stopping() and self._runs.ledger.should_stop(self._user_id, self._live.hold):
