@@ -20,6 +20,7 @@ from doubles.claude.server import ClaudeDouble
 from doubles.stripe import StripeDouble
 from local.apps import load_apps
 from local.engine import CREDENTIALS, Engine
+from local.event_stream import read_events
 from local.gateway import Router
 from local.invoke import with_tokens
 from local.resources import create_resources
@@ -30,6 +31,7 @@ from local.tokens import Issuer
 from playground import wiring
 from playground.adapters import prices as shipped_prices
 from playground.domain.pricing import PriceTable
+from playground.http import EventStream
 from tests.kit.prices import EXAMPLE
 from tests.kit.rights import SERVICES, Rights
 
@@ -167,9 +169,12 @@ class Handlers:
     def event(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 29) -> Answer:
         with self.rights.of(function):
             answer = self.apps[function].handler(event, Context(seconds_left))
+            events = _events(answer.pop("stream")) if "stream" in answer else None
         assert answer["isBase64Encoded"] is False
         assert payload_bytes(answer) <= MAX_PAYLOAD_BYTES
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        if events is not None:
+            return Answer(answer["statusCode"], headers, events)
         return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 
     def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
@@ -229,3 +234,10 @@ def loaded(
         wiring.client.cache_clear()
         if outer is not None:
             os.environ["AWS_ENDPOINT_URL"] = outer
+
+
+def _events(stream: EventStream) -> list[dict[str, Any]]:
+    """All events of a stream, as it is read to its end."""
+    read = read_events(b"".join(stream.chunks).splitlines(keepends=True))
+    stream.wait()
+    return [{"event": event.name, **event.data} for event in read]
