@@ -75,7 +75,7 @@ def _plain(answer: Mapping[str, Any]) -> Response:
 
 async def _event_of(request: Request) -> tuple[dict[str, Any], Context]:
     """The event that the adapter made the request of, and its context."""
-    headers = dict(request.headers)  # of several with one name the last, as in an event
+    headers = dict(request.headers.items())  # of several with one name the last, as in an event
     context = _object(headers.pop(REQUEST_CONTEXT, ""))
     invocation = _object(headers.pop(LAMBDA_CONTEXT, ""))
     raw = await request.body()
