@@ -934,6 +934,14 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "payments: a subscription that takes over crosses boundaries of before",
+        SUBSCRIPTIONS,
+        "        period=period_number(anchor, now),\n        subscription_id",
+        "        period=0,\n        subscription_id",
+        BILLED,
+        MONEY,
+    ),
+    mutant(
         "payments: an end keeps the month",
         SUBSCRIPTIONS,
         "monthly = min(buckets.monthly, account.available)\n    rollover",

@@ -24,7 +24,6 @@ from playground.domain.entries import Entry, EntryType
 
 TOLERANCE = timedelta(hours=12)  # by which the provider's period may begin before our boundary
 ONE_MILLISECOND = timedelta(milliseconds=1)
-MAX_PERIODS = 1200  # a hundred years of months
 MAX_ENDED_SUBSCRIPTIONS = 50  # ended subscriptions of one user that stay on record
 MAX_PRICES = 50  # of subscriptions of one user, and of offers
 ACTIVE = frozenset({"active", "trialing"})
@@ -243,16 +242,19 @@ def present_period(account: Account, now: datetime) -> int:
 
 
 def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) -> Change:
-    """The plan of this subscription, advanced from its beginning to `now`; nothing is granted yet."""
+    """The plan of this subscription in its present period; nothing is granted yet.
+
+    Its earlier boundaries are not crossed: what the account has is of other plans, and expires at theirs.
+    """
     account, ended = end_plus(account, ended_at=now, now=now)
-    account = begin_plus(account, anchor=paid.started_at, allowance=allowance, subscription_id=paid.subscription_id)
-    entries = [*ended]
-    for _ in range(MAX_PERIODS):
-        if not account.is_due(now):
-            return account, tuple(entries)
-        account, crossed = cross_boundary(account)
-        entries += crossed
-    raise ValueError(f"a subscription since {paid.started_at} has more than {MAX_PERIODS} boundaries")
+    anchor = instant(paid.started_at)
+    return begin_plus(
+        account,
+        anchor=anchor,
+        allowance=allowance,
+        period=period_number(anchor, now),
+        subscription_id=paid.subscription_id,
+    ), ended
 
 
 def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:
