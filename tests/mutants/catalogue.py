@@ -942,6 +942,13 @@ MUTANTS = (
         MONEY,
     ),
     mutant(
+        "payments: a subscription that takes over keeps a month that the former one's end removes",
+        SUBSCRIPTIONS,
+        "min(former_ended_at or now, now)",
+        "now",
+        MONEY,
+    ),
+    mutant(
         "payments: an end keeps the month",
         SUBSCRIPTIONS,
         "monthly = min(buckets.monthly, account.available)\n    rollover",

@@ -147,7 +147,13 @@ class PaidPeriod:
 
 
 def pay_period(
-    account: Account, paid: PaidPeriod, *, allowance: int, ended_at: datetime | None, now: datetime
+    account: Account,
+    paid: PaidPeriod,
+    *,
+    allowance: int,
+    ended_at: datetime | None,
+    now: datetime,
+    former_ended_at: datetime | None = None,
 ) -> Change | None:
     """Grant the credits of a paid period, once; None if there is nothing (more) to do, or an operator's plan is on.
 
@@ -157,7 +163,8 @@ def pay_period(
     period is the current one. The first period of a new subscription starts the plan at the subscription's beginning,
     so that its boundaries are the provider's. The current period grants the month's credits; the previous one grants
     rollover; an older one grants none, because they would have expired. A future period is granted at its boundary.
-    `ended_at`: when the subscription ended; credits that the end removes are not granted.
+    `ended_at`: when the subscription ended; credits that the end removes are not granted. `former_ended_at`: when the one
+    ended whose place it takes, if that is known and was not applied yet.
     """
     before = account
     began: tuple[Entry, ...] = ()
@@ -167,7 +174,7 @@ def pay_period(
         known_or_over = account.subscription_id is not None or ended_at is not None
         if known_or_over and account.anchor is not None and paid.started_at <= account.anchor:
             return None  # an earlier subscription than the current plan, which may be an operator's
-        account, began = _begin(account, paid, allowance, now)
+        account, began = _begin(account, paid, allowance, min(former_ended_at or now, now), now)
     assert account.anchor is not None
     anchor = account.anchor
     number, present = period_number(anchor, paid.period_start + TOLERANCE), present_period(account, now)
@@ -241,12 +248,12 @@ def present_period(account: Account, now: datetime) -> int:
     return max(period_number(account.anchor, now), account.period)
 
 
-def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) -> Change:
-    """The plan of this subscription in its present period; nothing is granted yet.
+def _begin(account: Account, paid: PaidPeriod, allowance: int, former_ended_at: datetime, now: datetime) -> Change:
+    """The plan of this subscription in its present period, after the end of the former one; nothing is granted yet.
 
     Its earlier boundaries are not crossed: what the account has is of other plans, and expires at theirs.
     """
-    account, ended = end_plus(account, ended_at=now, now=now)
+    account, ended = end_plus(account, ended_at=former_ended_at, now=now)
     anchor = instant(paid.started_at)
     return begin_plus(
         account,
