@@ -1166,6 +1166,13 @@ MUTANTS = (
         PUBLISHED,
     ),
     mutant(
+        "prices: a published table goes together with its digest",
+        PRICE_CHECK,
+        "for line in sorted({*added} - {*there})",
+        "for line in sorted({*added} & {*there} - {*added})",
+        PUBLISHED,
+    ),
+    mutant(
         "prices: publishing takes the place of what was published",
         PRICE_CHECK,
         "if digest != _digest(current) or (",
