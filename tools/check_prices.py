@@ -2,8 +2,8 @@
 
 `data/prices.json` is the current table. `data/prices/<version>.json` is every table that was ever published, and
 `SHA256SUMS` beside them has the digest of each. A receipt names its table by the version, so that a published table
-never changes. What the history of the repository has in SHA256SUMS must still be there. `--publish` publishes the current
-table: copies it and adds its digest; a repeat does nothing.
+never changes. What the history of the repository has in SHA256SUMS must still be there. `--publish` publishes the
+current table: copies it and adds its digest; a repeat does nothing.
 
 Exit status: 0 if everything fits; 1 if not, and what to do is printed.
 """
