@@ -176,8 +176,8 @@ def book_month(
     would have expired by now. Held credits are not taken but owed until they come back. A repeat changes nothing.
 
     A month that has not begun yet and was refunded in part is booked when it begins. `entries` reads those of the
-    account since the month began. `ended_at`: when the subscription ended; `former_ended_at`: when the one ended that the
-    account is of, if that is another one.
+    account since the month began. `ended_at`: when the subscription ended; `former_ended_at`: when the one ended that
+    the account is of, if that is another one.
     """
     if not month.granted:
         month, (account, granted) = _grant(account, month, allowance, ended_at, former_ended_at, entries, now)

@@ -163,8 +163,8 @@ def pay_period(
     period is the current one. The first period of a new subscription starts the plan at the subscription's beginning,
     so that its boundaries are the provider's. The current period grants the month's credits; the previous one grants
     rollover; an older one grants none, because they would have expired. A future period is granted at its boundary.
-    `ended_at`: when the subscription ended; credits that the end removes are not granted. `former_ended_at`: when the one
-    ended whose place it takes, if that is known and was not applied yet.
+    `ended_at`: when the subscription ended; credits that the end removes are not granted. `former_ended_at`: when the
+    one ended whose place it takes, if that is known and was not applied yet.
     """
     before = account
     began: tuple[Entry, ...] = ()
