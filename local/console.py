@@ -64,7 +64,7 @@ def _document(line: str) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(document, dict) and ("_aws" in document or {"level", "message"} <= document.keys())
     return document if known else None
@@ -76,7 +76,7 @@ def outcome_of(status: int, body: bytes) -> str:
         return ""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(answer, dict):
         return ""
@@ -121,7 +121,7 @@ def event_of(body: bytes) -> str:
     authenticated here, so nothing else of the event is shown."""
     try:
         event = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(event, dict) or event.get("object") != "event":
         return ""

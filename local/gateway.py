@@ -277,7 +277,7 @@ class Gateway:
         """The function's answer as a response. Raises MalformedAnswerError."""
         try:
             answer = json.loads(payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MalformedAnswerError("not JSON") from error
         if not isinstance(answer, dict):
             raise MalformedAnswerError("not an object with statusCode")

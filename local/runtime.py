@@ -667,7 +667,7 @@ class Runtime:
             return _api_error(404, "ResourceNotFoundException", f"Function not found: {name}")
         try:
             json.loads(request.body or b"{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"Could not parse request body into json: {error}"
             return _api_error(400, "InvalidRequestContentException", message)
         payload = request.body or b"{}"
@@ -730,7 +730,7 @@ def error_text(error: bytes) -> str:
     try:
         document = json.loads(error)
         return f"{document['errorType']}: {document['errorMessage']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return error.decode("utf-8", errors="replace")
 
 

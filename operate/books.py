@@ -19,6 +19,7 @@ from playground.domain.purchases import Claim, Purchase, PurchaseState, Stage
 from playground.domain.runs import Run, RunStatus
 
 NO_PACKAGE = "(no package)"
+MIN_YEAR, MAX_YEAR = 2000, 2999
 
 
 class DamagedAccountError(Exception):
@@ -60,8 +61,10 @@ class Period:
 
     @classmethod
     def of(cls, month: str) -> "Period":
-        """Of `2026-11`. Raises ValueError for anything else."""
+        """Of `2026-11`. Raises ValueError for anything else, and for a month far from any that can have books."""
         start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        if not MIN_YEAR <= start.year <= MAX_YEAR:
+            raise ValueError(f"a month of the years {MIN_YEAR} to {MAX_YEAR} is needed, not {month}")
         return cls(start, (start + timedelta(days=31)).replace(day=1))
 
     def __contains__(self, at: datetime) -> bool:

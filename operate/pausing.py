@@ -44,7 +44,7 @@ def order(
             orders = Orders(stack, new=False, dry_run=dry_run)
             with orders.existing(user, {}):
                 done = PauseAccount(orders.ledger)(user, request, paused=paused, now=datetime.now(UTC))
-            report(user, request.reference, done, dry_run=dry_run, as_json=as_json)
+            report(user, request.reference, done, dry_run=dry_run, as_json=as_json, about_pause=True)
     if reference is None:
         note(f"reference {request.reference}: repeat it with --ref, and nothing is done twice")
 

@@ -2,7 +2,8 @@
 
 `data/prices.json` is the current table. `data/prices/<version>.json` is every table that was ever published, and
 `SHA256SUMS` beside them has the digest of each. A receipt names its table by the version, so that a published table
-never changes. `--publish` publishes the current table: copies it and adds its digest; a repeat does nothing.
+never changes. What the history of the repository has in SHA256SUMS must still be there. `--publish` publishes the
+current table: copies it and adds its digest; a repeat does nothing.
 
 Exit status: 0 if everything fits; 1 if not, and what to do is printed.
 """
@@ -10,6 +11,8 @@ Exit status: 0 if everything fits; 1 if not, and what to do is printed.
 import argparse
 import hashlib
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +21,8 @@ from playground.adapters.prices import PATH, PUBLISHED, parse_prices
 from playground.domain.pricing import PriceTable, PriceTableError
 
 PUBLISH = "PYTHONPATH=layers/shared .venv/bin/python -m tools.check_prices --publish"
+GIT_SECONDS = 60
+ADDED = re.compile(r"\+[0-9a-f]{64}  \S+\.json")  # a line of SHA256SUMS in a patch
 
 
 class DigestsError(ValueError):
@@ -39,6 +44,22 @@ def problems(current: Path = PATH, published: Path = PUBLISHED) -> Sequence[str]
     for name in sorted({*digests, *(path.stem for path in published.glob("*.json"))}):
         found += _problems_of(published / f"{name}.json", digests.get(name))
     return found
+
+
+def forgotten(published: Path = PUBLISHED) -> Sequence[str]:
+    """What a commit has published, and is not there any more, a line each: a table that was removed or changed together
+    with its digest. Nothing without git, or in a copy without its history."""
+    log = ["git", "log", "--format=", "--patch", "--no-color", "--no-ext-diff", "--", "SHA256SUMS"]
+    try:
+        ended = subprocess.run(log, cwd=published, capture_output=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    added = [line[1:] for line in ended.stdout.decode(errors="replace").splitlines() if ADDED.fullmatch(line)]
+    there = _sums(published).splitlines()
+    return [
+        f"{published.name}/SHA256SUMS: `{line}` was published and is gone: restore it and its file"
+        for line in sorted({*added} - {*there})
+    ]
 
 
 def publish(current: Path = PATH, published: Path = PUBLISHED) -> str:
@@ -81,20 +102,24 @@ def _changed(current: Path, version: str) -> str:
 def _table(path: Path) -> PriceTable:
     try:
         return parse_prices(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PriceTableError(f"{path.name} cannot be used: {error}") from None
 
 
 def _digests(published: Path) -> dict[str, str]:
     """By version."""
-    path = published / "SHA256SUMS"
     digests: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in _sums(published).splitlines():
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 64 or not name.endswith(".json") or name[:-5] in digests:
             raise DigestsError(f"{published.name}/SHA256SUMS: not a line of sha256sum, or twice: {line}")
         digests[name[:-5]] = digest
     return digests
+
+
+def _sums(published: Path) -> str:
+    path = published / "SHA256SUMS"
+    return path.read_bytes().decode(errors="replace") if path.exists() else ""
 
 
 def _digest(path: Path) -> str:
@@ -109,7 +134,7 @@ def main() -> int:
     try:
         if options.publish:
             print(f"published {publish()}")
-        found = problems()
+        found = [*problems(), *forgotten()]
     except (PriceTableError, DigestsError) as error:
         found = [str(error)]
     for line in found:

@@ -229,7 +229,7 @@ class StripeDouble:
         if body and "json" in headers.get("Content-Type", ""):
             try:
                 values |= _as_text(json.loads(body))
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, RecursionError, TypeError, AttributeError):
                 raise invalid("The body is not a JSON object.") from None
         elif body:
             values |= decode_form(body.decode(errors="replace"))

@@ -1,7 +1,5 @@
 """`playground books`: what a month comes to, in credits and in money, and whether it ties."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from operate.dynamo_books import DynamoBooks
 from operate.errors import CannotDoError
 from operate.helptext import more_help
 from operate.options import note, on_a_stack, show, with_progress, working_on
+from operate.spreadsheet import csv_of
 from operate.valuation import BUCKETS
 from playground.adapters.clock import utc_now
 from playground.domain.calendar import iso
@@ -199,17 +198,7 @@ def _margin(section: str, line: str, margin: Margin) -> Row:
 
 
 def table_with_commas(found: list[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(Row.__dataclass_fields__)
-    for row in found:
-        writer.writerow([_harmless(value) for value in asdict(row).values()])
-    return out.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """A name of a package that a spreadsheet would take for a formula is given as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    return csv_of(Row.__dataclass_fields__, (asdict(row).values() for row in found))
 
 
 def text(books: Books, found: list[Row]) -> str:

@@ -1,7 +1,5 @@
 """`playground history alice`: every change of a user's credits, and for a run its model, package and tokens."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +8,7 @@ import click
 from operate.errors import CannotDoError
 from operate.helptext import more_help
 from operate.options import USER, on_a_stack, report_unreadable, show, working_on
+from operate.spreadsheet import csv_of
 from operate.stack import Stack
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
@@ -79,7 +78,8 @@ def command(user: str, limit: int, type_: str | None, as_csv: bool, stack_name: 
             raise CannotDoError(f"there is no account {user} in {stack.described}")
         lines = last_lines(stack, user, limit, EntryType(type_) if type_ is not None else None)
     documents = [document_of(*line) for line in lines]
-    text = csv_of(documents) if as_csv else "\n".join(text_of(*line) for line in lines)
+    table = csv_of(FIELDS, ([document[name] for name in FIELDS] for document in documents)).removesuffix("\n")
+    text = table if as_csv else "\n".join(text_of(*line) for line in lines)
     show({"user": user, "entries": documents}, text, as_json=as_json)
 
 
@@ -123,15 +123,6 @@ def document_of(entry: Entry, run: Run | None) -> dict[str, Any]:
         "tokens_used": usage.billed_tokens if usage else None,
         "business_key": entry.business_key,
     }
-
-
-def csv_of(documents: Sequence[dict[str, Any]]) -> str:
-    """What is absent is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FIELDS)
-    writer.writerows([document[name] for name in FIELDS] for document in documents)
-    return text.getvalue().removesuffix("\n")
 
 
 def text_of(entry: Entry, run: Run | None) -> str:

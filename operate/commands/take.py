@@ -10,6 +10,7 @@ from operate.correct_account import TakeCredits
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, working_on
 from operate.orders import Orders
+from playground.domain.calendar import iso
 
 
 @click.command(
@@ -56,8 +57,10 @@ def command(
         note(f"reference {order.reference}: repeat it with --ref, and nothing is taken twice")
 
 
-def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool) -> None:
-    """What a correction has done, in a line or as JSON."""
+def report(
+    user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool, about_pause: bool = False
+) -> None:
+    """What a correction has done, in a line or as JSON. `about_pause`: say also that an account is not paused."""
     account, entry = done.account, done.entry
     document = {
         "user": user,
@@ -71,4 +74,9 @@ def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: 
     }
     when = ("would be " if dry_run else "") if done.anew else "done before: "
     text = f"{user}: {when}entry {entry.seq}, {entry.amount:+d}, balance {account.balance}"
-    show(document, text + (f", debt {account.debt}" if account.debt else ""), as_json=as_json)
+    text += f", debt {account.debt}" if account.debt else ""
+    if account.paused_at is not None:
+        text += f", paused since {iso(account.paused_at)}"
+    elif about_pause:
+        text += ", not paused"
+    show(document, text, as_json=as_json)

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.prices import EXAMPLE_DATA
 from tools.check_prices import PUBLISH, DigestsError, problems, publish
+from tools.check_prices import forgotten as history
 
 FIRST, SECOND = EXAMPLE_DATA["version"], "2026-12-01"
 
@@ -158,7 +159,41 @@ def test_a_damaged_list_of_digests_is_an_error(tables: Tables, line: str) -> Non
         tables.publish()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({**EXAMPLE_DATA, "version": "../x"})])
+def test_a_list_of_digests_that_is_no_text_is_an_error(tables: Tables) -> None:
+    tables.sums.write_bytes(b"\xff\xfe")
+    assert "SHA256SUMS: not a line of sha256sum" in tables.problems()
+
+
+def commit(folder: Path) -> None:
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Prices"]):
+        git = ["git", "-c", "user.name=anna", "-c", "user.email=anna@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run([*git, *words], cwd=folder, check=True, timeout=HANG_SECONDS)
+
+
+def test_what_a_commit_has_published_is_missed_with_its_digest(tables: Tables) -> None:
+    """Removed, or changed, together with its line in SHA256SUMS: only the history knows of it."""
+    assert history(tables.published) == []
+    tables.write(version=SECOND, **LARGER)
+    tables.publish()
+    commit(tables.folder)
+    assert history(tables.published) == []
+    line = tables.sums.read_text().splitlines()[0]
+
+    removed(tables, FIRST)
+    forgotten(tables, FIRST)
+    assert tables.problems() == ""
+    assert history(tables.published) == [
+        f"prices/SHA256SUMS: `{line}` was published and is gone: restore it and its file"
+    ]
+
+    commit(tables.folder)
+    tables.write(**CHEAPER)
+    tables.publish()
+    assert tables.problems() == ""
+    assert len(history(tables.published)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, json.dumps({**EXAMPLE_DATA, "version": "../x"})])
 def test_a_table_that_cannot_be_used_is_never_published(tables: Tables, text: str) -> None:
     tables.current.write_text(text, encoding="utf-8")
     before = tables.content()

@@ -356,6 +356,7 @@ def test_a_history_as_csv(handlers: Handlers, user_id: str, capsys: pytest.Captu
         ("1", "5", lines[2]["reason"]),
     ]
     assert [line["operator"] for line in lines] == ["anna", "", ""]
+    assert [line["package"] for line in lines] == ["", "'@playground/code-reviewer", ""]
     assert [line["run_id"] for line in lines] == ["", paid["run_id"], ""]
     assert [line["tokens_used"] for line in lines] == ["", str(paid["tokens_used"]), ""]
     assert run(["history", user_id, "--csv", "--json"]) == 2
@@ -578,3 +579,16 @@ def test_a_paused_account_is_on_its_page(
     assert "Paused: Scripts (by anna)" in page
     assert run(["resume", user_id, "--ref", "abuse-7"]) == 0
     assert ledger.account(user_id, now()).paused_at is None
+
+
+def test_a_pause_says_what_is_true_afterwards(
+    ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its repeat after a resume changes nothing: the account is not paused."""
+    ledger.account(user_id, now())
+    for order in ("pause", "resume", "pause"):
+        assert run([order, user_id, "--ref", "abuse-7"]) == 0
+    paused, resumed, repeated = capsys.readouterr().out.splitlines()
+    assert f"{user_id}: entry 2, +0, balance 5, paused since " in paused
+    assert resumed == f"{user_id}: entry 3, +0, balance 5, not paused"
+    assert repeated == f"{user_id}: done before: entry 2, +0, balance 5, not paused"

@@ -18,6 +18,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.account import Plan
+from playground.domain.calendar import boundary
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import AlreadySubscribedError, PlanGrantedError
 from playground.domain.purchases import PaymentEvent
@@ -733,3 +734,23 @@ def test_a_subscription_takes_over_when_the_operators_plan_has_ended(billing: Bi
     billing.deliver()
     assert (billing.buckets, billing.account.subscription_id) == ((200, 0, 205), subscription_id)
     agrees(billing)
+
+
+def test_a_subscription_that_takes_over_leaves_what_rolled_over_before(anywhere: Billing) -> None:
+    """The operator's plan ends ten hours before the subscription, which began beside it, has its next month."""
+    anywhere.subscriptions.subscribe(anywhere.user_id)
+    give_plan(anywhere, boundary(anywhere.clock(), 1) + timedelta(hours=10))
+    anywhere.wait(seconds=20 * 3600)
+    subscription_id = anywhere.subscribe_now()
+    anywhere.deliver()
+    anywhere.wait(days=27, seconds=16 * 3600)
+    assert (anywhere.buckets, anywhere.account.plan) == ((0, 200, 205), Plan.FREE)
+
+    anywhere.wait(days=1)
+    anywhere.deliver()
+    assert (anywhere.buckets, anywhere.account.subscription_id) == ((200, 200, 205), subscription_id)
+    agrees(anywhere)
+    anywhere.wait(days=29)
+    assert anywhere.buckets == (200, 200, 205)
+    anywhere.wait(days=1)
+    assert anywhere.buckets == (200, 0, 205)

@@ -193,6 +193,8 @@ def test_a_day_is_from_midnight_to_midnight_utc(handlers: Handlers, ledger: Dyna
         ("cursor=none", "cursor"),
         ("cursor=WyIiLCAiIl0", "cursor"),  # ["", ""]
         ("cursor=WyJ-fiIsICJydW5fMSJd", "cursor"),  # ["~~", "run_1"]
+        ("cursor=WyJ6IiwgInJ1bl8xIl0", "cursor"),  # ["z", "run_1"]
+        ("day=2026-02-01&cursor=WyIyMDI2LTAyLTAxeiIsICJydW5fMSJd", "cursor"),  # ["2026-02-01z", "run_1"]
         ("type=spend", "type"),
     ],
 )

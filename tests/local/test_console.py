@@ -94,8 +94,18 @@ def test_the_line_of_a_request_says_what_came_of_it(status: int, body: object, o
     assert outcome_of(status, json.dumps(body).encode()) == outcome
 
 
+DEEP = b"[" * 100_000
+"""More levels than Python's parser goes down."""
+
+
 def test_a_body_that_is_no_json_has_no_outcome() -> None:
-    assert outcome_of(200, b"\xff") == outcome_of(502, b"") == ""
+    assert outcome_of(200, b"\xff") == outcome_of(502, b"") == outcome_of(200, DEEP) == ""
+
+
+def test_what_is_nested_too_deep_is_no_event_and_no_line_of_a_log() -> None:
+    assert event_of(DEEP) == ""
+    line = '{"level": ' + DEEP.decode()
+    assert shown("run", line) == [("run", line)]
 
 
 def test_log_is_text_or_json() -> None:

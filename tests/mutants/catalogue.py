@@ -950,6 +950,21 @@ MUTANTS = (
         DISORDER,
     ),
     mutant(
+        "payments: a subscription that takes over crosses boundaries of before",
+        SUBSCRIPTIONS,
+        "        period=period_number(anchor, now),\n        subscription_id",
+        "        period=0,\n        subscription_id",
+        BILLED,
+        MONEY,
+    ),
+    mutant(
+        "payments: a subscription that takes over keeps a month that the former one's end removes",
+        SUBSCRIPTIONS,
+        "min(former_ended_at or now, now)",
+        "now",
+        MONEY,
+    ),
+    mutant(
         "payments: an end keeps the month",
         SUBSCRIPTIONS,
         "monthly = min(buckets.monthly, account.available)\n    rollover",
@@ -1164,6 +1179,13 @@ MUTANTS = (
         PRICE_CHECK,
         "elif _digest(current) != digests[version]:",
         "elif False:",
+        PUBLISHED,
+    ),
+    mutant(
+        "prices: a published table goes together with its digest",
+        PRICE_CHECK,
+        "for line in sorted({*added} - {*there})",
+        "for line in ()",
         PUBLISHED,
     ),
     mutant(

@@ -5,13 +5,14 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
+import click
 import pytest
 
 from doubles.stripe import StripeDouble
 from operate.books import AccountRecords, Books, DamagedAccountError, Period, Sales, keep_books
 from operate.books_at_stripe import Compared, compare
 from operate.change_account import GrantBonus, OperatorRequest
-from operate.commands.books import report, rows, table_with_commas, text
+from operate.commands.books import Month, report, rows, table_with_commas, text
 from operate.correct_account import TakeCredits, UndoGrant
 from playground.domain.credits import Deltas
 from tests.conftest import ROOT
@@ -145,10 +146,13 @@ def test_the_undo_of_a_grant_takes_that_grant_and_no_credit_that_was_paid_for(bi
     assert (sum(books.closing.credits), sum(books.closing.nano)) == (0, 0)
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026", "26-01", "2026-1x"])
+@pytest.mark.parametrize("month", ["2026-13", "2026", "26-01", "2026-1x", "9999-12", "0001-01", "0000-01", "1999-12"])
 def test_what_is_no_month_is_refused(month: str) -> None:
-    with pytest.raises(ValueError, match=r"month|time data|unconverted"):
+    """Also one of which nothing can be known, or that has no next one."""
+    with pytest.raises(ValueError, match=r"month|time data|unconverted|year"):
         Period.of(month)
+    with pytest.raises(click.UsageError, match="must be a month such as 2026-11"):
+        Month().convert(month, None, None)
 
 
 def test_december_ends_with_the_year() -> None:

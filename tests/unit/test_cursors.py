@@ -7,7 +7,25 @@ from hypothesis import strategies as st
 from playground.domain import cursors
 from playground.domain.errors import InvalidRequestError
 
-NONE = ["", "=", "x", "MA", "LTE", "bnVsbA", "MTAwMDAwMDAwMDAwMA", "1", "é", "W10", "W1tdXQ", "[" * 60, "WyJhIl0", "\0"]
+NONE = [
+    "",
+    "=",
+    "x",
+    "MA",
+    "LTE",
+    "bnVsbA",
+    "MTAwMDAwMDAwMDAwMA",
+    "1",
+    "é",
+    "W10",
+    "W1tdXQ",
+    "[" * 60,
+    "WyJhIl0",
+    "\0",
+    "IDMg",
+    "MV8w",
+    "KzM",
+]
 
 
 @given(number=st.integers(1, cursors.MAX_NUMBER))

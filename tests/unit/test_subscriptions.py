@@ -167,6 +167,28 @@ def test_an_old_invoice_does_not_touch_the_plan_that_an_operator_set_since(ended
     assert life.at(later).pay(period(0, "sub_2", later)).account.subscription_id is None
 
 
+def test_a_subscription_that_takes_over_leaves_rollover_to_its_own_boundary() -> None:
+    """It began in the second month before: its own boundaries have passed since, and nothing of the operator's plan
+    expires at them, or at any time before the subscription took over."""
+    life = Life().at(START)
+    life._keep(start_plus(life.account, allowance=200, entitled_until=None, now=START))
+    began, ends, taken_over = START + 10 * DAY, boundary(START, 2) + 3 * DAY, boundary(START + 10 * DAY, 2)
+    life.at(ends)
+    life._keep(end_plus(life.account, ended_at=ends, now=ends))
+    assert life.buckets == (0, 200, 5)
+    due_at = life.account.due_at
+
+    number = len(life.at(taken_over).entries)
+    life.pay(period(2, "sub_1", began))
+
+    assert (life.buckets, life.account.due_at, life.account.period) == ((200, 200, 5), due_at, 2)
+    assert {entry.created_at for entry in life.entries[number:]} == {taken_over}
+    life.at(boundary(START, 3))
+    assert life.buckets == (200, 0, 5)
+    life.at(boundary(began, 3))
+    assert life.buckets == (0, 200, 5)
+
+
 def test_rollover_that_lapsed_while_it_was_held_takes_no_room_from_a_month_that_is_paid_late() -> None:
     life = Life().at(START).pay(period(0)).at(boundary(START, 1))
     hold = a_hold("run_1", 205, life.now)

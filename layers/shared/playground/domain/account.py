@@ -465,20 +465,23 @@ def start_plus(account: Account, *, allowance: int, entitled_until: datetime | N
     return account, (entry,)
 
 
-def begin_plus(account: Account, *, anchor: datetime, allowance: int, subscription_id: str | None = None) -> Account:
-    """The plan from `anchor` on; nothing is granted yet. Existing rollover expires at its own boundary or at the first
-    one of this plan, whichever is earlier. Raises ValueError unless the allowance is at least 1."""
+def begin_plus(
+    account: Account, *, anchor: datetime, allowance: int, period: int = 0, subscription_id: str | None = None
+) -> Account:
+    """The plan with this anchor, in `period`, which must be the present one; nothing is granted yet. Existing rollover
+    expires at its own boundary or at the next one of this plan, whichever is earlier. Raises ValueError unless the
+    allowance is at least 1."""
     if allowance < 1:
         raise ValueError(f"a plan must give at least 1 credit a month, not {allowance}")
     anchor = instant(anchor)
-    first = boundary(anchor, 1)
+    following = boundary(anchor, period + 1)
     return replace(
         account,
         plan=Plan.PLUS,
         allowance=allowance,
         anchor=anchor,
-        period=0,
-        due_at=min(first, account.due_at) if account.due_at and account.buckets.rollover else first,
+        period=period,
+        due_at=min(following, account.due_at) if account.due_at and account.buckets.rollover else following,
         entitled_until=None,
         subscription_id=subscription_id,
         paid_periods=(),

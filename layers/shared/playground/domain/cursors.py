@@ -25,7 +25,8 @@ def number_of(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     try:
-        number = int(_decoded(cursor))
+        decoded = _decoded(cursor)
+        number = int(decoded) if decoded.isdigit() else 0
     except ValueError:
         number = 0
     if not 0 < number <= MAX_NUMBER:

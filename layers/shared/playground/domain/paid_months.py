@@ -167,6 +167,7 @@ def book_month(
     ended_at: datetime | None,
     entries: Callable[[PaidMonth], Sequence[Entry]],
     now: datetime,
+    former_ended_at: datetime | None = None,
 ) -> tuple[PaidMonth, Change]:
     """Bring the account in line with a paid month: the month and the account afterwards, with the entries.
 
@@ -175,10 +176,11 @@ def book_month(
     would have expired by now. Held credits are not taken but owed until they come back. A repeat changes nothing.
 
     A month that has not begun yet and was refunded in part is booked when it begins. `entries` reads those of the
-    account since the month began. `ended_at`: when the subscription ended.
+    account since the month began. `ended_at`: when the subscription ended; `former_ended_at`: when the one ended that
+    the account is of, if that is another one.
     """
     if not month.granted:
-        month, (account, granted) = _grant(account, month, allowance, ended_at, entries, now)
+        month, (account, granted) = _grant(account, month, allowance, ended_at, former_ended_at, entries, now)
     else:
         granted = ()
     steps = sorted(
@@ -207,6 +209,7 @@ def _grant(
     month: PaidMonth,
     allowance: int,
     ended_at: datetime | None,
+    former_ended_at: datetime | None,
     entries: Callable[[PaidMonth], Sequence[Entry]],
     now: datetime,
 ) -> tuple[PaidMonth, Change]:
@@ -223,7 +226,7 @@ def _grant(
     paid = PaidPeriod(
         subscription_id=month.subscription_id, period_start=month.period_start, started_at=month.started_at
     )
-    change = pay_period(account, paid, allowance=allowance, ended_at=ended_at, now=now)
+    change = pay_period(account, paid, allowance=allowance, ended_at=ended_at, now=now, former_ended_at=former_ended_at)
     return replace(month, granted=True), change if change is not None else (account, ())
 
 

@@ -24,7 +24,6 @@ from playground.domain.entries import Entry, EntryType
 
 TOLERANCE = timedelta(hours=12)  # by which the provider's period may begin before our boundary
 ONE_MILLISECOND = timedelta(milliseconds=1)
-MAX_PERIODS = 1200  # a hundred years of months
 MAX_ENDED_SUBSCRIPTIONS = 50  # ended subscriptions of one user that stay on record
 MAX_PRICES = 50  # of subscriptions of one user, and of offers
 ACTIVE = frozenset({"active", "trialing"})
@@ -148,7 +147,13 @@ class PaidPeriod:
 
 
 def pay_period(
-    account: Account, paid: PaidPeriod, *, allowance: int, ended_at: datetime | None, now: datetime
+    account: Account,
+    paid: PaidPeriod,
+    *,
+    allowance: int,
+    ended_at: datetime | None,
+    now: datetime,
+    former_ended_at: datetime | None = None,
 ) -> Change | None:
     """Grant the credits of a paid period, once; None if there is nothing (more) to do, or an operator's plan is on.
 
@@ -158,7 +163,8 @@ def pay_period(
     period is the current one. The first period of a new subscription starts the plan at the subscription's beginning,
     so that its boundaries are the provider's. The current period grants the month's credits; the previous one grants
     rollover; an older one grants none, because they would have expired. A future period is granted at its boundary.
-    `ended_at`: when the subscription ended; credits that the end removes are not granted.
+    `ended_at`: when the subscription ended; credits that the end removes are not granted. `former_ended_at`: when the
+    one ended whose place it takes, if that is known and was not applied yet.
     """
     before = account
     began: tuple[Entry, ...] = ()
@@ -168,7 +174,7 @@ def pay_period(
         known_or_over = account.subscription_id is not None or ended_at is not None
         if known_or_over and account.anchor is not None and paid.started_at <= account.anchor:
             return None  # an earlier subscription than the current plan, which may be an operator's
-        account, began = _begin(account, paid, allowance, now)
+        account, began = _begin(account, paid, allowance, min(former_ended_at or now, now), now)
     assert account.anchor is not None
     anchor = account.anchor
     number, present = period_number(anchor, paid.period_start + TOLERANCE), present_period(account, now)
@@ -242,17 +248,20 @@ def present_period(account: Account, now: datetime) -> int:
     return max(period_number(account.anchor, now), account.period)
 
 
-def _begin(account: Account, paid: PaidPeriod, allowance: int, now: datetime) -> Change:
-    """The plan of this subscription, advanced from its beginning to `now`; nothing is granted yet."""
-    account, ended = end_plus(account, ended_at=now, now=now)
-    account = begin_plus(account, anchor=paid.started_at, allowance=allowance, subscription_id=paid.subscription_id)
-    entries = [*ended]
-    for _ in range(MAX_PERIODS):
-        if not account.is_due(now):
-            return account, tuple(entries)
-        account, crossed = cross_boundary(account)
-        entries += crossed
-    raise ValueError(f"a subscription since {paid.started_at} has more than {MAX_PERIODS} boundaries")
+def _begin(account: Account, paid: PaidPeriod, allowance: int, former_ended_at: datetime, now: datetime) -> Change:
+    """The plan of this subscription in its present period, after the end of the former one; nothing is granted yet.
+
+    Its earlier boundaries are not crossed: what the account has is of other plans, and expires at theirs.
+    """
+    account, ended = end_plus(account, ended_at=former_ended_at, now=now)
+    anchor = instant(paid.started_at)
+    return begin_plus(
+        account,
+        anchor=anchor,
+        allowance=allowance,
+        period=period_number(anchor, now),
+        subscription_id=paid.subscription_id,
+    ), ended
 
 
 def _noted(periods: tuple[int, ...], number: int, present: int) -> tuple[int, ...]:

@@ -270,6 +270,7 @@ class ApplyPayment:
                 _month_with(month, change),
                 allowance=self.prices.plan.credits,
                 ended_at=subscription.ended.get(subject),
+                former_ended_at=known.ended_at(account.subscription_id) if known is not None else None,
                 entries=self._entries_since,
                 now=now,
             )
@@ -476,6 +477,11 @@ class _ProviderFacts:
             if each.described.subscription_id == invoice.subscription_id:
                 return each.described.started_at
         return invoice.started_at
+
+    def ended_at(self, subscription_id: str | None) -> datetime | None:
+        """When a subscription of the customer ended; None if it has not, or is not one."""
+        ends = (each.described for each in self.subscriptions if each.described.subscription_id == subscription_id)
+        return next((described.ended_at for described in ends), None)
 
 
 def _named(purchase: Purchase, payment: Payment) -> Purchase:
