@@ -16,7 +16,7 @@ from operate.commands.reconcile import stripe_of
 from operate.dynamo_books import DynamoBooks
 from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import note, on_a_stack, show, with_progress, working_on
+from operate.options import for_a_spreadsheet, note, on_a_stack, show, with_progress, working_on
 from operate.valuation import BUCKETS
 from playground.adapters.clock import utc_now
 from playground.domain.calendar import iso
@@ -91,7 +91,7 @@ def command(period: Period, as_csv: bool, no_stripe: bool, stack_name: str | Non
         raise click.UsageError("give either --csv or --json")
     now = utc_now()
     if period.start > now:
-        raise CannotDoError(f"the month begins at {iso(period.start)}")
+        raise CannotDoError(f"{period.start:%Y-%m} has not begun: there are books of it from {iso(period.start)} on")
     with working_on(stack_name) as stack:
         stripe = None if no_stripe else stripe_of(stack)
         archive = DynamoBooks(stack.store, ledger_table=stack.ledger_table)
@@ -203,13 +203,8 @@ def table_with_commas(found: list[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Row.__dataclass_fields__)
     for row in found:
-        writer.writerow([_harmless(value) for value in asdict(row).values()])
+        writer.writerow(map(for_a_spreadsheet, asdict(row).values()))
     return out.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """A name of a package that a spreadsheet would take for a formula is given as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 def text(books: Books, found: list[Row]) -> str:

@@ -56,8 +56,8 @@ def command(
         note(f"reference {order.reference}: repeat it with --ref, and nothing is taken twice")
 
 
-def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool) -> None:
-    """What a correction has done, in a line or as JSON."""
+def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool, state: str | None = None) -> None:
+    """What a correction has done, in a line or as JSON. `state`: said in place of the change of credits."""
     account, entry = done.account, done.entry
     document = {
         "user": user,
@@ -70,5 +70,5 @@ def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: 
         "done": "now" if done.anew else "before",
     }
     when = ("would be " if dry_run else "") if done.anew else "done before: "
-    text = f"{user}: {when}entry {entry.seq}, {entry.amount:+d}, balance {account.balance}"
+    text = f"{user}: {when}entry {entry.seq}, {state or f'{entry.amount:+d}'}, balance {account.balance}"
     show(document, text + (f", debt {account.debt}" if account.debt else ""), as_json=as_json)
