@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -15,11 +16,13 @@ import click
 
 from operate.stack import Stack, open_stack
 from playground.domain.calendar import iso
+from playground.domain.entries import Entry
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.users import MAX_USER_ID_CHARACTERS, is_user_id
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+COLUMNS = 80  # of a page for a terminal
 PROGRESS_EVERY = 500  # items of unknown number, where stderr is no terminal
 
 
@@ -79,19 +82,20 @@ def on_a_stack(command: F) -> F:
     return stack(command)
 
 
-def by_an_operator(reason: str) -> Callable[[F], F]:
-    """`--ref`, `--reason`, `--by`: under which reference it is done once, why, and who does it."""
+def by_an_operator(reason: str, readers: str = "The user can read it.") -> Callable[[F], F]:
+    """`--ref`, `--reason`, `--by`: under which reference it is done once, why, and who does it. `readers` says who
+    gets to read the reason."""
 
     def add(command: F) -> F:
         return click.option(
             "--ref", "reference", type=TEXT, help="The reference under which it is done once: ticket-123."
-        )(reason_option(reason)(operator_option(command)))
+        )(reason_option(reason, readers)(operator_option(command)))
 
     return add
 
 
-def reason_option(default: str) -> Callable[[F], F]:
-    return click.option("--reason", type=TEXT, default=default, show_default=True, help="Why. The user can read it.")
+def reason_option(default: str, readers: str = "The user can read it.") -> Callable[[F], F]:
+    return click.option("--reason", type=TEXT, default=default, show_default=True, help=f"Why. {readers}")
 
 
 def operator_option(command: F) -> F:
@@ -145,6 +149,20 @@ def plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)
+
+
+def wrapped(line: str, *, indent: int) -> str:
+    """A line for a terminal of 80 columns, continued below `indent` spaces. Nothing is cut off; words stay whole."""
+    return "\n".join(
+        textwrap.wrap(line, COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    )
+
+
+def reason_of(entry: Entry) -> str:
+    """Why there is an entry; of an operator's also who did it, and under which reference."""
+    if entry.operator is None:
+        return entry.reason
+    return f"{entry.reason} (by {entry.operator}, {entry.business_key.partition(':')[2]})"
 
 
 def note(text: str) -> None:

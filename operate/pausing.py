@@ -15,6 +15,7 @@ from operate.stack import Stack
 from playground.domain.calendar import iso
 
 RIGHTS = ["dynamodb:GetItem, Query, PutItem, UpdateItem on the ledger's table"]
+READERS = "The user can read it, except with --all-runs."
 ONCE = "A reference is used once: the same one does nothing again. Without --ref a new one is made and printed."
 PAUSED = (
     "A paused account is refused new runs and estimates (403 account_paused). Open runs end as ever, conversations can "
@@ -44,7 +45,8 @@ def order(
             orders = Orders(stack, new=False, dry_run=dry_run)
             with orders.existing(user, {}):
                 done = PauseAccount(orders.ledger)(user, request, paused=paused, now=datetime.now(UTC))
-            report(user, request.reference, done, dry_run=dry_run, as_json=as_json, about_pause=True)
+            state = ("paused" if paused else "resumed") if done.anew else state_now(done.account.paused_at)
+            report(user, request.reference, done, dry_run=dry_run, as_json=as_json, state=state)
     if reference is None:
         note(f"reference {request.reference}: repeat it with --ref, and nothing is done twice")
 
@@ -60,6 +62,13 @@ def _all_runs(stack: Stack, request: OperatorRequest, *, paused: bool, dry_run: 
         "operator": control.operator,
         "done": "now" if control.is_new else "before",
     }
-    when = ("would be " if dry_run else "") if control.is_new else "done before: "
-    state = f"paused since {iso(control.paused_at)}" if control.paused_at is not None else "not paused"
-    show(document, f"all runs: {when}{state}", as_json=as_json)
+    state = state_now(control.paused_at)
+    if control.is_new:
+        state = ("would be " if dry_run else "") + ("resumed" if control.paused_at is None else state)
+    else:
+        state = f"done before: {state}"
+    show(document, f"all runs: {state}", as_json=as_json)
+
+
+def state_now(paused_at: datetime | None) -> str:
+    return f"paused since {iso(paused_at)}" if paused_at is not None else "not paused"

@@ -12,6 +12,7 @@ RIGHTS = [
     "dynamodb:GetItem, BatchGetItem, PutItem, UpdateItem, DeleteItem, ConditionCheckItem on the catalogue's table",
     "s3:GetObject on the bucket's packages/*",
 ]
+READERS = "It is kept beside the package; users do not see it."
 
 
 def order(
@@ -50,7 +51,9 @@ def order(
         "package_withdrawn": offered.closed is not None,
         "done": "now" if outcome.is_new else "before",
     }
-    newest = f"newest is {offered.versions[0]}" if offered.versions else "no version can be had"
-    before = ("would be " if dry_run else "") if outcome.is_new else "done before: "
-    text = f"{outcome.name}: {before}{len(offered.versions)} of {len(offered.all)} versions, {newest}"
-    show(document, text, as_json=as_json)
+    what = f"{outcome.name} {version}" if version is not None else outcome.name
+    verb = "withdrawn" if withdraw else "reinstated"
+    when = f"{'would be ' if dry_run else ''}{verb}" if outcome.is_new else f"done before: {verb}"
+    left = f"{len(offered.versions)} of {len(offered.all)} versions can be run"
+    newest = f", the newest is {offered.versions[0]}" if offered.versions else ""
+    show(document, f"{what}: {when}; {left}{newest}", as_json=as_json)

@@ -34,7 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = "installed.stamp"
 LOG = "pip.log"
 MINORS = (13, 12, 11, 14)  # in this order; 3.13 is what the functions run on
-PIP_OPTIONS = ("--compile", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
+# A lock names everything, so nothing is resolved. pip 23.0 of Debian 12 could not: where hashes are required, it takes
+# a dependency `name[extra]` for another package than the pinned `name`.
+PIP_OPTIONS = ("--no-deps", "--compile", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
 LOG_TAIL = 30  # lines of pip's output that are shown when it fails
 PROGRESS_SECONDS = 5  # between two lines about an installation, where stderr is no terminal
 

@@ -90,7 +90,7 @@ def command(period: Period, as_csv: bool, no_stripe: bool, stack_name: str | Non
         raise click.UsageError("give either --csv or --json")
     now = utc_now()
     if period.start > now:
-        raise CannotDoError(f"the month begins at {iso(period.start)}")
+        raise CannotDoError(f"{period.start:%Y-%m} has not begun: there are books of it from {iso(period.start)} on")
     with working_on(stack_name) as stack:
         stripe = None if no_stripe else stripe_of(stack)
         archive = DynamoBooks(stack.store, ledger_table=stack.ledger_table)

@@ -7,7 +7,7 @@ import click
 
 from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import USER, on_a_stack, report_unreadable, show, working_on
+from operate.options import USER, on_a_stack, reason_of, report_unreadable, show, working_on
 from operate.spreadsheet import csv_of
 from operate.stack import Stack
 from playground.adapters.dynamo_keys import account_key
@@ -37,7 +37,10 @@ Line = tuple[Entry, Run | None]
         {
             "What is shown": "Entries as they are stored, newest first. A month that has begun since the account was "
             "last used has no entries yet; `playground user` shows the balance as of now. A run without a charge has "
-            "no entry; `playground user` lists it. Entries and receipts that cannot be read are named on stderr."
+            "no entry; `playground user` lists it. Entries and receipts that cannot be read are named on stderr.",
+            "Columns": "Number, time (UTC), type, change, balance after it, and what it was for: of a run its model, "
+            "package, tokens and id; of an operator's change the reason, who did it and its reference. In CSV a text "
+            "that a spreadsheet would take for a formula has an apostrophe before it.",
         },
         rights=["dynamodb:GetItem, BatchGetItem and Query on the table of money; there is no scan"],
         statuses={
@@ -126,7 +129,7 @@ def document_of(entry: Entry, run: Run | None) -> dict[str, Any]:
 
 
 def text_of(entry: Entry, run: Run | None) -> str:
-    what = f"{entry.reason} (by {entry.operator})" if entry.operator else entry.reason
+    what = reason_of(entry)
     if run is not None:
         package = f"{run.package}@{run.package_version}" if run.package else "no package"
         tokens = f", {run.usage.billed_tokens:,} tokens" if run.usage else ""

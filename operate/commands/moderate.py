@@ -9,7 +9,7 @@ from operate.dynamo_moderation import DynamoModeration
 from operate.errors import RefusedError
 from operate.helptext import more_help
 from operate.moderate_share import ModerateShares
-from operate.options import TEXT, dry_run, on_a_stack, report_unreadable, show, working_on
+from operate.options import TEXT, dry_run, note, on_a_stack, report_unreadable, show, working_on
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
 from playground.domain.sharing import Share, share_id_of
@@ -71,6 +71,8 @@ def list_(stack_name: str | None, as_json: bool) -> None:
                 break
     if as_json:
         show({"shares": [_document(share) for share in found]}, "", as_json=True)
+    elif not found:
+        note("no share was reported, and none is hidden")
 
 
 @command.command("show", cls=ShareCommand, epilog=HELP)

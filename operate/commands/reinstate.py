@@ -6,7 +6,7 @@ import click
 
 from operate.helptext import more_help
 from operate.options import TEXT, dry_run, on_a_stack, operator_option, reason_option
-from operate.withdrawing import RIGHTS, order
+from operate.withdrawing import READERS, RIGHTS, order
 
 
 @click.command(
@@ -25,7 +25,7 @@ from operate.withdrawing import RIGHTS, order
 )
 @click.argument("package", type=TEXT)
 @click.option("--version", type=TEXT, help="Only this version. Default: the package with all its versions.")
-@reason_option("Reinstated by an operator")
+@reason_option("Reinstated by an operator", READERS)
 @operator_option
 @dry_run
 @on_a_stack

@@ -6,7 +6,7 @@ import click
 
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, on_a_stack
-from operate.pausing import ONCE, PAUSED, RIGHTS, order
+from operate.pausing import ONCE, PAUSED, READERS, RIGHTS, order
 
 
 @click.command(
@@ -29,7 +29,7 @@ from operate.pausing import ONCE, PAUSED, RIGHTS, order
 )
 @click.argument("user", type=USER, required=False)
 @click.option("--all-runs", is_flag=True, help="The runs of all accounts.")
-@by_an_operator("By an operator")
+@by_an_operator("By an operator", READERS)
 @dry_run
 @on_a_stack
 def command(user: str | None, all_runs: bool, **options: Any) -> None:

@@ -10,7 +10,6 @@ from operate.correct_account import TakeCredits
 from operate.helptext import more_help
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, working_on
 from operate.orders import Orders
-from playground.domain.calendar import iso
 
 
 @click.command(
@@ -57,10 +56,8 @@ def command(
         note(f"reference {order.reference}: repeat it with --ref, and nothing is taken twice")
 
 
-def report(
-    user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool, about_pause: bool = False
-) -> None:
-    """What a correction has done, in a line or as JSON. `about_pause`: say also that an account is not paused."""
+def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: bool, state: str | None = None) -> None:
+    """What a correction has done, in a line or as JSON. `state`: said in place of the change of credits."""
     account, entry = done.account, done.entry
     document = {
         "user": user,
@@ -73,10 +70,5 @@ def report(
         "done": "now" if done.anew else "before",
     }
     when = ("would be " if dry_run else "") if done.anew else "done before: "
-    text = f"{user}: {when}entry {entry.seq}, {entry.amount:+d}, balance {account.balance}"
-    text += f", debt {account.debt}" if account.debt else ""
-    if account.paused_at is not None:
-        text += f", paused since {iso(account.paused_at)}"
-    elif about_pause:
-        text += ", not paused"
-    show(document, text, as_json=as_json)
+    text = f"{user}: {when}entry {entry.seq}, {state or f'{entry.amount:+d}'}, balance {account.balance}"
+    show(document, text + (f", debt {account.debt}" if account.debt else ""), as_json=as_json)

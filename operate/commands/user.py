@@ -9,7 +9,8 @@ import click
 
 from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import USER, on_a_stack, plain, show, working_on
+from operate.options import USER, on_a_stack, plain, reason_of, show, working_on, wrapped
+from operate.pause_runs import PauseRuns
 from operate.stack import Stack
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
@@ -33,7 +34,7 @@ PAGE = 100
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """What is stored of a user, without prompts and answers. `account` is as it is now: boundaries that have passed are
-    crossed in it, and nothing is written."""
+    crossed in it, and nothing is written. `all_paused_at`: since when the runs of all are paused; else None."""
 
     account: Account
     runs: Sequence[Run]
@@ -42,6 +43,7 @@ class Page:
     subscription: Subscription
     sessions: int
     audited: Audited
+    all_paused_at: datetime | None
 
 
 @click.command(
@@ -108,6 +110,7 @@ def read_page(stack: Stack, user_id: str, count: int, run_count: int, *, now: da
         subscription=DynamoPurchaseRecords(store, ledger_table).subscription(user_id),
         sessions=count_sessions(DynamoSessions(store, stack.sessions_table), user_id),
         audited=AuditAccount(archive, published_prices)(user_id),
+        all_paused_at=PauseRuns(store, ledger_table).state().paused_at,
     )
 
 
@@ -175,6 +178,7 @@ def document_of(page: Page) -> dict[str, Any]:
         "plan_until": account.entitled_until,
         "resets_at": account.resets_at,
         "paused_at": account.paused_at,
+        "all_runs_paused_at": page.all_paused_at,
         "holds": [plain(hold) for hold in account.holds.values()],
         "subscription": {"status": subscription.status, "id": account.subscription_id},
         "runs": [_run_document(run) for run in page.runs],
@@ -197,13 +201,19 @@ def text_of(page: Page) -> str:
         f"  available  {account.available}, held {account.held}, debt {account.debt}",
         f"  plan       {account.plan.value}" + _plan_details(page),
         *([f"  paused     since {iso(account.paused_at)[:16]}: new runs are refused"] if account.paused_at else []),
+        *(
+            [f"  all runs   paused since {iso(page.all_paused_at)[:16]}, of every account"]
+            if page.all_paused_at
+            else []
+        ),
         f"  sessions   {page.sessions}" + (" or more" if page.sessions >= MAX_SESSIONS_COUNTED else ""),
     ]
     if account.holds:
         lines += ["open runs", *map(_hold_line, account.holds.values())]
     if page.runs:
-        lines += ["last runs", *map(_run_line, page.runs)]
-    lines += [f"last entries ({len(page.entries)} of {account.version})", *map(_entry_line, page.entries)]
+        lines += ["last runs: id, end (UTC), outcome, credits, model, package or failure", *map(_run_line, page.runs)]
+    heading = "number, time (UTC), type, change, balance, reason"
+    lines += [f"last entries ({len(page.entries)} of {account.version}): {heading}", *map(_entry_line, page.entries)]
     if page.purchases:
         lines += ["purchases", *map(_purchase_line, page.purchases)]
     findings = [str(finding) for finding in page.audited.findings]
@@ -237,25 +247,26 @@ def _run_document(run: Run) -> dict[str, Any]:
 def _run_line(run: Run) -> str:
     what = run.failure.reason or run.failure.code if run.failure else run.package or ""
     ended_at = iso(run.ended_at)[5:16]
-    return f"  {run.run_id}  {ended_at}  {run.status.value:<8} {run.charged:>3}  {run.model} {what}"[:80].rstrip()
+    return wrapped(f"  {run.run_id}  {ended_at}  {run.status.value:<8} {run.charged:>3}  {run.model} {what}", indent=34)
 
 
 def _entry_line(entry: Entry) -> str:
-    reason = f"{entry.reason} (by {entry.operator})" if entry.operator else entry.reason
-    return (
+    line = (
         f"  {entry.seq:>5}  {iso(entry.created_at)[:16]}  {entry.type.value:<8} {entry.amount:+6d} "
-        f"{entry.balance_after:>6}  {reason[:28]}"
+        f"{entry.balance_after:>6}  {reason_of(entry)}"
     )
+    return wrapped(line, indent=27)
 
 
 def _purchase_line(purchase: Purchase) -> str:
     refunded, disputed = purchase.amount_refunded, purchase.amount_disputed
-    return (
+    line = (
         f"  {purchase.purchase_id}  {iso(purchase.created_at)[:10]}  {purchase.credits} credits, "
         f"{purchase.amount / 100:.2f} {purchase.currency.upper()}, {purchase.state.value}"
         + (f", refunded {refunded / 100:.2f}" if refunded else "")
         + (f", disputed {disputed / 100:.2f}" if disputed else "")
     )
+    return wrapped(line, indent=34)
 
 
 def _plan_details(page: Page) -> str:

@@ -300,10 +300,11 @@ def test_a_page_has_the_last_runs_and_those_that_failed(
 
     assert run(["user", user_id]) == 0
     page = capsys.readouterr().out
-    of_runs = page.partition("last runs\n")[2].splitlines()[:2]
+    heading, *of_runs = page.partition("last runs")[2].splitlines()[:4]
+    assert heading == ": id, end (UTC), outcome, credits, model, package or failure"
     assert re.fullmatch(r"  run_\w+  \d\d-\d\dT\d\d:\d\d  released   0  haiku empty", of_runs[0])
-    assert of_runs[1].startswith(f"  {paid['run_id']}  ")
-    assert "settled    1  sonnet @" in of_runs[1]
+    assert re.fullmatch(rf"  {paid['run_id']}  \S+  settled    1  sonnet", of_runs[1])
+    assert of_runs[2].strip() == "@playground/code-reviewer"
     assert all(len(line) <= 80 for line in page.splitlines()[1:])
     assert SECRET not in page
     assert paid["response"] not in page
@@ -559,7 +560,9 @@ def test_all_runs_are_paused_within_seconds(
     assert is_paused(warm)
     assert run(["pause", "--all-runs", *reference, "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("all runs: done before: paused since")
+    capsys.readouterr()
     assert run(["resume", "--all-runs", *reference]) == 0
+    assert capsys.readouterr().out == "all runs: resumed\n"
     assert (is_paused(instance()), is_paused(warm)) == (False, True)
     clock[0] = 2 * CONTROL_SECONDS
     assert not is_paused(warm)
@@ -576,19 +579,50 @@ def test_a_paused_account_is_on_its_page(
     assert run(["user", user_id]) == 0
     page = capsys.readouterr().out
     assert "new runs are refused" in page
-    assert "Paused: Scripts (by anna)" in page
+    assert re.search(r"Paused: Scripts \(by anna,\s+abuse-7\)", page)
     assert run(["resume", user_id, "--ref", "abuse-7"]) == 0
     assert ledger.account(user_id, now()).paused_at is None
 
 
-def test_a_pause_says_what_is_true_afterwards(
+def test_an_order_says_whether_the_account_is_paused(
     ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its repeat after a resume changes nothing: the account is not paused."""
+    """A repeat says what is true now, which another order may have changed."""
     ledger.account(user_id, now())
-    for order in ("pause", "resume", "pause"):
-        assert run([order, user_id, "--ref", "abuse-7"]) == 0
-    paused, resumed, repeated = capsys.readouterr().out.splitlines()
-    assert f"{user_id}: entry 2, +0, balance 5, paused since " in paused
-    assert resumed == f"{user_id}: entry 3, +0, balance 5, not paused"
-    assert repeated == f"{user_id}: done before: entry 2, +0, balance 5, not paused"
+    for command, expected in (
+        (["pause", "--dry-run"], "would be entry 2, paused, balance 5"),
+        (["pause"], "entry 2, paused, balance 5"),
+        (["resume"], "entry 3, resumed, balance 5"),
+        (["pause"], "done before: entry 2, not paused, balance 5"),
+    ):
+        assert run([command[0], user_id, "--ref", "abuse-7", *command[1:]]) == 0
+        assert capsys.readouterr() == (f"{user_id}: {expected}\n", "")
+
+
+@pytest.mark.usefixtures("runs_go_on")
+def test_a_page_says_that_all_runs_are_paused(
+    ledger: DynamoLedger, store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.account(user_id, now())
+    store.put_all({runs_control_key(LEDGER_TABLE): {"paused_at": {"S": "2026-11-28T10:09:30.687Z"}}})
+    assert run(["user", user_id]) == 0
+    assert "  all runs   paused since 2026-11-28T10:09, of every account\n" in capsys.readouterr().out
+    assert run(["user", user_id, "--json"]) == 0
+    assert document(capsys)["all_runs_paused_at"] == "2026-11-28T10:09:30.687Z"
+    store.delete_all([runs_control_key(LEDGER_TABLE)])
+    assert run(["user", user_id]) == 0
+    assert "all runs" not in capsys.readouterr().out
+
+
+def test_nothing_of_a_page_is_cut_off(ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither on the page, which is continued below, nor in the history, which has one line for each entry."""
+    ledger.account(user_id, now())
+    reason = "The run of Tuesday stopped in the middle, and what it had written by then was of no use to anybody"
+    assert run(["grant", user_id, "5", "--ref", "ticket-9", "--by", "anna", "--reason", reason]) == 0
+    capsys.readouterr()
+    assert run(["user", user_id]) == 0
+    page = capsys.readouterr().out
+    assert f"{reason} (by anna, ticket-9)" in " ".join(page.split())
+    assert all(len(line) <= 80 for line in page.splitlines()[1:])
+    assert run(["history", user_id]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(f"{reason} (by anna, ticket-9)")

@@ -1,8 +1,10 @@
 """What is withdrawn from the catalogue is given to nobody, on a real engine; what is put back is what it was."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +12,8 @@ import pytest
 
 from local.engine import Engine
 from local.resources import client
+from local.state_file import write_state
+from operate.cli import run
 from operate.withdraw_package import WithdrawPackage
 from playground.adapters.dynamo_catalog import DynamoCatalog, package_key
 from playground.adapters.dynamo_store import DynamoStore
@@ -221,3 +225,26 @@ def test_publishing_and_withdrawing_at_once_lose_nothing(
         for order in orders:
             order.result()
     assert seen(catalog, name) == ("3.0.5", (), tuple(f"3.0.{number}" for number in reversed(range(6))))
+
+
+def test_the_commands_say_what_they_did_and_what_is_left(
+    engine: Engine,
+    table: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = {"tables": {"CatalogTable": table}, "buckets": {"ContentBucket": "none"}}
+    write_state(tmp_path, {"pid": os.getpid(), "engine_url": engine.endpoint_url, **names})
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    two_left, none_left = "2 of 3 versions can be run, the newest is 1.1.0", "0 of 3 versions can be run"
+    for words, expected in (
+        (["withdraw", name, "--version", "2.0.0", "--dry-run"], f"{name} 2.0.0: would be withdrawn; {two_left}"),
+        (["withdraw", name, "--version", "2.0.0"], f"{name} 2.0.0: withdrawn; {two_left}"),
+        (["withdraw", name, "--version", "2.0.0"], f"{name} 2.0.0: done before: withdrawn; {two_left}"),
+        (["withdraw", name], f"{name}: withdrawn; {none_left}"),
+        (["reinstate", name], f"{name}: reinstated; {two_left}"),
+    ):
+        assert run(words) == 0
+        assert capsys.readouterr() == (f"{expected}\n", "")

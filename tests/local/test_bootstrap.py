@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -161,6 +162,22 @@ def test_a_failed_installation_is_shown_and_does_not_count(project: Path) -> Non
     with pytest.raises(BootstrapError, match="nothing-here"):
         bootstrap.bootstrap(["dev"], project)
     assert not bootstrap.current(project / ".venv", project / "requirements.txt")
+
+
+@whole_only
+def test_nothing_is_looked_for_that_the_lock_does_not_name(project: Path, tmp_path: Path) -> None:
+    """Old pip resolves a locked `name` and a dependency `name[extra]` to two packages, and finds the second without a
+    hash."""
+    wheel, about = tmp_path / "outer-1.0-py3-none-any.whl", "outer-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: outer\nVersion: 1.0\nRequires-Dist: no[x]\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    (project / "requirements.txt").write_text(f"--no-index\n{wheel}\n", encoding="utf-8")
+    bootstrap.bootstrap(["dev"], project)
+    assert list((project / ".venv").glob(f"lib/*/site-packages/{about}"))
 
 
 @whole_only

@@ -81,6 +81,10 @@ def test_every_command_refuses_a_blank_user(name: str, capsys: pytest.CaptureFix
         (["reconcile", "--days", "0"], "0 is not in the range x>=1"),
         (["token", "a", "--days", "0"], "0 is not in the range"),
         (["invoke", "run", "x.json", "--at", "soon"], "must be a day such as"),
+        (
+            ["books", "--month", "2999-12"],
+            "2999-12 has not begun: there are books of it from 2999-12-01T00:00:00.000Z on",
+        ),
         (["granny"], "No such command 'granny'"),
     ],
 )

@@ -288,7 +288,8 @@ class Reconcile:
                 self._ignored(tally, stated)
 
     def _ignored(self, tally: _Tally, stated: ProviderObject) -> None:
-        """Report an object that is ours but has no record; count the others as foreign."""
+        """Report an object that is ours but has no record; count those of other people's customers as foreign. The
+        payment of an invoice is dealt with as that invoice."""
         change = stated.event.change
         user_id = self.records.user_of(stated.customer_id) if stated.customer_id is not None else None
         if stated.subscription_id is not None:
@@ -296,9 +297,10 @@ class Reconcile:
                 tally.note(Difference(cause=Cause.NO_USER, subject=stated.subscription_id, detail=stated.customer_id))
             else:
                 tally.foreign += 1
+        elif user_id is None:
+            tally.foreign += 1
         elif (
             stated.invoice_id is None
-            and user_id is not None
             and isinstance(change, PaymentMoved)
             and change.state is PurchaseState.PAID
             and not self.payments.is_of_invoice(stated.object_id)
@@ -306,8 +308,6 @@ class Reconcile:
             tally.note(
                 Difference(cause=Cause.UNKNOWN_PAYMENT, subject=stated.object_id, user_id=user_id, cents=stated.cents)
             )
-        else:
-            tally.foreign += 1
 
     def _subscription(self, tally: _Tally, invoice: ProviderObject, now: datetime) -> None:
         """Apply the current state of an invoice's subscription, once."""
