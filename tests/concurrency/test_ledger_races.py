@@ -30,14 +30,14 @@ from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, examples
 from tests.kit.intercept import Interception, Request
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 CONNECTIONS = 16
 MAX_THREADS = 64
-ROUNDS = 30
+ROUNDS = examples(30)
 
 T = TypeVar("T")
 

@@ -29,12 +29,12 @@ from playground.usecases.share_session import ShareSession, UnshareSession
 from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
 from tests.conftest import NOW
 from tests.fakes import PlantedLeaks, a_hold, charging, conversation
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, examples
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 CONNECTIONS = 16
 THREADS = 32
-ROUNDS = 12
+ROUNDS = examples(12)
 KEYS = ShareKeys(["a secret of the tests, 32 bytes at least"])
 
 T = TypeVar("T")
