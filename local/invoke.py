@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from local.tokens import Issuer
+from local.web_adapter import DELIMITER
 
 DEMO_USER = "demo"
 TOKEN_LIFETIME = timedelta(hours=1)
@@ -37,12 +38,21 @@ def check_function(name: str, functions: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def call(runtime_url: str, function: str, event: object) -> tuple[int, str | None, object]:
-    """Call a function of the running stack: status, kind of error if it failed, and its answer. Raises OSError."""
+    """Call a function of the running stack: status, kind of error if it failed, and its answer. Raises OSError.
+
+    A streamed answer is shown like one of a proxy integration: its metadata with the body.
+    """
     connection = http.client.HTTPConnection(urlsplit(runtime_url).netloc, timeout=TIMEOUT_SECONDS)
     try:
         path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
         connection.request("POST", path, json.dumps(event).encode(), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, response.headers.get("X-Amz-Function-Error"), json.loads(response.read())
+        return response.status, response.headers.get("X-Amz-Function-Error"), _answer(response.read())
     finally:
         connection.close()
+
+
+def _answer(payload: bytes) -> object:
+    metadata, delimiter, body = payload.partition(DELIMITER)
+    answer = json.loads(metadata)
+    return {**answer, "body": body.decode("utf-8", errors="replace")} if delimiter else answer

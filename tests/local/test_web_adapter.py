@@ -6,6 +6,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 import local.runtime
 from local.backend import Backend
+from local.invoke import call
 from local.template import read_template
 from tests.kit.extent import HANG_SECONDS
 
@@ -35,6 +38,7 @@ Resources:
       StageName: api
       EndpointConfiguration: { Type: REGIONAL }
       BinaryMediaTypes: [application/octet-stream]
+      Cors: { AllowOrigin: "'https://front.example'", AllowMethods: "'GET'" }
   WebFunction:
     Type: AWS::Serverless::Function
     Properties:
@@ -318,6 +322,12 @@ def test_answers_without_a_body(client: Any) -> None:
     assert (head.status, head.body) == (200, b"")
 
 
+def test_preflight_of_a_route_that_streams_is_answered_from_the_template(client: Any) -> None:
+    answer = client("OPTIONS", "/api/hurried/lines")
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://front.example")
+    assert answer.headers["Transfer-Encoding"] is None
+
+
 def test_a_connection_is_kept_after_a_stream(client: Any) -> None:
     connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
@@ -418,6 +428,14 @@ def test_an_event_that_is_no_request_is_posted(backend: Backend, client_of: Call
     seen = json.loads(body)
     assert (seen["method"], seen["path"], bytes.fromhex(seen["body"])) == ("POST", "/events", b'{"some": "event"}')
     assert ["x-amzn-request-context", "null"] in seen["headers"]
+
+
+def test_an_invoked_function_that_streams_shows_metadata_and_body(backend: Backend) -> None:
+    event = {"httpMethod": "POST", "path": "/stream/refused", "requestContext": {}}
+    status, error, answer = call(backend.runtime_url, "web", event)
+    assert (status, error) == (200, None)
+    assert isinstance(answer, dict)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (402, {"error": "insufficient_credits"})
 
 
 @pytest.mark.parametrize("event", [{"httpMethod": "GET", "requestContext": {}, "headers": [1]}, {"httpMethod": "G T"}])
@@ -665,3 +683,40 @@ def test_nothing_is_left_of_a_stopped_backend(
     assert lines.rest() == b""
     lines.socket.close()
     assert not alive(pid)
+
+
+ORPHANS = """
+import sys
+from pathlib import Path
+from local.backend import Backend
+from local.template import read_template
+with Backend(read_template(Path(sys.argv[1]))) as backend:
+    print(backend.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_no_application_outlives_a_killed_stack(
+    tmp_path: Path,
+    client_of: Callable[[str], Any],
+    script_environment: dict[str, str],
+    alive: Callable[[int], bool],
+    eventually: Eventually,
+) -> None:
+    """Not even one in the middle of a response, which its server would finish if it were asked to end."""
+    project = Project(tmp_path / "project")
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHANS, str(project.folder / "template.yaml")],
+        env=script_environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        client = client_of(process.stdout.readline().decode().strip())
+        pid = client("GET", "/api/stream/echo").json()["pid"]
+        lines = Lines(client, tmp_path)
+        with lines.socket:
+            lines.receive(b"\r\n\r\n")
+            assert alive(pid)
+            process.kill()
+    eventually(lambda: not alive(pid))
