@@ -73,7 +73,7 @@ Resources:
           Properties: { RestApiId: !Ref Api, Method: GET, Path: /plain, ResponseTransferMode: RESPONSE_STREAM }
 """
 RUN = """#!/bin/sh
-export PYTHONPATH="$LAMBDA_TASK_ROOT:/opt/python"
+export PYTHONPATH="$LAMBDA_TASK_ROOT:/opt/python${PYTHONPATH:+:$PYTHONPATH}"
 exec python3 -m uvicorn app:web --port "$AWS_LWA_PORT" --lifespan off --no-access-log --log-level warning
 """
 # Shows what it got, or writes lines that a pipe in the folder of the query lets through, one after the other.
@@ -608,6 +608,14 @@ def test_a_slow_client_slows_the_function_down(client: Any, tmp_path: Path) -> N
             received += len(data)
     assert written() == size
     assert received > size * 65_536
+
+
+def test_a_function_goes_on_when_a_slow_client_has_gone(client: Any, tmp_path: Path, eventually: Eventually) -> None:
+    size, sent = 400, tmp_path / "sent"
+    with client.connect() as connection:
+        connection.sendall(f"GET /api/stream/flood?folder={tmp_path}&size={size} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        assert connection.recv(1) == b"H"
+    eventually(lambda: sent.exists() and sent.read_text() == str(size), 30)
 
 
 def test_each_instance_works_on_one_event(backend: Backend, client: Any, begin: Callable[..., Lines]) -> None:
