@@ -20,7 +20,7 @@ from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
-from playground.domain.account import Account, Change, Hold, grant, start_plus, take_back
+from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus, take_back
 from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
@@ -483,6 +483,21 @@ def on_plus(ledger: DynamoLedger, user_id: str, entitled_until: datetime | None 
         business_key="plus",
         now=NOW,
     )
+
+
+def test_a_repeat_crosses_the_boundary_that_comes_up_meanwhile(ledger: DynamoLedger, user_id: str) -> None:
+    """Between the repeat's read and its write, an operator ends the plan at a time that has passed for the repeat."""
+    on_plus(ledger, user_id)
+    ends, late = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+
+    def change(account: Account) -> Change:
+        ledger.change(user_id, lambda then: (ending_at(then, ends), ()), business_key="until", now=NOW)
+        return start_plus(account, allowance=200, entitled_until=None, now=late)
+
+    repeated = ledger.change(user_id, change, business_key="plus", now=late)
+
+    assert (repeated.plan, repeated.buckets.monthly) == (Plan.FREE, 0)
+    assert repeated == checked(ledger, user_id, late)
 
 
 def test_every_boundary_is_crossed_once(race: Race, ledger: DynamoLedger, user_id: str) -> None:

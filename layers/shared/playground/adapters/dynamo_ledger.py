@@ -461,7 +461,7 @@ class DynamoLedger:
             try:
                 after = self._apply(account, with_debt_repaid(change, now=now), key)
             except _DoneBeforeError:
-                return self._reread(user_id)
+                return self._advance(self._reread(user_id), now)
             if after is not None:
                 return after
             account = self.account(user_id, now)
