@@ -177,6 +177,7 @@ def test_an_edge_optimized_api_ends_silent_streams_earlier(tmp_path: Path) -> No
         ({"layer": ""}, "the Lambda Web Adapter needs its layer and"),
         ({"wrapper": ""}, "the Lambda Web Adapter needs its layer and"),
         ({"wrapper": "AWS_LAMBDA_EXEC_WRAPPER: /opt/other"}, "the Lambda Web Adapter needs its layer and"),
+        ({"wrapper": WEB_VALUES["wrapper"] + ", AWS_LWA_PORT: http"}, "AWS_LWA_PORT must be the number of a port"),
         ({"architecture": "x86_64"}, "the Lambda Web Adapter's layer is not for x86_64"),
         ({"layer": "arn:aws:lambda:us-east-1:123456789012:layer:Other:1"}, "is not a folder of this project"),
         ({"timeout": "900001"}, "a stream may take 50 to 900000"),
