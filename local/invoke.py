@@ -38,7 +38,10 @@ def check_function(name: str, functions: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def call(runtime_url: str, function: str, event: object) -> tuple[int, str | None, object]:
-    """Call a function of the running stack: status, kind of error if it failed, and its answer. Raises OSError."""
+    """Call a function of the running stack: status, kind of error if it failed, and its answer. Raises OSError.
+
+    A streamed answer is shown like one of a proxy integration: its metadata with the body.
+    """
     connection = http.client.HTTPConnection(urlsplit(runtime_url).netloc, timeout=TIMEOUT_SECONDS)
     try:
         path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
@@ -50,7 +53,6 @@ def call(runtime_url: str, function: str, event: object) -> tuple[int, str | Non
 
 
 def _answer(payload: bytes) -> object:
-    """What a function answers; of a streamed answer its prelude, with the body in it as in any other."""
-    prelude, delimiter, body = payload.partition(DELIMITER)
-    answer = json.loads(prelude)
+    metadata, delimiter, body = payload.partition(DELIMITER)
+    answer = json.loads(metadata)
     return {**answer, "body": body.decode("utf-8", errors="replace")} if delimiter else answer

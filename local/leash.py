@@ -6,8 +6,10 @@ The parent keeps the other end of our standard input open and never writes to it
 `kill -9`, the kernel closes that end; we read end-of-file and end our whole process group (the parent starts us in
 a session of our own): first with SIGTERM, so that the store can save what it has, then with SIGKILL. Unlike a
 parent-death signal this works on macOS too, and does not depend on which thread of the parent started us. The program
-itself sees an empty standard input. Python runs in this process; an executable file becomes our child, and we end as it
-does.
+itself sees an empty standard input.
+
+Python runs in this process. An executable file becomes our child, and we end as it does. It gets no time to end in
+order: a web server would use it to finish the responses that it is working on.
 """
 
 import os
@@ -22,18 +24,20 @@ GRACE_SECONDS = 10
 NOT_EXECUTABLE = 126  # the status of a shell that cannot execute a file
 
 
-def hold(leash: int) -> None:
+def hold(leash: int, grace_seconds: float) -> None:
     """Wait for the end of the leash, then end everything in this session."""
     while os.read(leash, 1):
         pass
     if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
+        if grace_seconds:
+            os.killpg(os.getpid(), signal.SIGTERM)
+            time.sleep(grace_seconds)
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
 
 
 def end_like(program: str) -> None:
+    """Run an executable file, and end with its status or by its signal."""
     try:
         status = subprocess.run(sys.argv, check=False).returncode
     except OSError as error:
@@ -53,14 +57,16 @@ def main() -> None:
     os.close(empty)
     # The thread inherits a mask of all signals: they are for the program, which may wait for them in its own way.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    threading.Thread(target=hold, args=(leash,), name="leash", daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     program = sys.argv[1]
+    is_executable = os.sep in program and not program.endswith(".py")
+    grace_seconds = 0 if is_executable else GRACE_SECONDS
+    threading.Thread(target=hold, args=(leash, grace_seconds), name="leash", daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     sys.argv = sys.argv[1:]
-    if program.endswith(".py"):
-        runpy.run_path(program, run_name="__main__")
-    elif os.sep in program:
+    if is_executable:
         end_like(program)
+    elif program.endswith(".py"):
+        runpy.run_path(program, run_name="__main__")
     else:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 

@@ -42,6 +42,7 @@ ADAPTER_LAYER = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:layer:Lambd
 ADAPTER_ARCHITECTURES = {"Arm64": "arm64", "X86": "x86_64"}
 ADAPTER_BOOTSTRAP = "/opt/bootstrap"
 EXEC_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+ADAPTER_PORTS = ("AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PORT")
 
 
 class TemplateError(Exception):
@@ -555,6 +556,9 @@ def _is_web(
     architecture = properties.get("Architectures", ["x86_64"])[0]
     if ADAPTER_ARCHITECTURES[adapters[0]] != architecture:
         raise TemplateError(f"{logical_id}: the Lambda Web Adapter's layer is not for {architecture}")
+    for name in ADAPTER_PORTS:
+        if not _text(variables.get(name, "0")).isdigit():
+            raise TemplateError(f"{logical_id}: {name} must be the number of a port")
     return True
 
 

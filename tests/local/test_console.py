@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.console import event_of, for_a_person, outcome_of
+from local.console import MAX_ANSWER_BYTES, StreamedAnswer, event_of, for_a_person, outcome_of
 from local.settings import SettingsError, read_settings
 
 LOG = {
@@ -106,6 +106,35 @@ def test_what_is_nested_too_deep_is_no_event_and_no_line_of_a_log() -> None:
     assert event_of(DEEP) == ""
     line = '{"level": ' + DEEP.decode()
     assert shown("run", line) == [("run", line)]
+
+
+def streamed(content_type: str, *chunks: bytes, status: int = 200) -> str:
+    answer = StreamedAnswer(content_type)
+    for chunk in chunks:
+        answer.add(chunk)
+    return answer.outcome(status)
+
+
+def test_the_line_of_a_stream_says_what_its_last_event_came_to() -> None:
+    events = (
+        b"event: delta\nda",
+        b'ta: {"text": "H"}\n\nevent: ',
+        b"done\ndata: ",
+        b'{"response": "H", "credits_spent": 2}\n',
+    )
+    assert streamed("text/event-stream; charset=utf-8", *events) == " 2 credits"
+    assert streamed("text/event-stream", *events[:2]) == ""
+    assert streamed("text/event-stream", b'event: error\ndata: {"error": "model_failed"}\n\n') == " model_failed"
+    assert streamed("text/event-stream", b": alive\n", b": alive\n") == ""
+    assert streamed("application/json", b'{"error": ', b'"not_found"}', status=404) == " not_found"
+
+
+def test_only_the_beginning_of_a_long_answer_is_kept() -> None:
+    answer = StreamedAnswer("application/octet-stream")
+    for _ in range(100):
+        answer.add(b"x" * 65_536)
+    assert len(answer._rest) < MAX_ANSWER_BYTES + 65_537
+    assert answer.outcome(200) == ""
 
 
 def test_log_is_text_or_json() -> None:

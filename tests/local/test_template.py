@@ -120,3 +120,70 @@ def test_says_what_it_cannot_follow(tmp_path: Path, code: str, value: str, said:
     path.write_text(FUNCTION.format(code=code, value=value), encoding="utf-8")
     with pytest.raises(TemplateError, match=said):
         read_template(path)
+
+
+WEB = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Api:
+    Type: AWS::Serverless::Api
+    Properties: {{ StageName: api, EndpointConfiguration: {{ Type: {endpoint} }} }}
+  WebFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: run.sh
+      Runtime: python3.13
+      CodeUri: code
+      Architectures: [{architecture}]
+      Layers: [{layer}]
+      Environment: {{ Variables: {{ {wrapper} }} }}
+      Events:
+        Get:
+          Type: Api
+          Properties:
+            {{ RestApiId: !Ref Api, Method: GET, Path: /x, ResponseTransferMode: {mode}, TimeoutInMillis: {timeout} }}
+"""
+WEB_VALUES = {
+    "endpoint": "REGIONAL",
+    "architecture": "arm64",
+    "layer": '!Sub "arn:${AWS::Partition}:lambda:${AWS::Region}:753240598075:layer:LambdaAdapterLayerArm64:30"',
+    "wrapper": "AWS_LAMBDA_EXEC_WRAPPER: /opt/bootstrap",
+    "mode": "RESPONSE_STREAM",
+    "timeout": "900000",
+}
+
+
+def read_web(folder: Path, **values: str) -> Description:
+    path = folder / "template.yaml"
+    path.write_text(WEB.format(**{**WEB_VALUES, **values}), encoding="utf-8")
+    return read_template(path)
+
+
+def test_a_function_behind_the_web_adapter_and_an_integration_that_streams(tmp_path: Path) -> None:
+    described = read_web(tmp_path)
+    function, (api,) = described.functions["WebFunction"], described.apis
+    (route,) = api.routes
+    assert (function.is_web, function.handler, function.layers) == (True, "run.sh", ())
+    assert (route.streams, route.timeout, api.idle_timeout) == (True, 900.0, 300.0)
+
+
+def test_an_edge_optimized_api_ends_silent_streams_earlier(tmp_path: Path) -> None:
+    assert read_web(tmp_path, endpoint="EDGE").apis[0].idle_timeout == 30.0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"layer": ""}, "the Lambda Web Adapter needs its layer and"),
+        ({"wrapper": ""}, "the Lambda Web Adapter needs its layer and"),
+        ({"wrapper": "AWS_LAMBDA_EXEC_WRAPPER: /opt/other"}, "the Lambda Web Adapter needs its layer and"),
+        ({"wrapper": WEB_VALUES["wrapper"] + ", AWS_LWA_PORT: http"}, "AWS_LWA_PORT must be the number of a port"),
+        ({"architecture": "x86_64"}, "the Lambda Web Adapter's layer is not for x86_64"),
+        ({"layer": "arn:aws:lambda:us-east-1:123456789012:layer:Other:1"}, "is not a folder of this project"),
+        ({"timeout": "900001"}, "a stream may take 50 to 900000"),
+        ({"timeout": "49"}, "a stream may take 50 to 900000"),
+    ],
+)
+def test_what_would_not_work_on_lambda_is_refused(tmp_path: Path, values: dict[str, str], said: str) -> None:
+    with pytest.raises(TemplateError, match=said):
+        read_web(tmp_path, **values)
