@@ -26,7 +26,7 @@ run_prompt = RunPrompt(
     sessions=wiring.sessions(settings, store),
     catalog=catalog,
     model=model,
-    prices=load_prices(),
+    prices=load_prices().with_rate_limits_times(settings.rate_limit_factor),
     clock=utc_now,
     new_id=id_maker(utc_now),
     max_open_runs=settings.max_open_runs,
@@ -46,5 +46,11 @@ handler = api
 )
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt."""
-    answer = run_prompt(api.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=api.seconds_left)
+    answer = run_prompt(
+        api.user_id,
+        body.request(),
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
+    )
     return RunAnswer.of(answer)

@@ -211,7 +211,8 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
         {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
     ]
     assert told[0] == told[1]
-    assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
+    exposed = ["retry-after,ratelimit,ratelimit-policy"]
+    assert (told[0].get("Access-Control-Expose-Headers") == exposed) is (origin == FRONTEND)
 
 
 def test_an_answer_names_the_origin_that_asked_if_it_is_one_of_ours() -> None:

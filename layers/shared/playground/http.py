@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from playground.adapters.clock import utc_now as utc_now
 from playground.adapters.secrets import read_secret
 from playground.domain import errors
+from playground.domain.rates import RateStanding
 from playground.observability import (
     Metric,
     count,
@@ -64,6 +65,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.ContextTooLongError: 413,
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
+    errors.RateLimitedError: 429,
     errors.TooManyRunsError: 429,
     errors.TooManyFailuresError: 429,
     errors.ModelError: 502,
@@ -112,7 +114,7 @@ class Api:
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
             allow_headers=["authorization", "content-type", "idempotency-key"],
-            expose_headers=["retry-after"],
+            expose_headers=["retry-after", "ratelimit", "ratelimit-policy"],
             max_age=600,
         )
         self._authenticate = authenticate
@@ -143,7 +145,7 @@ class Api:
                 answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             answer["multiValueHeaders"].setdefault("Vary", ["Origin"])
-            for name, value in self._headers_of(path).items():
+            for name, value in {**self._headers_of(path), **self.app.context.get("answer_headers", {})}.items():
                 answer["multiValueHeaders"][name] = [value]
             return answer
         finally:
@@ -167,6 +169,22 @@ class Api:
     def email(self, email_of: EmailOf) -> str | None:
         """What `email_of` finds in the request's token."""
         return email_of(_headers(self.app.current_event.raw_event).get("authorization"))
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
+        earlier one."""
+        self.app.append_context(answer_headers={**self.app.context.get("answer_headers", {}), **headers})
+
+    def show_standing(self, standing: RateStanding) -> None:
+        """Say in the answer where the account stands, as in the IETF's draft of RateLimit headers. `t` are the seconds
+        until one more request is admitted; it is left out if nothing is used."""
+        reset = f";t={standing.seconds}" if standing.seconds else ""
+        self.add_headers(
+            {
+                "RateLimit-Policy": f'"{standing.name}";q={standing.per_minute};w=60',
+                "RateLimit": f'"{standing.name}";r={standing.remaining}{reset}',
+            }
+        )
 
     @property
     def source_address(self) -> str:
