@@ -32,7 +32,7 @@ from tests.kit.prices import EXAMPLE
 MAX_WRITE_UNITS = 18
 MAX_OPEN_RUNS = 20  # that the setting admits
 PAYING = Account(user_id="somebody", created_at=NOW, has_paid=True)
-OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists)\b|<=|>=|<>|[<>=]")
+OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists|BETWEEN)\b|<=|>=|<>|[<>=]")
 INDEX = Index("by_lease", ("lease_shard", "lease_at"))
 
 
