@@ -19,3 +19,13 @@ EXAMPLE_DATA: dict[str, Any] = json.loads((PUBLISHED / "2026-11-01.json").read_t
     }
 }
 EXAMPLE = parse_prices(EXAMPLE_DATA)
+LIMITED = parse_prices(
+    EXAMPLE_DATA
+    | {
+        "rate_limits": {
+            "runs_per_minute": {"free": 5, "paying": 20, "organisation": 100},
+            "purchases_per_minute": 3,
+        }
+    }
+)
+"""The same, with small rate limits: for the tests of them."""

@@ -82,6 +82,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
 GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a quota says otherwise
 MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below
 
+ADDED_HEADERS = "added_headers"  # in the context of a request
+
 Authenticate = Callable[[str | None], str]
 EmailOf = Callable[[str | None], str | None]
 
@@ -145,7 +147,7 @@ class Api:
                 answer["multiValueHeaders"] |= {"Cache-Control": [f"public, max-age={seconds}"], "Vary": ["Origin"]}
             answer["multiValueHeaders"].setdefault("Cache-Control", ["no-store"])
             answer["multiValueHeaders"].setdefault("Vary", ["Origin"])
-            for name, value in {**self._headers_of(path), **self.app.context.get("answer_headers", {})}.items():
+            for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
             return answer
         finally:
@@ -173,7 +175,7 @@ class Api:
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
         earlier one."""
-        self.app.append_context(answer_headers={**self.app.context.get("answer_headers", {}), **headers})
+        self.app.append_context(**{ADDED_HEADERS: {**self.app.context.get(ADDED_HEADERS, {}), **headers}})
 
     def show_standing(self, standing: RateStanding) -> None:
         """Say in the answer where the account stands, as in the IETF's draft of RateLimit headers. `t` are the seconds
@@ -343,7 +345,9 @@ class _Resolver(APIGatewayRestResolver):
             refused = self._call_exception_handler(error, route)
             assert refused is not None, "Api has a handler for our errors"
             return refused
-        return super()._call_route(route, route_arguments)
+        answer = super()._call_route(route, route_arguments)
+        answer.response.headers.update(self.context.get(ADDED_HEADERS, {}))
+        return answer
 
 
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
