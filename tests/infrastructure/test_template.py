@@ -451,6 +451,26 @@ def test_browsers_may_send_what_the_functions_take() -> None:
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
 
 
+def test_every_route_is_throttled_by_itself() -> None:
+    """A method's settings replace those of the stage altogether, so each has all of them. What the API of Claude and
+    Stripe limits for all of us together has lower limits than what only reads our own store."""
+    [api] = DESCRIPTION.apis
+    settings = of_type("AWS::Serverless::Api")["Api"]["MethodSettings"]
+    found = {(each["HttpMethod"], each["ResourcePath"]): each for each in settings}
+    assert len(found) == len(settings), "a method has two settings"
+    default = found.pop(("*", "/*"))
+
+    routes = {(route.method, f"/{route.path.replace('/', '~1')}") for route in api.routes}
+    assert found.keys() == routes
+    for each in settings:
+        assert each["MetricsEnabled"] is True
+        assert 0 < each["ThrottlingRateLimit"] <= default["ThrottlingRateLimit"]
+        assert each["ThrottlingRateLimit"] <= each["ThrottlingBurstLimit"] <= default["ThrottlingBurstLimit"]
+    reads = found["GET", "/~1v1~1playground~1credits"]["ThrottlingRateLimit"]
+    assert found["POST", "/~1v1~1playground~1estimate"]["ThrottlingRateLimit"] < reads
+    assert found["POST", "/~1v1~1playground~1credits~1purchase"]["ThrottlingRateLimit"] < reads
+
+
 GATEWAY_RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]
 
 
