@@ -356,9 +356,8 @@ MUTANTS = (
         "                if stamp is not None and not limit.admits(stamp, now):\n"
         "                    return TooManyPurchases(stamp)\n"
         "                self._store.transact(*writes, Check(update.key, update.condition))\n"
-        "                self._store.update(\n"
-        "                    replace(update, actions=[AccountItem.purchases_at.set(1000 * int(now.timestamp()) + 20_000)])\n"
-        "                )\n",
+        "                at = 1000 * int(now.timestamp()) + 20_000\n"
+        "                self._store.update(replace(update, actions=[AccountItem.purchases_at.set(at)]))\n",
         f"{PURCHASE_RACES}::test_of_thirty_purchases_at_once_those_of_the_limit_are_begun",
     ),
     mutant(
@@ -1026,8 +1025,8 @@ MUTANTS = (
     mutant(
         "an attempt that lost its hold asks the model again",
         PLACE_HOLD,
-        "if ended_before else None",
-        "if False else None",
+        "ended = self._outcome(wanted, rate) if ended_before else None",
+        "ended = self._outcome(wanted, rate) if False else None",
         RUNS,
         FAULTS,
     ),
