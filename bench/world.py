@@ -27,7 +27,7 @@ from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunRequest
-from playground.ports import Completion, Model, Prompt, TokenCount
+from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.run_prompt import RunPrompt
 
@@ -52,8 +52,9 @@ class FixedModel:
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return TokenCount(1000)
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         time.sleep(self._seconds())
+        progress.write(self._text)
         usage = Usage(input_tokens=1000, output_tokens=500)
         return Completion(text=self._text, usage=usage, stop_reason="end_turn", model_id=prompt.model.model_id)
 
@@ -74,11 +75,11 @@ class Watched:
         finally:
             self.seconds += time.perf_counter() - started
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         self.calls_before = len(self._transport.of_this_thread())
         started = time.perf_counter()
         try:
-            return self._model.complete(prompt, timeout=timeout)
+            return self._model.complete(prompt, timeout=timeout, progress=progress)
         finally:
             self.seconds += time.perf_counter() - started
 

@@ -23,8 +23,8 @@ def load_apps(description: Description, endpoint_url: str) -> Mapping[str, Modul
 
 
 def _load(function: Function) -> ModuleType:
-    file, _, _ = function.handler.partition(".")
-    spec = importlib.util.spec_from_file_location(f"{function.short_name}_app", function.code / f"{file}.py")
+    # A function behind the Web Adapter names a script; its application is in app.py like that of all others.
+    spec = importlib.util.spec_from_file_location(f"{function.short_name}_app", function.code / "app.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -8,6 +8,7 @@ from typing import Any
 from local.process import ShowLine, show_line
 
 MAX_LINE_CHARACTERS = 300
+MAX_ANSWER_BYTES = 1_000_000  # of an answer that is looked at
 QUIET_LEVELS = ("DEBUG", "INFO")
 EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
 # Fields of a log line that are not facts of its message.
@@ -71,7 +72,7 @@ def _document(line: str) -> dict[str, Any] | None:
 
 def outcome_of(status: int, body: bytes) -> str:
     """What an answer of the API came to, for the end of its line: credits, or the code of the error."""
-    if len(body) > 1_000_000:
+    if len(body) > MAX_ANSWER_BYTES:
         return ""
     try:
         answer = json.loads(body)
@@ -85,6 +86,34 @@ def outcome_of(status: int, body: bytes) -> str:
     if isinstance(spent, int) and "response" in answer:
         return f" {spent} credit{'' if spent == 1 else 's'}"
     return ""
+
+
+class StreamedAnswer:
+    """A streamed answer as it passes, for the end of its line. Of an event stream the last event counts; of any other
+    body only so much is kept as is looked at."""
+
+    def __init__(self, content_type: str) -> None:
+        self._is_event_stream = content_type.partition(";")[0].strip().lower() == "text/event-stream"
+        self._rest = b""  # the body, or the line of an event stream that has not ended
+        self._event = self._data = b""  # the last ones
+
+    def add(self, chunk: bytes) -> None:
+        if len(self._rest) > MAX_ANSWER_BYTES:
+            return
+        self._rest += chunk
+        if self._is_event_stream:
+            *lines, self._rest = self._rest.split(b"\n")
+            for line in lines:
+                name, _, value = line.partition(b":")
+                if name == b"event":
+                    self._event = value.strip()
+                elif name == b"data":
+                    self._data = value
+
+    def outcome(self, status: int) -> str:
+        if not self._is_event_stream:
+            return outcome_of(status, self._rest)
+        return outcome_of(500 if self._event == b"error" else status, self._data)
 
 
 def event_of(body: bytes) -> str:

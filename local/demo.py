@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from local.event_stream import ServerEvent, read_events
 from local.process import ROOT
 from local.settings import TEMPLATE, state_dir
 from local.state_file import read_state
@@ -62,6 +63,24 @@ class Client:
 
     def delete(self, path: str) -> Answer:
         return self._send("DELETE", path, None, {})
+
+    def stream(
+        self, method: str, path: str, body: Mapping[str, object] | None, **headers: str
+    ) -> Generator[ServerEvent, None, None]:
+        """The events of a stream, as they come. Leaving it ends the connection. Raises BrokenPromiseError if the answer
+        is no stream."""
+        sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        try:
+            connection.request(method, f"/api/v1{path}", json.dumps(body) if body is not None else None, sent)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise BrokenPromiseError(f"status {response.status} instead of a stream: {response.read(500)!r}")
+            yield from read_events(response)
+        finally:
+            connection.close()
 
     def _send(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
         authorization = {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
@@ -251,6 +270,43 @@ def tell_of_paying(client: Client, till: Till) -> None:
     promise(client.get("/playground/credits"), 200, balance=balance)
 
 
+def tell_of_streams(client: Client, *, claude_can_wait: bool = True) -> None:
+    """An answer is watched while it is written, lost, and read on. Raises BrokenPromiseError."""
+    step("An answer comes while it is written; this connection breaks after a few words")
+    before = client.get("/playground/credits").body["balance"]
+    request = {"package_id": PACKAGE, "input": INPUT + (" [[claude: slow=60]]" if claude_can_wait else "")}
+    key = f"demo-{secrets.token_hex(8)}"
+    run_id, text, place = "", "", "0"
+    print("    ", end="")
+    with contextlib.closing(client.stream("POST", "/playground/run/stream", request, Idempotency_Key=key)) as events:
+        for event in events:
+            if event.name == "run":
+                run_id = event.data["run_id"]
+            elif event.name == "delta":
+                text, place = text + tell_text(event.data["text"]), event.id or "0"
+                if len(text) > 120:
+                    break
+    print()
+    step("It is read on behind the last character that arrived")
+    print("    ", end="")
+    path = f"/playground/runs/{run_id}/stream"
+    with contextlib.closing(client.stream("GET", path, None, Last_Event_ID=place)) as events:
+        for event in events:
+            if event.name == "delta":
+                text += tell_text(event.data["text"])
+    print()
+    if event.name != "done" or event.data["response"] != text:
+        raise BrokenPromiseError("the two parts of the stream are not the answer")
+    show(f"done: {len(text)} characters, credits_spent {event.data['credits_spent']}")
+    promise(client.get("/playground/credits"), 200, balance=before - event.data["credits_spent"], held=0)
+
+
+def tell_text(text: str) -> str:
+    """Print a piece of an answer, indented like everything else, and give it back."""
+    print(text.replace("\n", "\n    "), end="", flush=True)
+    return text
+
+
 def wait_for(client: Client, path: str, **fields: object) -> Answer:
     """The answer of `path` once it has these fields, or what it is after a while: events take a moment."""
     answer = client.get(path)
@@ -351,6 +407,8 @@ def main() -> int:
             owner, friend = (Client(url, tokens.token(name, timedelta(hours=1))) for name in (user, f"{user}-friend"))
             tell(owner, claude_can_fail=stand_in)
             tell_of_sharing(owner, friend)
+            watcher = Client(url, tokens.token(f"{user}-watcher", timedelta(hours=1)))
+            tell_of_streams(watcher, claude_can_wait=stand_in)
             if state is not None and state.get("stripe_url"):
                 tell_of_paying(
                     Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])

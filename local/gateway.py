@@ -13,6 +13,16 @@ Where API Gateway's behaviour is worth knowing:
 - header names are as the client spelt them;
 - a function that cannot be started is an API_CONFIGURATION_ERROR, as there, but here the message says why;
 - after the integration's timeout the client gets 504 while the function goes on working.
+
+An integration that streams begins its response when the function's metadata are there, and passes on what comes:
+- metadata that are missing, malformed or longer than 16 KB are an API_CONFIGURATION_ERROR, so a function that does not
+  stream has no usable answer for it; nor has one that streams for an integration that does not;
+- what goes wrong afterwards (the function fails, the integration's timeout, silence for too long) ends the response
+  without its last chunk;
+- a client that goes away is not noticed by the function, which works on.
+
+Not imitated: the bandwidth after the first 10 MB. What API Gateway lacks for streams (a cache, compression, mapping
+templates) does not exist here at all.
 """
 
 import asyncio
@@ -22,19 +32,21 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
-from local.console import event_of, outcome_of
+from local.console import StreamedAnswer, event_of, outcome_of
 from local.front_end import FrontEnd
-from local.http_server import Headers, HttpServer, Request, Response, listen
+from local.http_server import BrokenStreamError, Headers, HttpServer, Request, Response, listen
 from local.process import ShowLine, quiet
-from local.runtime import PayloadTooLargeError, Runtime, error_text
+from local.runtime import Outcome, PayloadTooLargeError, Runtime, Streamed, error_text
 from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route
+from local.web_adapter import DELIMITER
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024  # of a streamed response, with the delimiter
 JSON = "application/json"
 ALLOW_ORIGIN = "access-control-allow-origin"
 
@@ -164,12 +176,18 @@ class Gateway:
         begun = time.monotonic()
         request_id = str(uuid.uuid4())
         response = self._for_origin(request, await self._answer(request, request_id))
-        milliseconds = (time.monotonic() - begun) * 1000
-        outcome = event_of(request.body) + outcome_of(response.status, response.body)
-        self._show(
-            "api", f"{request.method} {self._loggable(request)} {response.status} {milliseconds:.0f} ms{outcome}"
-        )
-        return Response(response.status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
+        what, event = f"{request.method} {self._loggable(request)}", event_of(request.body)
+
+        def show(outcome: str) -> None:
+            milliseconds = (time.monotonic() - begun) * 1000
+            self._show("api", f"{what} {response.status} {milliseconds:.0f} ms{event}{outcome}")
+
+        if isinstance(response.stream, _Body):
+            answer = StreamedAnswer(_content_type(response.headers))
+            response.stream.tell(answer, lambda end: show(answer.outcome(response.status) + end))
+        else:
+            show(outcome_of(response.status, response.body))
+        return replace(response, headers=(*response.headers, ("x-amzn-RequestId", request_id)))
 
     def _loggable(self, request: Request) -> str:
         """The path, without what opens something: a parameter called token is a secret."""
@@ -190,7 +208,7 @@ class Gateway:
             headers = tuple((name, origin if name.lower() == ALLOW_ORIGIN else value) for name, value in headers)
         if not any(name.lower() == "vary" for name, _ in headers):
             headers = (*headers, ("Vary", "Origin"))
-        return Response(response.status, headers, response.body)
+        return replace(response, headers=headers)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         raw_path, _, query = request.target.partition("?")
@@ -206,15 +224,16 @@ class Gateway:
         if isinstance(route, MockRoute):
             return Response(route.status, (("Content-Type", JSON), *route.headers.items()), route.body.encode())
         event = proxy_event(self.api, route, request, request_id, path=path, query=query, parameters=parameters)
+        payload = json.dumps(event).encode()
         try:
+            if route.streams:
+                return await self._streamed(route, payload)
             async with asyncio.timeout(route.timeout):
-                outcome = await self.runtime.invoke(route.function, json.dumps(event).encode())
-            if not outcome.started:
-                reason = error_text(outcome.payload)
-                return self._say(API_CONFIGURATION_ERROR, request_id, f"{route.function} does not start: {reason}")
-            if outcome.error is not None:
-                raise MalformedAnswerError(outcome.payload.decode("utf-8", errors="replace"))
+                outcome = await self.runtime.invoke(route.function, payload)
+            _require_success(outcome)
             return self._response(outcome.payload, request)
+        except _NotStartedError as error:
+            return self._say(API_CONFIGURATION_ERROR, request_id, f"{route.function} does not start: {error}")
         except TimeoutError:
             return self._say(INTEGRATION_TIMEOUT, request_id)
         except PayloadTooLargeError:
@@ -222,6 +241,30 @@ class Gateway:
         except MalformedAnswerError as error:
             self._show("api", f"{route.function} gave no usable answer: {str(error)[:500]}")
             return self._say(API_CONFIGURATION_ERROR, request_id)
+
+    async def _streamed(self, route: Route, payload: bytes) -> Response:
+        """The response of a function that streams, as soon as its metadata are there.
+
+        Raises TimeoutError and MalformedAnswerError.
+        """
+        deadline = asyncio.get_running_loop().time() + route.timeout
+        source = self.runtime.invoke_streaming(route.function, payload)
+        body = _Body(source, deadline, self.api.idle_timeout)
+        try:
+            head = b""
+            while DELIMITER not in head[:MAX_METADATA_BYTES]:
+                data = await body.receive()
+                if not data:
+                    _require_success(source.outcome)
+                if not data or len(head) >= MAX_METADATA_BYTES:
+                    raise MalformedAnswerError("a streamed response begins with metadata and eight NUL bytes")
+                head += data
+            metadata, _, body.first = head.partition(DELIMITER)
+            status, headers = _metadata(metadata)
+        except BaseException:
+            source.abandon()
+            raise
+        return Response(status, headers, stream=body)
 
     def _split_stage(self, path: str) -> tuple[str, str]:
         """Stage and path inside of it; no stage when the path is outside."""
@@ -282,6 +325,86 @@ class Gateway:
         request_id = str(uuid.uuid4())
         response = self._say(Kind("BAD_REQUEST", status, "Bad Request", "BadRequestException"), request_id)
         return Response(status, (*response.headers, ("x-amzn-RequestId", request_id)), response.body)
+
+
+class _NotStartedError(Exception):
+    """No instance of the function could be started."""
+
+
+class _Body:
+    """The body of a streamed response, as the function writes it, and the line of its request at the end."""
+
+    def __init__(self, source: Streamed, deadline: float, idle_seconds: float) -> None:
+        self.deadline = deadline
+        self.first = b""  # what came together with the metadata
+        self._source = source
+        self._idle_seconds = idle_seconds
+        self._end: str | None = None  # what there is to say about it; None before it
+        self._on_end: Callable[[str], None] = lambda _end: None
+        self._answer: StreamedAnswer | None = None
+
+    def tell(self, answer: StreamedAnswer, on_end: Callable[[str], None]) -> None:
+        """Show what passes to `answer`, and say at the end how it ended."""
+        self._answer, self._on_end = answer, on_end
+
+    async def receive(self) -> bytes:
+        """The function's next bytes; empty at the end. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout_at(min(self.deadline, loop.time() + self._idle_seconds)):
+            return await self._source.read()
+
+    async def read(self) -> bytes:
+        try:
+            data, self.first = self.first or await self.receive(), b""
+        except TimeoutError as error:
+            self._end = f" (broken off: {INTEGRATION_TIMEOUT.message})"
+            raise BrokenStreamError(self._end) from error
+        if data:
+            if self._answer is not None:
+                self._answer.add(data)
+        elif self._source.outcome.error is not None:
+            self._end = f" (broken off: {error_text(self._source.outcome.payload)})"
+            raise BrokenStreamError(self._end)
+        else:
+            self._end = ""
+        return data
+
+    def close(self) -> None:
+        if self._end is None:
+            is_late = asyncio.get_running_loop().time() >= self.deadline
+            self._end = f" (broken off: {INTEGRATION_TIMEOUT.message})" if is_late else " (the client has gone)"
+        self._source.abandon()
+        self._on_end(self._end)
+
+
+def _content_type(headers: Headers) -> str:
+    return next((value for name, value in headers if name.lower() == "content-type"), "")
+
+
+def _require_success(outcome: Outcome) -> None:
+    """Raises _NotStartedError or MalformedAnswerError."""
+    if not outcome.started:
+        raise _NotStartedError(error_text(outcome.payload))
+    if outcome.error is not None:
+        raise MalformedAnswerError(outcome.payload.decode("utf-8", errors="replace"))
+
+
+def _metadata(text: bytes) -> tuple[int, Headers]:
+    """Status and headers of a streamed response. Raises MalformedAnswerError."""
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise MalformedAnswerError("the metadata are not JSON") from error
+    if not isinstance(metadata, dict):
+        raise MalformedAnswerError("the metadata are not an object")
+    cookies = metadata.get("cookies") or []
+    if not isinstance(cookies, list):
+        raise MalformedAnswerError("cookies is not a list")
+    headers = _answer_headers(metadata)
+    headers = (*headers, *(("Set-Cookie", _header_value("Set-Cookie", cookie)) for cookie in cookies))
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers = (("Content-Type", JSON), *headers)
+    return _status(metadata.get("statusCode")), headers
 
 
 def proxy_event(

@@ -3,6 +3,8 @@
 A handler gets a complete request and gives a complete response; everything else is decided here: keep-alive,
 pipelining (one request after the other), chunked bodies, `Expect: 100-continue`, HEAD, limits, malformed requests.
 A response leaves in one write, because head and body in two writes cost a client with delayed acknowledgements 40 ms.
+One whose body is a stream leaves as its pieces come, chunked, and no faster than the client reads it. If the stream
+breaks off, so does the response: the connection is closed without the last chunk.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 import h11
 
@@ -40,11 +43,30 @@ class Request:
         return found[-1] if found else None
 
 
+class BrokenStreamError(Exception):
+    """A stream ends before its end: the client must see that something is missing."""
+
+
+class Stream(Protocol):
+    """A body that is sent while it is made."""
+
+    deadline: float  # of the event loop's clock; then the response breaks off, also if it is the client who is slow
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end. Raises BrokenStreamError."""
+        ...
+
+    def close(self) -> None:
+        """No more is read: it has ended, or the client has gone. Called once for every stream of a response."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: Headers = ()
     body: bytes = b""
+    stream: Stream | None = None  # in place of the body
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -114,13 +136,16 @@ class HttpServer:
         self._connections.add(task)
         try:
             await _Connection(self, reader, writer).serve()
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the client has gone, was silent for too long, or we are stopping
+        except (OSError, TimeoutError, BrokenStreamError, asyncio.CancelledError):
+            pass  # the client has gone or was silent for too long, its response has broken off, or we are stopping
         finally:
             self._connections.discard(task)
             writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await writer.wait_closed()
+            except (OSError, TimeoutError, asyncio.CancelledError):
+                writer.transport.abort()
 
 
 class _Connection:
@@ -186,10 +211,17 @@ class _Connection:
         )
 
     async def _send(self, response: Response, *, head_only: bool, close: bool) -> None:
+        try:
+            await self._send_parts(response, head_only=head_only, close=close)
+        finally:
+            if response.stream is not None:
+                response.stream.close()
+
+    async def _send_parts(self, response: Response, *, head_only: bool, close: bool) -> None:
         headers = [(name, value) for name, value in response.headers if name.lower() not in _OURS]
         # Answers without a body by definition must not announce one.
         bodiless = response.status == HTTPStatus.NO_CONTENT or response.status == HTTPStatus.NOT_MODIFIED
-        if not bodiless:
+        if not bodiless and response.stream is None:
             headers.append(("Content-Length", str(len(response.body))))
         headers.append(("Date", formatdate(usegmt=True)))
         if close:
@@ -201,11 +233,25 @@ class _Connection:
                 reason=_phrase(response.status),
             )
         ]
+        if response.stream is not None:
+            self._write(*events)
+            await self._send_stream(response.stream, silently=head_only or bodiless)
+            return
         if response.body and not head_only and not bodiless:
             events.append(h11.Data(data=response.body))
         events.append(h11.EndOfMessage())
         self._write(*events)
         await self.writer.drain()
+
+    async def _send_stream(self, stream: Stream, *, silently: bool) -> None:
+        async with asyncio.timeout_at(stream.deadline):
+            await self.writer.drain()
+            while chunk := await stream.read():
+                if not silently:
+                    self._write(h11.Data(data=chunk))
+                    await self.writer.drain()
+            self._write(h11.EndOfMessage())
+            await self.writer.drain()
 
     def _write(self, *events: h11.Event) -> None:
         self.writer.write(b"".join(self.http.send(event) or b"" for event in events))

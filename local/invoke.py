@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from local.tokens import Issuer
+from local.web_adapter import DELIMITER
 
 DEMO_USER = "demo"
 TOKEN_LIFETIME = timedelta(hours=1)
@@ -43,6 +44,13 @@ def call(runtime_url: str, function: str, event: object) -> tuple[int, str | Non
         path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations"
         connection.request("POST", path, json.dumps(event).encode(), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, response.headers.get("X-Amz-Function-Error"), json.loads(response.read())
+        return response.status, response.headers.get("X-Amz-Function-Error"), _answer(response.read())
     finally:
         connection.close()
+
+
+def _answer(payload: bytes) -> object:
+    """What a function answers; of a streamed answer its prelude, with the body in it as in any other."""
+    prelude, delimiter, body = payload.partition(DELIMITER)
+    answer = json.loads(prelude)
+    return {**answer, "body": body.decode("utf-8", errors="replace")} if delimiter else answer

@@ -1,22 +1,25 @@
 """Runs a module or a script that ends as soon as the process that started it is gone, however that one ended.
 
-    python -P local/leash.py <module | path/to/script.py> [argument ...]
+    python -P local/leash.py <module | path/to/script.py | path/to/executable> [argument ...]
 
 The parent keeps the other end of our standard input open and never writes to it. When the parent ends, also by
 `kill -9`, the kernel closes that end; we read end-of-file and end our whole process group (the parent starts us in
 a session of our own): first with SIGTERM, so that the store can save what it has, then with SIGKILL. Unlike a
 parent-death signal this works on macOS too, and does not depend on which thread of the parent started us. The program
-itself sees an empty standard input.
+itself sees an empty standard input. Python runs in this process; an executable file becomes our child, and we end as it
+does.
 """
 
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 GRACE_SECONDS = 10
+NOT_EXECUTABLE = 126  # the status of a shell that cannot execute a file
 
 
 def hold(leash: int) -> None:
@@ -28,6 +31,19 @@ def hold(leash: int) -> None:
         time.sleep(GRACE_SECONDS)
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)
+
+
+def end_like(program: str) -> None:
+    try:
+        status = subprocess.run(sys.argv, check=False).returncode
+    except OSError as error:
+        print(f"{program}: {error.strerror}", file=sys.stderr, flush=True)
+        sys.exit(NOT_EXECUTABLE)
+    if status < 0:
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
 
 
 def main() -> None:
@@ -43,6 +59,8 @@ def main() -> None:
     sys.argv = sys.argv[1:]
     if program.endswith(".py"):
         runpy.run_path(program, run_name="__main__")
+    elif os.sep in program:
+        end_like(program)
     else:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 

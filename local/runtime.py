@@ -9,6 +9,9 @@ started on demand up to a limit per function; further events wait. A function th
 killed; one that crashes, or that cannot be started, fails the event that needed it, and nothing is started again
 until the next event comes.
 
+A function behind the Lambda Web Adapter is a script that starts a web server; local/web_adapter.py stands between its
+instance and the events. Its response can be read while it is written.
+
 With `reload`, instances are replaced when a file of their function or layer changes: idle ones end at once, busy ones
 after their event, and new code that cannot be started fails the events that need it.
 """
@@ -19,6 +22,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -34,13 +38,27 @@ from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
 from local.process import LEASH, MAX_LINE_CHARACTERS, ROOT, ShowLine, leashed, necessities, quiet
 from local.reload import POLL_SECONDS, Watcher, forget_compiled, syntax_errors
+from local.response_stream import ResponseStream
 from local.template import Function
+from local.web_adapter import (
+    ApplicationError,
+    BrokenOffError,
+    Options,
+    WebAdapter,
+    break_off_text,
+    release_port_if_needed,
+    reserve_port,
+)
 
 MAX_PAYLOAD_BYTES = 6_291_556  # both ways: Lambda's 6 MB
+MAX_STREAM_BYTES = 200 * 1024 * 1024  # of a streamed response
 INIT_SECONDS = 60.0  # Lambda allows 10 s; a laptop may be starting several instances at once
 DEFAULT_CONCURRENCY = 8  # instances per function
 ABOUT_PATH = "/_stack"  # no path of Lambda's: says to other commands whose stack this is
 INSTANCE = Path(__file__).with_name("instance.py")
+INTERPRETERS = Path(__file__).with_name("bin")  # what a function's script finds as python and python3
+SCRIPT_PATH = os.pathsep.join([str(INTERPRETERS), "/usr/local/bin", "/usr/bin", "/bin"])
+EXIT_SECONDS = 0.5  # by how much the end of a connection may be seen before the end of the process that had it
 
 _NEXT = "/2018-06-01/runtime/invocation/next"
 _INVOCATION = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
@@ -73,15 +91,46 @@ class _Invocation:
     payload: bytes
     outcome: asyncio.Future[Outcome]
     trace: str
+    stream: ResponseStream | None = None  # for who reads the response while it is written
 
     def settle(self, payload: bytes, error: str | None = None, *, started: bool = True) -> None:
         if not self.outcome.done():
             self.outcome.set_result(Outcome(self.request_id, payload, error, started))
+        if self.stream is not None:
+            self.stream.close()
 
     def fail(self, kind: str, message: str) -> None:
         """Fail as Lambda words what happened outside of the function's own code."""
         text = f"RequestId: {self.request_id} Error: {message}"
         self.settle(json.dumps({"errorType": kind, "errorMessage": text}).encode(), "Unhandled")
+
+
+class Streamed:
+    """A response that is read while the function writes it."""
+
+    def __init__(self, invocation: _Invocation, stream: ResponseStream) -> None:
+        self._invocation = invocation
+        self._stream = stream
+        self._has_begun = False
+
+    async def read(self) -> bytes:
+        """What has come since the last call; waits for the first bytes. Empty at the end, and then `outcome` says how
+        it ended. Of a function that does not stream, the whole payload at once."""
+        data = await self._stream.read()
+        if not data and not self._has_begun and (outcome := await self._invocation.outcome).error is None:
+            data = outcome.payload
+        self._has_begun = self._has_begun or bool(data)
+        return data
+
+    @property
+    def outcome(self) -> Outcome:
+        """After the end."""
+        return self._invocation.outcome.result()
+
+    def abandon(self) -> None:
+        """Read no more. A function that has begun goes on, and nobody hears of it; one that has not never begins."""
+        self._invocation.outcome.cancel()
+        self._stream.abandon()
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +145,7 @@ class _Instance:
     init_error: bytes | None = None
     reason: tuple[str, str] | None = None  # why we killed it: error type and message
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    adapter: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -166,11 +216,23 @@ class _Pool:
         return self.instances.get(instance_id)
 
     async def _launch(self, instance_id: str) -> None:
+        with contextlib.ExitStack() as resources:
+            port = resources.enter_context(reserve_port()) if self.function.is_web else None
+            await self._run_instance(instance_id, port)
+
+    async def _run_instance(self, instance_id: str, port: socket.socket | None) -> None:
+        environment = self.runtime.environment_of(self.function, instance_id)
+        if port is None:
+            command = leashed(str(INSTANCE), self.function.handler)
+        else:
+            command = leashed(str(self.function.code / self.function.handler))
+            environment = _of_a_script(self.function, environment, port.getsockname()[1])
+            release_port_if_needed(port)
         try:
             process = await asyncio.create_subprocess_exec(
-                *leashed(str(INSTANCE), self.function.handler),
+                *command,
                 cwd=self.function.code,
-                env=self.runtime.environment_of(self.function, instance_id),
+                env=environment,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -191,9 +253,14 @@ class _Pool:
         instance.timer = asyncio.get_running_loop().call_later(INIT_SECONDS, self._init_timed_out, instance)
         output = asyncio.create_task(self._show_output(process))
         instance.tasks.append(output)
+        if port is not None:
+            options = Options.read(self.function.environment, int(environment["AWS_LWA_PORT"]))
+            instance.adapter = asyncio.create_task(self._adapt(instance, WebAdapter(options)))
         try:
             await process.wait()
         finally:
+            if instance.adapter is not None:
+                instance.adapter.cancel()
             instance.kill()  # what it started itself, and itself when we are stopping
             assert process.stdin is not None
             process.stdin.close()
@@ -201,6 +268,33 @@ class _Pool:
                 await process.stdin.wait_closed()
         await output
         self._ended(instance)
+
+    async def _adapt(self, instance: _Instance, adapter: WebAdapter) -> None:
+        """Pass events to the web server of an instance, one after the other, until the instance ends."""
+        try:
+            await adapter.start()
+        except TimeoutError:
+            instance.init_error = _error_body("Runtime.InitError", "the application is not ready in time")
+            instance.kill()
+            return
+        while True:
+            invocation = await self.poll(instance)
+            response = _WebResponse(invocation)
+            error: str | None = None
+            try:
+                context = _lambda_context(self.function, invocation, instance.id)
+                await adapter.handle(invocation.payload, context, response.write)
+            except ApplicationError as failure:
+                if await _has_ended(instance):
+                    return
+                response.payload, error = _error_body("ApplicationError", str(failure)), "Unhandled"
+                self._show(f"the application gave no response: {failure}".encode())
+            except BrokenOffError:
+                if await _has_ended(instance):
+                    return
+                self._show(b"the application broke off its response")
+                await response.write(break_off_text())
+            self.answered(instance, invocation.request_id, response.payload, error)
 
     async def _show_output(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -290,6 +384,70 @@ class _Pool:
                 invocation.settle(error, "Unhandled", started=False)
                 break
         self.dispatch()
+
+
+class _WebResponse:
+    """What the adapter writes: passed on to the reader of the stream, or kept for who wants the whole payload."""
+
+    def __init__(self, invocation: _Invocation) -> None:
+        self._invocation = invocation
+        self._size = 0
+        self.payload = b""
+
+    async def write(self, data: bytes) -> None:
+        self._size += len(data)
+        limit = MAX_PAYLOAD_BYTES if self._invocation.stream is None else MAX_STREAM_BYTES
+        if self._size > limit:
+            self._invocation.settle(_size_exceeded(limit), "Unhandled")
+        elif self._invocation.stream is None:
+            self.payload += data
+        else:
+            await self._invocation.stream.write(data)
+
+
+async def _has_ended(instance: _Instance) -> bool:
+    """Whether it was the end of the whole process that ended its connection."""
+    try:
+        async with asyncio.timeout(EXIT_SECONDS):
+            await instance.process.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _of_a_script(function: Function, environment: Mapping[str, str], port: int) -> dict[str, str]:
+    """The environment of a function's own script. Unlike Lambda's Python runtime, it has to name the folder of the
+    layers itself; local/bin/python3 knows which folders are meant."""
+    found = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    if found.get("AWS_LWA_READINESS_CHECK_PORT") == found.get("AWS_LWA_PORT", "8080"):
+        found["AWS_LWA_READINESS_CHECK_PORT"] = str(port)
+    return {
+        **found,
+        "PATH": SCRIPT_PATH,
+        "AWS_LWA_PORT": str(port),
+        "LOCAL_PYTHON": sys.executable,
+        "LOCAL_LAYERS": os.pathsep.join(str(layer) for layer in function.layers),
+    }
+
+
+def _lambda_context(function: Function, invocation: _Invocation, instance_id: str) -> dict[str, object]:
+    """As the Rust runtime keeps it."""
+    return {
+        "request_id": invocation.request_id,
+        "deadline": int(time.time() * 1000) + function.timeout * 1000,
+        "invoked_function_arn": function.arn,
+        "xray_trace_id": invocation.trace,
+        "client_context": None,
+        "identity": None,
+        "tenant_id": None,
+        "env_config": {
+            "function_name": function.name,
+            "memory": function.memory,
+            "version": "$LATEST",
+            "log_stream": _log_stream(instance_id),
+            "log_group": _log_group(function),
+        },
+    }
 
 
 class Runtime:
@@ -394,14 +552,24 @@ class Runtime:
 
         Raises PayloadTooLargeError, and RecursiveInvocationError if the same chain has started it too often.
         """
+        return await self._accept(logical_id, payload, trace, None).outcome
+
+    def invoke_streaming(self, logical_id: str, payload: bytes, trace: str | None = None) -> Streamed:
+        """Call a function and read its response while it is written. Raises what `invoke` raises."""
+        stream = ResponseStream()
+        return Streamed(self._accept(logical_id, payload, trace, stream), stream)
+
+    def _accept(self, logical_id: str, payload: bytes, trace: str | None, stream: ResponseStream | None) -> _Invocation:
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise PayloadTooLargeError
         pool = self._pools[logical_id]
         if lineage.is_stopped(trace, pool.function.name):
             raise RecursiveInvocationError
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        pool.accept(_Invocation(str(uuid.uuid4()), payload, outcome, lineage.entered(trace, pool.function.name)))
-        return await outcome
+        line = lineage.entered(trace, pool.function.name)
+        invocation = _Invocation(str(uuid.uuid4()), payload, outcome, line, stream)
+        pool.accept(invocation)
+        return invocation
 
     def instance_count(self, logical_id: str) -> int:
         pool = self._pools[logical_id]
@@ -418,7 +586,6 @@ class Runtime:
 
     def environment_of(self, function: Function, instance_id: str) -> dict[str, str]:
         """What a function sees: the machine's necessities, what Lambda sets, and the template's variables."""
-        stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{instance_id}"
         return {
             **necessities(),
             "PYTHONPATH": os.pathsep.join(str(layer) for layer in function.layers),
@@ -434,8 +601,8 @@ class Runtime:
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_LAMBDA_LOG_GROUP_NAME": _log_group(function),
+            "AWS_LAMBDA_LOG_STREAM_NAME": _log_stream(instance_id),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.port}/{instance_id}",
             "LAMBDA_TASK_ROOT": str(function.code),
             "LAMBDA_RUNTIME_DIR": str(LEASH.parent),
@@ -479,8 +646,7 @@ class Runtime:
             return _api_error(404, "InvalidPath", "there is nothing here")
         body, error = request.body, "Unhandled" if answer[2] == "error" else None
         if len(body) > MAX_PAYLOAD_BYTES:
-            size = f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD_BYTES} bytes)."
-            body, error = _error_body("Function.ResponseSizeTooLarge", size), "Unhandled"
+            body, error = _size_exceeded(MAX_PAYLOAD_BYTES), "Unhandled"
         if not pool.answered(instance, answer[1], body, error):
             return _api_error(400, "InvalidRequestID", "that event is not being worked on")
         return _ACCEPTED
@@ -544,6 +710,19 @@ def _api_error(status: int, kind: str, message: str) -> Response:
 
 def _error_body(kind: str, message: str) -> bytes:
     return json.dumps({"errorType": kind, "errorMessage": message}).encode()
+
+
+def _size_exceeded(limit: int) -> bytes:
+    text = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+    return _error_body("Function.ResponseSizeTooLarge", text)
+
+
+def _log_group(function: Function) -> str:
+    return f"/aws/lambda/{function.name}"
+
+
+def _log_stream(instance_id: str) -> str:
+    return f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{instance_id}"
 
 
 def error_text(error: bytes) -> str:

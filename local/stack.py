@@ -60,6 +60,8 @@ from the environment, or on make's command line:
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
   LOG                    text, or json for what functions write (text)
+  ANONYMOUS_RUNS         true: runs without a login, once a day (false)
+  ANONYMOUS_BUDGET_CENTS what they may cost in a day (the template's)
   AUTH_SECRETS           secrets for tokens, separated by commas (made once)
   ANTHROPIC_API_KEY      asks the real Claude instead of the stand-in
   ANTHROPIC_BASE_URL     where the real Claude is
@@ -207,6 +209,10 @@ def parameters(settings: Settings) -> dict[str, str]:
         values["AnthropicBaseUrl"] = settings.anthropic_base_url
     if settings.stripe_secret_key is None:
         values["StripeBaseUrl"] = f"http://127.0.0.1:{settings.stripe_port}"
+    if settings.anonymous_runs:
+        values["AnonymousRuns"] = "true"
+    if settings.anonymous_budget_cents is not None:
+        values["AnonymousBudgetCents"] = str(settings.anonymous_budget_cents)
     return values
 
 

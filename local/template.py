@@ -28,10 +28,20 @@ PSEUDO_PARAMETERS = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 DEFAULT_INTEGRATION_TIMEOUT = 29.0  # seconds: API Gateway's limit for a REST integration, unless one is given
+MIN_INTEGRATION_TIMEOUT_MS = 50
+MAX_STREAM_TIMEOUT_MS = 900_000
+# For how long a stream may be silent before API Gateway ends it, in seconds by type of endpoint.
+IDLE_TIMEOUTS = {"EDGE": 30.0, "REGIONAL": 300.0, "PRIVATE": 300.0}
 LOCAL_CODE = "s3://local/"  # the translator insists on S3 addresses; the key is the resource's own name
 
 FUNCTION = "AWS::Lambda::Function"
 EVENT_SOURCE = "AWS::Lambda::EventSourceMapping"
+
+# The AWS Lambda Web Adapter: its layer, as its publisher names it, and the script in it that makes it the entry point.
+ADAPTER_LAYER = re.compile(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:layer:LambdaAdapterLayer(Arm64|X86):\d+")
+ADAPTER_ARCHITECTURES = {"Arm64": "arm64", "X86": "x86_64"}
+ADAPTER_BOOTSTRAP = "/opt/bootstrap"
+EXEC_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 
 
 class TemplateError(Exception):
@@ -48,6 +58,7 @@ class Function:
     memory: int  # MB
     environment: Mapping[str, str]
     layers: tuple[Path, ...]
+    is_web: bool = False  # the handler is a script that starts a web server, behind the Lambda Web Adapter
 
     @property
     def short_name(self) -> str:
@@ -69,6 +80,7 @@ class Route:
     path: str  # as in the template: /v1/things/{id}
     function: str  # logical id
     timeout: float  # seconds
+    streams: bool = False  # the response is passed on while the function writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,7 @@ class Api:
     mocks: tuple[MockRoute, ...]
     responses: Mapping[str, GatewayResponse]
     binary_types: tuple[str, ...]
+    idle_timeout: float = IDLE_TIMEOUTS["EDGE"]  # seconds that a stream may be silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,8 +525,7 @@ def _of(resources: Mapping[str, Mapping[str, Any]], kind: str) -> Iterable[tuple
 
 def _function(logical_id: str, properties: Mapping[str, Any], folders: Mapping[str, Path]) -> Function:
     variables = properties.get("Environment", {}).get("Variables", {})
-    # The translator gives a layer's logical id a hash for an end; the S3 key kept the original.
-    layers = [_layer_folder(name, folders) for name in properties.get("Layers", [])]
+    layers: list[str] = properties.get("Layers", [])
     return Function(
         logical_id=logical_id,
         name=physical_name(logical_id),
@@ -522,11 +534,32 @@ def _function(logical_id: str, properties: Mapping[str, Any], folders: Mapping[s
         timeout=int(properties.get("Timeout", 3)),
         memory=int(properties.get("MemorySize", 128)),
         environment={name: _text(value) for name, value in variables.items()},
-        layers=tuple(layers),
+        layers=tuple(_layer_folder(name, folders) for name in layers if ADAPTER_LAYER.fullmatch(name) is None),
+        is_web=_is_web(logical_id, properties, variables, layers),
     )
 
 
+def _is_web(
+    logical_id: str, properties: Mapping[str, Any], variables: Mapping[str, Any], layers: Iterable[str]
+) -> bool:
+    """Whether the function is a web server behind the Lambda Web Adapter. Raises TemplateError for half of it: without
+    its layer there is no script to start, and without the script Lambda looks for a Python handler."""
+    adapters = [match[1] for match in map(ADAPTER_LAYER.fullmatch, layers) if match is not None]
+    wrapper = variables.get(EXEC_WRAPPER)
+    if not adapters and wrapper is None:
+        return False
+    if wrapper != ADAPTER_BOOTSTRAP or len(adapters) != 1:
+        raise TemplateError(
+            f"{logical_id}: the Lambda Web Adapter needs its layer and {EXEC_WRAPPER}={ADAPTER_BOOTSTRAP}"
+        )
+    architecture = properties.get("Architectures", ["x86_64"])[0]
+    if ADAPTER_ARCHITECTURES[adapters[0]] != architecture:
+        raise TemplateError(f"{logical_id}: the Lambda Web Adapter's layer is not for {architecture}")
+    return True
+
+
 def _layer_folder(name: str, folders: Mapping[str, Path]) -> Path:
+    # The translator gives a layer's logical id a hash for an end; the S3 key kept the original.
     stem = re.sub(r"[0-9a-f]{10}$", "", name)
     if stem not in folders:
         raise TemplateError(f"layer {name} is not a folder of this project")
@@ -566,6 +599,7 @@ def _api(logical_id: str, properties: Mapping[str, Any], resources: Mapping[str,
             kind.replace("~1", "/")
             for kind in (body.get("x-amazon-apigateway-binary-media-types") or properties.get("BinaryMediaTypes") or ())
         ),
+        idle_timeout=IDLE_TIMEOUTS[properties.get("EndpointConfiguration", {}).get("Types", ["EDGE"])[0]],
     )
 
 
@@ -573,9 +607,17 @@ def _route(method: str, path: str, integration: Mapping[str, Any], functions: Ma
     match = re.search(r"functions/(arn:.+?)/(?:invocations|response-streaming-invocations)$", integration["uri"])
     if integration["type"].lower() != "aws_proxy" or match is None or match[1] not in functions:
         raise TemplateError(f"{method} {path}: only proxy integrations with a function of this template are supported")
+    streams = integration.get("responseTransferMode", "BUFFERED") == "STREAM"
+    if streams != integration["uri"].endswith("/response-streaming-invocations"):
+        raise TemplateError(f"{method} {path}: the integration's URI does not fit its response transfer mode")
     milliseconds = integration.get("timeoutInMillis")
-    timeout = DEFAULT_INTEGRATION_TIMEOUT if milliseconds is None else int(milliseconds) / 1000
-    return Route(method, path, functions[match[1]], timeout)
+    if milliseconds is None:
+        return Route(method, path, functions[match[1]], DEFAULT_INTEGRATION_TIMEOUT, streams)
+    # What is allowed without streaming depends on a quota of the account.
+    if int(milliseconds) < MIN_INTEGRATION_TIMEOUT_MS or (streams and int(milliseconds) > MAX_STREAM_TIMEOUT_MS):
+        limits = f"{MIN_INTEGRATION_TIMEOUT_MS} to {MAX_STREAM_TIMEOUT_MS}"
+        raise TemplateError(f"{method} {path}: TimeoutInMillis is {milliseconds}; a stream may take {limits}")
+    return Route(method, path, functions[match[1]], int(milliseconds) / 1000, streams)
 
 
 def _mock(method: str, path: str, integration: Mapping[str, Any]) -> MockRoute:

@@ -24,6 +24,7 @@ from playground.domain.account import (
     with_debt_repaid,
 )
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
+from playground.domain.anonymous import Reservation
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
@@ -38,6 +39,8 @@ from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
+    UNWATCHED,
+    Admission,
     AllowanceUsedUp,
     AlreadyHeld,
     Amend,
@@ -45,6 +48,7 @@ from playground.ports import (
     BegunBefore,
     Book,
     CannotAfford,
+    Checkpoint,
     Completion,
     Conclude,
     Conversation,
@@ -53,6 +57,7 @@ from playground.ports import (
     Held,
     HoldOutcome,
     Paused,
+    Progress,
     Prompt,
     PurchaseOutcome,
     Record,
@@ -552,6 +557,21 @@ class InMemoryLedger:
             self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
 
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        with self._lock:
+            account = self._accounts.get(user_id)
+            if account is None or run_id not in account.holds:
+                return False
+            marked = replace(account.holds[run_id], stop=True)
+            self._accounts[user_id] = replace(account, holds={**account.holds, run_id: marked})
+            return True
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        with self._lock:
+            account = self._accounts.get(user_id)
+            there = account.holds.get(hold.run_id) if account is not None else None
+            return there is None or there.nonce != hold.nonce or there.stop
+
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
         with self._lock:
             dropped = self._drop(user_id, hold.run_id, hold.nonce, now)
@@ -795,6 +815,30 @@ class InMemoryLookup:
         )
 
 
+# --- live answers -----------------------------------------------------------------------------------------------------
+
+
+class InMemoryCheckpoints:
+    """`ports.Checkpoints`."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[tuple[str, str, int], Checkpoint] = {}
+
+    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
+        self.pieces[run_id, nonce, checkpoint.end] = checkpoint
+
+    def after(self, run_id: str, nonce: str, offset: int) -> Sequence[Checkpoint]:
+        return [
+            piece
+            for (run, attempt, end), piece in sorted(self.pieces.items())
+            if (run, attempt) == (run_id, nonce) and end > offset
+        ]
+
+    def delete(self, run_id: str, nonce: str, ends: Sequence[int]) -> None:
+        for end in ends:
+            self.pieces.pop((run_id, nonce, end), None)
+
+
 # --- model ------------------------------------------------------------------------------------------------------------
 
 Reply = Completion | Exception
@@ -822,12 +866,13 @@ class ScriptedModel:
         count = self._count(prompt)
         return count if isinstance(count, TokenCount) else TokenCount(count)
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         self.prompts.append(prompt)
         self.timeouts.append(timeout)
         reply = self._reply(prompt)
         if isinstance(reply, Exception):
             raise reply
+        progress.write(reply.text)
         return reply
 
 
@@ -838,6 +883,46 @@ def _in_turn(replies: Iterator[Reply]) -> Callable[[Prompt], Reply]:
         return following
 
     return reply
+
+
+# --- anonymous runs ---------------------------------------------------------------------------------------------------
+
+
+class InMemoryAnonymousBudget:
+    """`ports.AnonymousBudget`. `used` by day, in nano-dollars; `open` are reservations that have not ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.used: dict[str, int] = {}
+        self.nonces: dict[tuple[str, str], str] = {}
+        self.open: set[str] = set()
+
+    def reserve(self, reservation: Reservation, *, budget_nano: int) -> Admission:
+        place = (reservation.day, reservation.visitor)
+        with self._lock:
+            if place in self.nonces:
+                is_ours = self.nonces[place] == reservation.nonce
+                return Admission.ADMITTED if is_ours else Admission.VISITOR_USED
+            used = self.used.get(reservation.day, 0) + reservation.nano
+            if used > budget_nano:
+                return Admission.BUDGET_USED
+            self.used[reservation.day] = used
+            self.nonces[place] = reservation.nonce
+            self.open.add(reservation.nonce)
+            return Admission.ADMITTED
+
+    def settle(self, reservation: Reservation, cost_nano: int) -> None:
+        with self._lock:
+            if reservation.nonce in self.open:
+                self.open.remove(reservation.nonce)
+                self.used[reservation.day] += cost_nano - reservation.nano
+
+    def give_back(self, reservation: Reservation) -> None:
+        with self._lock:
+            if reservation.nonce in self.open:
+                self.open.remove(reservation.nonce)
+                self.used[reservation.day] -= reservation.nano
+                del self.nonces[reservation.day, reservation.visitor]
 
 
 # --- builders ---------------------------------------------------------------------------------------------------------

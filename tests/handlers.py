@@ -20,6 +20,7 @@ from doubles.claude.server import ClaudeDouble
 from doubles.stripe import StripeDouble
 from local.apps import load_apps
 from local.engine import CREDENTIALS, Engine
+from local.event_stream import read_events
 from local.gateway import Router
 from local.invoke import with_tokens
 from local.resources import create_resources
@@ -30,6 +31,7 @@ from local.tokens import Issuer
 from playground import wiring
 from playground.adapters import prices as shipped_prices
 from playground.domain.pricing import PriceTable
+from playground.http import EventStream
 from tests.kit.prices import EXAMPLE
 from tests.kit.rights import SERVICES, Rights
 
@@ -167,9 +169,12 @@ class Handlers:
     def event(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 29) -> Answer:
         with self.rights.of(function):
             answer = self.apps[function].handler(event, Context(seconds_left))
+            events = _events(answer.pop("stream")) if "stream" in answer else None
         assert answer["isBase64Encoded"] is False
         assert payload_bytes(answer) <= MAX_PAYLOAD_BYTES
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        if events is not None:
+            return Answer(answer["statusCode"], headers, events)
         return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
 
     def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
@@ -185,8 +190,10 @@ def loaded(
     claude: ClaudeDouble,
     stripe_double: StripeDouble,
     prices: PriceTable = EXAMPLE,
+    parameters: Mapping[str, str] | None = None,
 ) -> Iterator[Handlers]:
-    """All functions, loaded into this process, over these. Inside of another `loaded` they are others.
+    """All functions, loaded into this process, over these. Inside of another `loaded` they are others. `parameters` of
+    the template are as by default if they are not named.
 
     They charge and sell by `prices`; by the table that ships they do so in tests/e2e and tests/local.
     """
@@ -197,7 +204,8 @@ def loaded(
         "StripeSecret": json.dumps({"api_key": "sk_test_handlers", "webhook_secrets": [WEBHOOK_SECRET]}),
     }
     create_resources(description, engine.endpoint_url, values)
-    local = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url})
+    addresses = {"AnthropicBaseUrl": claude.url, "StripeBaseUrl": stripe_double.url}
+    local = read_template(ROOT / "template.yaml", {**addresses, **(parameters or {})})
     seed({**CREDENTIALS, **local.functions["CatalogFunction"].environment}, engine.endpoint_url)
     issuer = Issuer(
         secret=secret,
@@ -226,3 +234,10 @@ def loaded(
         wiring.client.cache_clear()
         if outer is not None:
             os.environ["AWS_ENDPOINT_URL"] = outer
+
+
+def _events(stream: EventStream) -> list[dict[str, Any]]:
+    """All events of a stream, as it is read to its end."""
+    read = read_events(b"".join(stream.chunks).splitlines(keepends=True))
+    stream.wait()
+    return [{"event": event.name, **event.data} for event in read]

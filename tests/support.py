@@ -25,6 +25,7 @@ ALLOWANCE = load_prices().plan.credits
 LEDGER_TABLE = "playground-LedgerTable"
 SESSIONS_TABLE = "playground-SessionsTable"
 CATALOG_TABLE = "playground-CatalogTable"
+VISITORS_TABLE = "playground-VisitorsTable"
 
 
 def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:

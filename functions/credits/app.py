@@ -4,6 +4,7 @@ Never calls a model. Calls Stripe, and loads its package, only for payments and 
 """
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ from playground.schemas.credits import (
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription
+from playground.usecases.cancel_run import CancelRun
 from playground.usecases.list_purchases import ListPurchases
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
@@ -58,6 +60,7 @@ read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
 read_history = ReadHistory(ledger=ledger, clock=utc_now)
 list_runs = ListRuns(ledger=ledger, read_account=read_account)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
+cancel_run = CancelRun(ledger=ledger, read_run=read_run, sleep=time.sleep)
 authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
     settings,
@@ -149,6 +152,14 @@ def _place(cursor: str | None, wanted: RunFilter) -> RunPlace | None:
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """The status of a run, and its receipt: everything that its charge was computed from."""
     return ReceiptAnswer.of(read_run(api.user_id, run_id))
+
+
+@app.post("/playground/runs/<run_id>/cancel", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 409, 503))
+def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
+    """End one of the caller's runs. What is written by then is kept and paid for (`stop_reason` cancelled); if nothing
+    is, the run is released. Answers with the receipt; `held` if the run has not ended within five seconds. 409
+    `run_ended` if it came to another end before."""
+    return ReceiptAnswer.of(cancel_run(api.user_id, run_id, seconds_left=api.seconds_left - 2))
 
 
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))

@@ -562,6 +562,38 @@ def test_cancelling_concerns_only_the_hold_of_the_attempt(subject: Ledger, user_
     assert run.status is RunStatus.SETTLED
 
 
+def test_a_run_is_asked_to_stop(subject: Ledger, user_id: str) -> None:
+    hold, other = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    hold_on(subject, user_id, hold)
+    before = hold_on(subject, user_id, other)
+    assert not subject.should_stop(user_id, hold)
+
+    assert subject.ask_to_stop(user_id, "run_1")
+    assert subject.ask_to_stop(user_id, "run_1")
+
+    assert subject.should_stop(user_id, hold)
+    assert not subject.should_stop(user_id, other)
+    account = checked(subject, user_id)
+    assert account == before
+    assert [each.stop for each in account.holds.values()] == [True, False]
+    ended = settle(subject, before, hold, 1)  # as if it had not been asked: what comes first counts
+    assert (ended.by_us, ended.run.status) == (True, RunStatus.SETTLED)
+
+
+def test_a_run_that_has_no_hold_is_not_asked_and_goes_no_further(subject: Ledger, user_id: str) -> None:
+    hold = a_hold("run_1", 2, NOW)
+    assert not subject.ask_to_stop(user_id, "run_1")
+    assert subject.should_stop(user_id, hold)
+
+    hold_on(subject, user_id, hold)
+    assert subject.should_stop(user_id, replace(hold, nonce="try_2"))
+    release(subject, user_id, hold)
+
+    assert not subject.ask_to_stop(user_id, "run_1")
+    assert subject.should_stop(user_id, hold)
+    assert checked(subject, user_id).available == 5
+
+
 def test_cancelling_does_nothing_for_a_user_who_was_never_here(subject: Ledger, user_id: str) -> None:
     subject.cancel_hold(user_id, a_hold("run_1", 3, NOW), now=NOW)
 

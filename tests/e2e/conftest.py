@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -52,11 +52,12 @@ class Stack:
         return Client(self.url, issuer(TEMPLATE, self.folder, {}).token(user_id, timedelta(hours=1)))
 
 
-def start_stack(folder: Path, port: int) -> Stack:
-    """Start a stack and wait until it says that it is ready."""
+def start_stack(folder: Path, port: int, variables: Mapping[str, str] | None = None) -> Stack:
+    """Start a stack and wait until it says that it is ready. `variables`: more of what `make run` takes."""
     own = ("PATH", "HOME", "ENGINE_PYTHON", "PYTHONPATH", "LANG")
     environment = {name: os.environ[name] for name in own if name in os.environ}
     environment |= {"PORT": str(port), "STATE_DIR": str(folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
+    environment |= variables or {}
     environment["LOG"] = "json"  # all that functions write, as in CloudWatch: a test looks for what must not be there
     log = folder / "stack.log"
     with log.open("w", encoding="utf-8") as output:

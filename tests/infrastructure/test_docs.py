@@ -154,7 +154,7 @@ def test_every_error_of_the_code_is_in_the_table_with_its_status() -> None:
 
 
 def test_every_reason_of_a_failed_model_is_named() -> None:
-    reasons = set(errors.ModelError.MESSAGES) - {"timed_out", "interrupted", "overloaded", "rate_limited"}
+    reasons = set(errors.ModelError.MESSAGES) - {"timed_out", "interrupted", "overloaded", "rate_limited", "cancelled"}
     row = next(line for line in API.splitlines() if line.startswith("| 502 "))
     assert all(reason in row for reason in reasons)
 
@@ -170,6 +170,7 @@ def test_every_setting_is_in_the_table() -> None:
             settings.ReconcileSettings,
             settings.SessionsSettings,
             settings.CatalogSettings,
+            settings.AnonymousSettings,
             settings.AuditSettings,
         )
         for name in kind.model_fields

@@ -32,6 +32,7 @@ OPTIONAL = frozenset(
         "detect_secrets",
         "jwt",
         "pynamodb",
+        "starlette",
         "stripe",
         "playground.adapters.dynamo_audit",
         "playground.adapters.dynamo_catalog",
@@ -54,13 +55,16 @@ LEDGER = STORE | {"playground.adapters.dynamo_ledger", "playground.adapters.dyna
 SESSIONS = frozenset({"playground.adapters.dynamo_sessions"})
 PRICES = frozenset({"playground.adapters.prices"})
 MODEL = frozenset({"anthropic", "playground.adapters.dynamo_catalog"}) | PRICES
+WEB = frozenset({"starlette"})  # uvicorn is what starts the application
 STRIPE = frozenset({"stripe", "playground.usecases.apply_payment"}) | PRICES
 
 BUDGET: dict[str, frozenset[str]] = {
-    "run": API | USERS | LEDGER | SESSIONS | MODEL,
+    "run": API | USERS | LEDGER | SESSIONS | MODEL | WEB,
+    "stream": API | USERS | LEDGER | SESSIONS | MODEL | WEB,
     "estimate": API | USERS | LEDGER | SESSIONS | MODEL,
     "credits": API | USERS | LEDGER | SESSIONS | PRICES,  # it loads Stripe when somebody wants to pay
     "sessions": API | USERS | LEDGER | SESSIONS | {"detect_secrets"},
+    "anonymous": API | STORE | MODEL,  # strangers call it: nothing of accounts and tokens
     "catalog": API | {"playground.adapters.dynamo_catalog", "playground.adapters.dynamo_store"},
     "webhook": API | LEDGER | STRIPE,
     "reconcile": LEDGER | STRIPE,
@@ -233,7 +237,7 @@ def test_a_function_loads_the_bodies_of_its_own_routes_only(app: Path, started: 
     name = app.parent.name
     bodies = {module.rpartition(".")[2] for module in started.modules if module.startswith("playground.schemas.")}
 
-    assert bodies <= {"common", "run" if name == "estimate" else name}
+    assert bodies <= {"common", name} | ({"run"} if name in ("estimate", "stream", "anonymous") else set())
 
 
 @each_app

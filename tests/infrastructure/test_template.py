@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from local.stack import laptop_only
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
-from playground.http import BASE_PATH, MAPPED_PATH
+from playground.asgi import READY_PATH
+from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
 from playground.settings import Settings
+from playground.usecases.run_anonymously import STORE_RESERVE_SECONDS
 from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,8 @@ FUNCTIONS = sorted(DESCRIPTION.functions.values(), key=lambda function: function
 TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
 MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer
 
+WEB_FUNCTIONS = {"RunFunction", "StreamFunction"}  # behind the Web Adapter
+ADAPTER = {"AWS_LAMBDA_EXEC_WRAPPER", "AWS_LWA_INVOKE_MODE", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH"}
 LAPTOP_ONLY = {"EXTRA_ORIGINS", "PAY_PAGE_URL"}
 POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
 COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
@@ -101,7 +106,12 @@ def test_every_folder_is_a_function_and_every_function_has_a_folder() -> None:
 
 @each_function
 def test_the_handler_is_in_the_app(function: Function) -> None:
-    assert function.handler == "app.handler"
+    if function.logical_id in WEB_FUNCTIONS:
+        assert function.handler == "run.sh"
+        assert os.access(function.code / "run.sh", os.X_OK)
+        assert " app:web " in (function.code / "run.sh").read_text(encoding="utf-8")
+    else:
+        assert function.handler == "app.handler"
     body = app_of(function).body
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     names = {target.id for target in targets if isinstance(target, ast.Name)}
@@ -142,10 +152,11 @@ def test_what_is_for_a_laptop_is_set_there_and_nowhere_else() -> None:
 
 @each_function
 def test_it_has_the_variables_that_it_reads_and_no_others(function: Function) -> None:
-    own = set(RESOURCES[function.logical_id]["Properties"]["Environment"]["Variables"])
+    variables = RESOURCES[function.logical_id]["Properties"]["Environment"]["Variables"]
+    own = set(variables) - (ADAPTER if function.logical_id in WEB_FUNCTIONS else set())
     read = variables_of(settings_of(function)) - LAPTOP_ONLY
 
-    assert set(function.environment) == own | COMMON
+    assert set(function.environment) == set(variables) | COMMON
     assert own <= read <= own | COMMON
 
 
@@ -175,18 +186,45 @@ def test_settings_accept_every_algorithm_that_can_be_deployed(algorithm: str) ->
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
+def events_of(function: str) -> list[dict[str, Any]]:
+    return [event["Properties"] for event in RESOURCES[function]["Properties"]["Events"].values()]
+
+
 def test_what_is_behind_the_api_ends_before_the_gateway_gives_up() -> None:
     [api] = DESCRIPTION.apis
 
-    for route in api.routes:
-        assert 0 < DESCRIPTION.functions[route.function].timeout <= MAX_REST_INTEGRATION_SECONDS
+    for name in {route.function for route in api.routes} - WEB_FUNCTIONS:
+        assert 0 < DESCRIPTION.functions[name].timeout <= MAX_REST_INTEGRATION_SECONDS
+        assert not any("ResponseTransferMode" in event for event in events_of(name))
 
 
-def test_a_run_has_time_for_the_model_and_for_the_ledger() -> None:
-    run = DESCRIPTION.functions["RunFunction"]
-    model = float(run.environment["MODEL_TIMEOUT_SECONDS"])
+@pytest.mark.parametrize("name", sorted(WEB_FUNCTIONS))
+def test_of_a_streamed_answer_each_part_ends_before_what_waits_for_it(name: str) -> None:
+    """The gateway after the function, which ends after model and ledger if there is time."""
+    function = DESCRIPTION.functions[name]
+    for event in events_of(name):
+        assert event["ResponseTransferMode"] == "RESPONSE_STREAM"
+        assert function.timeout < event["TimeoutInMillis"] / 1000 <= STREAM_TIMEOUT.total_seconds()
+    assert function.environment["AWS_LWA_READINESS_CHECK_PATH"] == READY_PATH
+    assert function.environment["AWS_LWA_INVOKE_MODE"] == "response_stream"
 
-    assert model + LEDGER_RESERVE_SECONDS < run.timeout <= MAX_REST_INTEGRATION_SECONDS
+
+def test_the_model_has_its_whole_time_where_the_answer_is_streamed() -> None:
+    """Where it is not, an answer of which nothing comes for 5 min is ended by the gateway: the function's timeout, and
+    with it the time of the model, is shorter."""
+    stream, run = DESCRIPTION.functions["StreamFunction"], DESCRIPTION.functions["RunFunction"]
+    model = float(stream.environment["MODEL_TIMEOUT_SECONDS"])
+
+    assert model == float(run.environment["MODEL_TIMEOUT_SECONDS"]) == 300
+    assert COUNT_TIMEOUT_SECONDS + model + LEDGER_RESERVE_SECONDS < stream.timeout
+    assert model - 20 < run.timeout - LEDGER_RESERVE_SECONDS < run.timeout < IDLE_TIMEOUT.total_seconds()
+
+
+def test_an_anonymous_run_has_time_for_the_model_and_for_the_store() -> None:
+    anonymous = DESCRIPTION.functions["AnonymousFunction"]
+    model = float(anonymous.environment["MODEL_TIMEOUT_SECONDS"])
+
+    assert model + STORE_RESERVE_SECONDS < anonymous.timeout < MAX_REST_INTEGRATION_SECONDS
 
 
 def test_an_estimate_has_time_to_guess_when_the_count_does_not_come() -> None:
@@ -303,6 +341,43 @@ def test_scheduled_work_cannot_read_more_than_the_accounts_it_finds() -> None:
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
     }
+
+
+def test_strangers_reach_packages_and_counters_and_nothing_else() -> None:
+    allowed = {
+        (target_of(resource)[0], action)
+        for statement in statements(DESCRIPTION.functions["AnonymousFunction"])
+        for resource in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+
+    assert allowed == {
+        ("VisitorsTable", "dynamodb:PutItem"),
+        ("VisitorsTable", "dynamodb:UpdateItem"),
+        ("VisitorsTable", "dynamodb:DeleteItem"),
+        ("CatalogTable", "dynamodb:GetItem"),
+        ("ContentBucket", "s3:GetObject"),
+        ("ContentBucket", "s3:ListBucket"),
+        ("VisitorSecret", "secretsmanager:GetSecretValue"),
+        ("AnthropicSecret", "secretsmanager:GetSecretValue"),
+    }
+
+
+def test_anonymous_runs_are_off_unless_they_are_switched_on() -> None:
+    assert DESCRIPTION.parameters["AnonymousRuns"] == "false"
+    assert DESCRIPTION.functions["AnonymousFunction"].environment["ANONYMOUS_RUNS"] == "false"
+
+
+def test_the_throttle_of_anonymous_runs_is_on_their_route() -> None:
+    """A path is written with ~1 for its slashes there; one that is misspelt would throttle nothing."""
+    settings = RESOURCES["Api"]["Properties"]["MethodSettings"]
+    [throttled] = [item for item in settings if item["ResourcePath"].endswith("anonymous-run")]
+    [api] = DESCRIPTION.apis
+    [route] = [route for route in api.routes if route.function == "AnonymousFunction"]
+
+    assert throttled["ResourcePath"] == "/" + route.path.replace("/", "~1")
+    assert throttled["HttpMethod"] == route.method
+    assert throttled["ThrottlingRateLimit"] <= throttled["ThrottlingBurstLimit"] <= 20
 
 
 def test_no_request_can_scan_a_table() -> None:
@@ -447,6 +522,7 @@ def test_browsers_may_send_what_the_functions_take() -> None:
             "authorization",
             "content-type",
             "idempotency-key",
+            "last-event-id",
         }
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
 

@@ -207,6 +207,14 @@ RULES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int, int]] = {
     ("GET", "/playground/sessions/{session}"): (None, 200, 404, 401),
     ("POST", "/playground/sessions/{session}/share"): ({}, 200, 404, 401),
     ("POST", "/playground/run"): ({"package_id": PACKAGE, "input": "Go on.", "session_id": "{session}"}, 200, 404, 401),
+    ("POST", "/playground/run/stream"): (
+        {"package_id": PACKAGE, "input": "Go on.", "session_id": "{session}"},
+        200,
+        404,
+        401,
+    ),
+    ("GET", "/playground/runs/{run}/stream"): (None, 200, 404, 401),
+    ("POST", "/playground/runs/{run}/cancel"): ({}, 409, 404, 401),  # it has ended
     ("POST", "/playground/estimate"): (
         {"package_id": PACKAGE, "input": "Go on.", "session_id": "{session}"},
         200,
@@ -275,10 +283,12 @@ def reports(play: Play) -> int:
 def test_a_deleted_session_cannot_be_read(play: Play, rule: tuple[str, str]) -> None:
     delete(play)
     about_nothing = rule in {("GET", "/playground/sessions"), ("GET", "/playground/runs")}  # lists of the caller's own
-    receipt = rule == ("GET", "/playground/runs/{run}")  # what was charged stays, what was said does not
+    # What was charged stays, what was said does not.
+    receipt = rule[1] in ("/playground/runs/{run}", "/playground/runs/{run}/cancel")
     for user, expected in ((play.owner, 404), (play.other, 404)):
         answer = ask(play, rule, user)
-        assert answer.status == (200 if about_nothing or (receipt and user == play.owner) else expected)
+        kept = RULES[rule][1]
+        assert answer.status == (kept if about_nothing or (receipt and user == play.owner) else expected)
         assert "What is this?" not in json.dumps(answer.body)
 
 

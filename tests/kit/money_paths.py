@@ -7,8 +7,8 @@ tampered with, and the other one, which acts later or in between (the client's n
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from operate.correct_account import PauseAccount, TakeCredits, UndoGrant
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog
+from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_keys import shard_of
 from playground.adapters.dynamo_lookup import CONTROL_SECONDS, DynamoLookup
@@ -28,7 +29,7 @@ from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.ids import id_maker
-from playground.domain.account import Account, Change, grant, start_plus
+from playground.domain.account import Account, Change, Hold, grant, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import (
@@ -42,10 +43,12 @@ from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.purchases import Customer
 from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
-from playground.ports import Held, Leases
+from playground.ports import CANCELLED, UNWATCHED, Completion, Held, Leases, Progress, Prompt, TokenCount
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
+from playground.usecases.live_runs import TICKS_PER_CHECKPOINT, Follower, LiveAnswer, LiveRuns, not_followed
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
+from playground.usecases.stream_run import Delta, FollowRun
 from playground.usecases.sweep_holds import SweepHolds, Swept
 from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
@@ -164,6 +167,41 @@ class _OurShard:
         return self._leases.due(int(SHARD), now=now, after=after, limit=limit)
 
 
+class Followed:
+    """A model that is followed, in the thread of its worker: two ticks when it has written everything. And how."""
+
+    def __init__(self, worker: Worker, clock: Callable[[], datetime]) -> None:
+        self._model = worker.wire.model
+        self._runs = LiveRuns(
+            ledger=worker.ledger,
+            checkpoints=DynamoCheckpoints(worker.store, SESSIONS_TABLE),
+            clock=clock,
+            time_limit=lambda seconds: nullcontext(),
+        )
+        self._follower: Follower | None = None
+
+    @contextmanager
+    def live(self, user_id: str, hold: Hold) -> Iterator[LiveAnswer]:
+        live = LiveAnswer(hold)
+        self._follower = Follower(self._runs, user_id, live)
+        try:
+            yield live
+        except PlaygroundError:
+            self._follower.forget()  # who is dead does not
+            raise
+        self._follower.forget()
+
+    def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
+        return self._model.count_tokens(prompt, timeout=timeout)
+
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
+        completion = self._model.complete(prompt, timeout=timeout, progress=progress)
+        assert self._follower is not None
+        for _ in range(TICKS_PER_CHECKPOINT):
+            self._follower.tick()
+        return replace(completion, stop_reason=CANCELLED) if progress.stopping() else completion
+
+
 def _new_user() -> str:
     """All of them in one shard, so that a sweep takes the same requests for each."""
     return next(user_id for _ in itertools.count() if shard_of(user_id := f"crash-{uuid4().hex}") == SHARD)
@@ -200,13 +238,22 @@ class Scene:
 
     # what can be done
 
-    def run(self, worker: Worker, request: RunRequest, key: str, *, seconds_left: float = SECONDS_LEFT) -> PaidAnswer:
+    def run(
+        self,
+        worker: Worker,
+        request: RunRequest,
+        key: str,
+        *,
+        seconds_left: float = SECONDS_LEFT,
+        followed: "Followed | None" = None,
+    ) -> PaidAnswer:
         run_prompt = RunPrompt(
             ledger=worker.ledger,
             lookup=worker.lookup,
             sessions=worker.sessions,
             catalog=worker.catalog,
-            model=worker.wire.model,
+            model=followed or worker.wire.model,
+            live=followed.live if followed else not_followed,
             prices=EXAMPLE,
             clock=self.clock,
             new_id=self._new_id,
@@ -388,6 +435,54 @@ class Path:
 
 def _run(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
     return lambda scene, worker: scene.run(worker, request, KEY)
+
+
+def _followed(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
+    return lambda scene, worker: scene.run(worker, request, KEY, followed=Followed(worker, scene.clock))
+
+
+def _ask_to_stop(scene: Scene) -> None:
+    run_id = run_id_of(scene.user_id, KEY)
+
+    def ask(other: Worker) -> Account:
+        other.ledger.ask_to_stop(scene.user_id, run_id)  # in vain if the run was expired before
+        return other.ledger.account(scene.user_id, scene.now)
+
+    scene.by_other(ask)
+
+
+def _readable_if_paid(scene: Scene) -> None:
+    """A reader gets the text if it was paid for, and the failure otherwise, whatever checkpoints are left."""
+    run, answers = scene.books().receipt, list[str | None]()
+    assert run is not None
+
+    def read(other: Worker) -> Account:
+        follow = FollowRun(
+            ledger=other.ledger,
+            sessions=other.sessions,
+            checkpoints=DynamoCheckpoints(other.store, SESSIONS_TABLE),
+            clock=scene.clock,
+            sleep=no_pause,
+        )
+        try:
+            events = list(follow(scene.user_id, run.run_id, offset=0, seconds_left=3).events)
+        except PlaygroundError:
+            answers.append(None)
+        else:
+            answers.append("".join(event.text for event in events if isinstance(event, Delta)))
+        return other.ledger.account(scene.user_id, scene.now)
+
+    scene.by_other(read)
+    turn = scene.books().turns.get((run.session_id, run.turn or 0))
+    assert answers == [turn.answer if turn is not None and run.status is RunStatus.SETTLED else None]
+
+
+def _cancelled(scene: Scene) -> None:
+    _readable_if_paid(scene)
+    run = scene.books().receipt
+    assert run is not None
+    assert run.measured is None or run.measured.stop_reason in (CANCELLED, "end_turn")
+    assert run.charged <= run.ceiling
 
 
 def _before(label: str, what: Callable[[Scene], Any]) -> Callable[[Scene], Meanwhile]:
@@ -757,6 +852,15 @@ def _paused(scene: Scene) -> None:
 PATHS: Sequence[Path] = (
     Path(name="run, new account", act=_run(ORDINARY)),
     Path(name="run", act=_run(ORDINARY), prepare=_account),
+    Path(name="run, followed", act=_followed(ORDINARY), prepare=_account, check=_readable_if_paid),
+    Path(name="run, followed, fails", act=_followed(FAILING), prepare=_account, check=_readable_if_paid),
+    Path(
+        name="run, stopped",
+        act=_followed(ORDINARY),
+        prepare=_account,
+        meanwhile=_before("account", _ask_to_stop),
+        check=_cancelled,
+    ),
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
     Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
     Path(name="run, the model fails", act=_run(FAILING), prepare=_account),

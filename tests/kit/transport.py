@@ -23,11 +23,11 @@ from botocore.awsrequest import AWSResponse
 from botocore.retries.standard import RetryEventAdapter, StandardRetryConditions
 
 from playground.adapters.claude import ClaudeModel
-from playground.ports import Completion, Model, Prompt, TokenCount
+from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
 from tests.kit.intercept import Interception, Request
 
 STRIPE = "STRIPE"
-WRITES = frozenset({"UpdateItem", "TransactWriteItems", STRIPE})
+WRITES = frozenset({"UpdateItem", "TransactWriteItems", "BatchWriteItem", STRIPE})
 MODEL = "POST"
 
 _T = TypeVar("_T")
@@ -336,8 +336,8 @@ class _Model:
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         return self._wire.model_call(lambda: self._model.count_tokens(prompt, timeout=timeout))
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
-        return self._wire.model_call(lambda: self._model.complete(prompt, timeout=timeout))
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
+        return self._wire.model_call(lambda: self._model.complete(prompt, timeout=timeout, progress=progress))
 
 
 class _ModelTransport(httpx2.BaseTransport):
@@ -377,7 +377,12 @@ def _subject(operation: str, body: Mapping[str, Any]) -> str:
             return ends[0] if ends else "+".join(filter(None, written))
         case "UpdateItem":
             names = set(body["ExpressionAttributeNames"].values())
+            if "x" in names:
+                return "ask to stop"
             return "lease" if "held" not in names else "hold" if "lease_at" in names else "give back"
+        case "BatchWriteItem":
+            [requests] = body["RequestItems"].values()
+            return "checkpoint" if all("PutRequest" in request for request in requests) else "no checkpoints"
         case "BatchGetItem":
             wanted = [key for table in body["RequestItems"].values() for key in table["Keys"]]
             return "+".join(sorted({_kind(key) for key in wanted}))

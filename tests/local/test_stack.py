@@ -19,12 +19,15 @@ import pytest
 from local.invoke import call, with_tokens
 from local.running import stack_at_port
 from local.settings import SettingsError, read_settings
+from local.stack import parameters
 from local.state_file import read_state
 from local.tokens import Issuer, TokenError, auth_secrets
 from operate.cli import run as playground
 from tests.kit.extent import HANG_SECONDS
 
 NOT_TO_INHERIT = (
+    "ANONYMOUS_BUDGET_CENTS",
+    "ANONYMOUS_RUNS",
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_BASE_URL",
     "AUTH_SECRETS",
@@ -366,6 +369,16 @@ def test_a_stale_state_file_is_ignored(tmp_path: Path) -> None:
 def test_a_port_must_leave_room_for_four_more(value: str) -> None:
     with pytest.raises(SettingsError, match="PORT must be a number"):
         read_settings({"PORT": value})
+
+
+def test_anonymous_runs_are_off_until_they_are_switched_on() -> None:
+    chosen = {"AnonymousRuns", "AnonymousBudgetCents"}
+    assert not chosen & parameters(read_settings({})).keys()
+    on = parameters(read_settings({"ANONYMOUS_RUNS": "true", "ANONYMOUS_BUDGET_CENTS": "7"}))
+    assert {name: on[name] for name in chosen} == {"AnonymousRuns": "true", "AnonymousBudgetCents": "7"}
+    for name, value in (("ANONYMOUS_RUNS", "yes"), ("ANONYMOUS_BUDGET_CENTS", "0")):
+        with pytest.raises(SettingsError, match=name):
+            read_settings({name: value})
 
 
 def test_the_defaults() -> None:

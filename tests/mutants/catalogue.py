@@ -64,9 +64,20 @@ PACKAGES = "layers/shared/playground/adapters/packages.py"
 MANIFESTS = "layers/shared/playground/adapters/manifests.py"
 HIDDEN = "layers/shared/playground/domain/hidden.py"
 CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
+ANONYMOUS = "layers/shared/playground/usecases/run_anonymously.py"
+VISITORS = "layers/shared/playground/domain/anonymous.py"
+BUDGET = "layers/shared/playground/adapters/dynamo_anonymous.py"
+ANONYMOUS_APP = "functions/anonymous/app.py"
 BODIES = "layers/shared/playground/schemas/common.py"
 CATALOG_BODIES = "layers/shared/playground/schemas/catalog.py"
 
+STREAM_RUN = "layers/shared/playground/usecases/stream_run.py"
+LIVE_RUNS = "layers/shared/playground/usecases/live_runs.py"
+CANCEL_RUN = "layers/shared/playground/usecases/cancel_run.py"
+CHECKPOINTS = "layers/shared/playground/adapters/dynamo_checkpoints.py"
+
+STREAMED = "tests/unit/test_stream_run.py"
+PROGRESS = "tests/unit/test_claude_progress.py"
 CONTRACT = "tests/contract/test_ledger_contract.py"
 FAULTS = "tests/faults/test_ledger_faults.py"
 LISTED = "tests/integration/test_runs.py"
@@ -128,6 +139,11 @@ PRICED = "tests/unit/test_pricing.py"
 PUBLISHED = "tests/infrastructure/test_check_prices.py"
 VERIFIED = "tests/integration/test_verify_receipt.py"
 DESCRIBED = "tests/infrastructure/test_template.py"
+STRANGERS = "tests/unit/test_anonymous.py"
+STRANGERS_AT_ONCE = "tests/concurrency/test_anonymous_races.py"
+STRANGERS_BUDGET = "tests/contract/test_anonymous_budget_contract.py"
+STRANGERS_FAULTS = "tests/faults/test_anonymous_faults.py"
+STRANGERS_HTTP = "tests/integration/test_anonymous.py"
 
 ALL = (CONTRACT, RACES, FAULTS, HISTORIES, MACHINE)
 
@@ -513,25 +529,25 @@ MUTANTS = (
     mutant(
         "an end without usage is believed to have had none",
         CLAUDE,
-        """                told = event["usage"]  # totals""",
-        """                message.stop_reason = event["delta"]["stop_reason"]
-                told = event["usage"]  # totals""",
+        """            told = event["usage"]  # totals""",
+        """            message.stop_reason = event["delta"]["stop_reason"]
+            told = event["usage"]  # totals""",
         STREAMS,
     ),
     mutant(
         "an answer is over only when its connection is",
         CLAUDE,
-        """            case "message_stop":
-                break""",
-        """            case "message_stop":
-                pass""",
+        """        case "message_stop":
+            return False""",
+        """        case "message_stop":
+            pass""",
         STREAMS,
     ),
     mutant(
         "of an answer that begins twice the second is charged",
         CLAUDE,
-        "                if answer.begun:\n",
-        "                if False:\n",
+        "            if answer.begun:\n",
+        "            if False:\n",
         STREAMS,
     ),
     mutant(
@@ -1929,9 +1945,100 @@ MUTANTS = (
     mutant(
         "usage: an answer that has begun is asked for again",
         CLAUDE,
-        "                answer.begun = True\n",
-        "                answer.begun = False\n",
+        "            answer.begun = True\n",
+        "            answer.begun = False\n",
         "tests/unit/test_claude_model.py",
+    ),
+    mutant(
+        "streams: text of an ended run is shown while nobody holds for it",
+        STREAM_RUN,
+        "                    if there is None or there.nonce != hold.nonce:\n",
+        "                    if False:\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: a reader elsewhere is given text of another attempt",
+        CHECKPOINTS,
+        "first = checkpoint_key(self.table, run_id, nonce, offset + 1)",
+        'first = checkpoint_key(self.table, run_id, "", offset + 1)',
+        "tests/contract/test_checkpoints_contract.py",
+    ),
+    mutant(
+        "streams: a reader goes on one character too late",
+        STREAM_RUN,
+        "        text += piece.text[end - piece.offset :]\n",
+        "        text += piece.text[end - piece.offset + 1 :]\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: checkpoints stay when the run has ended",
+        LIVE_RUNS,
+        "            if self._ends:\n",
+        "            if False:\n",
+        STREAMED,
+    ),
+    mutant(
+        "streams: a run that another process makes is made again",
+        STREAM_RUN,
+        "            return self.follow(user_id, error.run_id, offset=offset, seconds_left=seconds_left)\n",
+        "            raise error\n",
+        STREAMED,
+    ),
+    mutant(
+        "stop: a run that was ended without text is charged",
+        CLAUDE,
+        "    if message is None or is_blank(message.text):\n        raise RunCancelledError\n",
+        "    if message is None:\n        raise RunCancelledError\n",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: what was written is charged as the provider began to count",
+        CLAUDE,
+        "        text=message.text, usage=_spent(prompt, answer).usage, stop_reason=CANCELLED",
+        "        text=message.text, usage=believable_usage(message.usage, prompt), stop_reason=CANCELLED",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: an impossible count of the prompt is charged",
+        CLAUDE,
+        "    believable_usage(message.usage, prompt)\n    return Completion(",
+        "    return Completion(",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: a whole answer is counted as one that was cut",
+        CLAUDE,
+        "    if message.stop_reason is not None:\n        return _completion(message, prompt)",
+        "    if False:\n        return _completion(message, prompt)",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: text that comes after the end is shown",
+        CLAUDE,
+        "            if answer.stopped:\n                raise _StoppedError\n",
+        "",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: everybody's runs can be ended",
+        LEDGER,
+        'actions=[there["x"].set(True)], condition=there.exists())',
+        "actions=[AccountItem.lapsed.remove()], condition=None)",
+        CONTRACT,
+    ),
+    mutant(
+        "stop: a run whose hold is gone goes on",
+        LEDGER,
+        'return there.get("n") != {"S": hold.nonce} or "x" in there',
+        'return "x" in there',
+        CONTRACT,
+    ),
+    mutant(
+        "stop: a run that came to its end is said to be cancelled",
+        CANCEL_RUN,
+        "        if receipt.ended and not _was_cancelled(receipt.run):\n",
+        "        if False:\n",
+        STREAMED,
     ),
     mutant(
         "a damaged session takes the list down",
@@ -2065,15 +2172,15 @@ MUTANTS = (
     mutant(
         "deadline: the gateway's is forgotten",
         HTTP,
-        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
+        "return min(left, (requested_at + self._timeout - self._clock()).total_seconds())",
         "return left",
         EDGES,
     ),
     mutant(
         "deadline: the function's is forgotten",
         HTTP,
-        "return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())",
-        "return (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds()",
+        "return min(left, (requested_at + self._timeout - self._clock()).total_seconds())",
+        "return (requested_at + self._timeout - self._clock()).total_seconds()",
         EDGES,
     ),
     mutant(
@@ -2204,6 +2311,169 @@ MUTANTS = (
         "[path for path in paths if not _is_asset(path)] or paths[:1]",
         "paths",
         READER,
+    ),
+    # --- anonymous runs -----------------------------------------------------------------------------------------------
+    mutant(
+        "anonymous: a visitor may run as often as the budget allows",
+        BUDGET,
+        "return Admission.ADMITTED if is_ours else Admission.VISITOR_USED",
+        "return Admission.ADMITTED",
+        STRANGERS_AT_ONCE,
+    ),
+    mutant(
+        "anonymous: a reservation whose reply was lost is somebody else's",
+        BUDGET,
+        "return Admission.ADMITTED if is_ours else Admission.VISITOR_USED",
+        "return Admission.VISITOR_USED",
+        STRANGERS_FAULTS,
+    ),
+    mutant(
+        "anonymous: a budget that was refused beside a conflict is used up",
+        BUDGET,
+        "if refusal.in_the_way:",
+        "if False:",
+        STRANGERS_FAULTS,
+    ),
+    mutant(
+        "anonymous: the budget is no condition",
+        BUDGET,
+        "condition=has_room,",
+        "condition=None,",
+        STRANGERS_AT_ONCE,
+    ),
+    mutant(
+        "anonymous: the budget is compared without the run that is to come",
+        BUDGET,
+        "room = budget_nano - reservation.nano",
+        "room = budget_nano",
+        STRANGERS_AT_ONCE,
+    ),
+    mutant(
+        "anonymous: the first run of a day need not fit",
+        BUDGET,
+        "if room >= 0:",
+        "if True:",
+        STRANGERS_BUDGET,
+    ),
+    mutant(
+        "anonymous: a cost is corrected again by a repeat",
+        BUDGET,
+        "(VisitorItem.nonce == reservation.nonce) & VisitorItem.reserved_nano.exists()",
+        "VisitorItem.nonce == reservation.nonce",
+        STRANGERS_BUDGET,
+    ),
+    mutant(
+        "anonymous: a late repeat ends the visitor's next run",
+        BUDGET,
+        "(VisitorItem.nonce == reservation.nonce) & VisitorItem.reserved_nano.exists()",
+        "VisitorItem.reserved_nano.exists()",
+        STRANGERS_BUDGET,
+    ),
+    mutant(
+        "anonymous: what is given back stays in the budget",
+        BUDGET,
+        "BudgetItem.used_nano.add(-reservation.nano)",
+        "BudgetItem.used_nano.add(0)",
+        STRANGERS_AT_ONCE,
+    ),
+    mutant(
+        "anonymous: the answer is not reserved",
+        ANONYMOUS,
+        "self._price.most_expensive(tokens, prompt.max_tokens)",
+        "self._price.most_expensive(tokens, 0)",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: the prompt is reserved as if it were read from the cache",
+        ANONYMOUS,
+        "nano=self._price.cost_nano(self._price.most_expensive(tokens, prompt.max_tokens))",
+        "nano=tokens * self._price.cache_read_nano + prompt.max_tokens * self._price.output_nano",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: a failure that may be billed is given back",
+        ANONYMOUS,
+        "if error.spent is None:",
+        "if error.spent is None or error.spent.estimated:",
+        STRANGERS,
+        STRANGERS_FAULTS,
+    ),
+    mutant(
+        "anonymous: an estimate of a failure's cost is taken for an upper bound",
+        ANONYMOUS,
+        "if error.spent.estimated:",
+        "if False:",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: a reservation without a reply is left there",
+        ANONYMOUS,
+        "            self._undo(reservation)  # it may",
+        "            # it may",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: a prompt of any length is admitted",
+        ANONYMOUS,
+        "if tokens > MAX_PROMPT_TOKENS:",
+        "if False:",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: the answer may be as long as anybody's",
+        ANONYMOUS,
+        "MAX_ANSWER_TOKENS = 512",
+        "MAX_ANSWER_TOKENS = 4096",
+        STRANGERS_HTTP,
+    ),
+    mutant(
+        "anonymous: a call that may have been billed is made again",
+        ANONYMOUS_APP,
+        "retries=0,",
+        "retries=2,",
+        STRANGERS_HTTP,
+    ),
+    mutant(
+        "anonymous: it runs where it is off",
+        ANONYMOUS,
+        "if not self._is_on:",
+        "if False:",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: it is on by default",
+        TEMPLATE,
+        'Default: "false"\n    AllowedValues: ["true", "false"]\n    Description: Whether anybody may run',
+        'Default: "true"\n    AllowedValues: ["true", "false"]\n    Description: Whether anybody may run',
+        DESCRIBED,
+    ),
+    mutant(
+        "anonymous: every IPv6 address is a visitor",
+        VISITORS,
+        "SITE_PREFIX_BITS = 64",
+        "SITE_PREFIX_BITS = 128",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: an IPv4 address mapped into IPv6 is another visitor",
+        VISITORS,
+        "if parsed.ipv4_mapped is None:",
+        "if True:",
+        STRANGERS,
+    ),
+    mutant(
+        "anonymous: a header says who the visitor is",
+        HTTP,
+        'return str(self.app.current_event.request_context.identity.source_ip or "")',
+        'return str(self.app.current_event.headers.get("X-Forwarded-For") or "203.0.113.1")',
+        STRANGERS_HTTP,
+    ),
+    mutant(
+        "anonymous: a visitor has one name for ever",
+        VISITORS,
+        "anonymous run:{day}:",
+        "anonymous run:",
+        STRANGERS,
     ),
     mutant(
         "sharing: nobody looks for secrets",

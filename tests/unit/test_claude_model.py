@@ -79,10 +79,10 @@ def last_request(double: ClaudeDouble) -> dict[str, Any]:
 _opened: list[ClaudeModel] = []
 
 
-def model(url: str, sleeps: list[float] | None = None, **clock: Any) -> ClaudeModel:
+def model(url: str, sleeps: list[float] | None = None, **options: Any) -> ClaudeModel:
     """With pauses that are noted instead of slept."""
     pauses: list[float] = [] if sleeps is None else sleeps
-    _opened.append(ClaudeModel(api_key="test", base_url=url, **{"sleep": pauses.append, **clock}))
+    _opened.append(ClaudeModel(api_key="test", base_url=url, **{"sleep": pauses.append, **options}))
     return _opened[-1]
 
 
@@ -357,6 +357,14 @@ def test_the_second_attempt_may_succeed(double: ClaudeDouble, status: int) -> No
 
     assert answer.usage.output_tokens == 60
     assert (calls(double)["messages"], len(sleeps)) == (2, 1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 529])
+def test_without_retries_the_model_is_asked_once(double: ClaudeDouble, status: int) -> None:
+    with pytest.raises(ModelError):
+        model(double.url, retries=0).complete(scripted(f"times=1 status={status} output_tokens=60"), timeout=20)
+
+    assert calls(double)["messages"] == 1
 
 
 def test_an_overload_that_comes_with_status_200_is_tried_again(double: ClaudeDouble) -> None:

@@ -156,13 +156,6 @@ def test_a_block_that_begins_twice_makes_no_sense() -> None:
     assert failure(start(), *text("Hello"), *text("Hello"), END, STOP).reason == "cut_off"
 
 
-def test_blocks_are_in_the_order_of_their_positions() -> None:
-    first = event("content_block_start", index="0", content_block='{"type": "text", "text": "one "}')
-    second = event("content_block_start", index="1", content_block='{"type": "text", "text": "two"}')
-
-    assert answer_of(streaming(start(), second, first, END, STOP)).text == "one two"
-
-
 @pytest.mark.parametrize("index", ["null", "-1", "true", '"0"', "[]", "0.5", "1e999"])
 def test_a_block_is_numbered(index: str) -> None:
     block = event("content_block_start", index=index, content_block='{"type": "text", "text": "Hello"}')

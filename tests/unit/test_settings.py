@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from playground.settings import (
+    AnonymousSettings,
     ApiSettings,
     AuthSettings,
     CatalogSettings,
@@ -113,6 +114,30 @@ def test_no_key_set_is_needed_with_shared_secrets() -> None:
 )
 def test_a_value_out_of_bounds_is_refused_under_its_name(name: str, value: str) -> None:
     assert name.lower() in problem({**GOOD, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ANONYMOUS_BUDGET_CENTS", "0"),
+        ("ANONYMOUS_BUDGET_CENTS", "-1"),
+        ("ANONYMOUS_BUDGET_CENTS", "100001"),
+        ("ANONYMOUS_BUDGET_CENTS", "0.5"),
+        ("ANONYMOUS_RUNS", ""),
+        ("ANONYMOUS_RUNS", "maybe"),
+        ("VISITORS_TABLE", ""),
+    ],
+)
+def test_anonymous_runs_are_bounded(name: str, value: str) -> None:
+    good = {
+        **GOOD,
+        "ANONYMOUS_RUNS": "false",
+        "ANONYMOUS_BUDGET_CENTS": "100",
+        "VISITORS_TABLE": "visitors",
+        "VISITOR_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:visitors",
+    }
+    assert AnonymousSettings.load(good).anonymous_runs is False
+    assert name.lower() in problem({**good, name: value}, AnonymousSettings)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512", "RS256", "RS512", "ES256", "ES512", "EdDSA"])

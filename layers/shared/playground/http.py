@@ -4,10 +4,11 @@ import base64
 import json
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response, content_types
@@ -49,6 +50,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
     errors.AccountPausedError: 403,
+    errors.AnonymousRunsOffError: 403,
     errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
     errors.PriceTableNotFoundError: 404,
@@ -60,6 +62,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.PurchaseUnavailableError: 409,
     errors.ShareNotFoundError: 404,
     errors.RunInProgressError: 409,
+    errors.RunCancelledError: 409,
+    errors.RunEndedError: 409,
     errors.SessionConflictError: 409,
     errors.ShareBlockedError: 409,
     errors.ContextTooLongError: 413,
@@ -68,19 +72,38 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyRunsError: 429,
     errors.TooManyFailuresError: 429,
+    errors.AnonymousRunUsedError: 429,
     errors.ModelError: 502,
     errors.ModelOverloadedError: 503,
     errors.UnreadableError: 500,
     errors.PaymentsRejectedError: 503,
     errors.RunsPausedError: 503,
+    errors.AnonymousBudgetUsedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,
 }
 """Unlisted errors are 500, without details."""
 
-GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer, unless a quota says otherwise
+GATEWAY_TIMEOUT = timedelta(seconds=29)  # REST APIs wait no longer for a buffered answer, unless a quota says otherwise
+IDLE_TIMEOUT = timedelta(minutes=5)  # a regional REST API ends a streamed answer of which nothing comes for so long
+STREAM_TIMEOUT = timedelta(minutes=15)  # … and any, after so long
 MAX_REQUEST_AGE = timedelta(minutes=5)  # starting an instance and the longest timeout behind the gateway are far below
+
+
+class Invocation(Protocol):
+    """What is used of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """The body of a streamed answer. `wait` returns when what it tells of is over, read or not."""
+
+    chunks: Iterator[bytes]
+    wait: Callable[[], None]
+
 
 ADDED_HEADERS = "added_headers"  # in the context of a request
 
@@ -96,7 +119,7 @@ class Api:
     public path a valid token identifies the caller, and an invalid one is ignored. `headers` are added to every answer
     under a path, errors included. `max_age`: for how many seconds a 200 under a public path may be cached; all other
     answers are `no-store`. Fields and query parameters that a route does not declare are refused. With `raw_bodies` any
-    body and any query is accepted, and the route reads the bytes.
+    body and any query is accepted, and the route reads the bytes. `timeout`: how long the gateway waits for the answer.
     """
 
     def __init__(
@@ -108,14 +131,17 @@ class Api:
         headers: Mapping[str, Mapping[str, str]] | None = None,
         max_age: Mapping[str, int] | None = None,
         raw_bodies: bool = False,
+        timeout: timedelta = GATEWAY_TIMEOUT,
         clock: Callable[[], datetime] = lambda: utc_now(),
     ) -> None:
         self._clock = clock
+        self._timeout = timeout
+        self._stream: EventStream | None = None  # of the request that is being handled
         self._frontend_url = settings.frontend_url
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
-            allow_headers=["authorization", "content-type", "idempotency-key"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
             expose_headers=["retry-after", "ratelimit", "ratelimit-policy"],
             max_age=600,
         )
@@ -130,7 +156,8 @@ class Api:
         self.app.exception_handler(Exception)(self._unhandled)
         self.app.not_found(self._not_found)
 
-    def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    def __call__(self, event: dict[str, Any], context: "LambdaContext | Invocation") -> dict[str, Any]:
+        self._stream = None
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
         self.app.append_context(
@@ -140,7 +167,7 @@ class Api:
         try:
             try:
                 path = _canonical(path)
-                answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)
+                answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)  # type: ignore[arg-type]
             except Exception as error:  # the router has its own answer to whatever a route raises; this is before it
                 answer = self._early(error, _headers(event).get("origin"))
             if answer["statusCode"] == 200 and (seconds := self._seconds_of(path)):
@@ -149,7 +176,7 @@ class Api:
             answer["multiValueHeaders"].setdefault("Vary", ["Origin"])
             for name, value in self._headers_of(path).items():
                 answer["multiValueHeaders"][name] = [value]
-            return answer
+            return {**answer, "stream": self._stream} if self._stream is not None else answer
         finally:
             self.app.clear_context()  # nothing of this request may be there for the next one
             flush_metrics()
@@ -204,6 +231,23 @@ class Api:
         value: str | None = self.app.context["headers"].get(name)
         return value
 
+    def stream(self, chunks: Iterator[bytes], wait: Callable[[], None]) -> Response[str]:
+        """What a route returns to answer with server-sent events. Only `asgi.WebApp` can send them: they are in the
+        answer under `stream`."""
+        self._stream = EventStream(chunks, wait)
+        return Response(200, content_type="text/event-stream", body="", headers={"X-Accel-Buffering": "no"})
+
+    def failure(self, error: Exception, request_id: str | None) -> str:
+        """The body that answers `error`, for when the status has been sent."""
+        response = self._refused(error) if isinstance(error, errors.PlaygroundError) else self._unhandled(error)
+        return json.dumps({**json.loads(response.body or "{}"), "request_id": request_id})
+
+    @property
+    def request_id(self) -> str | None:
+        """The gateway's id of this request."""
+        request_id: str | None = self.app.context.get("request_id")
+        return request_id
+
     @property
     def seconds_left(self) -> float:
         """Seconds, as of now, until Lambda ends this invocation or the gateway gives up on the request, whichever is
@@ -211,12 +255,12 @@ class Api:
 
         The gateway counts from when it accepts the request, before an instance of the function is found or started.
         """
-        context: LambdaContext = self.app.context["lambda_context"]
+        context: LambdaContext | Invocation = self.app.context["lambda_context"]
         left: float = context.get_remaining_time_in_millis() / 1000
         requested_at: datetime | None = self.app.context["requested_at"]
         if requested_at is None:
             return left
-        return min(left, (requested_at + GATEWAY_TIMEOUT - self._clock()).total_seconds())
+        return min(left, (requested_at + self._timeout - self._clock()).total_seconds())
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
@@ -419,6 +463,17 @@ def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]
             "description": " · ".join(codes),
             "content": {"application/json": {"model": ErrorBody}},
         }
+    return responses
+
+
+def streams(*statuses: int) -> dict[int, OpenAPIResponse]:
+    """For the OpenAPI document: a route answers server-sent events, or a plain error."""
+    responses = answers(ErrorBody, *statuses)
+    responses[200] = {
+        "description": "Server-sent events: `run`, `delta` (its id is the character that it ends before), and at the "
+        "end `done` with the body of POST /playground/run, or `error` with the body of an error",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
     return responses
 
 

@@ -1,12 +1,17 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
+import threading
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.domain.runs import Run, RunStatus
+
+if TYPE_CHECKING:
+    from playground.domain.anonymous import AnonymousOutcome
 
 logger = Logger()
 metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
@@ -39,10 +44,17 @@ class Metric(StrEnum):
     NOTICES_PUBLISHED = "NoticesPublished"
     INVALID_USAGE = "InvalidUsage"
     UNREADABLE_RECORDS = "UnreadableRecords"
+    ANONYMOUS_RUNS = "AnonymousRuns"
+    ANONYMOUS_COST = "AnonymousCost"
+
+
+# A run that is streamed ends in another thread than the one that answers.
+_metrics_lock = threading.RLock()
 
 
 def count(metric: Metric, value: int = 1) -> None:
-    metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
+    with _metrics_lock:
+        metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
 
 
 def report_failure(user_id: str | None, error: Exception) -> None:
@@ -74,8 +86,9 @@ def report_rejected(error: PaymentsRejectedError) -> None:
 
 def flush_metrics() -> None:
     """Write the metrics, if there are any."""
-    if metrics.metric_set:
-        metrics.flush_metrics()
+    with _metrics_lock:
+        if metrics.metric_set:
+            metrics.flush_metrics()
 
 
 def report_run(run: Run) -> None:
@@ -103,4 +116,13 @@ def report_run(run: Run) -> None:
         reason=run.failure.reason if run.failure else None,
         unpaid_nano=run.unpaid.cost_nano if run.unpaid else None,
         estimated=run.unpaid.estimated if run.unpaid else None,
+    )
+
+
+def report_anonymous_run(outcome: "AnonymousOutcome") -> None:
+    """One line and the counts for an anonymous run that was admitted. Nothing of its visitor."""
+    count(Metric.ANONYMOUS_RUNS)
+    count(Metric.ANONYMOUS_COST, outcome.counted_nano)
+    logger.info(
+        "anonymous run ended", package=outcome.package, counted_nano=outcome.counted_nano, reason=outcome.failure
     )

@@ -1,14 +1,17 @@
 """What the use cases need from the outside, as protocols. Adapters fulfil them; tests fulfil them with fakes that pass
 the same contract tests."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from playground.domain.account import Account, Change, Hold
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
+from playground.domain.anonymous import Reservation
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.leaks import Leak
@@ -43,6 +46,9 @@ TimeLimit = Callable[[float], AbstractContextManager[None]]
 """Within `TimeLimit(seconds)` every store request of this thread ends after so many seconds at most: with an answer, or
 with StoreUnavailableError. A nested limit never extends the outer one."""
 
+
+CANCELLED = "cancelled"
+"""The stop reason of an answer that its owner has ended."""
 
 ReportUnreadable = Callable[[CorruptLedgerError], None]
 """Called for each stored record that a list leaves out because it is damaged."""
@@ -197,6 +203,15 @@ class Ledger(Protocol):
         what it uses up of the account's allowance, in one transaction. `seen` is the account as it was last read, which
         may save a request; it may have changed since. If the run has ended otherwise, that outcome comes back and its
         hold, if one is left, is given back, too."""
+        ...
+
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        """Mark the hold of a run, so that whoever makes the run ends it. False, and no change, if the run has no hold.
+        Repeating it changes nothing."""
+        ...
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        """Whether the run of `hold` is to be ended: it is marked, or another worker has ended it."""
         ...
 
     def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
@@ -555,6 +570,38 @@ class Catalog(CatalogReader, Protocol):
         ...
 
 
+# --- live answers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A piece of an answer that is being written: `text` begins at the character `offset` and ends before `end`."""
+
+    offset: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text)
+
+
+class Checkpoints(Protocol):
+    """The text of answers while they are written, for readers elsewhere. It proves nothing and nothing depends on it:
+    only the ledger says what a run has come to. Pieces disappear by themselves after a while. An attempt is named by
+    its run and its nonce. All raise StoreUnavailableError."""
+
+    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None: ...
+
+    def after(self, run_id: str, nonce: str, offset: int) -> Sequence[Checkpoint]:
+        """The pieces that end after the character `offset`, in order; a bounded number of them. Reads what was last
+        written."""
+        ...
+
+    def delete(self, run_id: str, nonce: str, ends: Sequence[int]) -> None:
+        """Remove pieces, by where they end."""
+        ...
+
+
 # --- Model ------------------------------------------------------------------------------------------------------------
 
 
@@ -593,15 +640,78 @@ class TokenCount:
     guessed: bool = False
 
 
+class Progress(Protocol):
+    """Takes the text of an answer while it is written, and says whether to go on. Safe to use from any thread."""
+
+    def write(self, text: str) -> None:
+        """The next piece of the text. It never waits."""
+        ...
+
+    def stopping(self, seconds: float = 0) -> bool:
+        """Whether the answer is to end with what is written; waits so many seconds for that."""
+        ...
+
+
+class Unwatched:
+    """`Progress` that nobody looks at."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def stopping(self, seconds: float = 0) -> bool:
+        if seconds > 0:
+            time.sleep(seconds)
+        return False
+
+
+UNWATCHED = Unwatched()
+
+
 class Model(Protocol):
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         """Prompt tokens of `prompt`: counted by the provider, or guessed if it does not answer within `timeout` seconds
         or gives an impossible count."""
         ...
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         """An answer with text within `timeout` seconds, retries included. Raises ModelError (or a subclass) if there is
-        none, or if its usage is impossible for this prompt (`invalid_usage`)."""
+        none, or if its usage is impossible for this prompt (`invalid_usage`).
+
+        `progress` gets the text while it comes: all of it together is that of the Completion. When it says so, the call
+        ends within a second: with what was written, its output counted upward, and CANCELLED as the stop reason; or
+        with RunCancelledError if nothing was."""
+        ...
+
+
+# --- anonymous runs ---------------------------------------------------------------------------------------------------
+
+
+class Admission(Enum):
+    """Whether an anonymous run is admitted; if not, why."""
+
+    ADMITTED = "admitted"
+    VISITOR_USED = "visitor used"
+    BUDGET_USED = "budget used"
+
+
+class AnonymousBudget(Protocol):
+    """The runs of visitors and the money that they may cost, by UTC day. Every method is one transaction and may be
+    repeated with the same reservation: it takes effect once. All raise StoreUnavailableError when the store does not
+    answer in time; the transaction may have taken effect or may still do so."""
+
+    def reserve(self, reservation: Reservation, *, budget_nano: int) -> Admission:
+        """Count the visitor's run of the day and add `reservation.nano` to what the day has used, if the visitor has
+        not had one and the sum stays within `budget_nano`; or neither. A visitor who has had one is VISITOR_USED
+        whatever is left of the budget."""
+        ...
+
+    def settle(self, reservation: Reservation, cost_nano: int) -> None:
+        """Replace what is reserved by what the run has cost. The visitor's run stays counted."""
+        ...
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Undo a reservation whose run has certainly cost nothing: the visitor may run again. Does nothing after
+        `settle`."""
         ...
 
 

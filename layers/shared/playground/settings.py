@@ -118,6 +118,16 @@ class RunSettings(EstimateSettings, RateSettings):
     max_open_runs: Annotated[int, Field(ge=1, le=20)]
 
 
+class AnonymousSettings(CatalogSettings):
+    anonymous_runs: bool
+    anonymous_budget_cents: Annotated[int, Field(ge=1, le=100_000)]
+    visitors_table: Name
+    visitor_secret_arn: Name
+    anthropic_secret_arn: Name
+    anthropic_base_url: Annotated[str, Field(pattern=r"^https?://")]
+    model_timeout_seconds: Annotated[float, Field(gt=0, le=900)]
+
+
 class ResetSettings(MoneySettings):
     powertools_service_name: Name
     max_accounts: Annotated[int, Field(ge=1, le=100_000)]

@@ -10,25 +10,31 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from playground.adapters.clock import utc_now
 from playground.adapters.secrets import read_secret
-from playground.adapters.time_limit import obey_time_limit
+from playground.adapters.time_limit import obey_time_limit, time_limit
 from playground.domain.sharing import ShareKeys
-from playground.observability import report_unreadable
+from playground.observability import report_run, report_unreadable
 from playground.settings import (
+    AnonymousSettings,
     CatalogSettings,
     CreditsSettings,
     EstimateSettings,
     LedgerSettings,
     MoneySettings,
+    RunSettings,
     SessionsSettings,
 )
 
 if TYPE_CHECKING:
     from playground.adapters.dynamo_catalog import DynamoCatalog
+    from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
     from playground.adapters.dynamo_ledger import DynamoLedger
     from playground.adapters.dynamo_lookup import DynamoLookup
     from playground.adapters.dynamo_sessions import DynamoSessions
     from playground.adapters.dynamo_store import DynamoStore
+    from playground.domain.anonymous import VisitorKeys
+    from playground.usecases.run_prompt import RunPrompt
 
 # An answer within 2 s, 3 attempts: the caller waits less than 29 s.
 _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -75,6 +81,13 @@ def share_keys(settings: SessionsSettings) -> ShareKeys:
     return ShareKeys([*(secret.get("secrets") or ()), *([secret["generated"]] if "generated" in secret else ())])
 
 
+def visitor_keys(settings: AnonymousSettings) -> "VisitorKeys":
+    """Raises ValueError if the secret is too short."""
+    from playground.domain.anonymous import VisitorKeys
+
+    return VisitorKeys(read_secret(secrets_client(), settings.visitor_secret_arn, "generated")["generated"])
+
+
 def is_live(stripe_key: str) -> bool:
     """Whether a Stripe key is of live mode. Raises ValueError for an invalid key."""
     kind, _, rest = stripe_key.partition("_")
@@ -93,6 +106,42 @@ def catalog(settings: CatalogSettings, store: "DynamoStore") -> "DynamoCatalog":
         bucket=settings.content_bucket,
         s3=lambda: client("s3"),
         report=report_unreadable,
+    )
+
+
+def checkpoints(settings: LedgerSettings, store: "DynamoStore") -> "DynamoCheckpoints":
+    from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
+
+    return DynamoCheckpoints(store, settings.sessions_table)
+
+
+def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
+    """Everything that a run needs. Loads the SDK of the model's provider."""
+    from playground.adapters.claude import ClaudeModel
+    from playground.adapters.ids import id_maker
+    from playground.adapters.prices import load_prices
+    from playground.usecases.live_runs import LiveRuns
+    from playground.usecases.run_prompt import RunPrompt
+
+    packages = catalog(settings, store)
+    money = ledger(settings, store)
+    return RunPrompt(
+        ledger=money,
+        lookup=lookup(settings, store, packages),
+        sessions=sessions(settings, store),
+        catalog=packages,
+        model=ClaudeModel(
+            api_key=read_secret(secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
+            base_url=settings.anthropic_base_url,
+        ),
+        prices=load_prices().with_rate_limits_times(settings.rate_limit_factor),
+        clock=utc_now,
+        new_id=id_maker(utc_now),
+        max_open_runs=settings.max_open_runs,
+        model_timeout_seconds=settings.model_timeout_seconds,
+        report=report_run,
+        time_limit=time_limit,
+        live=LiveRuns(ledger=money, checkpoints=checkpoints(settings, store), clock=utc_now, time_limit=time_limit),
     )
 
 

@@ -20,12 +20,19 @@ from typing import Any, TypeGuard, TypeVar
 import anthropic
 import httpx2
 
-from playground.domain.errors import INVALID_USAGE, ModelError, ModelOverloadedError, ModelTimedOutError
+from playground.domain.errors import (
+    INVALID_USAGE,
+    ModelError,
+    ModelOverloadedError,
+    ModelTimedOutError,
+    RunCancelledError,
+)
 from playground.domain.pricing import Spent, Usage, is_count
 from playground.domain.text import is_blank, sent_bytes, whole_characters
-from playground.ports import Completion, Prompt, TokenCount
+from playground.ports import CANCELLED, UNWATCHED, Completion, Progress, Prompt, TokenCount
 
 CONNECT_TIMEOUT = 3.0  # s
+STOP_SECONDS = 0.2  # s between two looks whether to end a call
 RETRIES = 2
 FIRST_PAUSE = 0.5  # s, doubled for the second retry, unless the provider asks for longer
 MIN_USEFUL_SECONDS = 2.0  # s; with less than this left a retry is not begun
@@ -48,16 +55,19 @@ _T = TypeVar("_T")
 
 
 class ClaudeModel:
-    """`ports.Model`. `monotonic` and `sleep` are injected for tests."""
+    """`ports.Model`. `retries`: further attempts after one that gave no answer and may give one; an attempt may be
+    billed although it gave none. `monotonic` and `sleep` are injected for tests."""
 
     def __init__(
         self,
         *,
         api_key: str,
         base_url: str,
+        retries: int = RETRIES,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
+        self._retries = retries
         self._monotonic = monotonic
         self._sleep = sleep
         self._client = anthropic.Anthropic(
@@ -87,26 +97,34 @@ class ClaudeModel:
             return TokenCount(prompt.guessed_tokens, guessed=True)
         return TokenCount(tokens)
 
-    def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+    def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         deadline = self._monotonic() + timeout
         pause = FIRST_PAUSE
-        for retries_left in reversed(range(RETRIES + 1)):
+        for retries_left in reversed(range(self._retries + 1)):
             try:
-                return self._attempt(prompt, deadline)
+                return self._attempt(prompt, deadline, progress)
             except _RetryableError as failure:
                 wait = max(pause, failure.retry_after)
                 if not retries_left or self._monotonic() + wait + MIN_USEFUL_SECONDS > deadline:
                     raise failure.error from failure
-                self._sleep(wait)
+                self._pause(wait, progress)
                 pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    def _attempt(self, prompt: Prompt, deadline: float) -> Completion:
+    def _pause(self, seconds: float, progress: Progress) -> None:
+        if self._sleep is not None:
+            self._sleep(seconds)
+        elif progress.stopping(seconds):
+            raise RunCancelledError
+
+    def _attempt(self, prompt: Prompt, deadline: float, progress: Progress) -> Completion:
         left = deadline - self._monotonic()
+        if progress.stopping():
+            raise RunCancelledError
         if left <= 0:
             raise ModelTimedOutError
 
-        answer = _Answer()  # what was read of it, also if it breaks off
+        answer = _Answer(progress)  # what was read of it, also if it breaks off
 
         def ask() -> Completion:
             with self._client.messages.with_streaming_response.create(
@@ -120,7 +138,9 @@ class ClaudeModel:
                 return _completion(_read(_events(response.iter_bytes()), answer, prompt), prompt)
 
         try:
-            return _within(left, ask)
+            return _within(left, ask, progress.stopping)
+        except _StoppedError:
+            answer.stop()
         except ModelError as error:
             raise error.costing(_spent(prompt, answer)) from None
         except _StreamError as error:
@@ -143,10 +163,18 @@ class ClaudeModel:
             raise _RetryableError(unreachable) from None
         except (anthropic.AnthropicError, httpx2.HTTPError, *_NONSENSE):
             raise ModelError("cut_off").costing(_spent(prompt, answer)) from None
+        try:
+            return _cut(prompt, answer)
+        except ModelError as error:
+            raise error.costing(_spent(prompt, answer)) from None
 
 
 class _TooLateError(Exception):
     """A call did not end in time."""
+
+
+class _StoppedError(Exception):
+    """A call was to end before it was over."""
 
 
 _here = threading.local()
@@ -179,10 +207,11 @@ def _note(response: httpx2.Response) -> None:
     _here.responses.append(response)
 
 
-def _within(seconds: float, call: Callable[[], _T]) -> _T:
-    """What `call` returns or raises, or _TooLateError after `seconds`, whatever the server does.
+def _within(seconds: float, call: Callable[[], _T], stopping: Callable[[], bool] = lambda: False) -> _T:
+    """What `call` returns or raises; _TooLateError after `seconds`, _StoppedError soon after `stopping`, whatever the
+    server does.
 
-    The call runs in a thread of its own. When it is late its connection is closed, and its result is dropped.
+    The call runs in a thread of its own. When it is given up its connection is closed, and its result is dropped.
     """
     outcomes: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
     responses: list[httpx2.Response] = []
@@ -196,15 +225,19 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
         else:
             outcomes.put(lambda: result)
 
+    ends = time.monotonic() + seconds
     threading.Thread(target=run, name="claude", daemon=True).start()
-    try:
-        outcome = outcomes.get(timeout=max(seconds, 0))
-    except queue.Empty:
+    while True:
+        left = ends - time.monotonic()
+        try:
+            return outcomes.get(timeout=max(min(left, STOP_SECONDS), 0))()
+        except queue.Empty:
+            if left > STOP_SECONDS and not stopping():
+                continue
         for response in responses:
             with suppress(Exception):  # it is being read at this moment
                 response.close()
-        raise _TooLateError from None
-    return outcome()
+        raise _StoppedError if stopping() else _TooLateError
 
 
 def _raiser(error: Exception) -> Callable[[], Any]:
@@ -334,58 +367,107 @@ class _Message:
     """Blocks of text by their position. Blocks of other types are left out."""
 
     def begin_text(self, index: object, text: str) -> None:
-        if type(index) is not int or index < 0 or index in self.texts:
-            raise ValueError("a block begins once, at its position")
+        if type(index) is not int or index < 0 or index <= max(self.texts, default=-1):
+            raise ValueError("a block begins once, after those before it")
         self.texts[index] = text
+
+    def add_text(self, index: object, text: str) -> None:
+        last = max(self.texts)
+        if index != last:
+            raise ValueError("text belongs to the last block that has begun")
+        self.texts[last] += text
+
+    @property
+    def text(self) -> str:
+        return whole_characters("".join(self.texts.values()))
 
 
 @dataclass(slots=True)
 class _Answer:
     """What was read so far. `begun`: with its first block. `bytes_seen`: of text and of thinking."""
 
+    progress: Progress = UNWATCHED
     message: _Message | None = None
     begun: bool = False
     bytes_seen: int = 0
+    half: str = ""
+    """The first half of a character whose other half is not there yet."""
+    stopped: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def see(self, text: object) -> None:
         if isinstance(text, str):
             self.bytes_seen += len(text.encode(errors="replace"))
 
+    def pass_on(self, text: str) -> None:
+        """Text that follows all text before it."""
+        text = self.half + text
+        self.half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        if text := text.removesuffix(self.half):
+            self.progress.write(whole_characters(text))
+
+    def end(self) -> None:
+        if self.half:
+            self.progress.write(whole_characters(self.half))
+            self.half = ""
+
+    def stop(self) -> None:
+        """Take no more events: the thread that reads them may still be at work."""
+        self.stopped = True
+        with self.lock:
+            return  # the event that was being noted is noted; no other will be
+
 
 def _read(events: Iterable[Mapping[str, Any]], answer: _Answer, prompt: Prompt) -> _Message:
     """The whole answer, noted in `answer` while it comes; what follows its end is not read. Raises _StreamError, or one
-    of _NONSENSE if an event lacks what it must have, or if there is more text than `prompt` allows tokens."""
+    of _NONSENSE if an event lacks what it must have, if text comes before text that is there already, or if there is
+    more text than `prompt` allows tokens."""
     for event in events:
-        match event["type"]:
-            case "error":
-                raise _StreamError(_kind(event))
-            case "message_start":
-                if answer.begun:
-                    raise ValueError("an answer begins once")
-                start = event["message"]
-                # Only its end says why it ended, and how long it was.
-                answer.message = _Message(start["model"], None, dict(start["usage"]))
-            case "content_block_start":
-                answer.begun = True
-                if event["content_block"]["type"] == "text":
-                    _started(answer).begin_text(event["index"], "" + event["content_block"]["text"])
-                    answer.see(event["content_block"]["text"])
-            case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                _started(answer).texts[event["index"]] += event["delta"]["text"]
-                answer.see(event["delta"]["text"])
-            case "content_block_delta":
-                answer.see(event["delta"].get("thinking"))
-            case "message_delta":
-                message = _started(answer)
-                told = event["usage"]  # totals; what is left out stays as it was, other than the length of the answer
-                message.usage |= {name: value for name, value in told.items() if value is not None}
-                message.usage["output_tokens"] = told.get("output_tokens")
-                message.stop_reason = event["delta"]["stop_reason"]
-            case "message_stop":
+        with answer.lock:
+            if answer.stopped:
+                raise _StoppedError
+            if not _take(event, answer):
                 break
         if answer.bytes_seen > MAX_TOKEN_BYTES * prompt.max_tokens:
             raise ValueError("no text has so many bytes to a token")
+    answer.end()
     return _started(answer)
+
+
+def _take(event: Mapping[str, Any], answer: _Answer) -> bool:
+    """Note one event. False if it was the last one."""
+    match event["type"]:
+        case "error":
+            raise _StreamError(_kind(event))
+        case "message_start":
+            if answer.begun:
+                raise ValueError("an answer begins once")
+            start = event["message"]
+            # Only its end says why it ended, and how long it was.
+            answer.message = _Message(start["model"], None, dict(start["usage"]))
+        case "content_block_start":
+            answer.begun = True
+            if event["content_block"]["type"] == "text":
+                text = "" + event["content_block"]["text"]
+                _started(answer).begin_text(event["index"], text)
+                answer.see(text)
+                answer.pass_on(text)
+        case "content_block_delta" if event["delta"]["type"] == "text_delta":
+            text = "" + event["delta"]["text"]
+            _started(answer).add_text(event["index"], text)
+            answer.see(text)
+            answer.pass_on(text)
+        case "content_block_delta":
+            answer.see(event["delta"].get("thinking"))
+        case "message_delta":
+            message = _started(answer)
+            told = event["usage"]  # totals; what is left out stays as it was, other than the length of the answer
+            message.usage |= {name: value for name, value in told.items() if value is not None}
+            message.usage["output_tokens"] = told.get("output_tokens")
+            message.stop_reason = event["delta"]["stop_reason"]
+        case "message_stop":
+            return False
+    return True
 
 
 def _started(answer: _Answer) -> _Message:
@@ -398,7 +480,7 @@ def _completion(message: _Message, prompt: Prompt) -> Completion:
     stop_reason, model_id = message.stop_reason, message.model
     if not (_is_name(stop_reason) and _is_name(model_id)):
         raise ModelError("cut_off")
-    text = whole_characters("".join(text for _, text in sorted(message.texts.items())))
+    text = message.text
     if is_blank(text):
         if stop_reason == "refusal":
             raise ModelError("refused")
@@ -409,6 +491,23 @@ def _completion(message: _Message, prompt: Prompt) -> Completion:
         raise ModelError("cut_off")
     usage = believable_usage(message.usage, prompt)
     return Completion(text=text, usage=usage, stop_reason=stop_reason, model_id=model_id)
+
+
+def _cut(prompt: Prompt, answer: _Answer) -> Completion:
+    """The answer as far as it was written when its owner ended it. Its output is what was seen of it, counted upward.
+    Raises RunCancelledError if no text was written, ModelError if the provider's count of the prompt is impossible."""
+    message = answer.message
+    if message is None or is_blank(message.text):
+        raise RunCancelledError
+    answer.end()
+    if message.stop_reason is not None:
+        return _completion(message, prompt)  # it was whole; only its last event had not come yet
+    if not _is_name(message.model) or sent_bytes(message.text) > MAX_ANSWER_BYTES:
+        raise ModelError("cut_off")
+    believable_usage(message.usage, prompt)
+    return Completion(
+        text=message.text, usage=_spent(prompt, answer).usage, stop_reason=CANCELLED, model_id=message.model
+    )
 
 
 def _is_name(value: object) -> TypeGuard[str]:

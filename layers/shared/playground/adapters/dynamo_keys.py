@@ -22,6 +22,7 @@ sessions  SESSION#<id>      SESSION             the summary; in the index by_own
           SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
           SESSION#<id>      REPORT#<reporter>   a report of its share; with the session, so that a new link is
                                                       no new chance
+          LIVE#<run>        <nonce>#<end>       a piece of an answer that is being written, up to this character
           SHARE#<share>     SHARE               the snapshot's reference, state and counters; <share> is the
                                                       SHA-256 of the token
           SHARE#<share>     COUNT#<number>      a part of the views; `views` of SHARE has what earlier
@@ -33,6 +34,9 @@ catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
                                                       unpinned read is one item
           PACKAGE#<uuid>    ORDER#<time>#<id>   what an operator has withdrawn or reinstated
           PACKAGES          <name>              the summary of one package, for lists and searches
+visitors  BUDGET#<day>      BUDGET              what the anonymous runs of a UTC day have used of their budget
+          VISITOR#<day>#<visitor>  VISITOR      this visitor has had the run of the day; <visitor> is a keyed
+                                                      hash
 """
 
 import zlib
@@ -176,6 +180,10 @@ def report_key(table: str, session_id: str, reporter: str) -> Key:
     return Key(table, session_key(table, session_id).pk, f"REPORT#{reporter}")
 
 
+def checkpoint_key(table: str, run_id: str, nonce: str, end: int) -> Key:
+    return Key(table, f"LIVE#{run_id}", f"{nonce}#{end:09d}")
+
+
 def share_key(table: str, share_id: str) -> Key:
     return Key(table, f"SHARE#{share_id}", "SHARE")
 
@@ -209,3 +217,14 @@ def order_key(table: str, uuid: str, order: str) -> Key:
 
 def listing_key(table: str, name: str) -> Key:
     return Key(table, LISTINGS, name)
+
+
+# --- visitors ---------------------------------------------------------------------------------------------------------
+
+
+def budget_key(table: str, day: str) -> Key:
+    return Key(table, f"BUDGET#{day}", "BUDGET")
+
+
+def visitor_key(table: str, day: str, visitor: str) -> Key:
+    return Key(table, f"VISITOR#{day}#{visitor}", "VISITOR")

@@ -245,6 +245,20 @@ class DynamoLedger:
             return TooFast(account, ended_before=items.remembers(raw, hold.run_id))
         return None
 
+    def ask_to_stop(self, user_id: str, run_id: str) -> bool:
+        there = Path(AccountItem.holds)[run_id]
+        write = Update(account_key(self._ledger, user_id), actions=[there["x"].set(True)], condition=there.exists())
+        try:
+            self._store.update(write)
+        except ConditionFailed:
+            return False
+        return True
+
+    def should_stop(self, user_id: str, hold: Hold) -> bool:
+        raw = self._store.get(account_key(self._ledger, user_id), attributes=("holds",)) or {}
+        there = raw.get("holds", {}).get("M", {}).get(hold.run_id, {}).get("M", {})
+        return there.get("n") != {"S": hold.nonce} or "x" in there
+
     def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime, rate: RateLimit | None = None) -> None:
         uncount = [AccountItem.runs_at.set(AccountItem.runs_at - _millis(rate.interval))] if rate is not None else []
         for _ in self._store.backoff:

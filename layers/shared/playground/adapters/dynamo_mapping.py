@@ -51,6 +51,8 @@ NAMES: Mapping[type, Mapping[str, str]] = {
         "ticket": "q",
         "cost_nano": "k",
         "interval": "f",
+        "max_tokens": "t",
+        "stop": "x",
     },
     Claim: {"amount": "a", "stage": "s", "made_at": "t"},
     AgreedPrice: {"amount": "a", "currency": "c", "price_id": "p"},

@@ -47,6 +47,10 @@ class Hold:
     """The most that the provider can bill for the run, in nano-dollars; 0 in holds of an earlier version."""
     interval: timedelta = timedelta()
     """What the run uses up of the allowance if its worker dies: see `domain.allowance`."""
+    max_tokens: int = 0
+    """The limit of the answer that is held for; 0 in holds of an earlier version."""
+    stop: bool = field(default=False, compare=False)
+    """Whether its owner has asked to end the run with what is written by then."""
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:

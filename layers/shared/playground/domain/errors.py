@@ -23,12 +23,17 @@
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
     ├── AccountPausedError              an operator has paused the account: no new runs
     ├── RunsPausedError                 an operator has paused the runs of all accounts
+    ├── AnonymousRunsOffError           this deployment has no anonymous runs
+    ├── AnonymousRunUsedError           the visitor has had the anonymous run of the day
+    ├── AnonymousBudgetUsedError        the day's budget of anonymous runs is used up
     ├── OwnShareError                   owners cannot vote on or report their own share
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
     ├── ModelError                      the model gave no answer that can be charged
     │   ├── ModelOverloadedError
-    │   └── ModelTimedOutError
+    │   ├── ModelTimedOutError
+    │   └── RunCancelledError           … because its owner has cancelled the run before there was any text
+    ├── RunEndedError                   a run that has ended cannot be cancelled
     ├── AlreadySubscribedError
     ├── PlanGrantedError
     ├── PurchaseUnavailableError        the payment of a purchase is unknown to this payment provider
@@ -213,6 +218,37 @@ class AccountPausedError(PlaygroundError):
         super().__init__("This account is paused: no new runs can be started. Please contact support.")
 
 
+class AnonymousRunsOffError(PlaygroundError):
+    """This deployment has no anonymous runs. Nothing is counted."""
+
+    code = "not_entitled"
+
+    def __init__(self) -> None:
+        super().__init__("Running a package needs a login here.", login_required=True)
+
+
+class AnonymousRunUsedError(PlaygroundError):
+    """The visitor has had the anonymous run of the UTC day. Nothing more is counted."""
+
+    code = "rate_limited"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "You have had today's run without a login. Log in to go on.", login_required=True, retry_after=retry_after
+        )
+
+
+class AnonymousBudgetUsedError(PlaygroundError):
+    """What is left of the day's budget of anonymous runs does not cover this one. The visitor's run is not counted."""
+
+    code = "paused"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "Runs without a login are used up for today. Log in to go on.", login_required=True, retry_after=retry_after
+        )
+
+
 class OwnShareError(PlaygroundError):
     code = "own_share"
 
@@ -289,6 +325,7 @@ class RunInProgressError(PlaygroundError):
             retry_after=retry_after,
             lease_at=iso(lease_at),
         )
+        self.run_id = run_id
 
 
 class IdempotencyConflictError(PlaygroundError):
@@ -338,6 +375,7 @@ class ModelError(PlaygroundError):
         "interrupted": "This run was interrupted. Nothing was charged.",
         "overloaded": "The model is overloaded. Nothing was charged; please try again later.",
         "rate_limited": "The model accepts no more requests now. Nothing was charged; please try again later.",
+        "cancelled": "This run was cancelled before the model had written anything. Nothing was charged.",
     }
 
     def __init__(self, reason: str) -> None:
@@ -365,6 +403,24 @@ class ModelTimedOutError(ModelError):
 
     def __init__(self, reason: str = "timed_out") -> None:
         super().__init__(reason)
+
+
+class RunCancelledError(ModelError):
+    """Its owner has cancelled the run before there was any text. What was written by then would have been an answer."""
+
+    code = "run_cancelled"
+
+    def __init__(self, reason: str = "cancelled") -> None:
+        super().__init__(reason)
+
+
+class RunEndedError(PlaygroundError):
+    """A run that has ended in another way cannot be cancelled any more."""
+
+    code = "run_ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__("This run has already ended; nothing was changed.", status=status)
 
 
 class StoreUnavailableError(PlaygroundError):

@@ -212,6 +212,8 @@ def error_of(failure: Failure) -> errors.PlaygroundError:
             return errors.ModelOverloadedError(failure.reason, retry_after=failure.retry_after or 1)
         case errors.ModelTimedOutError.code:
             return errors.ModelTimedOutError(failure.reason)
+        case errors.RunCancelledError.code:
+            return errors.RunCancelledError(failure.reason)
         case errors.SessionConflictError.code:
             return errors.SessionConflictError()
         case errors.StoreUnavailableError.code:

@@ -68,6 +68,7 @@ class HeldRun:
             session_id=attempt.session_id,
             model=attempt.request.model,
             placed_at=attempt.started,
+            max_tokens=max_tokens,
         )
         return cls(attempt=attempt, fitted=fitted, max_tokens=max_tokens, hold=hold, account=account)
 
@@ -78,6 +79,7 @@ class HeldRun:
             self.hold,
             ceiling=prices.ceiling(model, tokens, max_tokens),
             cost_nano=model.cost_nano(model.most_expensive(tokens, max_tokens)),
+            max_tokens=max_tokens,
         )
         return replace(self, max_tokens=max_tokens, hold=hold)
 

@@ -8,11 +8,11 @@ any failure in between, the whole hold is given back.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
-from playground.domain.account import LEASE_MARGIN, Account, as_of, settle, without_dead_holds
+from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
@@ -56,6 +56,7 @@ from playground.ports import (
     TimeLimit,
 )
 from playground.usecases.expire_holds import INTERRUPTED
+from playground.usecases.live_runs import LiveAnswer, OnStart, not_followed, unwatched
 from playground.usecases.place_hold import PlaceHold, rate_limited
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 from playground.usecases.run_attempt import Attempt, HeldRun
@@ -100,6 +101,7 @@ class RunPrompt:
         time_limit: TimeLimit = lambda seconds: nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
         watch: HoldWatch | None = None,
+        live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
@@ -113,6 +115,7 @@ class RunPrompt:
         self._report = report
         self._time_limit = time_limit
         self._monotonic = monotonic
+        self._live = live
         self._fit = FitConversation(sessions, model, prices)
         self._place_hold = PlaceHold(
             ledger=ledger, prices=prices, clock=clock, max_open_runs=max_open_runs, report=report, watch=watch
@@ -125,10 +128,12 @@ class RunPrompt:
         *,
         idempotency_key: str | None,
         seconds_left: float,
+        on_start: OnStart = unwatched,
         show_standing: ShowStanding = lambda standing: None,
     ) -> PaidAnswer:
-        """Run `request` for `user_id` and charge it, within `seconds_left`. `show_standing` is called whenever the
-        account's use of its rate limit becomes known; the last call counts.
+        """Run `request` for `user_id` and charge it, within `seconds_left`. `on_start` gets the answer while it is
+        written, once it is held; never that of a run that was made before. `show_standing` is called before that,
+        whenever the account's use of its rate limit becomes known; the last call counts.
 
         A repeat of the same request with the same key gives the first outcome, for ever: the same answer, or the same
         failure. Raises what `domain.errors` has; when it raises, this call has charged nothing. An error that has ended
@@ -145,10 +150,13 @@ class RunPrompt:
             if isinstance(held, Run):
                 return self._replay(held, request)
             self._show(held.account, show_standing)
-            answer = self._ask(held)
-            if isinstance(answer, Run):
-                return self._replay(answer, request)
-            return self._settle(held, answer)
+            with self._live(user_id, held.hold) as live:
+                on_start(live)
+                answer = self._ask(held, live)
+                live.close()
+                if isinstance(answer, Run):
+                    return self._replay(answer, request)
+                return self._settle(held, answer)
 
     # --- look up ------------------------------------------------------------------------------------------------------
 
@@ -238,11 +246,12 @@ class RunPrompt:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
-    def _ask(self, held: HeldRun) -> Completion | Run:
+    def _ask(self, held: HeldRun, live: LiveAnswer) -> Completion | Run:
         """The model's answer. Without one the hold is released, and its error raised; or, if another attempt has ended
         the run meanwhile, that run is returned."""
         try:
-            return self._model.complete(held.prompt, timeout=self._time_for_model(held.attempt.deadline))
+            timeout = self._time_for_model(held.attempt.deadline)
+            return self._model.complete(held.prompt, timeout=timeout, progress=live)
         except ModelError as error:
             unpaid = _unpaid(held.attempt.model, error.spent)
             use = self._prices.allowance(held.account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED

@@ -1,0 +1,79 @@
+"""Runs as server-sent events: a new one, and one that is being made or has ended."""
+
+import time
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path
+
+from playground import wiring
+from playground.asgi import WebApp
+from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
+from playground.observability import flush_metrics, report_run
+from playground.schemas.common import IdempotencyKey
+from playground.schemas.run import RunBody
+from playground.settings import RunSettings
+from playground.sse import encoded
+from playground.usecases.stream_run import FollowRun, RunStream, StreamRun
+
+ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
+
+settings = RunSettings.load()
+store = wiring.store()
+follow = FollowRun(
+    ledger=wiring.ledger(settings, store),
+    sessions=wiring.sessions(settings, store),
+    checkpoints=wiring.checkpoints(settings, store),
+    clock=utc_now,
+    sleep=time.sleep,
+    report=report_run,
+)
+stream_run = StreamRun(run_prompt=wiring.run_prompt(settings, store), follow=follow, ended=flush_metrics)
+api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=STREAM_TIMEOUT)
+app = api.app
+handler = api
+web = WebApp(api)
+
+Offset = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^[0-9]{1,9}$",
+        description="The id of the last delta that was read: characters of the answer. The stream goes on behind it",
+    ),
+]
+
+
+@app.post(
+    "/playground/run/stream",
+    tags=["runs"],
+    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+)
+def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None) -> Response[str]:
+    """Spend credits on one prompt, and read the answer while it is written: `run`, then `delta`s, at the end `done`
+    with the body that POST /playground/run answers, or `error`. What is refused before the model is asked is a plain
+    error with its status. Who is cut off repeats the request with the same key and goes on behind the last delta: it is
+    one run."""
+    return _sent(
+        stream_run(
+            api.user_id,
+            body.request(),
+            idempotency_key=idempotency_key,
+            seconds_left=api.seconds_left,
+            offset=int(last_event_id or 0),
+            show_standing=api.show_standing,
+        )
+    )
+
+
+@app.get("/playground/runs/<run_id>/stream", tags=["runs"], responses=streams(400, 401, 404, 409, 500, 502, 503, 504))
+def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
+    """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
+    failed is its error."""
+    left = api.seconds_left - ANSWER_RESERVE_SECONDS
+    return _sent(follow(api.user_id, run_id, offset=int(last_event_id or 0), seconds_left=left))
+
+
+def _sent(found: RunStream) -> Response[str]:
+    request_id = api.request_id
+    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id)), found.wait)
