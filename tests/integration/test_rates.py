@@ -127,3 +127,20 @@ def test_the_fourth_purchase_of_a_minute_is_refused(limited: Handlers, ledger: D
     assert buy("k", "large").status == 422
     assert len(limited.call("GET", "/playground/credits/purchases", user=user_id).body["purchases"]) == 3
     assert run(limited, user_id).headers["RateLimit"].startswith('"runs";r=4'), "another limit"
+
+
+def test_a_streamed_run_is_limited_and_says_so_like_any_other(limited: Handlers, user_id: str) -> None:
+    """Both routes share one limit, and the headers come before the first event."""
+
+    def stream(body: dict[str, Any], key: str | None = None) -> Answer:
+        return limited.call("POST", "/playground/run/stream", body, user=user_id, key=key)
+
+    first = stream(RUN, "k")
+    assert (first.status, first.headers["RateLimit-Policy"], standing(first)[0]) == (200, POLICY, 4)
+    assert standing(stream(RUN, "k"))[0] == 4
+    assert standing(run(limited, user_id))[0] == 3
+    for _ in range(3):
+        stream(FAILING)
+    for refused in (stream(RUN), run(limited, user_id)):
+        assert (refused.status, refused.body["error"], standing(refused)[0]) == (429, "rate_limited", 0)
+        assert refused.headers["Retry-After"] == str(refused.body["retry_after"])
