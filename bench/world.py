@@ -31,7 +31,8 @@ from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, Tok
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.run_prompt import RunPrompt
 
-PRICES = load_prices()
+RATE_LIMIT_FACTOR = 600  # what is measured runs more often than a user may
+PRICES = load_prices().with_rate_limits_times(RATE_LIMIT_FACTOR)
 PACKAGE = package_uuid("@playground/code-reviewer")
 TIMEOUT = 24.0  # s, as in template.yaml
 SECONDS_LEFT = 29.0  # s, as in template.yaml

@@ -24,6 +24,7 @@ class Settings:
     state_dir: Path
     frontend_url: str
     concurrency: int
+    rate_limit_factor: int
     anthropic_api_key: str | None
     anthropic_base_url: str | None
     stripe_secret_key: str | None
@@ -77,6 +78,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         state_dir=state_dir(environment),
         frontend_url=(environment.get("FRONTEND_URL") or f"http://127.0.0.1:{port}").rstrip("/"),
         concurrency=_integer(environment, "LOCAL_CONCURRENCY", DEFAULT_CONCURRENCY, 1, 1_000),
+        rate_limit_factor=_integer(environment, "RATE_LIMIT_FACTOR", 1, 1, 600),
         anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
         anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
         stripe_secret_key=environment.get("STRIPE_SECRET_KEY") or None,

@@ -32,6 +32,7 @@ from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Failure, Run, RunFilter, RunPlace, RunStatus
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
@@ -43,6 +44,8 @@ from playground.ports import (
     AllowanceUsedUp,
     AlreadyHeld,
     Amend,
+    Begun,
+    BegunBefore,
     Book,
     CannotAfford,
     Checkpoint,
@@ -56,10 +59,13 @@ from playground.ports import (
     Paused,
     Progress,
     Prompt,
+    PurchaseOutcome,
     Record,
     TextRef,
     TokenCount,
+    TooFast,
     TooManyHolds,
+    TooManyPurchases,
 )
 
 LEASE = timedelta(minutes=45)
@@ -395,12 +401,28 @@ class PlantedLeaks:
 class InMemoryPayments:
     """`ports.PurchaseRecords`. One lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: dict[str, Account] | None = None) -> None:
         self._lock = threading.RLock()
+        self._accounts = accounts if accounts is not None else {}
         self._records: dict[object, Record] = {}
         self._purchases: dict[str, tuple[str, str]] = {}
         self._customers: dict[str, str] = {}
         self.events: dict[str, PaymentEvent] = {}
+
+    def begin(self, purchase: Purchase, account: Account, *, limit: RateLimit, now: datetime) -> PurchaseOutcome:
+        with self._lock:
+            there = self.purchase(purchase.user_id, purchase.purchase_id)
+            if there is not None:
+                return BegunBefore(there)
+            if purchase.user_id not in self._accounts:
+                raise CorruptLedgerError(f"{purchase.user_id} has no account")
+            stamp = self._accounts[purchase.user_id].purchases_at
+            if stamp is not None and not limit.admits(stamp, now):
+                return TooManyPurchases(stamp)
+            stamp = limit.after(stamp, now)
+            self._accounts[purchase.user_id] = replace(self._accounts[purchase.user_id], purchases_at=stamp)
+            self._keep(purchase)
+            return Begun(replace(purchase, revision=1), stamp)
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
         found = self._records.get((Purchase, user_id, purchase_id))
@@ -492,7 +514,7 @@ class InMemoryLedger:
         self._keys: set[tuple[str, str]] = set()
         self._ended: set[tuple[str, str]] = set()
         self.leases: dict[str, datetime] = {}
-        self.records = InMemoryPayments()
+        self.records = InMemoryPayments(self._accounts)
 
     def account(self, user_id: str, now: datetime) -> Account:
         with self._lock:
@@ -504,7 +526,15 @@ class InMemoryLedger:
             return self._accounts[user_id]
 
     def place_hold(
-        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        self,
+        user_id: str,
+        hold: Hold,
+        *,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None = None,
+        rate: RateLimit | None = None,
+        seen: Account | None = None,
     ) -> HoldOutcome:
         with self._lock:
             account = self.account(user_id, now)
@@ -520,7 +550,10 @@ class InMemoryLedger:
                 return CannotAfford(account)
             if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
                 return AllowanceUsedUp(account)
-            self._accounts[user_id] = place_hold(account, hold)
+            if rate is not None and not rate.admits(account.runs_at, now):
+                return TooFast(account, ended_before)
+            runs_at = rate.after(account.runs_at, now) if rate is not None else account.runs_at
+            self._accounts[user_id] = replace(place_hold(account, hold), runs_at=runs_at)
             self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
             return Held(self._accounts[user_id], ended_before)
 
@@ -539,9 +572,12 @@ class InMemoryLedger:
             there = account.holds.get(hold.run_id) if account is not None else None
             return there is None or there.nonce != hold.nonce or there.stop
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
         with self._lock:
-            self._drop(user_id, hold.run_id, hold.nonce, now)
+            dropped = self._drop(user_id, hold.run_id, hold.nonce, now)
+            account = self._accounts.get(user_id)
+            if dropped and rate is not None and account is not None and account.runs_at is not None:
+                self._accounts[user_id] = replace(account, runs_at=account.runs_at - rate.interval)
 
     def correct_lease(self, account: Account) -> bool:
         with self._lock:
@@ -660,13 +696,15 @@ class InMemoryLedger:
         after, entries = change
         return self._write(replace(after, revision=after.revision + 1), *entries)
 
-    def _drop(self, user_id: str, run_id: str, nonce: str, now: datetime) -> None:
+    def _drop(self, user_id: str, run_id: str, nonce: str, now: datetime) -> bool:
         """Give a hold back, if it is the one that `nonce` placed."""
         account = self._accounts.get(user_id)
-        if account is not None and run_id in account.holds and account.holds[run_id].nonce == nonce:
-            after, entries = drop_hold(account, run_id, now=now)
-            self._write(after, *entries)
-            self._ended.add((user_id, run_id))
+        if account is None or run_id not in account.holds or account.holds[run_id].nonce != nonce:
+            return False
+        after, entries = drop_hold(account, run_id, now=now)
+        self._write(after, *entries)
+        self._ended.add((user_id, run_id))
+        return True
 
     def _is_over(self, user_id: str, run_id: str, nonce: str) -> bool:
         hold = self._accounts[user_id].holds.get(run_id)

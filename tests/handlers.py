@@ -227,8 +227,11 @@ def loaded(
         yield Handlers(apps, issuer, local, rights, clients)
     finally:
         for app in apps.values():
-            if hasattr(app, "model"):
-                app.model.close()
+            for holder, name in ((app, "model"), (getattr(app, "run_prompt", None), "_model")):
+                if (model := getattr(holder, name, None)) is not None:
+                    model.close()
+            if (stream_run := getattr(app, "stream_run", None)) is not None:
+                stream_run.run_prompt._model.close()
         for made in (*clients, *(wiring.client(service) for service in SERVICES)):
             made.close()
         wiring.client.cache_clear()

@@ -190,11 +190,19 @@ def price_table(
     return Response(status_code=200, content_type=content_types.APPLICATION_JSON, body=table, headers=FOREVER)
 
 
-@app.post("/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 503))
+@app.post(
+    "/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 429, 503)
+)
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits are added when it is paid."""
     email = api.email(authenticate.email)
-    offer = buy_credits()(api.user_id, body.package, idempotency_key=idempotency_key, receipt_email=email)
+    offer = buy_credits()(
+        api.user_id,
+        body.package,
+        idempotency_key=idempotency_key,
+        receipt_email=email,
+        show_standing=api.show_standing,
+    )
     return PurchaseAnswer.of(offer, pay_page_url=settings.pay_page_url)
 
 
@@ -269,7 +277,7 @@ def buy_credits() -> BuyCredits:
         ledger=ledger,
         records=records,
         payments=payments(),
-        prices=prices,
+        prices=prices.with_rate_limits_times(settings.rate_limit_factor),
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         new_id=id_maker(utc_now),

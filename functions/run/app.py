@@ -24,5 +24,11 @@ web = WebApp(api)
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
-    answer = run_prompt(api.user_id, body.request(), idempotency_key=idempotency_key, seconds_left=api.seconds_left)
+    answer = run_prompt(
+        api.user_id,
+        body.request(),
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
+    )
     return RunAnswer.of(answer)

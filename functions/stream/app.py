@@ -61,6 +61,7 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
             idempotency_key=idempotency_key,
             seconds_left=api.seconds_left,
             offset=int(last_event_id or 0),
+            show_standing=api.show_standing,
         )
     )
 

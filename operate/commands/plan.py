@@ -28,6 +28,7 @@ ALLOWANCE = load_prices().plan.credits
             "month is removed; rollover lives to its own expiry.\n"
             "free ends it now: what is unused of this month is removed, rollover lives to its own expiry, purchased "
             "credits stay.\n"
+            "An account whose plan was set here is a verified organisation: it may begin more runs per minute.\n"
             "A plan that belongs to a subscription at Stripe is changed there; here it is refused.",
             "Once": "What was done to an account under a reference is never done to it again. The same reference with "
             "another plan or end is refused. Without --ref a new reference is made and printed.",

@@ -26,6 +26,7 @@ from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
 from playground.domain.errors import StoreUnavailableError
+from playground.domain.rates import RateLimit
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
@@ -445,6 +446,63 @@ def test_failures_and_new_runs_at_once_stay_within_the_allowance(
     account = checked(ledger, user_id)
     assert account.failures_at == NOW + timedelta(hours=1)
     assert account.unpaid_at == NOW + 20 * HOURLY.use(cost).unpaid
+
+
+# --- runs per minute --------------------------------------------------------------------------------------------------
+
+FIVE = RateLimit(name="runs", per_minute=5)
+
+
+def pacing(user_id: str, hold: Hold, seen: Account | None = None) -> Callable[[DynamoLedger], HoldOutcome]:
+    return lambda ledger: ledger.place_hold(user_id, hold, limit=MAX_THREADS, now=hold.placed_at, rate=FIVE, seen=seen)
+
+
+@pytest.mark.parametrize("idle", [None, timedelta(hours=1), timedelta(seconds=30)], ids=["new", "idle", "half used"])
+def test_of_thirty_runs_at_once_those_of_the_limit_get_a_hold(
+    race: Race, ledger: DynamoLedger, user_id: str, idle: timedelta | None
+) -> None:
+    """For an account that is opened by them, for one whose stamp has passed, and for one whose stamp is ahead: they
+    begin with different updates. All workers have read the account before."""
+    giving(user_id, 100, "plenty")(ledger)
+    if idle is not None:
+        for number in range(5):
+            pacing(user_id, a_hold(f"before_{number}", 1, NOW - idle))(ledger)
+    seen = checked(ledger, user_id)
+    admitted = 5 if idle is None or idle > timedelta(minutes=1) else 2  # 30 s give back 2.5 of 5
+
+    outcomes = race(*(pacing(user_id, a_hold(f"run_{number}", 1, NOW), seen) for number in range(30)))
+
+    assert kinds(outcomes) == {"Held": admitted, "TooFast": 30 - admitted}
+    account = checked(ledger, user_id)
+    assert account.held == seen.held + admitted
+    before = seen.runs_at or NOW
+    assert account.runs_at == max(before, NOW) + admitted * timedelta(seconds=12)
+    again = race(*(pacing(user_id, a_hold(f"more_{number}", 1, NOW), seen) for number in range(30)))
+    assert kinds(again) == {"TooFast": 30}
+    assert checked(ledger, user_id) == account
+
+
+def test_cancelled_holds_and_new_ones_at_once_are_counted_right(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Thirty place a hold and take it back at once: in the end nothing is used, and the whole limit is there."""
+    giving(user_id, 100, "plenty")(ledger)
+
+    def place_and_cancel(number: int) -> Callable[[DynamoLedger], str]:
+        hold = a_hold(f"run_{number}", 1, NOW)
+
+        def run(ledger: DynamoLedger) -> str:
+            outcome = pacing(user_id, hold)(ledger)
+            if isinstance(outcome, Held):
+                ledger.cancel_hold(user_id, hold, now=NOW, rate=FIVE)
+            return type(outcome).__name__
+
+        return run
+
+    found = Counter(race(*(place_and_cancel(number) for number in range(30))))
+
+    assert found.keys() <= {"Held", "TooFast"}
+    assert found["Held"] >= 5
+    account = checked(ledger, user_id)
+    assert (account.held, account.runs_at) == (0, NOW)
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,8 +20,10 @@ from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.stripe_events import READERS
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Account
+from playground.domain.calendar import instant
 from playground.domain.errors import PaymentsUnavailableError
-from playground.domain.purchases import PurchaseState
+from playground.domain.purchases import Purchase, PurchaseState
+from playground.domain.rates import RateLimit
 from playground.ports import Held
 from playground.usecases.apply_payment import Applied, Outcome
 from playground.usecases.buy_credits import Offer
@@ -250,3 +254,35 @@ def test_an_end_and_an_invoice_at_once_leave_no_month(race: Race) -> None:
 
     account: Account = race.first.account
     assert (account.plan.value, race.first.buckets) == ("free", (0, 0, 5))
+
+
+def test_of_thirty_purchases_at_once_those_of_the_limit_are_begun(race: Race) -> None:
+    """While holds of the account are placed, too."""
+    limit, user_id, now = RateLimit(name="purchases", per_minute=3), race.first.user_id, race.first.clock()
+    account = race.first.ledger.account(user_id, now)
+
+    def begin(number: int) -> Callable[[Billing], str]:
+        def run(billing: Billing) -> str:
+            purchase = Purchase(
+                purchase_id=f"pur_{number}_{user_id}",
+                user_id=user_id,
+                pack="small",
+                credits=100,
+                amount=500,
+                currency="usd",
+                live=False,
+                price_version="1",
+                created_at=now,
+            )
+            outcome = billing.records.begin(purchase, account, limit=limit, now=now)
+            if number < 5:
+                placed = billing.ledger.place_hold(user_id, a_hold(f"run_{number}", 1, now), limit=20, now=now)
+                assert isinstance(placed, Held)
+            return type(outcome).__name__
+
+        return run
+
+    assert Counter(race(*map(begin, range(THREADS)))) == {"Begun": 3, "TooManyPurchases": THREADS - 3}
+    assert len(race.first.records.purchases(user_id)) == 3
+    after = race.first.ledger.account(user_id, now)
+    assert (after.purchases_at, after.held) == (instant(now) + timedelta(minutes=1), 5)

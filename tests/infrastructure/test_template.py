@@ -371,7 +371,7 @@ def test_anonymous_runs_are_off_unless_they_are_switched_on() -> None:
 def test_the_throttle_of_anonymous_runs_is_on_their_route() -> None:
     """A path is written with ~1 for its slashes there; one that is misspelt would throttle nothing."""
     settings = RESOURCES["Api"]["Properties"]["MethodSettings"]
-    [throttled] = [item for item in settings if item["ResourcePath"] != "/*"]
+    [throttled] = [item for item in settings if item["ResourcePath"].endswith("anonymous-run")]
     [api] = DESCRIPTION.apis
     [route] = [route for route in api.routes if route.function == "AnonymousFunction"]
 
@@ -525,6 +525,26 @@ def test_browsers_may_send_what_the_functions_take() -> None:
             "last-event-id",
         }
     assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
+
+
+def test_every_route_is_throttled_by_itself() -> None:
+    """A method's settings replace those of the stage altogether, so each has all of them. What the API of Claude and
+    Stripe limits for all of us together has lower limits than what only reads our own store."""
+    [api] = DESCRIPTION.apis
+    settings = of_type("AWS::Serverless::Api")["Api"]["MethodSettings"]
+    found = {(each["HttpMethod"], each["ResourcePath"]): each for each in settings}
+    assert len(found) == len(settings), "a method has two settings"
+    default = found.pop(("*", "/*"))
+
+    routes = {(route.method, f"/{route.path.replace('/', '~1')}") for route in api.routes}
+    assert found.keys() == routes
+    for each in settings:
+        assert each["MetricsEnabled"] is True
+        assert 0 < each["ThrottlingRateLimit"] <= default["ThrottlingRateLimit"]
+        assert each["ThrottlingRateLimit"] <= each["ThrottlingBurstLimit"] <= default["ThrottlingBurstLimit"]
+    reads = found["GET", "/~1v1~1playground~1credits"]["ThrottlingRateLimit"]
+    assert found["POST", "/~1v1~1playground~1estimate"]["ThrottlingRateLimit"] < reads
+    assert found["POST", "/~1v1~1playground~1credits~1purchase"]["ThrottlingRateLimit"] < reads
 
 
 GATEWAY_RESPONSES: dict[str, dict[str, Any]] = RESOURCES["Api"]["Properties"]["GatewayResponses"]

@@ -1,11 +1,13 @@
 """What a run costs to write, by DynamoDB's rules; and those rules, on sizes that the documentation gives or implies."""
 
+import itertools
 import random
 import re
 import string
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,8 +20,10 @@ from local.template import Description
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import account_key, entry_key
 from playground.adapters.dynamo_ledger import DynamoLedger, _admitted
+from playground.adapters.dynamo_rates import counted
 from playground.domain.account import Account, cross_boundary, open_account, start_plus
 from playground.domain.errors import ModelError
+from playground.domain.rates import RateLimit
 from tests.conftest import NOW
 from tests.fakes import a_hold
 from tests.handlers import Handlers
@@ -28,21 +32,23 @@ from tests.kit.prices import EXAMPLE
 MAX_WRITE_UNITS = 18
 MAX_OPEN_RUNS = 20  # that the setting admits
 PAYING = Account(user_id="somebody", created_at=NOW, has_paid=True)
-OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists)\b|<=|>=|<>|[<>=]")
+OPERATORS = re.compile(r"\b(?:AND|OR|NOT|size|attribute_exists|attribute_not_exists|BETWEEN)\b|<=|>=|<>|[<>=]")
 INDEX = Index("by_lease", ("lease_shard", "lease_at"))
 
 
 def test_the_condition_of_a_hold_is_one_that_dynamodb_takes(ledger: DynamoLedger, user_id: str) -> None:
     """4 KB and 300 operators and functions at most, which the local engine does not look at. With as many open runs as
-    may be set, and the allowance that has the most alternatives."""
+    may be set, the allowance that has the most alternatives, and a rate limit."""
     allowances = (EXAMPLE.allowance(open_account(user_id, NOW)[0]), EXAMPLE.allowance(replace(PAYING, user_id=user_id)))
     longest = 0
     for allowance in allowances:
-        for ends_first in (False, True):
+        for ends_first, stamp in itertools.product((False, True), (None, NOW - timedelta(minutes=1))):
             hold = a_hold("run_" + "a" * 32, 1, NOW)
             write = ledger._placing(user_id, hold, MAX_OPEN_RUNS, NOW, ends_first=ends_first)
-            condition = write.condition & _admitted(allowance, 1, MAX_OPEN_RUNS, NOW)
-            text = condition.serialize({}, {})
+            write = replace(write, condition=write.condition & _admitted(allowance, 1, MAX_OPEN_RUNS, NOW))
+            limited = counted(write, items.AccountItem.runs_at, RateLimit(name="runs", per_minute=5), stamp, NOW)
+            assert limited.condition is not None
+            text = limited.condition.serialize({}, {})
             assert len(text.encode()) <= 4096
             longest = max(longest, len(OPERATORS.findall(text)))
     assert 200 < longest <= 290

@@ -52,6 +52,7 @@ from tests.property.model import (
     Entitle,
     Full,
     Grant,
+    Hasty,
     Limits,
     Lost,
     Model,
@@ -109,9 +110,10 @@ def described(operation: Operation) -> str:
     """An operation in a few words."""
     name, now = type(operation).__name__.lower(), f"at {moment(operation.now):%d %H:%M:%S}"
     match operation:
-        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits):
-            failures = f", {limits.runs} may fail" if limits is not None else ""
-            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{failures}, {now}"
+        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits, rate):
+            others = f", {limits.runs} may fail" if limits is not None else ""
+            others += f", {rate} a minute" if rate is not None else ""
+            return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{others}, {now}"
         case Settle(hold, cost, _):
             return f"{name} {hold.run} as {hold.nonce} with {cost} of {hold.ceiling}, turn {hold.turn}, {now}"
         case Release(hold, status, _, cost):
@@ -154,7 +156,7 @@ def said(answer: object) -> str:
             return f"{answer.status} by {answer.nonce}{charged}"
         case Placed(view, ended_before):
             return f"placed{', ended before' if ended_before else ''} {said(view)}"
-        case Dear(view) | Full(view) | Paused(view) | Taken(view, _):
+        case Dear(view) | Full(view) | Paused(view) | Taken(view, _) | Hasty(view, _):
             return f"{type(answer).__name__.lower()} {said(view)}"
         case Books(view, lines, turns, receipts):
             rows = (f"{line.type} {line.monthly:+}{line.rollover:+}{line.purchased:+}" for line in lines)
@@ -229,7 +231,7 @@ def _until(history: Sequence[Record], end: float) -> list[Record]:
     ]
 
 
-NOTHING_DONE = (Dear, Full, Paused, Taken, Moved, Lost)
+NOTHING_DONE = (Dear, Full, Hasty, Paused, Taken, Moved, Lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
 
 def _view(answer: object) -> View | None:
     """The account at that moment, if the answer says it."""
-    if isinstance(answer, Placed | Dear | Full | Paused | Taken):
+    if isinstance(answer, Placed | Dear | Full | Hasty | Paused | Taken):
         return answer.view
     return answer if isinstance(answer, View) else None
 
@@ -528,6 +530,7 @@ class Worker:
             limit=self._random.choice((20, 20, 6)),
             now=now,
             limits=self._random.choice((None, FAILURES)),
+            rate=self._random.choice((None, None, 3, 60)),
         )
         answer = self._do(user, place)
         if isinstance(answer, Placed):

@@ -451,6 +451,20 @@ def _ask_to_stop(scene: Scene) -> None:
     scene.by_other(ask)
 
 
+def _ran_before_a_pause(scene: Scene) -> None:
+    """The account has a stamp of its rate limit, which has passed."""
+    scene.by_other(lambda other: scene.run(other, ORDINARY, "before the pause"))
+    scene.move(timedelta(minutes=5))
+
+
+def _counted_once(scene: Scene) -> None:
+    """However often its key was sent, and whoever died: the run has moved the stamp once, from a time that has been."""
+    account = scene.books().account
+    assert account is not None
+    assert account.runs_at is not None
+    assert account.runs_at - EXAMPLE.run_limit(account).interval <= scene.now
+
+
 def _readable_if_paid(scene: Scene) -> None:
     """A reader gets the text if it was paid for, and the failure otherwise, whatever checkpoints are left."""
     run, answers = scene.books().receipt, list[str | None]()
@@ -861,6 +875,7 @@ PATHS: Sequence[Path] = (
         meanwhile=_before("account", _ask_to_stop),
         check=_cancelled,
     ),
+    Path(name="run, after a pause", act=_run(ORDINARY), prepare=_ran_before_a_pause, check=_counted_once),
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
     Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
     Path(name="run, the model fails", act=_run(FAILING), prepare=_account),

@@ -13,6 +13,7 @@ from playground.domain.errors import CorruptLedgerError, SessionConflictError
 from playground.domain.payment_events import DisputeMoved, PaymentMoved, ProviderChange, ProviderEvent, RefundSum
 from playground.domain.payment_events import Payment as ProviderPayment
 from playground.domain.purchases import Claim, Customer, Purchase, PurchaseState, Stage
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunStatus
 from playground.ports import (
     AllowanceUsedUp,
@@ -24,6 +25,7 @@ from playground.ports import (
     Ledger,
     Paused,
     Sessions,
+    TooFast,
     TooManyHolds,
 )
 from playground.ports import Ended as LedgerEnded
@@ -43,6 +45,7 @@ from tests.property.model import (
     Entitle,
     Full,
     Grant,
+    Hasty,
     Line,
     Lost,
     Moved,
@@ -86,6 +89,7 @@ class Subject:
         self.records = records_of(ledger)
         self._bought: set[str] = set()
         self._beyond = timedelta(microseconds=sub_millis)
+        self._seen_last: Account | None = None
         self._seen: dict[str, Account] = {}  # attempt → the account that its hold brought
 
     def clock(self, now: int) -> datetime:
@@ -118,7 +122,16 @@ class Subject:
             case Place(limit=limit):
                 allowance = allowance_of(operation)
                 hold = self._hold(operation)
-                placed = self.ledger.place_hold(user_id, hold, limit=limit, now=now, allowance=allowance)
+                placed = self.ledger.place_hold(
+                    user_id,
+                    hold,
+                    limit=limit,
+                    now=now,
+                    allowance=allowance,
+                    rate=rate_of(operation),
+                    seen=self._seen_last,
+                )
+                self._seen_last = placed.account
                 if isinstance(placed, Held):
                     self._seen.setdefault(operation.nonce, placed.account)
                 return placed_of(placed)
@@ -135,7 +148,7 @@ class Subject:
                 use = allowance.use(cost) if allowance is not None and cost is not None else NOTHING_USED
                 return ended_of(self.ledger.release(user_id, outcome, use))
             case Cancel(place, at):
-                self.ledger.cancel_hold(user_id, self._hold(place), now=moment(at))
+                self.ledger.cancel_hold(user_id, self._hold(place), now=moment(at), rate=rate_of(place))
                 return Nothing()
             case Sweep():
                 account = self.account(operation.now)
@@ -262,6 +275,10 @@ def order(reference: str) -> OperatorRequest:
     return OperatorRequest(reference=reference, reason="Because", operator="anna")
 
 
+def rate_of(place: Place) -> RateLimit | None:
+    return RateLimit(name="runs", per_minute=place.rate) if place.rate is not None else None
+
+
 def allowance_of(place: Place) -> Allowance | None:
     limits = place.limits
     if limits is None:
@@ -330,6 +347,7 @@ def view_of(account: Account) -> View:
         failures=time(account.failures_at),
         unpaid=time(account.unpaid_at),
         paused=time(account.paused_at),
+        runs=time(account.runs_at),
     )
 
 
@@ -346,6 +364,8 @@ def placed_of(outcome: HoldOutcome) -> Answer:
             return ModelPaused(view)
         case AllowanceUsedUp():
             return UsedUp(view)
+        case TooFast(_, ended_before):
+            return Hasty(view, ended_before)
         case AlreadyHeld(_, hold):
             return Taken(view, hold.nonce)
         case Paused():

@@ -45,6 +45,7 @@ from tests.property.model import STAGES as DISPUTE_STAGES
 SKEW = 10 * MINUTE
 FAILURES = (None, Limits(runs=3, cost=500_000_000, per_credit=25_000_000), Limits(20, 5_000_000_000, 25_000_000))
 LIMITS = (20, 20, 3, 1)
+RATES = (None, None, 2, 30)
 LEASES = (45 * MINUTE, 21 * MINUTE, 5 * MINUTE, 40 * DAY)
 FIRST_DAYS = tuple(
     millis(moment(0).replace(year=year, month=month, day=day, hour=hour, minute=7, second=3, microsecond=41_000))
@@ -64,6 +65,7 @@ STEPS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "session": (0, 5),
         "limit": (0, 3),
         "failures": (0, 2),
+        "rate": (0, 3),
         "skew": _SKEW,
     },
     "settle": {"hold": _ANY, "amount": _ANY, "skew": _SKEW},
@@ -116,7 +118,9 @@ class Story:
         runs = sorted({place.run for place in self._placed})
         self.perform(ReadRun(runs[run % len(runs)] if runs else "run_0", self.now))
 
-    def place(self, run: int, amount: int, lease: int, session: int, limit: int, failures: int, skew: int) -> None:
+    def place(
+        self, run: int, amount: int, lease: int, session: int, limit: int, failures: int, rate: int, skew: int
+    ) -> None:
         """A new run, or one of before; up to a little more than there is; in a session of its own, or in one of a few
         that go on."""
         name = self._name("run") if run < 9 or not self._placed else self._placed[-1 - run % len(self._placed)].run
@@ -133,6 +137,7 @@ class Story:
             limit=LIMITS[limit],
             now=now,
             limits=FAILURES[failures],
+            rate=RATES[rate],
         )
         if isinstance(self.perform(place), Placed):
             self._placed.append(place)

@@ -20,6 +20,9 @@ STRIPE = "layers/shared/playground/adapters/stripe_payments.py"
 RECONCILE = "layers/shared/playground/usecases/reconcile.py"
 EXPIRE = "layers/shared/playground/usecases/expire_holds.py"
 ALLOWANCE = "layers/shared/playground/domain/allowance.py"
+RATES = "layers/shared/playground/domain/rates.py"
+RATED = "layers/shared/playground/adapters/dynamo_rates.py"
+RECORDS = "layers/shared/playground/adapters/dynamo_payments.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
 WATCH = "layers/shared/playground/usecases/watch_holds.py"
 KEYS = "layers/shared/playground/adapters/key_set.py"
@@ -94,6 +97,11 @@ RUNS = "tests/unit/test_run_prompt.py"
 READER = "tests/unit/test_packages.py"
 UNIT = "tests/unit/test_account.py"
 ALLOWED = "tests/unit/test_allowance.py"
+RATE_RULES = "tests/unit/test_rates.py"
+RATE_CONTRACT = "tests/contract/test_rates_contract.py"
+RATE_RUNS = "tests/unit/test_run_limits.py"
+RATE_HTTP = "tests/integration/test_rates.py"
+PURCHASE_RACES = "tests/concurrency/test_payment_races.py"
 FAILURES = "tests/integration/test_allowance.py"
 KEYED = "tests/unit/test_key_set.py"
 DISORDER = "tests/property/test_payment_disorder.py"
@@ -221,6 +229,188 @@ MUTANTS = (
             ),
         ),
         (RACES, HISTORIES),
+    ),
+    # --- rate limits --------------------------------------------------------------------------------------------------
+    mutant(
+        "limits: a hold does not ask for the rate limit",
+        RATED,
+        "condition = attribute.does_not_exist() | attribute.between(at, latest)",
+        "condition = attribute.does_not_exist() | (attribute >= at)",
+        f"{RATE_CONTRACT}::test_five_are_held_at_once_and_then_one_every_twelve_seconds",
+    ),
+    mutant(
+        "limits: a hold reads the stamp before it writes, and does not compare it",
+        RATED,
+        """        action, condition = attribute.set(at + more), attribute < at
+    else:
+        action = attribute.set((Path(attribute) | at) + more)
+        condition = attribute.does_not_exist() | attribute.between(at, latest)
+""",
+        """        action = attribute.set(at + more)
+    else:
+        action = attribute.set((Path(attribute) | at) + more)
+    condition = Path("created_at").exists()
+""",
+        f"{RACES}::test_of_thirty_runs_at_once_those_of_the_limit_get_a_hold",
+    ),
+    mutant(
+        "limits: whoever begins at the same moment after a pause overwrites the count",
+        RATED,
+        "action, condition = attribute.set(at + more), attribute < at",
+        "action, condition = attribute.set(at + more), attribute.exists()",
+        f"{RACES}::test_of_thirty_runs_at_once_those_of_the_limit_get_a_hold",
+    ),
+    mutant(
+        "limits: time that has passed is saved up for runs",
+        RATED,
+        "    if seen is not None and millis(seen) < at:\n"
+        "        action, condition = attribute.set(at + more), attribute < at\n"
+        "    else:\n"
+        "        action = attribute.set((Path(attribute) | at) + more)\n"
+        "        condition = attribute.does_not_exist() | attribute.between(at, latest)\n",
+        "    action = attribute.set((Path(attribute) | at) + more)\n"
+        "    condition = attribute.does_not_exist() | (attribute <= latest)\n",
+        f"{RATE_CONTRACT}::test_after_a_pause_the_whole_limit_is_there_and_no_more",
+    ),
+    mutant(
+        "limits: one more than the limit is admitted",
+        RATES,
+        "return now + (self.per_minute - 1) * self.interval",
+        "return now + self.per_minute * self.interval",
+        RATE_RULES,
+    ),
+    mutant(
+        "limits: the interval is cut, so that more than the limit recover in a minute",
+        RATES,
+        "return -(-MAX_PER_MINUTE // self.per_minute) * MILLISECOND",
+        "return MAX_PER_MINUTE // self.per_minute * MILLISECOND",
+        RATE_RULES,
+    ),
+    mutant(
+        "limits: a released run does not count",
+        LEDGER,
+        "            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())\n",
+        "            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())\n"
+        "            drop = replace(drop, actions=[*drop.actions, AccountItem.runs_at.remove()])\n",
+        f"{RATE_CONTRACT}::test_a_run_without_an_answer_counts",
+    ),
+    mutant(
+        "limits: a cancelled hold counts",
+        LEDGER,
+        "self._store.update(replace(drop, actions=[*drop.actions, *uncount]))",
+        "self._store.update(drop)",
+        f"{RATE_CONTRACT}::test_a_cancelled_hold_does_not_count",
+    ),
+    mutant(
+        "limits: a cancelled hold counts if the account owes something",
+        LEDGER,
+        "drop_hold(account, hold.run_id, now=now), ended=hold, also=uncount):",
+        "drop_hold(account, hold.run_id, now=now), ended=hold):",
+        f"{RATE_CONTRACT}::test_a_cancelled_hold_does_not_count_on_an_account_that_owes",
+    ),
+    mutant(
+        "limits: a late repeat of a run counts",
+        PLACE_HOLD,
+        "self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()), rate=rate)",
+        "self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()))",
+        f"{RATE_RUNS}::test_a_repeat_that_began_before_its_run_ended_is_answered_and_does_not_count",
+    ),
+    mutant(
+        "limits: a late repeat beyond the limit is refused though its run has ended",
+        PLACE_HOLD,
+        "ended = self._ledger.run(user_id, hold.run_id) if ended_before else None\n"
+        "                    if ended is not None:\n",
+        "ended = None\n                    if ended is not None:\n",
+        f"{RATE_RUNS}::test_a_repeat_that_began_before_its_run_ended_is_answered_and_does_not_count",
+    ),
+    mutant(
+        "limits: whoever pays between the read and the hold keeps the small limit",
+        PLACE_HOLD,
+        "case TooFast(account) if self._prices.run_limit(account) != rate:",
+        "case TooFast(account) if False:",
+        f"{RATE_RUNS}::test_whoever_has_paid_may_run_more_at_once",
+    ),
+    mutant(
+        "limits: a refused run has its prompt counted by the model",
+        RUN_PROMPT,
+        "            self._refuse_early(attempt)\n",
+        "",
+        f"{RATE_RUNS}::test_the_prompt_of_a_refused_run_is_not_counted",
+    ),
+    mutant(
+        "limits: a repeat of an open run is too fast",
+        RUN_PROMPT,
+        "first = account.paused_at is not None or attempt.run_id in account.holds",
+        "first = account.paused_at is not None",
+        f"{RATE_RUNS}::test_a_repeat_of_an_open_run_is_told_that_it_is_open",
+    ),
+    mutant(
+        "limits: everybody has the limit of organisations",
+        PRICING,
+        "        if account.is_organisation:\n            return RateLimit",
+        "        if account:\n            return RateLimit",
+        f"{RATE_RULES}::test_a_limit_depends_on_what_the_account_is",
+    ),
+    mutant(
+        "limits: a subscription makes an organisation",
+        ACCOUNT,
+        "        return self.has_granted_plan\n",
+        "        return self.plan is Plan.PLUS\n",
+        f"{RATE_RULES}::test_a_limit_depends_on_what_the_account_is",
+    ),
+    mutant(
+        "limits: purchases are not counted",
+        RECORDS,
+        "self._store.transact(*writes, counted(update, AccountItem.purchases_at, limit, stamp, now))",
+        "self._store.transact(*writes, Check(update.key, update.condition))",
+        f"{RATE_CONTRACT}::test_three_purchases_at_once_and_then_one_every_twenty_seconds",
+    ),
+    mutant(
+        "limits: the stamp of purchases is written after the purchase",
+        RECORDS,
+        "                self._store.transact(*writes, counted(update, AccountItem.purchases_at, limit, stamp, now))\n",
+        "                if stamp is not None and not limit.admits(stamp, now):\n"
+        "                    return TooManyPurchases(stamp)\n"
+        "                self._store.transact(*writes, Check(update.key, update.condition))\n"
+        "                at = 1000 * int(now.timestamp()) + 20_000\n"
+        "                self._store.update(replace(update, actions=[AccountItem.purchases_at.set(at)]))\n",
+        f"{PURCHASE_RACES}::test_of_thirty_purchases_at_once_those_of_the_limit_are_begun",
+    ),
+    mutant(
+        "limits: a repeated purchase is refused when the limit is used up",
+        RECORDS,
+        "                if 0 in refusal.refused:  # there is one of this id\n",
+        "                if 0 in refusal.refused and len(writes) not in refusal.refused:\n",
+        f"{RATE_CONTRACT}::test_a_purchase_of_the_same_id_is_found_and_not_counted",
+    ),
+    mutant(
+        "limits: a purchase opens half an account",
+        RECORDS,
+        "condition=Path(ERASING).does_not_exist() & AccountItem.version.exists(),",
+        "condition=Path(ERASING).does_not_exist(),",
+        f"{RATE_CONTRACT}::test_a_purchase_needs_an_account",
+    ),
+    mutant(
+        "limits: the headers are those of before the run",
+        RUN_PROMPT,
+        "            self._show(held.account, show_standing)\n",
+        "",
+        f"{RATE_HTTP}::test_answers_of_a_run_say_where_one_stands_and_repeats_do_not_count",
+    ),
+    mutant(
+        "limits: errors have no headers",
+        HTTP,
+        "        answer.response.headers.update(self.context.get(ADDED_HEADERS, {}))\n",
+        "        if answer.response.status_code == 200:\n"
+        "            answer.response.headers.update(self.context.get(ADDED_HEADERS, {}))\n",
+        f"{RATE_HTTP}::test_the_sixth_run_of_a_minute_is_refused_and_says_when_to_come_back",
+    ),
+    mutant(
+        "limits: a table that runs are charged by may lack the limits",
+        PRICES,
+        "    if table.rate_limits is None:\n",
+        "    if False:\n",
+        f"{RATE_RULES}::test_a_table_without_limits_checks_receipts_and_runs_nothing",
     ),
     # --- the allowance for runs without an answer ---------------------------------------------------------------------
     mutant(
@@ -851,8 +1041,8 @@ MUTANTS = (
     mutant(
         "an attempt that lost its hold asks the model again",
         PLACE_HOLD,
-        "if ended_before else None",
-        "if False else None",
+        "ended = self._outcome(wanted, rate) if ended_before else None",
+        "ended = self._outcome(wanted, rate) if False else None",
         RUNS,
         FAULTS,
     ),

@@ -83,6 +83,13 @@ class Place:
     limit: int
     now: int
     limits: Limits | None = None
+    rate: int | None = None
+    """Runs per minute."""
+
+    @property
+    def pace(self) -> int:
+        """What the run uses of its rate."""
+        return -(-MINUTE // self.rate) if self.rate is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +254,7 @@ class View(NamedTuple):
     failures: int | None = None
     unpaid: int | None = None
     paused: int | None = None
+    runs: int | None = None
 
 
 class Bought(NamedTuple):
@@ -318,6 +326,13 @@ class UsedUp(NamedTuple):
     view: View
 
 
+class Hasty(NamedTuple):
+    """Too many runs per minute. `ended_before` as in `Placed`."""
+
+    view: View
+    ended_before: bool | None = False
+
+
 class Taken(NamedTuple):
     """Another attempt, `nonce`, holds."""
 
@@ -359,15 +374,14 @@ class Books(NamedTuple):
     receipts: tuple[Receipt | None, ...]
 
 
-Answer = (
-    View | Books | Placed | Dear | Full | Paused | UsedUp | Taken | Ended | Moved | Lost | Receipt | Count | Nothing
-)
+Refusal = Dear | Full | Paused | UsedUp | Hasty | Taken
+Answer = View | Books | Placed | Refusal | Ended | Moved | Lost | Receipt | Count | Nothing
 
 
 def agree(expected: Answer, actual: object) -> bool:
     """Whether `actual` is what must come, where something must."""
-    if isinstance(expected, Placed) and isinstance(actual, Placed) and expected.ended_before is None:
-        return expected.view == actual.view
+    if isinstance(expected, Placed | Hasty) and expected.ended_before is None:
+        return isinstance(actual, type(expected)) and expected.view == actual.view
     if isinstance(expected, Ended) and isinstance(actual, Ended) and expected.by_us is None:
         return expected.receipt == actual.receipt
     return type(expected) is type(actual) and expected == actual
@@ -394,6 +408,7 @@ class Model:
         self.failures: int | None = None
         self.unpaid: int | None = None
         self.paused: int | None = None
+        self.runs: int | None = None  # when all runs that were begun would have been due, one at a time
         self.granted: dict[str, int] = {}  # by the keys of bonuses
         self.bought: dict[str, Bought] = {}
         self.holds: dict[str, Place] = {}
@@ -463,6 +478,7 @@ class Model:
             failures=self.failures,
             unpaid=self.unpaid,
             paused=self.paused,
+            runs=self.runs,
         )
 
     def dead(self, now: int) -> list[Place]:
@@ -493,7 +509,8 @@ class Model:
         if isinstance(operation, ReadRun):
             return self.receipts.get(operation.run, Nothing())
         if isinstance(operation, Cancel):
-            self.drop(operation.hold, operation.now)
+            if self.drop(operation.hold, operation.now) and self.runs is not None:
+                self.runs -= operation.hold.pace
             return Nothing()
         if arriving:
             self.arrive(operation.now)
@@ -618,21 +635,23 @@ class Model:
         ]
         self.due, self.until = min(due), until
 
-    def drop(self, hold: Place, now: int, cost: int = 0) -> None:
+    def drop(self, hold: Place, now: int, cost: int = 0) -> bool:
         """Give the hold back, if this attempt has one, but for `cost`. What has lapsed of it expires, then debt is
         repaid."""
         there = self.holds.get(hold.run)
-        if there is not None and there.nonce == hold.nonce:
-            self.changes += 1
-            del self.holds[hold.run]
-            for_it = min(max(cost - self.monthly, 0), self.rollover)
-            expired = min(self.lapsed, there.ceiling - cost, self.rollover - for_it)
-            self.lapsed = min(self.lapsed - expired, self.held)
-            self._write(Line("expire", now, rollover=-expired, run=hold.run))
-            self._repay(now, cost, hold.run)
-            self.gone |= {hold.nonce}
-            self.given_back.pop(hold.run, None)
-            self.given_back[hold.run] = None
+        if there is None or there.nonce != hold.nonce:
+            return False
+        self.changes += 1
+        del self.holds[hold.run]
+        for_it = min(max(cost - self.monthly, 0), self.rollover)
+        expired = min(self.lapsed, there.ceiling - cost, self.rollover - for_it)
+        self.lapsed = min(self.lapsed - expired, self.held)
+        self._write(Line("expire", now, rollover=-expired, run=hold.run))
+        self._repay(now, cost, hold.run)
+        self.gone |= {hold.nonce}
+        self.given_back.pop(hold.run, None)
+        self.given_back[hold.run] = None
+        return True
 
     def _place(self, hold: Place) -> Answer:
         there = self.holds.get(hold.run)
@@ -647,6 +666,11 @@ class Model:
                 return Dear(self.view())
             if hold.limits is not None and not self._admitted(hold, hold.limits):
                 return UsedUp(self.view())
+            if hold.rate is not None:
+                used = max((self.runs or 0) - hold.now, 0)
+                if used + hold.pace > hold.rate * hold.pace:
+                    return Hasty(self.view(), self._remembers(hold.run))
+                self.runs = hold.now + used + hold.pace
             self.changes += 1
             self.holds[hold.run] = hold
         return Placed(self.view(), self._remembers(hold.run))

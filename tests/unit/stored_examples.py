@@ -148,6 +148,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             failures_at=T1,
             unpaid_at=T2,
         ),
+        "limited": Account(
+            user_id="ålice",
+            created_at=T0,
+            buckets=Buckets(purchased=5),
+            runs_at=T1,
+            purchases_at=T2,
+        ),
         "reclaimed": Account(
             user_id="ålice",
             created_at=T0,

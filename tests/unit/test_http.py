@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import pytest
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from playground.domain.errors import UnauthorizedError
+from playground.domain.errors import RateLimitedError, UnauthorizedError
+from playground.domain.rates import RateStanding
 from playground.http import Api
 from playground.settings import ApiSettings
 
@@ -97,6 +98,42 @@ def test_time_is_counted_from_when_the_gateway_took_the_request(before: float, f
 def test_a_time_of_the_request_that_makes_no_sense_takes_nothing_away(requested_at: object) -> None:
     """Nor one in the future, which clocks that differ make, nor one that is older than any request can be."""
     assert seconds_left(requested_at) == 29
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def test_headers_that_a_route_adds_are_in_its_answer_whatever_that_is_and_in_no_other() -> None:
+    api = Api(SETTINGS)
+
+    @api.app.get("/limited/<how>")
+    def limited(how: str) -> dict[str, str]:
+        api.add_headers({"X-First": "1", "RateLimit": "replaced"})
+        api.show_standing(RateStanding(name="runs", per_minute=5, remaining=2, seconds=9))
+        if how == "refused":
+            raise RateLimitedError(what="runs", limit=5, retry_after=9)
+        if how == "broken":
+            raise ZeroDivisionError
+        return {}
+
+    @api.app.get("/plain")
+    def plain() -> dict[str, str]:
+        return {}
+
+    @api.app.get("/unused")
+    def unused() -> dict[str, str]:
+        api.show_standing(RateStanding(name="runs", per_minute=5, remaining=5, seconds=0))
+        return {}
+
+    for how, status in (("answered", 200), ("refused", 429), ("broken", 500)):
+        found, _, headers = ask(api, f"/v1/limited/{how}")
+        assert found == status
+        assert headers["RateLimit-Policy"] == ['"runs";q=5;w=60']
+        assert headers["RateLimit"] == ['"runs";r=2;t=9']
+        assert headers["X-First"] == ["1"]
+        assert headers.get("Retry-After") == (["9"] if status == 429 else None)
+    assert not {"RateLimit", "RateLimit-Policy", "X-First"} & ask(api, "/v1/plain")[2].keys()
+    assert ask(api, "/v1/unused")[2]["RateLimit"] == ['"runs";r=5']
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -211,7 +248,8 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
         {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
     ]
     assert told[0] == told[1]
-    assert (told[0].get("Access-Control-Expose-Headers") == ["retry-after"]) is (origin == FRONTEND)
+    exposed = ["retry-after,ratelimit,ratelimit-policy"]
+    assert (told[0].get("Access-Control-Expose-Headers") == exposed) is (origin == FRONTEND)
 
 
 def test_an_answer_names_the_origin_that_asked_if_it_is_one_of_ours() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from playground.adapters.prices import load_prices
 from playground.domain.pricing import NANO, FailureLimits, Usage
+from playground.domain.rates import RateLimits
 from tests.conftest import ROOT
 
 PRICES = load_prices()
@@ -110,6 +111,7 @@ def test_failure_limits_and_budgets() -> None:
     assert PRICES.failure_limits == FailureLimits(failed_runs_per_hour=20, unpaid_cents_per_day=50)
     assert PRICES.failure_limits_paying == FailureLimits(failed_runs_per_hour=60, unpaid_cents_per_day=500)
     assert PRICES.context_budget_tokens == {"free": 60_000, "plus": 200_000}
+    assert PRICES.rate_limits == RateLimits(runs_free=5, runs_paying=20, runs_organisation=100, purchases=3)
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
@@ -135,5 +137,14 @@ def test_the_page_of_rules_has_limits_and_budgets() -> None:
     assert f"{free.failed_runs_per_hour} such runs an hour and ${free.unpaid_cents_per_day / 100:.2f} of" in words
     assert f"{paying.failed_runs_per_hour} and ${paying.unpaid_cents_per_day // 100} once" in words
     assert f"gives the {PRICES.plan.credits} of its period once" in words
+    limits = PRICES.rate_limits
+    assert limits is not None
+    assert f"may begin {limits.runs_free} runs a minute, {limits.runs_paying} once it has paid" in words
+    assert f"and {limits.runs_organisation} as a verified organisation" in words
+    assert f"may begin {limits.purchases} purchases a minute" in words
+    assert (
+        f"{limits.runs_free} on the free plan, {limits.runs_paying} once a user has paid, "
+        f"{limits.runs_organisation} for a verified organisation; {limits.purchases} purchases"
+    ) in " ".join(README.split())
     for tokens in PRICES.context_budget_tokens.values():
         assert f"{tokens:,}" in words

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, note_payment, start_plus
-from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
+from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
@@ -32,6 +32,7 @@ from playground.domain.errors import (
 )
 from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import PriceTable, Spent, Tiers, Usage
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunRequest, RunStatus, UnpaidCost, run_id_of
 from playground.domain.sessions import Turn
 from playground.ports import (
@@ -581,10 +582,8 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
     """The first refusal is for what was held then; the next try asks for what can be afforded now."""
 
     class Busy(InMemoryLedger):
-        def place_hold(
-            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
-        ) -> HoldOutcome:
-            outcome = super().place_hold(user_id, hold, limit=limit, now=now, allowance=allowance)
+        def place_hold(self, user_id: str, hold: Hold, *, now: datetime, **limits: Any) -> HoldOutcome:
+            outcome = super().place_hold(user_id, hold, now=now, **limits)
             if isinstance(outcome, CannotAfford):
                 self.cancel_hold(user_id, others.pop(), now=now) if others else None
             return outcome
@@ -605,9 +604,7 @@ def test_a_hold_that_never_succeeds_ends_as_store_unavailable() -> None:
     tries: list[int] = []
 
     class Fickle(InMemoryLedger):
-        def place_hold(
-            self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
-        ) -> HoldOutcome:
+        def place_hold(self, user_id: str, hold: Hold, *, now: datetime, **limits: Any) -> HoldOutcome:
             tries.append(hold.ceiling)
             return CannotAfford(self.account(user_id, now))
 
@@ -1333,11 +1330,9 @@ class Shaky(InMemoryLedger):
     def run(self, user_id: str, run_id: str) -> Run | None:
         return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
-    def place_hold(
-        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
-    ) -> HoldOutcome:
+    def place_hold(self, user_id: str, hold: Hold, **limits: Any) -> HoldOutcome:
         placing = super().place_hold
-        return self._shake("place_hold", lambda: placing(user_id, hold, limit=limit, now=now, allowance=allowance))
+        return self._shake("place_hold", lambda: placing(user_id, hold, **limits))
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         if self.broken:
@@ -1349,8 +1344,8 @@ class Shaky(InMemoryLedger):
     ) -> Ended:
         return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use, seen=seen))
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
-        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold, now=now))
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
+        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold, now=now, rate=rate))
 
     def _shake(self, name: str, act: Callable[[], T]) -> T:
         if name in self.before:

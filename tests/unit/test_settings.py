@@ -34,6 +34,7 @@ GOOD: Mapping[str, str] = {
     "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
     "MODEL_TIMEOUT_SECONDS": "24",
     "MAX_OPEN_RUNS": "20",
+    "RATE_LIMIT_FACTOR": "1",
 }
 OPTIONAL = {"AUTH_JWKS_URL", "AUTH_REQUIRE_ISSUER_AND_AUDIENCE"}
 CANARY = "canary-in-a-value"
@@ -53,6 +54,7 @@ def test_a_field_is_the_variable_of_the_same_name() -> None:
         **{name.lower(): value for name, value in GOOD.items()},
         "model_timeout_seconds": 24.0,
         "max_open_runs": 20,
+        "rate_limit_factor": 1,
         "auth_require_issuer_and_audience": False,
         "extra_origins": (),
     }

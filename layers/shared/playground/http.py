@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from playground.adapters.clock import utc_now as utc_now
 from playground.adapters.secrets import read_secret
 from playground.domain import errors
+from playground.domain.rates import RateStanding
 from playground.observability import (
     Metric,
     count,
@@ -68,6 +69,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.ContextTooLongError: 413,
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
+    errors.RateLimitedError: 429,
     errors.TooManyRunsError: 429,
     errors.TooManyFailuresError: 429,
     errors.AnonymousRunUsedError: 429,
@@ -102,6 +104,8 @@ class EventStream:
     chunks: Iterator[bytes]
     wait: Callable[[], None]
 
+
+ADDED_HEADERS = "added_headers"  # in the context of a request
 
 Authenticate = Callable[[str | None], str]
 EmailOf = Callable[[str | None], str | None]
@@ -138,7 +142,7 @@ class Api:
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-            expose_headers=["retry-after"],
+            expose_headers=["retry-after", "ratelimit", "ratelimit-policy"],
             max_age=600,
         )
         self._authenticate = authenticate
@@ -194,6 +198,22 @@ class Api:
     def email(self, email_of: EmailOf) -> str | None:
         """What `email_of` finds in the request's token."""
         return email_of(_headers(self.app.current_event.raw_event).get("authorization"))
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
+        earlier one."""
+        self.app.append_context(**{ADDED_HEADERS: {**self.app.context.get(ADDED_HEADERS, {}), **headers}})
+
+    def show_standing(self, standing: RateStanding) -> None:
+        """Say in the answer where the account stands, as in the IETF's draft of RateLimit headers. `t` are the seconds
+        until one more request is admitted; it is left out if nothing is used."""
+        reset = f";t={standing.seconds}" if standing.seconds else ""
+        self.add_headers(
+            {
+                "RateLimit-Policy": f'"{standing.name}";q={standing.per_minute};w=60',
+                "RateLimit": f'"{standing.name}";r={standing.remaining}{reset}',
+            }
+        )
 
     @property
     def source_address(self) -> str:
@@ -369,7 +389,9 @@ class _Resolver(APIGatewayRestResolver):
             refused = self._call_exception_handler(error, route)
             assert refused is not None, "Api has a handler for our errors"
             return refused
-        return super()._call_route(route, route_arguments)
+        answer = super()._call_route(route, route_arguments)
+        answer.response.headers.update(self.context.get(ADDED_HEADERS, {}))
+        return answer
 
 
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

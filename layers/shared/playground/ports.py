@@ -29,6 +29,7 @@ from playground.domain.payment_events import (
 )
 from playground.domain.pricing import ModelPrice, PlanPrice, Usage, guess_tokens
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, Vote
@@ -83,6 +84,14 @@ class AllowanceUsedUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TooFast:
+    """The account has begun as many runs as its rate limit admits. `ended_before` as in `Held`."""
+
+    account: Account
+    ended_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Paused:
     """The account refuses new runs."""
 
@@ -97,7 +106,7 @@ class AlreadyHeld:
     hold: Hold
 
 
-HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | Paused | AlreadyHeld
+HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | TooFast | Paused | AlreadyHeld
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +172,21 @@ class Ledger(Protocol):
         ...
 
     def place_hold(
-        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        self,
+        user_id: str,
+        hold: Hold,
+        *,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None = None,
+        rate: RateLimit | None = None,
+        seen: Account | None = None,
     ) -> HoldOutcome:
         """Set credits aside, atomically, if they are available, the account is not paused, fewer than `limit` holds are
-        open, the run has none and `allowance` admits it (None: without that condition). A refusal costs no allowance.
-        Repeating it with the same nonce gives `Held` again and holds once."""
+        open, the run has none, and `allowance` and `rate` admit it (None: without that condition). The same write
+        counts the run for `rate`. A refusal costs no allowance and is not counted. Repeating it with the same nonce
+        gives `Held` again, and holds and counts once. `seen` is the account as it was last read, which may save a
+        request."""
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
@@ -195,8 +214,9 @@ class Ledger(Protocol):
         """Whether the run of `hold` is to be ended: it is marked, or another worker has ended it."""
         ...
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime) -> None:
-        """Give a hold back as if it had never been placed: no receipt. Does nothing if there is none."""
+    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
+        """Give a hold back as if it had never been placed: no receipt, and not counted for the `rate` that it was
+        placed with. Does nothing if there is none."""
         ...
 
     def correct_lease(self, account: Account) -> bool:
@@ -240,8 +260,38 @@ class Ledger(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The purchase is recorded, and counted."""
+
+    purchase: Purchase
+    purchases_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BegunBefore:
+    """There is a purchase of this id, which this call has not written. Nothing is counted."""
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyPurchases:
+    """The account has begun as many purchases as its rate limit admits. Nothing is recorded or counted."""
+
+    purchases_at: datetime
+
+
+PurchaseOutcome = Begun | BegunBefore | TooManyPurchases
+
+
 class PurchaseRecords(Protocol):
     """Purchases, customers and subscriptions. Reads give what was last written."""
+
+    def begin(self, purchase: Purchase, account: Account, *, limit: RateLimit, now: datetime) -> PurchaseOutcome:
+        """Record a new purchase and count it for `limit` in its account, in one write, or do neither. `account` is the
+        account as it was last read; it may have changed since."""
+        ...
 
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None: ...
 

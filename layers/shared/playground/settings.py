@@ -80,7 +80,13 @@ class CreditsSettings(ApiSettings, AuthSettings, LedgerSettings, ContentSettings
     pass
 
 
-class CreditsPaymentsSettings(CreditsSettings, StripeSettings):
+class RateSettings(Settings):
+    """The rate limits of the price table are multiplied by this: 1, but for load tests."""
+
+    rate_limit_factor: Annotated[int, Field(ge=1, le=600)]
+
+
+class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings):
     # Where the stand-in for Stripe shows its payment pages: on a laptop only.
     pay_page_url: Annotated[str, Field(pattern=r"^(http://127\.0\.0\.1:[0-9]+/[a-z]+)?$")] = ""
 
@@ -108,7 +114,7 @@ class EstimateSettings(CreditsSettings, CatalogSettings):
     model_timeout_seconds: Annotated[float, Field(gt=0, le=900)]
 
 
-class RunSettings(EstimateSettings):
+class RunSettings(EstimateSettings, RateSettings):
     max_open_runs: Annotated[int, Field(ge=1, le=20)]
 
 

@@ -134,7 +134,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
             api_key=read_secret(secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
             base_url=settings.anthropic_base_url,
         ),
-        prices=load_prices(),
+        prices=load_prices().with_rate_limits_times(settings.rate_limit_factor),
         clock=utc_now,
         new_id=id_maker(utc_now),
         max_open_runs=settings.max_open_runs,

@@ -54,8 +54,8 @@ class AccountItem(Model):
     `lease_at` is at or before the earliest lease of the holds and puts the account into the index by_lease.
     `lapsed` and what is reclaimed are absent for 0, which most accounts have for ever.
     `recent` remembers run ids that ended lately, one per slot: see `recent_slot`. `tickets` is the number of the last
-    ticket in the queue of settlements (`q` of a hold). `failures_at` and `unpaid_at` are milliseconds since 1970: they
-    can be added to.
+    ticket in the queue of settlements (`q` of a hold). `failures_at`, `unpaid_at`, `runs_at` and `purchases_at` are
+    milliseconds since 1970: they can be added to.
     """
 
     created_at = UnicodeAttribute()
@@ -88,6 +88,8 @@ class AccountItem(Model):
     has_paid = BooleanAttribute(null=True)
     failures_at = NumberAttribute(null=True)
     unpaid_at = NumberAttribute(null=True)
+    runs_at = NumberAttribute(null=True)
+    purchases_at = NumberAttribute(null=True)
     paused_at = UnicodeAttribute(null=True)
 
 

@@ -46,6 +46,7 @@ from playground.adapters.dynamo_keys import (
 )
 from playground.adapters.dynamo_mapping import encode, millis
 from playground.adapters.dynamo_payments import record_writes
+from playground.adapters.dynamo_rates import counted
 from playground.adapters.dynamo_store import (
     ConditionFailed,
     DynamoStore,
@@ -69,6 +70,7 @@ from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, u
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace, RunStatus
 from playground.domain.sessions import Session
 from playground.ports import (
@@ -84,6 +86,7 @@ from playground.ports import (
     HoldOutcome,
     Paused,
     ReportUnreadable,
+    TooFast,
     TooManyHolds,
 )
 
@@ -155,20 +158,32 @@ class DynamoLedger:
     # --- place hold ---------------------------------------------------------------------------------------------------
 
     def place_hold(
-        self, user_id: str, hold: Hold, *, limit: int, now: datetime, allowance: Allowance | None = None
+        self,
+        user_id: str,
+        hold: Hold,
+        *,
+        limit: int,
+        now: datetime,
+        allowance: Allowance | None = None,
+        rate: RateLimit | None = None,
+        seen: Account | None = None,
     ) -> HoldOutcome:
         ends_first = False
+        runs_at = seen.runs_at if seen is not None else None
         for _ in self._store.backoff:
             write = self._placing(user_id, hold, limit, now, ends_first=ends_first)
             if allowance is not None:
                 write = replace(write, condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))
+            if rate is not None:
+                write = counted(write, AccountItem.runs_at, rate, runs_at, now)
             try:
                 raw = self._store.update(write)
             except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance)
+                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance, rate)
                 if outcome is not None:
                     return outcome
                 ends_first = iso(hold.lease_at) < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
+                runs_at = items.account_of(user_id, refusal.item).runs_at if refusal.item is not None else None
             else:
                 return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
         raise StoreUnavailableError
@@ -204,6 +219,7 @@ class DynamoLedger:
         limit: int,
         now: datetime,
         allowance: Allowance | None,
+        rate: RateLimit | None,
     ) -> HoldOutcome | None:
         """Why the hold was refused, from the account that refused it; None if it can be tried again."""
         if raw is None:
@@ -225,6 +241,8 @@ class DynamoLedger:
             return CannotAfford(account)
         if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
             return AllowanceUsedUp(account)
+        if rate is not None and not rate.admits(account.runs_at, now):
+            return TooFast(account, ended_before=items.remembers(raw, hold.run_id))
         return None
 
     def ask_to_stop(self, user_id: str, run_id: str) -> bool:
@@ -241,14 +259,18 @@ class DynamoLedger:
         there = raw.get("holds", {}).get("M", {}).get(hold.run_id, {}).get("M", {})
         return there.get("n") != {"S": hold.nonce} or "x" in there
 
-    def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime) -> None:
+    def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime, rate: RateLimit | None = None) -> None:
+        uncount = [AccountItem.runs_at.set(AccountItem.runs_at - _millis(rate.interval))] if rate is not None else []
         for _ in self._store.backoff:
+            drop = self._drop(user_id, hold, _owes_nothing())
             try:
-                self._store.update(self._drop(user_id, hold, _owes_nothing()))
+                self._store.update(replace(drop, actions=[*drop.actions, *uncount]))
             except ConditionFailed as refusal:
                 if refusal.item is None or not _holds(account := items.account_of(user_id, refusal.item), hold):
                     return  # it is not there
-                if not account.owes or self._apply(account, drop_hold(account, hold.run_id, now=now), ended=hold):
+                if not account.owes:
+                    return
+                if self._apply(account, drop_hold(account, hold.run_id, now=now), ended=hold, also=uncount):
                     return
             else:
                 return
@@ -496,10 +518,15 @@ class DynamoLedger:
         raise StoreUnavailableError
 
     def _apply(
-        self, account: Account, change: Change, *others: Put | Save, ended: Hold | Run | None = None
+        self,
+        account: Account,
+        change: Change,
+        *others: Put | Save,
+        ended: Hold | Run | None = None,
+        also: Sequence[Action] = (),
     ) -> Account | None:
         """Write a change of buckets and plan with its other items; None if any of them changed meanwhile. `ended`: with
-        the end of this hold.
+        the end of this hold. `also`: with these updates of the account.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
         Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
@@ -515,6 +542,7 @@ class DynamoLedger:
                 *_allowance_actions(account, after),
                 AccountItem.available.set(after.available),
                 *(_ended_actions(after, ended.run_id) if ended is not None else ()),
+                *also,
             ],
             condition=(AccountItem.version == account.version)
             & (AccountItem.revision == account.revision)
@@ -750,7 +778,7 @@ def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None)
     ):
         if not more:
             continue
-        now, moved = millis(at), more // timedelta(milliseconds=1)
+        now, moved = millis(at), _millis(more)
         if ahead is not None and millis(ahead) > now:
             actions.append(attribute.set(attribute + moved))
             conditions.append(attribute > now)
@@ -758,6 +786,10 @@ def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None)
             actions.append(attribute.set(now + moved))
             conditions.append(attribute.does_not_exist() | (attribute <= now))
     return replace(write, actions=actions, condition=reduce(and_, conditions))
+
+
+def _millis(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
 
 
 def _not_due(now: datetime) -> Condition:

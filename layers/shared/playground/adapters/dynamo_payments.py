@@ -5,6 +5,8 @@ them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pynamodb.attributes import (
@@ -17,7 +19,7 @@ from pynamodb.attributes import (
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import ERASING, undamaged
+from playground.adapters.dynamo_items import ERASING, AccountItem, account_of, undamaged
 from playground.adapters.dynamo_keys import (
     account_key,
     customer_key,
@@ -30,12 +32,15 @@ from playground.adapters.dynamo_keys import (
     user_pk,
 )
 from playground.adapters.dynamo_mapping import ItemMapping
-from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused
+from playground.adapters.dynamo_rates import counted
+from playground.adapters.dynamo_store import Check, DynamoStore, Key, RawItem, Save, TransactionRefused, Update
+from playground.domain.account import Account
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
+from playground.domain.rates import RateLimit
 from playground.domain.subscriptions import Subscription
-from playground.ports import Record, ReportUnreadable
+from playground.ports import Begun, BegunBefore, PurchaseOutcome, Record, ReportUnreadable, TooManyPurchases
 
 PURCHASES_PAGE = 200  # items
 
@@ -51,6 +56,34 @@ class DynamoPurchaseRecords:
     def purchase(self, user_id: str, purchase_id: str) -> Purchase | None:
         raw = self._store.get(purchase_key(self._table, user_id, purchase_id))
         return purchase_of(user_id, raw) if raw is not None else None
+
+    def begin(self, purchase: Purchase, account: Account, *, limit: RateLimit, now: datetime) -> PurchaseOutcome:
+        writes = record_writes(self._table, purchase)
+        # Where `save` only checks the account, it is updated: as many items and write units.
+        update = Update(
+            account_key(self._table, purchase.user_id),
+            actions=[],
+            condition=Path(ERASING).does_not_exist() & AccountItem.version.exists(),
+        )
+        stamp = account.purchases_at
+        for _ in self._store.backoff:
+            try:
+                self._store.transact(*writes, counted(update, AccountItem.purchases_at, limit, stamp, now))
+            except TransactionRefused as refusal:
+                if 0 in refusal.refused:  # there is one of this id
+                    there = purchase_of(purchase.user_id, refusal.refused[0] or {})
+                    ours = replace(purchase, revision=there.revision) == there  # the reply to our own write was lost
+                    return Begun(there, limit.after(stamp, now)) if ours else BegunBefore(there)
+                if len(writes) in refusal.refused:
+                    raw = refusal.refused[len(writes)]
+                    if raw is None:
+                        raise CorruptLedgerError(f"{purchase.user_id} has no account") from None
+                    stamp = account_of(purchase.user_id, raw).purchases_at
+                    if stamp is not None and not (refusal.in_the_way or limit.admits(stamp, now)):
+                        return TooManyPurchases(stamp)
+            else:
+                return Begun(replace(purchase, revision=purchase.revision + 1), limit.after(stamp, now))
+        raise StoreUnavailableError
 
     def purchases(self, user_id: str) -> Sequence[Purchase]:
         found: list[Purchase] = []

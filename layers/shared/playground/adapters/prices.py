@@ -21,6 +21,7 @@ from playground.domain.pricing import (
     PriceTableError,
     Tiers,
 )
+from playground.domain.rates import RateLimits
 
 PATH = Path(__file__).parent.parent / "data" / "prices.json"
 PUBLISHED = PATH.with_suffix("")
@@ -80,6 +81,17 @@ class PublishedFailureLimitsByPayment(_Strict):
     paying: PublishedFailureLimits
 
 
+class PublishedRunsPerMinute(_Strict):
+    free: int
+    paying: int
+    organisation: int
+
+
+class PublishedRateLimits(_Strict):
+    runs_per_minute: PublishedRunsPerMinute
+    purchases_per_minute: int
+
+
 class PublishedPrices(_Strict):
     version: str
     currency: str
@@ -90,6 +102,7 @@ class PublishedPrices(_Strict):
     least_max_tokens: int
     typical_output_tokens: int
     failure_limits: PublishedFailureLimitsByPayment
+    rate_limits: PublishedRateLimits | None = None
     context_budget_tokens: dict[str, int]
     models: list[PublishedModel]
     packs: list[PublishedPack]
@@ -98,8 +111,12 @@ class PublishedPrices(_Strict):
 
 @cache
 def load_prices(path: Path = PATH) -> PriceTable:
-    """The table at `path`. Raises PriceTableError if it is incomplete or could mint credits or sell them under cost."""
-    return parse_prices(json.loads(path.read_text(encoding="utf-8")))
+    """The table at `path`, by which runs are charged. Raises PriceTableError if it is incomplete or could mint credits
+    or sell them under cost."""
+    table = parse_prices(json.loads(path.read_text(encoding="utf-8")))
+    if table.rate_limits is None:
+        raise PriceTableError("price table: rate_limits: Field required")
+    return table
 
 
 def read_published(version: str) -> str | None:
@@ -153,5 +170,18 @@ def parse_prices(data: Any) -> PriceTable:
         typical_output_tokens=file.typical_output_tokens,
         failure_limits=FailureLimits(**file.failure_limits.free.model_dump()),
         failure_limits_paying=FailureLimits(**file.failure_limits.paying.model_dump()),
+        rate_limits=_rate_limits(file.rate_limits),
         context_budget_tokens=file.context_budget_tokens,
+    )
+
+
+def _rate_limits(file: PublishedRateLimits | None) -> RateLimits | None:
+    if file is None:
+        return None
+    runs = file.runs_per_minute
+    return RateLimits(
+        runs_free=runs.free,
+        runs_paying=runs.paying,
+        runs_organisation=runs.organisation,
+        purchases=file.purchases_per_minute,
     )

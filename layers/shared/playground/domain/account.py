@@ -105,6 +105,9 @@ class Account:
     failures_at: datetime | None = None
     unpaid_at: datetime | None = None
     """The used part of the allowance: see `domain.allowance`. None or a past time: nothing is used."""
+    runs_at: datetime | None = None
+    purchases_at: datetime | None = None
+    """The used part of the rate limits: see `domain.rates`. None or a past time: nothing is used."""
     paused_at: datetime | None = None
     """The time from which an operator has paused the account: it takes no new runs. Open runs end as usual."""
     revision: int = field(default=0, compare=False)
@@ -147,6 +150,11 @@ class Account:
     def has_granted_plan(self) -> bool:
         """Whether an operator set the plan, and it is active."""
         return self.plan is Plan.PLUS and self.subscription_id is None
+
+    @property
+    def is_organisation(self) -> bool:
+        """Whether this is a verified organisation: one whose plan an operator set (`has_granted_plan`)."""
+        return self.has_granted_plan
 
     @property
     def allocated(self) -> int:

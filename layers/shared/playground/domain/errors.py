@@ -15,6 +15,7 @@
     ├── VersionExistsError              a published version is immutable
     ├── InsufficientCreditsError
     ├── TooManyRunsError                more open holds than allowed
+    ├── RateLimitedError                more runs or purchases per minute than allowed
     ├── TooManyFailuresError            the account has used up its allowance of failed runs
     ├── RunInProgressError              another attempt of this run has the hold
     ├── IdempotencyConflictError        same key, other request
@@ -284,6 +285,20 @@ class TooManyRunsError(PlaygroundError):
 
     def __init__(self, *, limit: int, retry_after: int) -> None:
         super().__init__(f"{limit} runs are open; wait for one of them to end.", limit=limit, retry_after=retry_after)
+
+
+class RateLimitedError(PlaygroundError):
+    """The account has begun as many runs or purchases (`what`) as it may in a minute. Nothing is held or counted. One
+    more is admitted after `retry_after` seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, *, what: str, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"At most {limit} {what} a minute can be started. Please try again in {retry_after} s.",
+            limit=limit,
+            retry_after=retry_after,
+        )
 
 
 class TooManyFailuresError(PlaygroundError):

@@ -6,13 +6,14 @@ $0.01 per million tokens is 10 nano-dollars a token. Nothing here is a float.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeGuard
 
 from playground.domain.account import Account, Plan
 from playground.domain.allowance import Allowance
+from playground.domain.rates import MAX_PER_MINUTE, RateLimit, RateLimits
 
 NANO = 1_000_000_000
 NANO_PER_CENT = NANO // 100
@@ -216,6 +217,8 @@ class PriceTable:
     failure_limits: FailureLimits
     failure_limits_paying: FailureLimits
     """For users who have ever paid or have a plan."""
+    rate_limits: RateLimits | None
+    """None in tables that were published before there were any: such a table checks receipts and runs nothing."""
     context_budget_tokens: Mapping[str, int]
     """By plan: the most prompt tokens of a run. The oldest turns of a conversation are left out to stay within it."""
 
@@ -245,6 +248,13 @@ class PriceTable:
             and self.failure_limits_paying.unpaid_cents_per_day >= self.failure_limits.unpaid_cents_per_day,
             "failure_limits: paying must not be less than free",
         )
+        if self.rate_limits is not None:
+            limits = self.rate_limits
+            _require(
+                1 <= limits.runs_free <= limits.runs_paying <= limits.runs_organisation <= MAX_PER_MINUTE,
+                f"rate_limits: runs must be 1..{MAX_PER_MINUTE}, and not fall from free to paying to organisation",
+            )
+            _require(1 <= limits.purchases <= MAX_PER_MINUTE, f"rate_limits: purchases must be 1..{MAX_PER_MINUTE}")
         context = min(model.context_tokens for model in self.models.values())
         for plan, tokens in self.context_budget_tokens.items():
             _require(
@@ -273,6 +283,28 @@ class PriceTable:
             unpaid_nano_per_day=limits.unpaid_cents_per_day * NANO_PER_CENT,
             nano_per_credit=ceil_div(net.numerator, net.denominator),
         )
+
+    def run_limit(self, account: Account) -> RateLimit:
+        """How many runs `account` may begin per minute. Raises PriceTableError for a table without rate limits."""
+        limits = self._rate_limits
+        if account.is_organisation:
+            return RateLimit(name="runs", per_minute=limits.runs_organisation)
+        return RateLimit(name="runs", per_minute=limits.runs_paying if account.is_paying else limits.runs_free)
+
+    @property
+    def purchase_limit(self) -> RateLimit:
+        """How many purchases an account may begin per minute. Raises PriceTableError as `run_limit` does."""
+        return RateLimit(name="purchases", per_minute=self._rate_limits.purchases)
+
+    @property
+    def _rate_limits(self) -> RateLimits:
+        if self.rate_limits is None:
+            raise PriceTableError(f"the table {self.version} has no rate_limits")
+        return self.rate_limits
+
+    def with_rate_limits_times(self, factor: int) -> "PriceTable":
+        """This table with rate limits that are `factor` times as high."""
+        return replace(self, rate_limits=self._rate_limits.times(factor))
 
     def price(self, model: ModelPrice, usage: Usage) -> Price:
         """Credits for `usage`: max(tier × factor, floor), at least 1.

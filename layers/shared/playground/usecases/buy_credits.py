@@ -5,6 +5,7 @@ credits: only events of the provider do.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,14 +22,18 @@ from playground.domain.errors import (
     PaymentsUnavailableError,
     PlanGrantedError,
     PurchaseUnavailableError,
+    RateLimitedError,
     StoreUnavailableError,
     SubscriptionNotFoundError,
 )
 from playground.domain.pricing import Pack, PriceTable
 from playground.domain.purchases import Customer, Purchase
+from playground.domain.rates import RateStanding
 from playground.domain.runs import run_id_of
 from playground.domain.subscriptions import AgreedPrice, Subscription, SubscriptionSnapshot
 from playground.ports import (
+    Begun,
+    BegunBefore,
     CheckoutStarted,
     Clock,
     CustomerGoneError,
@@ -37,6 +42,7 @@ from playground.ports import (
     PaymentProvider,
     PaymentStarted,
     PurchaseRecords,
+    TooManyPurchases,
 )
 
 T = TypeVar("T")
@@ -106,28 +112,43 @@ class BuyCredits:
     new_id: NewId
 
     def __call__(
-        self, user_id: str, pack_id: str, *, idempotency_key: str | None, receipt_email: str | None = None
+        self,
+        user_id: str,
+        pack_id: str,
+        *,
+        idempotency_key: str | None,
+        receipt_email: str | None = None,
+        show_standing: Callable[[RateStanding], None] = lambda standing: None,
     ) -> Offer:
-        """A purchase of the pack with the secret for its payment. The same key again gives the same purchase, for ever.
+        """A purchase of the pack with the secret for its payment. The same key again gives the same purchase, for ever,
+        and is not counted for the rate limit. `show_standing` is called with the account's use of that limit.
 
         The provider sends its receipt to `receipt_email`, which is not stored here.
 
         Raises InvalidRequestError for an unknown pack, IdempotencyConflictError if the key was used for another one,
-        PurchaseUnavailableError if the provider no longer has its payment, StoreUnavailableError while the account is
-        being erased.
+        RateLimitedError, PurchaseUnavailableError if the provider no longer has its payment, StoreUnavailableError
+        while the account is being erased.
         """
         pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
             raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self.prices.packs)}")
         now = instant(self.clock())
         account = self.ledger.account(user_id, now)
-        purchase = self._open(account, pack, idempotency_key, now)
+        show_standing(self.prices.purchase_limit.standing(account.purchases_at, now))
+        purchase = self._open(account, pack, idempotency_key, now, show_standing)
         started = self._payment(account, purchase, now)
         if purchase.payment_id is None:
             self._describe(purchase, started, receipt_email)
         return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
 
-    def _open(self, account: Account, pack: Pack, idempotency_key: str | None, now: datetime) -> Purchase:
+    def _open(
+        self,
+        account: Account,
+        pack: Pack,
+        idempotency_key: str | None,
+        now: datetime,
+        show_standing: Callable[[RateStanding], None],
+    ) -> Purchase:
         user_id = account.user_id
         purchase_id = self.new_id("pur")
         if idempotency_key is not None:
@@ -146,11 +167,17 @@ class BuyCredits:
         )
         there = self.records.purchase(user_id, purchase_id) if idempotency_key is not None else None
         if there is None:
-            if self.records.save(wanted):
-                return replace(wanted, revision=1)
-            there = self.records.purchase(user_id, purchase_id)
-        if there is None:
-            raise StoreUnavailableError
+            limit = self.prices.purchase_limit
+            match self.records.begin(wanted, account, limit=limit, now=now):
+                case Begun(purchase, purchases_at):
+                    show_standing(limit.standing(purchases_at, now))
+                    return purchase
+                case TooManyPurchases(purchases_at):
+                    show_standing(limit.standing(purchases_at, now))
+                    wait = math.ceil(limit.wait(purchases_at, now).total_seconds())
+                    raise RateLimitedError(what=limit.name, limit=limit.per_minute, retry_after=wait)
+                case BegunBefore(there):
+                    pass
         if there.pack != pack.id:
             raise IdempotencyConflictError
         if there.live is not self.live:

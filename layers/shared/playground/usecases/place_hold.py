@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from playground.domain.account import LEASE_MARGIN, Account
 from playground.domain.calendar import instant
@@ -10,14 +11,26 @@ from playground.domain.errors import (
     AccountPausedError,
     IdempotencyConflictError,
     InsufficientCreditsError,
+    RateLimitedError,
     RunInProgressError,
     StoreUnavailableError,
     TooManyFailuresError,
     TooManyRunsError,
 )
 from playground.domain.pricing import PriceTable
+from playground.domain.rates import RateLimit
 from playground.domain.runs import Run
-from playground.ports import AllowanceUsedUp, AlreadyHeld, CannotAfford, Clock, Held, Ledger, Paused, TooManyHolds
+from playground.ports import (
+    AllowanceUsedUp,
+    AlreadyHeld,
+    CannotAfford,
+    Clock,
+    Held,
+    Ledger,
+    Paused,
+    TooFast,
+    TooManyHolds,
+)
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.run_attempt import HeldRun
 from playground.usecases.watch_holds import HoldWatch
@@ -27,7 +40,8 @@ RETRY_AFTER_SECONDS = 2  # while a run is in progress
 
 
 class PlaceHold:
-    """The condition is in the store's write: enough available, not too many open runs, no run of this id."""
+    """The condition is in the store's write: enough available, not too many open runs or runs a minute, no run of this
+    id."""
 
     def __init__(
         self,
@@ -52,25 +66,27 @@ class PlaceHold:
         Dead holds of the account are given back if they prevent this one. When this raises, this attempt has no hold,
         unless the store stayed unavailable: then the lease ends the hold. Raises
         RunInProgressError, IdempotencyConflictError, AccountPausedError, InsufficientCreditsError, TooManyRunsError,
-        TooManyFailuresError, StoreUnavailableError.
+        TooManyFailuresError, RateLimitedError, StoreUnavailableError.
         """
         user_id, now = wanted.attempt.user_id, wanted.attempt.started
         allowance, expired = self._prices.allowance(wanted.attempt.account), False
+        rate, seen = self._prices.run_limit(wanted.attempt.account), wanted.attempt.account
         for _ in range(MAX_TRIES):
             hold = wanted.hold
             try:
                 outcome = self._ledger.place_hold(
-                    user_id, hold, limit=self._max_open_runs, now=now, allowance=allowance
+                    user_id, hold, limit=self._max_open_runs, now=now, allowance=allowance, rate=rate, seen=seen
                 )
             except StoreUnavailableError:
-                self._take_back(wanted)
+                self._take_back(wanted, rate)
                 raise
+            seen = outcome.account
             match outcome:
                 case Held(account, ended_before):
-                    ended = self._outcome(wanted) if ended_before else None
+                    ended = self._outcome(wanted, rate) if ended_before else None
                     if ended is None:
                         return replace(wanted, account=account)
-                    self._take_back(wanted)
+                    self._take_back(wanted, rate)
                     return ended
                 case AlreadyHeld(account, there):
                     if there.dead(now):
@@ -103,6 +119,13 @@ class PlaceHold:
                     if wait:
                         raise TooManyFailuresError(retry_after=math.ceil(wait.total_seconds()))
                     raise TooManyRunsError(limit=len(account.holds), retry_after=RETRY_AFTER_SECONDS)
+                case TooFast(account) if self._prices.run_limit(account) != rate:
+                    rate = self._prices.run_limit(account)
+                case TooFast(account, ended_before):
+                    ended = self._ledger.run(user_id, hold.run_id) if ended_before else None
+                    if ended is not None:
+                        return ended
+                    raise rate_limited(rate, account, instant(self._clock()))
                 case TooManyHolds():
                     raise TooManyRunsError(limit=self._max_open_runs, retry_after=RETRY_AFTER_SECONDS)
                 case CannotAfford(account):
@@ -125,17 +148,23 @@ class PlaceHold:
             )
         return affordable
 
-    def _outcome(self, wanted: HeldRun) -> Run | None:
+    def _outcome(self, wanted: HeldRun, rate: RateLimit) -> Run | None:
         """The outcome of the run, if it had ended before this hold."""
         try:
             return self._ledger.run(wanted.attempt.user_id, wanted.hold.run_id)
         except StoreUnavailableError:
-            self._take_back(wanted)
+            self._take_back(wanted, rate)
             raise
 
-    def _take_back(self, wanted: HeldRun) -> None:
+    def _take_back(self, wanted: HeldRun, rate: RateLimit) -> None:
         """Cancel a hold that is not needed, or that may have been placed although the reply was lost."""
         try:
-            self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()))
+            self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()), rate=rate)
         except StoreUnavailableError:
             return  # its lease ends it
+
+
+def rate_limited(rate: RateLimit, account: Account, now: datetime) -> RateLimitedError:
+    """The refusal of a run, with the time after which one is admitted."""
+    wait = math.ceil(rate.wait(account.runs_at, now).total_seconds())
+    return RateLimitedError(what=rate.name, limit=rate.per_minute, retry_after=max(wait, 1))

@@ -27,6 +27,7 @@ from playground.domain.errors import (
     UnreadableError,
 )
 from playground.domain.pricing import ModelPrice, PriceTable, Spent
+from playground.domain.rates import RateStanding
 from playground.domain.runs import (
     Failure,
     Measured,
@@ -56,7 +57,7 @@ from playground.ports import (
 )
 from playground.usecases.expire_holds import INTERRUPTED
 from playground.usecases.live_runs import LiveAnswer, OnStart, not_followed, unwatched
-from playground.usecases.place_hold import PlaceHold
+from playground.usecases.place_hold import PlaceHold, rate_limited
 from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
 from playground.usecases.run_attempt import Attempt, HeldRun
 from playground.usecases.watch_holds import HoldWatch
@@ -68,6 +69,9 @@ RELEASE_RESERVE_SECONDS = 2.5  # … for the release, if the store did not answe
 ANSWER_RESERVE_SECONDS = 0.5  # … for the answer, after the last call of the store
 MIN_MODEL_SECONDS = 1.0  # with less left for the model, nothing is held
 INTERNAL = Failure(code="model_failed", reason="internal")
+
+
+ShowStanding = Callable[[RateStanding], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +129,11 @@ class RunPrompt:
         idempotency_key: str | None,
         seconds_left: float,
         on_start: OnStart = unwatched,
+        show_standing: ShowStanding = lambda standing: None,
     ) -> PaidAnswer:
         """Run `request` for `user_id` and charge it, within `seconds_left`. `on_start` gets the answer while it is
-        written, once it is held; never that of a run that was made before.
+        written, once it is held; never that of a run that was made before. `show_standing` is called before that,
+        whenever the account's use of its rate limit becomes known; the last call counts.
 
         A repeat of the same request with the same key gives the first outcome, for ever: the same answer, or the same
         failure. Raises what `domain.errors` has; when it raises, this call has charged nothing. An error that has ended
@@ -136,12 +142,14 @@ class RunPrompt:
         """
         deadline = self._monotonic() + seconds_left
         with self._time_limit(seconds_left - ANSWER_RESERVE_SECONDS):
-            attempt = self._look_up(user_id, request, idempotency_key, seconds_left, deadline)
+            attempt = self._look_up(user_id, request, idempotency_key, seconds_left, deadline, show_standing)
             if isinstance(attempt, Run):
                 return self._replay(attempt, request)
+            self._refuse_early(attempt)
             held = self._hold(attempt)
             if isinstance(held, Run):
                 return self._replay(held, request)
+            self._show(held.account, show_standing)
             with self._live(user_id, held.hold) as live:
                 on_start(live)
                 answer = self._ask(held, live)
@@ -153,7 +161,13 @@ class RunPrompt:
     # --- look up ------------------------------------------------------------------------------------------------------
 
     def _look_up(
-        self, user_id: str, request: RunRequest, idempotency_key: str | None, seconds_left: float, deadline: float
+        self,
+        user_id: str,
+        request: RunRequest,
+        idempotency_key: str | None,
+        seconds_left: float,
+        deadline: float,
+        show_standing: ShowStanding,
     ) -> Attempt | Run:
         """Everything that the run needs, in one read; or the receipt, if the run has ended."""
         started = instant(self._clock())
@@ -169,6 +183,8 @@ class RunPrompt:
             version=request.package_version,
             session_id=request.session_id,
         )
+        account = without_dead_holds(as_of(found.account, user_id, started), started)
+        self._show(account, show_standing)
         if found.run is not None:
             return found.run
         if found.runs_paused:
@@ -185,11 +201,24 @@ class RunPrompt:
             session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
             nonce=self._new_id("try"),
             model=model,
-            account=without_dead_holds(as_of(found.account, user_id, started), started),
+            account=account,
             started=started,
             lease_at=instant(ends + LEASE_MARGIN),
             deadline=deadline,
         )
+
+    def _show(self, account: Account, show_standing: ShowStanding) -> None:
+        limit = self._prices.run_limit(account)
+        show_standing(limit.standing(account.runs_at, instant(self._clock())))
+
+    def _refuse_early(self, attempt: Attempt) -> None:
+        """Refuse a run that the hold's write would refuse, before its prompt is counted: a client that ignores
+        Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
+        account = attempt.account
+        limit = self._prices.run_limit(account)
+        first = account.paused_at is not None or attempt.run_id in account.holds  # these refuse with another error
+        if not first and not limit.admits(account.runs_at, attempt.started):
+            raise rate_limited(limit, account, instant(self._clock()))
 
     # --- count, hold --------------------------------------------------------------------------------------------------
 

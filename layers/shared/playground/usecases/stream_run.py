@@ -24,7 +24,7 @@ from playground.domain.runs import Run, RunRequest, RunStatus, error_of
 from playground.ports import Checkpoint, Checkpoints, Clock, Ledger, Sessions
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
 from playground.usecases.live_runs import LiveAnswer
-from playground.usecases.run_prompt import PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import PaidAnswer, RunPrompt, ShowStanding
 
 KEEP_ALIVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # between two looks at a run that another process makes
@@ -80,10 +80,18 @@ class StreamRun:
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
 
     def __call__(
-        self, user_id: str, request: RunRequest, *, idempotency_key: str | None, seconds_left: float, offset: int = 0
+        self,
+        user_id: str,
+        request: RunRequest,
+        *,
+        idempotency_key: str | None,
+        seconds_left: float,
+        offset: int = 0,
+        show_standing: ShowStanding = lambda standing: None,
     ) -> "RunStream":
         """Returns when the credits are held, or with the stream of the run that this key has made before, or that
-        another process is making: from the character `offset` on. A run that begins now begins at 0.
+        another process is making: from the character `offset` on. A run that begins now begins at 0. `show_standing` is
+        called as by RunPrompt, before this returns or raises, in another thread.
 
         Raises what RunPrompt raises before the model is asked, and for a key whose run has failed.
         """
@@ -93,7 +101,12 @@ class StreamRun:
         def run() -> None:
             try:
                 answer = self.run_prompt(
-                    user_id, request, idempotency_key=idempotency_key, seconds_left=seconds_left, on_start=first.put
+                    user_id,
+                    request,
+                    idempotency_key=idempotency_key,
+                    seconds_left=seconds_left,
+                    on_start=first.put,
+                    show_standing=show_standing,
                 )
             except BaseException as error:
                 outcome.set_exception(error)
