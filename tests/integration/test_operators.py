@@ -30,7 +30,7 @@ from playground.domain.entries import EntryType
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.kit.intercept import intercepted
-from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants
+from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE, all_entries, check_invariants
 
 ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 
@@ -38,7 +38,7 @@ ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 @pytest.fixture(autouse=True)
 def stack(engine: Engine, ledger: DynamoLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of a stack whose store is the engine of the tests."""
-    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
+    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE, "SpendTable": SPEND_TABLE}
     write_state(tmp_path, {"pid": os.getpid(), "engine_url": engine.endpoint_url, "tables": tables})
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
 

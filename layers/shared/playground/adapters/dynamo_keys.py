@@ -243,6 +243,8 @@ def budget_key(table: str, day: str) -> Key:
 
 def visitor_key(table: str, day: str, visitor: str) -> Key:
     return Key(table, f"VISITOR#{day}#{visitor}", "VISITOR")
+
+
 # --- spend ------------------------------------------------------------------------------------------------------------
 
 TOTAL_SHARDS = 8

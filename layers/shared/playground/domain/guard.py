@@ -76,8 +76,8 @@ def retry_after_seconds(paused_until: datetime, now: datetime) -> int:
 
 
 def has_signup_credits_only(account: Account) -> bool:
-    """Whether nobody ever paid for the credits of an account: no purchase, no plan, and no bonus that is more than a new
-    account gets. A purchase from before `has_paid` existed shows while more than that is left."""
+    """Whether an account has signup credits and no others: no purchase, no plan, and no more credits than a new account
+    gets. A purchase from before `has_paid` existed, or a bonus, shows while more than that is left."""
     return (
         not account.has_paid
         and account.plan is Plan.FREE
