@@ -58,6 +58,8 @@ from the environment, or on make's command line:
   STATE_DIR              where data and the secret of the tokens are kept (.local)
   FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
   LOCAL_CONCURRENCY      instances of a function (8)
+  DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
+  PAUSE_FREE_RUNS        true: no runs for signup credits when it is reached (false)
   LOG                    text, or json for what functions write (text)
   ANONYMOUS_RUNS         true: runs without a login, once a day (false)
   ANONYMOUS_BUDGET_CENTS what they may cost in a day (the template's)
@@ -201,7 +203,11 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
-    values = {"FrontendUrl": settings.frontend_url}
+    values = {
+        "FrontendUrl": settings.frontend_url,
+        "DailyCeilingDollars": str(settings.daily_ceiling_dollars),
+        "PauseFreeRuns": "true" if settings.pause_free_runs else "false",
+    }
     if settings.anthropic_api_key is None:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
     elif settings.anthropic_base_url is not None:
