@@ -38,7 +38,7 @@ from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
-from local.settings import TEMPLATE, Settings, SettingsError, read_settings
+from local.settings import DEFAULT_CEILING_DOLLARS, TEMPLATE, Settings, SettingsError, read_settings
 from local.state_file import (
     FolderInUseError,
     UnusableFolderError,
@@ -203,11 +203,11 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
-    values = {
-        "FrontendUrl": settings.frontend_url,
-        "DailyCeilingDollars": str(settings.daily_ceiling_dollars),
-        "PauseFreeRuns": "true" if settings.pause_free_runs else "false",
-    }
+    values = {"FrontendUrl": settings.frontend_url}
+    if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:
+        values["DailyCeilingDollars"] = str(settings.daily_ceiling_dollars)
+    if settings.pause_free_runs:
+        values["PauseFreeRuns"] = "true"
     if settings.anthropic_api_key is None:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
     elif settings.anthropic_base_url is not None:
