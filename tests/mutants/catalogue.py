@@ -1670,7 +1670,8 @@ MUTANTS = (
         "guard: the mark is written after the counters",
         SPEND,
         "                self._store.transact(*writes)\n",
-        "                self._store.transact(*writes[len(new) :])\n                self._store.transact(*writes[: len(new)])\n",
+        "                for some in (writes[len(new) :], writes[: len(new)]):\n"
+        "                    self._store.transact(*some)\n",
         SPENT,
     ),
     mutant(
