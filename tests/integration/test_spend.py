@@ -27,6 +27,7 @@ from tests.fakes import a_hold, conversation, paid_run, unpaid_run
 from tests.handlers import Handlers
 from tests.integration.test_time_passes import World, a_world, eventually
 from tests.kit.extent import WHOLE
+from tests.kit.intercept import Request, intercepted
 from tests.support import LEDGER_TABLE, SPEND_TABLE
 
 SETTINGS = GuardSettings(ceiling_nano=100 * NANO_PER_DOLLAR, pauses=True)
@@ -306,6 +307,26 @@ def test_the_function_needs_no_other_rights_and_counts_its_metrics(
     told = capsys.readouterr().out
     assert '"ProviderCost":[12345' in told.replace(" ", "")
     assert '"SpendPercent"' in told
+
+
+@pytest.mark.usefixtures("no_guard")
+def test_records_that_could_not_be_counted_come_again(handlers: Handlers, store: DynamoStore, user_id: str) -> None:
+    """The store refuses every transaction: the function names the first record, and a repeat counts all of them."""
+    runs = lives(user_id, 11, count=4)
+    records = records_of(runs)
+    client = handlers.apps["guard"].store.client
+
+    def refuse(request: Request) -> Any:
+        return request.error(400, "AccessDeniedException")
+
+    with intercepted(client, refuse, "TransactWriteItems"):
+        answer = handlers.invoke("guard", {"Records": records})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": records[0]["dynamodb"]["SequenceNumber"]}]}
+    spend = DynamoSpend(store, SPEND_TABLE)
+    assert sum(map(spend.cost_of, {day_of(run) for run in runs})) == 0
+
+    assert handlers.invoke("guard", {"Records": records}) == {"batchItemFailures": []}
+    check_counted(spend, runs)
 
 
 @pytest.mark.usefixtures("no_guard")

@@ -255,9 +255,10 @@ def test_the_guard_pauses_runs_for_signup_credits_only() -> None:
     assert not world.ledger.account(USER, NOW).holds
     assert world.run(key="k").turn == first.turn
 
-    world.ledger.change(USER, lambda account: (note_payment(account), ()), business_key="pay", now=NOW)
-    assert world.run().run.charged == 1
     world.lookup.free_runs_paused_until = NOW  # it is over
+    assert world.run().run.charged == 1
+    world.lookup.free_runs_paused_until = NOW + timedelta(minutes=10)
+    world.ledger.change(USER, lambda account: (note_payment(account), ()), business_key="pay", now=NOW)
     assert world.run().run.charged == 1
 
 
