@@ -18,7 +18,7 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token import audit reconcile test coverage check fix bench bench-reset crash-matrix mutants soak \
+.PHONY: help run demo token import audit reconcile guard test coverage check fix bench bench-reset crash-matrix mutants soak \
 	soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -46,6 +46,9 @@ audit: ## audit every account of the running stack, as ./playground audit --all 
 
 reconcile: ## compare the running stack with its Stripe, as ./playground reconcile does
 	@exec ./playground reconcile $(ARGS)
+
+guard: ## show what Claude costs on the running stack, as ./playground guard does (ARGS="lift", ARGS="ceiling 20")
+	@exec ./playground guard $(ARGS)
 
 # A file is the work of one worker, which has a store, stand-ins and ports of its own; tests/schedule.py says what is first.
 test: ## run the tests, a part of their repetitions unless CI=true (ARGS="-k ledger", ARGS="-n 0" for one process)

@@ -24,7 +24,7 @@ from playground.domain.account import open_account, start_plus
 from playground.domain.calendar import boundary, iso
 
 ANCHOR = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
-UNATTENDED = ("ResetFunction", "NoticesFunction")
+UNATTENDED = ("ResetFunction", "NoticesFunction", "GuardFunction")
 MAX_SECONDS = 3600
 
 DESCRIPTION = """\

@@ -11,6 +11,7 @@ from local.runtime import DEFAULT_CONCURRENCY
 
 TEMPLATE = ROOT / "template.yaml"
 DEFAULT_PORT = 3000
+DEFAULT_CEILING_DOLLARS = 100
 DEFAULT_STATE_DIR = ROOT / ".local"
 
 
@@ -33,6 +34,8 @@ class Settings:
     anonymous_runs: bool
     anonymous_budget_cents: int | None
     """None: as in the template."""
+    daily_ceiling_dollars: int
+    pause_free_runs: bool
 
     @property
     def url(self) -> str:
@@ -88,6 +91,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         anonymous_budget_cents=_integer(environment, "ANONYMOUS_BUDGET_CENTS", 0, 1, 100_000)
         if environment.get("ANONYMOUS_BUDGET_CENTS")
         else None,
+        daily_ceiling_dollars=_integer(environment, "DAILY_CEILING_DOLLARS", DEFAULT_CEILING_DOLLARS, 1, 1_000_000),
+        pause_free_runs=_choice(environment, "PAUSE_FREE_RUNS", "false", "true") == "true",
     )
 
 

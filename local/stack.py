@@ -38,7 +38,7 @@ from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, leashed, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
-from local.settings import TEMPLATE, Settings, SettingsError, read_settings
+from local.settings import DEFAULT_CEILING_DOLLARS, TEMPLATE, Settings, SettingsError, read_settings
 from local.state_file import (
     FolderInUseError,
     UnusableFolderError,
@@ -59,6 +59,8 @@ from the environment, or on make's command line:
   FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
+  DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
+  PAUSE_FREE_RUNS        true: no runs for signup credits when it is reached (false)
   LOG                    text, or json for what functions write (text)
   ANONYMOUS_RUNS         true: runs without a login, once a day (false)
   ANONYMOUS_BUDGET_CENTS what they may cost in a day (the template's)
@@ -203,6 +205,10 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
     values = {"FrontendUrl": settings.frontend_url, "RateLimitFactor": str(settings.rate_limit_factor)}
+    if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:
+        values["DailyCeilingDollars"] = str(settings.daily_ceiling_dollars)
+    if settings.pause_free_runs:
+        values["PauseFreeRuns"] = "true"
     if settings.anthropic_api_key is None:
         values["AnthropicBaseUrl"] = f"http://127.0.0.1:{settings.claude_port}"
     elif settings.anthropic_base_url is not None:

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Entry] = {
     "undo": Entry("undo", "Take back what was granted under a reference."),
     "pause": Entry("pause", "Have an account refuse new runs."),
     "resume": Entry("resume", "Let a paused account start runs again."),
+    "guard": Entry("guard", "Show what Claude costs today and this month; lift or set the ceiling of a day."),
     "plan": Entry("plan", "Begin, prolong or end a plan."),
     "audit": Entry("audit", "Replay the entries of an account, or of all, and say what does not add up."),
     "reconcile": Entry("reconcile", "Compare Stripe with the ledger and make up for lost events."),

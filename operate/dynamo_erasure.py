@@ -6,12 +6,14 @@
     EVENT#<id>        EVENT        }
     SESSION#<id>      SESSION TURN# …      the sessions' table; receipts and summaries say which are the user's
     SHARE#<id>        SHARE VIEW# VOTE#    of others: what the user left there is found by a scan, as are reports
+    USER#<id>         TOTAL PACKAGE# DAY#  counters of the user's runs, in the table of what runs cost
     sessions/…        texts that are too large for an item, in the bucket
 
 For an operator, never on a request's path.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -31,10 +33,12 @@ from playground.adapters.dynamo_keys import (
     run_key,
     session_key,
     share_key,
+    spender_key,
     subscription_key,
     user_pk,
 )
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords, record_writes, subscription_of
+from playground.adapters.dynamo_spend import FORGOTTEN_UNTIL
 from playground.adapters.dynamo_store import (
     Check,
     Delete,
@@ -61,6 +65,7 @@ from playground.domain.erasure import (
 )
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.sharing import viewer_of
+from playground.domain.spend import Counters
 from playground.domain.subscriptions import Subscription
 
 PAGE = 25
@@ -72,13 +77,17 @@ MAX_ROUNDS = 10  # in search of conversations that somebody goes on copying
 PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
+FORGET_AHEAD = timedelta(minutes=10)  # by which the clock of a function that wrote a receipt may be ahead of ours
 ANY = Path("pk").exists() | Path("pk").does_not_exist()
 
 
 class DynamoPerson:
     """What is kept of a user, read page by page."""
 
-    def __init__(self, store: DynamoStore, *, ledger_table: str, sessions_table: str, texts: TurnTexts) -> None:
+    def __init__(
+        self, store: DynamoStore, *, ledger_table: str, sessions_table: str, spend_table: str, texts: TurnTexts
+    ) -> None:
+        self._spend = spend_table
         self._store = store
         self._ledger = ledger_table
         self._sessions = sessions_table
@@ -87,6 +96,10 @@ class DynamoPerson:
     def books(self, user_id: str, kind: str = "") -> Iterator[RawItem]:
         """Items of the user's own partition whose sort key begins with `kind`."""
         return self._partition(self._ledger, user_pk(user_id), kind)
+
+    def spend(self, user_id: str) -> Iterator[RawItem]:
+        """Counters of the user's runs."""
+        return self._partition(self._spend, user_pk(user_id), "")
 
     def elsewhere(self, user_id: str) -> Iterator[RawItem]:
         """Payments, customers and events of the payment provider that name the user. A scan of the whole table."""
@@ -438,6 +451,17 @@ class DynamoEraser(DynamoPerson):
                 continue
             changed += 1
         return changed
+
+    def forget_spend(self, user_id: str, pseudonym: str, now: datetime) -> None:
+        """First the mark, which every count of this user's runs looks at; it stays. Totals stay, too: they name nobody.
+        Receipts that are counted from now on are counted in the totals only."""
+        mark = spender_key(self._spend, user_id)
+        until = iso(now + FORGET_AHEAD)
+        names = [Path(each.name) for each in fields(Counters)]
+        actions: list[Action] = [Path(FORGOTTEN_UNTIL).set(until), *(name.remove() for name in names)]
+        self._fenced(user_id, pseudonym, Update(mark, actions=actions))
+        keys = [Key(self._spend, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.spend(user_id)]
+        self._delete(user_id, pseudonym, [key for key in keys if key != mark])
 
     def delete_books(self, user_id: str, pseudonym: str) -> None:
         for kind in PERSONAL_KINDS:

@@ -101,6 +101,10 @@ class Eraser(Protocol):
         """Put the pseudonym into the payment provider's events."""
         ...
 
+    def forget_spend(self, user_id: str, pseudonym: str, now: datetime) -> None:
+        """Delete the counters of the user's runs. What is counted late is not counted for the user any more."""
+        ...
+
     def delete_books(self, user_id: str, pseudonym: str) -> None:
         """Delete what was copied. Keys stay, so that what was done once is not done again."""
         ...
@@ -138,6 +142,7 @@ class EraseAccount:
         payments = eraser.move_payments(user_id, pseudonym)
         sessions = eraser.delete_sessions(user_id, pseudonym)
         events = eraser.forget_events(user_id, pseudonym)
+        eraser.forget_spend(user_id, pseudonym, now)
         eraser.delete_books(user_id, pseudonym)
         sessions += eraser.delete_traces(user_id, pseudonym)
         eraser.finish(user_id, pseudonym, now)

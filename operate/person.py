@@ -6,5 +6,9 @@ from operate.stack import Stack
 
 def person_of(stack: Stack) -> DynamoEraser:
     return DynamoEraser(
-        stack.store, ledger_table=stack.ledger_table, sessions_table=stack.sessions_table, texts=stack.texts
+        stack.store,
+        ledger_table=stack.ledger_table,
+        sessions_table=stack.sessions_table,
+        spend_table=stack.spend_table,
+        texts=stack.texts,
     )

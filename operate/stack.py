@@ -38,6 +38,7 @@ class Resource:
 
 LEDGER = Resource("tables", "LedgerTable", "LedgerTableName")
 SESSIONS = Resource("tables", "SessionsTable", "SessionsTableName")
+SPEND = Resource("tables", "SpendTable", "SpendTableName")
 CATALOG = Resource("tables", "CatalogTable", "CatalogTableName")
 BUCKET = Resource("buckets", "ContentBucket", "ContentBucketName")
 STRIPE = Resource("secrets", "StripeSecret", "StripeSecretArn")
@@ -71,6 +72,10 @@ class Stack:
     @property
     def sessions_table(self) -> str:
         return self.name_of(SESSIONS)
+
+    @property
+    def spend_table(self) -> str:
+        return self.name_of(SPEND)
 
     def client(self, service: str) -> Any:
         """Of AWS, or of the store on this machine, with nothing of the developer's own."""
@@ -129,7 +134,7 @@ def local_stack() -> Stack:
         raise CannotDoError(f"{error}, or name a deployed one with --stack") from None
     names = {
         resource.output: found
-        for resource in (LEDGER, SESSIONS, CATALOG, BUCKET, STRIPE)
+        for resource in (LEDGER, SESSIONS, SPEND, CATALOG, BUCKET, STRIPE)
         if (found := state.get(resource.kind, {}).get(resource.logical_id))
     }
     return Stack(name=None, names=names, state=state)

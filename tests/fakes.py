@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from uuid import uuid4
 
@@ -28,14 +28,17 @@ from playground.domain.anonymous import Reservation
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, VersionExistsError
+from playground.domain.guard import Guard
 from playground.domain.leaks import Leak
 from playground.domain.packages import PackageSummary, PackageVersion, package_uuid
 from playground.domain.paid_months import PaidMonth
+from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.rates import RateLimit
-from playground.domain.runs import Failure, Run, RunFilter, RunPlace, RunStatus
+from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
+from playground.domain.spend import Counters, day_of
 from playground.domain.subscriptions import Subscription
 from playground.domain.versions import newest_first
 from playground.ports import (
@@ -802,6 +805,7 @@ class InMemoryLookup:
         self._ledger = ledger
         self._catalog = catalog
         self.runs_paused = False
+        self.free_runs_paused_until: datetime | None = None
 
     def __call__(
         self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
@@ -812,6 +816,7 @@ class InMemoryLookup:
             session=self._ledger.sessions.find(user_id, session_id) if session_id is not None else None,
             account=self._ledger._accounts.get(user_id),
             runs_paused=self.runs_paused,
+            free_runs_paused_until=self.free_runs_paused_until,
         )
 
 
@@ -837,6 +842,41 @@ class InMemoryCheckpoints:
     def delete(self, run_id: str, nonce: str, ends: Sequence[int]) -> None:
         for end in ends:
             self.pieces.pop((run_id, nonce, end), None)
+
+
+# --- spend ------------------------------------------------------------------------------------------------------------
+
+
+class InMemorySpend:
+    """`ports.SpendCounters`. Deals with three runs at a time."""
+
+    def __init__(self) -> None:
+        self.counted: dict[str, Run] = {}
+
+    def count(self, runs: Sequence[Run]) -> tuple[int, Sequence[Run]]:
+        some = {run.run_id: run for run in runs[:3]}
+        new = [run for run_id, run in some.items() if run_id not in self.counted]
+        self.counted.update(some)
+        return len(runs[:3]), new
+
+    def cost_of(self, day: date) -> int:
+        return sum(Counters.of(run).cost_nano for run in self.counted.values() if day_of(run) == day)
+
+
+class InMemoryGuard:
+    """`ports.GuardSwitch`."""
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+
+    def read(self) -> Guard:
+        return self.guard
+
+    def save(self, guard: Guard) -> bool:
+        if guard.revision != self.guard.revision:
+            return False
+        self.guard = replace(guard, revision=guard.revision + 1)
+        return True
 
 
 # --- model ------------------------------------------------------------------------------------------------------------
@@ -954,6 +994,39 @@ def receipt(user_id: str, hold: Hold, status: RunStatus, at: datetime) -> Run:
     """How `hold` ends without a charge."""
     failure = Failure(code="model_failed", reason="empty")
     return Run.of(hold, user_id=user_id, status=status, ended_at=at, failure=failure)
+
+
+def paid_run(
+    user_id: str,
+    run_id: str,
+    at: datetime,
+    *,
+    cost_nano: int,
+    charged: int = 1,
+    package: str | None = "@acme/tidy",
+    model: str = "sonnet",
+) -> Run:
+    """The receipt of a run that was charged and has cost us so much."""
+    hold = replace(a_hold(run_id, charged, at), model=model)
+    return replace(
+        receipt(user_id, hold, RunStatus.SETTLED, at),
+        failure=None,
+        package=package,
+        charged=charged,
+        turn=1,
+        measured=Measured(
+            usage=Usage(input_tokens=40, output_tokens=60),
+            price=Price(credits=charged, tier=1, factor=1, floor=1, cost_nano=cost_nano),
+            stop_reason="end_turn",
+            duration_ms=1000,
+        ),
+    )
+
+
+def unpaid_run(user_id: str, run_id: str, at: datetime, *, cost_nano: int, package: str | None = "@acme/tidy") -> Run:
+    """The receipt of a run without an answer that has cost us so much."""
+    run = receipt(user_id, a_hold(run_id, 1, at), RunStatus.RELEASED, at)
+    return replace(run, package=package, unpaid=UnpaidCost(cost_nano=cost_nano, estimated=True))
 
 
 def charging(hold: Hold, cost: int, at: datetime, *, turn: int = 1) -> Conclude:

@@ -26,6 +26,7 @@ LEDGER_TABLE = "playground-LedgerTable"
 SESSIONS_TABLE = "playground-SessionsTable"
 CATALOG_TABLE = "playground-CatalogTable"
 VISITORS_TABLE = "playground-VisitorsTable"
+SPEND_TABLE = "playground-SpendTable"
 
 
 def new_store(engine: Engine, backoff: Backoff | None = None) -> DynamoStore:

@@ -36,8 +36,8 @@ def counted(counts: Mapping[str, int]) -> str:
         },
         rights=[
             (
-                "dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem, ConditionCheckItem on both tables, "
-                "dynamodb:Query on index/by_owner of the table of sessions"
+                "dynamodb:GetItem, Query, Scan, PutItem, UpdateItem, DeleteItem, ConditionCheckItem on the tables of "
+                "ledger, sessions and what runs cost, dynamodb:Query on index/by_owner of the table of sessions"
             ),
             (
                 "s3:ListBucketVersions on the bucket, for the prefix sessions/; s3:DeleteObject, "

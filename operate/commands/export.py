@@ -40,8 +40,8 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
     epilog=more_help(
         rights=[
             (
-                "dynamodb:GetItem, Query and Scan on both tables, dynamodb:Query on index/by_owner of the table of "
-                "sessions"
+                "dynamodb:GetItem, Query and Scan on the tables of ledger and sessions, dynamodb:Query on "
+                "index/by_owner of the table of sessions and on the table of what runs cost"
             ),
             "s3:ListBucket on the bucket, s3:GetObject on its sessions/*",
             (
@@ -61,8 +61,9 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
 @on_a_stack
 def command(user: str, stack_name: str | None, as_json: bool) -> None:
     """Print everything that is stored about USER to stdout, as one JSON document: account, entries, runs, keys,
-    notices, purchases, paid months, customers, subscriptions, what payments and their events say of the user,
-    conversations with all their turns, shares, and views, votes and reports that the user left at those of others.
+    notices, purchases, paid months, customers, subscriptions, counters of runs by day, what payments and their events
+    say of the user, conversations with all their turns, shares, and views, votes and reports that the user left at
+    those of others.
 
     Who looked at, voted on or reported a conversation of the user's, and what they wrote, is theirs: there are only
     the numbers. Reads only. What changes meanwhile may be in it as it was or as it is.
@@ -86,6 +87,7 @@ def everything(person: DynamoPerson, user_id: str) -> dict[str, Any] | None:
             document.setdefault(BOOKS.get(kind, kind.lower()), []).append(fields_of(raw))
     if document["account"] is None:
         return None
+    document["spend"] = [fields_of(raw) for raw in person.spend(user_id)]
     document["payments"] = [fields_of(raw) for raw in person.elsewhere(user_id)]
     document["left_behind"] = [fields_of(raw) for raw in person.left_behind(user_id)]
     document["sessions"] = [conversation(person, session_id) for session_id in person.sessions(user_id)]

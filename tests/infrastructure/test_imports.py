@@ -69,6 +69,8 @@ BUDGET: dict[str, frozenset[str]] = {
     "webhook": API | LEDGER | STRIPE,
     "reconcile": LEDGER | STRIPE,
     "reset": LEDGER,
+    # It reads receipts and writes counters; of accounts it knows nothing.
+    "guard": STORE,
     "audit": STORE | PRICES | {"playground.adapters.dynamo_audit"},
     # It reads items of the ledger, with the schemas that PynamoDB holds; it opens no connection to a table.
     "notices": STORE | {"playground.adapters.dynamo_payments"},

@@ -16,11 +16,12 @@ from local.settings import read_settings
 from local.stack import laptop_only
 from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
+from playground.adapters.dynamo_keys import guard_key
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
 from playground.asgi import READY_PATH
 from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
-from playground.settings import Settings
+from playground.settings import GuardFunctionSettings, Settings
 from playground.usecases.run_anonymously import STORE_RESERVE_SECONDS
 from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
 
@@ -267,7 +268,8 @@ def target_of(resource: Any) -> tuple[str, str]:
 @each_function
 def test_it_may_do_named_things_with_named_resources(function: Function) -> None:
     for statement in statements(function):
-        assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+        assert set(statement) - {"Condition"} == {"Sid", "Effect", "Action", "Resource"}
+        assert ("Condition" in statement) is (statement["Sid"] == "Guard")
         assert statement["Effect"] == "Allow"
         for resource in listed(statement["Resource"]):
             name, suffix = target_of(resource)
@@ -378,6 +380,43 @@ def test_the_throttle_of_anonymous_runs_is_on_their_route() -> None:
     assert throttled["ResourcePath"] == "/" + route.path.replace("/", "~1")
     assert throttled["HttpMethod"] == route.method
     assert throttled["ThrottlingRateLimit"] <= throttled["ThrottlingBurstLimit"] <= 20
+
+
+def test_the_guard_can_touch_no_account() -> None:
+    """Of the ledger it reads and writes the items that control runs: the condition is on their partition key."""
+    guard = {statement["Sid"]: statement for statement in statements(DESCRIPTION.functions["GuardFunction"])}
+
+    assert set(guard) == {"Guard", "Spend"}
+    assert guard["Guard"]["Resource"] == {"Fn::GetAtt": ["LedgerTable", "Arn"]}
+    assert guard["Guard"]["Action"] == ["dynamodb:GetItem", "dynamodb:PutItem"]
+    [(operator, keys)] = guard["Guard"]["Condition"].items()
+    assert (operator, keys) == ("ForAllValues:StringEquals", {"dynamodb:LeadingKeys": [guard_key("").pk]})
+    assert guard["Spend"]["Resource"] == {"Fn::GetAtt": ["SpendTable", "Arn"]}
+    assert "dynamodb:DeleteItem" not in guard["Spend"]["Action"]
+
+
+def test_a_shard_of_a_stream_has_two_readers_at_most() -> None:
+    tables = [source["Stream"]["Fn::GetAtt"][0] for _, source in STREAMED.values()]
+
+    assert max(tables.count(table) for table in tables) <= 2
+
+
+def test_the_alarms_of_the_ceiling_are_raised_at_what_the_description_says() -> None:
+    raised = {
+        name: alarm["Threshold"]
+        for name, alarm in ALARMS.items()
+        if alarm.get("MetricName") == Metric.SPEND_PERCENT.value
+    }
+
+    assert raised == {f"Spend{percent}Alarm": percent for percent in (50, 80, 100)}
+    assert {ALARMS[name]["ComparisonOperator"] for name in raised} == {"GreaterThanOrEqualToThreshold"}
+    assert {ALARMS[name]["Statistic"] for name in raised} == {"Maximum"}
+    assert read_settings_of_guard().daily_ceiling_dollars == 100
+    assert read_settings_of_guard().pause_free_runs is False
+
+
+def read_settings_of_guard() -> GuardFunctionSettings:
+    return GuardFunctionSettings.load(DESCRIPTION.functions["GuardFunction"].environment)
 
 
 def test_no_request_can_scan_a_table() -> None:

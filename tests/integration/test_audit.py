@@ -31,7 +31,7 @@ from playground.usecases.audit_account import MAX_READS, AuditAccount, AuditAcco
 from playground.usecases.expire_holds import ExpireHolds
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
-from tests.support import LEDGER_TABLE, SESSIONS_TABLE, new_ledger, new_store
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE, new_ledger, new_store
 
 NOW = instant(datetime.now(UTC))
 EVENTS = Path(__file__).parents[2] / "events"
@@ -534,7 +534,7 @@ def own(own_engine: Engine) -> Iterator[Books]:
 @pytest.fixture
 def stack(own: Books, own_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Books:
     """What a running stack leaves in its folder."""
-    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
+    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE, "SpendTable": SPEND_TABLE}
     write_state(tmp_path, {"pid": os.getpid(), "engine_url": own_engine.endpoint_url, "tables": tables})
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
     return own

@@ -30,6 +30,7 @@ from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
+from playground.adapters.dynamo_spend import DynamoSpend
 from playground.adapters.dynamo_store import Backoff, DynamoStore, Key, Put, RawItem, Update, connect
 from playground.adapters.prices import published_prices
 from playground.adapters.texts import TurnTexts
@@ -47,20 +48,21 @@ from playground.domain.erasure import (
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
 from playground.domain.payment_events import Payment, ProviderEvent, RefundSum
 from playground.domain.purchases import MAX_FORMER_CUSTOMERS, Customer, PaymentEvent, Purchase, PurchaseState
-from playground.domain.runs import RunFilter, RunStatus
+from playground.domain.runs import Run, RunFilter, RunStatus
 from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, Vote, viewer_of
+from playground.domain.spend import Counters
 from playground.domain.subscriptions import Subscription
 from playground.ports import CannotAfford, Held
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.reconcile import Reconcile
 from tests.conftest import NOW
-from tests.fakes import a_hold, charging, conversation, receipt
+from tests.fakes import a_hold, charging, conversation, paid_run, receipt
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.extent import DEV_PART, WHOLE
 from tests.kit.prices import EXAMPLE
-from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE, all_entries, check_invariants, new_ledger
 
 MONTH = timedelta(days=31)
 LATER = NOW + 2 * MONTH
@@ -158,7 +160,13 @@ def live(store: DynamoStore, user_id: str) -> None:
         ),
     )
     share(store, user_id, session_id)
+    DynamoSpend(store, SPEND_TABLE).count([spent(user_id, number) for number in (1, 2)])
     ledger.place_hold(user_id, a_hold(f"run_{user_id}_4".ljust(30, "0"), 5, LATER), limit=20, now=LATER)
+
+
+def spent(user_id: str, number: int, at: datetime = NOW) -> Run:
+    """A receipt of the user, for the counters of what runs cost."""
+    return paid_run(user_id, f"run_{user_id}_{number}".ljust(30, "0"), at, cost_nano=1000, package=f"@of/{number}")
 
 
 def share(store: DynamoStore, user_id: str, session_id: str) -> None:
@@ -201,7 +209,9 @@ def plus(account: Account) -> Change:
 
 
 def eraser(store: DynamoStore) -> DynamoEraser:
-    return DynamoEraser(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+    return DynamoEraser(
+        store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[store]
+    )
 
 
 def erase(store: DynamoStore, user_id: str, pseudonym: str) -> Erased:
@@ -212,7 +222,7 @@ def erase(store: DynamoStore, user_id: str, pseudonym: str) -> Erased:
 def everywhere(store: DynamoStore) -> list[RawItem]:
     return [
         item
-        for table in (LEDGER_TABLE, SESSIONS_TABLE)
+        for table in (LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE)
         for page in store.client.get_paginator("scan").paginate(TableName=table)
         for item in page["Items"]
     ]
@@ -229,7 +239,8 @@ def check_erased(store: DynamoStore, user_id: str, name: str, before: list[Entry
     """Nothing leads to the user but an empty account and references; the books are under the pseudonym, and sound."""
     naming = [item for item in everywhere(store) if user_id in json.dumps(item, default=str)]
     own_items = {item["sk"]["S"] for item in naming if item["pk"]["S"] == f"USER#{user_id}"}
-    assert {sk.partition("#")[0] for sk in own_items} <= {"ACCOUNT", "ENTRY", "KEY"}
+    assert {sk.partition("#")[0] for sk in own_items} <= {"ACCOUNT", "ENTRY", "KEY", "TOTAL"}
+    assert DynamoSpend(store, SPEND_TABLE).all_of_user(user_id) == Counters()
     assert "ENTRY#000000000001" in own_items
     assert len([sk for sk in own_items if sk.startswith("ENTRY")]) == 1
     ids = ("run_id", "session_id", "payment_id", "purchase_id", "customer_id", "event_id", "subject", "holds")
@@ -460,9 +471,12 @@ def check_erased_quickly(store: DynamoStore, user_id: str, name: str, before: li
     kept, entries = ledger.account(name, LATER), all_entries(ledger, name)
     check_invariants(kept, entries)
     assert [entry.deltas for entry in entries[: len(before)]] == [entry.deltas for entry in before]
-    person = DynamoPerson(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+    person = DynamoPerson(
+        store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[store]
+    )
     kinds = {raw["sk"]["S"].partition("#")[0] for raw in person.books(user_id)}
-    assert kinds <= {"ACCOUNT", "ENTRY", "KEY"}
+    assert kinds <= {"ACCOUNT", "ENTRY", "KEY", "TOTAL"}
+    assert DynamoSpend(store, SPEND_TABLE).all_of_user(user_id) == Counters()
     assert list(person.conversation(f"ses_{user_id}")) == []
     assert DynamoPurchaseRecords(store, LEDGER_TABLE).purchase_of(f"pi_{user_id}") == (name, f"pur_{user_id}")
     assert ledger.ended_runs(user_id, RunFilter(), after=None, limit=100) == ([], None, [])
@@ -477,7 +491,9 @@ class Sleeper(DynamoEraser):
     """The process sleeps after so many calls from the mark on."""
 
     def __init__(self, store: Mortal, calls: int) -> None:
-        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        super().__init__(
+            store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[store]
+        )
         self.mortal, self.calls = store, calls
 
     def begin(self, *seen: Any) -> bool:
@@ -564,7 +580,9 @@ class Meanwhile(DynamoEraser):
     """Something happens once a conversation was looked through, and before anything else is done."""
 
     def __init__(self, store: DynamoStore, happens: Callable[[str], None]) -> None:
-        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        super().__init__(
+            store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[store]
+        )
         self.happens = happens
 
     def conversation(self, session_id: str) -> Iterator[RawItem]:
@@ -618,7 +636,9 @@ def test_a_copy_that_is_made_last_of_all_does_not_stay(own: Mortal, user: str) -
             super().delete_books(user_id, pseudonym)
             assert sessions.begin_fork(replace(session, session_id=f"ses_late_{user}", share=None))
 
-    late = Late(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    late = Late(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
     erase_while(own, user, pseudonym(33), late)
 
     assert left_in_sessions(own, user) == []
@@ -762,7 +782,9 @@ class Slow(DynamoEraser):
     """Something happens while conversations are deleted, or before a kind of record is moved."""
 
     def __init__(self, store: DynamoStore, happens: Callable[[], object], before: str = "") -> None:
-        super().__init__(store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[store])
+        super().__init__(
+            store, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[store]
+        )
         self.happens, self.before = happens, before
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
@@ -993,7 +1015,9 @@ def test_a_checkout_that_begins_after_the_look_at_it_is_seen(own: Mortal) -> Non
                 payer.subscriptions.subscribe(payer.user_id)
             return super().begin(account, subscription, pseudonym)
 
-    late = Late(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    late = Late(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
     with pytest.raises(CheckoutOpenError):
         erase_payer(payer, pseudonym(1), late)
     assert payer.account.balance == 5
@@ -1045,8 +1069,36 @@ def test_a_pseudonymised_entry_keeps_its_numbers_and_no_name() -> None:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_counted_late_is_not_counted_for_who_was_erased(own: Mortal, user: str) -> None:
+    """A record of the stream may come hours later. Totals have it; the user who comes back does not."""
+    spend, day = DynamoSpend(own, SPEND_TABLE), (LATER - MONTH).date()
+    before = spend.cost_of(day)
+    late = spent(user, 3, LATER - MONTH)
+    erase(own, user, pseudonym(77))
+    assert spend.count([late]) == (1, [late])
+
+    assert spend.cost_of(day) == before + 1000
+    assert spend.of_user(user, NOW.date(), LATER.date()) == []
+    assert spend.all_of_user(user) == Counters()
+    assert spend.all_of_package("@of/1")[0].runs >= 1  # what nobody is named by stays
+    back = spent(user, 5, LATER + MONTH)
+    spend.count([back])
+    assert spend.all_of_user(user) == Counters.of(back)
+
+
+def test_an_erasure_between_the_look_and_the_count_is_seen(own: Mortal, user: str) -> None:
+    spend = DynamoSpend(own, SPEND_TABLE)
+    late = spent(user, 3, LATER - MONTH)
+    own.asleep, own.meanwhile = 2, lambda: erase(own, user, pseudonym(78))  # type: ignore[assignment, return-value]
+    assert spend.count([late]) == (1, [late])
+    assert spend.of_user(user, NOW.date(), LATER.date()) == []
+    assert spend.all_of_user(user) == Counters()
+
+
 def test_an_export_has_everything(own: Mortal, user: str) -> None:
-    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    person = DynamoPerson(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
     document = everything(person, user)
 
     assert document is not None
@@ -1063,13 +1115,14 @@ def test_an_export_has_everything(own: Mortal, user: str) -> None:
         "payments": 3,  # pointers of payment and customer, and an event
         "left_behind": 3,
         "sessions": 1,
+        "spend": 5,  # in total, and two packages on a day each
     }
     [session] = document["sessions"]
     assert [turn["input"] for turn in session["turns"]] == ["question 1", "question 2"]
     assert [turn["answer"] for turn in session["turns"]] == ["answer 1", "answer 2"]
     assert (session["views"], session["votes"], session["reports"]) == (1, 1, 1)
     mine = [item for item in everywhere(own) if item["pk"]["S"] == f"USER#{user}"]
-    assert 1 + sum(counts[name] for name in ("entries", "runs", "keys", "purchases", "customers")) == len(mine)
+    assert 1 + sum(counts[name] for name in ("entries", "runs", "keys", "purchases", "customers", "spend")) == len(mine)
     json.dumps(document)  # all of it is plain
 
 
@@ -1078,7 +1131,9 @@ def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Morta
     [turn] = [turn for turn in sessions.turns(f"ses_{user}") if turn.number == 1]
     large = secrets.token_hex(450_000)
     sessions.copy(f"ses_{user}", [replace(turn, number=3, answer=large)])
-    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    person = DynamoPerson(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
 
     [session] = (everything(person, user) or {})["sessions"]
     assert session["turns"][2]["answer"] == large
@@ -1090,7 +1145,9 @@ def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Morta
 def test_an_export_names_no_other_user(own: Mortal, user: str) -> None:
     other = f"zoe-{next(_numbers)}"
     live(own, other)
-    person = DynamoPerson(own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, texts=TEXTS[own])
+    person = DynamoPerson(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
 
     document = everything(person, user)
 
@@ -1113,7 +1170,7 @@ def without_own(text: str) -> str:
 
 @pytest.fixture
 def state_dir(own: Mortal, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
+    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE, "SpendTable": SPEND_TABLE}
     buckets = {"ContentBucket": "playground-contentbucket"}
     state = {"pid": 1, "engine_url": own.client.meta.endpoint_url, "tables": tables, "buckets": buckets}
     (tmp_path / "stack.json").write_text(json.dumps(state), encoding="utf-8")

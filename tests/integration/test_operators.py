@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,24 @@ from operate.cli import run
 from operate.commands.history import last_lines
 from operate.commands.user import read_page
 from operate.stack import open_stack
+from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog
-from playground.adapters.dynamo_keys import run_key, runs_control_key
+from playground.adapters.dynamo_guard import DynamoGuard
+from playground.adapters.dynamo_keys import guard_key, run_key, runs_control_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_lookup import CONTROL_SECONDS, DynamoLookup
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_spend import DynamoSpend
+from playground.adapters.dynamo_store import DynamoStore, Put
 from playground.domain.account import Account, Change, Plan, grant
 from playground.domain.credits import Buckets
 from playground.domain.entries import EntryType
+from playground.domain.guard import NANO_PER_DOLLAR, GuardSettings
+from playground.domain.spend import Counters
+from tests.fakes import paid_run
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.kit.intercept import intercepted
-from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants
+from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE, all_entries, check_invariants
 
 ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 
@@ -38,7 +44,7 @@ ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 @pytest.fixture(autouse=True)
 def stack(engine: Engine, ledger: DynamoLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state of a stack whose store is the engine of the tests."""
-    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE}
+    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE, "SpendTable": SPEND_TABLE}
     write_state(tmp_path, {"pid": os.getpid(), "engine_url": engine.endpoint_url, "tables": tables})
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
 
@@ -626,3 +632,93 @@ def test_nothing_of_a_page_is_cut_off(ledger: DynamoLedger, user_id: str, capsys
     assert all(len(line) <= 80 for line in page.splitlines()[1:])
     assert run(["history", user_id]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith(f"{reason} (by anna, ticket-9)")
+
+
+# --- guard ------------------------------------------------------------------------------------------------------------
+
+GUARD_SETTINGS = GuardSettings(ceiling_nano=100 * NANO_PER_DOLLAR, pauses=True)
+
+
+@pytest.fixture
+def guard(store: DynamoStore) -> Iterator[DynamoGuard]:
+    """A guard whose ceiling is reached, on a day on which something was spent."""
+    guard, spend = DynamoGuard(store, LEDGER_TABLE), DynamoSpend(store, SPEND_TABLE)
+    store.delete_all([guard_key(LEDGER_TABLE)])
+    spend.count([paid_run("costly", "run_costly", now(), cost_nano=NANO_PER_DOLLAR)])
+    assert guard.save(guard.read().at(GUARD_SETTINGS.ceiling_nano, GUARD_SETTINGS, now()))
+    yield guard
+    store.delete_all([guard_key(LEDGER_TABLE)])
+
+
+def test_the_guard_shows_what_today_and_the_month_have_cost(
+    guard: DynamoGuard, store: DynamoStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spent = DynamoSpend(store, SPEND_TABLE).cost_of(now().date())
+    assert run(["guard", "--json"]) == 0
+    shown = document(capsys)
+    assert shown["today"]["cost_nano"] == spent
+    assert shown["month"]["cost_nano"] == sum(each["cost_nano"] for each in shown["models"].values()) >= spent
+    assert (shown["ceiling_nano"], shown["pauses_free_runs"]) == (GUARD_SETTINGS.ceiling_nano, True)
+    assert shown["percent"] == spent // NANO_PER_DOLLAR
+    assert shown["paused_until"] is not None
+    assert run(["guard"]) == 0
+    assert "free runs are paused until" in capsys.readouterr().out
+
+
+def test_a_pause_is_lifted_once_per_reference_and_says_who_and_why(
+    guard: DynamoGuard, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = ["--ref", user_id, "--reason", "A conference", "--by", "anna"]
+    assert run(["guard", "lift", *order, "--json"]) == 0
+    shown = document(capsys)
+    assert (shown["done"], shown["paused_until"], shown["lifted_on"]) == ("now", None, now().date().isoformat())
+    assert (shown["operator"], shown["reason"]) == ("anna", "A conference")
+    lifted = guard.read()
+    assert run(["guard", "lift", *order, "--json"]) == 0
+    assert document(capsys)["done"] == "before"
+    assert guard.read() == lifted
+    assert lifted.at(10 * GUARD_SETTINGS.ceiling_nano, GUARD_SETTINGS, now()).paused_until is None
+
+
+def test_a_ceiling_takes_effect_at_once_and_once(
+    guard: DynamoGuard, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["guard", "ceiling", "1000000", "--ref", f"{user_id}-up", "--by", "anna", "--json"]) == 0
+    shown = document(capsys)
+    assert (shown["ceiling_nano"], shown["paused_until"]) == (1_000_000 * NANO_PER_DOLLAR, None)
+    assert run(["guard", "ceiling", "1", "--ref", f"{user_id}-down", "--by", "anna", "--json"]) == 0
+    assert document(capsys)["paused_until"] is not None
+    assert run(["guard", "ceiling", "deployed", "--ref", f"{user_id}-over", "--by", "anna", "--json"]) == 0
+    assert document(capsys)["ceiling_nano"] == GUARD_SETTINGS.ceiling_nano
+    assert run(["guard", "ceiling", "1", "--ref", f"{user_id}-down", "--by", "anna", "--json"]) == 0
+    assert document(capsys)["ceiling_nano"] == GUARD_SETTINGS.ceiling_nano  # done before, and overtaken since
+
+
+@pytest.mark.parametrize("arguments", [["ceiling", "0"], ["ceiling", "-1"], ["ceiling", "1.5"], ["ceiling", "1000001"]])
+def test_a_ceiling_is_whole_dollars(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["guard", *arguments]) == 2
+    assert capsys.readouterr().err
+
+
+def test_a_stack_is_named_after_the_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before it, it would be taken for that of the display, and the order given to the stack on this machine."""
+    assert run(["guard", "--stack", "prod", "lift"]) == 2
+    assert "after lift" in capsys.readouterr().err
+
+
+def test_a_missed_receipt_is_counted_by_hand_and_only_once(
+    store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missed = paid_run(user_id, f"run_{user_id}", now(), cost_nano=NANO_PER_DOLLAR)
+    old = paid_run(user_id, f"run_{user_id}_old", now() - timedelta(days=3), cost_nano=NANO_PER_DOLLAR)
+    for each in (missed, old):
+        store.transact(Put(run_key(LEDGER_TABLE, user_id, each.run_id), items.run_item(each)))
+    spend = DynamoSpend(store, SPEND_TABLE)
+    assert run(["guard", "recount", "--json"]) == 0
+    assert document(capsys)["counted"] >= 1
+    assert spend.all_of_user(user_id) == Counters.of(missed)
+    assert run(["guard", "recount", "--days", "4", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["guard", "recount", "--days", "4", "--json"]) == 0
+    assert document(capsys)["counted"] == 0
+    assert spend.all_of_user(user_id) == Counters.of(missed) + Counters.of(old)

@@ -102,7 +102,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def a_world(description: Description, *, sources: bool = True, **variables: str) -> Iterator[World]:
-    unattended = ("ResetFunction", "NoticesFunction")
+    unattended = ("ResetFunction", "NoticesFunction", "GuardFunction")
     functions = {
         name: replace(function, environment={**function.environment, **variables})
         for name, function in description.functions.items()

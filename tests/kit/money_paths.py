@@ -27,6 +27,7 @@ from playground.adapters.dynamo_keys import shard_of
 from playground.adapters.dynamo_lookup import CONTROL_SECONDS, DynamoLookup
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
+from playground.adapters.dynamo_spend import DynamoSpend
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.adapters.ids import id_maker
 from playground.domain.account import Account, Change, Hold, grant, start_plus
@@ -43,6 +44,7 @@ from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.purchases import Customer
 from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
+from playground.domain.spend import Counters
 from playground.ports import CANCELLED, UNWATCHED, Completion, Held, Leases, Progress, Prompt, TokenCount
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
@@ -71,6 +73,7 @@ from tests.support import (
     CATALOG_TABLE,
     LEDGER_TABLE,
     SESSIONS_TABLE,
+    SPEND_TABLE,
     new_ledger,
     new_store,
 )
@@ -78,6 +81,7 @@ from tests.support import (
 # Before whatever other tests of the same engine do: a sweep of all accounts meets only what the scenes have left.
 START = datetime(2021, 3, 10, 9, 0, tzinfo=UTC)
 SHARD = "07"
+FAR = timedelta(days=36_500)
 SECONDS_LEFT = 29.0
 MAX_OPEN_RUNS = 20
 ASKED = "/v1/messages"
@@ -863,6 +867,31 @@ def _paused(scene: Scene) -> None:
     assert account.paused_at == scene.now
 
 
+def _receipts(scene: Scene) -> Sequence[Run]:
+    """Of the user, in a time whose marks do not expire here."""
+    return [replace(run, ended_at=run.ended_at + FAR) for run in scene.books().receipts.values()]
+
+
+def _count_spend(scene: Scene, worker: Worker) -> Outcome:
+    """As the stream does it: at least once."""
+    spend, left = DynamoSpend(worker.store, SPEND_TABLE), _receipts(scene)
+    while left:
+        taken, _ = spend.count(left)
+        left = left[taken:]
+    return scene.account(worker)
+
+
+def _spend_counted_once(scene: Scene) -> None:
+    expected = sum(map(Counters.of, _receipts(scene)), Counters())
+    assert expected.runs == 1
+
+    def look(other: Worker) -> Account:
+        assert DynamoSpend(other.store, SPEND_TABLE).all_of_user(scene.user_id) == expected
+        return scene.account(other)
+
+    scene.by_other(look)
+
+
 PATHS: Sequence[Path] = (
     Path(name="run, new account", act=_run(ORDINARY)),
     Path(name="run", act=_run(ORDINARY), prepare=_account),
@@ -961,6 +990,14 @@ PATHS: Sequence[Path] = (
         act=lambda scene, worker: PauseAccount(worker.ledger)(scene.user_id, ORDER, paused=True, now=scene.now).account,
         prepare=_account,
         check=_paused,
+        is_run=False,
+        result=Account,
+    ),
+    Path(
+        name="a receipt is counted",
+        act=_count_spend,
+        prepare=_ran(ORDINARY),
+        check=_spend_counted_once,
         is_run=False,
         result=Account,
     ),

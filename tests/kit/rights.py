@@ -1,7 +1,8 @@
 """The rights that template.yaml gives each function, enforced: the local engine would let everybody do everything.
 
 What a function sends to AWS while it is called is looked up in its policies; PermissionError says what is missing.
-Only actions and resources are compared. Conditions and wildcards are not understood, and are not used for tables.
+Actions, resources and the partition keys of a condition on dynamodb:LeadingKeys are compared. Other conditions and
+wildcards are not understood, and are not used for tables.
 """
 
 import json
@@ -26,6 +27,7 @@ IN_TRANSACTIONS = {
     "ConditionCheck": "dynamodb:ConditionCheckItem",
 }
 Right = tuple[str, str]  # an action, and the table or index that it is for: "" for other services
+LEADING_KEYS = "dynamodb:LeadingKeys"
 
 
 class Rights:
@@ -56,33 +58,41 @@ class Rights:
             return  # it is being loaded, or the test itself looks
         action = f"{model.service_model.service_name}:{model.name}"
         action = RENAMED.get(action, action)
-        for right in self._needed(action, params):
-            if right not in self._of[self._function]:
+        for right, pk in self._needed(action, params):
+            if right not in self._of[self._function] and (right[0], f"{right[1]}/{pk}") not in self._of[self._function]:
                 raise PermissionError(f"template.yaml does not let {self._function} do {right[0]} {right[1]}".strip())
 
-    def _needed(self, action: str, params: Mapping[str, Any]) -> Iterator[Right]:
+    def _needed(self, action: str, params: Mapping[str, Any]) -> Iterator[tuple[Right, str | None]]:
+        """Each right, and the partition key that it is needed for, if that is known."""
         match action:
             case "dynamodb:TransactWriteItems":
                 for item in params["TransactItems"]:
                     for kind, what in item.items():
-                        yield IN_TRANSACTIONS[kind], self._tables[what["TableName"]]
+                        yield (IN_TRANSACTIONS[kind], self._tables[what["TableName"]]), _pk(what)
             case "dynamodb:BatchGetItem" | "dynamodb:BatchWriteItem":
                 for table in params["RequestItems"]:
-                    yield action, self._tables[table]
+                    yield (action, self._tables[table]), None
             case _ if action.startswith("dynamodb:"):
                 index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
-                yield action, self._tables[params["TableName"]] + index
+                yield (action, self._tables[params["TableName"]] + index), _pk(params)
             case _:
-                yield action, ""
+                yield (action, ""), None
+
+
+def _pk(request: Mapping[str, Any]) -> str | None:
+    found: str | None = request.get("Key", request.get("Item", {})).get("pk", {}).get("S")
+    return found
 
 
 def _rights(function: Mapping[str, Any]) -> Iterator[Right]:
     for policy in function["Properties"]["Policies"]:
         for statement in policy.get("Statement", ()) if isinstance(policy, dict) else ():
             actions, targets = _listed(statement["Action"]), _listed(statement["Resource"])
+            leading = statement.get("Condition", {}).get("ForAllValues:StringEquals", {}).get(LEADING_KEYS)
             for action in actions:
                 for target in targets:
-                    yield action, _table(target) if action.startswith("dynamodb:") else ""
+                    table = _table(target) if action.startswith("dynamodb:") else ""
+                    yield from ((action, table if pk is None else f"{table}/{pk}") for pk in leading or (None,))
 
 
 def _table(resource: Any) -> str:

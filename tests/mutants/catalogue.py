@@ -31,6 +31,8 @@ NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
 INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
+SPEND = "layers/shared/playground/adapters/dynamo_spend.py"
+GUARD = "layers/shared/playground/domain/guard.py"
 NOTIFY = "functions/notices/app.py"
 AUDIT = "functions/audit/app.py"
 REPLAY = "layers/shared/playground/domain/audit/replay.py"
@@ -123,6 +125,9 @@ WALKS = "tests/unit/test_visit_accounts.py"
 LIFE = "tests/integration/test_a_long_life.py"
 TOLD = "tests/unit/test_notices.py"
 STREAM = "tests/integration/test_notices_stream.py"
+SPENT = "tests/integration/test_spend.py"
+SPENT_CONTRACT = "tests/contract/test_spend_contract.py"
+COUNTED = "tests/unit/test_count_spend.py"
 ORDERS = "tests/unit/test_operate.py"
 FORGETTING = "tests/integration/test_erasure.py"
 TALKS = "tests/contract/test_sessions_contract.py"
@@ -1854,9 +1859,144 @@ MUTANTS = (
     mutant(
         "operators: an instance reads the pause of all runs once",
         "layers/shared/playground/adapters/dynamo_lookup.py",
-        "control is not None and now < control[0] + CONTROL_SECONDS",
+        "control is not None and now < control.read_at + CONTROL_SECONDS",
         "control is not None",
         "tests/integration/test_operators.py",
+    ),
+    mutant(
+        "guard: a receipt that is counted is counted again",
+        SPEND,
+        "new = [run for run_id, run in once.items() if marks[run_id] not in there]",
+        "new = [*once.values()]",
+        SPENT,
+    ),
+    mutant(
+        "guard: a receipt is counted without a mark",
+        SPEND,
+        """            writes.append(Put(marks[run.run_id], {"ttl": {"N": str(_expires(day, MARK_DAYS))}}))\n""",
+        "",
+        SPENT,
+        SPENT_CONTRACT,
+    ),
+    mutant(
+        "guard: the mark is written after the counters",
+        SPEND,
+        "                self._store.transact(*writes)\n",
+        "                for some in (writes[len(new) :], writes[: len(new)]):\n"
+        "                    self._store.transact(*some)\n",
+        SPENT,
+    ),
+    mutant(
+        "guard: a receipt that stands twice in a batch is counted twice",
+        SPEND,
+        "for run_id, run in once.items() if marks[run_id] not in there",
+        "for run_id, run in ((each.run_id, each) for each in runs) if marks[run_id] not in there",
+        SPENT_CONTRACT,
+    ),
+    mutant(
+        "guard: a transaction may have more items than DynamoDB takes",
+        SPEND,
+        "if len(keys) > MAX_TRANSACTION_ITEMS:",
+        "if len(keys) > 2 * MAX_TRANSACTION_ITEMS:",
+        SPENT,
+    ),
+    mutant(
+        "guard: unpaid cost does not count towards the ceiling",
+        "layers/shared/playground/domain/spend.py",
+        "return cls(failed=1, cost_nano=unpaid_nano, unpaid_nano=unpaid_nano)",
+        "return cls(failed=1, unpaid_nano=unpaid_nano)",
+        COUNTED,
+    ),
+    mutant(
+        "guard: every run of a user is another user of the package",
+        SPEND,
+        "if is_known and mark not in there and not any(write.key == mark for write in writes):",
+        "if is_known and not any(write.key == mark for write in writes):",
+        SPENT,
+    ),
+    mutant(
+        "guard: who was erased is counted by name again",
+        SPEND,
+        "is_known = iso(run.ended_at) > forgotten",
+        "is_known = True",
+        "tests/integration/test_erasure.py",
+    ),
+    mutant(
+        "guard: an erasure during a count is not seen",
+        SPEND,
+        "condition = forgotten.does_not_exist() | (forgotten < iso(sums.firsts[key]))",
+        "condition = None",
+        "tests/integration/test_erasure.py",
+    ),
+    mutant(
+        "guard: an erasure leaves the counters",
+        "operate/erase_account.py",
+        "        eraser.forget_spend(user_id, pseudonym, now)\n",
+        "",
+        "tests/integration/test_erasure.py",
+    ),
+    mutant(
+        "guard: what fails is done with",
+        "functions/guard/app.py",
+        """[{"itemIdentifier": counted.failed}] if counted.failed is not None else []""",
+        "[]",
+        SPENT,
+    ),
+    mutant(
+        "guard: what comes after a failure is repeated, and the failure is not",
+        "layers/shared/playground/usecases/count_spend.py",
+        "failed = read[done][0] if done < len(read) else receipts[0].number",
+        "failed = read[min(done + 1, len(read) - 1)][0]",
+        COUNTED,
+    ),
+    mutant(
+        "guard: people who pay are paused, too",
+        RUN_PROMPT,
+        "started < paused_until and has_signup_credits_only(account)",
+        "started < paused_until",
+        "tests/unit/test_run_prompt.py",
+    ),
+    mutant(
+        "guard: who has paid is taken for a free account",
+        GUARD,
+        "        not account.has_paid\n        and account.plan is Plan.FREE\n",
+        "        account.plan is Plan.FREE\n",
+        COUNTED,
+    ),
+    mutant(
+        "guard: a pause has no end",
+        RUN_PROMPT,
+        "paused_until is not None and started < paused_until and",
+        "paused_until is not None and",
+        "tests/unit/test_run_prompt.py",
+    ),
+    mutant(
+        "guard: a pause that was lifted comes back with the next receipt",
+        GUARD,
+        "settings.pauses and reached and self.lifted_on != now.date()",
+        "settings.pauses and reached",
+        COUNTED,
+    ),
+    mutant(
+        "guard: free runs are paused although the setting says no",
+        GUARD,
+        "paused = settings.pauses and reached",
+        "paused = reached",
+        COUNTED,
+    ),
+    mutant(
+        "guard: a damaged guard stops everybody",
+        "layers/shared/playground/adapters/dynamo_lookup.py",
+        "        except UnreadableError as damage:\n            self._report(damage)\n            return None\n",
+        "        except UnreadableError:\n            raise\n",
+        SPENT,
+    ),
+    mutant(
+        "guard: it is saved over what an operator has ordered meanwhile",
+        "layers/shared/playground/adapters/dynamo_guard.py",
+        "save = Save(guard_key(self._table), guard_item(guard), guard.revision)",
+        "save = Save(guard_key(self._table), guard_item(guard), None)",
+        SPENT_CONTRACT,
     ),
     mutant(
         "operators: a version that is withdrawn can be pinned",

@@ -14,6 +14,7 @@ from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
 from playground.domain.errors import (
     ContextTooLongError,
+    FreeRunsPausedError,
     IdempotencyConflictError,
     InsufficientCreditsError,
     ModelError,
@@ -240,6 +241,38 @@ def test_while_all_runs_are_paused_nothing_is_held_and_outcomes_are_read() -> No
     assert refused.value.facts == {"retry_after": 60}
     assert (len(world.model.prompts), len(world.model.counted)) == (1, 1)
     assert world.run(key="k").turn == first.turn
+
+
+def test_the_guard_pauses_runs_for_signup_credits_only() -> None:
+    """Outcomes can be read, and whoever holds credits that somebody paid for goes on."""
+    world = World()
+    first = world.run(key="k")
+    world.lookup.free_runs_paused_until = NOW + timedelta(minutes=10)
+
+    with pytest.raises(FreeRunsPausedError) as refused:
+        world.run()
+    assert refused.value.facts == {"retry_after": 600}
+    assert (len(world.model.prompts), len(world.model.counted)) == (1, 1)
+    assert not world.ledger.account(USER, NOW).holds
+    assert world.run(key="k").turn == first.turn
+
+    world.lookup.free_runs_paused_until = NOW  # it is over
+    assert world.run().run.charged == 1
+    world.lookup.free_runs_paused_until = NOW + timedelta(minutes=10)
+    world.ledger.change(USER, lambda account: (note_payment(account), ()), business_key="pay", now=NOW)
+    assert world.run().run.charged == 1
+
+
+def test_the_guard_does_not_pause_a_plan() -> None:
+    world = World()
+    world.lookup.free_runs_paused_until = NOW + timedelta(days=1)
+    world.ledger.change(
+        USER,
+        lambda account: start_plus(account, allowance=200, entitled_until=None, now=NOW),
+        business_key="plan",
+        now=NOW,
+    )
+    assert world.run().run.charged == 1
 
 
 def test_a_session_does_not_go_on_with_a_version_that_was_withdrawn() -> None:

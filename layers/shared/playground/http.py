@@ -79,6 +79,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.PaymentsRejectedError: 503,
     errors.RunsPausedError: 503,
     errors.AnonymousBudgetUsedError: 503,
+    errors.FreeRunsPausedError: 503,
     errors.PaymentsUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.ModelTimedOutError: 504,

@@ -43,6 +43,8 @@ class Metric(StrEnum):
     WORK_FAILED = "WorkFailed"
     NOTICES_PUBLISHED = "NoticesPublished"
     INVALID_USAGE = "InvalidUsage"
+    PROVIDER_COST = "ProviderCost"
+    SPEND_PERCENT = "SpendPercent"
     UNREADABLE_RECORDS = "UnreadableRecords"
     ANONYMOUS_RUNS = "AnonymousRuns"
     ANONYMOUS_COST = "AnonymousCost"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.anonymous import Reservation
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError
+from playground.domain.guard import Guard
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
 from playground.domain.packages import PackageSummary, PackageVersion
@@ -387,6 +388,32 @@ class Publisher(Protocol):
         ...
 
 
+# --- spend ------------------------------------------------------------------------------------------------------------
+
+
+class SpendCounters(Protocol):
+    """What runs cost us, by day. All raise StoreUnavailableError."""
+
+    def count(self, runs: Sequence[Run]) -> tuple[int, Sequence[Run]]:
+        """Count the first of `runs`, each run once for ever. How many of them are dealt with (one at least), and those
+        that this call has counted; the others were counted before. All of these, or nothing."""
+        ...
+
+    def cost_of(self, day: date) -> int:
+        """What all runs of a day that were counted so far cost, in nano-dollars."""
+        ...
+
+
+class GuardSwitch(Protocol):
+    """The state of the spend guard. Both raise StoreUnavailableError."""
+
+    def read(self) -> Guard: ...
+
+    def save(self, guard: Guard) -> bool:
+        """Replace the state that `guard` was made from. False, and no change, if it has changed meanwhile."""
+        ...
+
+
 # --- what a run reads before its hold ---------------------------------------------------------------------------------
 
 
@@ -399,6 +426,8 @@ class Found:
     """As stored: not opened, not advanced. None if there is none yet."""
     runs_paused: bool = False
     """Whether an operator has paused the runs of all accounts, as of a few seconds ago."""
+    free_runs_paused_until: datetime | None = None
+    """Until when the spend guard pauses the runs of accounts that have signup credits only, as of a few seconds ago."""
 
 
 class Lookup(Protocol):

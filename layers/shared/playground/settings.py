@@ -6,6 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from playground.domain.guard import MAX_CEILING_DOLLARS
+
 Name = Annotated[str, Field(min_length=1)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/]+$")]
 
@@ -143,3 +145,10 @@ class AuditSettings(LedgerSettings):
 class NoticesSettings(Settings):
     powertools_service_name: Name
     notices_bus: Name
+
+
+class GuardFunctionSettings(MoneySettings):
+    powertools_service_name: Name
+    spend_table: Name
+    daily_ceiling_dollars: Annotated[int, Field(ge=1, le=MAX_CEILING_DOLLARS)]
+    pause_free_runs: bool

@@ -154,4 +154,5 @@ def lookup(settings: EstimateSettings, store: "DynamoStore", catalog: "DynamoCat
         ledger_table=settings.ledger_table,
         sessions_table=settings.sessions_table,
         catalog_table=settings.catalog_table,
+        report=report_unreadable,
     )

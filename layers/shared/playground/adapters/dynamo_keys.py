@@ -16,7 +16,8 @@ money     USER#<user>       ACCOUNT             the account; in the indexes by_l
           EVENT#<id>        EVENT               an event of the payment provider
           WALK#<task>       SHARD#<shard>       how far a walk over an index has come
           CONTROL           RUNS                whether an operator has paused the runs of all accounts
-          CONTROL           KEY#<order>         an order about them, done once
+          CONTROL           GUARD               the spend guard: its ceiling, and whether free runs are paused
+          CONTROL           KEY#<order>         an order about one of them, done once
 sessions  SESSION#<id>      SESSION             the summary; in the index by_owner
           SESSION#<id>      TURN#<number>       a turn, numbered from 1 in 6 digits
           SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
@@ -37,9 +38,19 @@ catalog   PACKAGE#<uuid>    VERSION#<version>   one version, immutable
 visitors  BUDGET#<day>      BUDGET              what the anonymous runs of a UTC day have used of their budget
           VISITOR#<day>#<visitor>  VISITOR      this visitor has had the run of the day; <visitor> is a keyed
                                                       hash
+spend     RUN#<run>         COUNTED             this receipt was counted; expires
+          TOTAL#<shard>     DAY#<day>           what all runs of a day cost, a part of it in each shard
+          TOTAL#<shard>     DAY#<day>#<model>   the same of one model
+          USER#<user>       TOTAL               all runs of a user
+          USER#<user>       PACKAGE#<name>      the user has run this package
+          USER#<user>       DAY#<day>#<name>#<model>
+                                                the user's runs of a package with a model on a day; expires
+          PACKAGE#<name>    DAY#<day>#<model>   the same of all users; expires
+          PACKAGES#<shard>  <name>              all runs of a package, and how many users it has
 """
 
 import zlib
+from datetime import date
 
 from playground.adapters.dynamo_store import Key, RawItem
 from playground.domain.runs import RunPlace
@@ -144,6 +155,10 @@ def control_change_key(table: str, business_key: str) -> Key:
     return Key(table, "CONTROL", f"KEY#{business_key}")
 
 
+def guard_key(table: str) -> Key:
+    return Key(table, "CONTROL", "GUARD")
+
+
 def shard_of(user_id: str) -> str:
     """The shard of the sparse indexes that an account is in; the same one always."""
     return shard_name(zlib.crc32(user_id.encode()) % SHARDS)
@@ -228,3 +243,56 @@ def budget_key(table: str, day: str) -> Key:
 
 def visitor_key(table: str, day: str, visitor: str) -> Key:
     return Key(table, f"VISITOR#{day}#{visitor}", "VISITOR")
+
+
+# --- spend ------------------------------------------------------------------------------------------------------------
+
+TOTAL_SHARDS = 8
+PACKAGE_SHARDS = 16
+NO_PACKAGE = "-"  # in the key of a row whose package is not on record
+
+
+def counted_key(table: str, run_id: str) -> Key:
+    return Key(table, f"RUN#{run_id}", "COUNTED")
+
+
+def total_pk(shard: int) -> str:
+    return f"TOTAL#{shard_name(shard)}"
+
+
+def total_shard(run_id: str) -> int:
+    """The part of the totals to which a transaction adds whose first run this is."""
+    return zlib.crc32(run_id.encode()) % TOTAL_SHARDS
+
+
+def total_key(table: str, shard: int, day: date, model: str | None = None) -> Key:
+    return Key(table, total_pk(shard), day_sk(day) if model is None else f"{day_sk(day)}#{model}")
+
+
+def day_sk(day: date) -> str:
+    return f"DAY#{day.isoformat()}"
+
+
+def spender_key(table: str, user_id: str) -> Key:
+    return Key(table, user_pk(user_id), "TOTAL")
+
+
+def has_run_key(table: str, user_id: str, package: str) -> Key:
+    return Key(table, user_pk(user_id), f"PACKAGE#{package}")
+
+
+def user_day_key(table: str, user_id: str, day: date, package: str | None, model: str) -> Key:
+    return Key(table, user_pk(user_id), f"{day_sk(day)}#{package or NO_PACKAGE}#{model}")
+
+
+def package_pk(package: str) -> str:
+    return f"PACKAGE#{package}"
+
+
+def package_day_key(table: str, package: str, day: date, model: str) -> Key:
+    return Key(table, package_pk(package), f"{day_sk(day)}#{model}")
+
+
+def package_total_key(table: str, package: str) -> Key:
+    shard = zlib.crc32(package.encode()) % PACKAGE_SHARDS
+    return Key(table, f"PACKAGES#{shard_name(shard)}", package)

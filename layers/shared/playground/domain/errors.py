@@ -26,6 +26,7 @@
     ├── AnonymousRunsOffError           this deployment has no anonymous runs
     ├── AnonymousRunUsedError           the visitor has had the anonymous run of the day
     ├── AnonymousBudgetUsedError        the day's budget of anonymous runs is used up
+    ├── FreeRunsPausedError             today's cost has reached its ceiling: no runs for signup credits
     ├── OwnShareError                   owners cannot vote on or report their own share
     ├── ContextTooLongError
     ├── UnsupportedParameterError       a setting that the model refuses
@@ -207,6 +208,18 @@ class RunsPausedError(PlaygroundError):
 
     def __init__(self, *, retry_after: int = 60) -> None:
         super().__init__("Runs are paused at the moment. Please try again later.", retry_after=retry_after)
+
+
+class FreeRunsPausedError(PlaygroundError):
+    """The provider has cost as much today as it may, and the caller has signup credits only. Nothing is held."""
+
+    code = "paused"
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(
+            "Free runs are paused for today. Please try again later; runs paid with purchased or plan credits go on.",
+            retry_after=retry_after,
+        )
 
 
 class AccountPausedError(PlaygroundError):

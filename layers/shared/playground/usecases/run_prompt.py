@@ -17,6 +17,7 @@ from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import instant
 from playground.domain.entries import Entry
 from playground.domain.errors import (
+    FreeRunsPausedError,
     IdempotencyConflictError,
     InsufficientCreditsError,
     ModelError,
@@ -26,6 +27,7 @@ from playground.domain.errors import (
     StoreUnavailableError,
     UnreadableError,
 )
+from playground.domain.guard import has_signup_credits_only, retry_after_seconds
 from playground.domain.pricing import ModelPrice, PriceTable, Spent
 from playground.domain.rates import RateStanding
 from playground.domain.runs import (
@@ -189,6 +191,10 @@ class RunPrompt:
             return found.run
         if found.runs_paused:
             raise RunsPausedError
+        account = without_dead_holds(as_of(found.account, user_id, started), started)
+        paused_until = found.free_runs_paused_until
+        if paused_until is not None and started < paused_until and has_signup_credits_only(account):
+            raise FreeRunsPausedError(retry_after=retry_after_seconds(paused_until, started))
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
         return Attempt(
