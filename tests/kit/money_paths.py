@@ -979,7 +979,7 @@ PATHS: Sequence[Path] = (
         result=Account,
     ),
     Path(
-        name="a receipt is counted",
+        name="receipt is counted",
         act=_count_spend,
         prepare=_ran(ORDINARY),
         check=_spend_counted_once,
