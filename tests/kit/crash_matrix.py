@@ -177,7 +177,7 @@ class Matrix:
         return Cell(self._path.name, step, mishap.name, sweeper, left, came_to, wrong)
 
     def _recovered(self, scene: Scene, sweeper: Sweeper, then: Books) -> str:
-        known = (then.shape(START), scene.at_stripe, scene.now, sweeper)
+        known = (then.shape(START), scene.at_stripe, self._path.beside(scene), scene.now, sweeper)
         if known not in self._known:
             final = _recover(scene, sweeper, then)
             books = scene.books()

@@ -1882,8 +1882,8 @@ MUTANTS = (
         "guard: the mark is written after the counters",
         SPEND,
         "                self._store.transact(*writes)\n",
-        "                for some in (writes[len(new) :], writes[: len(new)]):\n"
-        "                    self._store.transact(*some)\n",
+        "                for part in (writes[len(new) :], writes[: len(new)]):\n"
+        "                    self._store.transact(*part)\n",
         SPENT,
     ),
     mutant(
