@@ -159,14 +159,14 @@ def test_of_twenty_requests_of_one_visitor_at_once_one_is_answered(
 
 
 def test_of_twenty_visitors_at_once_as_many_are_answered_as_the_budget_covers(stores: Sequence[DynamoStore]) -> None:
-    day = datetime(2003, 1, 1, 12, tzinfo=UTC)
+    day = datetime(2103, 1, 1, 12, tzinfo=UTC)
     outcomes = race(stores, day, [f"203.0.113.{number}" for number in range(CALLERS)], runs=3)
     assert kinds(outcomes) == {"AnonymousAnswer": 3, "AnonymousBudgetUsedError": 17}
     assert used(stores[0], day) == (3 * COST, 3)
 
 
 def test_what_is_given_back_at_once_is_given_back_exactly(stores: Sequence[DynamoStore]) -> None:
-    day = datetime(2004, 1, 1, 12, tzinfo=UTC)
+    day = datetime(2104, 1, 1, 12, tzinfo=UTC)
     addresses = [f"203.0.113.{number}" for number in range(CALLERS)]
     overloaded = ModelOverloadedError("overloaded", retry_after=1)
     outcomes = race(stores, day, addresses, runs=CALLERS, reply=overloaded)

@@ -13,7 +13,7 @@ from tests.fakes import InMemoryCheckpoints
 from tests.kit.intercept import intercepted
 from tests.support import SESSIONS_TABLE
 
-NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+NOW = datetime(2126, 1, 31, 12, 0, tzinfo=UTC)  # what has expired may be gone at any moment
 FIRST, SECOND = Checkpoint(0, "Under "), Checkpoint(6, "the 楼梯 stairs")
 
 

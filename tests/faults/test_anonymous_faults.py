@@ -53,7 +53,8 @@ MOST = HAIKU.cost_nano(HAIKU.most_expensive(most_prompt_tokens(PROMPT), MAX_ANSW
 RANDOM_DAYS = 60
 MAX_ATTEMPTS = 12
 
-_days = (datetime(1990, 1, 1, 12, tzinfo=UTC) + timedelta(days=number) for number in itertools.count())
+# To come: what has expired by then is removed by the engine at any moment.
+_days = (datetime(2190, 1, 1, 12, tzinfo=UTC) + timedelta(days=number) for number in itertools.count())
 
 
 class Worker:
