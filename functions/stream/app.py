@@ -1,5 +1,6 @@
 """Runs as server-sent events: a new one, and one that is being made or has ended."""
 
+import re
 import time
 from typing import Annotated
 
@@ -8,13 +9,14 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 
 from playground import wiring
 from playground.asgi import WebApp
+from playground.domain.errors import InvalidRequestError
 from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.run import RunBody
 from playground.settings import RunSettings
 from playground.sse import encoded
-from playground.usecases.stream_run import FollowRun, RunStream, StreamRun
+from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
 ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
 
@@ -38,7 +40,7 @@ Offset = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
-        pattern=r"^[0-9]{1,9}$",
+        max_length=32,
         description="The id of the last delta that was read: characters of the answer. The stream goes on behind it",
     ),
 ]
@@ -60,7 +62,7 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
             body.request(),
             idempotency_key=idempotency_key,
             seconds_left=api.seconds_left,
-            offset=int(last_event_id or 0),
+            offset=_offset(last_event_id),
             show_standing=api.show_standing,
         )
     )
@@ -71,7 +73,16 @@ def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = 
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""
     left = api.seconds_left - ANSWER_RESERVE_SECONDS
-    return _sent(follow(api.user_id, run_id, offset=int(last_event_id or 0), seconds_left=left))
+    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=left))
+
+
+def _offset(last_event_id: str | None) -> int:
+    """Raises InvalidRequestError."""
+    if last_event_id is None:
+        return 0
+    if not re.fullmatch("[0-9]{1,9}", last_event_id):
+        raise InvalidRequestError(OFFSET, "must be the id of a delta: how many characters were read, such as 120")
+    return int(last_event_id)
 
 
 def _sent(found: RunStream) -> Response[str]:
