@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,13 +22,14 @@ from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_store import DynamoStore, connect
 from playground.adapters.ids import id_maker
 from playground.adapters.prices import load_prices, published_prices
-from playground.domain.account import Account, Change, grant
+from playground.domain.account import Account, Change, Hold, grant
 from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunRequest
 from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
 from playground.usecases.audit_account import AuditAccount
+from playground.usecases.live_runs import LiveAnswer, not_followed
 from playground.usecases.run_prompt import RunPrompt
 
 RATE_LIMIT_FACTOR = 600  # what is measured runs more often than a user may
@@ -108,7 +109,13 @@ class World:
     tables: Mapping[str, str] = field(repr=False)
     indexes: Mapping[str, tuple[Index, ...]] = field(repr=False)
 
-    def run_prompt(self, model: Model | None = None, *, max_open_runs: int = 20) -> RunPrompt:
+    def run_prompt(
+        self,
+        model: Model | None = None,
+        *,
+        max_open_runs: int = 20,
+        live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
+    ) -> RunPrompt:
         return RunPrompt(
             ledger=self.ledger,
             lookup=self.lookup,
@@ -120,6 +127,7 @@ class World:
             new_id=id_maker(utc_now),
             max_open_runs=max_open_runs,
             model_timeout_seconds=TIMEOUT,
+            live=live,
         )
 
     def give(self, user_id: str, credits_: int) -> Account:
@@ -189,6 +197,12 @@ def targets(call: Call) -> list[tuple[str, str, Item]]:
     if call.operation == "UpdateItem":
         return [("update", call.params["TableName"], call.params["Key"])]
     found: list[tuple[str, str, Item]] = []
+    for table, requests in call.params.get("RequestItems", {}).items() if call.operation == "BatchWriteItem" else ():
+        for request in requests:
+            [(kind, arguments)] = request.items()
+            source = arguments["Item"] if kind == "PutRequest" else arguments["Key"]
+            batched = "batch put" if kind == "PutRequest" else "batch delete"
+            found.append((batched, table, {"pk": source["pk"], "sk": source["sk"]}))
     for action in call.params.get("TransactItems", ()):
         [(kind, arguments)] = action.items()
         source = arguments["Item"] if kind == "Put" else arguments["Key"]
