@@ -8,8 +8,9 @@ for a function without the adapter; only the answer may be a stream.
 import asyncio
 import base64
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -24,6 +25,7 @@ from playground.http import Api, EventStream, Invocation
 READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path of the API
 REQUEST_CONTEXT = "x-amzn-request-context"
 LAMBDA_CONTEXT = "x-amzn-lambda-context"
+MAX_CHUNKS_AHEAD = 4  # that are read of a stream before those before them are sent
 DEFAULT_SECONDS = 300  # of an invocation, if nobody says how long it may take
 
 
@@ -55,7 +57,8 @@ class WebApp:
         async with self._one_at_a_time:
             answer = await run_in_threadpool(self._api, event, context)
         stream: EventStream | None = answer.get("stream")
-        response = StreamingResponse(stream.chunks, answer["statusCode"]) if stream is not None else _plain(answer)
+        pump = _Pump(stream) if stream is not None else None
+        response = StreamingResponse(pump.chunks(), answer["statusCode"]) if pump is not None else _plain(answer)
         for name, values in answer["multiValueHeaders"].items():
             if name in response.headers:
                 del response.headers[name]
@@ -64,8 +67,51 @@ class WebApp:
         try:
             await response(scope, receive, send)
         finally:
-            if stream is not None:
-                await asyncio.shield(run_in_threadpool(stream.wait))
+            if pump is not None:
+                await asyncio.shield(run_in_threadpool(pump.wait))
+
+
+class _Pump:
+    """Reads a stream in one thread of its own and hands its chunks to the event loop: a task of a thread pool for each
+    chunk takes several times as much. It is a few chunks ahead at most."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self._arrived: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+        self._room = threading.Semaphore(MAX_CHUNKS_AHEAD)
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), name="pump", daemon=True)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """To be read once."""
+        self._thread.start()
+        try:
+            while (chunk := await self._arrived.get()) is not None:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                yield chunk
+                self._room.release()
+        finally:
+            self._abandoned.set()
+            self._room.release()
+
+    def wait(self) -> None:
+        """Until nothing is read any more, and what the stream tells of is over."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._stream.wait()
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        end: BaseException | None = None
+        try:
+            for chunk in self._stream.chunks:
+                self._room.acquire()
+                if self._abandoned.is_set():
+                    break
+                loop.call_soon_threadsafe(self._arrived.put_nowait, chunk)
+        except BaseException as error:
+            end = error
+        loop.call_soon_threadsafe(self._arrived.put_nowait, end)
 
 
 def _plain(answer: Mapping[str, Any]) -> Response:
