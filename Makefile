@@ -18,8 +18,8 @@ done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token import audit reconcile guard test coverage check fix bench bench-reset crash-matrix mutants soak \
-	soak-payments openapi lock build deploy environment clean clean-state
+.PHONY: help run demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset \
+	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,9 +79,14 @@ fix: ## mend what linter and formatter can mend
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: ## measure round trips, write units and latency under conflicts
+bench: ## measure round trips, write units and latency under conflicts; then streams
 	$(call bootstrap,dev engine)
-	@exec $(PYTHON) -m bench $(ARGS)
+	@$(PYTHON) -m bench $(ARGS)
+	@exec $(PYTHON) -m bench.streams
+
+bench-streams: ## measure what a stream adds to Claude's, against targets (ARGS="--short 20 --long 3")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m bench.streams $(ARGS)
 
 bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
 	$(call bootstrap,dev engine)

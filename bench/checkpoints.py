@@ -16,7 +16,6 @@ from playground.domain.pricing import Usage
 from playground.ports import UNWATCHED, Completion, Ledger, Progress, Prompt, TokenCount
 from playground.usecases.live_runs import LiveRuns
 
-CHARACTERS_A_SECOND = 250  # about 80 tokens
 READ_UNIT = 4096  # bytes of a consistent read
 HANG_SECONDS = 60
 
@@ -86,8 +85,9 @@ class _Looks:
 class _Steady:
     """A model that writes for so many seconds, which pass at once."""
 
-    def __init__(self, seconds: int, turns: _Turns) -> None:
+    def __init__(self, seconds: int, characters: int, turns: _Turns) -> None:
         self._seconds = seconds
+        self._characters = characters
         self._turns = turns
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
@@ -95,25 +95,26 @@ class _Steady:
 
     def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         self._turns.begin()
-        text = answer_of(self._seconds)
-        for start in range(0, len(text), CHARACTERS_A_SECOND):
-            progress.write(text[start : start + CHARACTERS_A_SECOND])
-            if start + CHARACTERS_A_SECOND < len(text):  # it ends within its last second
+        text = answer_of(self._characters)
+        for second in range(self._seconds):
+            first, last = (len(text) * number // self._seconds for number in (second, second + 1))
+            progress.write(text[first:last])
+            if second < self._seconds - 1:  # it ends within its last second
                 self._turns.second()
         self._turns.end()
         usage = Usage(input_tokens=1000, output_tokens=len(text) // 4)
         return Completion(text=text, usage=usage, stop_reason="end_turn", model_id=prompt.model.model_id)
 
 
-def answer_of(seconds: int) -> str:
-    """Text that can hardly be compressed, so that the run's own units are not made small by that."""
-    letters = string.ascii_letters + string.digits
-    return "".join(random.Random(seconds).choices(letters, k=seconds * CHARACTERS_A_SECOND))  # noqa: S311
+def answer_of(characters: int) -> str:
+    """Text that can hardly be compressed."""
+    letters = string.ascii_letters + string.digits + "+/"
+    return "".join(random.Random(1).choices(letters, k=characters))  # noqa: S311 - must be repeatable
 
 
-def checkpointed(world: World, user_id: str, seconds: int) -> Checkpointed:
-    """One run of an account that exists, whose answer takes so many seconds: an odd number, because after an even
-    number of looks all is saved."""
+def checkpointed(world: World, user_id: str, seconds: int, characters: int) -> Checkpointed:
+    """One run of an account that exists, whose answer of so many characters takes so many seconds: an odd number,
+    because after an even number of looks all is saved."""
     if seconds % 2 == 0:
         raise ValueError(f"{seconds} is even")
     world.give(user_id, 1000)
@@ -126,14 +127,14 @@ def checkpointed(world: World, user_id: str, seconds: int) -> Checkpointed:
         time_limit=lambda _: nullcontext(),
         tick_seconds=0,
     )
-    run_prompt = world.run_prompt(_Steady(seconds, turns), live=live)
-    request = replace(a_request(), max_tokens=seconds * CHARACTERS_A_SECOND // 4 + 1_000)
+    run_prompt = world.run_prompt(_Steady(seconds, characters, turns), live=live)
+    request = replace(a_request(), max_tokens=characters // 4 + 512)
     costs = world.writes_of(lambda: run_prompt(user_id, request, idempotency_key=None, seconds_left=SECONDS_LEFT))
     puts = [cost for cost in costs if cost.operation == "batch put"]
     deletes = [cost for cost in costs if cost.operation == "batch delete"]
     return Checkpointed(
         seconds=seconds,
-        characters=seconds * CHARACTERS_A_SECOND,
+        characters=characters,
         run=sum(cost.units for cost in costs) - sum(cost.units for cost in (*puts, *deletes)),
         put_items=len(puts),
         puts=sum(cost.units for cost in puts),

@@ -2,7 +2,8 @@
 
     python -m bench.stamped_claude --port 8082
 
-All else is as in doubles/claude. The moment is `time.monotonic_ns()`, which processes of one machine share, and a space.
+All else is as in doubles/claude. The moment is `time.monotonic_ns()`, which processes of one machine share, and a
+space.
 """
 
 import argparse

@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.checkpoints import Checkpointed, checkpointed
+from bench.checkpoints import checkpointed
 from bench.latency import percentile
 from bench.world import World, world
 from local.engine import CREDENTIALS, Engine
 from local.process import ROOT, Program, leashed
 from local.resources import client, create_resources
 from local.seed import seed as seed_packages
-from local.template import REGION, Description, read_template
+from local.template import Description, read_template
 from local.tokens import Issuer
 
 DIRECT, FUNCTION, REFERENCE, LITELLM = "asking directly", "our function", "the reference", "LiteLLM's proxy"
@@ -45,6 +45,7 @@ MAX_DELTA = 0.001  # s, p50
 MAX_RATIO = 0.5
 MAX_ROUND_TRIPS = (2, 1)
 MAX_WRITE_UNITS = 18
+ANSWERS = ((1, 2_048), (21, 5_000), (241, 60_000))  # seconds, characters
 
 DESCRIPTION = f"""\
 Start a store in memory, a stand-in for Claude and the servers that are compared, each in a process of its own; ask them
@@ -129,7 +130,7 @@ def serving(name: str, command: Callable[[int], Sequence[str]], environment: Map
     try:
         ends = time.monotonic() + READY_SECONDS
         while not answers(port):
-            if time.monotonic() > ends or program._ended:
+            if time.monotonic() > ends or program.ended:
                 raise program.failure("was not ready")
             time.sleep(0.05)
         yield program
@@ -183,7 +184,11 @@ def all_ways(
 def direct(claude_url: str, system: str) -> Way:
     def request(_user: str, directive: str) -> tuple[str, Mapping[str, str], Mapping[str, object]]:
         headers = {"x-api-key": "bench", "anthropic-version": "2023-06-01"}
-        return "/v1/messages", headers, {"model": MODEL, "max_tokens": 4096, "stream": True, **prompt(system, directive)}
+        return (
+            "/v1/messages",
+            headers,
+            {"model": MODEL, "max_tokens": 4096, "stream": True, **prompt(system, directive)},
+        )
 
     return Way(DIRECT, int(claude_url.rpartition(":")[2]), request)
 
@@ -330,10 +335,11 @@ def ask(way: Way, user: str, directive: str) -> Stream:
         connection.sendall(request)
         while data := connection.recv(65536):
             arrivals.append((time.monotonic_ns(), data))
-    late = lateness(arrivals)
-    if not late:
+    deltas = lateness(arrivals)
+    if not deltas:
         raise RuntimeError(f"{way.name} gave no deltas: {b''.join(data for _, data in arrivals)[:500]!r}")
-    return Stream(first=(late[0][0] - started) / 1e9, late=[each for _, each in late], cpu=cpu_seconds(way.pid) - cpu)
+    used = cpu_seconds(way.pid) - cpu
+    return Stream(first=(deltas[0][0] - started) / 1e9, late=[seconds for _, seconds in deltas], cpu=used)
 
 
 def lateness(arrivals: Sequence[tuple[int, bytes]]) -> list[tuple[int, float]]:
@@ -377,73 +383,68 @@ def added_to_first(way: Way, base: Way) -> list[float]:
     return [stream.first - usual for stream in way.short]
 
 
-def delta_p50(way: Way) -> float:
-    return percentile([late for stream in way.long for late in stream.late], 50)
+def late(way: Way) -> list[float]:
+    return [each for stream in way.long for each in stream.late]
+
+
+def median_cpu(way: Way) -> float:
+    return median(stream.cpu for stream in way.long)
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
 
 
 def print_latency(ways: Sequence[Way]) -> list[bool]:
-    """The tables, and whether each target is reached."""
+    """The table, and whether each target is reached."""
     base, ours, plain = ways[:3]
     deltas = len(base.long[0].late)
-    print(f"\n{len(base.short)} runs of 3 deltas and {len(base.long)} of {deltas}, in turn · added, in ms; CPU in ms a run")
+    print(f"\n{len(base.short)} runs of 3 deltas and {len(base.long)} of {deltas}, in turn; ms added, ms of CPU a run")
     print(f"  {'':<18}{'first p50':>11}{'first p99':>11}{'delta p50':>11}{'delta p99':>11}{'CPU':>8}")
     for way in ways:
-        added = added_to_first(way, base)
-        late = [each for stream in way.long for each in stream.late]
-        cells = [percentile(added, 50), percentile(added, 99), delta_p50(way) - delta_p50(base)]
-        cells.append(percentile(late, 99) - percentile([each for stream in base.long for each in stream.late], 99))
-        numbers = "".join(f"{cell * 1000:>11.2f}" for cell in cells)
-        cpu = f"{median(stream.cpu for stream in way.long) * 1000:>8.0f}" if way.pid is not None else f"{'':>8}"
-        print(f"  {way.name:<18}{numbers}{cpu}")
-    added = added_to_first(ours, base)
-    p50, p99 = percentile(added, 50), percentile(added, 99)
-    delta = delta_p50(ours) - delta_p50(base)
+        first, delta = added_to_first(way, base), late(way)
+        cells = [percentile(first, percent) for percent in (50, 99)]
+        cells += [percentile(delta, percent) - percentile(late(base), percent) for percent in (50, 99)]
+        cpu = f"{median_cpu(way) * 1000:>8.0f}" if way.pid is not None else f"{'':>8}"
+        print(f"  {way.name:<18}{''.join(f'{cell * 1000:>11.2f}' for cell in cells)}{cpu}")
+    first = added_to_first(ours, base)
+    p50 = percentile(first, 50)
+    of_delta = percentile(late(ours), 50) - percentile(late(base), 50)
+    print()
     good = [
-        target("added to the first delta, p50", p50 * 1000, MAX_ADDED_P50 * 1000, "ms"),
-        target("added to the first delta, p99", p99 * 1000, MAX_ADDED_P99 * 1000, "ms"),
-        target("added to a delta, p50", delta * 1000, MAX_DELTA * 1000, "ms"),
+        target("added to the first delta, p50, ms", p50 * 1000, MAX_ADDED_P50 * 1000),
+        target("added to the first delta, p99, ms", percentile(first, 99) * 1000, MAX_ADDED_P99 * 1000),
+        target("added to a delta, p50, ms", of_delta * 1000, MAX_DELTA * 1000),
     ]
     if len(ways) > 3:
         proxy = percentile(added_to_first(ways[3], base), 50)
         good.append(target("added to the first delta ÷ LiteLLM's", p50 / proxy, MAX_RATIO))
-    used = median(stream.cpu for stream in plain.long)
-    if used > 0:
-        ratio = median(stream.cpu for stream in ours.long) / used
-        good.append(target(f"CPU of {deltas} deltas ÷ the reference's", ratio, MAX_RATIO))
+    if median_cpu(plain) > 0:
+        good.append(target("CPU of a long run ÷ the reference's", median_cpu(ours) / median_cpu(plain), MAX_RATIO))
     return good
 
 
-def target(what: str, value: float, most: float, unit: str = "") -> bool:
+def target(what: str, value: float, most: float) -> bool:
     good = value <= most
-    print(f"  {what:<42}{value:>9.2f} {unit:<3} target ≤ {most:g}: {'reached' if good else 'NOT REACHED'}")
+    print(f"  {what:<42}{value:>7.4g}   target ≤ {most:g}: {'reached' if good else 'NOT REACHED'}")
     return good
 
 
 def print_costs(measured: World) -> list[bool]:
-    print("\nround trips and units of a streamed run")
-    trips = measured.round_trips("round-trips")
-    trips = measured.round_trips("round-trips")
-    after = len(trips.after or ())
-    good = [
+    """What a run asks of the store, its checkpoints apart."""
+    measured.give("trips", 100)
+    trips = measured.round_trips("trips")
+    print("\nunits of the store, by seconds and characters of an answer; round trips")
+    print(f"  {'':<24}{'run':>6}{'checkpoints:':>14}{'put':>5}{'deleted':>9}{'looks: read':>13}")
+    costs = [checkpointed(measured, f"{seconds} s", seconds, characters) for seconds, characters in ANSWERS]
+    for cost in costs:
+        what = f"{cost.seconds} s, {cost.characters:,}"
+        print(f"  {what:<24}{cost.run:>6}{cost.put_items:>14}{cost.puts:>5}{cost.deletes:>9}{cost.read:>13}")
+    print()
+    return [
         target("round trips before the model", len(trips.before), MAX_ROUND_TRIPS[0]),
-        target("round trips after it", after, MAX_ROUND_TRIPS[1]),
+        target("round trips after it", len(trips.after or ()), MAX_ROUND_TRIPS[1]),
+        target(f"write units of a run of {costs[0].characters:,} characters", costs[0].run, MAX_WRITE_UNITS),
     ]
-    print(f"  {'':<26}{'run':>9}{'checkpoints: puts':>20}{'deletes':>9}{'looks: read':>13}")
-    for seconds in (1, 21, 241):
-        cost = checkpointed(measured, f"checkpoints-{seconds}", seconds)
-        print_checkpointed(cost)
-        good.append(cost.run <= MAX_WRITE_UNITS)
-    print(f"  write units of a run without its checkpoints, target ≤ {MAX_WRITE_UNITS}: {'reached' if all(good[2:]) else 'NOT REACHED'}")
-    return good
-
-
-def print_checkpointed(cost: Checkpointed) -> None:
-    puts = f"{cost.puts} ({cost.put_items} items)"
-    what = f"{cost.seconds} s, {cost.characters:,} characters"
-    print(f"  {what:<26}{cost.run:>9}{puts:>20}{cost.deletes:>9}{cost.read:>13}")
 
 
 if __name__ == "__main__":

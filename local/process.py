@@ -83,6 +83,10 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for raw in self._process.stdout:

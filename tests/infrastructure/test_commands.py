@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.mutants.catalogue import MUTANTS, Mutant
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, statuses: Container[int] = (0,)) -> str:
     """What `python -m …` printed. It must end well."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "layers" / "shared")}
     ended = subprocess.run(
@@ -27,7 +28,7 @@ def run(*arguments: str) -> str:
         text=True,
         timeout=HANG_SECONDS,
     )
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    assert ended.returncode in statuses, ended.stdout[-2000:] + ended.stderr[-2000:]
     return ended.stdout
 
 
@@ -37,6 +38,14 @@ def test_the_bench_measures_everything_that_it_names() -> None:
     for heading in ("round trips", "write units", "parallel", "two ways"):
         assert f"\n{heading}" in printed
     assert re.search(r"warm function ÷ its handler called directly: \d", printed)
+
+
+@whole_only
+def test_the_bench_of_streams_measures_everything_that_it_names() -> None:
+    """Its targets are for a machine that does nothing else."""
+    printed = run("bench.streams", "--short", "3", "--long", "1", statuses=(0, 1))
+    for line in ("asking directly", "our function", "the reference", "added to a delta, p50", "round trips after it"):
+        assert f"\n  {line}" in printed
 
 
 @whole_only

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.checkpoints import checkpointed
 from bench.units import Index, index_writes, item_size, number_size, value_size, write_units, written
 from bench.world import FixedModel, World, a_request, world
 from doubles.claude.server import ClaudeDouble
@@ -91,6 +92,17 @@ def test_run_with_an_answer_of_2_kb_costs_18_units_at_most(measured: World, user
         ("session", "put"),
         ("by_owner", "put"),  # the place in the user's list
     }
+
+
+def test_checkpoints_cost_a_unit_every_two_seconds_and_one_to_delete(measured: World, user_id: str) -> None:
+    """And a look a second costs a unit of reading. A run that is over sooner has none."""
+    long = checkpointed(measured, user_id, 21, 5_000)
+    assert (long.put_items, long.puts, long.deletes, long.read) == (10, 10, 10, 20)
+    fast = checkpointed(measured, f"{user_id} fast", 5, 20_000)
+    assert (fast.put_items, fast.puts, fast.deletes, fast.read) == (2, 16, 16, 4)
+    short = checkpointed(measured, f"{user_id} short", 1, 2_048)
+    assert (short.put_items, short.puts, short.deletes, short.read) == (0, 0, 0, 0)
+    assert short.run <= MAX_WRITE_UNITS
 
 
 def test_a_boundary_costs_12_units_at_most() -> None:

@@ -92,14 +92,18 @@ class _Pump:
                 yield chunk
                 self._room.release()
         finally:
-            self._abandoned.set()
-            self._room.release()
+            self._abandon()
 
     def wait(self) -> None:
-        """Until nothing is read any more, and what the stream tells of is over."""
+        """Until nothing is read any more, and what the stream tells of is over. What is not sent yet is dropped."""
+        self._abandon()
         if self._thread.ident is not None:
             self._thread.join()
         self._stream.wait()
+
+    def _abandon(self) -> None:
+        self._abandoned.set()
+        self._room.release()
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         end: BaseException | None = None
