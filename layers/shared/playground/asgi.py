@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -112,10 +113,14 @@ class _Pump:
                 self._room.acquire()
                 if self._abandoned.is_set():
                     break
-                loop.call_soon_threadsafe(self._arrived.put_nowait, chunk)
+                self._hand_over(loop, chunk)
         except BaseException as error:
             end = error
-        loop.call_soon_threadsafe(self._arrived.put_nowait, end)
+        self._hand_over(loop, end)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, chunk: bytes | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the server has ended, and its loop is closed
+            loop.call_soon_threadsafe(self._arrived.put_nowait, chunk)
 
 
 def _plain(answer: Mapping[str, Any]) -> Response:
