@@ -204,7 +204,9 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
-    values = {"FrontendUrl": settings.frontend_url, "RateLimitFactor": str(settings.rate_limit_factor)}
+    values = {"FrontendUrl": settings.frontend_url}
+    if settings.rate_limit_factor != 1:
+        values["RateLimitFactor"] = str(settings.rate_limit_factor)
     if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:
         values["DailyCeilingDollars"] = str(settings.daily_ceiling_dollars)
     if settings.pause_free_runs:

@@ -58,6 +58,8 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("account", "recent.*", "changed"): HINT,
     ("account", "recent.*", "deleted"): HINT,
     ("account", "revision", "changed"): HANDLE,
+    ("account", "runs_at", "changed"): ALONE,
+    ("account", "runs_at", "deleted"): ALONE,
     ("account", "holds.*.l", "changed"): ALONE,
     ("account", "holds.*.m", "changed"): ALONE,
     ("account", "holds.*.n", "changed"): HANDLE,

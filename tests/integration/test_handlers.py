@@ -24,16 +24,17 @@ from playground.domain.entries import EntryType
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunStatus
 from playground.ports import Held
-from tests.conftest import NOW
+from tests.conftest import NOW, ROOT
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS, Answer, Context, Handlers
 from tests.kit.intercept import Request, intercepted
-from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
+from tests.kit.prices import EXAMPLE
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, claude_calls
 
 HOUR = timedelta(hours=1)
 
+PUBLISHED = json.loads((ROOT / "layers/shared/playground/data/prices/2026-11-01.json").read_text(encoding="utf-8"))
 OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "run/ok": (
         200,
@@ -68,7 +69,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/runs_bad_day": (400, {"error": "validation_error", "field": "day"}),
     "credits/packs": (200, {}),
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
-    "credits/prices": (200, EXAMPLE_DATA),
+    "credits/prices": (200, PUBLISHED),
     "credits/history_offset": (400, {"error": "validation_error", "field": "offset", "expected": "cursor"}),
     "credits/unknown_run": (404, {"error": "run_not_found"}),
     "sessions/list": (200, {"sessions": [], "next_cursor": None}),
@@ -630,7 +631,7 @@ def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers
         answer = handlers.file(name, user_id=user_id, changes=changes)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
-        assert answer.headers["Access-Control-Expose-Headers"] == "retry-after"
+        assert answer.headers["Access-Control-Expose-Headers"] == "retry-after,ratelimit,ratelimit-policy"
 
 
 def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:

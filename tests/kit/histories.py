@@ -57,6 +57,7 @@ from tests.property.model import (
     Lost,
     Model,
     Moved,
+    Nothing,
     Operation,
     Paid,
     Pause,
@@ -289,9 +290,9 @@ def _ways(before: Model, step: _Step) -> Iterator[tuple[Model, Answer]]:
 
 
 def _may_cross(model: Model, step: _Step) -> bool:
-    """Whether a boundary may have been crossed by this step. Reading a receipt and cancelling a hold do not
-    look at the clock."""
-    looks = not isinstance(step.operation, ReadRun | Cancel)
+    """Whether a boundary may have been crossed by this step. Reading a receipt, cancelling a hold and undoing what
+    was never granted do not look at the clock."""
+    looks = not isinstance(step.operation, ReadRun | Cancel) and not isinstance(step.answer, Nothing)
     return looks and model.due is not None and model.due <= step.operation.now
 
 

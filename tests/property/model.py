@@ -512,6 +512,8 @@ class Model:
             if self.drop(operation.hold, operation.now) and self.runs is not None:
                 self.runs -= operation.hold.pace
             return Nothing()
+        if isinstance(operation, Undo) and operation.grant not in self.granted:
+            return Nothing()  # there is nothing to undo, and the account is not looked at
         if arriving:
             self.arrive(operation.now)
         match operation:
@@ -549,8 +551,6 @@ class Model:
                     self._take("admin", credits, now)
                 return self.view()
             case Undo(grant, now):
-                if grant not in self.granted:
-                    return Nothing()
                 if (key := f"undo of {grant}") not in self.keys:
                     self.keys |= {key}
                     self._take("admin", self.granted[grant], now)
