@@ -216,3 +216,20 @@ def test_an_error_after_the_status_says_what_a_plain_one_says() -> None:
         "message": "Something went wrong on our side. Please try again.",
         "request_id": "req_2",
     }
+
+
+def test_what_is_counted_while_a_stream_is_sent_is_written_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Afterwards the instance may be stopped for good."""
+    api = Api(SETTINGS)
+
+    @api.app.get("/things")
+    def things() -> Any:
+        def chunks() -> Iterator[bytes]:
+            yield b"data: 1\n\n"
+            yield api.failure(ModelError("cut_off"), "req_1").encode()
+
+        return api.stream(chunks(), lambda: None)
+
+    capsys.readouterr()
+    assert ask(web(api))[0] == 200
+    assert capsys.readouterr().out.count('"Refused":[1.0]') == 1

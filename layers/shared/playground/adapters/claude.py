@@ -435,23 +435,23 @@ class _Message:
     model: object
     stop_reason: object
     usage: dict[str, object]
-    texts: dict[int, str] = field(default_factory=dict)
-    """Blocks of text by their position. Blocks of other types are left out."""
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    """Pieces of the blocks of text, by the block's position. Blocks of other types are left out."""
 
     def begin_text(self, index: object, text: str) -> None:
         if type(index) is not int or index < 0 or index <= max(self.texts, default=-1):
             raise ValueError("a block begins once, after those before it")
-        self.texts[index] = text
+        self.texts[index] = [text]
 
     def add_text(self, index: object, text: str) -> None:
         last = max(self.texts)
         if index != last:
             raise ValueError("text belongs to the last block that has begun")
-        self.texts[last] += text
+        self.texts[last].append(text)
 
     @property
     def text(self) -> str:
-        return whole_characters("".join(self.texts.values()))
+        return whole_characters("".join(piece for pieces in self.texts.values() for piece in pieces))
 
 
 @dataclass(slots=True)
