@@ -12,6 +12,7 @@ import pytest
 from playground.asgi import READY_PATH, WebApp
 from playground.domain.errors import ModelError
 from playground.http import Api
+from playground.observability import flush_metrics
 from playground.settings import ApiSettings
 from tests.kit.extent import HANG_SECONDS
 
@@ -230,6 +231,7 @@ def test_what_is_counted_while_a_stream_is_sent_is_written_with_it(capsys: pytes
 
         return api.stream(chunks(), lambda: None)
 
+    flush_metrics()  # of other tests
     capsys.readouterr()
     assert ask(web(api))[0] == 200
     assert capsys.readouterr().out.count('"Refused":[1.0]') == 1
