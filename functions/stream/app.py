@@ -9,9 +9,6 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 
 from playground import wiring
 from playground.adapters.time_limit import time_limit
-from playground.adapters.time_limit import time_limit
-from playground.adapters.time_limit import time_limit
-from playground.adapters.time_limit import time_limit
 from playground.asgi import WebApp
 from playground.domain.errors import InvalidRequestError
 from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now

@@ -2142,8 +2142,7 @@ MUTANTS = (
     mutant(
         "streams: a run that another process makes is made again",
         STREAM_RUN,
-        "        except RunInProgressError as error:\n"
-        "            return self.follow(user_id, error.run_id, offset=offset, seconds_left=ends - self.follow.monotonic())\n",
+        "        except RunInProgressError as error:\n",
         "        except RunInProgressError as error:\n            raise error\n",
         STREAMED,
     ),

@@ -10,9 +10,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from playground.adapters.time_limit import ATTEMPT_SECONDS
-from playground.adapters.time_limit import ATTEMPT_SECONDS
-from playground.adapters.time_limit import ATTEMPT_SECONDS
-from playground.adapters.time_limit import ATTEMPT_SECONDS
 from playground.domain.account import Hold
 from playground.domain.errors import (
     IdempotencyConflictError,
@@ -35,9 +32,6 @@ from playground.usecases.live_runs import STORE_SECONDS, LiveAnswer, LiveRuns
 from playground.usecases.read_run import ReadRun, Receipt
 from playground.usecases.run_prompt import RunPrompt
 from playground.usecases.stream_run import (
-    ANSWER_RESERVE_SECONDS,
-    ANSWER_RESERVE_SECONDS,
-    ANSWER_RESERVE_SECONDS,
     ANSWER_RESERVE_SECONDS,
     Delta,
     Done,
@@ -446,117 +440,6 @@ def test_a_repeat_follows_for_what_is_left_of_its_time(world: World) -> None:
     assert now <= 320 - ANSWER_RESERVE_SECONDS + 1
 
 
-def test_a_reader_is_told_to_come_again_before_the_invocation_ends(world: World) -> None:
-    """Looks take time, too: a store that is slow must not lead beyond the end, where Lambda cuts the stream off."""
-    world.ledger.place_hold(USER, a_hold(RUN, 2, NOW), limit=20, now=NOW)
-    now = 0.0
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds + 0.5
-
-    follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = follow(USER, RUN, offset=0, seconds_left=100).events
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, RunInProgressError)
-    assert now <= 100 - ANSWER_RESERVE_SECONDS + 1.5
-
-
-def test_a_repeat_follows_for_what_is_left_of_its_time(world: World) -> None:
-    """Finding out that another process makes the run has taken some of it."""
-    world.ledger.place_hold(USER, replace(a_hold(RUN, 2, NOW), request_hash=REQUEST.hash), limit=20, now=NOW)
-    now = 0.0
-
-    def slow(seconds: float) -> AbstractContextManager[None]:
-        nonlocal now
-        now += 60  # RunPrompt begins
-        return nullcontext()
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    world.run_prompt._time_limit = slow
-    world.follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = world.stream().events
-    assert isinstance(failed, Failed)
-    assert now <= 320 - ANSWER_RESERVE_SECONDS + 1
-
-
-def test_a_reader_is_told_to_come_again_before_the_invocation_ends(world: World) -> None:
-    """Looks take time, too: a store that is slow must not lead beyond the end, where Lambda cuts the stream off."""
-    world.ledger.place_hold(USER, a_hold(RUN, 2, NOW), limit=20, now=NOW)
-    now = 0.0
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds + 0.5
-
-    follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = follow(USER, RUN, offset=0, seconds_left=100).events
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, RunInProgressError)
-    assert now <= 100 - ANSWER_RESERVE_SECONDS + 1.5
-
-
-def test_a_repeat_follows_for_what_is_left_of_its_time(world: World) -> None:
-    """Finding out that another process makes the run has taken some of it."""
-    world.ledger.place_hold(USER, replace(a_hold(RUN, 2, NOW), request_hash=REQUEST.hash), limit=20, now=NOW)
-    now = 0.0
-
-    def slow(seconds: float) -> AbstractContextManager[None]:
-        nonlocal now
-        now += 60  # RunPrompt begins
-        return nullcontext()
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    world.run_prompt._time_limit = slow
-    world.follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = world.stream().events
-    assert isinstance(failed, Failed)
-    assert now <= 320 - ANSWER_RESERVE_SECONDS + 1
-
-
-def test_a_reader_is_told_to_come_again_before_the_invocation_ends(world: World) -> None:
-    """Looks take time, too: a store that is slow must not lead beyond the end, where Lambda cuts the stream off."""
-    world.ledger.place_hold(USER, a_hold(RUN, 2, NOW), limit=20, now=NOW)
-    now = 0.0
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds + 0.5
-
-    follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = follow(USER, RUN, offset=0, seconds_left=100).events
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, RunInProgressError)
-    assert now <= 100 - ANSWER_RESERVE_SECONDS + 1.5
-
-
-def test_a_repeat_follows_for_what_is_left_of_its_time(world: World) -> None:
-    """Finding out that another process makes the run has taken some of it."""
-    world.ledger.place_hold(USER, replace(a_hold(RUN, 2, NOW), request_hash=REQUEST.hash), limit=20, now=NOW)
-    now = 0.0
-
-    def slow(seconds: float) -> AbstractContextManager[None]:
-        nonlocal now
-        now += 60  # RunPrompt begins
-        return nullcontext()
-
-    def look(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    world.run_prompt._time_limit = slow
-    world.follow = replace(world.follow, sleep=look, monotonic=lambda: now)
-    *_, failed = world.stream().events
-    assert isinstance(failed, Failed)
-    assert now <= 320 - ANSWER_RESERVE_SECONDS + 1
-
-
 def test_a_reader_beyond_the_end_is_told_so_when_the_run_has_ended(world: World) -> None:
     stream = world.stream()
     reader = world.read_on(1000)
@@ -622,120 +505,6 @@ def test_a_store_that_takes_no_checkpoints_does_not_disturb_the_run() -> None:
     world.model.let_all()
     assert text_of(list(stream.events)) == TEXT
     assert world.balance() == (4, 0)
-
-
-class Stuck(InMemoryCheckpoints):
-    """Does not answer until it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may = threading.Event(), threading.Event()
-
-    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
-        self.asked.set()
-        self.may.wait(HANG_SECONDS)
-        super().save(run_id, nonce, checkpoint, now=now)
-
-
-def test_an_answer_does_not_wait_for_a_store_that_takes_no_checkpoints() -> None:
-    """It is paid for, and the invocation may be about to end. What was saved late is removed all the same."""
-    checkpoints = Stuck()
-    world = World(checkpoints=checkpoints, end_seconds=0.05)
-    stream = world.stream()
-    world.model.let(2)
-    assert checkpoints.asked.wait(HANG_SECONDS)
-    world.model.let_all()
-
-    done = threading.Event()
-    threading.Thread(target=lambda: (stream.wait(), done.set())).start()
-    try:
-        assert done.wait(HANG_SECONDS / 2)
-        assert world.balance() == (4, 0)
-    finally:
-        checkpoints.may.set()
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "live"])
-    assert checkpoints.pieces == {}
-
-
-def test_a_look_has_time_for_a_whole_attempt() -> None:
-    """With less the client opens a connection of its own for each request, which is every second."""
-    assert STORE_SECONDS > ATTEMPT_SECONDS
-
-
-class Stuck(InMemoryCheckpoints):
-    """Does not answer until it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may = threading.Event(), threading.Event()
-
-    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
-        self.asked.set()
-        self.may.wait(HANG_SECONDS)
-        super().save(run_id, nonce, checkpoint, now=now)
-
-
-def test_an_answer_does_not_wait_for_a_store_that_takes_no_checkpoints() -> None:
-    """It is paid for, and the invocation may be about to end. What was saved late is removed all the same."""
-    checkpoints = Stuck()
-    world = World(checkpoints=checkpoints, end_seconds=0.05)
-    stream = world.stream()
-    world.model.let(2)
-    assert checkpoints.asked.wait(HANG_SECONDS)
-    world.model.let_all()
-
-    done = threading.Event()
-    threading.Thread(target=lambda: (stream.wait(), done.set())).start()
-    try:
-        assert done.wait(HANG_SECONDS / 2)
-        assert world.balance() == (4, 0)
-    finally:
-        checkpoints.may.set()
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "live"])
-    assert checkpoints.pieces == {}
-
-
-def test_a_look_has_time_for_a_whole_attempt() -> None:
-    """With less the client opens a connection of its own for each request, which is every second."""
-    assert STORE_SECONDS > ATTEMPT_SECONDS
-
-
-class Stuck(InMemoryCheckpoints):
-    """Does not answer until it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked, self.may = threading.Event(), threading.Event()
-
-    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
-        self.asked.set()
-        self.may.wait(HANG_SECONDS)
-        super().save(run_id, nonce, checkpoint, now=now)
-
-
-def test_an_answer_does_not_wait_for_a_store_that_takes_no_checkpoints() -> None:
-    """It is paid for, and the invocation may be about to end. What was saved late is removed all the same."""
-    checkpoints = Stuck()
-    world = World(checkpoints=checkpoints, end_seconds=0.05)
-    stream = world.stream()
-    world.model.let(2)
-    assert checkpoints.asked.wait(HANG_SECONDS)
-    world.model.let_all()
-
-    done = threading.Event()
-    threading.Thread(target=lambda: (stream.wait(), done.set())).start()
-    try:
-        assert done.wait(HANG_SECONDS / 2)
-        assert world.balance() == (4, 0)
-    finally:
-        checkpoints.may.set()
-    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "live"])
-    assert checkpoints.pieces == {}
-
-
-def test_a_look_has_time_for_a_whole_attempt() -> None:
-    """With less the client opens a connection of its own for each request, which is every second."""
-    assert STORE_SECONDS > ATTEMPT_SECONDS
 
 
 class Stuck(InMemoryCheckpoints):

@@ -7,16 +7,10 @@ whole answer. What fails before the model is asked raises, and there is no strea
 """
 
 import math
-import math
-import math
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
-from contextlib import nullcontext
-from contextlib import nullcontext
 from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -37,9 +31,6 @@ from playground.usecases.run_prompt import PaidAnswer, RunPrompt, ShowStanding
 
 KEEP_ALIVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # between two looks at a run that another process makes
-ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
-ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
-ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
 ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
 OFFSET = "last-event-id"  # the header that says it
 
@@ -108,9 +99,6 @@ class StreamRun:
 
         Raises what RunPrompt raises before the model is asked, and for a key whose run has failed.
         """
-        ends = self.follow.monotonic() + seconds_left
-        ends = self.follow.monotonic() + seconds_left
-        ends = self.follow.monotonic() + seconds_left
         ends = self.follow.monotonic() + seconds_left
         first: SimpleQueue[LiveAnswer | None] = SimpleQueue()
         outcome: Future[PaidAnswer] = Future()
@@ -198,12 +186,6 @@ class FollowRun:
     look_seconds: float = LOOK_SECONDS
     time_limit: TimeLimit = lambda seconds: nullcontext()
     monotonic: Callable[[], float] = time.monotonic
-    time_limit: TimeLimit = lambda seconds: nullcontext()
-    monotonic: Callable[[], float] = time.monotonic
-    time_limit: TimeLimit = lambda seconds: nullcontext()
-    monotonic: Callable[[], float] = time.monotonic
-    time_limit: TimeLimit = lambda seconds: nullcontext()
-    monotonic: Callable[[], float] = time.monotonic
 
     def __call__(self, user_id: str, run_id: str, *, offset: int, seconds_left: float) -> RunStream:
         """From the character `offset` on, within `seconds_left`; a reader whose time is over comes again.
@@ -211,9 +193,6 @@ class FollowRun:
         Raises RunNotFoundError, the error of a run that has failed, and InvalidRequestError for an `offset` beyond the
         end.
         """
-        ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
-        ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
-        ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
         ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
         run = self._ended(user_id, run_id)
         if run is not None:
@@ -262,7 +241,7 @@ class FollowRun:
             _check(offset, answer.turn.answer)
             return answer.turn.answer[offset:], answer, False
         text = text_after(self.checkpoints.after(hold.run_id, hold.nonce, offset), offset)
-        if not text:
+        if not text and not hold.dead(self.clock()):
             return "", None, True
         # It is not paid for yet: it is shown only as long as it is held for.
         there = self._hold(user_id, hold.run_id)
