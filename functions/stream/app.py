@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 
 from playground import wiring
+from playground.adapters.time_limit import time_limit
 from playground.asgi import WebApp
 from playground.domain.errors import InvalidRequestError
 from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
@@ -18,8 +19,6 @@ from playground.settings import RunSettings
 from playground.sse import encoded
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
-ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
-
 settings = RunSettings.load()
 store = wiring.store()
 follow = FollowRun(
@@ -29,6 +28,7 @@ follow = FollowRun(
     clock=utc_now,
     sleep=time.sleep,
     report=report_run,
+    time_limit=time_limit,
 )
 stream_run = StreamRun(run_prompt=wiring.run_prompt(settings, store), follow=follow, ended=flush_metrics)
 api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=STREAM_TIMEOUT)
@@ -72,8 +72,7 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
 def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""
-    left = api.seconds_left - ANSWER_RESERVE_SECONDS
-    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=left))
+    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=api.seconds_left))
 
 
 def _offset(last_event_id: str | None) -> int:

@@ -2114,8 +2114,8 @@ MUTANTS = (
     mutant(
         "streams: text of an ended run is shown while nobody holds for it",
         STREAM_RUN,
-        "                    if there is None or there.nonce != hold.nonce:\n",
-        "                    if False:\n",
+        "        held = there is not None and there.nonce == hold.nonce\n",
+        "        held = True\n",
         STREAMED,
     ),
     mutant(
@@ -2142,9 +2142,30 @@ MUTANTS = (
     mutant(
         "streams: a run that another process makes is made again",
         STREAM_RUN,
-        "            return self.follow(user_id, error.run_id, offset=offset, seconds_left=seconds_left)\n",
-        "            raise error\n",
+        "        except RunInProgressError as error:\n",
+        "        except RunInProgressError as error:\n            raise error\n",
         STREAMED,
+    ),
+    mutant(
+        "streams: a reader of a dead worker's run does not give its hold back",
+        STREAM_RUN,
+        "        if not text and not hold.dead(self.clock()):\n",
+        "        if not text:\n",
+        STREAMED,
+    ),
+    mutant(
+        "stop: a call that is given up goes on at the provider, which bills it",
+        CLAUDE,
+        '            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)\n',
+        "            self._stream.close()\n",
+        PROGRESS,
+    ),
+    mutant(
+        "stop: a call that is given up while it connects is sent all the same",
+        CLAUDE,
+        "            if self._given_up:\n",
+        "            if False:\n",
+        PROGRESS,
     ),
     mutant(
         "stop: a run that was ended without text is charged",

@@ -12,6 +12,7 @@ import pytest
 from playground.asgi import READY_PATH, WebApp
 from playground.domain.errors import ModelError
 from playground.http import Api
+from playground.observability import flush_metrics
 from playground.settings import ApiSettings
 from tests.kit.extent import HANG_SECONDS
 
@@ -216,3 +217,21 @@ def test_an_error_after_the_status_says_what_a_plain_one_says() -> None:
         "message": "Something went wrong on our side. Please try again.",
         "request_id": "req_2",
     }
+
+
+def test_what_is_counted_while_a_stream_is_sent_is_written_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Afterwards the instance may be stopped for good."""
+    api = Api(SETTINGS)
+
+    @api.app.get("/things")
+    def things() -> Any:
+        def chunks() -> Iterator[bytes]:
+            yield b"data: 1\n\n"
+            yield api.failure(ModelError("cut_off"), "req_1").encode()
+
+        return api.stream(chunks(), lambda: None)
+
+    flush_metrics()  # of other tests
+    capsys.readouterr()
+    assert ask(web(api))[0] == 200
+    assert capsys.readouterr().out.count('"Refused":[1.0]') == 1

@@ -4,11 +4,15 @@ import json
 import queue
 import socket
 import threading
+from contextlib import suppress
 
+import httpcore2
+import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from playground.adapters.claude import _Network
 from playground.domain.errors import ModelError, RunCancelledError
 from playground.domain.pricing import Usage
 from playground.ports import CANCELLED, Completion
@@ -18,6 +22,8 @@ from tests.unit.test_claude_streams import END, STOP, start, streaming
 from tests.unit.test_claude_usage import _object, event
 
 pytestmark = pytest.mark.timeout(HANG_SECONDS)
+
+END_SECONDS = 30  # by which a call that was given up has surely ended; it takes milliseconds
 
 
 class Watcher:
@@ -206,3 +212,68 @@ def test_an_impossible_count_of_the_prompt_is_not_charged() -> None:
 
     assert isinstance(error, ModelError)
     assert error.reason == "invalid_usage"
+
+
+@pytest.mark.parametrize("how", ["stopped", "out of time"])
+@pytest.mark.parametrize(
+    "said", [b"", EVENTS, EVENTS + start() + block() + delta("Hello ")], ids=["nothing", "a status", "text"]
+)
+def test_a_call_that_is_given_up_ends_at_the_provider(said: bytes, how: str) -> None:
+    """Who pays for the tokens would pay on, and the thread and its connection would be kept for minutes."""
+    watcher = Watcher()
+    ended: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def speak(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(said)
+        if how == "stopped":
+            watcher.stopped.set()
+        connection.settimeout(0.1)
+        while not over.is_set():
+            with suppress(TimeoutError):
+                ended.put(connection.recv(1))
+                return
+
+    with speaking(speak) as url:
+        try:
+            timeout = HANG_SECONDS if how == "stopped" else 0.3
+            model(url, retries=0).complete(prompt(), timeout=timeout, progress=watcher)
+        except ModelError:
+            pass
+        assert ended.get(timeout=END_SECONDS) == b""
+        for thread in threading.enumerate():
+            if thread.name == "claude":
+                thread.join(END_SECONDS)
+                assert not thread.is_alive()
+
+
+def test_a_call_that_is_given_up_while_it_connects_sends_nothing() -> None:
+    watcher = Watcher()
+    sent: list[bytes] = []
+    claude = model("http://127.0.0.1:1", retries=0)
+    connecting, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Connection(httpcore2.MockStream):
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            sent.append(buffer)
+
+        def close(self) -> None:
+            closed.set()
+
+    class Network(httpcore2.NetworkBackend):
+        def connect_tcp(self, *args: object, **options: object) -> httpcore2.NetworkStream:
+            connecting.set()
+            go_on.wait(HANG_SECONDS)
+            return Connection([])
+
+    transport = claude._client._client._transport
+    assert isinstance(transport, httpx2.HTTPTransport)
+    network = transport._pool._network_backend
+    assert isinstance(network, _Network), "the client's connections are not watched"
+    network._backend = Network()
+    threading.Thread(target=lambda: (connecting.wait(HANG_SECONDS), watcher.stopped.set())).start()
+
+    with pytest.raises(RunCancelledError):
+        claude.complete(prompt(), timeout=HANG_SECONDS, progress=watcher)
+    go_on.set()
+    assert closed.wait(HANG_SECONDS)
+    assert sent == []

@@ -1,13 +1,15 @@
 """A run as a stream: what its readers get, whoever makes it, wherever they begin, however it ends."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from playground.adapters.time_limit import ATTEMPT_SECONDS
 from playground.domain.account import Hold
 from playground.domain.errors import (
     IdempotencyConflictError,
@@ -24,11 +26,13 @@ from playground.domain.errors import (
 )
 from playground.domain.runs import RunStatus, run_id_of
 from playground.ports import CANCELLED, UNWATCHED, Checkpoint, Completion, Progress, Prompt, TokenCount
+from playground.sse import encoded
 from playground.usecases.cancel_run import CancelRun
-from playground.usecases.live_runs import LiveAnswer, LiveRuns
+from playground.usecases.live_runs import STORE_SECONDS, LiveAnswer, LiveRuns
 from playground.usecases.read_run import ReadRun, Receipt
 from playground.usecases.run_prompt import RunPrompt
 from playground.usecases.stream_run import (
+    ANSWER_RESERVE_SECONDS,
     Delta,
     Done,
     Event,
@@ -106,6 +110,7 @@ class World:
     clock: FrozenClock = field(default_factory=lambda: FrozenClock(NOW))
     ended: threading.Event = field(default_factory=threading.Event)
     tick_seconds: float = 0.005
+    end_seconds: float = HANG_SECONDS
     sleeps: Callable[[float], None] = lambda seconds: None
 
     def __post_init__(self) -> None:
@@ -127,6 +132,7 @@ class World:
                 clock=self.clock,
                 time_limit=lambda seconds: nullcontext(),
                 tick_seconds=self.tick_seconds,
+                end_seconds=self.end_seconds,
             ),
         )
         self.follow = FollowRun(
@@ -383,6 +389,57 @@ def test_who_follows_hears_that_nothing_happens(world: World) -> None:
     assert [type(event) for event in events] == [Started, KeepAlive, KeepAlive, Failed]
 
 
+def test_a_reader_hears_that_the_worker_is_dead(world: World) -> None:
+    """Also if it died before it had saved anything."""
+    hold = a_hold(RUN, 2, NOW)
+    world.ledger.place_hold(USER, hold, limit=20, now=NOW)
+    reader = world.read_on()
+    assert isinstance(next(reader.events), Started)
+    world.clock.now = hold.lease_at + timedelta(seconds=1)
+
+    (failed,) = reader.events
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, ModelTimedOutError)
+    assert world.balance() == (5, 0)
+
+
+def test_a_reader_is_told_to_come_again_before_the_invocation_ends(world: World) -> None:
+    """Looks take time, too: a store that is slow must not lead beyond the end, where Lambda cuts the stream off."""
+    world.ledger.place_hold(USER, a_hold(RUN, 2, NOW), limit=20, now=NOW)
+    now = 0.0
+
+    def look(seconds: float) -> None:
+        nonlocal now
+        now += seconds + 0.5
+
+    follow = replace(world.follow, sleep=look, monotonic=lambda: now)
+    *_, failed = follow(USER, RUN, offset=0, seconds_left=100).events
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, RunInProgressError)
+    assert now <= 100 - ANSWER_RESERVE_SECONDS + 1.5
+
+
+def test_a_repeat_follows_for_what_is_left_of_its_time(world: World) -> None:
+    """Finding out that another process makes the run has taken some of it."""
+    world.ledger.place_hold(USER, replace(a_hold(RUN, 2, NOW), request_hash=REQUEST.hash), limit=20, now=NOW)
+    now = 0.0
+
+    def slow(seconds: float) -> AbstractContextManager[None]:
+        nonlocal now
+        now += 60  # RunPrompt begins
+        return nullcontext()
+
+    def look(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    world.run_prompt._time_limit = slow
+    world.follow = replace(world.follow, sleep=look, monotonic=lambda: now)
+    *_, failed = world.stream().events
+    assert isinstance(failed, Failed)
+    assert now <= 320 - ANSWER_RESERVE_SECONDS + 1
+
+
 def test_a_reader_beyond_the_end_is_told_so_when_the_run_has_ended(world: World) -> None:
     stream = world.stream()
     reader = world.read_on(1000)
@@ -448,6 +505,44 @@ def test_a_store_that_takes_no_checkpoints_does_not_disturb_the_run() -> None:
     world.model.let_all()
     assert text_of(list(stream.events)) == TEXT
     assert world.balance() == (4, 0)
+
+
+class Stuck(InMemoryCheckpoints):
+    """Does not answer until it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def save(self, run_id: str, nonce: str, checkpoint: Checkpoint, *, now: datetime) -> None:
+        self.asked.set()
+        self.may.wait(HANG_SECONDS)
+        super().save(run_id, nonce, checkpoint, now=now)
+
+
+def test_an_answer_does_not_wait_for_a_store_that_takes_no_checkpoints() -> None:
+    """It is paid for, and the invocation may be about to end. What was saved late is removed all the same."""
+    checkpoints = Stuck()
+    world = World(checkpoints=checkpoints, end_seconds=0.05)
+    stream = world.stream()
+    world.model.let(2)
+    assert checkpoints.asked.wait(HANG_SECONDS)
+    world.model.let_all()
+
+    done = threading.Event()
+    threading.Thread(target=lambda: (stream.wait(), done.set())).start()
+    try:
+        assert done.wait(HANG_SECONDS / 2)
+        assert world.balance() == (4, 0)
+    finally:
+        checkpoints.may.set()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "live"])
+    assert checkpoints.pieces == {}
+
+
+def test_a_look_has_time_for_a_whole_attempt() -> None:
+    """With less the client opens a connection of its own for each request, which is every second."""
+    assert STORE_SECONDS > ATTEMPT_SECONDS
 
 
 def test_a_short_run_saves_nothing() -> None:
@@ -576,3 +671,25 @@ def test_a_run_that_was_expired_meanwhile_stops(world: World) -> None:
     assert isinstance(failed.error, ModelTimedOutError)
     assert world.balance() == (5, 0)
     assert world.checkpoints.pieces == {}
+
+
+# --- as they are sent -------------------------------------------------------------------------------------------------
+
+ODD = "a\x85b\u2028c\u2029d\r\ne\x00\x0b\x1cf\U0001f600"
+
+
+@pytest.mark.parametrize("replays", [False, True])
+def test_an_event_is_whole_for_clients_that_end_a_line_at_more_than_line_feeds(replays: bool) -> None:
+    """`str.splitlines`, and with it httpx, also ends a line at U+0085, U+2028 and others."""
+    world = World(model=Speaking((ODD, "\u2028")))
+    world.model.let_all()
+    stream = world.stream()
+    if replays:
+        stream.wait()
+        stream = world.stream()
+    body = b"".join(encoded(stream.events, lambda error: "{}")).decode()
+
+    told = [json.loads(line.removeprefix("data: ")) for line in body.splitlines() if line.startswith("data: ")]
+    assert "".join(data["text"] for data in told if "text" in data) == ODD + "\u2028"
+    assert told[-1]["response"] == ODD + "\u2028"
+    assert [line for line in body.splitlines() if line and not line.startswith(("data: ", "event: ", "id: "))] == []

@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from playground.http import Api, EventStream, Invocation
+from playground.observability import flush_metrics
 
 READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path of the API
 REQUEST_CONTEXT = "x-amzn-request-context"
@@ -70,6 +71,7 @@ class WebApp:
         finally:
             if pump is not None:
                 await asyncio.shield(run_in_threadpool(pump.wait))
+                flush_metrics()  # of what was counted since the status was sent
 
 
 class _Pump:

@@ -11,6 +11,8 @@ from playground.schemas.run import RunAnswer
 from playground.usecases.stream_run import Delta, Done, Event, Failed, KeepAlive, Started
 
 KEEP_ALIVE = b": keep-alive\n\n"
+# Allowed in JSON and in a line of this format, but many clients end a line there: `str.splitlines` of Python, for one.
+_LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def encoded(events: Iterable[Event], failure: Callable[[Exception], str]) -> Iterator[bytes]:
@@ -30,7 +32,7 @@ def encoded(events: Iterable[Event], failure: Callable[[Exception], str]) -> Ite
             case KeepAlive():
                 yield KEEP_ALIVE
             case Done():
-                yield _event("done", RunAnswer.of(event.answer).model_dump_json())
+                yield _event("done", RunAnswer.of(event.answer).model_dump_json().translate(_LINE_ENDS))
             case Failed():
                 yield _event("error", failure(event.error))
 

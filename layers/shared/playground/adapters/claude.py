@@ -9,6 +9,8 @@ own, which is awaited until the deadline and no longer, and retries are made her
 import json
 import math
 import queue
+import socket
+import ssl
 import threading
 import time
 import unicodedata
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard, TypeVar
 
 import anthropic
+import httpcore2
 import httpx2
 
 from playground.domain.errors import (
@@ -70,13 +73,10 @@ class ClaudeModel:
         self._retries = retries
         self._monotonic = monotonic
         self._sleep = sleep
-        self._client = anthropic.Anthropic(
-            api_key=api_key,
-            base_url=base_url,
-            max_retries=0,
-            # A redirect would take the key and the prompt elsewhere. The API has none.
-            http_client=anthropic.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_note]}),
-        )
+        # A redirect would take the key and the prompt elsewhere. The API has none.
+        http = anthropic.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_bound]})
+        _watch_connections(http)
+        self._client = anthropic.Anthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -198,26 +198,100 @@ class _Bounded(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def _note(response: httpx2.Response) -> None:
-    """Remember the response that this thread is about to read, so that it can be closed. What the SDK reads whole is
-    bounded here, an answer's stream in `_events`."""
+def _bound(response: httpx2.Response) -> None:
+    """Bound what the SDK reads whole; an answer's stream is bounded in `_events`."""
     is_stream = response.status_code == 200 and not response.request.url.path.endswith("/count_tokens")
     if not is_stream and isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = _Bounded(response.stream)
-    _here.responses.append(response)
+
+
+class _Call:
+    """One call, which can be given up from another thread, at any moment.
+
+    The connection is shut down, not closed: `close` does not wake a thread that waits for bytes, so the provider would
+    go on writing, and the file descriptor may become another connection's while that thread still reads from it. The
+    thread of the call gets the end of the stream, and closes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._given_up = False
+        self._connection: _Connection | None = None
+
+    def use(self, connection: "_Connection") -> None:
+        """Raises httpcore2.WriteError if the call was given up: nothing is sent any more."""
+        with self._lock:
+            if self._given_up:
+                raise httpcore2.WriteError("the call was given up")
+            self._connection, connection.call = connection, self
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self._connection is not None and self._connection.call is self:
+                self._connection.shut_down()
+
+
+class _Connection(httpcore2.NetworkStream):
+    """A connection that knows the call which uses it."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+        self.call: _Call | None = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        call: _Call = _here.call
+        call.use(self)
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Connection(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def shut_down(self) -> None:
+        with suppress(OSError):  # it is closed already
+            # Not SSLSocket.shutdown: that takes the encryption from the thread that reads.
+            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+class _Network(httpcore2.NetworkBackend):
+    def __init__(self, backend: httpcore2.NetworkBackend) -> None:
+        self._backend = backend
+
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+        return _Connection(self._backend.connect_tcp(*args, **options))
+
+
+def _watch_connections(client: httpx2.Client) -> None:
+    """The connections of `client` become `_Connection`s. httpx2 has no option for that; its version is pinned."""
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx2.HTTPTransport):
+            pool = transport._pool
+            pool._network_backend = _Network(pool._network_backend)
 
 
 def _within(seconds: float, call: Callable[[], _T], stopping: Callable[[], bool] = lambda: False) -> _T:
     """What `call` returns or raises; _TooLateError after `seconds`, _StoppedError soon after `stopping`, whatever the
     server does.
 
-    The call runs in a thread of its own. When it is given up its connection is closed, and its result is dropped.
+    The call runs in a thread of its own. When it is given up its connection ends, its thread with it, and its result is
+    dropped.
     """
     outcomes: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
-    responses: list[httpx2.Response] = []
+    the_call = _Call()
 
     def run() -> None:
-        _here.responses = responses
+        _here.call = the_call
         try:
             result = call()
         except Exception as error:  # every error is raised in the waiting thread
@@ -234,9 +308,7 @@ def _within(seconds: float, call: Callable[[], _T], stopping: Callable[[], bool]
         except queue.Empty:
             if left > STOP_SECONDS and not stopping():
                 continue
-        for response in responses:
-            with suppress(Exception):  # it is being read at this moment
-                response.close()
+        the_call.give_up()
         raise _StoppedError if stopping() else _TooLateError
 
 
@@ -363,23 +435,23 @@ class _Message:
     model: object
     stop_reason: object
     usage: dict[str, object]
-    texts: dict[int, str] = field(default_factory=dict)
-    """Blocks of text by their position. Blocks of other types are left out."""
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    """Pieces of the blocks of text, by the block's position. Blocks of other types are left out."""
 
     def begin_text(self, index: object, text: str) -> None:
         if type(index) is not int or index < 0 or index <= max(self.texts, default=-1):
             raise ValueError("a block begins once, after those before it")
-        self.texts[index] = text
+        self.texts[index] = [text]
 
     def add_text(self, index: object, text: str) -> None:
         last = max(self.texts)
         if index != last:
             raise ValueError("text belongs to the last block that has begun")
-        self.texts[last] += text
+        self.texts[last].append(text)
 
     @property
     def text(self) -> str:
-        return whole_characters("".join(self.texts.values()))
+        return whole_characters("".join(piece for pieces in self.texts.values() for piece in pieces))
 
 
 @dataclass(slots=True)

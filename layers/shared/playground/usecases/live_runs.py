@@ -17,7 +17,8 @@ from playground.ports import Checkpoint, Checkpoints, Clock, Ledger, TimeLimit
 TICK_SECONDS = 1.0  # between two looks whether to stop
 TICKS_PER_CHECKPOINT = 2
 MAX_CHECKPOINT_CHARACTERS = 50_000  # an item of the store has 400 KB, a character 4 bytes at most
-STORE_SECONDS = 2.0  # that one request to the store may take
+STORE_SECONDS = 3.5  # for one request to the store: an attempt of its client on a connection that is open
+END_SECONDS = 1.0  # that a run waits for its thread to end
 
 
 class LiveAnswer:
@@ -89,11 +90,12 @@ class LiveRuns:
     clock: Clock
     time_limit: TimeLimit
     tick_seconds: float = TICK_SECONDS
+    end_seconds: float = END_SECONDS
 
     @contextmanager
     def __call__(self, user_id: str, hold: Hold) -> Iterator[LiveAnswer]:
-        """The live answer of a run that has just been held. When the block ends, its checkpoints are deleted; what
-        cannot be deleted disappears by itself."""
+        """The live answer of a run that has just been held. When the block ends, its checkpoints are deleted, at
+        the latest some moments later if the store is slow; what cannot be deleted disappears by itself."""
         live = LiveAnswer(hold)
         follower = Follower(self, user_id, live)
         thread = threading.Thread(target=follower.run, name="live", daemon=True)
@@ -104,8 +106,7 @@ class LiveRuns:
         finally:
             live.close()
             if thread.ident is not None:
-                thread.join()  # its requests to the store have their time limits
-            follower.forget()
+                thread.join(self.end_seconds)
 
 
 @contextmanager
@@ -126,9 +127,12 @@ class Follower:
         self._ticks = 0
 
     def run(self) -> None:
-        """A tick a second, until the answer is closed."""
-        while not self._live.closed(self._runs.tick_seconds):
-            self.tick()
+        """A tick a second, until the answer is closed; then its checkpoints are deleted."""
+        try:
+            while not self._live.closed(self._runs.tick_seconds):
+                self.tick()
+        finally:
+            self.forget()
 
     def tick(self) -> None:
         """Look whether to stop; every second time, save what is new. What the store does not do, the next one does."""

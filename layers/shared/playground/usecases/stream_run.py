@@ -6,9 +6,12 @@ The text of a run is the same whoever reads it and from wherever: offsets are in
 whole answer. What fails before the model is asked raises, and there is no stream.
 """
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -21,13 +24,14 @@ from playground.domain.errors import (
     UnreadableError,
 )
 from playground.domain.runs import Run, RunRequest, RunStatus, error_of
-from playground.ports import Checkpoint, Checkpoints, Clock, Ledger, Sessions
+from playground.ports import Checkpoint, Checkpoints, Clock, Ledger, Sessions, TimeLimit
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
 from playground.usecases.live_runs import LiveAnswer
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt, ShowStanding
 
 KEEP_ALIVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # between two looks at a run that another process makes
+ANSWER_RESERVE_SECONDS = 5.0  # of an invocation, for the end of a stream that only follows a run
 OFFSET = "last-event-id"  # the header that says it
 
 
@@ -95,6 +99,7 @@ class StreamRun:
 
         Raises what RunPrompt raises before the model is asked, and for a key whose run has failed.
         """
+        ends = self.follow.monotonic() + seconds_left
         first: SimpleQueue[LiveAnswer | None] = SimpleQueue()
         outcome: Future[PaidAnswer] = Future()
 
@@ -124,7 +129,7 @@ class StreamRun:
         try:
             answer = outcome.result()
         except RunInProgressError as error:
-            return self.follow(user_id, error.run_id, offset=offset, seconds_left=seconds_left)
+            return self.follow(user_id, error.run_id, offset=offset, seconds_left=ends - self.follow.monotonic())
         return RunStream(replayed(answer, offset))
 
     def _live(self, live: LiveAnswer, outcome: "Future[PaidAnswer]") -> Iterator[Event]:
@@ -179,13 +184,16 @@ class FollowRun:
     sleep: Callable[[float], None]
     report: Callable[[Run], None] = lambda run: None
     look_seconds: float = LOOK_SECONDS
+    time_limit: TimeLimit = lambda seconds: nullcontext()
+    monotonic: Callable[[], float] = time.monotonic
 
     def __call__(self, user_id: str, run_id: str, *, offset: int, seconds_left: float) -> RunStream:
-        """From the character `offset` on, for `seconds_left` at most; a reader whose time is over comes again.
+        """From the character `offset` on, within `seconds_left`; a reader whose time is over comes again.
 
         Raises RunNotFoundError, the error of a run that has failed, and InvalidRequestError for an `offset` beyond the
         end.
         """
+        ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
         run = self._ended(user_id, run_id)
         if run is not None:
             return RunStream(replayed(self._answer(run), offset))
@@ -195,30 +203,26 @@ class FollowRun:
             if run is None:
                 raise RunNotFoundError
             return RunStream(replayed(self._answer(run), offset))
-        return RunStream(self._following(user_id, hold, offset, seconds_left))
+        return RunStream(self._following(user_id, hold, offset, ends))
 
-    def _following(self, user_id: str, hold: Hold, offset: int, seconds_left: float) -> Iterator[Event]:
+    def _following(self, user_id: str, hold: Hold, offset: int, ends: float) -> Iterator[Event]:
         yield started(hold)
-        looks, quiet = max(int(seconds_left / self.look_seconds), 1), 0.0
+        looks, quiet = math.ceil((ends - self.monotonic()) / self.look_seconds), 0.0
         try:
             for _ in range(looks):
-                run = self._ended(user_id, hold.run_id)
-                if run is not None:
-                    answer = self._answer(run)
-                    _check(offset, answer.turn.answer)
-                    if text := answer.turn.answer[offset:]:
-                        yield Delta(text, offset + len(text))
-                    yield Done(answer)
-                    return
-                pieces = self.checkpoints.after(hold.run_id, hold.nonce, offset)
-                if text := text_after(pieces, offset):
-                    # It is not paid for yet: it is shown only as long as it is held for.
-                    there = self._hold(user_id, hold.run_id)
-                    if there is None or there.nonce != hold.nonce:
-                        continue
-                    offset += len(text)
+                left = ends - self.monotonic()
+                if left <= 0:
+                    break
+                with self.time_limit(left):  # no event leaves in here: it may go on in another thread
+                    text, answer, held = self._look(user_id, hold, offset)
+                offset += len(text)
+                if text:
                     quiet = 0.0
                     yield Delta(text, offset)
+                if answer is not None:
+                    yield Done(answer)
+                    return
+                if text or not held:
                     continue
                 self.sleep(self.look_seconds)
                 quiet += self.look_seconds
@@ -228,6 +232,21 @@ class FollowRun:
             raise RunInProgressError(run_id=hold.run_id, retry_after=1, lease_at=hold.lease_at)
         except Exception as error:
             yield Failed(error)
+
+    def _look(self, user_id: str, hold: Hold, offset: int) -> tuple[str, PaidAnswer | None, bool]:
+        """The text after the character `offset`, the answer if the run has ended, and whether it is held."""
+        run = self._ended(user_id, hold.run_id)
+        if run is not None:
+            answer = self._answer(run)
+            _check(offset, answer.turn.answer)
+            return answer.turn.answer[offset:], answer, False
+        text = text_after(self.checkpoints.after(hold.run_id, hold.nonce, offset), offset)
+        if not text and not hold.dead(self.clock()):
+            return "", None, True
+        # It is not paid for yet: it is shown only as long as it is held for.
+        there = self._hold(user_id, hold.run_id)
+        held = there is not None and there.nonce == hold.nonce
+        return text if held else "", None, held
 
     def _ended(self, user_id: str, run_id: str) -> Run | None:
         return self.ledger.run(user_id, run_id)
