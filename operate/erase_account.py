@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Protocol
 
-from operate.change_account import StripeManagedError
+from operate.change_plan import StripeManagedError
 from playground.domain.account import Account, Change, Plan
 from playground.domain.calendar import iso
 from playground.domain.errors import PlaygroundError

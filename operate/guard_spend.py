@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from operate.change_account import OperatorRequest
+from operate.operator_request import OperatorRequest
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_guard import DynamoGuard
 from playground.adapters.dynamo_keys import user_pk

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pynamodb.expressions.operand import Path
 
-from operate.change_account import OperatorRequest
+from operate.operator_request import OperatorRequest
 from playground.adapters.dynamo_keys import control_change_key, runs_control_key
 from playground.adapters.dynamo_store import DynamoStore, Put, TransactionRefused, Update
 from playground.domain.calendar import from_iso, instant, iso

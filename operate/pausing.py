@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import click
 
-from operate.change_account import OperatorRequest
 from operate.commands.grant import order_of
 from operate.commands.take import report
-from operate.correct_account import PauseAccount
+from operate.operator_request import OperatorRequest
 from operate.options import note, show, working_on
 from operate.orders import Orders
+from operate.pause_account import PauseAccount
 from operate.pause_runs import PauseRuns
 from operate.stack import Stack
 from playground.domain.calendar import iso

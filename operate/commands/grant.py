@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from operate.change_account import MAX_CREDITS, GrantBonus, OperatorRequest
 from operate.errors import CannotDoError, RefusedError
+from operate.grant_bonus import GrantBonus
 from operate.helptext import more_help
+from operate.operator_request import MAX_CREDITS, OperatorRequest
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, with_progress, working_on
 from operate.orders import Orders, refused
 from playground.domain.errors import InvalidRequestError, PlaygroundError

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from operate.change_account import OperatorRequest
 from operate.commands.grant import order_of
 from operate.guard_spend import MAX_RECOUNT_DAYS, GuardSpend, GuardView, first_day, receipts_since, recount
 from operate.helptext import more_help
+from operate.operator_request import OperatorRequest
 from operate.options import by_an_operator, note, on_a_stack, report_unreadable, show, with_progress, working_on
 from operate.pausing import ONCE
 from operate.stack import Stack

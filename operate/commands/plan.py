@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from operate.change_account import ChangePlan
+from operate.change_plan import ChangePlan
 from operate.commands.grant import order_of
 from operate.helptext import more_help
 from operate.options import MOMENT, USER, by_an_operator, dry_run, note, on_a_stack, show, working_on

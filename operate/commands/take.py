@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import click
 
-from operate.change_account import Outcome
 from operate.commands.grant import order_of
-from operate.correct_account import TakeCredits
 from operate.helptext import more_help
+from operate.operator_request import Outcome
 from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, working_on
 from operate.orders import Orders
+from operate.take_credits import TakeCredits
 
 
 @click.command(

@@ -6,10 +6,10 @@ import click
 
 from operate.commands.grant import order_of
 from operate.commands.take import report
-from operate.correct_account import UndoGrant
 from operate.helptext import more_help
 from operate.options import USER, dry_run, on_a_stack, operator_option, reason_option, working_on
 from operate.orders import Orders
+from operate.undo_grant import UndoGrant
 
 
 @click.command(

@@ -17,12 +17,14 @@ from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.resources import client, create_resources
 from local.template import REGION, Description
-from operate.change_account import GrantBonus, OperatorRequest, ReferenceForgottenError, StripeManagedError
+from operate.change_plan import StripeManagedError
 from operate.cli import run
 from operate.commands.export import everything
 from operate.dynamo_books import DynamoBooks
 from operate.dynamo_erasure import DynamoEraser, DynamoPerson
 from operate.erase_account import CheckoutOpenError, EraseAccount, Erased, InDebtError, NoAccountError
+from operate.grant_bonus import GrantBonus
+from operate.operator_request import OperatorRequest, ReferenceForgottenError
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_keys import account_key, entry_key, session_key

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from doubles.claude.server import ClaudeDouble
-from operate.change_account import OperatorRequest
-from operate.correct_account import PauseAccount
+from operate.operator_request import OperatorRequest
+from operate.pause_account import PauseAccount
 from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger

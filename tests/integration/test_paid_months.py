@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from doubles.stripe import StripeDouble
-from operate.change_account import ChangePlan, OperatorRequest
+from operate.change_plan import ChangePlan
+from operate.operator_request import OperatorRequest
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore

@@ -9,7 +9,8 @@ from doubles.claude.server import ClaudeDouble
 from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.template import Description
-from operate.change_account import ChangePlan, OperatorRequest
+from operate.change_plan import ChangePlan
+from operate.operator_request import OperatorRequest
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.account import Plan
 from playground.http import utc_now

@@ -16,8 +16,11 @@ from uuid import uuid4
 
 from doubles.stripe import StripeDouble
 from local.engine import Engine
-from operate.change_account import GrantBonus, OperatorRequest
-from operate.correct_account import PauseAccount, TakeCredits, UndoGrant
+from operate.grant_bonus import GrantBonus
+from operate.operator_request import OperatorRequest
+from operate.pause_account import PauseAccount
+from operate.take_credits import TakeCredits
+from operate.undo_grant import UndoGrant
 from playground.adapters import dynamo_items as items
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_catalog import DynamoCatalog

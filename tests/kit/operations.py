@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from operate.change_account import OperatorRequest
-from operate.correct_account import NoGrantError, PauseAccount, TakeCredits, UndoGrant
+from operate.operator_request import OperatorRequest
+from operate.pause_account import PauseAccount
+from operate.take_credits import TakeCredits
+from operate.undo_grant import NoGrantError, UndoGrant
 from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus
 from playground.domain.allowance import NOTHING_USED, Allowance
 from playground.domain.credits import Buckets

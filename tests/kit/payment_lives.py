@@ -25,7 +25,8 @@ import stripe
 
 from doubles.stripe import StripeDouble
 from doubles.stripe.wire import ApiError
-from operate.change_account import ChangePlan, OperatorRequest
+from operate.change_plan import ChangePlan
+from operate.operator_request import OperatorRequest
 from playground.adapters.stripe_events import READERS
 from playground.domain.account import Plan as AccountPlan
 from playground.domain.purchases import Purchase

@@ -40,8 +40,10 @@ RECEIPTS = "layers/shared/playground/domain/audit/runs.py"
 BALANCES = "layers/shared/playground/domain/audit/account.py"
 TEMPLATE = "template.yaml"
 BUS = "layers/shared/playground/adapters/eventbridge.py"
-OPERATE = "operate/change_account.py"
-CORRECT = "operate/correct_account.py"
+OPERATOR_REQUEST = "operate/operator_request.py"
+GRANT = "operate/grant_bonus.py"
+CHANGE_PLAN = "operate/change_plan.py"
+UNDO = "operate/undo_grant.py"
 BOOKS = "operate/books.py"
 BOOKS_AT_STRIPE = "operate/books_at_stripe.py"
 VALUATION = "operate/valuation.py"
@@ -1809,16 +1811,23 @@ MUTANTS = (
     # --- operators and erasure ----------------------------------------------------------------------------------------
     mutant(
         "operators: a bonus is given by every call",
-        OPERATE,
+        GRANT,
         'key = f"bonus:{order.reference}"',
         'key = f"bonus:{order.reference}:{now}"',
         ORDERS,
     ),
     mutant(
         "operators: a reference is good for another amount",
-        OPERATE,
-        "if entry.amount != credits_:",
+        GRANT,
+        "if outcome.entry.amount != credits_:",
         "if False:",
+        ORDERS,
+    ),
+    mutant(
+        "operators: a repeat says that it was done now",
+        OPERATOR_REQUEST,
+        "anew=entry in written",
+        "anew=True",
         ORDERS,
     ),
     mutant(
@@ -1837,7 +1846,7 @@ MUTANTS = (
     ),
     mutant(
         "operators: a grant is undone by every call",
-        CORRECT,
+        UNDO,
         'f"undo:{order.reference}", order, now)',
         'f"undo:{order.reference}:{now}", order, now)',
         ORDERS,
@@ -2021,7 +2030,7 @@ MUTANTS = (
     ),
     mutant(
         "operators: a plan at the payment provider is changed",
-        OPERATE,
+        CHANGE_PLAN,
         "if account.plan is Plan.PLUS and account.subscription_id is not None:",
         "if False:",
         ORDERS,

@@ -11,9 +11,11 @@ import pytest
 from doubles.stripe import StripeDouble
 from operate.books import AccountRecords, Books, DamagedAccountError, Period, Sales, keep_books
 from operate.books_at_stripe import Compared, compare
-from operate.change_account import GrantBonus, OperatorRequest
 from operate.commands.books import Month, report, rows, table_with_commas, text
-from operate.correct_account import TakeCredits, UndoGrant
+from operate.grant_bonus import GrantBonus
+from operate.operator_request import OperatorRequest
+from operate.take_credits import TakeCredits
+from operate.undo_grant import UndoGrant
 from playground.domain.credits import Deltas
 from tests.conftest import ROOT
 from tests.fakes import InMemoryLedger

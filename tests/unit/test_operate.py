@@ -7,9 +7,13 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from operate.change_account import ChangePlan, GrantBonus, OperatorRequest, ReferenceUsedError, StripeManagedError
+from operate.change_plan import ChangePlan, StripeManagedError
 from operate.commands.moderate import command as moderate
-from operate.correct_account import NoGrantError, PauseAccount, TakeCredits, UndoGrant
+from operate.grant_bonus import GrantBonus
+from operate.operator_request import OperatorRequest, ReferenceUsedError
+from operate.pause_account import PauseAccount
+from operate.take_credits import TakeCredits
+from operate.undo_grant import NoGrantError, UndoGrant
 from playground.domain.account import Account, Change, Plan, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
