@@ -1,4 +1,4 @@
-"""Functions and gateway of a template, running in a thread of their own.
+"""Runs the functions and the gateway of a template in a background thread.
 
 with Backend(read_template(path)) as backend:
     urlopen(f"{backend.url}/api/...")
@@ -53,7 +53,7 @@ class Backend:
         self._thread = threading.Thread(target=self._run, name="backend")
 
     def start(self) -> None:
-        """Serve. Raises BusyPortError."""
+        """Start, and return once requests are served. Raises BusyPortError."""
         self._thread.start()
         self._started.wait()
         if self._error is not None:
@@ -61,7 +61,7 @@ class Backend:
             raise self._error
 
     def stop(self) -> None:
-        """Cut all connections and end all instances."""
+        """Close all connections and stop all instances."""
         if self._loop is not None and self._stopping is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
@@ -92,7 +92,7 @@ class Backend:
         return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload, trace), self._loop).result()
 
     def describe(self, about: Mapping[str, object]) -> None:
-        """What the runtime's port says about this stack to other commands."""
+        """Set what the runtime's port tells other commands about this stack."""
         assert self._runtime is not None
         self._runtime.about = about
 
@@ -111,7 +111,7 @@ class Backend:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # for the thread that started us
+        except BaseException as error:  # `start` raises it in the caller's thread
             self._error = error
         finally:
             self._started.set()

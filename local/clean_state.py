@@ -1,6 +1,6 @@
-"""Removes what a stack keeps on this machine: `make clean-state`, or `make clean-state STATE_DIR=elsewhere`.
+"""Removes the local data of a stack: `make clean-state`, or `make clean-state STATE_DIR=elsewhere`.
 
-Only what the stack has put there goes, and the folder if nothing else is in it: STATE_DIR may have been mistyped.
+Only files that a stack creates are removed, and the folder if it is empty then: STATE_DIR may be a typing error.
 """
 
 import os
@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def clean(folder: Path) -> str:
-    """What was removed. Raises FolderInUseError if a stack is at work in it, UnusableFolderError, OSError."""
-    if not any((folder / name).is_file() for name in (LOCK_NAME, TOKEN_SECRETS)):  # one of both every command makes
+    """Remove it and describe what was removed. Raises FolderInUseError (a stack is running), UnusableFolderError,
+    OSError."""
+    if not any((folder / name).is_file() for name in (LOCK_NAME, TOKEN_SECRETS)):  # every command creates one of these
         return f"no stack keeps its state in {folder}; nothing was removed"
     lock = lock_folder(folder)
     try:
@@ -59,7 +60,7 @@ def clean(folder: Path) -> str:
 def _is_ours(path: Path) -> bool:
     if path.is_symlink():
         return False
-    # A process that was killed may have left a draft, which has the name of the file and another ending.
+    # A killed process may leave a temporary file: the file's name with a suffix.
     return path.name in FOLDERS if path.is_dir() else path.name.startswith(FILES)
 
 

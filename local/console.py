@@ -1,4 +1,4 @@
-"""What the laptop stack prints: a line for each request and outcome, or with LOG=json what the functions write."""
+"""Console output of the laptop stack: one line per request and outcome, or the functions' raw logs with LOG=json."""
 
 import json
 import re
@@ -11,7 +11,7 @@ MAX_LINE_CHARACTERS = 300
 MAX_ANSWER_BYTES = 1_000_000  # of an answer that is looked at
 QUIET_LEVELS = ("DEBUG", "INFO")
 EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
-# Fields of a log line that are not facts of its message.
+# Standard fields of a log line; the others are printed after the message.
 FRAME = frozenset(
     {"level", "location", "message", "timestamp", "service", "correlation_id", "xray_trace_id", "function_name"}
     | {"function_memory_size", "function_arn", "function_request_id", "cold_start", "exception", "exception_name"}
@@ -19,8 +19,8 @@ FRAME = frozenset(
 
 
 def for_a_person(show: ShowLine = show_line, *, behind_the_api: Callable[[str], bool] = lambda name: False) -> ShowLine:
-    """Shows lines as text. Metric documents are left out, and so is what a function behind the API says of a request
-    that went well: the gateway has a line for it. So is scheduled work that found nothing to do."""
+    """Shows log lines as text. Leaves out metric documents, scheduled work that found nothing to do, and INFO and DEBUG
+    lines of functions behind the API, whose requests the gateway logs."""
 
     def show_readable(name: str, line: str) -> None:
         document = _document(line)
@@ -35,7 +35,7 @@ def for_a_person(show: ShowLine = show_line, *, behind_the_api: Callable[[str], 
 
 
 def text_of(document: dict[str, Any]) -> str:
-    """A log line as text: level unless it is INFO, message, facts, and of an exception what it says."""
+    """A log line as text: level unless it is INFO, message, fields, and the exception if there is one."""
     facts = []
     for name, value in document.items():
         if name not in FRAME:
@@ -49,7 +49,7 @@ def text_of(document: dict[str, Any]) -> str:
 
 
 def _did_nothing(document: dict[str, Any]) -> bool:
-    """A shard without a due account, or records of the stream that no notice is made of."""
+    """Whether it is about a shard without due accounts, or stream records that give no notice."""
     match document:
         case {"message": "index walked", "outcome": {"accounts": 0, "finished": True}}:
             return True

@@ -10,7 +10,7 @@ MINUTE = timedelta(minutes=1)
 UNITS = {"minute": MINUTE, "hour": timedelta(hours=1), "day": timedelta(days=1)}
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-MAX_DAYS = 366 * 5  # ahead; a schedule that is not due by then never is
+MAX_DAYS = 366 * 5  # searched ahead; a schedule without a time in them is never due
 
 
 def next_time(expression: str, after: datetime) -> datetime:
@@ -39,7 +39,7 @@ def next_time(expression: str, after: datetime) -> datetime:
 
 
 def _numbers(field: str, lowest: int, highest: int, names: Sequence[str] = ()) -> Sequence[int]:
-    """What a field allows, in order: `*`, `?`, `7`, `1-5`, `*/15`, `0/15`, `MON`, and lists of them."""
+    """The values that a field matches, in order: `*`, `?`, `7`, `1-5`, `*/15`, `0/15`, `MON`, and lists of them."""
     for number, name in enumerate(names):
         field = re.sub(rf"\b{name}\b", str(number + lowest), field)
     found: set[int] = set()

@@ -1,6 +1,6 @@
-"""`make demo`: the story of one user, told against the running stack, or against one of its own if none is running.
+"""`make demo`: walks through the main features as one user, on the running stack or on one that it starts.
 
-Every step says what was promised and is checked; the first that is not as promised ends the demo with exit status 1.
+Every step checks its result; the first unexpected result ends the demo with exit status 1.
 """
 
 import argparse
@@ -36,7 +36,7 @@ START_SECONDS = 120
 
 
 class BrokenPromiseError(Exception):
-    """A step did not end as promised."""
+    """A step had an unexpected result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One user of the API at `url`; without a token, anybody."""
+    """A client of the API at `url`; anonymous without a token."""
 
     url: str
     token: str | None
@@ -94,7 +94,8 @@ class Client:
 
 
 def tell(client: Client, *, claude_can_fail: bool = True) -> None:
-    """The story. Raises BrokenPromiseError. `claude_can_fail`: Claude is the stand-in, which fails if it is told to."""
+    """Runs and conversations. `claude_can_fail`: Claude is the stand-in, which fails on demand. Raises
+    BrokenPromiseError."""
     step("A new account has 5 credits")
     credits_ = client.get("/playground/credits")
     promise(credits_, 200, balance=5, available=5, held=0)
@@ -308,7 +309,7 @@ def tell_text(text: str) -> str:
 
 
 def wait_for(client: Client, path: str, **fields: object) -> Answer:
-    """The answer of `path` once it has these fields, or what it is after a while: events take a moment."""
+    """Poll `path` until the answer has these fields, for about 10 seconds; the last answer."""
     answer = client.get(path)
     for _ in range(100):
         if all(answer.body.get(name) == value for name, value in fields.items()):
@@ -340,7 +341,7 @@ def promise(answer: Answer, status: int, /, **fields: object) -> None:
 
 @contextlib.contextmanager
 def running_stack() -> Iterator[tuple[str, Path]]:
-    """Address and state folder of the stack that runs, or of one that is started for the demo and ended with it."""
+    """URL and state folder of the running stack, or of one that is started for the demo and stopped after it."""
     folder = state_dir()
     state = read_state(folder)
     if state is not None:
@@ -367,7 +368,7 @@ def running_stack() -> Iterator[tuple[str, Path]]:
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """The address of a stack that has just been started. Raises BrokenPromiseError with the end of its log."""
+    """The URL of the stack, once it is ready. Raises BrokenPromiseError with the end of its log."""
     for _ in range(START_SECONDS * 10):
         ready = re.search(r"^ready (\S+)$", log.read_text(encoding="utf-8"), re.MULTILINE)
         if ready:

@@ -15,7 +15,7 @@ from typing import Self
 from local.process import ROOT, Program, ProgramError, ShowLine, leashed, quiet
 from local.template import REGION
 
-START_SECONDS = 300.0  # it takes half a second; this is for one that hangs
+START_SECONDS = 300.0  # a start takes half a second; this limit is for one that hangs
 
 # The store checks no signatures, but SDKs need credentials to sign with.
 CREDENTIALS: Mapping[str, str] = {
@@ -52,7 +52,7 @@ class Engine:
         self._program: Program | None = None
 
     def start(self) -> None:
-        """Start and wait until it answers. Raises ProgramError."""
+        """Start, and return once it accepts requests. Raises ProgramError."""
         arguments = ["--port", str(self.port)]
         if self.state_dir is not None:
             arguments += ["--state-dir", str(self.state_dir.resolve())]
@@ -79,12 +79,12 @@ class Engine:
         return self._program.pid
 
     def stop(self) -> None:
-        """End cleanly: everything is saved."""
+        """Stop cleanly; everything is saved."""
         if self._program is not None:
             self._program.stop()
 
     def kill(self) -> None:
-        """End as a crash would."""
+        """Send SIGKILL, as in a crash."""
         if self._program is not None:
             self._program.kill()
 

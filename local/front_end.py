@@ -1,7 +1,7 @@
-"""The front end's pages on a laptop without one: each says what a front end shows there and which calls have the data.
+"""Placeholder pages for a laptop without a front end: each names what belongs there and the calls that return the data.
 
-The paths are those that the backend's links lead to; docs/front-end.md has the same table. They are served beside the
-API, outside its stage, as long as FRONTEND_URL is the stack's own address.
+The backend links to these paths; docs/front-end.md lists them. They are served beside the API, outside its stage, while
+FRONTEND_URL is the stack's own address.
 """
 
 import shlex
@@ -32,12 +32,12 @@ OUTCOMES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         }
     },
 }
-"""What a query of a page means: path, parameter, value. Other values mean nothing."""
+"""Texts by path, query parameter and value. Other values are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of the API that has the data of a page."""
+    """An API call that returns data for a page."""
 
     method: str
     path: str  # below /api/v1
@@ -62,7 +62,7 @@ class FrontEnd:
     api_url: str
 
     def answer(self, request: Request) -> Response | None:
-        """The page that is asked for; None if it is none of ours."""
+        """The requested page; None for other paths."""
         path, _, query = request.target.partition("?")
         if request.method not in ("GET", "HEAD"):
             return None
@@ -82,7 +82,7 @@ class FrontEnd:
         return Response(200, headers, html.document(title, body, NOTE).encode())
 
     def loggable(self, path: str) -> str:
-        """A path without the token of a share, which opens a conversation."""
+        """The path, without the token of a share link, which grants access."""
         return path if _token(path) is None else SHARED
 
 

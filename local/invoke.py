@@ -1,7 +1,6 @@
 """Calls one function of the running stack with an event from a file: `./playground invoke run events/run/ok.json`.
 
-Anywhere in the file `{{token}}` stands for a fresh token of the user demo, `{{token:alice}}` for one of alice, so
-that the files stay valid.
+`{{token}}` in the file is replaced by a new token of the user demo, `{{token:alice}}` by one of alice.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""Runs a module or a script that ends as soon as the process that started it is gone, however that one ended.
+"""Runs a module or script that ends when its parent process ends, for any reason.
 
     python -P local/leash.py <module | path/to/script.py | path/to/executable> [argument ...]
 
@@ -51,11 +51,11 @@ def end_like(program: str) -> None:
 
 
 def main() -> None:
-    leash = os.dup(0)  # not inheritable: processes that the program starts do not hold it
+    leash = os.dup(0)  # not inheritable by child processes of the program
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
-    # The thread inherits a mask of all signals: they are for the program, which may wait for them in its own way.
+    # The thread starts with all signals blocked: the program's main thread receives them.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     program = sys.argv[1]
     is_executable = os.sep in program and not program.endswith(".py")

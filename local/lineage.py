@@ -1,10 +1,10 @@
-"""How often an event has come back to a function: Lambda's detection of recursive loops, which is on by default.
+"""Lambda's recursive loop detection, which is on by default.
 
-Lambda keeps a count of each function's invocations in the trace of a chain of requests. It hands the trace to the
-function; the AWS SDK in there sends it along with every request; SQS keeps it with a message, as `AWSTraceHeader`, and
-Lambda reads it there when the message starts a function. What has started a function 16 times does not start it again:
-the message stays in its queue until the redrive policy has it in the dead-letter queue. A repeat of the same message
-counts no further. Schedules and requests begin a chain of their own; tables and their streams do not carry it on.
+Lambda counts each function's invocations in the trace of a chain of requests. The function receives the trace, the
+AWS SDK sends it with every request, and SQS stores it with the message as `AWSTraceHeader`, where Lambda reads it
+again. After 16 invocations in one chain a function is not started: the message stays in its queue until the redrive
+policy moves it to the dead-letter queue. Redelivery of a message does not count. Schedules and requests begin a new
+chain; tables and their streams do not propagate it.
 
     Root=1-6927...;Sampled=0;Lineage=1f0c83d2:3|9a7be41c:1
 """
@@ -22,7 +22,7 @@ _COUNT = re.compile(r"([0-9a-f]{8}):([0-9]{1,5})")
 
 
 def counts(traces: Iterable[str | None]) -> Mapping[str, int]:
-    """Invocations so far, by function. Of several traces the highest of each: a batch is as old as its oldest."""
+    """Invocations so far, by function; the maximum over the traces of a batch."""
     found: dict[str, int] = {}
     for trace in traces:
         lineage = _LINEAGE.search(trace or "")
@@ -32,7 +32,7 @@ def counts(traces: Iterable[str | None]) -> Mapping[str, int]:
 
 
 def is_stopped(trace: str | None, function: str) -> bool:
-    """Whether what carries this trace has started the function as often as it may."""
+    """Whether the function has reached MAX_INVOCATIONS in this trace."""
     return counts([trace]).get(_short(function), 0) >= MAX_INVOCATIONS
 
 
@@ -42,7 +42,7 @@ def merged(traces: Iterable[str | None]) -> str:
 
 
 def entered(trace: str | None, function: str) -> str:
-    """The trace that a function gets: with this invocation counted."""
+    """The trace that the function receives, with this invocation counted."""
     so_far = counts([trace])
     name = _short(function)
     return _written({**so_far, name: so_far.get(name, 0) + 1})

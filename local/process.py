@@ -1,4 +1,4 @@
-"""Programs that the stack starts, watches and ends: the store and the stand-ins for Claude and Stripe."""
+"""Child processes of the stack: the store and the stand-ins for Claude and Stripe."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 
 LEASH = Path(__file__).with_name("leash.py")
 ROOT = LEASH.parent.parent
-TAIL = 20  # lines of output that are kept for a report
-MAX_LINE_CHARACTERS = 16_384  # of one line of output that are shown
+TAIL = 20  # last lines of output, for error messages
+MAX_LINE_CHARACTERS = 16_384  # of one line of output; the rest is cut
 
-# Variables that programs get. Nothing else of the developer's environment is passed on.
+# Environment variables that child processes inherit; no others are passed on.
 NECESSITIES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 
 ShowLine = Callable[[str, str], None]  # name of the program, line
 
 
 def show_line(name: str, line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone; that must not keep anything from ending in order
+    with contextlib.suppress(OSError):  # the terminal may be closed; shutdown must go on
         print(f"[{name}] {line}", file=sys.stderr, flush=True)
 
 
@@ -35,12 +35,12 @@ def necessities() -> dict[str, str]:
 
 
 def leashed(program: str, *arguments: str, python: str = sys.executable) -> list[str]:
-    """The command for a program that ends when this process does. `-P`: its own folder must not become importable."""
+    """The command for a program that ends when this process does. `-P` keeps its own folder out of `sys.path`."""
     return [python, "-P", str(LEASH), program, *arguments]
 
 
 class ProgramError(Exception):
-    """A program did not start, or ended by itself."""
+    """A program did not start, or exited unexpectedly."""
 
     def __init__(self, name: str, what: str, tail: Sequence[str]) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class ProgramError(Exception):
 
 
 class Program:
-    """A child process whose output is read line by line. It ends when this process does, also when that is killed."""
+    """A child process whose output is read line by line. It ends when this process does, even by `kill -9`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in the terminal must not reach it: the stack ends its programs in order
+            start_new_session=True,  # not ended by Ctrl-C in the terminal: the stack stops its programs in order
         )
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
@@ -103,7 +103,7 @@ class Program:
             self._on_exit(self)
 
     def wait_for_line(self, matches: Callable[[str], bool], seconds: float) -> str:
-        """The first line of output that matches. Raises ProgramError when it does not come."""
+        """The first line of output that matches. Raises ProgramError on a timeout, or if the program exits first."""
         found: list[str] = []
 
         def ready() -> bool:
@@ -126,13 +126,13 @@ class Program:
         return ProgramError(self.name, what, self.tail)
 
     def kill(self) -> None:
-        """End at once, as `kill -9` would."""
+        """Send SIGKILL to its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._close()
 
     def stop(self, seconds: float = 15.0) -> None:
-        """Ask to end, and insist after `seconds`."""
+        """Send SIGTERM, and SIGKILL after `seconds`."""
         self._on_exit = None
         if self._process.poll() is None:
             self._process.terminate()

@@ -1,7 +1,7 @@
-"""Hot reload: sees which files of the functions have changed since they were started.
+"""Hot reload: finds the files of the functions that have changed.
 
-The runtime (local/runtime.py) asks every quarter of a second, and replaces the instances of the functions that the
-files belong to. Files are compared by time, size and inode, so that an editor may write in place or replace them.
+The runtime (local/runtime.py) polls, and replaces the instances of the functions that the files belong to. Files are
+compared by modification time, size and inode, so editors may write in place or replace them.
 """
 
 import os
@@ -17,7 +17,7 @@ Stamp = tuple[int, int, int]  # time of the last change in ns, size, inode
 
 
 class Watcher:
-    """The files of some functions and their layers, and what changed in them."""
+    """Detects changed files of functions and their layers."""
 
     def __init__(self, functions: Iterable[Function]) -> None:
         self._folders = {function.logical_id: (function.code, *function.layers) for function in functions}
@@ -29,7 +29,7 @@ class Watcher:
         return frozenset(path for path, _ in before.items() ^ self._seen.items())
 
     def functions_of(self, paths: Iterable[Path]) -> frozenset[str]:
-        """Logical ids of the functions that have one of the files in their code or a layer."""
+        """Logical ids of the functions whose code or layers contain one of the files."""
         parents = {parent for path in paths for parent in path.parents}
         return frozenset(name for name, folders in self._folders.items() if parents.intersection(folders))
 
@@ -39,7 +39,7 @@ class Watcher:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Stamp]]:
-    """Without compiled files, and without what editors keep beside a file."""
+    """Skips compiled files, hidden files and editors' backups."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -58,15 +58,14 @@ def _files(folder: Path) -> Iterator[tuple[Path, Stamp]]:
 
 
 def forget_compiled(paths: Iterable[Path]) -> None:
-    """Remove the compiled forms of changed files: Python would take one for current if the new file has the same size
-    and was written within the same second."""
+    """Remove the `.pyc` of changed files: Python reuses it if the new file has the same size and second."""
     for path in paths:
         if path.suffix == ".py":
             Path(cache_from_source(path)).unlink(missing_ok=True)
 
 
 def syntax_errors(paths: Iterable[Path]) -> Iterator[str]:
-    """What keeps one of the files from being compiled, as `file, line: text`."""
+    """Compilation errors of the files, as `file, line: text`."""
     for path in sorted(paths):
         if path.suffix != ".py":
             continue

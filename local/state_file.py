@@ -1,4 +1,4 @@
-"""STATE_DIR, and stack.json in it: what other commands need to know of the running stack. It exists while one runs."""
+"""STATE_DIR and its stack.json, in which the running stack tells other commands its ports and process id."""
 
 import errno
 import fcntl
@@ -13,7 +13,7 @@ LOCK_NAME = "lock"
 
 
 class FolderInUseError(Exception):
-    """Another stack keeps its state in that folder."""
+    """Another stack uses this folder."""
 
     def __init__(self, folder: Path, state: Mapping[str, Any] | None) -> None:
         self.folder = folder
@@ -22,7 +22,7 @@ class FolderInUseError(Exception):
 
 
 class UnusableFolderError(Exception):
-    """Nothing can be kept in STATE_DIR."""
+    """STATE_DIR cannot be created or written to."""
 
     def __init__(self, folder: Path, error: OSError) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class UnusableFolderError(Exception):
 
 
 def prepare_state_dir(folder: Path) -> None:
-    """Make the folder, readable by its owner only: it has secrets and, in the store, an API key.
+    """Create the folder, readable by its owner only: it contains secrets and, in the store, an API key.
 
     Raises UnusableFolderError.
     """
@@ -56,7 +56,7 @@ def remove_state(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """What the running stack wrote; None if none is running, also if a killed one has left its file behind."""
+    """The state of the running stack; None if none is running, even if a killed one left its file."""
     try:
         state: dict[str, Any] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         os.kill(int(state["pid"]), 0)
@@ -66,7 +66,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 
 
 def lock_folder(folder: Path) -> int:
-    """Lock the folder until this process ends, however it ends.
+    """Lock the folder until this process ends, for any reason.
 
     Raises FolderInUseError, UnusableFolderError.
     """

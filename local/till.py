@@ -1,4 +1,4 @@
-"""The customer's side of the running stack's stand-in for Stripe: paying what was bought.
+"""Pays purchases at the running stack's stand-in for Stripe, as the customer.
 
 A purchase is found by its id in the metadata of its PaymentIntent, `purchase_id`.
 """
@@ -21,19 +21,19 @@ class CannotPayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Till:
-    """The customer's side of the stand-in for Stripe."""
+    """A client of the stand-in for Stripe that acts as the customer."""
 
     url: str
 
     def pay(self, purchase: str, card: str) -> dict[str, Any]:
-        """The PaymentIntent afterwards. Raises CannotPayError."""
+        """Pay a purchase; the PaymentIntent afterwards. Raises CannotPayError."""
         payment = self._payment_of(purchase)
         if payment is None:
             raise CannotPayError(f"there is no purchase {purchase}")
         return self.control("pay", payment_intent=payment, card=card)
 
     def _payment_of(self, purchase: str) -> str | None:
-        """The id of the PaymentIntent of a purchase, looked for in all of them, newest first."""
+        """The id of a purchase's PaymentIntent, from a search of all, newest first."""
         page: dict[str, str | int] = {"limit": PAGE}
         while True:
             found = self._call("GET", f"/v1/payment_intents?{urlencode(page)}", None)
@@ -45,7 +45,7 @@ class Till:
             page["starting_after"] = found["data"][-1]["id"]
 
     def control(self, name: str, **parameters: str | int) -> dict[str, Any]:
-        """What docs/stripe-double.md says of the control; the object afterwards. Raises CannotPayError."""
+        """Call a control of docs/stripe-double.md; the object afterwards. Raises CannotPayError."""
         answer: dict[str, Any] = self._call("POST", f"/_control/{name}", parameters)
         return answer
 

@@ -1,7 +1,7 @@
 """Tokens for the laptop stack, as the registry would issue them, and the secrets that sign them.
 
-The secrets are made once and kept in the state folder, readable by their owner only. AUTH_SECRETS (separated by
-commas, the newest first) replaces them.
+The secrets are generated once and stored in the state folder, readable by their owner only. AUTH_SECRETS
+(comma-separated, newest first) replaces them.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import jwt
 from local.state_file import prepare_state_dir
 from local.template import read_parameters
 
-SECRET_BYTES = 32  # the least that HS256 asks for
+SECRET_BYTES = 32  # HS256's minimum
 FILE_NAME = "auth-secrets.json"
 
 
@@ -28,7 +28,7 @@ class TokenError(Exception):
 
 
 def auth_secrets(state_dir: Path, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The secrets of this stack, the newest first; made if there are none yet. Raises TokenError."""
+    """The secrets of this stack, newest first; generated if there are none. Raises TokenError."""
     given = environment.get("AUTH_SECRETS", "")
     if given:
         found = tuple(part.strip() for part in given.split(",") if part.strip())
@@ -53,7 +53,7 @@ def _kept(path: Path) -> tuple[str, ...]:
         draft.touch(mode=0o600, exist_ok=False)
         with draft.open("w", encoding="utf-8") as file:
             json.dump({"secrets": [secrets.token_urlsafe(48)]}, file)
-        # Two commands may come here at once: a link, unlike a rename, does not replace what the other one made.
+        # Two commands may race here: unlike a rename, a link does not replace an existing file.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
@@ -82,7 +82,7 @@ class Issuer:
 
 
 def issuer(template: Path, state_dir: Path, environment: Mapping[str, str] = os.environ) -> Issuer:
-    """The issuer that the template's parameters and the kept secrets make. Raises TokenError."""
+    """An issuer with the template's parameters and the stored secrets. Raises TokenError."""
     parameters = read_parameters(template)
     algorithm = parameters["AuthAlgorithm"]
     if not algorithm.startswith("HS"):

@@ -26,7 +26,7 @@ def check_amount(credits_: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRequest:
-    """Who wants it and why, and the reference under which it is done once, for ever."""
+    """Who asked for a change and why. A reference takes effect once per account, permanently."""
 
     reference: str
     reason: str
@@ -72,7 +72,7 @@ class ReferenceForgottenError(PlaygroundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The entry that says who and why, and the account afterwards. Not `anew`: it was done before."""
+    """The entry that says who and why, and the account afterwards. `anew` is false if an earlier call did it."""
 
     account: Account
     entry: Entry
