@@ -40,6 +40,7 @@ from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.spend import Counters, day_of
 from playground.domain.subscriptions import Subscription
+from playground.domain.variables import variables_of
 from playground.domain.versions import newest_first
 from playground.ports import (
     UNWATCHED,
@@ -784,6 +785,8 @@ class InMemoryCatalog:
             tags=newest.tags,
             assets=newest.assets,
             hidden=newest.hidden,
+            variables=variables_of(newest.prompt),
+            examples=newest.examples,
         )
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:

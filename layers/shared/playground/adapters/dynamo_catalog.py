@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,7 +40,8 @@ from playground.domain.errors import (
     UnreadableError,
     VersionExistsError,
 )
-from playground.domain.packages import Asset, PackageSummary, PackageVersion, package_uuid
+from playground.domain.packages import Asset, Example, PackageSummary, PackageVersion, package_uuid
+from playground.domain.variables import Variable, variables_of
 from playground.domain.versions import is_version, newest_first, precedence
 from playground.ports import ReportUnreadable
 
@@ -54,7 +56,7 @@ SEARCH_QUERIES = 5  # for one page of answers
 
 WITHDRAWN_AT = "withdrawn_at"  # of an item that is returned to nobody
 _DESCRIBED = ("package_id", "name", "description", "format", "subtype", "version", "tags")
-_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden", WITHDRAWN_AT)
+_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden", "variables", "examples", WITHDRAWN_AT)
 
 
 class CorruptPackageError(PlaygroundError):
@@ -152,13 +154,21 @@ class DynamoCatalog:
             author=item["author"]["S"] if "author" in item else None,
             assets=_assets(item),
             hidden=_hidden(item),
+            examples=_examples(item),
         )
 
     def summary(self, package_id: str) -> PackageSummary | None:
         """The summary of a package, with a preview of up to 1,500 characters."""
         key = package_key(self._table, package_id, None)
         item = self._store.get(key, attributes=_SUMMARY, consistent=False) if key is not None else None
-        return _summary(item) if item is not None and WITHDRAWN_AT not in item else None
+        if key is None or item is None or WITHDRAWN_AT in item:
+            return None
+        summary = _summary(item)
+        if "variables" in item:
+            return summary
+        # It was imported before variables were looked for.
+        newest = self.version(package_id, summary.latest_version)
+        return replace(summary, variables=variables_of(newest.prompt)) if newest is not None else summary
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
         """Summaries whose name, description or tags contain `text` in any case (all for ""), by name, after the name
@@ -305,6 +315,9 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
         item["assets"] = {"L": [_asset_item(asset) for asset in package.assets]}
     if package.hidden:
         item["hidden"] = {"M": {kind: {"N": str(count)} for kind, count in package.hidden}}
+    item["variables"] = {"L": [_variable_item(each) for each in variables_of(package.prompt)]}
+    if package.examples:
+        item["examples"] = {"L": [_example_item(each) for each in package.examples]}
     if len(compressed) <= INLINE_BYTES:
         item["prompt"] = {"B": compressed}
     return item
@@ -347,6 +360,8 @@ def _summary(item: RawItem) -> PackageSummary:
         tags=_strings(item["tags"]),
         assets=_assets(item),
         hidden=_hidden(item),
+        variables=_variables(item),
+        examples=_examples(item),
     )
 
 
@@ -367,6 +382,38 @@ def _hidden(item: RawItem) -> tuple[tuple[str, int], ...]:
     """Absent in packages that were imported before this was checked."""
     counts = item["hidden"]["M"] if "hidden" in item else {}
     return tuple(sorted((kind, int(count["N"])) for kind, count in counts.items()))
+
+
+def _variable_item(variable: Variable) -> RawItem:
+    default = {"default": {"S": variable.default}} if variable.default is not None else {}
+    return {"M": {"name": {"S": variable.name}, **default}}
+
+
+def _variables(item: RawItem) -> tuple[Variable, ...]:
+    """Absent in packages that were imported before they were looked for, and in lists."""
+    stored = (element["M"] for element in item["variables"]["L"]) if "variables" in item else ()
+    return tuple(Variable(each["name"]["S"], each["default"]["S"] if "default" in each else None) for each in stored)
+
+
+def _example_item(example: Example) -> RawItem:
+    values = {name: {"S": value} for name, value in (example.variables or {}).items()}
+    given = {"variables": {"M": values}} if example.variables is not None else {}
+    return {"M": {"title": {"S": example.title}, "input": {"S": example.input}, **given}}
+
+
+def _examples(item: RawItem) -> tuple[Example, ...]:
+    """Absent in packages without any, and in lists."""
+    stored = (element["M"] for element in item["examples"]["L"]) if "examples" in item else ()
+    return tuple(
+        Example(
+            title=each["title"]["S"],
+            input=each["input"]["S"],
+            variables={name: value["S"] for name, value in each["variables"]["M"].items()}
+            if "variables" in each
+            else None,
+        )
+        for each in stored
+    )
 
 
 def is_match(summary: PackageSummary, text: str) -> bool:
@@ -400,6 +447,9 @@ def _content_digest(package: PackageVersion) -> str:
     ]
     if package.assets:  # only then: digests of what was imported before there were assets stay what they are
         content.append([[asset.path, asset.size, asset.media_type] for asset in package.assets])
+    if package.examples:  # likewise
+        examples = [[each.title, each.input, sorted((each.variables or {}).items())] for each in package.examples]
+        content.append({"examples": examples})
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

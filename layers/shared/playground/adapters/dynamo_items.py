@@ -218,6 +218,7 @@ class RunItem(Model):
     max_tokens = NumberAttribute(null=True)
     wanted_max_tokens = NumberAttribute(null=True)
     turns_omitted = NumberAttribute(null=True)
+    variables: ListAttribute[Any] = ListAttribute(null=True)
     ceiling = NumberAttribute()
     started_at = UnicodeAttribute()
     ended_at = UnicodeAttribute()
@@ -280,6 +281,7 @@ class SessionItem(Model):
     former_shares: UnicodeSetAttribute = UnicodeSetAttribute(null=True)
     deleted_at = UnicodeAttribute(null=True)
     forking = BooleanAttribute(null=True)
+    variables: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 def listed_at(updated_at: datetime, session_id: str) -> str:

@@ -467,9 +467,12 @@ class DynamoLedger:
         if session.turns == 1:
             return Put(key, items.session_item(session))
         item = items.SessionItem
+        first = session.turns == session.copied + 1  # the owner's first turn in a fork brings the variables
+        variables = [item.variables.set(dict(session.variables))] if first and session.variables is not None else []
         return Update(
             key,
             actions=[
+                *variables,
                 item.updated_at.set(iso(session.updated_at)),
                 item.listed_at.set(items.listed_at(session.updated_at, session.session_id)),
                 item.turns.set(session.turns),

@@ -5,6 +5,7 @@ whole. What is optional has the registry's defaults: without a `subtype` a packa
 name without a scope gets that of its `organization`, or of the author, whom only the registry knows.
 """
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -15,8 +16,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from playground.adapters.archives import CONTROL, MAX_PATH, PackageRefusedError, shown
+from playground.domain.errors import InvalidRequestError
 from playground.domain.packages import is_bare_name, is_package_name
 from playground.domain.text import is_blank
+from playground.domain.variables import check_values
 from playground.domain.versions import is_version
 
 MANIFEST = "prpm.json"
@@ -27,6 +30,8 @@ MAX_LISTED_BYTES = 100_000  # of their paths together: they are stored in one it
 MAX_PACKAGES = 500  # of one manifest
 _INHERITED = ("author", "license", "organization", "tags")
 _SHOWN_NAMES = 20
+MAX_EXAMPLES = 20
+MAX_EXAMPLES_CHARACTERS = 20_000  # of all together: they are stored in one item
 
 _EXPECTED = {
     "name": "@scope/name in lower case: letters, digits, dots, hyphens and underscores",
@@ -38,6 +43,9 @@ _EXPECTED = {
     f"{MAX_LISTED_BYTES:,} bytes of paths",
     "author": 'a text or an object with a "name", 200 characters at most',
     "license": "a text such as MIT, 100 characters at most",
+    "examples": f"a list of at most {MAX_EXAMPLES} objects with a title of 1 to 100 characters, an input of 1 to "
+    "10,000 that is not blank and, if they are needed, variables as a run takes them; at most "
+    f"{MAX_EXAMPLES_CHARACTERS:,} characters together",
     "tags": "a list of at most 50 texts of 1 to 64 characters",
 }
 
@@ -85,6 +93,38 @@ def _once(values: list[str]) -> list[str]:
 Text = Annotated[str, AfterValidator(_text)]
 
 
+def _input(value: str) -> str:
+    _require(not is_blank(value) and "\0" not in value)
+    return value
+
+
+def _values(values: Any) -> Any:
+    if isinstance(values, dict):
+        try:
+            check_values(values)
+        except InvalidRequestError:
+            raise ValueError from None
+    return values
+
+
+class ExampleInput(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    title: Annotated[Text, Field(max_length=100)]
+    input: Annotated[str, Field(max_length=10_000), AfterValidator(_input)]
+    variables: Annotated[dict[str, str] | None, BeforeValidator(_values)] = None
+
+
+def _bounded(examples: list[ExampleInput] | None) -> list[ExampleInput] | None:
+    texts = [
+        text
+        for each in examples or ()
+        for text in (each.title, each.input, *itertools.chain(*(each.variables or {}).items()))
+    ]
+    _require(sum(map(len, texts)) <= MAX_EXAMPLES_CHARACTERS)
+    return examples
+
+
 class Manifest(BaseModel):
     """What is read of one package. Other keys are for other tools."""
 
@@ -103,6 +143,9 @@ class Manifest(BaseModel):
     author: Annotated[Annotated[Text, Field(max_length=200)] | None, BeforeValidator(_only_name)] = None
     license: Annotated[Text, Field(max_length=100)] | None = None
     tags: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=50)] | None = None
+    examples: Annotated[
+        Annotated[list[ExampleInput], Field(max_length=MAX_EXAMPLES)] | None, AfterValidator(_bounded)
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,11 @@ from playground.adapters.archives import (
     shown,
 )
 from playground.adapters.manifests import MANIFEST, Manifest, descriptions
+from playground.domain.errors import InvalidRequestError
 from playground.domain.hidden import TAG_CHARACTER, Hidden, counted, escaped, hidden_characters, spelt
-from playground.domain.packages import Asset, PackageVersion, package_uuid
+from playground.domain.packages import Asset, Example, PackageVersion, package_uuid
 from playground.domain.text import is_blank
+from playground.domain.variables import filled
 
 # What can be in a prompt at all: the context of the largest plan, 200,000 tokens, at 4 bytes each. Hardly any text has
 # more bytes to a token; most have fewer, so that what is smaller may still be too long for a run, which counts exactly.
@@ -349,7 +351,22 @@ def _package(manifest: Manifest, files: Files, request: ImportRequest) -> Packag
         license=manifest.license,
         author=manifest.author,
         assets=assets,
+        examples=_examples(manifest, _joined(texts)),
         hidden=counted([found for _, _, places in hidden for found in places]),
+    )
+
+
+def _examples(manifest: Manifest, prompt: str) -> tuple[Example, ...]:
+    """The suggested inputs. Raises PackageRefusedError if the variables of one do not fit the prompt."""
+    for number, each in enumerate(manifest.examples or (), 1):
+        try:
+            filled(prompt, each.variables)
+        except InvalidRequestError as error:
+            raise PackageRefusedError(
+                "bad_manifest", f"{MANIFEST}: example {number} of {manifest.name} cannot be run: {error.message}."
+            ) from None
+    return tuple(
+        Example(title=each.title, input=each.input, variables=each.variables) for each in manifest.examples or ()
     )
 
 
@@ -452,6 +469,11 @@ def _hidden(manifest: Manifest, texts: dict[str, str]) -> _Places:
         "author": manifest.author,
         "license": manifest.license,
         "tags": "\n".join(manifest.tags or ()),
+        "examples": "\n".join(
+            text
+            for each in manifest.examples or ()
+            for text in (each.title, each.input, *(each.variables or {}).values())
+        ),
     }
     named = [(f"{MANIFEST}, {field}", value) for field, value in fields.items() if value]
     named += [(shown(path), text) for path, text in texts.items()]

@@ -1,9 +1,12 @@
 """Packages: published prompts, by name and version."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
+
+from playground.domain.variables import Variable
 
 # Ids are derived from names: a package is found by either with one read, and a repeated import finds the same one.
 NAMESPACE = UUID("6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10")
@@ -44,6 +47,15 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """An input that the package's author suggests, with values for the variables of its text."""
+
+    title: str
+    input: str
+    variables: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackageVersion:
     """One immutable version. `prompt` is the text of its `files`, the main one first, without its `assets`. `hidden`:
     invisible characters in it by kind and count, which the importer has acknowledged."""
@@ -62,6 +74,7 @@ class PackageVersion:
     author: str | None = None
     assets: tuple[Asset, ...] = ()
     hidden: tuple[tuple[str, int], ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +92,5 @@ class PackageSummary:
     tags: tuple[str, ...] = ()
     assets: tuple[Asset, ...] = ()  # of the newest version; not in lists
     hidden: tuple[tuple[str, int], ...] = ()  # likewise
+    variables: tuple[Variable, ...] = ()  # likewise
+    examples: tuple[Example, ...] = ()  # likewise

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +36,7 @@ class RunRequest:
     effort: str | None = None
     temperature: float | None = None
     use_no_prompt: bool = False
+    variables: Mapping[str, str] | None = None
     names_model: bool = True
     package_as_sent: str | None = None
 
@@ -106,6 +108,8 @@ class Run:
     max_tokens: int | None = None
     wanted_max_tokens: int | None = None
     turns_omitted: int = 0
+    variables: tuple[str, ...] = ()
+    """The names of the variables that were given, without their values."""
     charged: int = 0
     overrun: int = 0
     deltas: Deltas = Deltas()

@@ -1,5 +1,6 @@
 """Sessions: a conversation's summary, and its turns, one item each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,6 +70,13 @@ class Session:
     """Set while a deleted session is being removed, or a fork is being copied. Only those two see it; for all others it
     does not exist."""
     forking: bool = False
+    variables: Mapping[str, str] | None = None
+    """What the placeholders of the package's text are filled with. A share or a fork does not have them."""
+
+    @property
+    def has_own_turns(self) -> bool:
+        """False for a fork that nobody has continued yet."""
+        return self.turns > self.copied
 
 
 @dataclass(frozen=True, slots=True, order=True)

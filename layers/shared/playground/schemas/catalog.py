@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from playground.domain.hidden import escaped
-from playground.domain.packages import Asset, PackageSummary
+from playground.domain.packages import Asset, Example, PackageSummary
+from playground.domain.variables import Variable
 
 
 class PackageListed(BaseModel):
@@ -46,8 +47,36 @@ class AssetListed(BaseModel):
         return cls.model_validate(asset, from_attributes=True)
 
 
+class VariableListed(BaseModel):
+    name: str
+    default: Annotated[str | None, Field(description="null: it must be given")]
+
+    @classmethod
+    def of(cls, variable: Variable) -> Self:
+        return cls(name=variable.name, default=escaped(variable.default) if variable.default is not None else None)
+
+
+class ExampleListed(BaseModel):
+    title: str
+    input: str
+    variables: dict[str, str] | None
+
+    @classmethod
+    def of(cls, example: Example) -> Self:
+        values = example.variables
+        return cls(
+            title=escaped(example.title),
+            input=escaped(example.input),
+            variables={name: escaped(value) for name, value in values.items()} if values is not None else None,
+        )
+
+
 class PackageDetails(PackageListed):
     assets: Annotated[list[AssetListed], Field(description="Files that are not part of the prompt")]
+    variables: Annotated[
+        list[VariableListed], Field(description="What its text has placeholders for, {{name}} or {{name=default}}")
+    ]
+    examples: Annotated[list[ExampleListed], Field(description="Inputs that its author suggests")]
     hidden_characters: Annotated[
         dict[str, int],
         Field(description="How many characters of each kind in it cannot be seen; an operator has acknowledged them"),
@@ -58,6 +87,8 @@ class PackageDetails(PackageListed):
         return cls(
             **PackageListed.of(summary).model_dump(),
             assets=[AssetListed.of(asset) for asset in summary.assets],
+            variables=[VariableListed.of(variable) for variable in summary.variables],
+            examples=[ExampleListed.of(example) for example in summary.examples],
             hidden_characters=dict(summary.hidden),
         )
 

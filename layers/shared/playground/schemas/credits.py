@@ -376,6 +376,7 @@ class RunSummary(BaseModel):
             run_id=run.run_id,
             status=run.status.value,
             session_id=run.session_id,
+            variables=list(run.variables),
             model=run.model,
             model_id=run.model_id,
             package=run.package,
@@ -422,6 +423,7 @@ class ReceiptAnswer(BaseModel):
     ended_at: Moment | None = None
     package: str | None = None
     package_version: str | None = None
+    variables: Annotated[list[str], Field(description="Names of the variables that were given")] = []
     model_id: str | None = None
     stop_reason: str | None = None
     duration_ms: int | None = None

@@ -1,12 +1,13 @@
 """Bodies of the functions run and estimate, which read the same request."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
+from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
 from playground.schemas.common import Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
@@ -90,6 +91,24 @@ UseNoPrompt = Annotated[
 ]
 
 
+def _within_bounds(values: Any) -> Any:
+    if isinstance(values, dict):
+        check_values(values)  # before pydantic, which would name a field of any length
+    return values
+
+
+Variables = Annotated[
+    dict[str, Annotated[str, Field(strict=True)]] | None,
+    Field(
+        description="Values for the placeholders of the package's text, by name. A session goes on with those that it "
+        f"began with. At most {MAX_VARIABLES} of at most {MAX_VALUE_CHARACTERS:,} characters, "
+        f"{MAX_VALUES_CHARACTERS:,} together. Without this field the text stays as it is",
+        examples=[{"language": "Python"}],
+    ),
+    BeforeValidator(_within_bounds),
+]
+
+
 class RunBody(RequestBody):
     """Of a run, and of the estimate of one."""
 
@@ -109,6 +128,7 @@ class RunBody(RequestBody):
         float | None,
         Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
     ] = None
+    variables: Variables = None
 
     def request(self) -> RunRequest:
         """The request of the domain."""

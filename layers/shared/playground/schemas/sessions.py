@@ -109,6 +109,10 @@ class ShareStatus(BaseModel):
 
 
 class SessionAnswer(SessionListed):
+    variables: Annotated[
+        dict[str, str] | None,
+        Field(description="What the placeholders of the package's text are filled with; only the owner sees it"),
+    ]
     share: ShareStatus | None
     conversation: list[Message]
     next_cursor: Annotated[str | None, Field(description="The rest of a conversation that is too long for one answer")]
@@ -117,6 +121,7 @@ class SessionAnswer(SessionListed):
     def of_view(cls, view: SessionView, *, share: ShareStatus | None, next_cursor: str | None) -> Self:
         return cls(
             **SessionListed.of(view.session).model_dump(),
+            variables=dict(view.session.variables) if view.session.variables is not None else None,
             share=share,
             conversation=[message for turn in view.turns for message in messages(turn)],
             next_cursor=next_cursor,

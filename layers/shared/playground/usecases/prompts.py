@@ -1,6 +1,6 @@
 """The prompt that would be sent: common to runs and estimates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from playground.domain.account import Account
@@ -14,6 +14,7 @@ from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable, ceil_div, guess_tokens
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
+from playground.domain.variables import filled
 from playground.ports import Catalog, Model, Prompt, Sessions
 
 COUNTS = 4  # at most, of the tokens of one prompt; the last one is without any history
@@ -32,10 +33,29 @@ def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
 def package_for(
     request: RunRequest, found: PackageVersion | None, session: Session | None, catalog: Catalog
 ) -> PackageVersion:
-    """The package to run. A session stays with the package, the version and the use of the prompt that it began with.
+    """The package to run, its text filled with the variables. A session stays with the package, the version, the use of
+    the prompt and the variables that it began with.
 
-    Raises PackageNotFoundError, or SessionConflictError if the request does not fit its session.
+    Raises PackageNotFoundError, SessionConflictError if the request does not fit its session, or InvalidRequestError if
+    the variables do not fit the text.
     """
+    package = _version_for(request, found, session, catalog)
+    return replace(package, prompt=filled(package.prompt, variables_for(request, session)))
+
+
+def variables_for(request: RunRequest, session: Session | None) -> Mapping[str, str] | None:
+    """The values of a run: of the request, or of the session that it goes on with. A fork that nobody has continued has
+    none yet. Raises SessionConflictError for others than those of the session."""
+    if session is None or not session.has_own_turns:
+        return request.variables
+    if request.variables is not None and request.variables != session.variables:
+        raise SessionConflictError("This session was started with other variables.")
+    return session.variables
+
+
+def _version_for(
+    request: RunRequest, found: PackageVersion | None, session: Session | None, catalog: Catalog
+) -> PackageVersion:
     if found is None:
         raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
     if session is None:

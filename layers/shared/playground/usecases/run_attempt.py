@@ -1,5 +1,6 @@
 """What one call of RunPrompt knows: an attempt, and the attempt with its hold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,9 +20,9 @@ MAX_TITLE_CHARACTERS = 80
 class Attempt:
     """One call, before anything is held.
 
-    `keyed`: the same request with the same key leads to the same run. `account` is as it was read, advanced to
-    `started` and without dead holds. `lease_at` is when a hold of this attempt ends. `deadline` is the end of the
-    invocation in monotonic seconds.
+    `keyed`: the same request with the same key leads to the same run. `package` has the text that is sent, filled with
+    `variables`. `account` is as it was read, advanced to `started` and without dead holds. `lease_at` is when a hold of
+    this attempt ends. `deadline` is the end of the invocation in monotonic seconds.
     """
 
     user_id: str
@@ -32,6 +33,7 @@ class Attempt:
     session_id: str
     session: Session | None
     package: PackageVersion
+    variables: Mapping[str, str] | None
     model: ModelPrice
     account: Account
     started: datetime
@@ -105,6 +107,7 @@ class HeldRun:
             max_tokens=self.max_tokens,
             wanted_max_tokens=self.wanted_max_tokens,
             turns_omitted=self.fitted.omitted,
+            variables=tuple(sorted(self.attempt.variables or ())),
             **outcome,
         )
 
@@ -125,6 +128,7 @@ class HeldRun:
         )
         return replace(
             session,
+            variables=attempt.variables,
             updated_at=max(session.updated_at, now),  # clocks differ; a session never moves back in the list
             turns=session.turns + 1,
             credits=session.credits + charged,

@@ -60,7 +60,7 @@ from playground.ports import (
 from playground.usecases.expire_holds import INTERRUPTED
 from playground.usecases.live_runs import LiveAnswer, OnStart, not_followed, unwatched
 from playground.usecases.place_hold import PlaceHold, rate_limited
-from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported
+from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported, variables_for
 from playground.usecases.run_attempt import Attempt, HeldRun
 from playground.usecases.watch_holds import HoldWatch
 
@@ -203,6 +203,7 @@ class RunPrompt:
             keyed=keyed,
             run_id=run_id,
             package=package_for(request, found.package, found.session, self._catalog),
+            variables=variables_for(request, found.session),
             session=found.session,
             session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
             nonce=self._new_id("try"),
