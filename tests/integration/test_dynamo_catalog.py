@@ -21,7 +21,8 @@ from playground.adapters.dynamo_catalog import CorruptPackageError, DynamoCatalo
 from playground.adapters.dynamo_keys import head_key
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.domain.errors import InvalidRequestError, StoreUnavailableError, VersionExistsError
-from playground.domain.packages import Asset, PackageVersion, package_uuid
+from playground.domain.packages import Asset, Example, PackageVersion, package_uuid
+from playground.domain.variables import Variable
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LATER = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -659,3 +660,33 @@ def fail_always(made: Any, monkeypatch: pytest.MonkeyPatch, operation: str, fail
         raise failure
 
     monkeypatch.setattr(made, operation, failing)
+
+
+def test_variables_and_suggested_inputs_are_stored(catalog: DynamoCatalog, name: str) -> None:
+    suggested = Example(title="One", input="Do it.", variables={"a": "x"}), Example(title="Two", input="Do it.")
+    package = a_package(name, prompt="{{a}} {{b=}} {{c=see}}", examples=suggested)
+    assert catalog.publish(package)
+    assert not catalog.publish(package)
+    assert catalog.version(name, None) == package
+    summary = catalog.summary(name)
+    assert summary is not None
+    assert summary.variables == (Variable("a"), Variable("b", ""), Variable("c", "see"))
+    assert summary.examples == suggested
+    with pytest.raises(VersionExistsError):
+        catalog.publish(replace(package, examples=suggested[:1]))
+
+
+def test_variables_of_packages_that_were_imported_before_there_were_any_are_found(
+    catalog: DynamoCatalog, dynamodb: Any, table: str, name: str
+) -> None:
+    package = a_package(name, prompt="{{a}}")
+    catalog.publish(package)
+    dynamodb.update_item(
+        TableName=table,
+        Key={"pk": {"S": f"PACKAGE#{package.package_id}"}, "sk": {"S": "HEAD"}},
+        UpdateExpression="REMOVE variables",
+        ConditionExpression="attribute_exists(variables)",
+    )
+    summary = catalog.summary(name)
+    assert summary is not None
+    assert (summary.variables, summary.examples) == ((Variable("a"),), ())

@@ -66,6 +66,8 @@ HTTP = "layers/shared/playground/http.py"
 ARCHIVES = "layers/shared/playground/adapters/archives.py"
 PACKAGES = "layers/shared/playground/adapters/packages.py"
 MANIFESTS = "layers/shared/playground/adapters/manifests.py"
+VARIABLES = "layers/shared/playground/domain/variables.py"
+ATTEMPT = "layers/shared/playground/usecases/run_attempt.py"
 HIDDEN = "layers/shared/playground/domain/hidden.py"
 CATALOG = "layers/shared/playground/adapters/dynamo_catalog.py"
 ANONYMOUS = "layers/shared/playground/usecases/run_anonymously.py"
@@ -121,6 +123,8 @@ COMPARED = "tests/unit/test_reconcile.py"
 MONTHS = "tests/unit/test_calendar.py"
 BILLED = "tests/unit/test_subscriptions.py"
 CONTEXTS = "tests/unit/test_context.py"
+FILLING = "tests/unit/test_variables.py"
+FILLED = "tests/integration/test_variables.py"
 HANDLERS = "tests/integration/test_handlers.py"
 NIGHTS = "tests/integration/test_time_passes.py"
 WALKS = "tests/unit/test_visit_accounts.py"
@@ -2402,6 +2406,65 @@ MUTANTS = (
         "            if not turn.can_be_sent:\n",
         "            if turn.unreadable:\n",
         CONTEXTS,
+    ),
+    mutant(
+        "variables: they are not part of the request",
+        "layers/shared/playground/domain/runs.py",
+        'if item.name != "package_as_sent"}',
+        'if item.name not in ("package_as_sent", "variables")}',
+        "tests/unit/test_runs.py",
+        FILLING,
+    ),
+    mutant(
+        "variables: a session goes on with others",
+        PROMPTS,
+        "if request.variables is not None and request.variables != session.variables:",
+        "if False:",
+        FILLING,
+    ),
+    mutant(
+        "variables: a session forgets them",
+        PROMPTS,
+        "    return session.variables\n",
+        "    return request.variables\n",
+        FILLING,
+    ),
+    mutant(
+        "variables: a value is filled again",
+        VARIABLES,
+        "    return _PLACEHOLDER.sub(lambda place: used.get(place[1], place[0]), text)",
+        "    for name, value in used.items():\n"
+        '        text = re.sub(rf"\\{{\\{{{name}(=[^{{}}]*)?\\}}\\}}", lambda _, value=value: value, text)\n'
+        "    return text",
+        FILLING,
+    ),
+    mutant(
+        "variables: a missing one is sent as nothing",
+        VARIABLES,
+        "    if missing:\n",
+        "    if False:\n",
+        FILLING,
+    ),
+    mutant(
+        "variables: a filled text has no bound",
+        VARIABLES,
+        "> MAX_FILLED_CHARACTERS:",
+        "> MAX_FILLED_CHARACTERS**2:",
+        FILLING,
+    ),
+    mutant(
+        "variables: a receipt has their values",
+        ATTEMPT,
+        "variables=tuple(sorted(self.attempt.variables or ())),",
+        "variables=tuple(sorted((self.attempt.variables or {}).values())),",
+        FILLING,
+    ),
+    mutant(
+        "variables: the first run of a fork does not store them",
+        LEDGER,
+        "first = session.turns == session.copied + 1",
+        "first = False",
+        FILLED,
     ),
     # --- conversations ------------------------------------------------------------------------------------------------
     mutant(

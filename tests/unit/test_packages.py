@@ -1093,3 +1093,69 @@ def watched(writes: list[str]) -> Iterator[None]:
 )
 def test_any_manifest_is_read_or_refused(changes: dict[str, Any]) -> None:
     read_or_refused(package(**changes))
+
+
+# --- suggested inputs -------------------------------------------------------------------------------------------------
+
+TEMPLATE = "Write {{language}} for {{audience=beginners}}."
+
+
+def with_examples(*examples: object, text: str = TEMPLATE) -> PackageVersion:
+    files = [("prpm.json", manifest(examples=list(examples))), (SKILL, text.encode())]
+    return read_tarball(tarball(files), published_at=NOW)
+
+
+def test_a_package_may_suggest_inputs() -> None:
+    package = with_examples(
+        {"title": "Sorting", "input": "Sort a list.\nThen reverse it.", "variables": {"language": "Go"}},
+        {"title": "As it is", "input": "Hello."},
+    )
+    assert [(each.title, each.input, each.variables) for each in package.examples] == [
+        ("Sorting", "Sort a list.\nThen reverse it.", {"language": "Go"}),
+        ("As it is", "Hello.", None),
+    ]
+
+
+GOOD = {"title": "Sorting", "input": "Sort a list."}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "Sort a list.",
+        {"title": "Sorting"},
+        {"input": "Sort a list."},
+        {**GOOD, "title": ""},
+        {**GOOD, "title": "x" * 101},
+        {**GOOD, "title": "two\nlines"},
+        {**GOOD, "input": " \n"},
+        {**GOOD, "input": "x" * 10_001},
+        {**GOOD, "input": "a\0b"},
+        {**GOOD, "model": "opus"},
+        {**GOOD, "variables": ["language"]},
+        {**GOOD, "variables": {"language": 1}},
+        {**GOOD, "variables": {"a b": "x"}},
+        {**GOOD, "variables": {"language": "x" * 5_001}},
+        {**GOOD, "variables": {"language": "Go", "tone": "dry"}},
+        {**GOOD, "variables": {}},
+    ],
+)
+def test_a_suggested_input_that_cannot_be_run_is_refused(bad: object) -> None:
+    with pytest.raises(PackageRefusedError) as refused:
+        with_examples(GOOD, bad)
+    assert refused.value.reason == "bad_manifest"
+    assert "example" in refused.value.detail
+
+
+def test_suggested_inputs_are_bounded_together() -> None:
+    assert len(with_examples(*[GOOD] * 20).examples) == 20
+    for examples_ in ([GOOD] * 21, [{**GOOD, "input": "x" * 9_000}] * 3):
+        with pytest.raises(PackageRefusedError):
+            with_examples(*examples_)
+
+
+def test_hidden_characters_in_suggested_inputs_are_found() -> None:
+    for hidden in ({**GOOD, "input": "Sort\u202e a list."}, {**GOOD, "variables": {"language": "Go\u202e"}}):
+        with pytest.raises(PackageRefusedError) as refused:
+            with_examples(hidden)
+        assert refused.value.reason == "hidden_characters"

@@ -24,6 +24,7 @@ OTHER: dict[str, list[Any]] = {
     "effort": ["low", "high"],
     "temperature": [0.0, 0.5],
     "use_no_prompt": [True],
+    "variables": [{}, {"a": ""}, {"a": "b"}, {"b": ""}],
     "names_model": [False],
 }
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
