@@ -164,6 +164,8 @@ class InMemorySessions:
             sums = {
                 name: getattr(session, name) for name in ("updated_at", "turns", "credits", "tokens", "duration_ms")
             }
+            if before is not None and not before.has_own_turns:
+                sums["variables"] = session.variables
             self.summaries[session.session_id] = replace(before, **sums) if before is not None else session
             self._turns[session.session_id, turn.number] = turn
 

@@ -527,6 +527,44 @@ def test_a_fork_goes_on_without_its_original(world: World, user_id: str) -> None
     assert (after.turns, after.copied, after.forked_from) == (3, 2, "share")
 
 
+def test_the_first_own_turn_of_a_fork_brings_its_variables(world: World, user_id: str) -> None:
+    session = world.converse(user_id, "a", turns=2)
+    fork = a_fork(session, f"{user_id}-other")
+    world.sessions.begin_fork(replace(fork, deleted_at=NOW, forking=True))
+    world.sessions.copy(fork.session_id, world.sessions.turns(session.session_id))
+    world.sessions.finish_fork(fork)
+    assert find(world, fork).variables is None
+    held = [world.hold(fork.user_id, fork.session_id, number, NOW) for number in (3, 3, 4)]
+
+    def settle(place: int, values: dict[str, str] | None) -> Session:
+        hold = held[place]
+        account = world.ledger.account(fork.user_id, NOW)
+        turns = find(world, fork).turns + 1 if place != 1 else 3
+        about = conversation(fork.user_id, hold, NOW, turns=turns)
+        summary = replace(about.session, copied=2, variables=values)
+        world.ledger.settle(account, hold, charging(hold, 1, NOW), replace(about, session=summary))
+        return find(world, fork)
+
+    assert settle(0, {"name": "x"}).variables == {"name": "x"}
+    with pytest.raises(SessionConflictError):  # at the same time, with others
+        settle(1, {"name": "y"})
+    assert find(world, fork).variables == {"name": "x"}
+    after = settle(2, {"name": "x"})
+    assert (after.turns, after.variables) == (4, {"name": "x"})
+
+
+def test_variables_are_kept_with_a_session(world: World, user_id: str) -> None:
+    for number, values in enumerate(({"name": "wörd", "empty": ""}, {}, None)):
+        session_id = f"ses_{user_id}_{number}"
+        hold = world.hold(user_id, session_id, 1, NOW)
+        about = conversation(user_id, hold, NOW)
+        summary = replace(about.session, variables=values)
+        world.ledger.settle(
+            world.ledger.account(user_id, NOW), hold, charging(hold, 1, NOW), replace(about, session=summary)
+        )
+        assert world.sessions.find(user_id, session_id) == summary
+
+
 def test_a_fork_that_was_given_up_cannot_be_finished(world: World, user_id: str) -> None:
     fork = a_fork(world.converse(user_id, "a"), f"{user_id}-other")
     marked = replace(fork, deleted_at=NOW, forking=True)

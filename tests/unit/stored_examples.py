@@ -8,7 +8,7 @@ from playground.domain.account import Account, Hold, Plan
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.notices import Notice, NoticeType
-from playground.domain.packages import Asset, PackageVersion
+from playground.domain.packages import Asset, Example, PackageVersion
 from playground.domain.paid_months import PaidMonth
 from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
@@ -217,6 +217,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             failure=Failure(code="model_overloaded", reason="busy", retry_after=30),
             unpaid=UnpaidCost(cost_nano=1, estimated=False, usage=USAGE),
         ),
+        "variables": replace(_bare_run, variables=("audience", "language")),
         "failed": replace(
             _bare_run,
             status=RunStatus.RELEASED,
@@ -244,6 +245,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             deleted_at=T2,
             forking=True,
         ),
+        "variables": replace(_bare_session, variables={"audience": "wörkers", "none": ""}),
+        "defaults": replace(_bare_session, variables={}),
         "shared": replace(_bare_session, share=ShareLink(share_id=SHARE, nonce="n2", turns=0, shared_at=T1)),
     },
     "turn": {
@@ -396,6 +399,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             prompt="Be brief. " * 200,
             assets=(Asset(path="a.png", size=12, media_type="image/png"), Asset(path="b", size=0, media_type="x/y")),
             hidden=(("bidi", 2), ("zero-width", 1)),
+        ),
+        "suggesting": replace(
+            _bare_package,
+            prompt="Be {{how=brief}} about {{what}}.",
+            examples=(
+                Example(title="Ships", input="Hëllo", variables={"what": "ships", "how": ""}),
+                Example(title="As it is", input="Hello"),
+            ),
         ),
     },
 }

@@ -1,6 +1,7 @@
 """What earlier versions stored is read as it was meant, and what is written is, byte for byte, what they would write.
 
-`stored/` has an item of every kind for each version that is named there. Files are only ever added: an item that was
+`stored/` has an item of every kind for each version that is named there, or of those that it writes in another way
+than the version before. Files are only ever added: an item that was
 stored once may be stored somewhere for ever.
 """
 
@@ -24,10 +25,11 @@ from playground.adapters.dynamo_store import DynamoStore, Put, RawItem, Replace
 from playground.domain.account import Account
 from playground.domain.errors import CorruptLedgerError
 from playground.domain.packages import PackageVersion
+from playground.domain.variables import variables_of
 from tests.unit.stored_examples import EXAMPLES
 
 STORED = Path(__file__).with_name("stored")
-LATEST = "2026-11-28"
+LATEST = "2026-11-28.2"
 OLDEST = "2026-11-23"
 EVERY = [(kind, form) for kind, forms in EXAMPLES.items() for form in forms]
 
@@ -121,7 +123,8 @@ READ: Mapping[str, Callable[[Any], Any]] = {
 
 
 def stored(version: str, kind: str, form: str) -> Any:
-    text = (STORED / version / f"{kind} {form}.json").read_text()
+    versions = sorted(each.name for each in STORED.iterdir() if each.name <= version)
+    text = next(path for each in versions[::-1] if (path := STORED / each / f"{kind} {form}.json").exists()).read_text()
     return json.loads(text, object_hook=lambda found: _from_base64(found))
 
 
@@ -154,7 +157,7 @@ def test_what_was_written_is_read(kind: str, form: str) -> None:
     assert comparable(READ[kind](stored(LATEST, kind, form))) == comparable(expected(EXAMPLES[kind][form]))
 
 
-@pytest.mark.parametrize("form", ["bare", "full"])
+@pytest.mark.parametrize("form", EXAMPLES["package"])
 def test_a_package_is_read(form: str) -> None:
     catalog = dynamo_catalog.DynamoCatalog(DynamoStore(None), table_name="t", bucket="b", s3=None)
     package, found = EXAMPLES["package"][form], stored(LATEST, "package", form)
@@ -162,8 +165,9 @@ def test_a_package_is_read(form: str) -> None:
     summary = dynamo_catalog._summary(found["head"])
     assert (summary.latest_version, summary.versions) == (package.version, (package.version, "0.1.0"))
     assert (summary.assets, summary.hidden, summary.tags) == (package.assets, package.hidden, package.tags)
+    assert (summary.variables, summary.examples) == (variables_of(package.prompt), package.examples)
     assert dynamo_catalog._summary(found["listing"]) == replace(
-        summary, preview=found["listing"]["preview"]["S"], assets=(), hidden=()
+        summary, preview=found["listing"]["preview"]["S"], assets=(), hidden=(), variables=(), examples=()
     )
 
 

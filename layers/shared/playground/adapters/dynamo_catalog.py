@@ -315,7 +315,6 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
         item["assets"] = {"L": [_asset_item(asset) for asset in package.assets]}
     if package.hidden:
         item["hidden"] = {"M": {kind: {"N": str(count)} for kind, count in package.hidden}}
-    item["variables"] = {"L": [_variable_item(each) for each in variables_of(package.prompt)]}
     if package.examples:
         item["examples"] = {"L": [_example_item(each) for each in package.examples]}
     if len(compressed) <= INLINE_BYTES:
@@ -324,7 +323,12 @@ def _version_item(package: PackageVersion) -> dict[str, Any]:
 
 
 def head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -> RawItem:
-    return {**item, "versions": _list(versions), "preview": {"S": _preview(package.prompt, PREVIEW)}}
+    return {
+        **item,
+        "versions": _list(versions),
+        "preview": {"S": _preview(package.prompt, PREVIEW)},
+        "variables": {"L": [_variable_item(each) for each in variables_of(package.prompt)]},
+    }
 
 
 def listing_item(package: PackageVersion, versions: Sequence[str]) -> RawItem:

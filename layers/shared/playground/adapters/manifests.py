@@ -107,10 +107,15 @@ def _values(values: Any) -> Any:
     return values
 
 
+def _line(value: str) -> str:
+    _require(value.splitlines() == [value])
+    return value
+
+
 class ExampleInput(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    title: Annotated[Text, Field(max_length=100)]
+    title: Annotated[Text, Field(max_length=100), AfterValidator(_line)]
     input: Annotated[str, Field(max_length=10_000), AfterValidator(_input)]
     variables: Annotated[dict[str, str] | None, BeforeValidator(_values)] = None
 
