@@ -31,6 +31,7 @@ from local.till import CannotPayError, Till
 from local.tokens import issuer
 
 PACKAGE = "@playground/code-reviewer"
+WITH_VARIABLES = "@playground/plain-english"
 INPUT = "def mean(numbers):\n    return sum(numbers) / len(numbers)"
 START_SECONDS = 120
 
@@ -215,6 +216,25 @@ def tell_of_sharing(owner: Client, friend: Client) -> None:
     promise(owner.delete(session), 200, deleted=True)
     promise(owner.get(session), 404, error="session_not_found")
     promise(owner.get("/playground/credits"), 200, held=0)
+
+
+def tell_of_variables(client: Client) -> None:
+    """A package's text has a placeholder, which the run fills. Raises BrokenPromiseError."""
+    step("A package says what its text has placeholders for, and suggests inputs")
+    package = client.get(f"/packages/{WITH_VARIABLES}")
+    promise(package, 200)
+    [variable], example = package.body["variables"], package.body["examples"][0]
+    show(f"{{{{{variable['name']}}}}}, or else {variable['default']}", f"{example['title']}: {example['variables']}")
+
+    step("A run fills them; an unknown one is refused by its name")
+    request = {"package_id": WITH_VARIABLES, "input": example["input"]}
+    misspelt = client.post("/playground/run", {**request, "variables": {"audiense": "tenants"}})
+    promise(misspelt, 400, error="validation_error", field="variables.audiense")
+    show(misspelt.body["message"])
+    run = client.post("/playground/run", {**request, "variables": example["variables"]})
+    promise(run, 200, stop_reason="end_turn")
+    receipt = client.get(f"/playground/runs/{run.body['run_id']}")
+    promise(receipt, 200, status="settled", variables=[variable["name"]])
 
 
 def tell_of_paying(client: Client, till: Till) -> None:
@@ -410,6 +430,7 @@ def main() -> int:
             tell_of_sharing(owner, friend)
             watcher = Client(url, tokens.token(f"{user}-watcher", timedelta(hours=1)))
             tell_of_streams(watcher, claude_can_wait=stand_in)
+            tell_of_variables(watcher)
             if state is not None and state.get("stripe_url"):
                 tell_of_paying(
                     Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])

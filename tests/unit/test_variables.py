@@ -72,6 +72,7 @@ def test_without_variables_nothing_is_replaced() -> None:
     [
         ({"language": "Go", "tone": "dry"}, "variables.tone", "variables.tone"),
         ({"langage": "Go"}, "variables.langage", "variables.language"),
+        ({"language": "Go", "b": "", "c": ""}, "variables.b", "has no b, c; it has language, audience"),
         ({}, "variables.language", "missing language"),
     ],
 )

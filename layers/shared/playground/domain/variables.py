@@ -5,7 +5,7 @@ Anything else in braces is text, and so is everything in a prompt that is run wi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from playground.domain.errors import InvalidRequestError, UnknownFieldError
@@ -79,23 +79,27 @@ def filled(text: str, values: Mapping[str, str] | None) -> str:
         return text
     known = variables_of(text)
     names = {variable.name: variable.name for variable in known}
-    for name in values:
-        if name not in names:
-            raise UnknownFieldError(f"{FIELD}.{name}", {f"{FIELD}.{each}": f"{FIELD}.{each}" for each in names})
+    unknown = [name for name in values if name not in names]
+    if len(unknown) == 1:
+        raise UnknownFieldError(f"{FIELD}.{unknown[0]}", {f"{FIELD}.{each}": f"{FIELD}.{each}" for each in names})
+    if unknown:
+        message = f"{FIELD}: the package has no {_listed(unknown)}; it has {_listed(list(names)) or 'none'}"
+        raise InvalidRequestError(f"{FIELD}.{unknown[0]}", "must be one of the package's", message=message)
     missing = [each.name for each in known if each.default is None and each.name not in values]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise InvalidRequestError(
-            f"{FIELD}.{missing[0]}",
-            "must be given",
-            message=f"{FIELD}: missing {', '.join(missing[:_SHOWN])}{more}",
-        )
+        message = f"{FIELD}: missing {_listed(missing)}"
+        raise InvalidRequestError(f"{FIELD}.{missing[0]}", "must be given", message=message)
     used = {each.name: values.get(each.name, each.default or "") for each in known}
     if len(text) + sum(len(used.get(name, "")) for name, _ in _places(text)) > MAX_FILLED_CHARACTERS:
         expected = f"must give a prompt of at most {MAX_FILLED_CHARACTERS:,} characters"
         longest = max(used, key=lambda name: len(used[name]))
         raise InvalidRequestError(f"{FIELD}.{longest}", expected)
     return _PLACEHOLDER.sub(lambda place: used.get(place[1], place[0]), text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _places(text: str) -> list[tuple[str, str | None]]:
