@@ -90,7 +90,7 @@ def test_values_are_part_of_what_a_key_names(handlers: Handlers, user_id: str) -
     assert answers[0].body["run_id"] == answers[1].body["run_id"]
 
 
-@pytest.mark.parametrize("path", ["/playground/run", "/playground/estimate"])
+@pytest.mark.parametrize("path", ["/playground/run", "/playground/run/stream", "/playground/estimate"])
 @pytest.mark.parametrize(
     ("variables", "field"),
     [
@@ -111,3 +111,10 @@ def test_what_does_not_fit_is_a_400_that_names_it(
     assert (refused.status, refused.body["error"], refused.body["field"]) == (400, "validation_error", field)
     assert len(refused.body["message"]) < 300
     assert handlers.call("GET", "/playground/credits", user=user_id).body["held"] == 0
+
+
+def test_a_streamed_run_takes_variables(handlers: Handlers, user_id: str) -> None:
+    answer = handlers.call("POST", "/playground/run/stream", {**RUN, "variables": {"audience": AUDIENCE}}, user=user_id)
+    done = answer.body[-1]
+    session = f"/playground/sessions/{done['session_id']}"
+    assert handlers.call("GET", session, user=user_id).body["variables"] == {"audience": AUDIENCE}

@@ -17,6 +17,7 @@ import pytest
 
 from playground.adapters import dynamo_catalog, dynamo_notices, dynamo_payments, dynamo_shares
 from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_audit import fields_of
 from playground.adapters.dynamo_keys import head_key, listing_key, version_key
 from playground.adapters.dynamo_payments import record_writes
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -155,6 +156,11 @@ def test_what_is_written_is_what_was_written(kind: str, form: str) -> None:
 @pytest.mark.parametrize(("kind", "form"), [each for each in EVERY if each[0] in READ])
 def test_what_was_written_is_read(kind: str, form: str) -> None:
     assert comparable(READ[kind](stored(LATEST, kind, form))) == comparable(expected(EXAMPLES[kind][form]))
+
+
+def test_an_export_has_the_variables_of_a_session() -> None:
+    session = EXAMPLES["session"]["variables"]
+    assert fields_of(items.session_item(session))["variables"] == session.variables
 
 
 @pytest.mark.parametrize("form", EXAMPLES["package"])
