@@ -149,16 +149,15 @@ def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[
     guard = view.guard
     lines = ["done before"] if facts.get("done") == "before" else []
     of = f" of {_dollars(view.ceiling_nano)} ({percent} %)" if view.ceiling_nano is not None else ""
-    lines += [f"today: {_line(view.today)}{of}", f"this month: {_line(view.month)}"]
+    lines += [f"today: {_line(view.today, of)}", f"this month: {_line(view.month)}"]
     lines += [f"  {row.model}: {_line(row.counters)}" for row in view.models]
     if guard.ceiling_nano is not None:
         lines.append("the ceiling was set by an operator")
     if guard.paused_until is not None:
         lines.append(f"free runs are paused until {iso(guard.paused_until)}")
     elif guard.deployed is not None:
-        lines.append(
-            "free runs are not paused" + ("" if guard.deployed.pauses else " and never will be (PauseFreeRuns)")
-        )
+        pauses = guard.deployed.pauses
+        lines.append("free runs are not paused" if pauses else "free runs are never paused: PauseFreeRuns is false")
     else:
         lines.append("no run has been counted yet")
     if guard.lifted_on is not None:
@@ -168,9 +167,10 @@ def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[
     return lines
 
 
-def _line(counters: Counters) -> str:
-    unpaid = f", {_dollars(counters.unpaid_nano)} of it unpaid" if counters.unpaid_nano else ""
-    return f"{_dollars(counters.cost_nano)}, {counters.runs} runs and {counters.failed} without an answer{unpaid}"
+def _line(counters: Counters, of: str = "") -> str:
+    unpaid = f" ({_dollars(counters.unpaid_nano)} unpaid)" if counters.unpaid_nano else ""
+    runs = f"{counters.runs} runs with an answer, {counters.failed} without{unpaid}"
+    return f"{_dollars(counters.cost_nano)}{of}; {runs}"
 
 
 def _amounts(counters: Counters) -> dict[str, int]:

@@ -25,6 +25,7 @@ from playground.domain.entries import Entry
 from playground.domain.purchases import Purchase
 from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.subscriptions import Subscription
+from playground.ports import CANCELLED
 from playground.usecases.audit_account import AuditAccount
 
 MAX_SESSIONS_COUNTED = 1_000
@@ -238,6 +239,7 @@ def _run_document(run: Run) -> dict[str, Any]:
         "credits_spent": run.charged,
         "ceiling": run.ceiling,
         "tokens_used": usage.billed_tokens if usage else None,
+        "stop_reason": run.measured.stop_reason if run.measured else None,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "failure": run.failure,
@@ -246,6 +248,8 @@ def _run_document(run: Run) -> dict[str, Any]:
 
 def _run_line(run: Run) -> str:
     what = run.failure.reason or run.failure.code if run.failure else run.package or ""
+    if run.measured is not None and run.measured.stop_reason == CANCELLED:
+        what = f"cancelled {what}"
     ended_at = iso(run.ended_at)[5:16]
     return wrapped(f"  {run.run_id}  {ended_at}  {run.status.value:<8} {run.charged:>3}  {run.model} {what}", indent=34)
 

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -639,6 +640,22 @@ def test_nothing_of_a_page_is_cut_off(ledger: DynamoLedger, user_id: str, capsys
 GUARD_SETTINGS = GuardSettings(ceiling_nano=100 * NANO_PER_DOLLAR, pauses=True)
 
 
+def test_a_page_says_which_runs_their_user_has_ended(
+    handlers: Handlers, store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(handlers, user_id)
+    paid = paid_run(user_id, f"run_{user_id}", now() + timedelta(hours=1), cost_nano=NANO_PER_DOLLAR)
+    assert paid.measured is not None
+    cancelled = replace(paid, measured=replace(paid.measured, stop_reason="cancelled"))
+    store.transact(Put(run_key(LEDGER_TABLE, user_id, cancelled.run_id), items.run_item(cancelled)))
+    capsys.readouterr()
+
+    run(["user", user_id])
+    assert capsys.readouterr().out.count("cancelled") == 1
+    run(["user", user_id, "--json"])
+    assert [found["stop_reason"] for found in document(capsys)["runs"]] == ["cancelled", "end_turn"]
+
+
 @pytest.fixture
 def guard(store: DynamoStore) -> Iterator[DynamoGuard]:
     """A guard whose ceiling is reached, on a day on which something was spent."""
@@ -663,6 +680,16 @@ def test_the_guard_shows_what_today_and_the_month_have_cost(
     assert shown["paused_until"] is not None
     assert run(["guard"]) == 0
     assert "free runs are paused until" in capsys.readouterr().out
+
+
+def test_costs_are_compared_with_the_ceiling_and_runs_without_an_answer_are_told_apart(
+    guard: DynamoGuard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["guard"]) == 0
+    today, month, *_ = capsys.readouterr().out.splitlines()
+    runs = r"\d+ runs with an answer, \d+ without( \(\$[\d.,]+ unpaid\))?"
+    assert re.fullmatch(rf"today: \$[\d.,]+ of \$[\d.,]+ \(\d+ %\); {runs}", today)
+    assert re.fullmatch(rf"this month: \$[\d.,]+; {runs}", month)
 
 
 def test_a_pause_is_lifted_once_per_reference_and_says_who_and_why(
