@@ -221,3 +221,14 @@ def test_callers_are_shown_where_they_stand() -> None:
     assert shown("k") == standing(19, 2)
     world.reply = lambda prompt: ModelError("broken")
     assert shown() == standing(18, 2)
+
+
+@pytest.mark.parametrize(
+    ("required", "message"),
+    [
+        (1, "This run needs 1 credit; available: 0."),
+        (2, "This run needs 2 credits; available: 0."),
+    ],
+)
+def test_one_credit_is_singular(required: int, message: str) -> None:
+    assert str(InsufficientCreditsError(required_credits=required, available_credits=0)) == message
