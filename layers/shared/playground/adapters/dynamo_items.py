@@ -280,6 +280,7 @@ class SessionItem(Model):
     former_shares: UnicodeSetAttribute = UnicodeSetAttribute(null=True)
     deleted_at = UnicodeAttribute(null=True)
     forking = BooleanAttribute(null=True)
+    comparison: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 def listed_at(updated_at: datetime, session_id: str) -> str:

@@ -32,6 +32,14 @@ class Turn:
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The comparison that a session began with: `index` is the place of its variant in it, from 0."""
+
+    comparison_id: str
+    index: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The summary. `turns` counts all turns. `credits`, `tokens` and `duration_ms` are sums over the turns that were
@@ -69,6 +77,7 @@ class Session:
     """Set while a deleted session is being removed, or a fork is being copied. Only those two see it; for all others it
     does not exist."""
     forking: bool = False
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
