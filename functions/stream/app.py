@@ -81,8 +81,8 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
 )
 def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) -> Response[str]:
     """Spend credits on one input in two to four variants, and read the answers while they are written. Every event says
-    the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits that
-    were spent. Who is cut off reads each run on by itself."""
+    the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits
+    that were spent. Who is cut off reads each run on by itself."""
     found = stream_comparison(
         api.user_id, body.requests(), idempotency_key=idempotency_key, seconds_left=api.seconds_left
     )
