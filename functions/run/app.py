@@ -49,6 +49,10 @@ def compare(body: CompareBody, idempotency_key: IdempotencyKey = None) -> Compar
     in one step, or none. Each variant is a run of its own: what it costs is charged, and one that fails costs nothing
     and does not take the others' answers."""
     compared = compare_prompts(
-        api.user_id, body.requests(), idempotency_key=idempotency_key, seconds_left=api.seconds_left
+        api.user_id,
+        body.requests(),
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
     )
     return CompareAnswer.of(compared, lambda error: json.loads(api.failure(error, api.request_id)))

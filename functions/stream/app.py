@@ -84,7 +84,11 @@ def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) ->
     the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits
     that were spent. Who is cut off reads each run on by itself."""
     found = stream_comparison(
-        api.user_id, body.requests(), idempotency_key=idempotency_key, seconds_left=api.seconds_left
+        api.user_id,
+        body.requests(),
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
     )
     request_id = api.request_id
     return api.stream(encoded_comparison(found.events, lambda error: api.failure(error, request_id)), found.wait)

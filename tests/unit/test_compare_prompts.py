@@ -1,7 +1,7 @@
 """ComparePrompts over the fakes: all variants are held or none, and each ends by itself."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from playground.domain.account import LEASE_MARGIN, Hold
-from playground.domain.allowance import Allowance
 from playground.domain.comparisons import comparison_id_of, repeated, variants_of
 from playground.domain.errors import (
     AccountPausedError,
@@ -21,6 +20,7 @@ from playground.domain.errors import (
     ModelOverloadedError,
     PackageNotFoundError,
     PlaygroundError,
+    RateLimitedError,
     RunInProgressError,
     RunsPausedError,
     SessionNotFoundError,
@@ -30,6 +30,7 @@ from playground.domain.errors import (
     UnsupportedParameterError,
 )
 from playground.domain.pricing import Spent
+from playground.domain.rates import RateStanding
 from playground.domain.runs import Run, RunRequest, RunStatus, run_id_of
 from playground.domain.sessions import Comparison
 from playground.ports import Completion, Conclude, Conversation, Ended, HoldOutcome, Prompt
@@ -46,6 +47,7 @@ from playground.usecases.live_runs import LiveAnswer
 from playground.usecases.run_prompt import PaidAnswer
 from tests.fakes import InMemoryLedger, a_hold
 from tests.support import all_entries, check_invariants
+from tests.unit.test_run_limits import FIVE
 from tests.unit.test_run_prompt import ANSWER, NOW, REQUEST, USER, Shaky, World
 
 WITH = REQUEST
@@ -70,6 +72,7 @@ class Comparing(World):
         key: str | None = "k",
         user: str = USER,
         seconds_left: float = 29,
+        show: Callable[[RateStanding], None] = lambda standing: None,
         **options: Any,
     ) -> Compared:
         compare = ComparePrompts(
@@ -88,6 +91,7 @@ class Comparing(World):
             seconds_left=seconds_left,
             on_start=self.live.__setitem__,
             on_end=lambda index, outcome: self.ended.append((index, outcome)),
+            show_standing=show,
         )
 
     def runs(self, count: int = 2, key: str = "k") -> list[Run | None]:
@@ -267,6 +271,32 @@ def test_variants_count_as_so_many_runs_that_may_fail() -> None:
     world.clock.move(timedelta(seconds=retry_after))
     world.reply = by_prompt
     assert len(answers(world.compare())) == 2
+
+
+def test_variants_count_as_so_many_runs_a_minute() -> None:
+    """With a limit of five, two comparisons of two are four; a third one is refused, and nothing of it counted."""
+    world = Comparing(prices=FIVE)
+    world.give(100)
+    shown: list[RateStanding] = []
+    for key in ("1", "2"):
+        world.compare(key=key, show=shown.append)
+    assert shown[-1].remaining == 1
+    counted = len(world.model.counted)
+
+    with pytest.raises(RateLimitedError) as refused:
+        world.compare(key="3", show=shown.append)
+
+    assert len(world.model.counted) == counted
+    assert shown[-1].remaining == 1
+    assert len(answers(world.compare(key="1"))) == 2  # a repeat is no new run
+    world.run()  # one is left
+    retry_after = refused.value.facts["retry_after"]
+    assert isinstance(retry_after, int)
+    world.clock.move(timedelta(seconds=retry_after))
+    with pytest.raises(RateLimitedError):
+        world.compare(key="3")
+    world.clock.move(timedelta(seconds=60 / 5))
+    assert len(answers(world.compare(key="3"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -485,12 +515,10 @@ def test_who_holds_after_the_first_attempt_has_ended_gives_all_back_and_reads_it
     """Between the look and the hold of this one, another attempt was made from beginning to end."""
 
     class Late(InMemoryLedger):
-        def place_hold(
-            self, user_id: str, *holds: Hold, limit: int, now: datetime, allowance: Allowance | None = None
-        ) -> HoldOutcome:
+        def place_hold(self, user_id: str, *holds: Hold, now: datetime, **limits: Any) -> HoldOutcome:
             if meanwhile:
                 meanwhile.pop()()
-            return super().place_hold(user_id, *holds, limit=limit, now=now, allowance=allowance)
+            return super().place_hold(user_id, *holds, now=now, **limits)
 
     world = Comparing(ledger=Late(), reply=failing_without)
     meanwhile = [lambda: first.append(world.compare())]

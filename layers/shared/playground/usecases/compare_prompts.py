@@ -24,7 +24,7 @@ from playground.domain.sessions import Comparison
 from playground.ports import Clock, Ledger, NewId, TimeLimit
 from playground.usecases.live_runs import LiveAnswer
 from playground.usecases.run_attempt import Attempt, HeldRun
-from playground.usecases.run_prompt import ANSWER_RESERVE_SECONDS, PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import ANSWER_RESERVE_SECONDS, PaidAnswer, RunPrompt, ShowStanding
 
 MAX_LOOKS = 5  # at a comparison that has begun: between two of them a run has ended
 
@@ -121,8 +121,10 @@ class ComparePrompts:
         seconds_left: float,
         on_start: OnVariantStart = lambda index, live: None,
         on_end: OnVariantEnd = lambda index, outcome: None,
+        show_standing: ShowStanding = lambda standing: None,
     ) -> Compared:
-        """Run all `requests` for `user_id`, within `seconds_left`, and charge those that are answered.
+        """Run all `requests` for `user_id`, within `seconds_left`, and charge those that are answered. Each variant
+        counts as a run for the rate limit; `show_standing` as in RunPrompt.
 
         The key names the whole comparison: a repeat gives the same outcomes, for ever. Raises what RunPrompt raises
         before it asks the model; then nothing is held for any variant, and nothing charged. RunInProgressError while a
@@ -149,6 +151,7 @@ class ComparePrompts:
                     started=started,
                     ends=ends,
                     deadline=deadline,
+                    show_standing=show_standing if index == 0 else lambda standing: None,
                     comparison=Comparison(comparison_id, index),
                 )
 
@@ -161,9 +164,11 @@ class ComparePrompts:
             attempts = [attempt for attempt in found if isinstance(attempt, Attempt)]
             if len(attempts) < len(found):
                 return self._replayed(user_id, variants, run_ids, comparison_id)
+            self._run_prompt.refuse_early(*attempts)
             held = self._place_hold.together(self._each([partial(count, *each) for each in enumerate(attempts)]))
             if isinstance(held, Run):
                 return self._replayed(user_id, variants, run_ids, comparison_id)
+            self._run_prompt.show(held[0].account, show_standing)
             finishing = [partial(self._finish, index, run, on_start, on_end) for index, run in enumerate(held)]
             return Compared(comparison_id=comparison_id, outcomes=self._each(finishing))
 

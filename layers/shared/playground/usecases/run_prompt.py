@@ -227,8 +227,8 @@ class RunPrompt:
         show_standing(limit.standing(account.runs_at, instant(self._clock())))
 
     def refuse_early(self, *attempts: Attempt) -> None:
-        """Refuse runs that the write of their holds would refuse, before their prompts are counted: a client that ignores
-        Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
+        """Refuse runs that the write of their holds would refuse, before their prompts are counted: a client that
+        ignores Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
         account, started = attempts[0].account, attempts[0].started
         limit = self._prices.run_limit(account)
         # These refuse with another error.

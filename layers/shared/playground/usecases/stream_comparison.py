@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from playground.domain.runs import RunRequest
 from playground.usecases.compare_prompts import Compared, ComparePrompts, Outcome
 from playground.usecases.live_runs import LiveAnswer
-from playground.usecases.run_prompt import PaidAnswer
+from playground.usecases.run_prompt import PaidAnswer, ShowStanding
 from playground.usecases.stream_run import (
     KEEP_ALIVE_SECONDS,
     Delta,
@@ -59,7 +59,13 @@ class StreamComparison:
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS
 
     def __call__(
-        self, user_id: str, requests: Sequence[RunRequest], *, idempotency_key: str | None, seconds_left: float
+        self,
+        user_id: str,
+        requests: Sequence[RunRequest],
+        *,
+        idempotency_key: str | None,
+        seconds_left: float,
+        show_standing: ShowStanding = lambda standing: None,
     ) -> ComparisonStream:
         """Returns when all is held, or with the stream of the comparison that this key has made before. Raises what
         ComparePrompts raises: while another process makes it, RunInProgressError."""
@@ -88,6 +94,7 @@ class StreamComparison:
                     seconds_left=seconds_left,
                     on_start=on_start,
                     on_end=on_end,
+                    show_standing=show_standing,
                 )
             except BaseException as error:
                 outcome.set_exception(error)
