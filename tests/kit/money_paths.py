@@ -207,6 +207,11 @@ class Followed:
         return replace(completion, stop_reason=CANCELLED) if progress.stopping() else completion
 
 
+def _undecided(outcome: object) -> bool:
+    """Whether the worker does not know what became of a run: then the error does not name it."""
+    return isinstance(outcome, StoreUnavailableError) and "run_id" not in outcome.facts
+
+
 def _new_user() -> str:
     """All of them in one shard, so that a sweep takes the same requests for each."""
     return next(user_id for _ in itertools.count() if shard_of(user_id := f"crash-{uuid4().hex}") == SHARD)
@@ -339,7 +344,7 @@ class Scene:
         plan: Plan = nothing_fails,
         meanwhile: Meanwhile = nobody_else,
     ) -> tuple[Life, Outcome]:
-        """A process that does `what`. Its model is asked once at most for each run, and only if it held credits before."""
+        """A process that does `what`. Its model is asked once at most for each run, and only if that was held before."""
         outcome: Outcome = None
         with worker.wire.life(plan, meanwhile) as life, suppress(Killed):
             try:
@@ -370,6 +375,8 @@ class Scene:
             _, outcome = self.act(self.stage.other)
             if isinstance(outcome, RunInProgressError):
                 self.pass_leases()
+            elif isinstance(outcome, Compared) and any(map(_undecided, outcome.outcomes)):
+                continue
             elif not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError) or (
                 not self.path.variants and self.books().receipt is not None
             ):
@@ -403,7 +410,7 @@ class Scene:
         if isinstance(outcome, Compared):
             for index, variant in enumerate(outcome.outcomes):
                 receipt = books.receipts.get(run_id_of(self.user_id, KEY, index))
-                if receipt is not None or isinstance(variant, PaidAnswer):
+                if isinstance(variant, PaidAnswer) or (receipt is not None and not _undecided(variant)):
                     self._check_run(variant, receipt, books)
         if self.path.is_run:
             self._check_run(outcome, run, books)

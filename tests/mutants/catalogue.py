@@ -782,14 +782,14 @@ MUTANTS = (
     mutant(
         "a hold is given back without a look whether it is there",
         LEDGER,
-        'ours = [(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each in placed]',
-        "ours = [AccountItem.version >= 0]",
+        '(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each',
+        "AccountItem.version >= 0 for each",
     ),
     mutant(
         "a hold is given back by whoever asks",
         LEDGER,
-        'ours = [(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each in placed]',
-        'ours = [there[each.run_id]["c"] == each.ceiling for each in placed]',
+        '(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each',
+        'there[each.run_id]["c"] == each.ceiling for each',
     ),
     mutant(
         "a release does not cross the boundaries before it",
