@@ -344,7 +344,7 @@ class Scene:
         plan: Plan = nothing_fails,
         meanwhile: Meanwhile = nobody_else,
     ) -> tuple[Life, Outcome]:
-        """A process that does `what`. Its model is asked once at most for each run, and only if that was held before."""
+        """A process that does `what`. Its model is asked once at most for each run, and only if that was held."""
         outcome: Outcome = None
         with worker.wire.life(plan, meanwhile) as life, suppress(Killed):
             try:
