@@ -212,9 +212,15 @@ def _undecided(outcome: object) -> bool:
     return isinstance(outcome, StoreUnavailableError) and "run_id" not in outcome.facts
 
 
-def _new_user() -> str:
-    """All of them in one shard, so that a sweep takes the same requests for each."""
-    return next(user_id for _ in itertools.count() if shard_of(user_id := f"crash-{uuid4().hex}") == SHARD)
+def _new_user(variants: int) -> str:
+    """All of them in one shard, so that a sweep takes the same requests for each; and the account remembers the end of
+    each variant, because they have slots of their own."""
+
+    def fits(user_id: str) -> bool:
+        slots = {items.recent_slot(run_id_of(user_id, KEY, index))[0] for index in range(variants)}
+        return shard_of(user_id) == SHARD and len(slots) == variants
+
+    return next(user_id for _ in itertools.count() if fits(user_id := f"crash-{uuid4().hex}"))
 
 
 # --- a scene ----------------------------------------------------------------------------------------------------------
@@ -229,7 +235,7 @@ class Scene:
     def __init__(self, stage: Stage, path: "Path") -> None:
         self.stage = stage
         self.path = path
-        self.user_id = _new_user()
+        self.user_id = _new_user(path.variants)
         self.now = START
         self.session_ids: list[str] = []
         first = START.timestamp()
