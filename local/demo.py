@@ -322,6 +322,37 @@ def tell_of_streams(client: Client, *, claude_can_wait: bool = True) -> None:
     promise(client.get("/playground/credits"), 200, balance=before - event.data["credits_spent"], held=0)
 
 
+def tell_of_comparing(client: Client, *, claude_can_think: bool = True) -> None:
+    """One input is run with and without the package's prompt. Raises BrokenPromiseError."""
+    step("With and without the package: both are held in one step, asked at the same time, and paid for one by one")
+    before = client.get("/playground/credits").body["balance"]
+    key = f"demo-{secrets.token_hex(8)}"
+    variants = [{"package_id": PACKAGE}, {"package_id": PACKAGE, "use_no_prompt": True}]
+    compared = client.post("/playground/compare", {"input": INPUT, "variants": variants}, key=key)
+    promise(compared, 200)
+    for name, result in zip(("with", "without"), compared.body["results"], strict=True):
+        show(f"{name}: {result['response'].splitlines()[0][:80]} ...  credits_spent {result['credits_spent']}")
+    spent = sum(result["credits_spent"] for result in compared.body["results"])
+    promise(client.get("/playground/credits"), 200, balance=before - spent, held=0)
+    promise(
+        client.post("/playground/compare", {"input": INPUT, "variants": variants}, key=key),
+        200,
+        comparison_id=compared.body["comparison_id"],
+        credits_spent=spent,
+    )
+
+    if claude_can_think:
+        step("One variant that fails costs nothing, and the other is answered")
+        thought = {"input": f"{INPUT} [[claude: thinking=600 output_tokens=700]]"}
+        variants = [{"package_id": PACKAGE, "max_tokens": 512}, {"package_id": PACKAGE}]
+        compared = client.post("/playground/compare", {**thought, "variants": variants})
+        promise(compared, 200)
+        failed, answered = compared.body["results"]
+        if failed.get("error") != "model_failed" or answered["credits_spent"] != compared.body["credits_spent"]:
+            raise BrokenPromiseError(f"one failure and one answer were expected: {json.dumps(compared.body)[:500]}")
+        show(failed["message"])
+
+
 def tell_text(text: str) -> str:
     """Print a piece of an answer, indented like everything else, and give it back."""
     print(text.replace("\n", "\n    "), end="", flush=True)
@@ -431,6 +462,8 @@ def main() -> int:
             watcher = Client(url, tokens.token(f"{user}-watcher", timedelta(hours=1)))
             tell_of_streams(watcher, claude_can_wait=stand_in)
             tell_of_variables(watcher)
+            comparer = Client(url, tokens.token(f"{user}-comparer", timedelta(hours=1)))
+            tell_of_comparing(comparer, claude_can_think=stand_in)
             if state is not None and state.get("stripe_url"):
                 tell_of_paying(
                     Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])

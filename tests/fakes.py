@@ -534,8 +534,7 @@ class InMemoryLedger:
     def place_hold(
         self,
         user_id: str,
-        hold: Hold,
-        *,
+        *holds: Hold,
         limit: int,
         now: datetime,
         allowance: Allowance | None = None,
@@ -544,24 +543,32 @@ class InMemoryLedger:
     ) -> HoldOutcome:
         with self._lock:
             account = self.account(user_id, now)
-            ended_before = (user_id, hold.run_id) in self._ended
-            there = account.holds.get(hold.run_id)
-            if there is not None:
-                return Held(account, ended_before) if there.nonce == hold.nonce else AlreadyHeld(account, there)
+            ended_before = any((user_id, hold.run_id) in self._ended for hold in holds)
+            there = [account.holds[hold.run_id] for hold in holds if hold.run_id in account.holds]
+            nonces = {hold.nonce for hold in holds}
+            for hold in there:
+                if hold.nonce not in nonces:
+                    return AlreadyHeld(account, hold)
+            if there:
+                return Held(account, ended_before or len(there) < len(holds))
             if account.paused_at is not None:
                 return Paused(account)
-            if len(account.holds) >= limit:
+            if len(account.holds) + len(holds) > limit:
                 return TooManyHolds(account)
-            if account.available < hold.ceiling:
+            ceiling = sum(hold.ceiling for hold in holds)
+            if account.available < ceiling:
                 return CannotAfford(account)
-            if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+            if allowance is not None and not allowance.admits(account, ceiling, limit=limit, now=now, added=len(holds)):
                 return AllowanceUsedUp(account)
-            if rate is not None and not rate.admits(account.runs_at, now):
+            if rate is not None and not rate.admits(account.runs_at, now, added=len(holds)):
                 return TooFast(account, ended_before)
-            runs_at = rate.after(account.runs_at, now) if rate is not None else account.runs_at
-            self._accounts[user_id] = replace(place_hold(account, hold), runs_at=runs_at)
-            self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
-            return Held(self._accounts[user_id], ended_before)
+            for hold in holds:
+                account = place_hold(account, hold)
+                self.leases[user_id] = min(hold.lease_at, self.leases.get(user_id, hold.lease_at))
+            if rate is not None:
+                account = replace(account, runs_at=rate.after(account.runs_at, now, added=len(holds)))
+            self._accounts[user_id] = account
+            return Held(account, ended_before)
 
     def ask_to_stop(self, user_id: str, run_id: str) -> bool:
         with self._lock:
@@ -578,12 +585,17 @@ class InMemoryLedger:
             there = account.holds.get(hold.run_id) if account is not None else None
             return there is None or there.nonce != hold.nonce or there.stop
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
+    def cancel_hold(self, user_id: str, *holds: Hold, now: datetime, rate: RateLimit | None = None) -> None:
         with self._lock:
-            dropped = self._drop(user_id, hold.run_id, hold.nonce, now)
             account = self._accounts.get(user_id)
-            if dropped and rate is not None and account is not None and account.runs_at is not None:
-                self._accounts[user_id] = replace(account, runs_at=account.runs_at - rate.interval)
+            there = account.holds if account is not None else {}
+            if not all(hold.run_id in there and there[hold.run_id].nonce == hold.nonce for hold in holds):
+                return
+            for hold in holds:
+                self._drop(user_id, hold.run_id, hold.nonce, now)
+            account = self._accounts[user_id]
+            if rate is not None and account.runs_at is not None:
+                self._accounts[user_id] = replace(account, runs_at=account.runs_at - len(holds) * rate.interval)
 
     def correct_lease(self, account: Account) -> bool:
         with self._lock:

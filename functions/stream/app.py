@@ -1,4 +1,4 @@
-"""Runs as server-sent events: a new one, and one that is being made or has ended."""
+"""Runs as server-sent events: a new one, one that is being made or has ended, and comparisons."""
 
 import re
 import time
@@ -14,9 +14,11 @@ from playground.domain.errors import InvalidRequestError
 from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
+from playground.schemas.compare import CompareBody
 from playground.schemas.run import RunBody
 from playground.settings import RunSettings
-from playground.sse import encoded
+from playground.sse import encoded, encoded_comparison
+from playground.usecases.stream_comparison import StreamComparison
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
 settings = RunSettings.load()
@@ -30,7 +32,11 @@ follow = FollowRun(
     report=report_run,
     time_limit=time_limit,
 )
-stream_run = StreamRun(run_prompt=wiring.run_prompt(settings, store), follow=follow, ended=flush_metrics)
+run_prompt = wiring.run_prompt(settings, store)
+stream_run = StreamRun(run_prompt=run_prompt, follow=follow, ended=flush_metrics)
+stream_comparison = StreamComparison(
+    compare_prompts=wiring.compare_prompts(settings, store, run_prompt), ended=flush_metrics
+)
 api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=STREAM_TIMEOUT)
 app = api.app
 handler = api
@@ -66,6 +72,26 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
             show_standing=api.show_standing,
         )
     )
+
+
+@app.post(
+    "/playground/compare/stream",
+    tags=["runs"],
+    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 503),
+)
+def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) -> Response[str]:
+    """Spend credits on one input in two to four variants, and read the answers while they are written. Every event says
+    the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits
+    that were spent. Who is cut off reads each run on by itself."""
+    found = stream_comparison(
+        api.user_id,
+        body.requests(),
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
+    )
+    request_id = api.request_id
+    return api.stream(encoded_comparison(found.events, lambda error: api.failure(error, request_id)), found.wait)
 
 
 @app.get("/playground/runs/<run_id>/stream", tags=["runs"], responses=streams(400, 401, 404, 409, 500, 502, 503, 504))

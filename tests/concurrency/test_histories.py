@@ -23,6 +23,7 @@ from tests.kit.histories import (
     UndecidedError,
     UnexplainedError,
     explain,
+    placed_by,
     play,
 )
 from tests.kit.intercept import Interception, Request
@@ -39,6 +40,7 @@ from tests.property.model import (
     Operation,
     Paid,
     Place,
+    PlaceAll,
     Placed,
     Read,
     ReadRun,
@@ -239,14 +241,20 @@ def test_every_order_is_found_and_every_lie(seed: int) -> None:
             Grant(chance.randint(1, 9), f"bonus {chance.randrange(6)}", now),
             Start(None, f"plan {number}", now),
             place(f"run_{chance.randrange(12)}", chance.randint(1, 6), f"try_{number}", now),
+            PlaceAll(
+                tuple(
+                    place(f"run_{run}", chance.randint(1, 4), f"try_{number}_{run}", now)
+                    for run in chance.sample(range(12), 2)
+                )
+            ),
             *(Settle(hold, chance.randint(1, hold.ceiling), now) for hold in placed[-3:]),
             *(Release(hold, "expired", now) for hold in placed[-2:]),
             *(Cancel(hold, now) for hold in placed[-1:]),
         ]
         operation = chance.choice(possible)
         answer = model.apply(operation)
-        if isinstance(answer, Placed) and isinstance(operation, Place):
-            placed.append(operation)
+        if isinstance(answer, Placed):
+            placed += placed_by(operation)
         silent = chance.random() < 0.05
         call, back = number - chance.uniform(0, 4), NEVER if silent else number + chance.uniform(0, 4)
         history.append(record(call, back, operation, None if silent else answer))

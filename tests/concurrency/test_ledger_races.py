@@ -88,6 +88,10 @@ def holding(user_id: str, hold: Hold, *, limit: int = MAX_THREADS) -> Callable[[
     return lambda ledger: ledger.place_hold(user_id, hold, limit=limit, now=hold.placed_at)
 
 
+def holding_all(user_id: str, *holds: Hold) -> Callable[[DynamoLedger], HoldOutcome]:
+    return lambda ledger: ledger.place_hold(user_id, *holds, limit=MAX_THREADS, now=NOW)
+
+
 def settling(account: Account, hold: Hold, cost: int, at: datetime = NOW) -> Callable[[DynamoLedger], Ended]:
     user_id = account.user_id
     return lambda ledger: ledger.settle(account, hold, charging(hold, cost, at), conversation(user_id, hold, at))
@@ -135,6 +139,35 @@ def test_sixty_four_runs_on_seven_credits_get_seven_holds(race: Race, ledger: Dy
     assert set(account.holds) == placed
     assert (account.balance, account.held, account.available) == (7, 7, 0)
     assert all(outcome.account.available == 0 for outcome in outcomes if isinstance(outcome, CannotAfford))
+
+
+def test_of_forty_pairs_on_seven_credits_three_are_held_whole(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Two credits each: three pairs fit, and a single run does not take what a pair would need half of."""
+    giving(user_id, 2, "two more")(ledger)
+    pairs = [[a_hold(f"run_{number}_{which}", 1, NOW) for which in "ab"] for number in range(40)]
+
+    outcomes = race(*(holding_all(user_id, *pair) for pair in pairs))
+
+    assert kinds(outcomes) == {"Held": 3, "CannotAfford": 37}
+    account = checked(ledger, user_id)
+    placed = [pair for pair, outcome in zip(pairs, outcomes, strict=True) if isinstance(outcome, Held)]
+    assert set(account.holds) == {hold.run_id for pair in placed for hold in pair}
+    assert (account.held, account.available) == (6, 1)
+
+
+def test_pairs_that_share_a_run_exclude_each_other(race: Race, ledger: DynamoLedger, user_id: str) -> None:
+    """Each of thirty attempts has the runs 0 to 2, in another order: one of them gets all three."""
+    giving(user_id, 200, "plenty")(ledger)
+    attempts = [
+        [a_hold(f"run_{(number + which) % 3}", 1, NOW, nonce=f"try_{number}_{which}") for which in range(3)]
+        for number in range(30)
+    ]
+
+    outcomes = race(*(holding_all(user_id, *attempt) for attempt in attempts))
+
+    assert kinds(outcomes) == {"Held": 1, "AlreadyHeld": 29}
+    (won,) = (attempt for attempt, outcome in zip(attempts, outcomes, strict=True) if isinstance(outcome, Held))
+    assert checked(ledger, user_id).holds == {hold.run_id: hold for hold in won}
 
 
 def test_no_race_gets_past_the_limit(race: Race, ledger: DynamoLedger, user_id: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operate.change_account import OperatorRequest
+from operate.correct_account import TakeCredits
 
 from local.engine import Engine
 from local.resources import client
@@ -72,6 +74,7 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 LIMIT = 20
 ALL_RUNS = RunFilter()
+ORDER = OperatorRequest(reference="order", reason="To be tried", operator="ops")
 
 
 @dataclass(frozen=True)
@@ -313,6 +316,165 @@ def test_at_the_very_moment_of_the_boundary_it_is_crossed(subject: Ledger, user_
     plus(subject, user_id)
 
     assert hold_on(subject, user_id, a_hold("run_1", 1, NOW), now=boundary(NOW, 1)).period == 1
+
+
+# --- several holds in one step ----------------------------------------------------------------------------------------
+
+
+def three_holds(ceiling: int = 1, *, nonce: str = "try") -> list[Hold]:
+    return [a_hold(f"run_{number}", ceiling, NOW, nonce=f"{nonce}_{number}") for number in range(3)]
+
+
+def test_several_holds_are_placed_together(subject: Ledger, user_id: str) -> None:
+    holds = three_holds()
+
+    outcome = subject.place_hold(user_id, *holds, limit=LIMIT, now=NOW)
+
+    account = checked(subject, user_id)
+    assert outcome == Held(account, ended_before=False)
+    assert account.holds == {hold.run_id: hold for hold in holds}
+    assert (account.balance, account.held, account.available) == (5, 3, 2)
+
+
+def test_several_holds_are_refused_together(subject: Ledger, user_id: str) -> None:
+    """By the sum of their credits, and by their number; each of them alone would be placed."""
+    give(subject, user_id, 1)
+
+    assert subject.place_hold(user_id, *three_holds(3), limit=LIMIT, now=NOW) == CannotAfford(checked(subject, user_id))
+    assert subject.place_hold(user_id, *three_holds(), limit=2, now=NOW) == TooManyHolds(checked(subject, user_id))
+    assert subject.account(user_id, NOW).holds == {}
+    assert set(hold_many(subject, user_id, *three_holds(2), limit=3).holds) == {"run_0", "run_1", "run_2"}
+
+
+def test_several_holds_leave_room_for_those_that_are_open(subject: Ledger, user_id: str) -> None:
+    hold_on(subject, user_id, a_hold("run_9", 1, NOW))
+
+    assert isinstance(subject.place_hold(user_id, *three_holds(), limit=3, now=NOW), TooManyHolds)
+    assert isinstance(subject.place_hold(user_id, *three_holds(2), limit=4, now=NOW), CannotAfford)
+    assert len(hold_many(subject, user_id, *three_holds(), limit=4).holds) == 4
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_one_run_that_is_held_refuses_all(subject: Ledger, user_id: str, which: int) -> None:
+    there = a_hold(f"run_{which}", 1, NOW, nonce="somebody else")
+    hold_on(subject, user_id, there)
+
+    outcome = subject.place_hold(user_id, *three_holds(), limit=LIMIT, now=NOW)
+
+    assert outcome == AlreadyHeld(checked(subject, user_id), there)
+    assert subject.account(user_id, NOW).holds == {there.run_id: there}
+
+
+def test_the_same_holds_are_placed_once(subject: Ledger, user_id: str) -> None:
+    first = subject.place_hold(user_id, *three_holds(), limit=3, now=NOW)
+
+    assert subject.place_hold(user_id, *three_holds(), limit=3, now=NOW) == first
+    assert checked(subject, user_id).held == 3
+
+
+def test_holds_of_which_one_has_ended_say_so_when_they_are_placed_again(subject: Ledger, user_id: str) -> None:
+    """The reply was lost, and another worker ended one of the runs before the repeat."""
+    hold_many(subject, user_id, *three_holds())
+    expire(subject, user_id, three_holds()[1])
+
+    outcome = subject.place_hold(user_id, *three_holds(), limit=LIMIT, now=NOW)
+
+    assert outcome == Held(checked(subject, user_id), ended_before=True)
+    assert set(subject.account(user_id, NOW).holds) == {"run_0", "run_2"}
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_account_remembers_any_of_several_that_ended(subject: Ledger, user_id: str, which: int) -> None:
+    hold = a_hold(f"run_{which}", 1, NOW)
+    release(subject, hold_on(subject, user_id, hold).user_id, hold)
+
+    outcome = subject.place_hold(user_id, *three_holds(), limit=LIMIT, now=NOW)
+
+    assert outcome == Held(checked(subject, user_id), ended_before=True)
+
+
+def test_several_holds_end_one_by_one(books: Books, user_id: str) -> None:
+    ledger, (first, second, third) = books.ledger, three_holds()
+    account = hold_many(ledger, user_id, first, second, third)
+
+    assert settle(ledger, account, first, 1).by_us
+    assert release(ledger, user_id, second).by_us
+    assert settle(ledger, account, third, 1).by_us
+
+    account = checked(ledger, user_id)
+    assert (account.balance, account.held, account.holds) == (3, 0, {})
+
+
+def test_several_holds_are_cancelled_together_or_not_at_all(subject: Ledger, user_id: str) -> None:
+    holds = three_holds()
+    hold_many(subject, user_id, *holds)
+    foreign = replace(holds[1], nonce="somebody else")
+
+    subject.cancel_hold(user_id, holds[0], foreign, holds[2], now=NOW)
+    assert checked(subject, user_id).held == 3
+
+    subject.cancel_hold(user_id, *holds, now=NOW)
+    assert (checked(subject, user_id).holds, subject.run(user_id, "run_0")) == ({}, None)
+    outcome = subject.place_hold(user_id, *three_holds(nonce="again"), limit=LIMIT, now=NOW)
+    assert isinstance(outcome, Held)
+    assert outcome.ended_before
+
+
+def test_several_holds_that_are_cancelled_repay_debt_one_after_the_other(subject: Ledger, user_id: str) -> None:
+    """Everything is held while four credits are taken back."""
+    holds = three_holds()
+    hold_many(subject, user_id, *holds, a_hold("run_9", 2, NOW))
+    taken = TakeCredits(subject)(user_id, 4, ORDER, now=NOW).account
+    assert (taken.debt, taken.available) == (4, 0)
+
+    subject.cancel_hold(user_id, *holds, now=NOW)
+
+    account = checked(subject, user_id)
+    assert (account.debt, account.available, set(account.holds)) == (1, 0, {"run_9"})
+
+
+def test_several_holds_count_as_so_many_failures(subject: Ledger, user_id: str) -> None:
+    for_two = Allowance(failed_runs_per_hour=2, unpaid_nano_per_day=10**12, nano_per_credit=1)
+
+    refused = subject.place_hold(user_id, *three_holds()[:2], a_hold("run_9", 1, NOW), limit=3, now=NOW)
+    assert isinstance(refused, Held)
+    subject.cancel_hold(user_id, *three_holds()[:2], now=NOW)
+
+    outcome = subject.place_hold(user_id, *three_holds()[:2], limit=LIMIT, now=NOW, allowance=for_two)
+    assert outcome == AllowanceUsedUp(checked(subject, user_id))
+    subject.cancel_hold(user_id, a_hold("run_9", 1, NOW), now=NOW)
+    outcome = subject.place_hold(user_id, *three_holds()[:2], limit=LIMIT, now=NOW, allowance=for_two)
+    assert isinstance(outcome, Held)
+
+
+def test_more_at_once_than_may_fail_in_an_hour_need_an_unused_allowance(subject: Ledger, user_id: str) -> None:
+    for_two = Allowance(failed_runs_per_hour=2, unpaid_nano_per_day=10**12, nano_per_credit=1)
+
+    def place(*holds: Hold) -> HoldOutcome:
+        return subject.place_hold(user_id, *holds, limit=LIMIT, now=NOW, allowance=for_two)
+
+    assert isinstance(place(a_hold("run_9", 1, NOW)), Held)
+    assert isinstance(place(*three_holds()), AllowanceUsedUp)
+    subject.cancel_hold(user_id, a_hold("run_9", 1, NOW), now=NOW)
+    assert isinstance(place(*three_holds()), Held)
+
+
+def test_what_several_runs_may_cost_is_admitted_as_one_sum(subject: Ledger, user_id: str) -> None:
+    """A day's cost covers two credits: one hold of 1 beside another, but not two beside it."""
+    small = Allowance(failed_runs_per_hour=20, unpaid_nano_per_day=200, nano_per_credit=100)
+
+    def place(*holds: Hold) -> HoldOutcome:
+        return subject.place_hold(user_id, *holds, limit=LIMIT, now=NOW, allowance=small)
+
+    assert isinstance(place(a_hold("run_9", 1, NOW)), Held)
+    assert isinstance(place(*three_holds()[:2]), AllowanceUsedUp)
+    assert isinstance(place(three_holds()[0]), Held)
+
+
+def hold_many(ledger: Ledger, user_id: str, *holds: Hold, limit: int = LIMIT) -> Account:
+    outcome = ledger.place_hold(user_id, *holds, limit=limit, now=NOW)
+    assert isinstance(outcome, Held)
+    return outcome.account
 
 
 # --- settle -----------------------------------------------------------------------------------------------------------

@@ -69,10 +69,12 @@ class Subject:
     def hold(self, now: datetime = NOW, *, ceiling: int = 1) -> Hold:
         return a_hold(f"run_{next(self._numbers)}", ceiling, now)
 
-    def place(self, hold: Hold, *, limit: int = 20, allowance: Allowance | None = None) -> HoldOutcome:
+    def place(
+        self, *holds: Hold, limit: int = 20, allowance: Allowance | None = None, rate: RateLimit = FIVE
+    ) -> HoldOutcome:
         seen = self.ledger.account(self.user_id, NOW) if self.seen else None
         return self.ledger.place_hold(
-            self.user_id, hold, limit=limit, now=hold.placed_at, allowance=allowance, rate=FIVE, seen=seen
+            self.user_id, *holds, limit=limit, now=holds[0].placed_at, allowance=allowance, rate=rate, seen=seen
         )
 
     def placed(self, now: datetime = NOW) -> Hold:
@@ -293,3 +295,54 @@ def test_a_purchase_needs_an_account(ledger: Ledger, user_id: str) -> None:
 def _begun(outcome: PurchaseOutcome) -> Purchase:
     assert isinstance(outcome, Begun)
     return outcome.purchase
+
+
+# --- several runs at once ---------------------------------------------------------------------------------------------
+
+
+def test_several_runs_at_once_count_as_so_many(subject: Subject) -> None:
+    """Of five, two and two are admitted, two more are not, and one is. A refusal counts nothing."""
+    subject.give(100)
+    for _ in range(2):
+        assert isinstance(subject.place(subject.hold(), subject.hold()), Held)
+
+    before = subject.account
+    assert before.runs_at == NOW + 4 * FIVE.interval
+    assert subject.place(subject.hold(), subject.hold()) == TooFast(before)
+    assert subject.account == before
+
+    assert isinstance(subject.place(subject.hold()), Held)
+    later = NOW + 2 * FIVE.interval
+    assert isinstance(subject.place(subject.hold(later - MILLISECOND), subject.hold(later - MILLISECOND)), TooFast)
+    assert isinstance(subject.place(subject.hold(later), subject.hold(later)), Held)
+
+
+def test_several_runs_at_once_that_are_cancelled_are_not_counted(subject: Subject) -> None:
+    subject.give(100)
+    subject.placed()
+    pair = subject.hold(), subject.hold()
+    assert isinstance(subject.place(*pair), Held)
+
+    subject.ledger.cancel_hold(subject.user_id, *pair, now=NOW, rate=FIVE)
+
+    assert subject.account.runs_at == NOW + FIVE.interval
+
+
+def test_more_runs_at_once_than_the_limit_need_an_unused_one(subject: Subject) -> None:
+    subject.give(100)
+    three = RateLimit(name="runs", per_minute=3)
+    assert isinstance(subject.place(*(subject.hold() for _ in range(4)), rate=three), Held)
+    assert subject.account.runs_at == NOW + 4 * three.interval
+
+    late = NOW + 4 * three.interval
+    assert isinstance(subject.place(*(subject.hold(late - MILLISECOND) for _ in range(4)), rate=three), TooFast)
+    assert isinstance(subject.place(*(subject.hold(late) for _ in range(4)), rate=three), Held)
+
+
+def test_the_same_runs_at_once_are_counted_once(subject: Subject) -> None:
+    pair = subject.hold(), subject.hold()
+
+    first = subject.place(*pair)
+
+    assert subject.place(*pair) == first
+    assert subject.account.runs_at == NOW + 2 * FIVE.interval

@@ -23,6 +23,7 @@ from playground.adapters.dynamo_keys import account_key, entry_key
 from playground.adapters.dynamo_ledger import DynamoLedger, _admitted
 from playground.adapters.dynamo_rates import counted
 from playground.domain.account import Account, cross_boundary, open_account, start_plus
+from playground.domain.comparisons import MAX_VARIANTS
 from playground.domain.errors import ModelError
 from playground.domain.rates import RateLimit
 from tests.conftest import NOW
@@ -39,15 +40,18 @@ INDEX = Index("by_lease", ("lease_shard", "lease_at"))
 
 def test_the_condition_of_a_hold_is_one_that_dynamodb_takes(ledger: DynamoLedger, user_id: str) -> None:
     """4 KB and 300 operators and functions at most, which the local engine does not look at. With as many open runs as
-    may be set, the allowance that has the most alternatives, and a rate limit."""
+    may be set, the allowance that has the most alternatives, a rate limit, and one run or as many as are compared."""
     allowances = (EXAMPLE.allowance(open_account(user_id, NOW)[0]), EXAMPLE.allowance(replace(PAYING, user_id=user_id)))
+    stamps = (None, NOW - timedelta(minutes=1))
     longest = 0
     for allowance in allowances:
-        for ends_first, stamp in itertools.product((False, True), (None, NOW - timedelta(minutes=1))):
-            hold = a_hold("run_" + "a" * 32, 1, NOW)
-            write = ledger._placing(user_id, hold, MAX_OPEN_RUNS, NOW, ends_first=ends_first)
-            write = replace(write, condition=write.condition & _admitted(allowance, 1, MAX_OPEN_RUNS, NOW))
-            limited = counted(write, items.AccountItem.runs_at, RateLimit(name="runs", per_minute=5), stamp, NOW)
+        for ends_first, stamp, runs in itertools.product((False, True), stamps, (1, 2, MAX_VARIANTS)):
+            holds = [a_hold(f"run_{number}" + "a" * 31, 1, NOW) for number in range(runs)]
+            write = ledger._placing(user_id, holds, MAX_OPEN_RUNS, NOW, ends_first=ends_first)
+            admitted = _admitted(allowance, 1, MAX_OPEN_RUNS, NOW, added=runs)
+            write = replace(write, condition=write.condition & admitted)
+            rate = RateLimit(name="runs", per_minute=5)
+            limited = counted(write, items.AccountItem.runs_at, rate, stamp, NOW, added=runs)
             assert limited.condition is not None
             text = limited.condition.serialize({}, {})
             assert len(text.encode()) <= 4096

@@ -24,10 +24,11 @@ from local.process import ROOT
 from local.resources import create_resources
 from local.template import read_template
 from playground.domain.errors import ModelError, PlaygroundError
-from playground.domain.runs import RunStatus
+from playground.domain.runs import Run, RunStatus, run_id_of
+from playground.usecases.compare_prompts import Compared
 from playground.usecases.run_prompt import PaidAnswer
 from tests.kit.books import Books
-from tests.kit.money_paths import PATHS, START, Outcome, Path, Scene, Stage
+from tests.kit.money_paths import KEY, PATHS, START, Outcome, Path, Scene, Stage
 from tests.kit.transport import MODEL, Fault, Life, Meanwhile, Plan, Step, at, gone_from, nothing_fails
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -162,7 +163,7 @@ class Matrix:
             then = scene.books()
             left = _left(then)
             then.check()
-            if isinstance(outcome, PaidAnswer | ModelError):
+            if isinstance(outcome, PaidAnswer | Compared | ModelError):
                 scene.check_answer(outcome, then)
             gave_back = not any(hold.placed_at >= began for hold in then.holds)
             assert gave_back or not mishap.gives_back, "the worker lives and has not given back what it held"
@@ -170,11 +171,29 @@ class Matrix:
             wanted = {self._expected, *mishap.may_end} | ({self._undisturbed} if mishap.stands_still else set())
             if self._path.is_run and then.receipt is None:
                 wanted = {"expired" if then.is_held else self._undisturbed}
+            if self._path.variants:
+                wanted = self._may_come_to(scene, then, mishap)
             assert came_to in wanted, f"came to {came_to}, should be {' or '.join(sorted(wanted))}"
         except AssertionError as error:
             wrong = str(error).partition("\n")[0] or f"line {_line(error)}"
         scene.forget()
         return Cell(self._path.name, step, mishap.name, sweeper, left, came_to, wrong)
+
+    def _may_come_to(self, scene: Scene, then: Books, mishap: Mishap) -> set[str]:
+        """What becomes of the variants of a comparison: those that have ended stay so, those that are held expire. All
+        were held in one write, so that each is the one or the other if any is."""
+        ids = [run_id_of(scene.user_id, KEY, index) for index in range(self._path.variants)]
+        held = then.account.holds.keys() if then.account is not None else set[str]()
+        if not any(run_id in then.receipts or run_id in held for run_id in ids):
+            return {self._undisturbed}
+        ended = []
+        for index, run_id in enumerate(ids):
+            receipt = then.receipts.get(run_id)
+            assert receipt is not None or run_id in held, f"variant {index} has neither hold nor receipt"
+            ended.append(_ended(receipt) if receipt is not None else "expired")
+            usual = {self._expected.split(" / ")[index], self._undisturbed.split(" / ")[index]}
+            assert receipt is None or ended[-1] in {*usual, *mishap.may_end}, f"variant {index} is {ended[-1]}"
+        return {" / ".join(ended)}
 
     def _recovered(self, scene: Scene, sweeper: Sweeper, then: Books) -> str:
         known = (then.shape(START), scene.at_stripe, self._path.beside(scene), scene.now, sweeper)
@@ -182,7 +201,7 @@ class Matrix:
             final = _recover(scene, sweeper, then)
             books = scene.books()
             _check_last_word(scene, books, final, then)
-            self._known[known] = _came_to(books, self._path)
+            self._known[known] = _came_to(books, self._path, scene.user_id)
         return self._known[known]
 
 
@@ -195,7 +214,7 @@ def rehearse(stage: Stage, path: Path, *, alone: bool = False) -> tuple[Life, st
     books.check_rest()
     scene.check_answer(outcome, books)
     scene.forget()
-    return life, _came_to(books, path)
+    return life, _came_to(books, path, scene.user_id)
 
 
 def is_telling(step: Step, steps: Sequence[Step]) -> bool:
@@ -259,9 +278,11 @@ def _check_last_word(scene: Scene, books: Books, final: Outcome, then: Books) ->
     assert (scene.asked, scene.books()) == (asked, books), "asking again did something"
 
 
-def _answered(outcome: Outcome) -> object:
+def _answered(outcome: object) -> object:
     if isinstance(outcome, PaidAnswer):
         return outcome.run, outcome.turn
+    if isinstance(outcome, Compared):
+        return [_answered(each) for each in outcome.outcomes]
     return (outcome.code, outcome.message) if isinstance(outcome, PlaygroundError) else type(outcome)
 
 
@@ -274,13 +295,18 @@ def _left(books: Books) -> str:
     return ", ".join(words) or "nothing"
 
 
-def _came_to(books: Books, path: Path) -> str:
-    """How the run ended, for what; or what the account is."""
+def _ended(run: Run) -> str:
+    ended = run.status.value + (f" for {run.charged}" if run.charged else "")
+    return ended + (f": {run.failure.code}" if run.failure is not None and run.status is not RunStatus.EXPIRED else "")
+
+
+def _came_to(books: Books, path: Path, user_id: str) -> str:
+    """How the run ended, for what; or each run of a comparison; or what the account is."""
+    if path.variants:
+        runs = [books.receipts.get(run_id_of(user_id, KEY, index)) for index in range(path.variants)]
+        return " / ".join(_ended(run) if run is not None else "nothing" for run in runs)
     run, account = books.receipt, books.account
-    ended = ""
-    if run is not None:
-        ended = run.status.value + (f" for {run.charged}" if run.charged else "")
-        ended += f": {run.failure.code}" if run.failure is not None and run.status is not RunStatus.EXPIRED else ""
+    ended = _ended(run) if run is not None else ""
     bought = ", ".join(f"purchase {each.state.value}" for each in books.purchases)
     if path.is_run or account is None:
         return ended or bought or "nothing"

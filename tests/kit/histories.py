@@ -45,6 +45,7 @@ from tests.property.model import (
     Audit,
     Books,
     Cancel,
+    CancelAll,
     Correction,
     Dear,
     Disputed,
@@ -64,6 +65,7 @@ from tests.property.model import (
     Paused,
     Payment,
     Place,
+    PlaceAll,
     Placed,
     Read,
     ReadRun,
@@ -115,6 +117,10 @@ def described(operation: Operation) -> str:
             others = f", {limits.runs} may fail" if limits is not None else ""
             others += f", {rate} a minute" if rate is not None else ""
             return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{others}, {now}"
+        case PlaceAll(holds):
+            return f"{name} of " + "; ".join(map(described, holds))
+        case CancelAll(holds, _):
+            return f"{name} {', '.join(f'{hold.run} as {hold.nonce}' for hold in holds)}"
         case Settle(hold, cost, _):
             return f"{name} {hold.run} as {hold.nonce} with {cost} of {hold.ceiling}, turn {hold.turn}, {now}"
         case Release(hold, status, _, cost):
@@ -235,6 +241,11 @@ def _until(history: Sequence[Record], end: float) -> list[Record]:
 NOTHING_DONE = (Dear, Full, Hasty, Paused, Taken, Moved, Lost)
 
 
+def placed_by(operation: Operation) -> Sequence[Place]:
+    """The holds that an operation would place."""
+    return (operation,) if isinstance(operation, Place) else operation.holds if isinstance(operation, PlaceAll) else ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """A step to be ordered. `answer`: the answer it got, None if any answer will do. It comes after step
@@ -292,7 +303,7 @@ def _ways(before: Model, step: _Step) -> Iterator[tuple[Model, Answer]]:
 def _may_cross(model: Model, step: _Step) -> bool:
     """Whether a boundary may have been crossed by this step. Reading a receipt, cancelling a hold and undoing what
     was never granted do not look at the clock."""
-    looks = not isinstance(step.operation, ReadRun | Cancel) and not isinstance(step.answer, Nothing)
+    looks = not isinstance(step.operation, ReadRun | Cancel | CancelAll) and not isinstance(step.answer, Nothing)
     return looks and model.due is not None and model.due <= step.operation.now
 
 
@@ -313,7 +324,7 @@ class _Search:
         self.records = sorted(history, key=lambda record: record.call)
         self._steps = _steps(history, lost_replies=lost_replies)
         self._places = {
-            step.operation.nonce: place for place, step in enumerate(self._steps) if isinstance(step.operation, Place)
+            hold.nonce: place for place, step in enumerate(self._steps) for hold in placed_by(step.operation)
         }
         self._most = most_states
         self._wanted = sum(1 << place for place, step in enumerate(self._steps) if step.record.answer is not None)
@@ -395,8 +406,14 @@ class _Search:
             case Grant(_, key, _):
                 return key in node.model.keys
             case Settle(hold) | Release(hold) | Cancel(hold):  # an attempt holds once
-                return hold.nonce not in self._places or bool(node.done >> self._places[hold.nonce] & 1)
+                return self._has_held(node, hold)
+            case CancelAll(holds):
+                return all(self._has_held(node, hold) for hold in holds)
         return isinstance(step.answer, NOTHING_DONE)
+
+    def _has_held(self, node: _Node, hold: Place) -> bool:
+        """Whether the attempt does not hold any more from here on, unless it does now."""
+        return hold.nonce not in self._places or bool(node.done >> self._places[hold.nonce] & 1)
 
     def _candidates(self, node: _Node) -> list[int]:
         """What was asked before anything else that is still to come was answered; what says to be early first."""
@@ -496,6 +513,7 @@ class Worker:
     def run(self) -> None:
         actions: Mapping[Callable[[], None], int] = {
             self.place: 10,
+            self.place_all: 3,
             self.settle: 8,
             self.release: 4,
             self.cancel: 1,
@@ -517,11 +535,34 @@ class Worker:
             self._step += 1
 
     def place(self) -> None:
+        user, place = self._user(), self._a_place(f"{self._name}_{self._step}")
+        answer = self._do(user, place)
+        if isinstance(answer, Placed):
+            self._placed.append((user, place))
+        elif answer is None:
+            self._do(user, Cancel(place, self._now()))
+
+    def place_all(self) -> None:
+        """Two or three runs that begin together. They end one by one."""
         user, name = self._user(), f"{self._name}_{self._step}"
+        first = self._a_place(f"{name}a")
+        others = [self._a_place(f"{name}{letter}") for letter in "bc"[: self._random.choice((1, 1, 2))]]
+        same = {"now": first.now, "lease": first.lease, "limit": first.limit, "limits": first.limits}
+        pair = {first.run: first} | {
+            other.run: replace(other, **same, rate=first.rate) for other in others if other.run != first.run
+        }
+        together = PlaceAll(tuple(pair.values()))
+        answer = self._do(user, together)
+        if isinstance(answer, Placed):
+            self._placed += [(user, place) for place in together.holds]
+        elif answer is None:
+            self._do(user, CancelAll(together.holds, self._now()))
+
+    def _a_place(self, name: str) -> Place:
         run = f"run_{name}" if self._chance(0.6) else f"run_s{self._random.randrange(SHARED_RUNS)}"
         session = f"ses_{name}" if self._chance(0.8) else f"ses_s{self._random.randrange(SHARED_SESSIONS)}"
         now = self._now()
-        place = Place(
+        return Place(
             run=run,
             nonce=f"try_{name}",
             ceiling=self._random.choice((1, 1, 2, 3, 5, 20, 90)),
@@ -533,11 +574,6 @@ class Worker:
             limits=self._random.choice((None, FAILURES)),
             rate=self._random.choice((None, None, 3, 60)),
         )
-        answer = self._do(user, place)
-        if isinstance(answer, Placed):
-            self._placed.append((user, place))
-        elif answer is None:
-            self._do(user, Cancel(place, self._now()))
 
     def settle(self) -> None:
         if self._placed:
@@ -811,7 +847,7 @@ def clear(scene: Scene, subjects: Iterable[Subject], history: Mapping[str, Seque
     late = scene.begins + scene.span + 2 * DAY
     for subject in subjects:
         operations = [record.operation for record in history[subject.user_id]]
-        places = [operation for operation in operations if isinstance(operation, Place)]
+        places = [place for operation in operations for place in placed_by(operation)]
         records.append(perform(subject, "clear", Read(late)))
         view = records[-1].answer
         if isinstance(view, View):

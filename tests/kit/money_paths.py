@@ -51,6 +51,7 @@ from playground.domain.spend import Counters
 from playground.ports import CANCELLED, UNWATCHED, Completion, Held, Leases, Progress, Prompt, TokenCount
 from playground.usecases.apply_payment import Applied
 from playground.usecases.buy_credits import Offer
+from playground.usecases.compare_prompts import Compared, ComparePrompts, one_by_one
 from playground.usecases.live_runs import TICKS_PER_CHECKPOINT, Follower, LiveAnswer, LiveRuns, not_followed
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from playground.usecases.stream_run import Delta, FollowRun
@@ -209,14 +210,25 @@ class Followed:
         return replace(completion, stop_reason=CANCELLED) if progress.stopping() else completion
 
 
-def _new_user() -> str:
-    """All of them in one shard, so that a sweep takes the same requests for each."""
-    return next(user_id for _ in itertools.count() if shard_of(user_id := f"crash-{uuid4().hex}") == SHARD)
+def _undecided(outcome: object) -> bool:
+    """Whether the worker does not know what became of a run: then the error does not name it."""
+    return isinstance(outcome, StoreUnavailableError) and "run_id" not in outcome.facts
+
+
+def _new_user(variants: int) -> str:
+    """All of them in one shard, so that a sweep takes the same requests for each; and the account remembers the end of
+    each variant, because they have slots of their own."""
+
+    def fits(user_id: str) -> bool:
+        slots = {items.recent_slot(run_id_of(user_id, KEY, index))[0] for index in range(variants)}
+        return shard_of(user_id) == SHARD and len(slots) == variants
+
+    return next(user_id for _ in itertools.count() if fits(user_id := f"crash-{uuid4().hex}"))
 
 
 # --- a scene ----------------------------------------------------------------------------------------------------------
 
-Outcome = PaidAnswer | PlaygroundError | Account | Swept | Applied | Offer | None
+Outcome = PaidAnswer | Compared | PlaygroundError | Account | Swept | Applied | Offer | None
 """The outcome of an act; None if its worker died."""
 
 
@@ -226,7 +238,7 @@ class Scene:
     def __init__(self, stage: Stage, path: "Path") -> None:
         self.stage = stage
         self.path = path
-        self.user_id = _new_user()
+        self.user_id = _new_user(path.variants)
         self.now = START
         self.session_ids: list[str] = []
         first = START.timestamp()
@@ -254,7 +266,11 @@ class Scene:
         seconds_left: float = SECONDS_LEFT,
         followed: "Followed | None" = None,
     ) -> PaidAnswer:
-        run_prompt = RunPrompt(
+        run_prompt = self._run_prompt(worker, followed)
+        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=seconds_left)
+
+    def _run_prompt(self, worker: Worker, followed: "Followed | None" = None) -> RunPrompt:
+        return RunPrompt(
             ledger=worker.ledger,
             lookup=worker.lookup,
             sessions=worker.sessions,
@@ -267,7 +283,17 @@ class Scene:
             max_open_runs=MAX_OPEN_RUNS,
             model_timeout_seconds=24.0,
         )
-        return run_prompt(self.user_id, request, idempotency_key=key, seconds_left=seconds_left)
+
+    def compare(self, worker: Worker, requests: Sequence[RunRequest], key: str) -> Compared:
+        """One variant after the other: a wire is for one thread at a time."""
+        compare_prompts = ComparePrompts(
+            run_prompt=self._run_prompt(worker),
+            ledger=worker.ledger,
+            clock=self.clock,
+            new_id=self._new_id,
+            each=one_by_one,
+        )
+        return compare_prompts(self.user_id, requests, idempotency_key=key, seconds_left=SECONDS_LEFT)
 
     def _new_id(self, kind: str) -> str:
         new_id = id_maker(self.clock)(kind)
@@ -327,7 +353,7 @@ class Scene:
         plan: Plan = nothing_fails,
         meanwhile: Meanwhile = nobody_else,
     ) -> tuple[Life, Outcome]:
-        """A process that does `what`. Its model is asked once at most, and only if it held credits before."""
+        """A process that does `what`. Its model is asked once at most for each run, and only if that was held."""
         outcome: Outcome = None
         with worker.wire.life(plan, meanwhile) as life, suppress(Killed):
             try:
@@ -338,7 +364,8 @@ class Scene:
                 outcome = error
         self.asked += life.count(ASKED)
         assert life.dead == (outcome is None)
-        allowed = min(life.count("hold"), 1) + life.befell_the_model()  # a call that failed is made again
+        runs = max(self.path.variants, 1)
+        allowed = min(life.count("hold"), 1) * runs + life.befell_the_model()  # a call that failed is made again
         assert life.count(ASKED) <= allowed, f"the model was asked {life.count(ASKED)} times for {allowed}"
         return life, outcome
 
@@ -357,9 +384,10 @@ class Scene:
             _, outcome = self.act(self.stage.other)
             if isinstance(outcome, RunInProgressError):
                 self.pass_leases()
-            elif (
-                not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError)
-                or self.books().receipt is not None
+            elif isinstance(outcome, Compared) and any(map(_undecided, outcome.outcomes)):
+                continue
+            elif not isinstance(outcome, StoreUnavailableError | PaymentsUnavailableError) or (
+                not self.path.variants and self.books().receipt is not None
             ):
                 return outcome
         raise AssertionError("the client never gets a final answer")
@@ -388,8 +416,15 @@ class Scene:
         if not self.path.is_run:
             assert isinstance(outcome, self.path.result), f"{outcome!r} is no final outcome"
         self.path.check(self)
-        if not self.path.is_run:
-            return
+        if isinstance(outcome, Compared):
+            for index, variant in enumerate(outcome.outcomes):
+                receipt = books.receipts.get(run_id_of(self.user_id, KEY, index))
+                if isinstance(variant, PaidAnswer) or (receipt is not None and not _undecided(variant)):
+                    self._check_run(variant, receipt, books)
+        if self.path.is_run:
+            self._check_run(outcome, run, books)
+
+    def _check_run(self, outcome: object, run: Run | None, books: Books) -> None:
         assert run is not None, f"no receipt, and the client got {outcome!r}"
         if isinstance(outcome, PaidAnswer):
             assert outcome.run == run, "the client was given another receipt"
@@ -415,6 +450,12 @@ LONG = RunRequest(package_id="@crash/tidy", input=ORDINARY.input, model="sonnet"
 THINKING = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: thinking_only]]", model="sonnet", max_tokens=4000
 )  # costs us 4 cents
+PAIR = (ORDINARY, replace(ORDINARY, use_no_prompt=True))
+LONG_THOUGHT = "Go. [[claude: thinking=600 output_tokens=700]]"
+ONE_FAILS = (
+    replace(ORDINARY, input=LONG_THOUGHT),
+    replace(ORDINARY, input=LONG_THOUGHT, max_tokens=512),
+)  # the thought alone is longer than the second may be
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
 UNTRUE = RunRequest(package_id="@crash/tidy", input="Go. [[claude: told_input=20.5]]", model="sonnet", max_tokens=7000)
 
@@ -440,10 +481,33 @@ class Path:
     beside: Callable[[Scene], Any] = _nothing
     is_run: bool = True
     result: type = field(default=PaidAnswer)
+    variants: int = 0
+    """Of a comparison: how many runs the key names."""
 
 
 def _run(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
     return lambda scene, worker: scene.run(worker, request, KEY)
+
+
+def _compare(*requests: RunRequest) -> Callable[[Scene, Worker], Outcome]:
+    return lambda scene, worker: scene.compare(worker, requests, KEY)
+
+
+def _same_key_compares(scene: Scene) -> None:
+    _bonus(20)(scene)
+    scene.by_other(lambda other: scene.compare(other, PAIR, KEY))
+
+
+def _dead_comparison(scene: Scene) -> None:
+    """Its worker died before it asked for the first variant, and its lease is over now."""
+    _bonus(20)(scene)
+    life, _ = scene.live(
+        scene.stage.other,
+        lambda: scene.compare(scene.stage.other, PAIR, KEY),
+        at_first(ASKED, Fault.KILLED_BEFORE),
+    )
+    assert life.dead
+    scene.pass_leases()
 
 
 def _followed(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
@@ -914,6 +978,42 @@ PATHS: Sequence[Path] = (
     ),
     Path(name="run, after a pause", act=_run(ORDINARY), prepare=_ran_before_a_pause, check=_counted_once),
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
+    Path(name="compare", act=_compare(*PAIR), prepare=_bonus(20), is_run=False, result=Compared, variants=2),
+    Path(name="compare, max_tokens shrunk", act=_compare(*PAIR), is_run=False, result=Compared, variants=2),
+    Path(
+        name="compare, one fails",
+        act=_compare(*ONE_FAILS),
+        prepare=_bonus(20),
+        is_run=False,
+        result=Compared,
+        variants=2,
+    ),
+    Path(
+        name="compare, its key is compared meanwhile",
+        act=_compare(*PAIR),
+        prepare=_account,
+        meanwhile=_before("hold", _same_key_compares),
+        is_run=False,
+        result=Compared,
+        variants=2,
+    ),
+    Path(
+        name="compare, expired before one settles",
+        act=_compare(*PAIR),
+        prepare=_bonus(20),
+        meanwhile=_before("settled", _sweeper_comes),
+        is_run=False,
+        result=Compared,
+        variants=2,
+    ),
+    Path(
+        name="compare, a dead attempt in its way",
+        act=_compare(*PAIR),
+        prepare=_dead_comparison,
+        is_run=False,
+        result=Compared,
+        variants=2,
+    ),
     Path(name="run over a boundary", act=_run(ORDINARY), prepare=_in_month(1, timedelta(days=1))),
     Path(name="run, the model fails", act=_run(FAILING), prepare=_account),
     Path(name="run, its usage cannot be true", act=_run(UNTRUE), prepare=_account),

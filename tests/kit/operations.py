@@ -40,6 +40,7 @@ from tests.property.model import (
     Audit,
     Books,
     Cancel,
+    CancelAll,
     Count,
     Dear,
     Disputed,
@@ -57,6 +58,7 @@ from tests.property.model import (
     Pause,
     Payment,
     Place,
+    PlaceAll,
     Placed,
     Read,
     ReadRun,
@@ -121,21 +123,21 @@ class Subject:
                 return receipt_of(found) if found is not None else Nothing()
             case Audit(sessions, runs, _):
                 return self._audit(sessions, runs, operation.now)
-            case Place(limit=limit):
-                allowance = allowance_of(operation)
-                hold = self._hold(operation)
+            case Place() | PlaceAll():
+                holds = operation.holds if isinstance(operation, PlaceAll) else (operation,)
                 placed = self.ledger.place_hold(
                     user_id,
-                    hold,
-                    limit=limit,
+                    *map(self._hold, holds),
+                    limit=holds[0].limit,
                     now=now,
-                    allowance=allowance,
-                    rate=rate_of(operation),
+                    allowance=allowance_of(holds[0]),
+                    rate=rate_of(holds[0]),
                     seen=self._seen_last,
                 )
                 self._seen_last = placed.account
                 if isinstance(placed, Held):
-                    self._seen.setdefault(operation.nonce, placed.account)
+                    for hold in holds:
+                        self._seen.setdefault(hold.nonce, placed.account)
                 return placed_of(placed)
             case Settle(place, cost, at):
                 hold = self._hold(place)
@@ -151,6 +153,9 @@ class Subject:
                 return ended_of(self.ledger.release(user_id, outcome, use))
             case Cancel(place, at):
                 self.ledger.cancel_hold(user_id, self._hold(place), now=moment(at), rate=rate_of(place))
+                return Nothing()
+            case CancelAll(holds, at):
+                self.ledger.cancel_hold(user_id, *map(self._hold, holds), now=moment(at), rate=rate_of(holds[0]))
                 return Nothing()
             case Sweep():
                 account = self.account(operation.now)

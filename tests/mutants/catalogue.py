@@ -9,6 +9,8 @@ ITEM_KEYS = "layers/shared/playground/adapters/dynamo_keys.py"
 STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
+COMPARE = "layers/shared/playground/usecases/compare_prompts.py"
+COMPARISONS = "layers/shared/playground/domain/comparisons.py"
 PLACE_HOLD = "layers/shared/playground/usecases/place_hold.py"
 PURCHASES = "layers/shared/playground/domain/purchases.py"
 SUBSCRIPTIONS = "layers/shared/playground/domain/subscriptions.py"
@@ -105,6 +107,7 @@ UNIT = "tests/unit/test_account.py"
 ALLOWED = "tests/unit/test_allowance.py"
 RATE_RULES = "tests/unit/test_rates.py"
 RATE_CONTRACT = "tests/contract/test_rates_contract.py"
+VARIANTS = "tests/unit/test_compare_prompts.py"
 RATE_RUNS = "tests/unit/test_run_limits.py"
 RATE_HTTP = "tests/integration/test_rates.py"
 PURCHASE_RACES = "tests/concurrency/test_payment_races.py"
@@ -186,25 +189,25 @@ MUTANTS = (
     mutant(
         "a hold does not ask whether there are credits",
         LEDGER,
-        "condition=(AccountItem.available >= hold.ceiling)",
+        "condition=(AccountItem.available >= ceiling)",
         "condition=(AccountItem.version >= 0)",
     ),
     mutant(
         "a hold does not ask how many there are",
         LEDGER,
-        "& (size(AccountItem.holds) < limit)",
+        "& (size(AccountItem.holds) <= limit - len(holds))",
         "& (size(AccountItem.holds) >= 0)",
     ),
     mutant(
         "a hold may be one too many",
         LEDGER,
-        "& (size(AccountItem.holds) < limit)",
-        "& (size(AccountItem.holds) <= limit)",
+        "& (size(AccountItem.holds) <= limit - len(holds))",
+        "& (size(AccountItem.holds) <= limit - len(holds) + 1)",
     ),
     mutant(
         "a hold does not ask whether the run is held",
         LEDGER,
-        "            & place.does_not_exist()\n",
+        "            & reduce(and_, [place.does_not_exist() for place in places])\n",
         "",
     ),
     mutant(
@@ -225,18 +228,19 @@ MUTANTS = (
         (
             Edit(
                 LEDGER,
-                "        place = Path(AccountItem.holds)[hold.run_id]\n",
-                "        seen = self.account(user_id, now)\n        place = Path(AccountItem.holds)[hold.run_id]\n",
+                "        places = [Path(AccountItem.holds)[hold.run_id] for hold in holds]\n",
+                "        seen = self.account(user_id, now)\n"
+                "        places = [Path(AccountItem.holds)[hold.run_id] for hold in holds]\n",
             ),
             Edit(
                 LEDGER,
-                "AccountItem.available.set(AccountItem.available - hold.ceiling)",
-                "AccountItem.available.set(seen.available - hold.ceiling)",
+                "AccountItem.available.set(AccountItem.available - ceiling)",
+                "AccountItem.available.set(seen.available - ceiling)",
             ),
             Edit(
                 LEDGER,
-                "AccountItem.held.set(AccountItem.held + hold.ceiling)",
-                "AccountItem.held.set(seen.held + hold.ceiling)",
+                "AccountItem.held.set(AccountItem.held + ceiling)",
+                "AccountItem.held.set(seen.held + ceiling)",
             ),
         ),
         (RACES, HISTORIES),
@@ -286,8 +290,8 @@ MUTANTS = (
     mutant(
         "limits: one more than the limit is admitted",
         RATES,
-        "return now + (self.per_minute - 1) * self.interval",
-        "return now + self.per_minute * self.interval",
+        "return now + max(self.per_minute - added, 0) * self.interval",
+        "return now + max(self.per_minute + 1 - added, 0) * self.interval",
         RATE_RULES,
     ),
     mutant(
@@ -300,8 +304,8 @@ MUTANTS = (
     mutant(
         "limits: a released run does not count",
         LEDGER,
-        "            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())\n",
-        "            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())\n"
+        "            drop = self._drop(user_id, [run], _not_due(run.ended_at) & _owes_nothing())\n",
+        "            drop = self._drop(user_id, [run], _not_due(run.ended_at) & _owes_nothing())\n"
         "            drop = replace(drop, actions=[*drop.actions, AccountItem.runs_at.remove()])\n",
         f"{RATE_CONTRACT}::test_a_run_without_an_answer_counts",
     ),
@@ -315,22 +319,21 @@ MUTANTS = (
     mutant(
         "limits: a cancelled hold counts if the account owes something",
         LEDGER,
-        "drop_hold(account, hold.run_id, now=now), ended=hold, also=uncount):",
-        "drop_hold(account, hold.run_id, now=now), ended=hold):",
+        "_without(account, holds, now), ended=holds, also=uncount):",
+        "_without(account, holds, now), ended=holds):",
         f"{RATE_CONTRACT}::test_a_cancelled_hold_does_not_count_on_an_account_that_owes",
     ),
     mutant(
         "limits: a late repeat of a run counts",
         PLACE_HOLD,
-        "self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()), rate=rate)",
-        "self._ledger.cancel_hold(wanted.attempt.user_id, wanted.hold, now=instant(self._clock()))",
+        "self._ledger.cancel_hold(user_id, *holds, now=instant(self._clock()), rate=rate)",
+        "self._ledger.cancel_hold(user_id, *holds, now=instant(self._clock()))",
         f"{RATE_RUNS}::test_a_repeat_that_began_before_its_run_ended_is_answered_and_does_not_count",
     ),
     mutant(
         "limits: a late repeat beyond the limit is refused though its run has ended",
         PLACE_HOLD,
-        "ended = self._ledger.run(user_id, hold.run_id) if ended_before else None\n"
-        "                    if ended is not None:\n",
+        "ended = self._outcome(wanted) if ended_before else None\n                    if ended is not None:\n",
         "ended = None\n                    if ended is not None:\n",
         f"{RATE_RUNS}::test_a_repeat_that_began_before_its_run_ended_is_answered_and_does_not_count",
     ),
@@ -344,14 +347,14 @@ MUTANTS = (
     mutant(
         "limits: a refused run has its prompt counted by the model",
         RUN_PROMPT,
-        "            self._refuse_early(attempt)\n",
+        "            self.refuse_early(attempt)\n",
         "",
         f"{RATE_RUNS}::test_the_prompt_of_a_refused_run_is_not_counted",
     ),
     mutant(
         "limits: a repeat of an open run is too fast",
         RUN_PROMPT,
-        "first = account.paused_at is not None or attempt.run_id in account.holds",
+        "first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)",
         "first = account.paused_at is not None",
         f"{RATE_RUNS}::test_a_repeat_of_an_open_run_is_told_that_it_is_open",
     ),
@@ -404,7 +407,7 @@ MUTANTS = (
     mutant(
         "limits: the headers are those of before the run",
         RUN_PROMPT,
-        "            self._show(held.account, show_standing)\n",
+        "            self.show(held.account, show_standing)\n",
         "",
         f"{RATE_HTTP}::test_answers_of_a_run_say_where_one_stands_and_repeats_do_not_count",
     ),
@@ -427,24 +430,23 @@ MUTANTS = (
     mutant(
         "a hold does not ask for the allowance",
         LEDGER,
-        "condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))",
+        "condition=write.condition & admitted)",
         "condition=write.condition)",
         f"{CONTRACT}::test_so_many_runs_may_fail_and_a_refusal_uses_nothing_up",
     ),
     mutant(
         "a hold reads the allowance before it writes",
         LEDGER,
-        "            write = replace(write, condition=write.condition"
-        " & _admitted(allowance, hold.ceiling, limit, now))\n",
-        "            seen = self.account(user_id, now)\n"
-        "            if not allowance.admits(seen, hold.ceiling, limit=limit, now=now):\n"
-        "                return AllowanceUsedUp(seen)\n",
+        "                write = replace(write, condition=write.condition & admitted)\n",
+        "                seen = self.account(user_id, now)\n"
+        "                if not allowance.admits(seen, ceiling, limit=limit, now=now):\n"
+        "                    return AllowanceUsedUp(seen)\n",
         f"{RACES}::test_of_sixty_four_failing_runs_twenty_get_a_hold",
     ),
     mutant(
         "open runs do not count as if they failed",
         ALLOWANCE,
-        "return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]",
+        "return [(runs, now + (allowed - runs) * self.interval) for runs in range(most + 1)] or [(0, now)]",
         "return [(limit, now + (self.failed_runs_per_hour - 1) * self.interval)]",
         f"{CONTRACT}::test_open_runs_count_as_if_they_failed",
     ),
@@ -579,8 +581,8 @@ MUTANTS = (
     mutant(
         "a run is given up by the clock that placed it",
         PLACE_HOLD,
-        "                    if left <= 0:\n",
-        "                    if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
+        "        if left <= 0:\n",
+        "        if left <= 0 or there.lease_at - LEASE_MARGIN <= now:\n",
         RUNS,
     ),
     mutant(
@@ -615,8 +617,109 @@ MUTANTS = (
     mutant(
         "an attempt does not know its own hold",
         LEDGER,
-        "there.nonce == hold.nonce  # the reply",
-        "False  # the reply",
+        "if ours:  # the reply",
+        "if False:  # the reply",
+    ),
+    # --- comparisons: several holds in one step -----------------------------------------------------------------------
+    mutant(
+        "compare: variants are held one after the other",
+        COMPARE,
+        "held = self._place_hold.together(self._each([partial(count, *each) for each in enumerate(attempts)]))",
+        "held = [self._place_hold(count(*each)) for each in enumerate(attempts)]",
+        VARIANTS,
+    ),
+    mutant(
+        "compare: only the first ceiling is held",
+        LEDGER,
+        "return sum(hold.ceiling for hold in holds), iso(",
+        "return holds[0].ceiling, iso(",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: several holds count as one open run",
+        LEDGER,
+        "& (size(AccountItem.holds) <= limit - len(holds))",
+        "& (size(AccountItem.holds) <= limit - 1)",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: a hold that is there refuses only if it is the first",
+        LEDGER,
+        "reduce(and_, [place.does_not_exist() for place in places])",
+        "places[0].does_not_exist()",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: several holds use the allowance of one",
+        LEDGER,
+        "admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))",
+        "admitted = _admitted(allowance, ceiling, limit, now)",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: several runs count as one a minute",
+        LEDGER,
+        "AccountItem.runs_at, rate, runs_at, now, added=len(holds))",
+        "AccountItem.runs_at, rate, runs_at, now)",
+        RATE_CONTRACT,
+    ),
+    mutant(
+        "compare: of several cancelled runs one is uncounted",
+        LEDGER,
+        "AccountItem.runs_at - len(holds) * _millis(rate.interval)",
+        "AccountItem.runs_at - _millis(rate.interval)",
+        RATE_CONTRACT,
+    ),
+    mutant(
+        "compare: holds of which one is not there are cancelled one by one",
+        LEDGER,
+        "        for _ in self._store.backoff:\n            drop = self._drop(user_id, holds, _owes_nothing())\n",
+        "        for hold in holds[1:]:\n            self.cancel_hold(user_id, hold, now=now, rate=rate)\n"
+        "        holds = holds[:1]\n"
+        "        for _ in self._store.backoff:\n            drop = self._drop(user_id, holds, _owes_nothing())\n",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: only the first of several runs is remembered",
+        LEDGER,
+        "return any(items.remembers(raw, hold.run_id) for hold in holds)",
+        "return items.remembers(raw, holds[0].run_id)",
+        CONTRACT,
+    ),
+    mutant(
+        "compare: a variant that fails takes the others' answers",
+        COMPARE,
+        "            outcome = error\n        on_end",
+        "            raise error\n        on_end",
+        VARIANTS,
+    ),
+    mutant(
+        "compare: the key of a comparison does not name all of it",
+        COMPARISONS,
+        'comparison=f"{digest}:{index}"',
+        'comparison=f"{index}"',
+        VARIANTS,
+    ),
+    mutant(
+        "compare: a variant has no time limit",
+        COMPARE,
+        "partial(contextvars.copy_context().run, do, place, task)",
+        "partial(do, place, task)",
+        VARIANTS,
+    ),
+    mutant(
+        "compare: while one variant is made, a repeat begins again",
+        COMPARE,
+        "            if len(attempts) < len(found):\n",
+        "            if not attempts:\n",
+        VARIANTS,
+    ),
+    mutant(
+        "compare: what cannot be read now is an outcome",
+        COMPARE,
+        'if isinstance(error, StoreUnavailableError) and "run_id" not in error.facts:',
+        "if False:",
+        VARIANTS,
     ),
     # --- settle -------------------------------------------------------------------------------------------------------
     mutant(
@@ -685,20 +788,20 @@ MUTANTS = (
     mutant(
         "a hold is given back without a look whether it is there",
         LEDGER,
-        'ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)',
-        "ours = AccountItem.version >= 0",
+        '(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each',
+        "AccountItem.version >= 0 for each",
     ),
     mutant(
         "a hold is given back by whoever asks",
         LEDGER,
-        'ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)',
-        'ours = there["c"] == placed.ceiling',
+        '(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each',
+        'there[each.run_id]["c"] == each.ceiling for each',
     ),
     mutant(
         "a release does not cross the boundaries before it",
         LEDGER,
-        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
-        "drop = self._drop(user_id, run, _owes_nothing())",
+        "drop = self._drop(user_id, [run], _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, [run], _owes_nothing())",
     ),
     mutant(
         "a hold that outlived its run stays",
@@ -792,15 +895,15 @@ MUTANTS = (
     mutant(
         "owed: a release does not ask",
         LEDGER,
-        "drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())",
-        "drop = self._drop(user_id, run, _not_due(run.ended_at))",
+        "drop = self._drop(user_id, [run], _not_due(run.ended_at) & _owes_nothing())",
+        "drop = self._drop(user_id, [run], _not_due(run.ended_at))",
         CONTRACT,
     ),
     mutant(
         "owed: a hold that is cancelled does not ask",
         LEDGER,
-        "self._drop(user_id, hold, _owes_nothing())",
-        "self._drop(user_id, hold, AccountItem.version >= 0)",
+        "self._drop(user_id, holds, _owes_nothing())",
+        "self._drop(user_id, holds, AccountItem.version >= 0)",
         CONTRACT,
     ),
     mutant(
@@ -1052,8 +1155,8 @@ MUTANTS = (
     mutant(
         "an attempt that lost its hold asks the model again",
         PLACE_HOLD,
-        "ended = self._outcome(wanted, rate) if ended_before else None",
-        "ended = self._outcome(wanted, rate) if False else None",
+        "ended = self._outcome(wanted) if ended_before else None\n                    except",
+        "ended = self._outcome(wanted) if False else None\n                    except",
         RUNS,
         FAULTS,
     ),

@@ -93,6 +93,17 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceAll:
+    """Holds of runs that begin together: all in one step, or none. All have one clock, one limit and one rate."""
+
+    holds: tuple[Place, ...]
+
+    @property
+    def now(self) -> int:
+        return self.holds[0].now
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """The end of the attempt that `hold` placed: paid with `cost`."""
 
@@ -116,6 +127,14 @@ class Cancel:
     """The hold never was."""
 
     hold: Place
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAll:
+    """Holds that were placed together never were; nothing, if one is not there."""
+
+    holds: tuple[Place, ...]
     now: int
 
 
@@ -225,7 +244,21 @@ class Disputed:
 Payment = Paid | Refunded | Disputed
 Correction = Take | Undo | Pause
 Operation = (
-    Read | ReadRun | Audit | Place | Settle | Release | Cancel | Sweep | Grant | Correction | Start | Entitle | Payment
+    Read
+    | ReadRun
+    | Audit
+    | Place
+    | PlaceAll
+    | Settle
+    | Release
+    | Cancel
+    | CancelAll
+    | Sweep
+    | Grant
+    | Correction
+    | Start
+    | Entitle
+    | Payment
 )
 
 
@@ -514,6 +547,12 @@ class Model:
             return Nothing()
         if isinstance(operation, Undo) and operation.grant not in self.granted:
             return Nothing()  # there is nothing to undo, and the account is not looked at
+        if isinstance(operation, CancelAll):
+            nonces = {hold.nonce for hold in self.holds.values()}
+            if all(hold.nonce in nonces for hold in operation.holds):
+                for hold in operation.holds:
+                    self._apply(Cancel(hold, operation.now), arriving=False)
+            return Nothing()
         if arriving:
             self.arrive(operation.now)
         match operation:
@@ -527,7 +566,9 @@ class Model:
                     tuple(self.receipts.get(run) for run in runs),
                 )
             case Place():
-                return self._place(operation)
+                return self._place((operation,))
+            case PlaceAll(holds):
+                return self._place(holds)
             case Settle(hold, cost, now):
                 return self._settle(hold, cost, now)
             case Release(hold, status, now, cost):
@@ -653,39 +694,53 @@ class Model:
         self.given_back[hold.run] = None
         return True
 
-    def _place(self, hold: Place) -> Answer:
-        there = self.holds.get(hold.run)
-        if there is not None and there.nonce != hold.nonce:
-            return Taken(self.view(), there.nonce)
-        if there is None:
-            if self.paused is not None:
-                return Paused(self.view())
-            if len(self.holds) >= hold.limit:
-                return Full(self.view())
-            if self.free < hold.ceiling:
-                return Dear(self.view())
-            if hold.limits is not None and not self._admitted(hold, hold.limits):
-                return UsedUp(self.view())
-            if hold.rate is not None:
-                used = max((self.runs or 0) - hold.now, 0)
-                if used + hold.pace > hold.rate * hold.pace:
-                    return Hasty(self.view(), self._remembers(hold.run))
-                self.runs = hold.now + used + hold.pace
-            self.changes += 1
+    def _place(self, holds: tuple[Place, ...]) -> Answer:
+        """All of them, or none."""
+        there = [self.holds[hold.run] for hold in holds if hold.run in self.holds]
+        ours = {hold.nonce for hold in holds}
+        for each in there:
+            if each.nonce not in ours:
+                return Taken(self.view(), each.nonce)
+        if there:
+            gone = len(there) < len(holds)
+            return Placed(self.view(), True if gone else self._remember(holds))
+        first, number, ceiling = holds[0], len(holds), sum(hold.ceiling for hold in holds)
+        if self.paused is not None:
+            return Paused(self.view())
+        if len(self.holds) + number > first.limit:
+            return Full(self.view())
+        if self.free < ceiling:
+            return Dear(self.view())
+        if first.limits is not None and not self._admitted(number, ceiling, first.limits, first.now):
+            return UsedUp(self.view())
+        if first.rate is not None:
+            used = max((self.runs or 0) - first.now, 0)
+            if used and used + number * first.pace > first.rate * first.pace:
+                return Hasty(self.view(), self._remember(holds))
+            self.runs = first.now + used + number * first.pace
+        self.changes += 1
+        for hold in holds:
             self.holds[hold.run] = hold
-        return Placed(self.view(), self._remembers(hold.run))
+        return Placed(self.view(), self._remember(holds))
 
-    def _admitted(self, hold: Place, limits: Limits) -> bool:
+    def _admitted(self, number: int, ceiling: int, limits: Limits, now: int) -> bool:
         """What has failed and what is open, as if it failed, too, stays within the limits. Cost is looked at in
-        twentieths; what alone is beyond a day's cost goes if nothing was used and nothing is held."""
-        failed = max((self.failures or 0) - hold.now, 0)
-        if failed + (len(self.holds) + 1) * limits.interval > limits.runs * limits.interval:
+        twentieths. What alone is beyond a limit goes if nothing of it was used and nothing is held."""
+        failed = max((self.failures or 0) - now, 0)
+        if (failed or self.holds) and failed + (len(self.holds) + number) * limits.interval > (
+            limits.runs * limits.interval
+        ):
             return False
-        used = max((self.unpaid or 0) - hold.now, 0)
-        if hold.ceiling > limits.cost // limits.per_credit:
+        used = max((self.unpaid or 0) - now, 0)
+        if ceiling > limits.cost // limits.per_credit:
             return used == self.held == 0
         twentieths = -(-used * 20 // DAY)
-        return self.held + hold.ceiling <= limits.cost * (20 - twentieths) // 20 // limits.per_credit
+        return self.held + ceiling <= limits.cost * (20 - twentieths) // 20 // limits.per_credit
+
+    def _remember(self, holds: tuple[Place, ...]) -> bool | None:
+        """Whether one of the runs is remembered; None: perhaps."""
+        each = [self._remembers(hold.run) for hold in holds]
+        return True if True in each else None if None in each else False
 
     def _fail(self, hold: Place, cost: int | None, now: int) -> None:
         if cost is None or hold.limits is None:

@@ -13,7 +13,7 @@ from playground.domain.paid_months import PaidMonth
 from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim, Customer, PaymentEvent, Purchase, PurchaseState, Stage
 from playground.domain.runs import Failure, Measured, Run, RunStatus, UnpaidCost
-from playground.domain.sessions import RunFeedback, Session, Turn
+from playground.domain.sessions import Comparison, RunFeedback, Session, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
 from playground.domain.subscriptions import AgreedPrice, Subscription, SubscriptionSnapshot
 from playground.ports import TextRef
@@ -227,6 +227,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "session": {
         "bare": _bare_session,
+        "compared": replace(_bare_session, comparison=Comparison("cmp_1", 1)),
         "full": replace(
             _bare_session,
             use_no_prompt=True,

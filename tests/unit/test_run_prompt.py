@@ -615,8 +615,8 @@ def test_credits_that_come_free_meanwhile_are_used() -> None:
     """The first refusal is for what was held then; the next try asks for what can be afforded now."""
 
     class Busy(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, now: datetime, **limits: Any) -> HoldOutcome:
-            outcome = super().place_hold(user_id, hold, now=now, **limits)
+        def place_hold(self, user_id: str, *holds: Hold, now: datetime, **limits: Any) -> HoldOutcome:
+            outcome = super().place_hold(user_id, *holds, now=now, **limits)
             if isinstance(outcome, CannotAfford):
                 self.cancel_hold(user_id, others.pop(), now=now) if others else None
             return outcome
@@ -637,8 +637,8 @@ def test_a_hold_that_never_succeeds_ends_as_store_unavailable() -> None:
     tries: list[int] = []
 
     class Fickle(InMemoryLedger):
-        def place_hold(self, user_id: str, hold: Hold, *, now: datetime, **limits: Any) -> HoldOutcome:
-            tries.append(hold.ceiling)
+        def place_hold(self, user_id: str, *holds: Hold, now: datetime, **limits: Any) -> HoldOutcome:
+            tries.append(holds[0].ceiling)
             return CannotAfford(self.account(user_id, now))
 
     world = World(ledger=Fickle())
@@ -1363,9 +1363,9 @@ class Shaky(InMemoryLedger):
     def run(self, user_id: str, run_id: str) -> Run | None:
         return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
-    def place_hold(self, user_id: str, hold: Hold, **limits: Any) -> HoldOutcome:
+    def place_hold(self, user_id: str, *holds: Hold, **limits: Any) -> HoldOutcome:
         placing = super().place_hold
-        return self._shake("place_hold", lambda: placing(user_id, hold, **limits))
+        return self._shake("place_hold", lambda: placing(user_id, *holds, **limits))
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
         if self.broken:
@@ -1377,8 +1377,8 @@ class Shaky(InMemoryLedger):
     ) -> Ended:
         return self._shake("release", lambda: super(Shaky, self).release(user_id, run, use, seen=seen))
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
-        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, hold, now=now, rate=rate))
+    def cancel_hold(self, user_id: str, *holds: Hold, now: datetime, rate: RateLimit | None = None) -> None:
+        return self._shake("cancel_hold", lambda: super(Shaky, self).cancel_hold(user_id, *holds, now=now, rate=rate))
 
     def _shake(self, name: str, act: Callable[[], T]) -> T:
         if name in self.before:

@@ -60,8 +60,8 @@ ReportUnreadable = Callable[[CorruptLedgerError], None]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The hold is placed. `ended_before`: the account's memory of ended runs matches this id, so the receipt has to be
-    read."""
+    """The holds are placed. `ended_before`: the account's memory of ended runs matches one of the ids, so the receipts
+    have to be read."""
 
     account: Account
     ended_before: bool = False
@@ -175,19 +175,18 @@ class Ledger(Protocol):
     def place_hold(
         self,
         user_id: str,
-        hold: Hold,
-        *,
+        *holds: Hold,
         limit: int,
         now: datetime,
         allowance: Allowance | None = None,
         rate: RateLimit | None = None,
         seen: Account | None = None,
     ) -> HoldOutcome:
-        """Set credits aside, atomically, if they are available, the account is not paused, fewer than `limit` holds are
-        open, the run has none, and `allowance` and `rate` admit it (None: without that condition). The same write
-        counts the run for `rate`. A refusal costs no allowance and is not counted. Repeating it with the same nonce
-        gives `Held` again, and holds and counts once. `seen` is the account as it was last read, which may save a
-        request."""
+        """Set credits aside for one run, or for several: all of them in one write, or nothing. They are if the sum is
+        available, the account is not paused, at most `limit` holds are open afterwards, none of the runs has one, and
+        `allowance` and `rate` admit them (None: without that condition). The same write counts the runs for `rate`. A
+        refusal costs no allowance and is not counted. Repeating it with the same nonces gives `Held` again, and holds
+        and counts once. `seen` is the account as it was last read, which may save a request."""
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
@@ -215,9 +214,9 @@ class Ledger(Protocol):
         """Whether the run of `hold` is to be ended: it is marked, or another worker has ended it."""
         ...
 
-    def cancel_hold(self, user_id: str, hold: Hold, *, now: datetime, rate: RateLimit | None = None) -> None:
-        """Give a hold back as if it had never been placed: no receipt, and not counted for the `rate` that it was
-        placed with. Does nothing if there is none."""
+    def cancel_hold(self, user_id: str, *holds: Hold, now: datetime, rate: RateLimit | None = None) -> None:
+        """Give holds that were placed together back as if they had never been placed: no receipts, and not counted for
+        the `rate` that they were placed with. One write. Does nothing if one of them is not there."""
         ...
 
     def correct_lease(self, account: Account) -> bool:

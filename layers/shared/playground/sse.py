@@ -1,43 +1,60 @@
-"""Server-sent events of a run: `run`, `delta`, and at the end `done` or `error`.
+"""Server-sent events of a run: `run`, `delta`, and at the end `done` or `error`. Those of a comparison name the variant
+by its `index`, and `end` is the last.
 
 The id of a delta is the character of the answer that it ends before, so that a reader who was cut off can go on there.
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from playground.schemas.run import RunAnswer
+from playground.usecases.compare_prompts import Compared
+from playground.usecases.stream_comparison import ComparisonEvent, OfVariant
 from playground.usecases.stream_run import Delta, Done, Event, Failed, KeepAlive, Started
 
 KEEP_ALIVE = b": keep-alive\n\n"
-# Allowed in JSON and in a line of this format, but many clients end a line there: `str.splitlines` of Python, for one.
-_LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def encoded(events: Iterable[Event], failure: Callable[[Exception], str]) -> Iterator[bytes]:
     """Each event as it is sent. `failure` is the body of an error."""
+    return (_of_run(event, failure, {}) for event in events)
+
+
+def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exception], str]) -> Iterator[bytes]:
+    """The same, of a comparison."""
     for event in events:
         match event:
-            case Started():
-                about = {
-                    "run_id": event.run_id,
-                    "session_id": event.session_id,
-                    "ceiling": event.ceiling,
-                    "max_tokens": event.max_tokens or None,
-                }
-                yield _event("run", json.dumps(about))
-            case Delta():
-                yield _event("delta", json.dumps({"text": event.text}), event.end)
-            case KeepAlive():
-                yield KEEP_ALIVE
-            case Done():
-                yield _event("done", RunAnswer.of(event.answer).model_dump_json().translate(_LINE_ENDS))
-            case Failed():
-                yield _event("error", failure(event.error))
+            case OfVariant(index, its):
+                yield _of_run(its, failure, {"index": index})
+            case Compared():
+                yield _event("end", {"comparison_id": event.comparison_id, "credits_spent": event.credits_spent})
+            case _:
+                yield _of_run(event, failure, {})
 
 
-def _event(name: str, data: str, id_: int | None = None) -> bytes:
-    """`data` is JSON of one line."""
-    lines = [f"event: {name}", *([f"id: {id_}"] if id_ is not None else []), f"data: {data}"]
+def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, int]) -> bytes:
+    match event:
+        case Started():
+            about = {
+                "run_id": event.run_id,
+                "session_id": event.session_id,
+                "ceiling": event.ceiling,
+                "max_tokens": event.max_tokens or None,
+            }
+            return _event("run", {**of, **about})
+        case Delta():
+            return _event("delta", {**of, "text": event.text}, event.end)
+        case KeepAlive():
+            return KEEP_ALIVE
+        case Done():
+            return _event("done", {**of, **RunAnswer.of(event.answer).model_dump(mode="json")})
+        case Failed():
+            return _event("error", {**of, **json.loads(failure(event.error))})
+
+
+def _event(name: str, data: Mapping[str, Any], id_: int | None = None) -> bytes:
+    """In ASCII: many clients end a line at U+2028 or U+0085, too."""
+    lines = [f"event: {name}", *([f"id: {id_}"] if id_ is not None else []), f"data: {json.dumps(data)}"]
     return ("\n".join(lines) + "\n\n").encode()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from playground.adapters.dynamo_sessions import DynamoSessions
     from playground.adapters.dynamo_store import DynamoStore
     from playground.domain.anonymous import VisitorKeys
+    from playground.usecases.compare_prompts import ComparePrompts
     from playground.usecases.run_prompt import RunPrompt
 
 # An answer within 2 s, 3 attempts: the caller waits less than 29 s.
@@ -142,6 +143,19 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
         report=report_run,
         time_limit=time_limit,
         live=LiveRuns(ledger=money, checkpoints=checkpoints(settings, store), clock=utc_now, time_limit=time_limit),
+    )
+
+
+def compare_prompts(settings: RunSettings, store: "DynamoStore", run_prompt: "RunPrompt") -> "ComparePrompts":
+    from playground.adapters.ids import id_maker
+    from playground.usecases.compare_prompts import ComparePrompts
+
+    return ComparePrompts(
+        run_prompt=run_prompt,
+        ledger=ledger(settings, store),
+        clock=utc_now,
+        new_id=id_maker(utc_now),
+        time_limit=time_limit,
     )
 
 

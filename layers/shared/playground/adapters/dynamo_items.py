@@ -282,6 +282,7 @@ class SessionItem(Model):
     deleted_at = UnicodeAttribute(null=True)
     forking = BooleanAttribute(null=True)
     variables: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    comparison: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
 
 
 def listed_at(updated_at: datetime, session_id: str) -> str:

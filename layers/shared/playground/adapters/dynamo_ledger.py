@@ -160,53 +160,54 @@ class DynamoLedger:
     def place_hold(
         self,
         user_id: str,
-        hold: Hold,
-        *,
+        *holds: Hold,
         limit: int,
         now: datetime,
         allowance: Allowance | None = None,
         rate: RateLimit | None = None,
         seen: Account | None = None,
     ) -> HoldOutcome:
+        ceiling, lease = _together(holds)
         ends_first = False
         runs_at = seen.runs_at if seen is not None else None
         for _ in self._store.backoff:
-            write = self._placing(user_id, hold, limit, now, ends_first=ends_first)
+            write = self._placing(user_id, holds, limit, now, ends_first=ends_first)
             if allowance is not None:
-                write = replace(write, condition=write.condition & _admitted(allowance, hold.ceiling, limit, now))
+                admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))
+                write = replace(write, condition=write.condition & admitted)
             if rate is not None:
-                write = counted(write, AccountItem.runs_at, rate, runs_at, now)
+                write = counted(write, AccountItem.runs_at, rate, runs_at, now, added=len(holds))
             try:
                 raw = self._store.update(write)
             except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, hold, refusal.item, limit, now, allowance, rate)
+                outcome = self._why_not(user_id, holds, refusal.item, limit, now, allowance, rate)
                 if outcome is not None:
                     return outcome
-                ends_first = iso(hold.lease_at) < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
+                ends_first = lease < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
                 runs_at = items.account_of(user_id, refusal.item).runs_at if refusal.item is not None else None
             else:
-                return Held(items.account_of(user_id, raw), ended_before=items.remembers(raw, hold.run_id))
+                return Held(items.account_of(user_id, raw), ended_before=_remembers(raw, holds))
         raise StoreUnavailableError
 
-    def _placing(self, user_id: str, hold: Hold, limit: int, now: datetime, *, ends_first: bool) -> Update:
-        """`ends_first`: its lease ends before `lease_at`, for it began earlier than others and was placed after them.
-        It is then put in the place of that one; otherwise the earliest stays, and the sweeper corrects it."""
-        place = Path(AccountItem.holds)[hold.run_id]
-        lease = iso(hold.lease_at)
+    def _placing(self, user_id: str, holds: Sequence[Hold], limit: int, now: datetime, *, ends_first: bool) -> Update:
+        """`ends_first`: their lease ends before `lease_at`, for they began earlier than others and were placed after
+        them. It is then put in the place of that one; otherwise the earliest stays, and the sweeper corrects it."""
+        ceiling, lease = _together(holds)
+        places = [Path(AccountItem.holds)[hold.run_id] for hold in holds]
         earlier = AccountItem.lease_at.does_not_exist() | (AccountItem.lease_at <= lease)
         return Update(
             account_key(self._ledger, user_id),
             actions=[
-                AccountItem.available.set(AccountItem.available - hold.ceiling),
-                AccountItem.held.set(AccountItem.held + hold.ceiling),
-                place.set(encode(hold)),
+                AccountItem.available.set(AccountItem.available - ceiling),
+                AccountItem.held.set(AccountItem.held + ceiling),
+                *(place.set(encode(hold)) for place, hold in zip(places, holds, strict=True)),
                 AccountItem.lease_shard.set(shard_of(user_id)),
                 AccountItem.lease_at.set(lease if ends_first else Path(AccountItem.lease_at) | lease),
             ],
-            condition=(AccountItem.available >= hold.ceiling)
+            condition=(AccountItem.available >= ceiling)
             & (AccountItem.lease_at > lease if ends_first else earlier)
-            & (size(AccountItem.holds) < limit)  # type: ignore[no-untyped-call]
-            & place.does_not_exist()
+            & (size(AccountItem.holds) <= limit - len(holds))  # type: ignore[no-untyped-call]
+            & reduce(and_, [place.does_not_exist() for place in places])
             & AccountItem.paused_at.does_not_exist()
             & _not_due(now),
         )
@@ -214,14 +215,14 @@ class DynamoLedger:
     def _why_not(
         self,
         user_id: str,
-        hold: Hold,
+        holds: Sequence[Hold],
         raw: RawItem | None,
         limit: int,
         now: datetime,
         allowance: Allowance | None,
         rate: RateLimit | None,
     ) -> HoldOutcome | None:
-        """Why the hold was refused, from the account that refused it; None if it can be tried again."""
+        """Why the holds were refused, from the account that refused them; None if they can be tried again."""
         if raw is None:
             self._open(user_id, now)
             return None
@@ -229,20 +230,24 @@ class DynamoLedger:
         if account.is_due(now):
             self._advance(account, now)
             return None
-        there = account.holds.get(hold.run_id)
-        if there is not None:
-            ours = there.nonce == hold.nonce  # the reply to our own write was lost
-            return Held(account, items.remembers(raw, hold.run_id)) if ours else AlreadyHeld(account, there)
+        ours = [hold for hold in holds if _holds(account, hold)]
+        for hold in holds:
+            there = account.holds.get(hold.run_id)
+            if there is not None and hold not in ours:
+                return AlreadyHeld(account, there)
+        if ours:  # the reply to our own write was lost; what is not there any more, another worker has ended
+            return Held(account, ended_before=len(ours) < len(holds) or _remembers(raw, holds))
         if account.paused_at is not None:
             return Paused(account)
-        if len(account.holds) >= limit:
+        if len(account.holds) > limit - len(holds):
             return TooManyHolds(account)
-        if account.available < hold.ceiling:
+        ceiling, _ = _together(holds)
+        if account.available < ceiling:
             return CannotAfford(account)
-        if allowance is not None and not allowance.admits(account, hold.ceiling, limit=limit, now=now):
+        if allowance is not None and not allowance.admits(account, ceiling, limit=limit, now=now, added=len(holds)):
             return AllowanceUsedUp(account)
-        if rate is not None and not rate.admits(account.runs_at, now):
-            return TooFast(account, ended_before=items.remembers(raw, hold.run_id))
+        if rate is not None and not rate.admits(account.runs_at, now, added=len(holds)):
+            return TooFast(account, ended_before=_remembers(raw, holds))
         return None
 
     def ask_to_stop(self, user_id: str, run_id: str) -> bool:
@@ -259,18 +264,23 @@ class DynamoLedger:
         there = raw.get("holds", {}).get("M", {}).get(hold.run_id, {}).get("M", {})
         return there.get("n") != {"S": hold.nonce} or "x" in there
 
-    def cancel_hold(self, user_id: str, hold: Hold | Run, *, now: datetime, rate: RateLimit | None = None) -> None:
-        uncount = [AccountItem.runs_at.set(AccountItem.runs_at - _millis(rate.interval))] if rate is not None else []
+    def cancel_hold(self, user_id: str, *holds: Hold | Run, now: datetime, rate: RateLimit | None = None) -> None:
+        uncount: list[Action] = []
+        if rate is not None:
+            uncount.append(AccountItem.runs_at.set(AccountItem.runs_at - len(holds) * _millis(rate.interval)))
         for _ in self._store.backoff:
-            drop = self._drop(user_id, hold, _owes_nothing())
+            drop = self._drop(user_id, holds, _owes_nothing())
             try:
                 self._store.update(replace(drop, actions=[*drop.actions, *uncount]))
             except ConditionFailed as refusal:
-                if refusal.item is None or not _holds(account := items.account_of(user_id, refusal.item), hold):
-                    return  # it is not there
+                if refusal.item is None:
+                    return
+                account = items.account_of(user_id, refusal.item)
+                if not all(_holds(account, hold) for hold in holds):
+                    return  # one is not there
                 if not account.owes:
                     return
-                if self._apply(account, drop_hold(account, hold.run_id, now=now), ended=hold, also=uncount):
+                if self._apply(account, _without(account, holds, now), ended=holds, also=uncount):
                     return
             else:
                 return
@@ -397,7 +407,7 @@ class DynamoLedger:
         account = seen
         for _ in self._store.backoff:
             # Before a boundary that has passed, what is held would still count as held.
-            drop = self._drop(user_id, run, _not_due(run.ended_at) & _owes_nothing())
+            drop = self._drop(user_id, [run], _not_due(run.ended_at) & _owes_nothing())
             try:
                 self._store.transact(_using(drop, use, run.ended_at, account), self._receipt_put(run))
             except TransactionRefused as refusal:
@@ -411,7 +421,7 @@ class DynamoLedger:
                     with suppress(_DoneBeforeError):  # the next try reads the receipt
                         after, entries = drop_hold(account, run.run_id, now=run.ended_at)
                         back = use_allowance(after, use, run.ended_at), entries
-                        if self._apply(account, back, self._receipt_put(run), ended=run):
+                        if self._apply(account, back, self._receipt_put(run), ended=[run]):
                             return Ended(run, by_us=True)
             else:
                 return Ended(run, by_us=True)
@@ -423,20 +433,20 @@ class DynamoLedger:
     def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
         return self._store.get(run_key(self._ledger, user_id, run_id))
 
-    def _drop(self, user_id: str, placed: Hold | Run, condition: Condition) -> Update:
-        """Give a hold back, if it is the one that was `placed`. For an account that owes nothing."""
-        slot, mark = items.recent_slot(placed.run_id)
-        there = Path(AccountItem.holds)[placed.run_id]
-        ours = (there["n"] == placed.nonce) & (there["c"] == placed.ceiling)
+    def _drop(self, user_id: str, placed: Sequence[Hold | Run], condition: Condition) -> Update:
+        """Give holds back, if all are those that were `placed`. For an account that owes nothing."""
+        ceiling = sum(each.ceiling for each in placed)
+        there = {each.run_id: Path(AccountItem.holds)[each.run_id] for each in placed}
+        ours = [(there[each.run_id]["n"] == each.nonce) & (there[each.run_id]["c"] == each.ceiling) for each in placed]
         return Update(
             account_key(self._ledger, user_id),
             actions=[
-                AccountItem.held.set(AccountItem.held - placed.ceiling),
-                AccountItem.available.set(AccountItem.available + placed.ceiling),
-                there.remove(),
-                Path(AccountItem.recent)[slot].set(mark),
+                AccountItem.held.set(AccountItem.held - ceiling),
+                AccountItem.available.set(AccountItem.available + ceiling),
+                *(place.remove() for place in there.values()),
+                *_recent_actions(there),
             ],
-            condition=ours & condition,
+            condition=reduce(and_, ours) & condition,
         )
 
     def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None, now: datetime) -> Ended:
@@ -525,11 +535,11 @@ class DynamoLedger:
         account: Account,
         change: Change,
         *others: Put | Save,
-        ended: Hold | Run | None = None,
+        ended: Sequence[Hold | Run] = (),
         also: Sequence[Action] = (),
     ) -> Account | None:
         """Write a change of buckets and plan with its other items; None if any of them changed meanwhile. `ended`: with
-        the end of this hold. `also`: with these updates of the account.
+        the end of these holds. `also`: with these updates of the account.
 
         Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
         Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
@@ -544,7 +554,7 @@ class DynamoLedger:
                 *_owed_actions(after),
                 *_allowance_actions(account, after),
                 AccountItem.available.set(after.available),
-                *(_ended_actions(after, ended.run_id) if ended is not None else ()),
+                *_ended_actions(after, [each.run_id for each in ended]),
                 *also,
             ],
             condition=(AccountItem.version == account.version)
@@ -676,6 +686,24 @@ def _holds(account: Account, hold: Hold | Run) -> bool:
     return there is not None and there.nonce == hold.nonce
 
 
+def _together(holds: Sequence[Hold]) -> tuple[int, str]:
+    """The credits of holds, and the first of their leases as it is stored."""
+    return sum(hold.ceiling for hold in holds), iso(min(hold.lease_at for hold in holds))
+
+
+def _remembers(raw: RawItem, holds: Sequence[Hold]) -> bool:
+    return any(items.remembers(raw, hold.run_id) for hold in holds)
+
+
+def _without(account: Account, holds: Sequence[Hold | Run], now: datetime) -> Change:
+    """The holds given back, one after the other."""
+    entries: list[Entry] = []
+    for hold in holds:
+        account, written = drop_hold(account, hold.run_id, now=now)
+        entries.extend(written)
+    return account, tuple(entries)
+
+
 def _tickets(account: Account) -> Iterator[int]:
     return (hold.ticket for hold in account.holds.values() if hold.ticket is not None)
 
@@ -704,12 +732,19 @@ def _owed_actions(after: Account) -> list[Action]:
     ]
 
 
-def _ended_actions(after: Account, run_id: str) -> list[Action]:
-    slot, mark = items.recent_slot(run_id)
+def _recent_actions(run_ids: Iterable[str]) -> list[Action]:
+    """Remember that these runs have ended: of several in one slot the last, for a path is written once."""
+    marks = dict(items.recent_slot(run_id) for run_id in run_ids)
+    return [Path(AccountItem.recent)[slot].set(mark) for slot, mark in marks.items()]
+
+
+def _ended_actions(after: Account, run_ids: Sequence[str]) -> list[Action]:
+    if not run_ids:
+        return []
     return [
         AccountItem.held.set(after.held),
-        Path(AccountItem.holds)[run_id].remove(),
-        Path(AccountItem.recent)[slot].set(mark),
+        *(Path(AccountItem.holds)[run_id].remove() for run_id in run_ids),
+        *_recent_actions(run_ids),
     ]
 
 
@@ -749,7 +784,7 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
     return actions
 
 
-def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> Condition:
+def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, added: int = 1) -> Condition:
     """`Allowance.admits`, of the account as it is when it is written."""
 
     def not_after(attribute: Any, latest: datetime) -> Condition:
@@ -758,7 +793,7 @@ def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime) -> 
 
     runs = [
         (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
-        for most, latest in allowance.by_open_runs(limit, now)
+        for most, latest in allowance.by_open_runs(limit, now, added=added)
     ]
     credits_ = [
         (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)

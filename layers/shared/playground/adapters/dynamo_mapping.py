@@ -32,6 +32,7 @@ from playground.domain.credits import Deltas
 from playground.domain.pricing import Price, Usage
 from playground.domain.purchases import Claim
 from playground.domain.runs import Failure
+from playground.domain.sessions import Comparison
 from playground.domain.sharing import ShareLink
 from playground.domain.subscriptions import AgreedPrice
 
@@ -57,6 +58,7 @@ NAMES: Mapping[type, Mapping[str, str]] = {
     Claim: {"amount": "a", "stage": "s", "made_at": "t"},
     AgreedPrice: {"amount": "a", "currency": "c", "price_id": "p"},
     ShareLink: {"share_id": "id"},
+    Comparison: {"comparison_id": "id"},
 }
 KEYED = {Hold: "run_id"}
 """Stored in a map under this field, which is not repeated in the value."""

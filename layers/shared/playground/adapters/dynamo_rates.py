@@ -13,14 +13,17 @@ from playground.adapters.dynamo_store import Update
 from playground.domain.rates import MILLISECOND, RateLimit
 
 
-def counted(write: Update, attribute: Any, limit: RateLimit, seen: datetime | None, now: datetime) -> Update:
-    """`write`, if `limit` admits one more request of the account, and with that counted in `attribute`.
+def counted(
+    write: Update, attribute: Any, limit: RateLimit, seen: datetime | None, now: datetime, *, added: int = 1
+) -> Update:
+    """`write`, if `limit` admits `added` more requests of the account, and with those counted in `attribute`.
 
     DynamoDB knows no maximum: a stamp that has passed is replaced, one that is ahead is added to, and the condition
     says which of the two was right. `seen`, the stamp as last read, decides; None: there is none, or it is ahead. A
     stamp hardly ever moves back, so that a wrong guess costs one request more, and then only beside another request.
     """
-    at, more, latest = millis(now), limit.interval // MILLISECOND, millis(limit.latest(now))
+    at, latest = millis(now), millis(limit.latest(now, added=added))
+    more = added * (limit.interval // MILLISECOND)
     action: Action
     condition: Condition
     if seen is not None and millis(seen) < at:

@@ -51,10 +51,14 @@ class Allowance:
         unpaid = -(-cost_nano * (DAY // MILLISECOND) // self.unpaid_nano_per_day) * MILLISECOND
         return AllowanceUse(failures=self.interval if failed else timedelta(), unpaid=unpaid)
 
-    def by_open_runs(self, limit: int, now: datetime) -> Sequence[tuple[int, datetime]]:
-        """One of these must hold before a run is added: at most so many open runs, and `failures_at` not after."""
-        most = min(limit, self.failed_runs_per_hour)
-        return [(runs, now + (self.failed_runs_per_hour - 1 - runs) * self.interval) for runs in range(most)]
+    def by_open_runs(self, limit: int, now: datetime, *, added: int = 1) -> Sequence[tuple[int, datetime]]:
+        """One of these must hold before `added` runs are: at most so many open runs, and `failures_at` not after.
+
+        More runs at once than may fail in an hour are admitted if nothing is used and none is open.
+        """
+        most = min(limit, self.failed_runs_per_hour) - added
+        allowed = self.failed_runs_per_hour - added
+        return [(runs, now + (allowed - runs) * self.interval) for runs in range(most + 1)] or [(0, now)]
 
     def by_held_credits(self, ceiling: int, now: datetime) -> Sequence[tuple[int, datetime]]:
         """One of these must hold before `ceiling` is held: at most so many credits held, and `unpaid_at` not after.
@@ -68,16 +72,18 @@ class Allowance:
         terms = [(room, now + step * DAY / COST_STEPS) for room, step in rooms if room >= 0]
         return terms or [(0, now)]
 
-    def admits(self, account: Account, ceiling: int, *, limit: int, now: datetime) -> bool:
-        """Whether one more hold of `ceiling` credits keeps within the allowance."""
+    def admits(self, account: Account, ceiling: int, *, limit: int, now: datetime, added: int = 1) -> bool:
+        """Whether `added` more holds of `ceiling` credits together keep within the allowance."""
         failures_at, unpaid_at = account.failures_at or now, account.unpaid_at or now
         return any(
-            len(account.holds) <= runs and failures_at <= latest for runs, latest in self.by_open_runs(limit, now)
+            len(account.holds) <= runs and failures_at <= latest
+            for runs, latest in self.by_open_runs(limit, now, added=added)
         ) and any(account.held <= held and unpaid_at <= latest for held, latest in self.by_held_credits(ceiling, now))
 
-    def wait(self, account: Account, ceiling: int, now: datetime) -> timedelta:
-        """How long until a hold of `ceiling` is admitted if no run is open and none fails; zero if it is now."""
-        latest_failures = now + (self.failed_runs_per_hour - 1) * self.interval
+    def wait(self, account: Account, ceiling: int, now: datetime, *, added: int = 1) -> timedelta:
+        """How long until `added` holds of `ceiling` credits together are admitted if no run is open and none fails;
+        zero if they are now."""
+        latest_failures = now + max(self.failed_runs_per_hour - added, 0) * self.interval
         latest_unpaid = max(latest for _, latest in self.by_held_credits(ceiling, now))
         waits = (
             (account.failures_at or now) - latest_failures,

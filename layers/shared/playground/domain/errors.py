@@ -82,6 +82,11 @@ class PlaygroundError(Exception):
             self.message += " This run has ended; a new attempt takes a new Idempotency-Key."
         return self
 
+    def of_variant(self, index: int) -> Self:
+        """This error, naming the variant of a comparison that it is about."""
+        self.facts = {**self.facts, "variant": index}
+        return self
+
 
 class InvalidRequestError(PlaygroundError):
     """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right."""

@@ -41,20 +41,21 @@ class RateLimit:
         """What one request uses: a minute ÷ the limit, rounded up to a millisecond."""
         return -(-MAX_PER_MINUTE // self.per_minute) * MILLISECOND
 
-    def latest(self, now: datetime) -> datetime:
-        """The latest stamp with which one more request is admitted."""
-        return now + (self.per_minute - 1) * self.interval
+    def latest(self, now: datetime, *, added: int = 1) -> datetime:
+        """The latest stamp with which `added` more requests are admitted together. More of them than the limit are if
+        nothing is used."""
+        return now + max(self.per_minute - added, 0) * self.interval
 
-    def admits(self, stamp: datetime | None, now: datetime) -> bool:
-        return stamp is None or stamp <= self.latest(now)
+    def admits(self, stamp: datetime | None, now: datetime, *, added: int = 1) -> bool:
+        return stamp is None or stamp <= self.latest(now, added=added)
 
-    def after(self, stamp: datetime | None, now: datetime) -> datetime:
-        """The stamp after one more request."""
-        return instant(max(stamp or now, now)) + self.interval
+    def after(self, stamp: datetime | None, now: datetime, *, added: int = 1) -> datetime:
+        """The stamp after `added` more requests."""
+        return instant(max(stamp or now, now)) + added * self.interval
 
-    def wait(self, stamp: datetime | None, now: datetime) -> timedelta:
-        """How long until one more request is admitted; zero if it is now."""
-        return max((stamp or now) - self.latest(now), timedelta())
+    def wait(self, stamp: datetime | None, now: datetime, *, added: int = 1) -> timedelta:
+        """How long until `added` more requests are admitted together; zero if they are now."""
+        return max((stamp or now) - self.latest(now, added=added), timedelta())
 
     def standing(self, stamp: datetime | None, now: datetime) -> RateStanding:
         used = max((stamp or now) - now, timedelta())

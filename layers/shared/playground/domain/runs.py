@@ -39,6 +39,8 @@ class RunRequest:
     variables: Mapping[str, str] | None = None
     names_model: bool = True
     package_as_sent: str | None = None
+    comparison: str | None = None
+    """Of a variant of a comparison: identifies all that is compared, and its place in it."""
 
     @property
     def hash(self) -> str:
@@ -179,13 +181,15 @@ class RunFilter:
         return since <= place.ended_at and (until is None or place.ended_at < until)
 
 
-def run_id_of(user_id: str, idempotency_key: str) -> str:
+def run_id_of(user_id: str, idempotency_key: str, variant: int = 0) -> str:
     """The id of the run that a user's key names: the same key always gives the same run, and another user's key
-    another.
+    another. A key that names a comparison names a run for each `variant`; the first is the run that it names alone, so
+    that one key cannot name both.
 
-    130 bits of SHA-256 over both, in Crockford's base 32, so that it cannot be guessed from outside or collide.
+    130 bits of SHA-256 over all of it, in Crockford's base 32, so that it cannot be guessed from outside or collide.
     """
-    digest = hashlib.sha256(f"{len(user_id)}:{user_id}:{idempotency_key}".encode()).digest()
+    name = f"{len(user_id)}:{user_id}:{idempotency_key}" + (f"\n{variant}" if variant else "")  # no key has a newline
+    digest = hashlib.sha256(name.encode()).digest()
     number = int.from_bytes(digest[:17]) >> 6
     return "run_" + base32(number, 26)
 

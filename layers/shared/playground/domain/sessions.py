@@ -33,6 +33,14 @@ class Turn:
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The comparison that a session began with: `index` is the place of its variant in it, from 0."""
+
+    comparison_id: str
+    index: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The summary. `turns` counts all turns. `credits`, `tokens` and `duration_ms` are sums over the turns that were
@@ -72,6 +80,7 @@ class Session:
     forking: bool = False
     variables: Mapping[str, str] | None = None
     """What the placeholders of the package's text are filled with. A share or a fork does not have them."""
+    comparison: Comparison | None = None
 
     @property
     def has_own_turns(self) -> bool:

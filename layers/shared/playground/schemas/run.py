@@ -89,6 +89,11 @@ UseNoPrompt = Annotated[
         description="Run without the package's prompt, to compare",
     ),
 ]
+Effort = Annotated[
+    str | None,
+    one_of(EFFORTS),
+    Field(json_schema_extra={"enum": [*EFFORTS, None]}, description="How much the model should think"),
+]
 
 
 def _within_bounds(values: Any) -> Any:
@@ -119,11 +124,7 @@ class RunBody(RequestBody):
     model: ModelName = PRICES.default_model
     max_tokens: MaxTokens = None
     use_no_prompt: UseNoPrompt = False
-    effort: Annotated[
-        str | None,
-        one_of(EFFORTS),
-        Field(json_schema_extra={"enum": [*EFFORTS, None]}, description="How much the model should think"),
-    ] = None
+    effort: Effort = None
     temperature: Annotated[
         float | None,
         Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
 
-from playground.domain.sessions import RunFeedback, Session
+from playground.domain.sessions import Comparison, RunFeedback, Session
 from playground.domain.sharing import Share, Vote
 from playground.schemas.common import (
     UNREADABLE,
@@ -27,6 +27,15 @@ Comment = Annotated[
 _HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
 
 
+class ComparisonPlace(BaseModel):
+    id: Annotated[str, Field(description="The same for all sessions of one comparison")]
+    index: Annotated[int, Field(description="Of the variant, from 0")]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Self:
+        return cls(id=comparison.comparison_id, index=comparison.index)
+
+
 class SessionListed(BaseModel):
     session_id: str
     package_id: str
@@ -43,6 +52,9 @@ class SessionListed(BaseModel):
     updated_at: Moment
     forked: Annotated[bool, Field(description="Whether it began as a copy of a shared conversation")]
     shared: bool
+    comparison: Annotated[
+        ComparisonPlace | None, Field(description="The comparison that it began with; null if it began with a run")
+    ] = None
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -62,6 +74,7 @@ class SessionListed(BaseModel):
             updated_at=session.updated_at,
             forked=session.forked_from is not None,
             shared=session.share is not None,
+            comparison=ComparisonPlace.of(session.comparison) if session.comparison is not None else None,
         )
 
 

@@ -32,11 +32,19 @@ class LiveAnswer:
         self._length = 0
         self._closed = threading.Event()
         self._stopped = threading.Event()
+        self._listeners: list[OnText] = []
+
+    def listen(self, listener: "OnText") -> None:
+        """Call `listener` with each further piece of the text until it is closed; it must not wait or raise."""
+        with self._changed:
+            self._listeners.append(listener)
 
     def write(self, text: str) -> None:
         with self._changed:
             self._pieces.append(text)
             self._length += len(text)
+            for listener in self._listeners if text and not self._closed.is_set() else ():
+                listener(text, self._length)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -73,6 +81,8 @@ class LiveAnswer:
         return "".join(self._pieces[place:])[offset - start :]
 
 
+OnText = Callable[[str, int], None]
+"""Gets a piece of text, and the character that it ends before."""
 OnStart = Callable[[LiveAnswer], None]
 """Called once the credits are held and before the model is asked."""
 

@@ -9,7 +9,7 @@ from playground.domain.account import Account, Hold
 from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable
 from playground.domain.runs import Run, RunRequest, RunStatus
-from playground.domain.sessions import Session
+from playground.domain.sessions import Comparison, Session
 from playground.ports import Prompt
 from playground.usecases.prompts import Fitted
 
@@ -22,7 +22,8 @@ class Attempt:
 
     `keyed`: the same request with the same key leads to the same run. `package` has the text that is sent, filled with
     `variables`. `account` is as it was read, advanced to `started` and without dead holds. `lease_at` is when a hold of
-    this attempt ends. `deadline` is the end of the invocation in monotonic seconds.
+    this attempt ends. `deadline` is the end of the invocation in monotonic seconds. `comparison`: what it is a
+    variant of.
     """
 
     user_id: str
@@ -39,6 +40,7 @@ class Attempt:
     started: datetime
     lease_at: datetime
     deadline: float
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ class HeldRun:
             title=" ".join(attempt.request.input.split())[:MAX_TITLE_CHARACTERS],
             created_at=now,
             updated_at=now,
+            comparison=attempt.comparison,
         )
         return replace(
             session,

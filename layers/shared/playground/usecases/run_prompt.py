@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
@@ -41,7 +41,7 @@ from playground.domain.runs import (
     failure_of,
     run_id_of,
 )
-from playground.domain.sessions import Session, Turn
+from playground.domain.sessions import Comparison, Session, Turn
 from playground.ports import (
     Catalog,
     Clock,
@@ -119,7 +119,7 @@ class RunPrompt:
         self._monotonic = monotonic
         self._live = live
         self._fit = FitConversation(sessions, model, prices)
-        self._place_hold = PlaceHold(
+        self.place_hold = PlaceHold(
             ledger=ledger, prices=prices, clock=clock, max_open_runs=max_open_runs, report=report, watch=watch
         )
 
@@ -144,40 +144,48 @@ class RunPrompt:
         """
         deadline = self._monotonic() + seconds_left
         with self._time_limit(seconds_left - ANSWER_RESERVE_SECONDS):
-            attempt = self._look_up(user_id, request, idempotency_key, seconds_left, deadline, show_standing)
+            keyed = idempotency_key is not None
+            run_id = run_id_of(user_id, idempotency_key) if idempotency_key is not None else self._new_id("run")
+            started = instant(self._clock())
+            ends = started + timedelta(seconds=seconds_left)
+            attempt = self.look_up(
+                user_id,
+                request,
+                run_id=run_id,
+                keyed=keyed,
+                started=started,
+                ends=ends,
+                deadline=deadline,
+                show_standing=show_standing,
+            )
             if isinstance(attempt, Run):
-                return self._replay(attempt, request)
-            self._refuse_early(attempt)
+                return self.replay(attempt, request)
+            self.refuse_early(attempt)
             held = self._hold(attempt)
             if isinstance(held, Run):
-                return self._replay(held, request)
-            self._show(held.account, show_standing)
-            with self._live(user_id, held.hold) as live:
-                on_start(live)
-                answer = self._ask(held, live)
-                live.close()
-                if isinstance(answer, Run):
-                    return self._replay(answer, request)
-                return self._settle(held, answer)
+                return self.replay(held, request)
+            self.show(held.account, show_standing)
+            return self.finish(held, on_start)
 
     # --- look up ------------------------------------------------------------------------------------------------------
 
-    def _look_up(
+    def look_up(
         self,
         user_id: str,
         request: RunRequest,
-        idempotency_key: str | None,
-        seconds_left: float,
+        *,
+        run_id: str,
+        keyed: bool,
+        started: datetime,
+        ends: datetime,
         deadline: float,
-        show_standing: ShowStanding,
+        show_standing: ShowStanding = lambda standing: None,
+        comparison: Comparison | None = None,
     ) -> Attempt | Run:
-        """Everything that the run needs, in one read; or the receipt, if the run has ended."""
-        started = instant(self._clock())
-        ends = started + timedelta(seconds=seconds_left)
+        """Everything that a run needs, in one read; or the receipt, if the run has ended. `ends` is when the invocation
+        that began at `started` is over, `deadline` the same in monotonic seconds."""
         model = self._prices.models[request.model]
         refuse_unsupported(request, model)
-        keyed = idempotency_key is not None
-        run_id = run_id_of(user_id, idempotency_key) if idempotency_key is not None else self._new_id("run")
         found = self._lookup(
             user_id=user_id,
             run_id=run_id if keyed else None,
@@ -186,7 +194,7 @@ class RunPrompt:
             session_id=request.session_id,
         )
         account = without_dead_holds(as_of(found.account, user_id, started), started)
-        self._show(account, show_standing)
+        self.show(account, show_standing)
         if found.run is not None:
             return found.run
         if found.runs_paused:
@@ -212,35 +220,37 @@ class RunPrompt:
             started=started,
             lease_at=instant(ends + LEASE_MARGIN),
             deadline=deadline,
+            comparison=comparison,
         )
 
-    def _show(self, account: Account, show_standing: ShowStanding) -> None:
+    def show(self, account: Account, show_standing: ShowStanding) -> None:
         limit = self._prices.run_limit(account)
         show_standing(limit.standing(account.runs_at, instant(self._clock())))
 
-    def _refuse_early(self, attempt: Attempt) -> None:
-        """Refuse a run that the hold's write would refuse, before its prompt is counted: a client that ignores
-        Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
-        account = attempt.account
+    def refuse_early(self, *attempts: Attempt) -> None:
+        """Refuse runs that the write of their holds would refuse, before their prompts are counted: a client that
+        ignores Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
+        account, started = attempts[0].account, attempts[0].started
         limit = self._prices.run_limit(account)
-        first = account.paused_at is not None or attempt.run_id in account.holds  # these refuse with another error
-        if not first and not limit.admits(account.runs_at, attempt.started):
-            raise rate_limited(limit, account, instant(self._clock()))
+        # These refuse with another error.
+        first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)
+        if not first and not limit.admits(account.runs_at, started, added=len(attempts)):
+            raise rate_limited(limit, account, instant(self._clock()), added=len(attempts))
 
     # --- count, hold --------------------------------------------------------------------------------------------------
 
     def _hold(self, attempt: Attempt) -> HeldRun | Run:
         """The run with its hold; once more with less history, if others spend what the history would have cost. Or the
         run as another attempt has ended it."""
-        wanted = self._count(attempt, attempt.account)
+        wanted = self.count(attempt, attempt.account)
         try:
-            return self._place_hold(wanted)
+            return self.place_hold(wanted)
         except InsufficientCreditsError:
             if attempt.session is None or wanted.fitted.omitted == attempt.session.turns:
                 raise
-        return self._place_hold(self._count(attempt, self._ledger.account(attempt.user_id, attempt.started)))
+        return self.place_hold(self.count(attempt, self._ledger.account(attempt.user_id, attempt.started)))
 
-    def _count(self, attempt: Attempt, account: Account) -> HeldRun:
+    def count(self, attempt: Attempt, account: Account) -> HeldRun:
         """The prompt, with as much history as fits, its tokens and its price."""
         fitted = self._fit(attempt.request, attempt.package, attempt.session, account, timeout=COUNT_TIMEOUT_SECONDS)
         if self._time_for_model(attempt.deadline) < MIN_MODEL_SECONDS:
@@ -252,6 +262,17 @@ class RunPrompt:
         return max(min(self._model_timeout_seconds, left), 0.0)
 
     # --- ask ----------------------------------------------------------------------------------------------------------
+
+    def finish(self, held: HeldRun, on_start: OnStart = unwatched) -> PaidAnswer:
+        """Ask the model and settle, or release: nothing is held any more when this returns or raises, unless the store
+        stayed unavailable. `on_start` gets the answer while it is written."""
+        with self._live(held.attempt.user_id, held.hold) as live:
+            on_start(live)
+            answer = self._ask(held, live)
+            live.close()
+            if isinstance(answer, Run):
+                return self.replay(answer, held.attempt.request)
+            return self._settle(held, answer)
 
     def _ask(self, held: HeldRun, live: LiveAnswer) -> Completion | Run:
         """The model's answer. Without one the hold is released, and its error raised; or, if another attempt has ended
@@ -298,7 +319,7 @@ class RunPrompt:
             raise
         if ended.run.nonce != hold.nonce or ended.run.status is not RunStatus.SETTLED:
             self._discard(stored)
-            return self._replay(ended.run, attempt.request)
+            return self.replay(ended.run, attempt.request)
         self._report(ended.run)
         return PaidAnswer(run=ended.run, turn=turn, replayed=False)
 
@@ -374,7 +395,7 @@ class RunPrompt:
 
     # --- replay -------------------------------------------------------------------------------------------------------
 
-    def _replay(self, run: Run, request: RunRequest) -> PaidAnswer:
+    def replay(self, run: Run, request: RunRequest) -> PaidAnswer:
         """The outcome that is on record. Raises the failure, if it was one."""
         if run.request_hash != request.hash:
             raise IdempotencyConflictError
