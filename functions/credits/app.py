@@ -30,6 +30,7 @@ from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
     CreditsAnswer,
     HistoryAnswer,
+    ModelsAnswer,
     PacksAnswer,
     PortalBody,
     PricingAnswer,
@@ -66,7 +67,15 @@ authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
     settings,
     authenticate=authenticate,
-    public=frozenset({"/playground/credits/packages", "/playground/pricing", "/playground/prices/<version>"}),
+    public=frozenset(
+        {
+            "/playground/credits/packages",
+            "/playground/models",
+            "/playground/pricing",
+            "/playground/prices/<version>",
+        }
+    ),
+    max_age={"/playground/models": 300},
 )
 app = api.app
 handler = api
@@ -171,6 +180,12 @@ def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
 def packs() -> PacksAnswer:
     """Packs of credits on sale. Public."""
     return PacksAnswer.of(prices.packs)
+
+
+@app.get("/playground/models", tags=["credits"], responses=answers(ModelsAnswer))
+def models() -> ModelsAnswer:
+    """The models that a run may use, with what each costs and takes. Public."""
+    return ModelsAnswer.of(prices)
 
 
 @app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))

@@ -9,7 +9,7 @@ from playground.adapters.prices import load_prices
 from playground.domain.account import Account
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.pricing import Pack, Price, PriceTable, Usage
+from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
 from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.schemas.common import UNREADABLE, Moment, RequestBody
@@ -330,6 +330,66 @@ class PricingAnswer(BaseModel):
             interval=plan.interval,
             credits=plan.credits,
             price_version=prices.version,
+        )
+
+
+class MaxTokensAnswer(BaseModel):
+    default: int
+    most: Annotated[int, Field(description="The most that a request may ask for")]
+
+
+class TierAnswer(BaseModel):
+    up_to_tokens: int
+    credits: Annotated[int, Field(description="For a run of this model, before the floor")]
+
+
+class TiersAnswer(BaseModel):
+    steps: Annotated[list[TierAnswer], Field(description="By billed tokens, input and output; the first that fits")]
+    further_tokens: Annotated[int, Field(description="Above the last step, each begun further_tokens cost more")]
+    further_credits: int
+
+
+class ModelAnswer(BaseModel):
+    name: Annotated[str, Field(description="The value of `model` in a request")]
+    model_id: Annotated[str, Field(description="The provider's id")]
+    default: bool
+    factor: Annotated[int, Field(description="Multiplies the credits of the size tiers")]
+    tiers: TiersAnswer
+    efforts: list[str]
+    default_effort: str
+    takes_temperature: bool
+    max_tokens: MaxTokensAnswer
+    context_tokens: int
+    retired: Annotated[bool, Field(description="No longer offered: a request for it is refused")]
+
+    @classmethod
+    def of(cls, model: ModelPrice, prices: PriceTable) -> Self:
+        steps = [
+            TierAnswer(up_to_tokens=tokens, credits=credits_ * model.factor) for tokens, credits_ in prices.tiers.steps
+        ]
+        return cls(
+            name=model.name,
+            model_id=model.model_id,
+            default=model.name == prices.default_model,
+            factor=model.factor,
+            tiers=TiersAnswer(steps=steps, further_tokens=prices.tiers.further_tokens, further_credits=model.factor),
+            efforts=list(model.efforts),
+            default_effort=model.default_effort,
+            takes_temperature=model.accepts_temperature,
+            max_tokens=MaxTokensAnswer(default=prices.default_max_tokens, most=model.max_output_tokens),
+            context_tokens=model.context_tokens,
+            retired=False,  # the price table has no model that is not offered
+        )
+
+
+class ModelsAnswer(BaseModel):
+    models: list[ModelAnswer]
+    price_version: str
+
+    @classmethod
+    def of(cls, prices: PriceTable) -> Self:
+        return cls(
+            models=[ModelAnswer.of(model, prices) for model in prices.models.values()], price_version=prices.version
         )
 
 
