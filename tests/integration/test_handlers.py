@@ -591,8 +591,23 @@ def test_models_are_public_and_as_the_price_table_has_them(handlers: Handlers) -
     assert (opus["model_id"], opus["factor"], opus["default"]) == ("claude-opus-5-5", 3, False)
     assert [step["credits"] for step in opus["tiers"]["steps"]] == [3, 6, 9]
     assert (opus["takes_temperature"], opus["retired"]) == (False, False)
-    assert opus["max_tokens"] == {"default": 4096, "most": 128000}
+    assert opus["max_tokens"] == {"default": 4096, "most": 32000}
     assert [model["name"] for model in answer.body["models"] if model["default"]] == ["sonnet"]
+
+
+def test_sessions_carry_the_names_that_published_clients_read(handlers: Handlers, user_id: str) -> None:
+    handlers.file("run/ok", user_id=user_id)
+    (session,) = handlers.file("sessions/list", user_id=user_id).body["sessions"]
+    names = {
+        "id": "session_id",
+        "package_name": "package",
+        "run_count": "turns",
+        "last_run_at": "updated_at",
+        "total_tokens": "tokens_used",
+        "total_duration_ms": "duration_ms",
+        "is_public": "shared",
+    }
+    assert {name: session[name] for name in names} == {name: session[ours] for name, ours in names.items()}
 
 
 def test_a_foreign_receipt_looks_like_none(handlers: Handlers, user_id: str) -> None:

@@ -12,7 +12,8 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
 from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
-from playground.schemas.common import UNREADABLE, Moment, RequestBody
+from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
+from playground.schemas.published import CheckoutNames, PortalNames, PurchaseNames, SubscriptionNames
 from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.list_purchases import Purchases
@@ -82,7 +83,7 @@ class PurchaseBody(RequestBody):
     ]
 
 
-class PurchaseAnswer(BaseModel):
+class PurchaseAnswer(PurchaseNames):
     client_secret: Annotated[str, Field(description="For the provider's payment form in the browser; do not store it")]
     credits: int
     price: Annotated[int, Field(description="Cents")]
@@ -187,11 +188,15 @@ class PortalBody(RequestBody):
     ] = None
 
 
-class UrlAnswer(BaseModel):
+class CheckoutAnswer(CheckoutNames):
     url: Annotated[str, Field(description="A page of the payment provider")]
 
 
-class SubscriptionAnswer(BaseModel):
+class PortalAnswer(PortalNames):
+    url: Annotated[str, Field(description="A page of the payment provider")]
+
+
+class SubscriptionAnswer(SubscriptionNames):
     is_active: bool
     status: Annotated[
         str, Field(description="The provider's status; `granted` if an operator set the plan; `none` without one")
@@ -376,7 +381,9 @@ class ModelAnswer(BaseModel):
             efforts=list(model.efforts),
             default_effort=model.default_effort,
             takes_temperature=model.accepts_temperature,
-            max_tokens=MaxTokensAnswer(default=prices.default_max_tokens, most=model.max_output_tokens),
+            max_tokens=MaxTokensAnswer(
+                default=prices.default_max_tokens, most=min(model.max_output_tokens, MAX_MAX_TOKENS)
+            ),
             context_tokens=model.context_tokens,
             retired=False,  # the price table has no model that is not offered
         )
