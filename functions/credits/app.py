@@ -28,9 +28,12 @@ from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.credits import (
+    CheckoutAnswer,
     CreditsAnswer,
     HistoryAnswer,
+    ModelsAnswer,
     PacksAnswer,
+    PortalAnswer,
     PortalBody,
     PricingAnswer,
     PurchaseAnswer,
@@ -40,7 +43,6 @@ from playground.schemas.credits import (
     RunsAnswer,
     SubscribeBody,
     SubscriptionAnswer,
-    UrlAnswer,
 )
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
@@ -66,7 +68,15 @@ authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
     settings,
     authenticate=authenticate,
-    public=frozenset({"/playground/credits/packages", "/playground/pricing", "/playground/prices/<version>"}),
+    public=frozenset(
+        {
+            "/playground/credits/packages",
+            "/playground/models",
+            "/playground/pricing",
+            "/playground/prices/<version>",
+        }
+    ),
+    max_age={"/playground/models": 300},
 )
 app = api.app
 handler = api
@@ -173,6 +183,12 @@ def packs() -> PacksAnswer:
     return PacksAnswer.of(prices.packs)
 
 
+@app.get("/playground/models", tags=["credits"], responses=answers(ModelsAnswer))
+def models() -> ModelsAnswer:
+    """The models that a run may use, with what each costs and takes. Public."""
+    return ModelsAnswer.of(prices)
+
+
 @app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives. Public."""
@@ -221,11 +237,11 @@ def subscription() -> SubscriptionAnswer:
     return SubscriptionAnswer.of(manage_subscription().state(api.user_id))
 
 
-@app.post("/playground/subscribe", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 409, 503))
-def subscribe(body: SubscribeBody) -> UrlAnswer:
+@app.post("/playground/subscribe", tags=["payments"], responses=answers(CheckoutAnswer, 400, 401, 409, 503))
+def subscribe(body: SubscribeBody) -> CheckoutAnswer:
     """The address of Stripe's checkout page for PRPM+; the same one while that is open."""
     url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
-    return UrlAnswer(url=url)
+    return CheckoutAnswer(url=url)
 
 
 @app.post(
@@ -244,10 +260,10 @@ def resume() -> SubscriptionAnswer:
     return SubscriptionAnswer.of(manage_subscription().resume(api.user_id))
 
 
-@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(UrlAnswer, 400, 401, 404, 503))
-def portal(body: PortalBody) -> UrlAnswer:
+@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(PortalAnswer, 400, 401, 404, 503))
+def portal(body: PortalBody) -> PortalAnswer:
     """The address of Stripe's page for cards and invoices."""
-    return UrlAnswer(url=manage_subscription().portal(api.user_id))
+    return PortalAnswer(url=manage_subscription().portal(api.user_id))
 
 
 # Made on first use: most requests need no payment provider, and its package takes a while to load.

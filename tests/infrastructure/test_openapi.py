@@ -23,6 +23,7 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         "/packages/{package_id}/{name}",
         "/playground/anonymous-run",
         "/playground/credits/packages",
+        "/playground/models",
         "/playground/pricing",
         "/playground/prices/{version}",
         "/playground/shared/{token}",

@@ -584,6 +584,32 @@ def test_packs_are_public_with_a_slash_behind_them_too(handlers: Handlers) -> No
     assert handlers.call("GET", "/playground/credits/packages/").body == handlers.file("credits/packs", user_id="").body
 
 
+def test_models_are_public_and_as_the_price_table_has_them(handlers: Handlers) -> None:
+    answer = handlers.file("credits/models", user_id="")
+    assert (answer.status, answer.headers["Cache-Control"]) == (200, "public, max-age=300")
+    opus = next(model for model in answer.body["models"] if model["name"] == "opus")
+    assert (opus["model_id"], opus["factor"], opus["default"]) == ("claude-opus-5-5", 3, False)
+    assert [step["credits"] for step in opus["tiers"]["steps"]] == [3, 6, 9]
+    assert (opus["takes_temperature"], opus["retired"]) == (False, False)
+    assert opus["max_tokens"] == {"default": 4096, "most": 32000}
+    assert [model["name"] for model in answer.body["models"] if model["default"]] == ["sonnet"]
+
+
+def test_sessions_carry_the_names_that_published_clients_read(handlers: Handlers, user_id: str) -> None:
+    handlers.file("run/ok", user_id=user_id)
+    (session,) = handlers.file("sessions/list", user_id=user_id).body["sessions"]
+    names = {
+        "id": "session_id",
+        "package_name": "package",
+        "run_count": "turns",
+        "last_run_at": "updated_at",
+        "total_tokens": "tokens_used",
+        "total_duration_ms": "duration_ms",
+        "is_public": "shared",
+    }
+    assert {name: session[name] for name in names} == {name: session[ours] for name, ours in names.items()}
+
+
 def test_a_foreign_receipt_looks_like_none(handlers: Handlers, user_id: str) -> None:
     run = handlers.file("run/ok", user_id=user_id)
     foreign = _get(handlers, f"{user_id}-other", "credits/unknown_run", run.body["run_id"])
@@ -631,7 +657,9 @@ def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers
         answer = handlers.file(name, user_id=user_id, changes=changes)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
-        assert answer.headers["Access-Control-Expose-Headers"] == "retry-after,ratelimit,ratelimit-policy"
+        assert (
+            answer.headers["Access-Control-Expose-Headers"] == "retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"
+        )
 
 
 def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:

@@ -248,7 +248,7 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
         {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
     ]
     assert told[0] == told[1]
-    exposed = ["retry-after,ratelimit,ratelimit-policy"]
+    exposed = ["retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"]
     assert (told[0].get("Access-Control-Expose-Headers") == exposed) is (origin == FRONTEND)
 
 

@@ -143,7 +143,7 @@ class Api:
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-            expose_headers=["retry-after", "ratelimit", "ratelimit-policy"],
+            expose_headers=["retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
             max_age=600,
         )
         self._authenticate = authenticate

@@ -289,7 +289,8 @@ class InsufficientCreditsError(PlaygroundError):
     ) -> None:
         needed = f"about {required_credits}" if guessed else f"{required_credits}"
         super().__init__(
-            f"This run needs {needed} credit{'' if required_credits == 1 else 's'}; available: {available_credits}.",
+            f"Insufficient credits. This run needs {needed} credit{'' if required_credits == 1 else 's'}; "
+            f"available: {available_credits}.",
             required_credits=required_credits,
             available_credits=available_credits,
             reset_at=iso(reset_at) if reset_at else None,

@@ -13,6 +13,8 @@ from playground.domain.errors import InvalidRequestError, UnknownFieldError
 from playground.domain.sessions import Turn
 from playground.domain.text import is_blank
 
+MAX_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
+
 Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
 
 

@@ -9,10 +9,11 @@ from playground.adapters.prices import load_prices
 from playground.domain.account import Account
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
-from playground.domain.pricing import Pack, Price, PriceTable, Usage
+from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
 from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
-from playground.schemas.common import UNREADABLE, Moment, RequestBody
+from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
+from playground.schemas.published import CheckoutNames, PortalNames, PurchaseNames, SubscriptionNames
 from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.list_purchases import Purchases
@@ -82,7 +83,7 @@ class PurchaseBody(RequestBody):
     ]
 
 
-class PurchaseAnswer(BaseModel):
+class PurchaseAnswer(PurchaseNames):
     client_secret: Annotated[str, Field(description="For the provider's payment form in the browser; do not store it")]
     credits: int
     price: Annotated[int, Field(description="Cents")]
@@ -187,11 +188,15 @@ class PortalBody(RequestBody):
     ] = None
 
 
-class UrlAnswer(BaseModel):
+class CheckoutAnswer(CheckoutNames):
     url: Annotated[str, Field(description="A page of the payment provider")]
 
 
-class SubscriptionAnswer(BaseModel):
+class PortalAnswer(PortalNames):
+    url: Annotated[str, Field(description="A page of the payment provider")]
+
+
+class SubscriptionAnswer(SubscriptionNames):
     is_active: bool
     status: Annotated[
         str, Field(description="The provider's status; `granted` if an operator set the plan; `none` without one")
@@ -330,6 +335,68 @@ class PricingAnswer(BaseModel):
             interval=plan.interval,
             credits=plan.credits,
             price_version=prices.version,
+        )
+
+
+class MaxTokensAnswer(BaseModel):
+    default: int
+    most: Annotated[int, Field(description="The most that a request may ask for")]
+
+
+class TierAnswer(BaseModel):
+    up_to_tokens: int
+    credits: Annotated[int, Field(description="For a run of this model, before the floor")]
+
+
+class TiersAnswer(BaseModel):
+    steps: Annotated[list[TierAnswer], Field(description="By billed tokens, input and output; the first that fits")]
+    further_tokens: Annotated[int, Field(description="Above the last step, each begun further_tokens cost more")]
+    further_credits: int
+
+
+class ModelAnswer(BaseModel):
+    name: Annotated[str, Field(description="The value of `model` in a request")]
+    model_id: Annotated[str, Field(description="The provider's id")]
+    default: bool
+    factor: Annotated[int, Field(description="Multiplies the credits of the size tiers")]
+    tiers: TiersAnswer
+    efforts: list[str]
+    default_effort: str
+    takes_temperature: bool
+    max_tokens: MaxTokensAnswer
+    context_tokens: int
+    retired: Annotated[bool, Field(description="No longer offered: a request for it is refused")]
+
+    @classmethod
+    def of(cls, model: ModelPrice, prices: PriceTable) -> Self:
+        steps = [
+            TierAnswer(up_to_tokens=tokens, credits=credits_ * model.factor) for tokens, credits_ in prices.tiers.steps
+        ]
+        return cls(
+            name=model.name,
+            model_id=model.model_id,
+            default=model.name == prices.default_model,
+            factor=model.factor,
+            tiers=TiersAnswer(steps=steps, further_tokens=prices.tiers.further_tokens, further_credits=model.factor),
+            efforts=list(model.efforts),
+            default_effort=model.default_effort,
+            takes_temperature=model.accepts_temperature,
+            max_tokens=MaxTokensAnswer(
+                default=prices.default_max_tokens, most=min(model.max_output_tokens, MAX_MAX_TOKENS)
+            ),
+            context_tokens=model.context_tokens,
+            retired=False,  # the price table has no model that is not offered
+        )
+
+
+class ModelsAnswer(BaseModel):
+    models: list[ModelAnswer]
+    price_version: str
+
+    @classmethod
+    def of(cls, prices: PriceTable) -> Self:
+        return cls(
+            models=[ModelAnswer.of(model, prices) for model in prices.models.values()], price_version=prices.version
         )
 
 

@@ -8,14 +8,13 @@ from playground.adapters.prices import load_prices
 from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
-from playground.schemas.common import Message, RequestBody, messages, not_blank, one_of, plain
+from playground.schemas.common import MAX_MAX_TOKENS, Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
 
 PRICES = load_prices()
 MODELS = tuple(PRICES.models)
 EFFORTS = tuple(sorted({effort for model in PRICES.models.values() for effort in model.efforts}))
-MAX_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
 
 
 def _known_package(text: str) -> str:

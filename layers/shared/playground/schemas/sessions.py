@@ -17,6 +17,7 @@ from playground.schemas.common import (
     not_blank,
     plain,
 )
+from playground.schemas.published import SessionNames, SharedNames
 from playground.usecases.browse_sessions import SessionsPage, SessionView
 from playground.usecases.share_session import Shared
 from playground.usecases.visit_share import SharedView
@@ -36,7 +37,7 @@ class ComparisonPlace(BaseModel):
         return cls(id=comparison.comparison_id, index=comparison.index)
 
 
-class SessionListed(BaseModel):
+class SessionListed(SessionNames):
     session_id: str
     package_id: str
     package: str
@@ -200,7 +201,7 @@ class SharedMessage(BaseModel):
         return cls.model_validate(message, from_attributes=True)
 
 
-class SharedAnswer(BaseModel):
+class SharedAnswer(SharedNames):
     package_id: str
     package: str
     package_version: str
