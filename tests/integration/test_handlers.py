@@ -657,9 +657,8 @@ def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers
         answer = handlers.file(name, user_id=user_id, changes=changes)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
-        assert (
-            answer.headers["Access-Control-Expose-Headers"] == "retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"
-        )
+        exposed = "retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"
+        assert answer.headers["Access-Control-Expose-Headers"] == exposed
 
 
 def _get(handlers: Handlers, user_id: str, name: str, run_id: str) -> Answer:

@@ -226,8 +226,8 @@ def test_callers_are_shown_where_they_stand() -> None:
 @pytest.mark.parametrize(
     ("required", "message"),
     [
-        (1, "This run needs 1 credit; available: 0."),
-        (2, "This run needs 2 credits; available: 0."),
+        (1, "Insufficient credits. This run needs 1 credit; available: 0."),
+        (2, "Insufficient credits. This run needs 2 credits; available: 0."),
     ],
 )
 def test_one_credit_is_singular(required: int, message: str) -> None:
