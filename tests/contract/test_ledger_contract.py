@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operate.change_account import OperatorRequest
-from operate.correct_account import TakeCredits
 
 from local.engine import Engine
 from local.resources import client
+from operate.operator_request import OperatorRequest
+from operate.take_credits import TakeCredits
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_index import DynamoLeases
 from playground.adapters.dynamo_keys import (

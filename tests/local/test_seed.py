@@ -105,7 +105,7 @@ def test_a_sample_that_changed_needs_a_new_version(
     with (copy / sample(copy).files[0]).open("a") as file:
         file.write("\nOne more thing.\n")
 
-    with pytest.raises(VersionExistsError, match=re.escape("@playground/code-reviewer 1.0.0")):
+    with pytest.raises(VersionExistsError, match=re.escape("@playground/code-reviewer 1.1.0")):
         seed.seed(environment, engine.endpoint_url)
 
 
@@ -143,7 +143,7 @@ def test_imports_a_tarball_once(
     prompt = sample(REVIEWER).prompt
     package_id = package_uuid("@playground/code-reviewer")
     about = (
-        f"@playground/code-reviewer 1.0.0 (package_id {package_id}, {len(prompt.encode()):,} bytes, ~1,600 tokens)\n"
+        f"@playground/code-reviewer 1.1.0 (package_id {package_id}, {len(prompt.encode()):,} bytes, ~1,600 tokens)\n"
     )
 
     assert run(["import", str(file)]) == 0
@@ -152,7 +152,7 @@ def test_imports_a_tarball_once(
     assert capsys.readouterr() == (f"already there, unchanged: {about}", "")
 
     with seed.local_catalog(running_stack, engine.endpoint_url) as catalog:
-        stored = catalog.version("@playground/code-reviewer", "1.0.0")
+        stored = catalog.version("@playground/code-reviewer", "1.1.0")
     assert stored is not None
     assert stored.prompt == prompt
 
@@ -160,7 +160,7 @@ def test_imports_a_tarball_once(
 @pytest.mark.usefixtures("running_stack")
 def test_imports_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["import", str(REVIEWER)]) == 0
-    assert capsys.readouterr().out.startswith("imported @playground/code-reviewer 1.0.0 ")
+    assert capsys.readouterr().out.startswith("imported @playground/code-reviewer 1.1.0 ")
 
 
 def test_imports_into_a_deployed_stack(

@@ -26,6 +26,7 @@ OTHER: dict[str, list[Any]] = {
     "use_no_prompt": [True],
     "variables": [{}, {"a": ""}, {"a": "b"}, {"b": ""}],
     "names_model": [False],
+    "comparison": ["cmp_1#0", "cmp_1#1"],
 }
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
