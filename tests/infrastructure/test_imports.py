@@ -240,7 +240,7 @@ def test_a_function_loads_the_bodies_of_its_own_routes_only(app: Path, started: 
     bodies = {module.rpartition(".")[2] for module in started.modules if module.startswith("playground.schemas.")}
 
     others = {"run": {"compare"}, "stream": {"run", "compare"}, "estimate": {"run"}, "anonymous": {"run"}}
-    assert bodies <= {"common", name} | others.get(name, set())
+    assert bodies <= {"common", "published", name} | others.get(name, set())
 
 
 @each_app

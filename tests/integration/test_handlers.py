@@ -69,6 +69,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/runs_bad_day": (400, {"error": "validation_error", "field": "day"}),
     "credits/packs": (200, {}),
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
+    "credits/models": (200, {"price_version": EXAMPLE.version}),
     "credits/prices": (200, PUBLISHED),
     "credits/history_offset": (400, {"error": "validation_error", "field": "offset", "expected": "cursor"}),
     "credits/unknown_run": (404, {"error": "run_not_found"}),

@@ -405,6 +405,8 @@ class _Search:
                 return True
             case Grant(_, key, _):
                 return key in node.model.keys
+            case Settle(hold) | Release(hold) if self._plan_may_change(node, step):
+                return False  # it may have to come later, to cross a boundary that its answer does not show
             case Settle(hold) | Release(hold) | Cancel(hold):  # an attempt holds once
                 return self._has_held(node, hold)
             case CancelAll(holds):
@@ -414,6 +416,15 @@ class _Search:
     def _has_held(self, node: _Node, hold: Place) -> bool:
         """Whether the attempt does not hold any more from here on, unless it does now."""
         return hold.nonce not in self._places or bool(node.done >> self._places[hold.nonce] & 1)
+
+    def _plan_may_change(self, node: _Node, step: _Step) -> bool:
+        """Whether a beginning or an end of a plan is still to come that may have come before this step."""
+        return any(
+            isinstance(other.operation, Entitle | Start)
+            and not node.done >> place & 1
+            and other.record.call < step.record.back
+            for place, other in enumerate(self._steps)
+        )
 
     def _candidates(self, node: _Node) -> list[int]:
         """What was asked before anything else that is still to come was answered; what says to be early first."""
