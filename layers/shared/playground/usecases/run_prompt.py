@@ -199,7 +199,6 @@ class RunPrompt:
             return found.run
         if found.runs_paused:
             raise RunsPausedError
-        account = without_dead_holds(as_of(found.account, user_id, started), started)
         paused_until = found.free_runs_paused_until
         if paused_until is not None and started < paused_until and has_signup_credits_only(account):
             raise FreeRunsPausedError(retry_after=retry_after_seconds(paused_until, started))
