@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -251,6 +252,11 @@ class Lines:
         while data := self.socket.recv(65_536):
             received += data
         return received
+
+    def leave(self) -> None:
+        """Reset the connection, so that the very next write to it fails: after a plain close a first one succeeds."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
 
 END = b"0\r\n\r\n"
@@ -569,7 +575,7 @@ def test_a_client_that_goes_is_not_noticed_by_the_function(
     lines = begin()
     lines.receive(b"\r\n\r\n")
     lines.let("one")
-    lines.socket.close()
+    lines.leave()
     for word in ("two", "three", "four", "\n"):
         lines.let(word)
     eventually(lambda: lines.end.exists() and lines.end.read_text())
