@@ -12,6 +12,7 @@
 For an operator, never on a request's path.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -195,6 +196,22 @@ class DynamoEraser(DynamoPerson):
     def pseudonym(self, user_id: str) -> str | None:
         raw = self._raw_account(user_id) or {}
         return str(raw[items.ERASING]["S"]) if items.ERASING in raw else None
+
+    def is_erased(self, user_id: str) -> bool:
+        raw = self._raw_account(user_id)
+        if raw is None or items.ERASING in raw:
+            return False
+        account = items.account_of(user_id, raw)
+        if account.version != 1 or account.buckets.total or account.holds:
+            return False
+        left = itertools.chain(
+            (raw for raw in self.books(user_id) if not _stays(raw)),
+            (raw for raw in self.spend(user_id) if raw["sk"]["S"] != spender_key(self._spend, user_id).sk),
+            self._owned(user_id),
+            self._renamed(user_id),
+            self.left_behind(user_id),
+        )
+        return next(left, None) is None
 
     def subscription(self, user_id: str) -> Subscription:
         return DynamoPurchaseRecords(self._store, self._ledger).subscription(user_id)
@@ -440,10 +457,8 @@ class DynamoEraser(DynamoPerson):
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:
         changed = 0
-        for raw in self.elsewhere(user_id):
+        for raw in self._renamed(user_id):
             key = Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"])
-            if key.sk not in ("EVENT", "CUSTOMER"):  # pointers move with what they lead to
-                continue  # ... but those of customers that are so long ago that nothing names them any more
             named = Update(key, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
             try:
                 self._fenced(user_id, pseudonym, named)
@@ -451,6 +466,10 @@ class DynamoEraser(DynamoPerson):
                 continue
             changed += 1
         return changed
+
+    def _renamed(self, user_id: str) -> Iterator[RawItem]:
+        """Events, and pointers of customers so old that no record names them. Other pointers move with their record."""
+        return (raw for raw in self.elsewhere(user_id) if raw["sk"]["S"] in ("EVENT", "CUSTOMER"))
 
     def forget_spend(self, user_id: str, pseudonym: str, now: datetime) -> None:
         """First the mark, which every count of this user's runs looks at; it stays. Totals stay, too: they name nobody.
@@ -533,6 +552,12 @@ class Mark(Enum):
 def _erasing(pseudonym: str) -> Condition:
     condition: Condition = Path(items.ERASING) == pseudonym
     return condition
+
+
+def _stays(raw: RawItem) -> bool:
+    """Whether an item of the user's partition is one that `finish` leaves: the account, its entry, a used reference."""
+    kind, _, _ = raw["sk"]["S"].partition("#")
+    return kind in ("ACCOUNT", "ENTRY") or (kind == "KEY" and raw["version"] == FORGOTTEN)
 
 
 def shares_of(session: RawItem) -> Sequence[str]:

@@ -2164,6 +2164,27 @@ MUTANTS = (
         FORGETTING,
     ),
     mutant(
+        "erasure: a repeat makes another account",
+        ERASE,
+        "            if eraser.is_erased(user_id):\n                return Erased()\n",
+        "",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: receipts that came later stay",
+        ERASER,
+        "(raw for raw in self.books(user_id) if not _stays(raw)),",
+        "iter(()),",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: credits that came later stay",
+        ERASER,
+        "if account.version != 1 or account.buckets.total or account.holds:",
+        "if account.holds:",
+        FORGETTING,
+    ),
+    mutant(
         "erasure: links stay",
         ERASER,
         "for share_id in shares_of(raw):",
