@@ -228,7 +228,7 @@ def _hold_line(hold: Hold) -> str:
 
 
 def _run_document(run: Run) -> dict[str, Any]:
-    usage = run.usage
+    usage = run.final_usage
     return {
         "run_id": run.run_id,
         "status": run.status,
