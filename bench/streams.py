@@ -22,7 +22,7 @@ from bench.latency import percentile
 from bench.transport import Transport
 from bench.world import PRICES, SECONDS_LEFT, FixedModel, World, a_request, world
 from local.engine import CREDENTIALS, Engine
-from local.process import ROOT, Program, leashed
+from local.process import ROOT, Program, die_with_parent
 from local.resources import client, create_resources
 from local.seed import seed as seed_packages
 from local.template import Description, read_template
@@ -162,7 +162,7 @@ def free_port() -> int:
 def stamped_claude() -> Iterator[int]:
     port = free_port()
     environment = {"PORT": str(port), "PYTHONPATH": str(ROOT)}
-    with serving("claude", lambda port: leashed("bench.stamped_claude", "--port", str(port)), environment):
+    with serving("claude", lambda port: die_with_parent("bench.stamped_claude", "--port", str(port)), environment):
         yield port
 
 
@@ -229,7 +229,7 @@ def our_function(description: Description, endpoint_url: str, tokens: Mapping[st
         }
         return "/v1/playground/run/stream", headers, {"package_id": PACKAGE, "input": text_of(directive)}
 
-    with serving("stream", lambda _: leashed("uvicorn", *options), environment) as program:
+    with serving("stream", lambda _: die_with_parent("uvicorn", *options), environment) as program:
         yield Way(FUNCTION, port, request, program.pid)
 
 
@@ -268,7 +268,7 @@ def reference(endpoint_url: str, claude_url: str, system: str, tokens: Mapping[s
         headers = {"Authorization": f"Bearer {tokens[user]}"}
         return "/run", headers, {"package_id": PACKAGE, "input": text_of(directive)}
 
-    with serving("reference", lambda _: leashed("uvicorn", *options), environment) as program:
+    with serving("reference", lambda _: die_with_parent("uvicorn", *options), environment) as program:
         yield Way(REFERENCE, port, request, program.pid)
 
 
@@ -315,7 +315,7 @@ def litellm(python: Path, claude_url: str, system: str) -> Iterator[Way]:
             return "/v1/chat/completions", {"Authorization": f"Bearer {LITELLM_KEY}"}, body
 
         options = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
-        command = leashed("litellm.proxy.proxy_cli", *options, python=str(python))
+        command = die_with_parent("litellm.proxy.proxy_cli", *options, python=str(python))
         with serving("litellm", lambda _: command, environment) as program:
             yield Way(LITELLM, port, request, program.pid)
 

@@ -1,6 +1,6 @@
 """The store of the laptop stack: DynamoDB, S3, SQS, EventBridge, Secrets Manager in one process, with checkpoints.
 
-    .venv-engine/bin/python -P local/leash.py local/engine_server.py [--port N] [--state-dir FOLDER]
+    .venv-engine/bin/python -P local/die_with_parent.py local/engine_server.py [--port N] [--state-dir FOLDER]
 
 ministack keeps everything in memory and saves it only when it is stopped cleanly. Here its ASGI application runs
 under a loop that saves a quarter of a second after a change. A checkpoint is a folder of its own, complete before it

@@ -35,7 +35,7 @@ from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.front_end import FrontEnd
 from local.http_server import BusyPortError, listen
-from local.process import ROOT, Program, ProgramError, leashed, show_line
+from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import DEFAULT_CEILING_DOLLARS, TEMPLATE, Settings, SettingsError, read_settings
@@ -264,7 +264,7 @@ def check_ports(settings: Settings) -> None:
 def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
     program = Program(
         "claude",
-        leashed("doubles.claude.server", "--port", str(settings.claude_port)),
+        die_with_parent("doubles.claude.server", "--port", str(settings.claude_port)),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,
@@ -286,7 +286,7 @@ def stripe_double(settings: Settings, description: Description, signals: Signals
             arguments += ["--endpoint", f"{settings.url}/{api.stage}{WEBHOOK_PATH}", "--secret-file", str(secret)]
     program = Program(
         "stripe",
-        leashed("doubles.stripe", *arguments),
+        die_with_parent("doubles.stripe", *arguments),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,

@@ -113,7 +113,7 @@ def test_an_edited_function_is_served_and_others_go_on(
     edit(project.one, "v1", "v2")
     eventually(lambda: get("one").body.startswith(b"one first v2"))
     eventually(lambda: project.said("[reload] started after"))
-    assert project.said("app.py changed: one starts anew")
+    assert project.said("app.py changed: one restarts")
     eventually(lambda: project.backend.outdated_count("OneFunction") == 0)
     edit(project.one, "v2", "v3")  # while nothing is under way
     eventually(lambda: sum("[reload] started after" in line for line in project.lines) == 2)

@@ -1933,8 +1933,8 @@ MUTANTS = (
     mutant(
         "operators: a repeat says that it was done now",
         OPERATOR_REQUEST,
-        "anew=entry in written",
-        "anew=True",
+        "is_new=entry in written",
+        "is_new=True",
         ORDERS,
     ),
     mutant(
