@@ -68,8 +68,8 @@ class Client:
     def stream(
         self, method: str, path: str, body: Mapping[str, object] | None, **headers: str
     ) -> Generator[ServerEvent, None, None]:
-        """The events of a stream, as they come. Leaving it ends the connection. Raises UnexpectedAnswerError if the answer
-        is no stream."""
+        """The events of a stream, as they come. Leaving it ends the connection. Raises
+        UnexpectedAnswerError if the answer is no stream."""
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
