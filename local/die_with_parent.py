@@ -8,8 +8,8 @@ a session of our own): first with SIGTERM, so that the store can save what it ha
 parent-death signal this works on macOS too, and does not depend on which thread of the parent started us. The program
 itself sees an empty standard input.
 
-Python runs in this process. An executable file becomes our child, and we end as it does. It gets no time to end in
-order: a web server would use it to finish the responses that it is working on.
+Python runs in this process. An executable file becomes a child process, and we exit with its status. It is killed
+without a grace period, which a web server would use to finish open responses.
 """
 
 import os

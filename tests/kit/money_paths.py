@@ -443,7 +443,9 @@ ONE_FAILS = (
     replace(ORDINARY, input=LONG_THOUGHT, max_tokens=512),
 )  # the thought alone is longer than the second may be
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
-UNTRUE = RunRequest(package_id="@crash/tidy", input="Go. [[claude: told_input=20.5]]", model="sonnet", max_tokens=7000)
+UNTRUE = RunRequest(
+    package_id="@crash/tidy", input="Go. [[claude: reported_input=20.5]]", model="sonnet", max_tokens=7000
+)
 
 
 def _nothing(_scene: Scene) -> None:
