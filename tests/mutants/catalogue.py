@@ -2200,6 +2200,13 @@ MUTANTS = (
     ),
     # --- usage, damaged records, the time of the gateway --------------------------------------------------------------
     mutant(
+        "usage: a list of runs shows estimates",
+        "layers/shared/playground/domain/runs.py",
+        "return None if not self.measured and self.unpaid and self.unpaid.estimated else self.usage",
+        "return self.usage",
+        "tests/integration/test_allowance.py",
+    ),
+    mutant(
         "usage: what is no whole number is believed",
         PRICING,
         "return type(value) is int and value >= 0",
