@@ -183,7 +183,7 @@ def show_sharing(owner: Client, friend: Client) -> None:
     expect(owner.get(session), 200, turns=2)
     expect(friend.get(session), 404, error="session_not_found")
 
-    step("A link shows it to whoever has it, as it is now")
+    step("A link shows a snapshot of it to everyone who has the link")
     shared = owner.post(f"{session}/share", {"expires_in_days": 30})
     expect(shared, 200, turns=2)
     link = f"/playground/shared/{shared.body['share_token']}"

@@ -163,7 +163,7 @@ class _Pool:
         self.function = function
         self.runtime = runtime
         self.instances: dict[str, _Instance] = {}
-        # Processes that are being created; when the loop is busy, they may call before we are told that they are there.
+        # Processes that are being created: on a busy loop they may call before their creation is reported.
         self.launching: dict[str, asyncio.Future[_Instance]] = {}
         self.outdated: set[str] = set()  # those of them whose code has changed meanwhile
         self.waiting: deque[_Invocation] = deque()
@@ -482,7 +482,7 @@ class Runtime:
 
     async def start(self, *, warm: bool = False) -> None:
         """Serve. `warm` starts one instance of every function and waits for it, so that the first events need not.
-        One that cannot be started says so in the log, and again to whoever calls it."""
+        A start failure is logged, and returned to callers."""
         await self._server.start()
         if warm:
             for pool in self._pools.values():

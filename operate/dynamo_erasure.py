@@ -73,8 +73,8 @@ PAGE = 25
 MAX_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
 MAX_PAGES = 10_000  # of versions of the texts of one conversation
 MAX_ROUNDS = 10  # in search of conversations that somebody goes on copying
-# A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
-# customer with whom they are compared.
+# A subscription before the customer that leads to it, so that an event meanwhile is retried; purchases after the
+# customer with which they are compared.
 PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
@@ -181,12 +181,11 @@ class DynamoPerson:
 
 
 class DynamoEraser(DynamoPerson):
-    """`erase_account.Eraser`. What is copied is worked out from what is there and the pseudonym, so that a copy that is
-    made twice is the same.
+    """`erase_account.Eraser`. A copy depends only on the original and the pseudonym, so a repeated copy is the same.
 
-    Every write has the condition that the account is still being erased under this pseudonym. Nobody writes to such an
-    account, so what is found there is of the person who goes; and whoever sleeps while another one finishes finds the
-    mark gone, and touches nothing of who has come back since.
+    Every write is conditional on the account still being erased under this pseudonym. Nothing else writes to such an
+    account, so everything in it is of the erased user. A process that is overtaken by another one finds the mark gone,
+    and changes nothing of a user who has come back since.
     """
 
     def exists(self, user_id: str) -> bool:
@@ -353,9 +352,8 @@ class DynamoEraser(DynamoPerson):
         raise StoreUnavailableError
 
     def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
-        """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
-        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
-        that one."""
+        """The writes of a record under the pseudonym. If there is one already, a subscription is merged; a customer, a
+        purchase or a paid month stays, because later events were applied to that one."""
         place = Key(self.ledger_table, user_pk(pseudonym), raw["sk"]["S"])
         there = self.store.get(place)
         if there is None:

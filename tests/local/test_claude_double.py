@@ -615,8 +615,8 @@ def test_input_factor_multiplies_the_input_tokens(client: anthropic.Anthropic) -
     assert ask(client, "Hello [[claude: input_factor=3]]").usage.input_tokens == 3 * counted
 
 
-@pytest.mark.parametrize(("raw", "told"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
-def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: str, told: object) -> None:
+@pytest.mark.parametrize(("raw", "expected"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
+def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: str, expected: object) -> None:
     names = {
         "input": "input_tokens",
         "output": "output_tokens",
@@ -625,7 +625,7 @@ def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: s
     }
     for short, name in names.items():
         usage = post(double, request_for(f"Hello [[claude: reported_{short}={raw}]]"))[2]["usage"]
-        assert usage[name] == told
+        assert usage[name] == expected
         assert all(type(usage[other]) is int for other in names.values() if other != name)
 
 

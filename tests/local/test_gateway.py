@@ -399,12 +399,12 @@ def test_the_time_of_a_request_is_that_of_the_gateway_and_not_of_the_function(cl
     """As on AWS: the gateway's timeout includes the start of an instance, the function's does not."""
     before = time.time()
 
-    told = client("GET", "/stage/sluggish").json()
+    reported = client("GET", "/stage/sluggish").json()
 
-    assert type(told["requested"]) is int
-    assert before - 0.001 <= told["requested"] / 1000 <= told["begun"]
-    assert told["called"] - told["requested"] / 1000 > 1.2
-    assert told["remaining"] > 9_000
+    assert type(reported["requested"]) is int
+    assert before - 0.001 <= reported["requested"] / 1000 <= reported["begun"]
+    assert reported["called"] - reported["requested"] / 1000 > 1.2
+    assert reported["remaining"] > 9_000
 
 
 # --- concurrency -------------------------------------------------------------------------------------------------

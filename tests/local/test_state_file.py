@@ -30,9 +30,9 @@ def used(tmp_path: Path) -> Path:
 
 
 def test_everything_of_the_stack_is_removed(used: Path) -> None:
-    told = clean(used)
-    assert told.startswith(f"removed from {used}: auth-secrets.json, ")
-    assert all(name in told for name in ("store", "stripe", "stripe-webhook-secret", "stack.json"))
+    reported = clean(used)
+    assert reported.startswith(f"removed from {used}: auth-secrets.json, ")
+    assert all(name in reported for name in ("store", "stripe", "stripe-webhook-secret", "stack.json"))
     assert not used.exists()
     assert clean(used) == f"no stack keeps its state in {used}; nothing was removed"
 
