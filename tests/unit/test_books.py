@@ -119,7 +119,7 @@ def test_a_damaged_account_is_named_and_the_books_are_incomplete(
 
 
 def test_what_stripe_has_and_we_do_not_is_listed(billing: Billing, capsys: pytest.CaptureFixture[str]) -> None:
-    """A payment and a refund of which nobody told us, and one that we know with another sum."""
+    """A payment whose event was lost, and a refund whose event was lost."""
     first = billing.pay(billing.buy())
     billing.deliver()
     second = billing.pay(billing.buy("medium"))
@@ -137,6 +137,7 @@ def test_what_stripe_has_and_we_do_not_is_listed(billing: Billing, capsys: pytes
     books, _, compared = kept(billing)
     assert compared.differences == []
     assert report(books, compared, now=billing.clock(), as_csv=True, as_json=False) == 0
+    assert capsys.readouterr().err.endswith("1 account, complete, Stripe agrees\n")
 
 
 def test_what_is_being_erased_is_named(billing: Billing) -> None:

@@ -55,7 +55,7 @@ class Guard:
         paused = settings.pauses and reached and self.lifted_on != now.date()
         return replace(self, paused_until=next_midnight(now) if paused else None, deployed=settings)
 
-    def lifted(self, now: datetime, *, reason: str, operator: str) -> "Guard":
+    def lifted(self, now: datetime, reason: str, operator: str) -> "Guard":
         """Free runs go on for the rest of the day."""
         return replace(self, paused_until=None, lifted_on=now.date(), lift_reason=reason, lifted_by=operator)
 
