@@ -1,4 +1,4 @@
-"""`make bench`: measures what the ledger's design promises, in one run, and prints it."""
+"""`make bench`: measures the round trips, write units and contention of the ledger, and prints them."""
 
 import argparse
 import json
@@ -26,21 +26,20 @@ MAX_OPEN = 20  # runs of an account, as in template.yaml
 ANSWER = 2048  # bytes
 
 DESCRIPTION = """\
-Start a store in memory and a stand-in for Claude, measure, and end both again. Every number that is printed was
-measured in this very run; ratios and counts say something on any machine, times only about this one, as busy as it is.
+Start a store in memory and a stand-in for Claude, measure, and stop both. Every printed number was measured in this
+run. Ratios and counts are comparable between machines; times depend on this machine and its load.
 
-  round trips   calls to the store that a run waits for, counted at the botocore client: before the model is asked and
-                after it; for first contact, for an account that exists, and for a request that is repeated
-  write units   what one run with an answer of 2 KB costs by DynamoDB's documented rules, each item by itself, worked
-                out from the requests that were sent and the items before and after them
-  parallel      runs of one user at the same time, with latency and conflicts put between us and the store: refusals
-                that are none of the user's fault, holds that are left, and what waiting for each other adds to the
-                ledger's steps against the same runs one after the other. They share one process and its interpreter,
-                which functions do not
-  two ways      a hold as one conditional update, as it is, against a hold as a transaction; and a warm function under
-                Lambda's runtime loop against a call of its handler
+  round trips   sequential calls to the store, counted at the botocore client, before and after the model call: for a
+                new account, an existing account, and a repeated request
+  write units   the cost of one run with a 2 KB answer by DynamoDB's documented rules, per item, computed from the
+                requests and the items before and after them
+  parallel      concurrent runs of one user with injected latency and conflicts: false refusals, leaked holds, and the
+                time that contention adds to the ledger's steps, compared with the same runs in sequence. The runs share
+                one interpreter, which functions do not
+  two ways      a hold as a conditional update (the implementation) against a hold as a transaction; a warm function
+                under Lambda's runtime loop against a direct call of its handler
 """
-EPILOG = "It takes less than a minute and a half. Exit status: 0, whatever the numbers are; 1 if it could not measure."
+EPILOG = "Takes less than 90 seconds. Exit status: 0, whatever the numbers are; 1 if it could not measure."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--seed", type=int, default=int(time.time()), help="of conflicts, texts and times (default: new)"
+        "--seed", type=int, default=int(time.time()), help="for conflicts, texts and times (default: from the clock)"
     )
     parser.add_argument("--runs", type=int, default=50, help="parallel runs (default: 50)")
     options = parser.parse_args(arguments)
@@ -127,7 +126,7 @@ def run_costs(measured: World, user_id: str, answer: str) -> list[Written]:
 
 
 def sweep(measured: World, user_id: str) -> None:
-    """What the sweeper does with an account whose runs have all ended."""
+    """The sweeper's correction of an account whose runs have all ended."""
     measured.ledger.correct_lease(measured.ledger.account(user_id, utc_now()))
 
 
@@ -186,7 +185,7 @@ def print_crowd(
 
 
 def added_by(seen: Crowd, alone: Crowd) -> list[float]:
-    """What each run took longer than one by itself does."""
+    """The time of each run minus that of a run in sequence."""
     return [late - early for late, early in zip(seen.ledger_seconds, alone.ledger_seconds, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""What the checkpoints of a run cost, and the looks whether to stop; counted without waiting."""
+"""The cost of a run's checkpoints and cancellation checks, counted without waiting."""
 
 import random
 import string
@@ -22,7 +22,7 @@ HANG_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """Units of one run. `run`: written by all that is no checkpoint. `read`: by the looks."""
+    """Units of one run. `run`: writes other than checkpoints. `read`: by cancellation checks."""
 
     seconds: int
     characters: int
@@ -34,8 +34,8 @@ class Checkpointed:
 
 
 class _Turns:
-    """Lets the model and the thread that follows it take turns: one second of the answer, then one look and what is
-    saved with it."""
+    """Alternates the model and the thread that follows it: one second of the answer, then one cancellation check and
+    its checkpoint."""
 
     def __init__(self) -> None:
         self._written = threading.Semaphore(0)
@@ -53,8 +53,8 @@ class _Turns:
         self._over.set()
         self._written.release()
 
-    def next_look(self) -> bool:
-        """Whether there is one: the answer goes on."""
+    def next_check(self) -> bool:
+        """Whether the answer continues."""
         self._ready.release()
         self._wait(self._written)
         return not self._over.is_set()
@@ -64,8 +64,8 @@ class _Turns:
             raise RuntimeError("the other thread does not take its turn")
 
 
-class _Looks:
-    """As much of a ledger as the following thread uses: it looks when a second is over. `read`: units of that."""
+class _Checks:
+    """The part of a ledger that the following thread uses; it checks after each second. `read`: units of that."""
 
     def __init__(self, world: World, turns: _Turns) -> None:
         self._world = world
@@ -73,7 +73,7 @@ class _Looks:
         self.read = 0
 
     def should_stop(self, user_id: str, hold: Hold) -> bool:
-        if not self._turns.next_look():
+        if not self._turns.next_check():
             return False
         key = account_key(self._world.tables["LedgerTable"], user_id)
         account = self._world.item(key.table, key.raw)
@@ -83,7 +83,7 @@ class _Looks:
 
 
 class _Steady:
-    """A model that writes for so many seconds, which pass at once."""
+    """A model that writes for `seconds` simulated seconds."""
 
     def __init__(self, seconds: int, characters: int, turns: _Turns) -> None:
         self._seconds = seconds
@@ -107,21 +107,21 @@ class _Steady:
 
 
 def answer_of(characters: int) -> str:
-    """Text that can hardly be compressed."""
+    """Text that compresses badly."""
     letters = string.ascii_letters + string.digits + "+/"
     return "".join(random.Random(1).choices(letters, k=characters))  # noqa: S311 - must be repeatable
 
 
 def checkpointed(world: World, user_id: str, seconds: int, characters: int) -> Checkpointed:
-    """One run of an account that exists, whose answer of so many characters takes so many seconds: an odd number,
-    because after an even number of looks all is saved."""
+    """One run of an existing account, with an answer of `characters` over `seconds`: an odd number, because an even
+    number of checks leaves nothing to save."""
     if seconds % 2 == 0:
         raise ValueError(f"{seconds} is even")
     world.give(user_id, 1000)
     turns = _Turns()
-    looks = _Looks(world, turns)
+    checks = _Checks(world, turns)
     live = LiveRuns(
-        ledger=cast(Ledger, looks),
+        ledger=cast(Ledger, checks),
         checkpoints=DynamoCheckpoints(world.store, world.tables["SessionsTable"]),
         clock=utc_now,
         time_limit=lambda _: nullcontext(),
@@ -139,5 +139,5 @@ def checkpointed(world: World, user_id: str, seconds: int, characters: int) -> C
         put_items=len(puts),
         puts=sum(cost.units for cost in puts),
         deletes=sum(cost.units for cost in deletes),
-        read=looks.read,
+        read=checks.read,
     )

@@ -17,7 +17,7 @@ EVENT = ROOT / "events" / "catalog" / "by_name.json"
 
 
 class _Context:
-    """As much of a Lambda context as handlers look at."""
+    """The part of a Lambda context that handlers use."""
 
     aws_request_id = function_name = "bench"
 
@@ -34,7 +34,7 @@ class Invocations:
 
 
 def invocations(description: Description, endpoint_url: str, times: int) -> Invocations:
-    """Call the catalogue's function `times` times in both ways, after one call that does not count."""
+    """Call the catalogue's function `times` times in both ways, after one warm-up call."""
     event = json.loads(EVENT.read_text(encoding="utf-8"))
     payload = json.dumps(event).encode()
     only = replace(description, functions={FUNCTION: description.functions[FUNCTION]}, apis=())

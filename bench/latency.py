@@ -23,7 +23,7 @@ CONFLICTS = 0.1  # of all writes
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What became of a number of runs. `ledger_seconds` has, for each, what it took but for the model."""
+    """The outcome of several runs. `ledger_seconds`: for each, its duration without the model."""
 
     ledger_seconds: Sequence[float]
     refused: int
@@ -51,7 +51,7 @@ class Plan:
 
 
 class _Open:
-    """How many answers are awaited at the same time."""
+    """Counts the answers that are awaited at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,9 +69,9 @@ class _Open:
 
 
 def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, seed: int, apart: bool = False) -> Crowd:
-    """Let `user_id`, who can afford all of it, do these runs, with latency and conflicts between us and the store.
+    """Make these runs for `user_id`, who has enough credits, with injected latency and conflicts.
 
-    The limit of open runs per account is lifted for it. `apart`: every run is that of another user.
+    The limit of open runs per account is raised. `apart`: every run has a user of its own.
     """
     users = [f"{user_id} {number}" if apart else user_id for number in range(len(plans))]
     for user in dict.fromkeys(users):
@@ -118,7 +118,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def a_hold(number: int) -> Hold:
-    """As long as those of RunPrompt."""
+    """Of the same length as those of RunPrompt."""
     now = utc_now()
     return Hold(
         run_id=f"run_{number:026d}",
@@ -134,14 +134,14 @@ def a_hold(number: int) -> Hold:
 
 @dataclass(frozen=True, slots=True)
 class TwoWays:
-    """Median seconds of placing a hold as it is done, and as a transaction that checks that there is no receipt."""
+    """Median seconds of a hold as a conditional update, and as a transaction that checks that there is no receipt."""
 
     update: float
     transaction: float
 
 
 def two_ways_to_hold(world: World, user_id: str, times: int) -> TwoWays:
-    """Place the same hold in both ways in turn; what gives it back in between is not measured."""
+    """Place the same hold in both ways in turn. Releasing it is not measured."""
     world.give(user_id, 100)
     now = utc_now()
     hold = a_hold(0)

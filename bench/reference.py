@@ -1,10 +1,10 @@
-"""What the streams are compared with: the same job as it is often written, and without what makes it right.
+"""The baseline for the streams: a common, simpler implementation of the same job, without its guarantees.
 
     python -m uvicorn bench.reference:app
 
 Starlette, the SDK's `messages.stream()`, a pydantic model per event, Powertools and boto3's resources. It checks a
 token, reads an account and a package, counts the prompt, reserves credits, streams, charges, and stores the turn. It
-has no idempotency, no way to read on, no stop, and loses credits when it dies: it is a lower bound of such a function.
+has no idempotency, resumption or cancellation, and a crash loses credits: it is a lower bound of such a function.
 """
 
 import asyncio

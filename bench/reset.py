@@ -28,10 +28,10 @@ UNATTENDED = ("ResetFunction", "NoticesFunction", "GuardFunction")
 MAX_SECONDS = 3600
 
 DESCRIPTION = """\
-Start a store in memory and the functions that time starts, make accounts that share an anchor, have all of them cross a
-boundary as the daily schedule would, and print how many were advanced in a second: found in the index, put into the
-queue, taken from it and advanced, with the notices about them. Everything runs on this machine; its two workers and the
-store share its processors, so the rate says little about AWS. docs/operations.md has the arithmetic for that.
+Start a store in memory and the scheduled functions, make accounts that share an anchor, advance all of them over a
+boundary as the daily schedule does, and print the throughput: index query, queue, advance and notices. Everything runs
+on this machine, where two workers and the store share the processors: the rate does not apply to AWS.
+docs/operations.md has the calculation for AWS.
 """
 
 
@@ -79,7 +79,7 @@ def measure(description: Description, endpoint_url: str, accounts: int) -> None:
 
 
 def make_accounts(store: DynamoStore, table: str, accounts: int) -> None:
-    """As if each had been opened and its plan begun at the anchor."""
+    """Accounts that were opened, and whose plan began, at the anchor."""
 
     def make(first: int) -> None:
         written: dict[Key, RawItem] = {}

@@ -1,9 +1,9 @@
-"""The stand-in for Claude with a clock: the text of every delta is the moment at which it was sent.
+"""The stand-in for Claude with timestamps: the text of every delta is the time at which it was sent.
 
     python -m bench.stamped_claude --port 8082
 
-All else is as in doubles/claude. The moment is `time.monotonic_ns()`, which processes of one machine share, and a
-space.
+Everything else is as in doubles/claude. The text is `time.monotonic_ns()`, which all processes of a machine share, and
+a space.
 """
 
 import argparse

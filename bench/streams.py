@@ -1,4 +1,4 @@
-"""`make bench-streams`: what a stream adds to Claude's own, and what it costs; against targets."""
+"""`make bench-streams`: the latency that our stream adds to Claude's, and its CPU and store cost, against targets."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from bench.latency import percentile
 from bench.transport import Transport
 from bench.world import PRICES, SECONDS_LEFT, FixedModel, World, a_request, world
 from local.engine import CREDENTIALS, Engine
-from local.process import ROOT, Program, leashed
+from local.process import ROOT, Program, die_with_parent
 from local.resources import client, create_resources
 from local.seed import seed as seed_packages
 from local.template import Description, read_template
@@ -50,23 +50,23 @@ MAX_WRITE_UNITS = 18
 ANSWERS = ((1, 2_048), (21, 5_000), (241, 60_000))  # seconds, characters
 
 DESCRIPTION = f"""\
-Start a store in memory, a stand-in for Claude and the servers that are compared, each in a process of its own; ask them
-in turn, and end them. Claude's stand-in writes the time into every delta; a stream's lateness is measured with that.
+Start a store in memory, a stand-in for Claude and the compared servers, each in its own process; request streams from
+them in turn, and stop them. The stand-in writes the time into every delta, from which the delay is computed.
 
   asking directly    the stand-in itself
-  our function       functions/stream as its script starts it, asked as the Web Adapter asks it
-  the reference      bench/reference.py: the same job as it is often written
+  our function       functions/stream as its script starts it, called as the Web Adapter calls it
+  the reference      bench/reference.py: a common, simpler implementation of the same job
   LiteLLM's proxy    without its database; only if there is {{folder}}:
                      python3 -m venv {{folder}}
                      {{folder}}/bin/pip install 'litellm[proxy]=={LITELLM_VERSION}'
 """
-EPILOG = "Exit status: 1 if a target is missed. Targets are for a machine that does nothing else."
+EPILOG = "Exit status: 1 if a target is missed. Targets are for an idle machine."
 LITELLM_FOLDER = ".venv-litellm"
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a client saw. Seconds: until the first delta, and from its sending to its arrival for each."""
+    """Measured at the client. Seconds until the first delta, and for each delta from sending to arrival."""
 
     first: float
     late: Sequence[float]
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_users(measured: World, number: int) -> list[str]:
-    """As many as runs, so that none of their limits is met."""
+    """One user for each run, so that no rate limit applies."""
     users = [f"stream-{number}" for number in range(number)]
     for user in users:
         measured.give(user, 100)
@@ -162,7 +162,7 @@ def free_port() -> int:
 def stamped_claude() -> Iterator[int]:
     port = free_port()
     environment = {"PORT": str(port), "PYTHONPATH": str(ROOT)}
-    with serving("claude", lambda port: leashed("bench.stamped_claude", "--port", str(port)), environment):
+    with serving("claude", lambda port: die_with_parent("bench.stamped_claude", "--port", str(port)), environment):
         yield port
 
 
@@ -229,18 +229,18 @@ def our_function(description: Description, endpoint_url: str, tokens: Mapping[st
         }
         return "/v1/playground/run/stream", headers, {"package_id": PACKAGE, "input": text_of(directive)}
 
-    with serving("stream", lambda _: leashed("uvicorn", *options), environment) as program:
+    with serving("stream", lambda _: die_with_parent("uvicorn", *options), environment) as program:
         yield Way(FUNCTION, port, request, program.pid)
 
 
 def uvicorn_options(script: Path) -> list[str]:
-    """What a function's script starts uvicorn with."""
+    """The arguments with which a function's script starts uvicorn."""
     _, _, options = script.read_text(encoding="utf-8").partition(" -m uvicorn ")
     return shlex.split(options)
 
 
 def system_text(claude_url: str, function: Way, user: str) -> str:
-    """What the function says to Claude about the package."""
+    """The system prompt that the function sends for the package."""
     ask(function, user, SHORT)
     with socket.create_connection(("127.0.0.1", int(claude_url.rpartition(":")[2])), HANG_SECONDS) as connection:
         connection.sendall(b"GET /_calls HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
@@ -268,7 +268,7 @@ def reference(endpoint_url: str, claude_url: str, system: str, tokens: Mapping[s
         headers = {"Authorization": f"Bearer {tokens[user]}"}
         return "/run", headers, {"package_id": PACKAGE, "input": text_of(directive)}
 
-    with serving("reference", lambda _: leashed("uvicorn", *options), environment) as program:
+    with serving("reference", lambda _: die_with_parent("uvicorn", *options), environment) as program:
         yield Way(REFERENCE, port, request, program.pid)
 
 
@@ -290,7 +290,7 @@ def make_reference_table(endpoint_url: str, system: str, users: Sequence[str]) -
 
 @contextmanager
 def litellm(python: Path, claude_url: str, system: str) -> Iterator[Way]:
-    """The proxy with one model and no database, its telemetry and look-ups off, and nothing of our environment."""
+    """The proxy with one model, without database, telemetry, look-ups and our environment."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-litellm-") as home:
         config = Path(home) / "config.yaml"
@@ -315,7 +315,7 @@ def litellm(python: Path, claude_url: str, system: str) -> Iterator[Way]:
             return "/v1/chat/completions", {"Authorization": f"Bearer {LITELLM_KEY}"}, body
 
         options = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
-        command = leashed("litellm.proxy.proxy_cli", *options, python=str(python))
+        command = die_with_parent("litellm.proxy.proxy_cli", *options, python=str(python))
         with serving("litellm", lambda _: command, environment) as program:
             yield Way(LITELLM, port, request, program.pid)
 
@@ -348,8 +348,8 @@ def ask(way: Way, user: str, directive: str) -> Stream:
 
 
 def lateness(arrivals: Sequence[tuple[int, bytes]]) -> list[tuple[int, float]]:
-    """For each delta: when it arrived, and how many seconds after it was sent. The whole text at the end of a stream,
-    under `response`, is no delta."""
+    """For each delta: when it arrived, and how many seconds after it was sent. The full text in `response` at the end
+    is not a delta."""
     found: list[tuple[int, float]] = []
     rest = b""
     for moment, data in arrivals:
@@ -362,14 +362,14 @@ def lateness(arrivals: Sequence[tuple[int, bytes]]) -> list[tuple[int, float]]:
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """What all threads of a process have used. 0 where this cannot be known: only Linux has a clock for it."""
+    """CPU seconds of all threads of a process. 0 where the system has no clock for it: only Linux does."""
     if pid is None or sys.platform != "linux":
         return 0.0
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def compare(ways: Sequence[Way], users: Sequence[str], short: int, long: int) -> None:
-    """Ask all of them in turn, each time beginning with another one."""
+    """Call all of them in turn, starting with another one each time."""
     for user in users[-WARM_UP:]:
         for way in ways:
             ask(way, user, SHORT)
@@ -383,7 +383,7 @@ def compare(ways: Sequence[Way], users: Sequence[str], short: int, long: int) ->
 
 
 class _Timed(Transport):
-    """Notes how long each call took, from before it is sent until its answer is there."""
+    """Records the duration of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -400,7 +400,7 @@ class _Timed(Transport):
 
 def waits(measured: World, times: int) -> tuple[float, float]:
     """Median seconds that a run waits before its first delta: for the store, and for Claude's count of the prompt.
-    A part that says more about the stand-ins: the store, for one, evaluates the hold's long condition in Python."""
+    Both depend on the stand-ins: the store evaluates the hold's long condition in Python."""
     user = "waits"
     measured.give(user, 10 * times)
     counted = Prompt(model=PRICES.models["sonnet"], system=None, messages=(("user", text_of(SHORT)),), max_tokens=512)
@@ -417,7 +417,7 @@ def waits(measured: World, times: int) -> tuple[float, float]:
 
 
 def added_to_first(way: Way, base: Way) -> list[float]:
-    """Seconds that each run took longer to its first delta than asking directly mostly does."""
+    """Seconds to the first delta of each run, minus the median of direct calls."""
     usual = percentile([stream.first for stream in base.short], 50)
     return [stream.first - usual for stream in way.short]
 
@@ -434,7 +434,7 @@ def median_cpu(way: Way) -> float:
 
 
 def print_latency(ways: Sequence[Way]) -> list[bool]:
-    """The table, and whether each target is reached."""
+    """Print the table; whether each target is reached."""
     base, ours, plain = ways[:3]
     deltas = len(base.long[0].late)
     print(f"\n{len(base.short)} runs of 3 deltas and {len(base.long)} of {deltas}, in turn; ms added, ms of CPU a run")
@@ -469,11 +469,11 @@ def target(what: str, value: float, most: float) -> bool:
 
 
 def print_costs(measured: World) -> list[bool]:
-    """What a run asks of the store, its checkpoints apart."""
+    """Units and round trips of a run at the store, checkpoints apart."""
     measured.give("trips", 100)
     trips = measured.round_trips("trips")
     print("\nunits of the store, by seconds and characters of an answer; round trips")
-    print(f"  {'':<24}{'run':>6}{'checkpoints:':>14}{'put':>5}{'deleted':>9}{'looks: read':>13}")
+    print(f"  {'':<24}{'run':>6}{'checkpoints:':>14}{'put':>5}{'deleted':>9}{'checks: read':>13}")
     costs = [checkpointed(measured, f"{seconds} s", seconds, characters) for seconds, characters in ANSWERS]
     for cost in costs:
         what = f"{cost.seconds} s, {cost.characters:,}"

@@ -1,4 +1,4 @@
-"""Records, delays and disturbs the requests of an adapter to the store, at its botocore client.
+"""Records the requests of an adapter to the store at its botocore client, and injects latency and conflicts.
 
 botocore emits an event before each request and after each response, and a handler may return a response so that nothing
 is sent. The adapters run unchanged.
@@ -18,7 +18,7 @@ BEFORE, SEND, AFTER = "before-parameter-build.dynamodb", "before-call.dynamodb",
 
 @dataclass(slots=True)
 class Call:
-    """One request to the store. `error` is DynamoDB's code, None if it was done. `injected`: it was never sent."""
+    """One request to the store. `error`: DynamoDB's code, None on success. `injected`: it was never sent."""
 
     operation: str
     params: Mapping[str, Any]
@@ -29,10 +29,10 @@ class Call:
 
 @dataclass
 class Transport:
-    """Listens at one client. Safe to share between threads.
+    """Hooks into one client. Safe to share between threads.
 
-    `latency` seconds are added to each call, half of them on the way there; `conflicts` of the writes (0..1) are
-    answered as if another transaction had the item.
+    `latency` seconds are added to each call, half of them before it; a fraction `conflicts` (0..1) of the writes is
+    answered as if another transaction held the item.
     """
 
     latency: float = 0.0
@@ -43,7 +43,7 @@ class Transport:
 
     @contextmanager
     def at(self, client: Any) -> Iterator["Transport"]:
-        """Listen while the context lasts."""
+        """Hook into the client while the context lasts."""
         events = client.meta.events
         handlers = ((BEFORE, self._built), (SEND, self._sending), (AFTER, self._answered))
         for name, handler in handlers:
@@ -82,13 +82,13 @@ class Transport:
 
 
 class _Refused:
-    """As much of an HTTP response as botocore looks at."""
+    """The part of an HTTP response that botocore reads."""
 
     status_code = 400
 
 
 def conflict(call: Call) -> dict[str, Any]:
-    """What DynamoDB says when another transaction has (one of) the item(s)."""
+    """DynamoDB's answer when another transaction holds an item."""
     metadata = {"HTTPStatusCode": 400, "HTTPHeaders": {}}
     if call.operation == "UpdateItem":
         code = "TransactionConflictException"

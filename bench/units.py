@@ -1,4 +1,4 @@
-"""Write units, counted by DynamoDB's rules from the requests that were sent and the items before and after them.
+"""Write units, computed by DynamoDB's rules from the requests and the items before and after them.
 
 Sources, all of them in the Amazon DynamoDB Developer Guide:
 
@@ -36,7 +36,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One item that was written, or one entry of an index: what it costs. `size` in bytes."""
+    """The cost of writing one item or one index entry. `size` in bytes."""
 
     what: str
     operation: str
@@ -73,19 +73,19 @@ def value_size(value: Mapping[str, Any]) -> int:
 
 
 def number_size(text: str) -> int:
-    """One byte per two significant digits, and one; zeroes at both ends are trimmed. One more for a sign."""
+    """One byte per two significant digits, plus one, plus one for a sign; zeroes at both ends are trimmed."""
     sign, digits, _ = Decimal(text).as_tuple()
     significant = "".join(map(str, digits)).strip("0")
     return -(-len(significant) // 2) + 1 + sign
 
 
 def write_units(size: int, *, in_transaction: bool) -> int:
-    """For an item of so many bytes: the larger of before and after."""
+    """`size`: bytes of the item before or after, whichever is larger."""
     return max(-(-size // UNIT), 1) * (2 if in_transaction else 1)
 
 
 def index_writes(index: Index, before: Item | None, after: Item | None, *, in_transaction: bool) -> Iterator[Written]:
-    """What a change of an item costs in an index. That a transaction doubles that, too, is assumed, to be safe."""
+    """The cost of an item's change in an index. We assume that a transaction doubles it, too."""
     entry_before, entry_after = _entry(index, before), _entry(index, after)
     if entry_before == entry_after:
         return
@@ -111,7 +111,7 @@ def written(
     in_transaction: bool,
     indexes: Sequence[Index] = (),
 ) -> list[Written]:
-    """What one write of one item costs, with its indexes."""
+    """The cost of one write of one item, with its indexes."""
     size = max(item_size(item) if item is not None else 0 for item in (before, after))
     units = write_units(size, in_transaction=in_transaction)
     costs = [Written(what, operation, size, units)]

@@ -32,7 +32,7 @@ from playground.usecases.audit_account import AuditAccount
 from playground.usecases.live_runs import LiveAnswer, not_followed
 from playground.usecases.run_prompt import RunPrompt
 
-RATE_LIMIT_FACTOR = 600  # what is measured runs more often than a user may
+RATE_LIMIT_FACTOR = 600  # the measurement exceeds the rate limits of a user
 PRICES = load_prices().with_rate_limits_times(RATE_LIMIT_FACTOR)
 PACKAGE = package_uuid("@playground/code-reviewer")
 TIMEOUT = 24.0  # s, as in template.yaml
@@ -45,7 +45,7 @@ def utc_now() -> datetime:
 
 
 class FixedModel:
-    """Answers with the same text, after so many seconds. 1,000 tokens in, 500 out."""
+    """Always answers with `text`, after `seconds()`. 1,000 tokens in, 500 out."""
 
     def __init__(self, text: str = "Looks good.", seconds: Callable[[], float] = lambda: 0.0) -> None:
         self._text = text
@@ -62,7 +62,7 @@ class FixedModel:
 
 
 class Watched:
-    """A model that notes how many calls the store had seen when it was asked for an answer, and how long it took."""
+    """A model that records the number of store calls before the answer, and its own duration."""
 
     def __init__(self, model: Model, transport: Transport) -> None:
         self._model = model
@@ -99,7 +99,7 @@ class RoundTrips:
 class World:
     store: DynamoStore
     reader: Any
-    """A client of its own, to look at items without being counted."""
+    """A separate client that reads items without being counted."""
     ledger: DynamoLedger
     lookup: DynamoLookup
     sessions: DynamoSessions
@@ -131,7 +131,7 @@ class World:
         )
 
     def give(self, user_id: str, credits_: int) -> Account:
-        """Credits enough for what is measured."""
+        """Grant credits for the measurement."""
 
         def amend(account: Account) -> Change:
             after, entry = grant(
@@ -142,7 +142,7 @@ class World:
         return self.ledger.change(user_id, amend, business_key="bench", now=utc_now())
 
     def round_trips(self, user_id: str, *, key: str | None = None, model: Model | None = None) -> RoundTrips:
-        """Run once and say what the store was asked for meanwhile."""
+        """Run once; the calls to the store meanwhile."""
         with Transport().at(self.store.client) as transport:
             watched = Watched(model or self.claude, transport)
             self.run_prompt(watched)(user_id, a_request(), idempotency_key=key, seconds_left=SECONDS_LEFT)
@@ -152,7 +152,7 @@ class World:
         return RoundTrips(calls[: watched.calls_before], calls[watched.calls_before :])
 
     def writes_of(self, action: Callable[[], object]) -> list[Written]:
-        """Do it, and say what was written for it and what that costs."""
+        """Run `action`; what it wrote and what that costs."""
         meter = Meter(self)
         with meter.at(self.store.client):
             action()
@@ -217,7 +217,7 @@ def a_request(text: str = "def add(a, b): return a - b", *, session_id: str | No
 
 @contextmanager
 def world(endpoint_url: str, description: Description, claude_url: str) -> Iterator[World]:
-    """The parts over an engine that has the template's tables and the sample packages."""
+    """The parts on an engine that has the template's tables and the sample packages."""
     tables = {name: description.tables[name].name for name in TABLES}
     ledger_table, sessions_table, catalog_table = (tables[name] for name in TABLES)
     key, secret = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
@@ -258,7 +258,7 @@ def indexes_of(properties: Mapping[str, Any]) -> tuple[Index, ...]:
     found = []
     for index in properties.get("GlobalSecondaryIndexes", ()):
         if index["Projection"]["ProjectionType"] == "ALL":
-            raise ValueError(f"{index['IndexName']} projects whole items: its writes are counted otherwise")
+            raise ValueError(f"{index['IndexName']} projects whole items, which is not supported")
         keys = tuple(key["AttributeName"] for key in index["KeySchema"])
         found.append(Index(index["IndexName"], keys, tuple(index["Projection"].get("NonKeyAttributes", ()))))
     return tuple(found)

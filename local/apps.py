@@ -1,6 +1,6 @@
-"""The functions' own modules, loaded into this process: for the API's description and for tests of handlers.
+"""Loads the functions' modules into this process, for the API's description and for tests of handlers.
 
-Each is loaded as Lambda loads it, with the environment that the template gives it, and under a name of its own.
+Each is loaded as on Lambda, with the environment of the template, under a unique module name.
 """
 
 import importlib.util
@@ -14,9 +14,9 @@ from local.template import Description, Function
 
 
 def load_apps(description: Description, endpoint_url: str) -> Mapping[str, ModuleType]:
-    """Modules by the short name of their function. Their clients talk to `endpoint_url`, where the resources must be.
+    """Modules by the short name of their function. Their clients use `endpoint_url`, where the resources must exist.
 
-    The credentials and the address stay in this process's environment: clients are made on first use.
+    The credentials and the address stay in this process's environment, because clients are created on first use.
     """
     os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint_url})
     return {function.short_name: _load(function) for function in description.functions.values()}

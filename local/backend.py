@@ -92,7 +92,7 @@ class Backend:
         return asyncio.run_coroutine_threadsafe(self._runtime.invoke(function, payload, trace), self._loop).result()
 
     def describe(self, about: Mapping[str, object]) -> None:
-        """Set what the runtime's port tells other commands about this stack."""
+        """Set the description of this stack that the runtime's port returns to other commands."""
         assert self._runtime is not None
         self._runtime.about = about
 

@@ -1,10 +1,10 @@
-"""How the commands of the laptop stack are called: by make, with variables of the environment."""
+"""Argument parsers for the commands of the laptop stack, which make calls with environment variables."""
 
 import argparse
 
 
 def command(target: str, usage: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
-    """The parser of what `make target` runs. `usage`: the variables that the target takes."""
+    """The parser of the command behind `make target`. `usage`: the variables that the target takes."""
     return argparse.ArgumentParser(
         prog=f"make {target}",
         usage=f"make {target} {usage}".strip(),

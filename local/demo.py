@@ -36,7 +36,7 @@ INPUT = "def mean(numbers):\n    return sum(numbers) / len(numbers)"
 START_SECONDS = 120
 
 
-class BrokenPromiseError(Exception):
+class UnexpectedAnswerError(Exception):
     """A step had an unexpected result."""
 
 
@@ -68,8 +68,8 @@ class Client:
     def stream(
         self, method: str, path: str, body: Mapping[str, object] | None, **headers: str
     ) -> Generator[ServerEvent, None, None]:
-        """The events of a stream, as they come. Leaving it ends the connection. Raises BrokenPromiseError if the answer
-        is no stream."""
+        """The events of a stream, as they come. Leaving it ends the connection. Raises
+        UnexpectedAnswerError if the answer is no stream."""
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
@@ -78,7 +78,7 @@ class Client:
             connection.request(method, f"/api/v1{path}", json.dumps(body) if body is not None else None, sent)
             response = connection.getresponse()
             if response.status != 200:
-                raise BrokenPromiseError(f"status {response.status} instead of a stream: {response.read(500)!r}")
+                raise UnexpectedAnswerError(f"status {response.status} instead of a stream: {response.read(500)!r}")
             yield from read_events(response)
         finally:
             connection.close()
@@ -94,32 +94,34 @@ class Client:
             connection.close()
 
 
-def tell(client: Client, *, claude_can_fail: bool = True) -> None:
+def show_runs(client: Client, *, claude_can_fail: bool = True) -> None:
     """Runs and conversations. `claude_can_fail`: Claude is the stand-in, which fails on demand. Raises
-    BrokenPromiseError."""
+    UnexpectedAnswerError."""
     step("A new account has 5 credits")
     credits_ = client.get("/playground/credits")
-    promise(credits_, 200, balance=5, available=5, held=0)
+    expect(credits_, 200, balance=5, available=5, held=0)
 
     step("There are packages to try")
     packages = client.get("/packages?q=review")
-    promise(packages, 200)
+    expect(packages, 200)
     if PACKAGE not in [package["name"] for package in packages.body["packages"]]:
-        raise BrokenPromiseError(f"{PACKAGE} is not among the packages")
+        raise UnexpectedAnswerError(f"{PACKAGE} is not among the packages")
     show(PACKAGE)
 
     step("An estimate says what a run would cost, and costs nothing")
     request = {"package_id": PACKAGE, "input": INPUT}
     estimate = client.post("/playground/estimate", request)
-    promise(estimate, 200, can_afford=True, current_balance=5)
+    expect(estimate, 200, can_afford=True, current_balance=5)
 
     step("A run answers and charges no more than the estimate's maximum")
     key = f"demo-{secrets.token_hex(8)}"
     run = client.post("/playground/run", request, key=key)
-    promise(run, 200, stop_reason="end_turn")
+    expect(run, 200, stop_reason="end_turn")
     spent = run.body["credits_spent"]
     if not 1 <= spent <= estimate.body["max_credits"]:
-        raise BrokenPromiseError(f"{spent} credits were charged, at most {estimate.body['max_credits']} were announced")
+        raise UnexpectedAnswerError(
+            f"{spent} credits were charged, at most {estimate.body['max_credits']} were announced"
+        )
     show(
         "",
         *run.body["response"].splitlines()[:6],
@@ -129,120 +131,120 @@ def tell(client: Client, *, claude_can_fail: bool = True) -> None:
     )
 
     step("The balance went down by exactly that")
-    promise(client.get("/playground/credits"), 200, balance=5 - spent, available=5 - spent, held=0)
+    expect(client.get("/playground/credits"), 200, balance=5 - spent, available=5 - spent, held=0)
 
     step("The history says why, and adds up")
     history = client.get("/playground/credits/history")
-    promise(history, 200)
+    expect(history, 200)
     lines = history.body["transactions"]
     for line in reversed(lines):
         show(f"{line['seq']}. {line['type']:<7} {line['amount']:+d} -> {line['balance_after']}   {line['description']}")
     if sum(line["amount"] for line in lines) != 5 - spent:
-        raise BrokenPromiseError("the entries do not add up to the balance")
+        raise UnexpectedAnswerError("the entries do not add up to the balance")
 
     step("The receipt recomputes the charge")
     receipt = client.get(f"/playground/runs/{run.body['run_id']}")
-    promise(receipt, 200, status="settled", credits_spent=spent)
+    expect(receipt, 200, status="settled", credits_spent=spent)
     show(json.dumps({name: receipt.body[name] for name in ("usage", "price", "price_version", "ceiling")}))
 
     step("The same request with the same Idempotency-Key: the same answer, no second charge")
     again = client.post("/playground/run", request, key=key)
-    promise(again, 200, run_id=run.body["run_id"], response=run.body["response"])
-    promise(client.get("/playground/credits"), 200, balance=5 - spent)
+    expect(again, 200, run_id=run.body["run_id"], response=run.body["response"])
+    expect(client.get("/playground/credits"), 200, balance=5 - spent)
 
     step("The same key with another request is refused")
-    promise(client.post("/playground/run", {**request, "input": "another"}, key=key), 422, error="idempotency_conflict")
+    expect(client.post("/playground/run", {**request, "input": "another"}, key=key), 422, error="idempotency_conflict")
 
     if claude_can_fail:
         step("A model that fails costs nothing")
         failing = {**request, "input": "Hello [[claude: status=500]]"}
-        promise(client.post("/playground/run", failing), 502, error="model_failed")
-        promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
+        expect(client.post("/playground/run", failing), 502, error="model_failed")
+        expect(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
 
     step("A run that cannot be afforded is refused, and says what it needs")
     dear = {"package_id": PACKAGE, "input": "All of this, please. " * 450, "model": "opus"}
     refused = client.post("/playground/run", dear)
-    promise(refused, 402, error="insufficient_credits", available_credits=5 - spent)
+    expect(refused, 402, error="insufficient_credits", available_credits=5 - spent)
     show(refused.body["message"])
-    promise(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
+    expect(client.get("/playground/credits"), 200, balance=5 - spent, held=0)
 
 
-def tell_of_sharing(owner: Client, friend: Client) -> None:
-    """The story goes on: what was said is continued, shared, copied and deleted. Raises BrokenPromiseError."""
+def show_sharing(owner: Client, friend: Client) -> None:
+    """The story goes on: what was said is continued, shared, copied and deleted. Raises UnexpectedAnswerError."""
     anybody = Client(owner.url, None)
 
     step("The conversation is there, and goes on")
     sessions = owner.get("/playground/sessions?limit=1")
-    promise(sessions, 200)
+    expect(sessions, 200)
     session_id = sessions.body["sessions"][0]["session_id"]
     session = f"/playground/sessions/{session_id}"
     go_on = {"package_id": PACKAGE, "input": "And for an empty list?", "session_id": session_id}
-    promise(owner.post("/playground/run", go_on), 200, session_id=session_id, turns_omitted=0)
-    promise(owner.get(session), 200, turns=2)
-    promise(friend.get(session), 404, error="session_not_found")
+    expect(owner.post("/playground/run", go_on), 200, session_id=session_id, turns_omitted=0)
+    expect(owner.get(session), 200, turns=2)
+    expect(friend.get(session), 404, error="session_not_found")
 
-    step("A link shows it to whoever has it, as it is now")
+    step("A link shows a snapshot of it to everyone who has the link")
     shared = owner.post(f"{session}/share", {"expires_in_days": 30})
-    promise(shared, 200, turns=2)
+    expect(shared, 200, turns=2)
     link = f"/playground/shared/{shared.body['share_token']}"
     show(shared.body["share_url"])
-    promise(anybody.get(link), 200, package=PACKAGE, turns=2)
+    expect(anybody.get(link), 200, package=PACKAGE, turns=2)
 
     step("A friend votes, copies it, and goes on at their own cost")
-    promise(friend.post(f"{link}/feedback", {"is_helpful": True, "comment": "Just what I needed."}), 200)
+    expect(friend.post(f"{link}/feedback", {"is_helpful": True, "comment": "Just what I needed."}), 200)
     fork = friend.post(f"{link}/fork", {})
-    promise(fork, 200, turns=2, credits_spent=0)
+    expect(fork, 200, turns=2, credits_spent=0)
     further = {"package_id": PACKAGE, "input": "And in one line?", "session_id": fork.body["session_id"]}
     copied = friend.post("/playground/run", further)
-    promise(copied, 200, credits_remaining=5 - copied.body.get("credits_spent", 0))
+    expect(copied, 200, credits_remaining=5 - copied.body.get("credits_spent", 0))
     status = owner.get(session).body["share"]
     if (status["views"], status["helpful"]) != (1, 1):
-        raise BrokenPromiseError(f"one view and one vote were expected: {json.dumps(status)}")
+        raise UnexpectedAnswerError(f"one view and one vote were expected: {json.dumps(status)}")
 
     step("What looks like a secret is not shared without a second look")
     key = "AKIA" + secrets.token_hex(8).upper().translate(str.maketrans("01", "XY"))
     careless = friend.post("/playground/run", {"package_id": PACKAGE, "input": f'AWS_KEY = "{key}"'})
-    promise(careless, 200)
+    expect(careless, 200)
     blocked = friend.post(f"/playground/sessions/{careless.body['session_id']}/share", {})
-    promise(blocked, 409, error="share_blocked")
+    expect(blocked, 409, error="share_blocked")
     show(blocked.body["message"])
 
     step("A withdrawn link is dead, and the copy lives")
-    promise(owner.delete(f"{session}/share"), 200)
-    promise(anybody.get(link), 404, error="share_not_found")
-    promise(friend.get(f"/playground/sessions/{fork.body['session_id']}"), 200, turns=3)
+    expect(owner.delete(f"{session}/share"), 200)
+    expect(anybody.get(link), 404, error="share_not_found")
+    expect(friend.get(f"/playground/sessions/{fork.body['session_id']}"), 200, turns=3)
 
     step("A deleted conversation is gone; what it cost stays on record")
-    promise(owner.delete(session), 200, deleted=True)
-    promise(owner.get(session), 404, error="session_not_found")
-    promise(owner.get("/playground/credits"), 200, held=0)
+    expect(owner.delete(session), 200, deleted=True)
+    expect(owner.get(session), 404, error="session_not_found")
+    expect(owner.get("/playground/credits"), 200, held=0)
 
 
-def tell_of_variables(client: Client) -> None:
-    """A package's text has a placeholder, which the run fills. Raises BrokenPromiseError."""
+def show_variables(client: Client) -> None:
+    """A package's text has a placeholder, which the run fills. Raises UnexpectedAnswerError."""
     step("A package says what its text has placeholders for, and suggests inputs")
     package = client.get(f"/packages/{WITH_VARIABLES}")
-    promise(package, 200)
+    expect(package, 200)
     [variable], example = package.body["variables"], package.body["examples"][0]
     show(f"{{{{{variable['name']}}}}}, or else {variable['default']}", f"{example['title']}: {example['variables']}")
 
     step("A run fills them; an unknown one is refused by its name")
     request = {"package_id": WITH_VARIABLES, "input": example["input"]}
     misspelt = client.post("/playground/run", {**request, "variables": {"audiense": "tenants"}})
-    promise(misspelt, 400, error="validation_error", field="variables.audiense")
+    expect(misspelt, 400, error="validation_error", field="variables.audiense")
     show(misspelt.body["message"])
     run = client.post("/playground/run", {**request, "variables": example["variables"]})
-    promise(run, 200, stop_reason="end_turn")
+    expect(run, 200, stop_reason="end_turn")
     receipt = client.get(f"/playground/runs/{run.body['run_id']}")
-    promise(receipt, 200, status="settled", variables=[variable["name"]])
+    expect(receipt, 200, status="settled", variables=[variable["name"]])
 
 
-def tell_of_paying(client: Client, till: Till) -> None:
-    """A user buys, spends, gets a part back, and subscribes. Raises BrokenPromiseError."""
+def show_paying(client: Client, till: Till) -> None:
+    """A user buys, spends, gets a part back, and subscribes. Raises UnexpectedAnswerError."""
     step("Everybody can see what is sold")
     packs, plan = client.get("/playground/credits/packages"), client.get("/playground/pricing")
-    promise(packs, 200)
-    promise(plan, 200)
+    expect(packs, 200)
+    expect(plan, 200)
     [pack] = [pack for pack in packs.body["packages"] if pack["id"] == "medium"]
     price, credits_ = pack["price"], pack["credits"]
     show(
@@ -252,47 +254,47 @@ def tell_of_paying(client: Client, till: Till) -> None:
     step("A purchase waits for its payment, and the same key is the same purchase")
     key = f"demo-{secrets.token_hex(8)}"
     purchase = client.post("/playground/credits/purchase", {"package": pack["id"]}, key=key)
-    promise(purchase, 200, credits=credits_, price=price)
+    expect(purchase, 200, credits=credits_, price=price)
     again = client.post("/playground/credits/purchase", {"package": pack["id"]}, key=key)
-    promise(again, 200, purchase_id=purchase.body["purchase_id"])
-    promise(client.get("/playground/credits"), 200, balance=5)
+    expect(again, 200, purchase_id=purchase.body["purchase_id"])
+    expect(client.get("/playground/credits"), 200, balance=5)
 
     step("Paid: the credits are there, once")
     payment = till.pay(purchase.body["purchase_id"], "visa")["id"]
     balance = 5 + credits_
     paid = wait_for(client, "/playground/credits", balance=balance)
-    promise(paid, 200, balance=balance, purchased=balance, debt=0)
+    expect(paid, 200, balance=balance, purchased=balance, debt=0)
 
     step("A tenth of the money goes back, and a tenth of the credits with it")
     part = price // 10
     taken = -(-credits_ * part // price)  # a begun credit is a credit
     till.control("refund", payment_intent=payment, amount=part)
     balance -= taken
-    promise(wait_for(client, "/playground/credits", balance=balance), 200, balance=balance, debt=0)
+    expect(wait_for(client, "/playground/credits", balance=balance), 200, balance=balance, debt=0)
     newest = client.get("/playground/credits/history?limit=1").body["transactions"][0]
     show(f"{newest['type']} {newest['amount']:+d} -> {newest['balance_after']}   {newest['description']}")
     if (newest["type"], newest["amount"]) != ("refund", -taken):
-        raise BrokenPromiseError("the history does not end with the refund")
+        raise UnexpectedAnswerError("the history does not end with the refund")
 
     step(f"PRPM+ is paid for on a page of Stripe, and gives {plan.body['credits']} credits a month")
     balance += plan.body["credits"]
     page = client.post("/playground/subscribe", {})
-    promise(page, 200)
-    promise(client.post("/playground/subscribe", {}), 200, url=page.body["url"])
+    expect(page, 200)
+    expect(client.post("/playground/subscribe", {}), 200, url=page.body["url"])
     till.control("checkout", session=page.body["url"].rpartition("/")[2].partition("#")[0], card="visa")
-    promise(wait_for(client, "/playground/credits", plan="plus"), 200, balance=balance, plan="plus")
+    expect(wait_for(client, "/playground/credits", plan="plus"), 200, balance=balance, plan="plus")
     active = wait_for(client, "/playground/subscription", is_active=True)
-    promise(active, 200, is_active=True, status="active", cancel_at_period_end=False)
-    promise(client.post("/playground/subscribe", {}), 409, error="already_subscribed")
+    expect(active, 200, is_active=True, status="active", cancel_at_period_end=False)
+    expect(client.post("/playground/subscribe", {}), 409, error="already_subscribed")
 
     step("Cancelled and taken up again: no credits move")
-    promise(client.post("/playground/subscription/cancel", {}), 200, cancel_at_period_end=True)
-    promise(client.post("/playground/subscription/resume", {}), 200, cancel_at_period_end=False)
-    promise(client.get("/playground/credits"), 200, balance=balance)
+    expect(client.post("/playground/subscription/cancel", {}), 200, cancel_at_period_end=True)
+    expect(client.post("/playground/subscription/resume", {}), 200, cancel_at_period_end=False)
+    expect(client.get("/playground/credits"), 200, balance=balance)
 
 
-def tell_of_streams(client: Client, *, claude_can_wait: bool = True) -> None:
-    """An answer is watched while it is written, lost, and read on. Raises BrokenPromiseError."""
+def show_streams(client: Client, *, claude_can_wait: bool = True) -> None:
+    """An answer is watched while it is written, lost, and read on. Raises UnexpectedAnswerError."""
     step("An answer comes while it is written; this connection breaks after a few words")
     before = client.get("/playground/credits").body["balance"]
     request = {"package_id": PACKAGE, "input": INPUT + (" [[claude: slow=60]]" if claude_can_wait else "")}
@@ -317,24 +319,24 @@ def tell_of_streams(client: Client, *, claude_can_wait: bool = True) -> None:
                 text += tell_text(event.data["text"])
     print()
     if event.name != "done" or event.data["response"] != text:
-        raise BrokenPromiseError("the two parts of the stream are not the answer")
+        raise UnexpectedAnswerError("the two parts of the stream are not the answer")
     show(f"done: {len(text)} characters, credits_spent {event.data['credits_spent']}")
-    promise(client.get("/playground/credits"), 200, balance=before - event.data["credits_spent"], held=0)
+    expect(client.get("/playground/credits"), 200, balance=before - event.data["credits_spent"], held=0)
 
 
-def tell_of_comparing(client: Client, *, claude_can_think: bool = True) -> None:
-    """One input is run with and without the package's prompt. Raises BrokenPromiseError."""
+def show_comparing(client: Client, *, claude_can_think: bool = True) -> None:
+    """One input is run with and without the package's prompt. Raises UnexpectedAnswerError."""
     step("With and without the package: both are held in one step, asked at the same time, and paid for one by one")
     before = client.get("/playground/credits").body["balance"]
     key = f"demo-{secrets.token_hex(8)}"
     variants = [{"package_id": PACKAGE}, {"package_id": PACKAGE, "use_no_prompt": True}]
     compared = client.post("/playground/compare", {"input": INPUT, "variants": variants}, key=key)
-    promise(compared, 200)
+    expect(compared, 200)
     for name, result in zip(("with", "without"), compared.body["results"], strict=True):
         show(f"{name}: {result['response'].splitlines()[0][:80]} ...  credits_spent {result['credits_spent']}")
     spent = sum(result["credits_spent"] for result in compared.body["results"])
-    promise(client.get("/playground/credits"), 200, balance=before - spent, held=0)
-    promise(
+    expect(client.get("/playground/credits"), 200, balance=before - spent, held=0)
+    expect(
         client.post("/playground/compare", {"input": INPUT, "variants": variants}, key=key),
         200,
         comparison_id=compared.body["comparison_id"],
@@ -346,10 +348,10 @@ def tell_of_comparing(client: Client, *, claude_can_think: bool = True) -> None:
         thought = {"input": f"{INPUT} [[claude: thinking=600 output_tokens=700]]"}
         variants = [{"package_id": PACKAGE, "max_tokens": 512}, {"package_id": PACKAGE}]
         compared = client.post("/playground/compare", {**thought, "variants": variants})
-        promise(compared, 200)
+        expect(compared, 200)
         failed, answered = compared.body["results"]
         if failed.get("error") != "model_failed" or answered["credits_spent"] != compared.body["credits_spent"]:
-            raise BrokenPromiseError(f"one failure and one answer were expected: {json.dumps(compared.body)[:500]}")
+            raise UnexpectedAnswerError(f"one failure and one answer were expected: {json.dumps(compared.body)[:500]}")
         show(failed["message"])
 
 
@@ -379,13 +381,13 @@ def show(*lines: str) -> None:
         print(f"    {line}", flush=True)
 
 
-def promise(answer: Answer, status: int, /, **fields: object) -> None:
-    """Raises BrokenPromiseError unless the answer has this status and these fields."""
+def expect(answer: Answer, status: int, /, **fields: object) -> None:
+    """Raises UnexpectedAnswerError unless the answer has this status and these fields."""
     if answer.status != status:
-        raise BrokenPromiseError(f"status {answer.status} instead of {status}: {json.dumps(answer.body)[:500]}")
+        raise UnexpectedAnswerError(f"status {answer.status} instead of {status}: {json.dumps(answer.body)[:500]}")
     for name, value in fields.items():
         if answer.body.get(name) != value:
-            raise BrokenPromiseError(f"{name} is {answer.body.get(name)!r} instead of {value!r}")
+            raise UnexpectedAnswerError(f"{name} is {answer.body.get(name)!r} instead of {value!r}")
     known = {name: value for name, value in answer.body.items() if name in fields}
     show(f"{status} {json.dumps(known) if known and len(json.dumps(known)) < 200 else ''}".rstrip())
 
@@ -419,7 +421,7 @@ def running_stack() -> Iterator[tuple[str, Path]]:
 
 
 def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """The URL of the stack, once it is ready. Raises BrokenPromiseError with the end of its log."""
+    """The URL of the stack, once it is ready. Raises UnexpectedAnswerError with the end of its log."""
     for _ in range(START_SECONDS * 10):
         ready = re.search(r"^ready (\S+)$", log.read_text(encoding="utf-8"), re.MULTILINE)
         if ready:
@@ -427,7 +429,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
             break
-    raise BrokenPromiseError("the stack did not start:\n" + log.read_text(encoding="utf-8")[-2000:])
+    raise UnexpectedAnswerError("the stack did not start:\n" + log.read_text(encoding="utf-8")[-2000:])
 
 
 def free_ports(count: int = 5) -> int:
@@ -441,7 +443,7 @@ def free_ports(count: int = 5) -> int:
             except OSError:
                 continue
             return first
-    raise BrokenPromiseError("no free ports were found")
+    raise UnexpectedAnswerError("no free ports were found")
 
 
 def main() -> int:
@@ -457,21 +459,19 @@ def main() -> int:
             stand_in = state is not None and state["ports"]["claude"] is not None
             tokens = issuer(TEMPLATE, folder)
             owner, friend = (Client(url, tokens.token(name, timedelta(hours=1))) for name in (user, f"{user}-friend"))
-            tell(owner, claude_can_fail=stand_in)
-            tell_of_sharing(owner, friend)
+            show_runs(owner, claude_can_fail=stand_in)
+            show_sharing(owner, friend)
             watcher = Client(url, tokens.token(f"{user}-watcher", timedelta(hours=1)))
-            tell_of_streams(watcher, claude_can_wait=stand_in)
-            tell_of_variables(watcher)
+            show_streams(watcher, claude_can_wait=stand_in)
+            show_variables(watcher)
             comparer = Client(url, tokens.token(f"{user}-comparer", timedelta(hours=1)))
-            tell_of_comparing(comparer, claude_can_think=stand_in)
+            show_comparing(comparer, claude_can_think=stand_in)
             if state is not None and state.get("stripe_url"):
-                tell_of_paying(
-                    Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"])
-                )
-    except (BrokenPromiseError, CannotPayError, OSError) as error:
-        print(f"\nnot as promised: {error}", file=sys.stderr)
+                show_paying(Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"]))
+    except (UnexpectedAnswerError, CannotPayError, OSError) as error:
+        print(f"\nnot as expected: {error}", file=sys.stderr)
         return 1
-    print("\nall as promised")
+    print("\nall as expected")
     return 0
 
 

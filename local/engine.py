@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from local.process import ROOT, Program, ProgramError, ShowLine, leashed, quiet
+from local.process import ROOT, Program, ProgramError, ShowLine, die_with_parent, quiet
 from local.template import REGION
 
 START_SECONDS = 300.0  # a start takes half a second; this limit is for one that hangs
@@ -58,7 +58,7 @@ class Engine:
             arguments += ["--state-dir", str(self.state_dir.resolve())]
         self._program = Program(
             "engine",
-            leashed(str(ROOT / "local" / "engine_server.py"), *arguments, python=str(engine_python())),
+            die_with_parent(str(ROOT / "local" / "engine_server.py"), *arguments, python=str(engine_python())),
             show=self._show,
             on_exit=self._on_exit,
         )

@@ -1,23 +1,21 @@
 """The store of the laptop stack: DynamoDB, S3, SQS, EventBridge, Secrets Manager in one process, with checkpoints.
 
-    .venv-engine/bin/python -P local/leash.py local/engine_server.py [--port N] [--state-dir FOLDER]
+    .venv-engine/bin/python -P local/die_with_parent.py local/engine_server.py [--port N] [--state-dir FOLDER]
 
-ministack keeps everything in memory and saves it only when it is stopped cleanly. Here its ASGI application runs
-under a loop that saves a quarter of a second after a change. A checkpoint is a folder of its own, complete before it
-gets its name, so that a kill at any moment, also in the middle of one, leaves the last complete checkpoint of all
-services together:
+ministack keeps everything in memory and saves it only on a clean stop. Here a loop saves its state a quarter of a
+second after a change. A checkpoint is a folder that is complete before it is renamed to its final name: a kill at any
+moment leaves the last complete checkpoint of all services:
 
     FOLDER/checkpoints/0000000042/{dynamodb,s3,secretsmanager,...}.json
     FOLDER/objects/...            bodies of S3 objects, each written (atomically) before its PUT is answered
 
-What a kill of the store itself can lose is the last quarter of a second, or more under load. A body in S3 may be newer
-than the checkpoint of the tables, never older.
-Nothing is forced through the disk's cache: this survives killed processes, not a power cut.
+Killing the store can lose the last quarter of a second, or more under load. A body in S3 may be newer than the
+checkpoint of the tables, never older. There is no fsync: this survives killed processes, not a power failure.
 
-A store that cannot save refuses to change anything (`Unsaved`): every write is answered with an error, reads go on, and
-saving is tried again until it succeeds. It does not start in a folder that has no room for a checkpoint.
+A store that cannot save refuses writes (`Unsaved`): each is answered with an error, reads continue, and saving is
+retried until it succeeds. It does not start in a folder without room for a checkpoint.
 
-Without a state folder nothing is kept. Leans on private names of ministack, so its version is pinned.
+Without a state folder nothing is saved. This uses private names of ministack, so its version is pinned.
 """
 
 import argparse
@@ -41,11 +39,11 @@ SERVICES = ("cloudformation", "dynamodb", "dynamodbstreams", "events", "s3", "se
 INTERVAL = 0.25  # seconds between a change and its checkpoint
 DUTY = 5  # a checkpoint of 1 s is followed by at least 5 s without one
 LOCK_SECONDS = 3.0
-STOP_SECONDS = 5.0  # for answers under way when we are asked to stop
+STOP_SECONDS = 5.0  # for open requests at a stop
 CHUNK_BYTES = 64 * 1024
 MIN_FREE_BYTES = 8 * 1024 * 1024  # beside room for the next checkpoint; with less, writes are refused
 REMINDER_SECONDS = 30.0  # between two lines that say that writes are still refused
-# Asking a queue for messages changes something only until they are visible again: no reason for a checkpoint.
+# Receiving messages hides them only for a while: no reason for a checkpoint.
 READ_VERBS = ("BatchGet", "Describe", "Get", "List", "Query", "Receive", "Scan", "TransactGet")
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTROL_PATHS = ("/_ministack", "/_localstack")
@@ -62,7 +60,7 @@ _lost: ContextVar[list[OSError] | None] = ContextVar("lost", default=None)
 
 
 class Checkpoints:
-    """Numbered folders; the highest complete one counts."""
+    """Numbered folders; the highest complete one is current."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,15 +77,15 @@ class Checkpoints:
         return self.folder / f"{self.number:010d}"
 
     def save(self, write: Callable[[Path], set[str]]) -> None:
-        """Add a checkpoint. `write` fills a folder and says which files it meant to write, because ministack only
-        logs what it could not save. Raises OSError, and keeps the former checkpoint, when one is missing."""
+        """Add a checkpoint. `write` fills a folder and returns the names of the files that it should have, because
+        ministack only logs a failure. Raises OSError, and keeps the former checkpoint, if a file is missing."""
         before = self.current
         unfinished = self._new_folder()
         intended = write(unfinished)
         missing = intended - _files(unfinished)
         if missing:
             raise OSError(f"the checkpoint lacks {', '.join(sorted(missing))}")
-        for name in _files(before) - intended:  # services that nobody has used since the start: unchanged
+        for name in _files(before) - intended:  # services that were not used since the start: unchanged
             shutil.copyfile(before / name, unfinished / name)
         unfinished.rename(self.folder / f"{self.number + 1:010d}")
         self.number += 1
@@ -101,7 +99,7 @@ class Checkpoints:
             raise OSError(errno.ENOSPC, f"{free:,} bytes are free in {self.folder}, {wanted:,} are needed")
 
     def try_out(self) -> None:
-        """Write as much as the next checkpoint may need, and remove it. Raises OSError if that is not possible."""
+        """Write and remove as many bytes as the next checkpoint may need. Raises OSError if that fails."""
         self.check_room()
         folder = self._new_folder()
         try:
@@ -119,7 +117,7 @@ class Checkpoints:
 
 
 def _lock(folder: Path) -> int:
-    """Keep a second store out of the folder. One that is just being killed has a moment to disappear."""
+    """Lock the folder against a second store; wait briefly for one that is being killed."""
     descriptor = os.open(folder, os.O_RDONLY)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -143,7 +141,7 @@ def _size(folder: Path) -> int:
 
 
 class Unsaved:
-    """Whether the store can save what it answers, said on stdout when that changes, and every half minute."""
+    """Whether the store can save. Changes are printed on stdout, a failure again every REMINDER_SECONDS."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.reason = ""  # why not; empty while it can
@@ -159,17 +157,17 @@ class Unsaved:
         self.reason = str(error)
 
     def saved(self) -> None:
-        """Everything is on the disk: writes are accepted again."""
+        """Everything is saved: writes are accepted again."""
         if self.reason:
             print("everything is saved, and writes are accepted again", flush=True)
         self.reason = ""
 
 
 class Store:
-    """ministack's application, watched: what changes something makes the store dirty, and a dirty one is saved.
+    """Wraps ministack's application: a write marks the store dirty, and a dirty store is saved.
 
-    `save` writes everything or raises; `check_room` raises OSError while a disk is too full to try. While the last
-    thing that was tried failed, writes are refused with an error that SDKs know (500 of DynamoDB, 503 of S3).
+    `save` writes everything or raises; `check_room` raises OSError while the disk is too full. While the last attempt
+    has failed, writes are refused with an error that SDKs know (500 of DynamoDB, 503 of S3).
     """
 
     def __init__(
@@ -210,7 +208,7 @@ class Store:
             self.dirty = self.dirty or changes
 
     def _checked(self, scope: Message, send: Send, lost: list[OSError]) -> Send:
-        """Sends an answer unless a file of an object was lost: then the request is refused instead."""
+        """Sends an answer, or an error if the file of an object could not be written."""
         refused = False
 
         async def checked(message: Message) -> None:
@@ -230,8 +228,7 @@ class Store:
             await asyncio.sleep(DUTY * self.save_now())
 
     def save_now(self) -> float:
-        """Save if there is something to save, and see whether there is room for the next time; how many seconds it
-        took."""
+        """Save if dirty, and check the room for the next checkpoint; the seconds that this took."""
         if self.save is None:
             return 0.0
         begun = time.monotonic()
@@ -240,14 +237,14 @@ class Store:
                 self.save()
                 self.dirty = False
             self.check_room()
-        except Exception as error:  # ministack's own, too: whatever it is, nothing was saved
+        except Exception as error:  # also ministack's own errors: nothing was saved
             self.unsaved.failed(error)
         else:
             self.unsaved.saved()
         return time.monotonic() - begun
 
     async def stop(self) -> None:
-        """Take no more requests, finish those under way, save."""
+        """Refuse new requests, finish the open ones, save."""
         self.stopping = True
         deadline = time.monotonic() + STOP_SECONDS
         while self.open_requests and time.monotonic() < deadline:
@@ -258,7 +255,7 @@ class Store:
 
 
 class _Failures(logging.Handler):
-    """What ministack could not load or save: it only logs that, once for each service and try."""
+    """Collects what ministack could not load or save: it only logs that, once per service and attempt."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -270,8 +267,8 @@ class _Failures(logging.Handler):
 
 
 def _keep_traces() -> None:
-    """SQS keeps the trace that a request came with as AWSTraceHeader of its messages; ministack only one that the
-    message of a single SendMessage names itself."""
+    """SQS stores the trace header of a request as AWSTraceHeader of its messages; ministack only the attribute of a
+    single SendMessage."""
     import ministack.services.sqs as sqs
 
     build = sqs._build_send_sys_attrs
@@ -285,7 +282,7 @@ def _keep_traces() -> None:
 
 
 def _notice_lost_files() -> None:
-    """ministack answers a PUT with 200 when the disk did not take the body: remember what happened."""
+    """ministack answers a PUT with 200 even if the body could not be written: record the error."""
     import ministack.services.s3 as s3
 
     write = s3._atomic_write
@@ -303,7 +300,7 @@ def _notice_lost_files() -> None:
 
 
 async def _refuse(scope: Message, send: Send, reason: str) -> None:
-    """The answer to a write that could not be saved, in the words of the service."""
+    """The error for a write that could not be saved, in the format of the service."""
     target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
     text = f"The store on this machine cannot save: {reason}"
     if target:
@@ -328,7 +325,7 @@ def _changes(scope: Message) -> bool:
 
 
 async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
-    """Run until a signal; why it could not, if the kept state is unreadable. The listener is closed then."""
+    """Run until a signal; the reason if the saved state is unreadable. The listener is closed afterwards."""
     port = listener.getsockname()[1]
     checkpoints = None if state_dir is None else Checkpoints(state_dir / "checkpoints")
     if checkpoints is not None:
@@ -338,7 +335,7 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
             raise SystemExit(f"nothing can be saved in {state_dir}: {error}") from None
     _configure(port, state_dir, checkpoints)
 
-    # Only now: ministack reads the environment when it is imported.
+    # ministack reads the environment when it is imported.
     import ministack.app
     from hypercorn.asyncio import serve as hypercorn_serve  # type: ignore[import-not-found]
     from hypercorn.config import Config  # type: ignore[import-not-found]
@@ -371,7 +368,7 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
         await stop.wait()
         saving.cancel()
         await store.stop()
-        persistence.PERSIST_STATE = False  # or ministack's own shutdown would save over our checkpoint, file by file
+        persistence.PERSIST_STATE = False  # or ministack's shutdown would overwrite our checkpoint
 
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
@@ -388,8 +385,8 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
 
 
 async def _announce(port: int, failures: "_Failures", stop: asyncio.Event) -> None:
-    """Say that we are there as soon as the first request gets an answer (the store is loaded by then). If something
-    could not be loaded, end before anything is written in its place."""
+    """Print the address once the first request is answered: the store is loaded by then. If something could not be
+    loaded, stop before it is overwritten."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -417,7 +414,7 @@ def _configure(port: int, state_dir: Path | None, checkpoints: Checkpoints | Non
         # Listeners of services that are not used here.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        # ministack removes containers of its own kind at each start; somebody else's must not be among them.
+        # ministack removes its containers at each start; those of another ministack must stay.
         "DOCKER_HOST": "unix:///nonexistent/docker.sock",
     }
     if state_dir is not None and checkpoints is not None:
@@ -433,7 +430,7 @@ def _configure(port: int, state_dir: Path | None, checkpoints: Checkpoints | Non
 def main() -> None:
     parser = argparse.ArgumentParser(description="The store of the laptop stack.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
-    parser.add_argument("--state-dir", type=Path, help="where the data is kept; without it, nowhere")
+    parser.add_argument("--state-dir", type=Path, help="folder of the data; without it, nothing is saved")
     arguments = parser.parse_args()
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

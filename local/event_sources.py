@@ -1,14 +1,14 @@
 """What starts functions besides requests: queues, streams and schedules, as template.yaml describes them.
 
-    queue     receive, call, delete what succeeded; what failed is visible again soon, and after as many times as the
-              queue's redrive policy says the store moves it to the dead-letter queue. So does a message that has come
-              back to its function too often: Lambda takes that for a recursive loop (local/lineage.py)
-    stream    read in order, leave out what no filter matches, call; a batch that fails is halved until the record that
-              is at fault stands alone, which is given up after as many attempts as the template says
+    queue     receive, call, delete successful messages; failed ones become visible again soon, and the store moves them
+              to the dead-letter queue after the receives of the queue's redrive policy. A message that has returned to
+              its function too often is stopped as a recursive loop, as Lambda does (local/lineage.py)
+    stream    read in order, apply the filters, call; a failing batch is bisected down to the failing record, which is
+              given up after the template's number of attempts
     schedule  call at the time, with the time in the input
 
-Functions are called as Lambda calls them, at least once: a stack that is killed leaves its messages in the queue. A
-stream is read from the beginning of what the store remembers; it forgets streams, not tables, when it ends.
+Delivery is at least once, as on Lambda: a killed stack leaves its messages in the queue. A stream is read from its
+oldest stored record; the store keeps tables, but no streams, over a restart.
 """
 
 import base64
@@ -30,14 +30,14 @@ from local.template import ACCOUNT, REGION, Description, QueueSource, Schedule, 
 
 
 class Invoke(Protocol):
-    """Calls a function by its logical id. `trace` is that of the messages that start it."""
+    """Calls a function by its logical id. `trace`: of the messages in the event."""
 
     def __call__(self, function: str, payload: bytes, trace: str | None = None, /) -> Outcome: ...
 
 
 RETRY_SECONDS = 2  # until a message that failed is visible again; on Lambda it waits for the queue's timeout
 IDLE_SECONDS = 1  # a receive waits that long for a message
-STREAM_SECONDS = 0.2  # between two looks at a stream that had nothing
+STREAM_SECONDS = 0.2  # between two reads of an empty stream
 MAX_WORKERS = 2  # batches of one queue at the same time, whatever the template allows
 STOP_SECONDS = 5.0
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
@@ -68,7 +68,7 @@ class EventSources:
         work += [(stream.table, partial(self._stream, stream)) for stream in description.stream_sources]
         if schedules:
             work += [(schedule.name, partial(self._schedule, schedule)) for schedule in description.schedules]
-        # Daemons: a function that hangs must not keep the stack from ending.
+        # Daemons: a hanging function must not block the shutdown.
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in work]
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class EventSources:
             thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more, and wait a moment for what is under way."""
+        """Start nothing more, and wait briefly for open calls."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(STOP_SECONDS / max(1, len(self._threads)))
@@ -115,7 +115,7 @@ class EventSources:
         return messages
 
     def _stopped(self, source: QueueSource, messages: Sequence[Mapping[str, Any]]) -> set[str]:
-        """The ids of the messages that do not start the function any more: it has sent them to itself too often."""
+        """The ids of the messages that are part of a recursive loop and do not start the function any more."""
         function = self._description.functions[source.function].name
         stopped = {message["MessageId"] for message in messages if lineage.is_stopped(_trace_of(message), function)}
         if stopped:
@@ -133,7 +133,7 @@ class EventSources:
         if not source.partial:
             return set()
         named = failures_in(outcome.payload)
-        # As Lambda: an answer that cannot be read, or that names somebody else, says that all failed.
+        # As on Lambda: an answer that cannot be read or has unknown ids means that all failed.
         return named if named is not None and named <= everything else everything
 
     def _settle(self, sqs: Any, url: str, messages: Sequence[Mapping[str, Any]], failed: set[str]) -> None:
@@ -173,7 +173,7 @@ class EventSources:
         streams.close()
 
     def _deliver(self, source: StreamSource, records: list[dict[str, Any]]) -> None:
-        """Call with all of `records`, in their order, until each is done with or given up."""
+        """Call with all of `records`, in order, until each is processed or given up."""
         size, attempts = len(records), 0
         while records and not self._stopping.is_set():
             batch = records[:size]
@@ -193,7 +193,7 @@ class EventSources:
             self._stopping.wait(min(0.05 * 2**attempts, RETRY_SECONDS))
 
     def _done(self, source: StreamSource, batch: Sequence[Mapping[str, Any]]) -> int:
-        """How many of `batch`, from its beginning, were dealt with."""
+        """How many of `batch`, from its beginning, were processed."""
         outcome = self._invoke(source.function, json.dumps({"Records": batch}).encode())
         if outcome.error is not None:
             return 0
@@ -227,7 +227,7 @@ class EventSources:
         due = next_time(schedule.expression, datetime.now(UTC))
         while not self._stopping.wait(max(0.0, (due - datetime.now(UTC)).total_seconds())):
             self.fire(schedule, due)
-            due = next_time(schedule.expression, max(due, datetime.now(UTC)))  # what was slept through is not made up
+            due = next_time(schedule.expression, max(due, datetime.now(UTC)))  # missed times are skipped
 
     def fire(self, schedule: Schedule, due: datetime) -> bool:
         """Call the function of a schedule as of `due`. False if it failed every time: then its input is in the queue
@@ -258,7 +258,7 @@ class EventSources:
 
 
 def failures_in(payload: bytes) -> set[str] | None:
-    """What a function says of the items that failed; None if that cannot be read. Nothing at all: none failed."""
+    """The ids in a function's batchItemFailures; None if they cannot be read. An empty answer means no failures."""
     try:
         answer = json.loads(payload or b"null")
         failures = answer.get("batchItemFailures") if answer is not None else None
@@ -273,7 +273,7 @@ def _trace_of(message: Mapping[str, Any]) -> str | None:
 
 
 def sqs_record(queue: str, message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as Lambda hands it over."""
+    """A message in the form of Lambda's event."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -288,7 +288,7 @@ def sqs_record(queue: str, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stream_record(arn: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as Lambda hands it over: times are seconds, bytes are base64."""
+    """A record in the form of Lambda's event: times are seconds, bytes are base64."""
     plain: dict[str, Any] = json.loads(json.dumps(record, default=_plain))
     return {**plain, "eventSourceARN": arn}
 

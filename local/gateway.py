@@ -184,7 +184,7 @@ class Gateway:
 
         if isinstance(response.stream, _Body):
             answer = StreamedAnswer(_content_type(response.headers))
-            response.stream.tell(answer, lambda end: show(answer.outcome(response.status) + end))
+            response.stream.observe(answer, lambda end: show(answer.outcome(response.status) + end))
         else:
             show(outcome_of(response.status, response.body))
         return replace(response, headers=(*response.headers, ("x-amzn-RequestId", request_id)))
@@ -343,7 +343,7 @@ class _Body:
         self._on_end: Callable[[str], None] = lambda _end: None
         self._answer: StreamedAnswer | None = None
 
-    def tell(self, answer: StreamedAnswer, on_end: Callable[[str], None]) -> None:
+    def observe(self, answer: StreamedAnswer, on_end: Callable[[str], None]) -> None:
         """Show what passes to `answer`, and say at the end how it ended."""
         self._answer, self._on_end = answer, on_end
 

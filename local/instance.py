@@ -1,6 +1,6 @@
 """One instance of a function: the runtime loop that Lambda itself uses, against the local Runtime API.
 
-    python -P local/leash.py local/instance.py app.handler        (started by local/runtime.py, never by hand)
+    python -P local/die_with_parent.py local/instance.py app.handler        (started by local/runtime.py, never by hand)
 
 All instances share one Runtime API server, so each has its own path prefix in AWS_LAMBDA_RUNTIME_API:
 `127.0.0.1:3003/<instance>`. The loop's native client takes that as it is; only the report of a failed start goes

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-LEASH = Path(__file__).with_name("leash.py")
-ROOT = LEASH.parent.parent
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
+ROOT = DIE_WITH_PARENT.parent.parent
 TAIL = 20  # last lines of output, for error messages
 MAX_LINE_CHARACTERS = 16_384  # of one line of output; the rest is cut
 
@@ -34,9 +34,9 @@ def necessities() -> dict[str, str]:
     return {name: os.environ[name] for name in NECESSITIES if name in os.environ}
 
 
-def leashed(program: str, *arguments: str, python: str = sys.executable) -> list[str]:
+def die_with_parent(program: str, *arguments: str, python: str = sys.executable) -> list[str]:
     """The command for a program that ends when this process does. `-P` keeps its own folder out of `sys.path`."""
-    return [python, "-P", str(LEASH), program, *arguments]
+    return [python, "-P", str(DIE_WITH_PARENT), program, *arguments]
 
 
 class ProgramError(Exception):

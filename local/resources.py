@@ -1,4 +1,4 @@
-"""Tables, buckets, queues, buses and secrets of the template, made in the store. Every call may be repeated."""
+"""Creates the template's tables, buckets, queues, buses and secrets in the store. Every call is idempotent."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ from botocore.config import Config
 from local.engine import CREDENTIALS
 from local.template import ACCOUNT, REGION, Bucket, Bus, Description, Queue, Secret, Table
 
-# What CreateTable takes of a table's properties; the rest (backups, encryption, tags) means nothing on a laptop.
+# The table properties that CreateTable takes; the others (backups, encryption, tags) have no effect on a laptop.
 TABLE_PROPERTIES = (
     "AttributeDefinitions",
     "BillingMode",
@@ -28,12 +28,12 @@ TABLE_PROPERTIES = (
 
 
 class TableChangedError(Exception):
-    """A kept table has other keys or indexes than the template now says."""
+    """A stored table has keys or indexes that differ from the template."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"the stored table {name} has other keys or indexes than the template; `make clean-state` starts afresh"
+            f"the stored table {name} has other keys or indexes than the template; `make clean-state` deletes all data"
         )
 
 
@@ -46,13 +46,13 @@ def _session() -> Any:
     )
 
 
-_making = threading.Lock()  # a session makes one client at a time; clients may be used by many threads
+_making = threading.Lock()  # a session is not thread-safe; its clients are
 
 
 def client(service: str, endpoint_url: str) -> Any:
-    """A boto3 client for the store that takes nothing from the developer's own configuration.
+    """A boto3 client for the store that ignores the developer's own configuration.
 
-    All are of one session, which reads the descriptions of the services once: that is what making a client costs.
+    All share one session, which reads the service descriptions once: they are the main cost of creating a client.
     """
     with _making:
         return _session().client(
@@ -83,7 +83,7 @@ def create_resources(description: Description, endpoint_url: str, values: Mappin
         for secret in description.secrets.values():
             _secret(secretsmanager, secret, (values or {}).get(secret.logical_id))
         for queue in sorted(description.queues.values(), key=lambda queue: queue.redrive is not None):
-            _queue(sqs, queue, description)  # those that others give their failures to come first
+            _queue(sqs, queue, description)  # dead-letter queues first
         for bus in description.buses.values():
             _bus(events, bus)
     finally:
@@ -113,8 +113,7 @@ def _table(dynamodb: Any, table: Table) -> None:
 
 
 def _add_indexes(dynamodb: Any, name: str, wanted: Mapping[str, Any]) -> None:
-    """Add the indexes that a kept table of an earlier version lacks, as a deployment does. They are filled from what is
-    stored."""
+    """Add the indexes that a stored table of an earlier version lacks, as a deployment does. They are backfilled."""
     present = dynamodb.describe_table(TableName=name)["Table"]
     there = {index["IndexName"] for index in present.get("GlobalSecondaryIndexes", ())}
     for index in wanted.get("GlobalSecondaryIndexes", ()):
@@ -127,7 +126,7 @@ def _add_indexes(dynamodb: Any, name: str, wanted: Mapping[str, Any]) -> None:
 
 
 def _shape(table: Mapping[str, Any]) -> object:
-    """Keys and indexes, in an order of their own."""
+    """Keys and indexes in a canonical order."""
 
     def keys(item: Mapping[str, Any]) -> list[tuple[str, str]]:
         return sorted((key["KeyType"], key["AttributeName"]) for key in item["KeySchema"])
@@ -179,7 +178,7 @@ def _secret(secretsmanager: Any, secret: Secret, value: str | None) -> None:
 
 
 def initial_value(secret: Secret) -> str:
-    """What CloudFormation would put into a new secret."""
+    """The value that CloudFormation would generate for a new secret."""
     if secret.generate is None:
         return secret.value or ""
     rules = secret.generate

@@ -1,8 +1,8 @@
-"""The bytes of one response, from the instance that writes them to whoever has asked for it."""
+"""The bytes of one response, from the instance that writes them to the caller that reads them."""
 
 import asyncio
 
-LIMIT = 65_536  # bytes that wait to be read; whoever writes more than that waits
+LIMIT = 65_536  # buffered bytes; a writer of more waits
 
 
 class ResponseStream:

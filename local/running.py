@@ -15,7 +15,7 @@ ASK_SECONDS = 1.0
 
 
 class NoStackError(Exception):
-    """No stack keeps its state in STATE_DIR."""
+    """No running stack has STATE_DIR as its state folder."""
 
     def __init__(self, folder: Path, other: Mapping[str, Any] | None = None) -> None:
         advice = "start one with `make run`"
@@ -25,7 +25,7 @@ class NoStackError(Exception):
 
 
 def running() -> dict[str, Any]:
-    """What the running stack wrote about itself. Raises NoStackError."""
+    """The state of the running stack, from its state file. Raises NoStackError."""
     folder = state_dir()
     state = read_state(folder)
     if state is None:

@@ -36,7 +36,7 @@ from urllib.parse import unquote
 from local import lineage
 from local.engine import CREDENTIALS
 from local.http_server import Headers, HttpServer, Request, Response, listen
-from local.process import LEASH, MAX_LINE_CHARACTERS, ROOT, ShowLine, leashed, necessities, quiet
+from local.process import DIE_WITH_PARENT, MAX_LINE_CHARACTERS, ROOT, ShowLine, die_with_parent, necessities, quiet
 from local.reload import POLL_SECONDS, Watcher, forget_compiled, syntax_errors
 from local.response_stream import ResponseStream
 from local.template import Function
@@ -163,7 +163,7 @@ class _Pool:
         self.function = function
         self.runtime = runtime
         self.instances: dict[str, _Instance] = {}
-        # Processes that are being created; when the loop is busy, they may call before we are told that they are there.
+        # Processes that are being created: on a busy loop they may call before their creation is reported.
         self.launching: dict[str, asyncio.Future[_Instance]] = {}
         self.outdated: set[str] = set()  # those of them whose code has changed meanwhile
         self.waiting: deque[_Invocation] = deque()
@@ -223,9 +223,9 @@ class _Pool:
     async def _run_instance(self, instance_id: str, port: socket.socket | None) -> None:
         environment = self.runtime.environment_of(self.function, instance_id)
         if port is None:
-            command = leashed(str(INSTANCE), self.function.handler)
+            command = die_with_parent(str(INSTANCE), self.function.handler)
         else:
-            command = leashed(str(self.function.code / self.function.handler))
+            command = die_with_parent(str(self.function.code / self.function.handler))
             environment = _of_a_script(self.function, environment, port.getsockname()[1])
             release_port_if_needed(port)
         try:
@@ -482,7 +482,7 @@ class Runtime:
 
     async def start(self, *, warm: bool = False) -> None:
         """Serve. `warm` starts one instance of every function and waits for it, so that the first events need not.
-        One that cannot be started says so in the log, and again to whoever calls it."""
+        A start failure is logged, and returned to callers."""
         await self._server.start()
         if warm:
             for pool in self._pools.values():
@@ -530,7 +530,7 @@ class Runtime:
         begun = time.monotonic()
         what = _named(changed)
         names = ", ".join(pool.function.short_name for pool in pools)
-        self.show("reload", f"{what} changed: {names} {'starts' if len(pools) == 1 else 'start'} anew")
+        self.show("reload", f"{what} changed: {names} {'restarts' if len(pools) == 1 else 'restart'}")
         broken = list(syntax_errors(changed))
         for text in broken:
             self.show("reload", f"CANNOT BE COMPILED, requests fail: {text}")
@@ -605,7 +605,7 @@ class Runtime:
             "AWS_LAMBDA_LOG_STREAM_NAME": _log_stream(instance_id),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.port}/{instance_id}",
             "LAMBDA_TASK_ROOT": str(function.code),
-            "LAMBDA_RUNTIME_DIR": str(LEASH.parent),
+            "LAMBDA_RUNTIME_DIR": str(DIE_WITH_PARENT.parent),
             "_HANDLER": function.handler,
             **self._extra,
             **function.environment,

@@ -43,7 +43,7 @@ class Settings:
 
     @property
     def extra_origins(self) -> tuple[str, ...]:
-        """The front end's origin by this machine's other name: browsers take localhost and 127.0.0.1 for two."""
+        """The front end's origin with the other name of this machine: to browsers, localhost and 127.0.0.1 differ."""
         address = urlsplit(self.frontend_url)
         other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(address.hostname or "")
         if other is None:
@@ -53,7 +53,7 @@ class Settings:
 
     @property
     def has_front_end(self) -> bool:
-        """Whether the front end is somebody else's: not this stack itself, under either of its names."""
+        """Whether another program serves the front end, not this stack."""
         return self.url not in (self.frontend_url, *self.extra_origins)
 
     @property

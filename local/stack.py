@@ -8,8 +8,8 @@
 | PORT+3 | the functions: Lambda's Runtime API and Invoke API                          |
 | PORT+4 | a stand-in for Stripe, unless STRIPE_SECRET_KEY is set                     |
 
-All of it listens on 127.0.0.1 only. Data is kept in STATE_DIR (default .local). Ctrl-C or SIGTERM ends everything,
-the store last. If one part ends by itself the rest is ended too, with what that part said last.
+Everything listens on 127.0.0.1 only. Data is stored in STATE_DIR (default .local). Ctrl-C or SIGTERM stops everything,
+the store last. If one part exits by itself, the others are stopped and the last lines of its output are printed.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.front_end import FrontEnd
 from local.http_server import BusyPortError, listen
-from local.process import ROOT, Program, ProgramError, leashed, show_line
+from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
 from local.settings import DEFAULT_CEILING_DOLLARS, TEMPLATE, Settings, SettingsError, read_settings
@@ -55,18 +55,18 @@ from local.tokens import TokenError, auth_secrets, issuer, key_id
 EPILOG = """\
 from the environment, or on make's command line:
   PORT                   the API (3000); the four ports after it are used, too
-  STATE_DIR              where data and the secret of the tokens are kept (.local)
+  STATE_DIR              folder of the data and of the token secret (.local)
   FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
   DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
-  PAUSE_FREE_RUNS        true: no runs for signup credits when it is reached (false)
-  LOG                    text, or json for what functions write (text)
+  PAUSE_FREE_RUNS        true: at that ceiling, no runs for signup credits (false)
+  LOG                    format of the functions' logs: text or json (text)
   ANONYMOUS_RUNS         true: runs without a login, once a day (false)
   ANONYMOUS_BUDGET_CENTS what they may cost in a day (the template's)
   AUTH_SECRETS           secrets for tokens, separated by commas (made once)
-  ANTHROPIC_API_KEY      asks the real Claude instead of the stand-in
-  ANTHROPIC_BASE_URL     where the real Claude is
+  ANTHROPIC_API_KEY      uses the real Claude instead of the stand-in
+  ANTHROPIC_BASE_URL     address of the real Claude
   STRIPE_SECRET_KEY      uses the real Stripe instead of the stand-in
   STRIPE_WEBHOOK_SECRET  secret that events are signed with (made once)
 """
@@ -87,7 +87,7 @@ class _StoppedError(BaseException):
 
 
 class Signals:
-    """While starting, a signal interrupts; afterwards it is an event among others."""
+    """A signal interrupts the start; afterwards it is put into `events`."""
 
     def __init__(self) -> None:
         self.events: queue.SimpleQueue[ProgramError | None] = queue.SimpleQueue()
@@ -113,7 +113,7 @@ class Signals:
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         if self.interrupting:
-            self.interrupting = False  # once: what is being ended must not be interrupted
+            self.interrupting = False  # only once: the shutdown must not be interrupted
             raise _StoppedError
         self.events.put(None)
 
@@ -122,7 +122,7 @@ class Signals:
 
 
 def run(settings: Settings, template: Path = TEMPLATE) -> None:
-    """Run until a signal. Raises one of REASONS when the stack cannot start, or a part of it ends."""
+    """Run until a signal. Raises one of REASONS if the stack cannot start or a part of it exits."""
     signals = Signals()
     with signals.handled(), ExitStack() as parts, contextlib.suppress(_StoppedError):
         with signals.interruptible():
@@ -225,7 +225,7 @@ def parameters(settings: Settings) -> dict[str, str]:
 
 
 def laptop_only(settings: Settings) -> dict[str, str]:
-    """Settings of the functions that the template does not have: they are for a laptop."""
+    """Settings of the functions that are not in the template and apply to the laptop only."""
     values = {"EXTRA_ORIGINS": ",".join(settings.extra_origins)}
     if settings.stripe_secret_key is None:
         values["PAY_PAGE_URL"] = f"http://127.0.0.1:{settings.stripe_port}/pay"
@@ -264,7 +264,7 @@ def check_ports(settings: Settings) -> None:
 def claude_double(settings: Settings, signals: Signals) -> Iterator[None]:
     program = Program(
         "claude",
-        leashed("doubles.claude.server", "--port", str(settings.claude_port)),
+        die_with_parent("doubles.claude.server", "--port", str(settings.claude_port)),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,
@@ -286,7 +286,7 @@ def stripe_double(settings: Settings, description: Description, signals: Signals
             arguments += ["--endpoint", f"{settings.url}/{api.stage}{WEBHOOK_PATH}", "--secret-file", str(secret)]
     program = Program(
         "stripe",
-        leashed("doubles.stripe", *arguments),
+        die_with_parent("doubles.stripe", *arguments),
         environment={"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         show=_errors_only,
         on_exit=signals.program_ended,
@@ -310,7 +310,7 @@ def import_packages(description: Description, endpoint_url: str) -> None:
 
 
 def identity(settings: Settings, backend: Backend) -> dict[str, Any]:
-    """By what other commands know this stack (local/running.py)."""
+    """Identifies this stack to other commands (local/running.py)."""
     return {
         "url": backend.url,
         "state_dir": str(settings.state_dir),
@@ -406,7 +406,7 @@ def main() -> int:
         "Run the whole backend on this machine, in the foreground.",
         EPILOG,
     )
-    parser.add_argument("--template", type=Path, default=TEMPLATE, help="another template than the project's")
+    parser.add_argument("--template", type=Path, default=TEMPLATE, help="a template other than the project's")
     arguments = parser.parse_args()
     try:
         run(read_settings(), arguments.template)

@@ -1,4 +1,4 @@
-"""STATE_DIR and its stack.json, in which the running stack tells other commands its ports and process id."""
+"""STATE_DIR and its stack.json, with the ports and the process id of the running stack, for other commands."""
 
 import errno
 import fcntl

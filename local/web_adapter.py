@@ -156,8 +156,8 @@ class WebAdapter:
                 response = await _response(client, reader)
                 if response.status_code in self.options.error_statuses:
                     body = b"".join([chunk async for chunk in _chunks(client, reader, b"")])
-                    told = json.dumps({"statusCode": response.status_code, "body": body.decode("utf-8", "replace")})
-                    raise ApplicationError(told)
+                    problem = json.dumps({"statusCode": response.status_code, "body": body.decode("utf-8", "replace")})
+                    raise ApplicationError(problem)
                 if self.options.streams:
                     async for chunk in _chunks(client, reader, prelude(response) + DELIMITER):
                         await write(chunk)

@@ -1,6 +1,7 @@
 """What `books` reads: the accounts, and of each its entries, receipts, purchases and paid months, page by page."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from operate.books import AccountRecords, DamagedAccountError
 from playground.adapters import dynamo_items as items
@@ -15,16 +16,16 @@ from playground.domain.runs import Run
 PAGE = 100  # items
 
 
+@dataclass(frozen=True, slots=True)
 class DynamoBooks:
     """`books.Archive`."""
 
-    def __init__(self, store: DynamoStore, *, ledger_table: str) -> None:
-        self._store = store
-        self._table = ledger_table
+    store: DynamoStore
+    ledger_table: str
 
     def users(self) -> Iterator[str]:
         """A scan of the whole table for its accounts, page by page."""
-        accounts = DynamoAudit(self._store, ledger_table=self._table, sessions_table="")
+        accounts = DynamoAudit(self.store, ledger_table=self.ledger_table, sessions_table="")
         after: str | None = None
         while True:
             page, after = accounts.users(after=after)
@@ -33,7 +34,7 @@ class DynamoBooks:
                 return
 
     def read(self, user_id: str) -> AccountRecords:
-        raw = self._store.get(account_key(self._table, user_id))
+        raw = self.store.get(account_key(self.ledger_table, user_id))
         if raw is None:
             raise DamagedAccountError(user_id, "it is gone")
         if items.ERASING in raw:
@@ -70,10 +71,10 @@ class DynamoBooks:
         arguments: dict[str, object] = {}
         pk = user_pk(user_id)
         while True:
-            page, stopped = self._store.query(
-                self._table, pk, first=f"{kind}#", last=f"{kind}$", limit=PAGE, condition=arguments
+            page, stopped = self.store.query(
+                self.ledger_table, pk, first=f"{kind}#", last=f"{kind}$", limit=PAGE, condition=arguments
             )
             yield from page
             if stopped is None:
                 return
-            arguments["ExclusiveStartKey"] = Key(self._table, pk, stopped).raw
+            arguments["ExclusiveStartKey"] = Key(self.ledger_table, pk, stopped).raw

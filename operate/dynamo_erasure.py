@@ -12,8 +12,9 @@
 For an operator, never on a request's path.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import KW_ONLY, dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -72,8 +73,8 @@ PAGE = 25
 MAX_LARGE = 9  # items of up to 400 KB in a transaction, which takes 4 MB
 MAX_PAGES = 10_000  # of versions of the texts of one conversation
 MAX_ROUNDS = 10  # in search of conversations that somebody goes on copying
-# A subscription before the customer that leads to it, so that what is told meanwhile waits; purchases after the
-# customer with whom they are compared.
+# A subscription before the customer that leads to it, so that an event meanwhile is retried; purchases after the
+# customer with which they are compared.
 PAYMENT_KINDS = ("SUBSCRIPTION", "CUSTOMER#", "PURCHASE#", "INVOICE#")
 PERSONAL_KINDS = ("NOTICE#", "RUN#", "ENTRY#")
 FORGOTTEN = {"N": "0"}  # the version in a key whose entry is under a pseudonym
@@ -81,35 +82,34 @@ FORGET_AHEAD = timedelta(minutes=10)  # by which the clock of a function that wr
 ANY = Path("pk").exists() | Path("pk").does_not_exist()
 
 
+@dataclass(frozen=True)
 class DynamoPerson:
     """What is kept of a user, read page by page."""
 
-    def __init__(
-        self, store: DynamoStore, *, ledger_table: str, sessions_table: str, spend_table: str, texts: TurnTexts
-    ) -> None:
-        self._spend = spend_table
-        self._store = store
-        self._ledger = ledger_table
-        self._sessions = sessions_table
-        self._texts = texts
+    store: DynamoStore
+    _: KW_ONLY
+    ledger_table: str
+    sessions_table: str
+    spend_table: str
+    texts: TurnTexts
 
     def books(self, user_id: str, kind: str = "") -> Iterator[RawItem]:
         """Items of the user's own partition whose sort key begins with `kind`."""
-        return self._partition(self._ledger, user_pk(user_id), kind)
+        return self._partition(self.ledger_table, user_pk(user_id), kind)
 
     def spend(self, user_id: str) -> Iterator[RawItem]:
         """Counters of the user's runs."""
-        return self._partition(self._spend, user_pk(user_id), "")
+        return self._partition(self.spend_table, user_pk(user_id), "")
 
     def elsewhere(self, user_id: str) -> Iterator[RawItem]:
         """Payments, customers and events of the payment provider that name the user. A scan of the whole table."""
-        return self._scan(self._ledger, "user_id = :user", {":user": {"S": user_id}})
+        return self._scan(self.ledger_table, "user_id = :user", {":user": {"S": user_id}})
 
     def left_behind(self, user_id: str) -> Iterator[RawItem]:
         """What the user left at conversations of others: views, votes and reports. A scan of the whole table."""
         kinds = {":view": {"S": "VIEW#"}, ":vote": {"S": "VOTE#"}, ":report": {"S": f"REPORT#{user_id}"}}
         condition = "begins_with(sk, :view) OR begins_with(sk, :vote) OR sk = :report"
-        for raw in self._scan(self._sessions, condition, kinds):
+        for raw in self._scan(self.sessions_table, condition, kinds):
             share_id, (kind, _, who) = raw["pk"]["S"].removeprefix("SHARE#"), raw["sk"]["S"].partition("#")
             if kind == "REPORT" or who == viewer_of(share_id, user_id):
                 yield raw
@@ -133,8 +133,8 @@ class DynamoPerson:
     def _owned(self, user_id: str) -> Iterator[str]:
         after: Mapping[str, Any] | None = None
         while True:
-            found, after = self._store.query_index(
-                self._sessions,
+            found, after = self.store.query_index(
+                self.sessions_table,
                 "by_owner",
                 hash_name="user_id",
                 hash_value=user_id,
@@ -149,26 +149,26 @@ class DynamoPerson:
                 return
 
     def _is_of(self, session_id: str, user_id: str) -> bool:
-        raw = self._store.get(session_key(self._sessions, session_id))
+        raw = self.store.get(session_key(self.sessions_table, session_id))
         return raw is not None and raw["user_id"]["S"] == user_id
 
     def conversation(self, session_id: str) -> Iterator[RawItem]:
         """Everything of a session, and of its share."""
-        for raw in self._partition(self._sessions, session_key("", session_id).pk, ""):
+        for raw in self._partition(self.sessions_table, session_key("", session_id).pk, ""):
             if raw["sk"]["S"] == "SESSION":
                 for share_id in shares_of(raw):
-                    yield from self._partition(self._sessions, share_key("", share_id).pk, "")
+                    yield from self._partition(self.sessions_table, share_key("", share_id).pk, "")
             yield raw
 
     def texts_of(self, turn: RawItem) -> Mapping[str, str]:
         """The texts of a turn that are not in its item."""
         kept = items.kept_of(turn)
-        return self._texts.get(kept) if kept is not None else {}
+        return self.texts.get(kept) if kept is not None else {}
 
     def _partition(self, table: str, pk: str, kind: str) -> Iterator[RawItem]:
         arguments: dict[str, Any] = {}
         while True:
-            page, stopped = self._store.query(
+            page, stopped = self.store.query(
                 table, pk, first=kind or " ", last=f"{kind}~", limit=PAGE, condition=arguments
             )
             yield from page
@@ -177,16 +177,15 @@ class DynamoPerson:
             arguments["ExclusiveStartKey"] = Key(table, pk, stopped).raw
 
     def _scan(self, table: str, condition: str, values: Mapping[str, Any]) -> Iterator[RawItem]:
-        return self._store.scan_all(table, {"FilterExpression": condition, "ExpressionAttributeValues": values})
+        return self.store.scan_all(table, {"FilterExpression": condition, "ExpressionAttributeValues": values})
 
 
 class DynamoEraser(DynamoPerson):
-    """`erase_account.Eraser`. What is copied is worked out from what is there and the pseudonym, so that a copy that is
-    made twice is the same.
+    """`erase_account.Eraser`. A copy depends only on the original and the pseudonym, so a repeated copy is the same.
 
-    Every write has the condition that the account is still being erased under this pseudonym. Nobody writes to such an
-    account, so what is found there is of the person who goes; and whoever sleeps while another one finishes finds the
-    mark gone, and touches nothing of who has come back since.
+    Every write is conditional on the account still being erased under this pseudonym. Nothing else writes to such an
+    account, so everything in it is of the erased user. A process that is overtaken by another one finds the mark gone,
+    and changes nothing of a user who has come back since.
     """
 
     def exists(self, user_id: str) -> bool:
@@ -196,12 +195,28 @@ class DynamoEraser(DynamoPerson):
         raw = self._raw_account(user_id) or {}
         return str(raw[items.ERASING]["S"]) if items.ERASING in raw else None
 
+    def is_erased(self, user_id: str) -> bool:
+        raw = self._raw_account(user_id)
+        if raw is None or items.ERASING in raw:
+            return False
+        account = items.account_of(user_id, raw)
+        if account.version != 1 or account.buckets.total or account.holds:
+            return False
+        left = itertools.chain(
+            (raw for raw in self.books(user_id) if not _stays(raw)),
+            (raw for raw in self.spend(user_id) if raw["sk"]["S"] != spender_key(self.spend_table, user_id).sk),
+            self._owned(user_id),
+            self._renamed(user_id),
+            self.left_behind(user_id),
+        )
+        return next(left, None) is None
+
     def subscription(self, user_id: str) -> Subscription:
-        return DynamoPurchaseRecords(self._store, self._ledger).subscription(user_id)
+        return DynamoPurchaseRecords(self.store, self.ledger_table).subscription(user_id)
 
     def begin(self, account: Account, subscription: Subscription, pseudonym: str) -> bool:
         mark = Update(
-            account_key(self._ledger, account.user_id),
+            account_key(self.ledger_table, account.user_id),
             actions=[
                 Path(items.ERASING).set(pseudonym),
                 # What holds credits does not look at the mark: it finds none.
@@ -217,13 +232,13 @@ class DynamoEraser(DynamoPerson):
             & (Path(AccountItem.holds) == {})
             & Path(items.ERASING).does_not_exist(),
         )
-        kept = Put(erasure_key(self._ledger, account.user_id), items.account_item(account))
+        kept = Put(erasure_key(self.ledger_table, account.user_id), items.account_item(account))
         unmoved: Condition = Path("pk").does_not_exist()
         if subscription.revision:
             unmoved = Path("revision") == subscription.revision
-        seen = Check(subscription_key(self._ledger, account.user_id), unmoved)
+        seen = Check(subscription_key(self.ledger_table, account.user_id), unmoved)
         try:
-            self._store.transact(mark, kept, seen)  # the account as it was, until it has been copied
+            self.store.transact(mark, kept, seen)  # the account as it was, until it has been copied
         except TransactionRefused as refusal:
             there = refusal.refused.get(0) or {}
             return bool(there.get(items.ERASING) == {"S": pseudonym})  # our own write, its reply lost
@@ -236,13 +251,13 @@ class DynamoEraser(DynamoPerson):
         for raw in self.books(user_id, "ENTRY#"):
             entry = erased_entry(items.entry_of(user_id, raw), pseudonym, previous_hash=previous_hash)
             if entry.seq != entries + 1:
-                if self._store.get(entry_key(self._ledger, pseudonym, entries + 1)) is None:
+                if self.store.get(entry_key(self.ledger_table, pseudonym, entries + 1)) is None:
                     self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{user_id} lacks entry {entries + 1}")
                 break  # they are being deleted, so all of them were copied
             previous_hash = entry.hash
             entries += 1
-            copies[entry_key(self._ledger, pseudonym, entry.seq)] = items.entry_item(entry)
+            copies[entry_key(self.ledger_table, pseudonym, entry.seq)] = items.entry_item(entry)
             copies = self._copy_full(user_id, pseudonym, copies)
         self._copy(user_id, pseudonym, copies)
         copies = {}
@@ -250,18 +265,18 @@ class DynamoEraser(DynamoPerson):
             run = items.run_of(user_id, raw)
             entry_hash = None
             if run.entry_seq is not None:
-                copied = self._store.get(entry_key(self._ledger, pseudonym, run.entry_seq))
+                copied = self.store.get(entry_key(self.ledger_table, pseudonym, run.entry_seq))
                 if copied is None:
                     self._still(user_id, pseudonym)
                     raise CorruptLedgerError(f"{run.run_id} names an entry that is not there")
                 entry_hash = items.entry_of(pseudonym, copied).hash
             erased = erased_run(run, pseudonym, entry_hash=entry_hash)
             runs += 1
-            copies[run_key(self._ledger, pseudonym, run.run_id)] = items.run_item(erased)
+            copies[run_key(self.ledger_table, pseudonym, run.run_id)] = items.run_item(erased)
             copies = self._copy_full(user_id, pseudonym, copies)
         for raw in self.books(user_id, "KEY#"):
             if raw["version"] != FORGOTTEN:  # it was copied, and says so
-                copies[Key(self._ledger, user_pk(pseudonym), raw["sk"]["S"])] = raw
+                copies[Key(self.ledger_table, user_pk(pseudonym), raw["sk"]["S"])] = raw
                 copies = self._copy_full(user_id, pseudonym, copies)
         self._copy(user_id, pseudonym, copies)
         return entries, runs
@@ -276,7 +291,7 @@ class DynamoEraser(DynamoPerson):
     def _copy(self, user_id: str, pseudonym: str, copies: Mapping[Key, RawItem]) -> None:
         """Those that are not there. One that is there and differs is of other books than these."""
         puts = [Put(key, item) for key, item in copies.items()]
-        for _ in self._store.backoff:
+        for _ in self.store.backoff:
             if not puts:
                 return
             try:
@@ -290,21 +305,21 @@ class DynamoEraser(DynamoPerson):
                 return
 
     def copy_account(self, user_id: str, pseudonym: str) -> None:
-        key = erasure_key(self._ledger, user_id)
-        raw = self._store.get(key)
+        key = erasure_key(self.ledger_table, user_id)
+        raw = self.store.get(key)
         if raw is None:
             return  # copied before
         account = items.account_of(user_id, raw)
-        last = self._store.get(entry_key(self._ledger, pseudonym, account.version))
+        last = self.store.get(entry_key(self.ledger_table, pseudonym, account.version))
         if last is None:
             self._still(user_id, pseudonym)
             raise CorruptLedgerError(f"{pseudonym} lacks entry {account.version}")
         erased = erased_account(account, pseudonym, last_hash=items.entry_of(pseudonym, last).hash)
-        target = account_key(self._ledger, pseudonym)
+        target = account_key(self.ledger_table, pseudonym)
         try:
             self._fenced(user_id, pseudonym, Put(target, items.account_item(erased)), Delete(key, ANY))
         except TransactionRefused:
-            if self._store.get(target) is None:
+            if self.store.get(target) is None:
                 raise StoreUnavailableError from None
 
     def move_payments(self, user_id: str, pseudonym: str) -> int:
@@ -316,19 +331,19 @@ class DynamoEraser(DynamoPerson):
 
     def _move_payment(self, user_id: str, pseudonym: str, raw: RawItem) -> int:
         """One record and the pointer to it, at the same moment. A record that moves meanwhile is read again."""
-        old = Key(self._ledger, user_pk(user_id), raw["sk"]["S"])
-        for _ in self._store.backoff:
+        old = Key(self.ledger_table, user_pk(user_id), raw["sk"]["S"])
+        for _ in self.store.backoff:
             writes: list[Write] = [
                 Delete(old, Path("revision") == int(raw["revision"]["N"])),
                 *self._in_new_place(pseudonym, raw),
             ]
-            for pointer in _pointers_of(self._ledger, raw):
+            for pointer in _pointers_of(self.ledger_table, raw):
                 theirs = (Path("user_id") == user_id) | (Path("user_id") == pseudonym)
                 writes.append(Update(pointer, actions=[Path("user_id").set(pseudonym)], condition=theirs))
             try:
                 self._fenced(user_id, pseudonym, *writes)
             except TransactionRefused:
-                again = self._store.get(old)
+                again = self.store.get(old)
                 if again is None:
                     return 0  # it has been moved
                 raw = again
@@ -337,24 +352,23 @@ class DynamoEraser(DynamoPerson):
         raise StoreUnavailableError
 
     def _in_new_place(self, pseudonym: str, raw: RawItem) -> Sequence[Write]:
-        """A record as it is kept under the pseudonym. If there is one already, then what is known from both of a
-        subscription; a customer, a purchase or a paid month stays as it is there, for what was told since was told of
-        that one."""
-        place = Key(self._ledger, user_pk(pseudonym), raw["sk"]["S"])
-        there = self._store.get(place)
+        """The writes of a record under the pseudonym. If there is one already, a subscription is merged; a customer, a
+        purchase or a paid month stays, because later events were applied to that one."""
+        place = Key(self.ledger_table, user_pk(pseudonym), raw["sk"]["S"])
+        there = self.store.get(place)
         if there is None:
             return [Put(place, raw)]
         if place.sk != "SUBSCRIPTION":
             return []
         both = merged(subscription_of(pseudonym, raw), subscription_of(pseudonym, there))
-        return record_writes(self._ledger, both)
+        return record_writes(self.ledger_table, both)
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
         named = {raw["session_id"]["S"] for name in (user_id, pseudonym) for raw in self.books(name, "RUN#")}
         return self._delete_those(user_id, pseudonym, sorted(named)) + self._delete_owned(user_id, pseudonym)
 
     def delete_traces(self, user_id: str, pseudonym: str) -> int:
-        left = [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.left_behind(user_id)]
+        left = [Key(self.sessions_table, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.left_behind(user_id)]
         self._delete(user_id, pseudonym, left)
         return self._delete_owned(user_id, pseudonym)
 
@@ -377,7 +391,7 @@ class DynamoEraser(DynamoPerson):
             if state is Mark.OF_ANOTHER:
                 continue
             self._delete_texts(user_id, pseudonym, session_id)
-            summary = session_key(self._sessions, session_id)
+            summary = session_key(self.sessions_table, session_id)
             for _ in range(MAX_ROUNDS):
                 rest = [key for key in self._keys_of(session_id) if key != summary]
                 if not rest:
@@ -392,22 +406,22 @@ class DynamoEraser(DynamoPerson):
 
     def _delete_texts(self, user_id: str, pseudonym: str, session_id: str) -> None:
         for _ in range(MAX_PAGES):
-            versions = self._texts.versions(session_id)
+            versions = self.texts.versions(session_id)
             if not versions:
                 return
             self._still(user_id, pseudonym)  # so they are of the conversation that goes
             for name, version in versions:
-                self._texts.delete_version(name, version)
+                self.texts.delete_version(name, version)
         raise StoreUnavailableError
 
     def _keys_of(self, session_id: str) -> list[Key]:
-        return [Key(self._sessions, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.conversation(session_id)]
+        return [Key(self.sessions_table, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.conversation(session_id)]
 
     def _mark_deleted(self, user_id: str, pseudonym: str, session_id: str) -> "Mark":
         """Nothing is added to the session from now on: no turn, no share, and no copy is finished."""
-        key = session_key(self._sessions, session_id)
-        for _ in self._store.backoff:
-            raw = self._store.get(key)
+        key = session_key(self.sessions_table, session_id)
+        for _ in self.store.backoff:
+            raw = self.store.get(key)
             if raw is None:
                 return Mark.GONE
             if raw["user_id"]["S"] != user_id:
@@ -430,7 +444,7 @@ class DynamoEraser(DynamoPerson):
             else:
                 condition &= Path(SessionItem.share)["id"] == share_id
                 actions += [Path(SessionItem.share).remove(), SessionItem.former_shares.add({share_id})]
-                writes = [Delete(share_key(self._sessions, share_id), ANY)]
+                writes = [Delete(share_key(self.sessions_table, share_id), ANY)]
             try:
                 self._fenced(user_id, pseudonym, Update(key, actions=actions, condition=condition), *writes)
             except TransactionRefused:
@@ -440,10 +454,8 @@ class DynamoEraser(DynamoPerson):
 
     def forget_events(self, user_id: str, pseudonym: str) -> int:
         changed = 0
-        for raw in self.elsewhere(user_id):
-            key = Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"])
-            if key.sk not in ("EVENT", "CUSTOMER"):  # pointers move with what they lead to
-                continue  # ... but those of customers that are so long ago that nothing names them any more
+        for raw in self._renamed(user_id):
+            key = Key(self.ledger_table, raw["pk"]["S"], raw["sk"]["S"])
             named = Update(key, actions=[Path("user_id").set(pseudonym)], condition=Path("user_id") == user_id)
             try:
                 self._fenced(user_id, pseudonym, named)
@@ -452,24 +464,28 @@ class DynamoEraser(DynamoPerson):
             changed += 1
         return changed
 
+    def _renamed(self, user_id: str) -> Iterator[RawItem]:
+        """Events, and pointers of customers so old that no record names them. Other pointers move with their record."""
+        return (raw for raw in self.elsewhere(user_id) if raw["sk"]["S"] in ("EVENT", "CUSTOMER"))
+
     def forget_spend(self, user_id: str, pseudonym: str, now: datetime) -> None:
         """First the mark, which every count of this user's runs looks at; it stays. Totals stay, too: they name nobody.
         Receipts that are counted from now on are counted in the totals only."""
-        mark = spender_key(self._spend, user_id)
+        mark = spender_key(self.spend_table, user_id)
         until = iso(now + FORGET_AHEAD)
         names = [Path(each.name) for each in fields(Counters)]
         actions: list[Action] = [Path(FORGOTTEN_UNTIL).set(until), *(name.remove() for name in names)]
         self._fenced(user_id, pseudonym, Update(mark, actions=actions))
-        keys = [Key(self._spend, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.spend(user_id)]
+        keys = [Key(self.spend_table, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.spend(user_id)]
         self._delete(user_id, pseudonym, [key for key in keys if key != mark])
 
     def delete_books(self, user_id: str, pseudonym: str) -> None:
         for kind in PERSONAL_KINDS:
-            keys = [Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.books(user_id, kind)]
+            keys = [Key(self.ledger_table, raw["pk"]["S"], raw["sk"]["S"]) for raw in self.books(user_id, kind)]
             self._delete(user_id, pseudonym, keys)
         stripped = [
             Replace(
-                Key(self._ledger, raw["pk"]["S"], raw["sk"]["S"]),
+                Key(self.ledger_table, raw["pk"]["S"], raw["sk"]["S"]),
                 {"created_at": raw["created_at"], "version": FORGOTTEN},
                 ANY,
             )
@@ -480,8 +496,8 @@ class DynamoEraser(DynamoPerson):
             self._fenced(user_id, pseudonym, *stripped[start : start + PAGE])
 
     def finish(self, user_id: str, pseudonym: str, now: datetime) -> None:
-        key = account_key(self._ledger, user_id)
-        raw = self._store.get(key) or {}
+        key = account_key(self.ledger_table, user_id)
+        raw = self.store.get(key) or {}
         if raw.get(items.ERASING) != {"S": pseudonym}:
             return  # finished
         # Later than the former one in any case: accounts of one user are told apart by when they were opened.
@@ -491,9 +507,9 @@ class DynamoEraser(DynamoPerson):
             user_id, revision=int(raw["revision"]["N"]) + 1, now=opened_at, paused_at=paused_at
         )
         try:
-            self._store.transact(
+            self.store.transact(
                 Replace(key, items.account_item(account), Path(items.ERASING) == pseudonym),
-                Put(entry_key(self._ledger, user_id, entry.seq), items.entry_item(entry)),
+                Put(entry_key(self.ledger_table, user_id, entry.seq), items.entry_item(entry)),
             )
         except TransactionRefused:
             if self.pseudonym(user_id) == pseudonym:
@@ -503,7 +519,7 @@ class DynamoEraser(DynamoPerson):
         """All of `writes`, or none. Raises OvertakenError if the account is not being erased under this pseudonym any
         more, and TransactionRefused, which names `writes` by their position."""
         try:
-            self._store.transact(*writes, Check(account_key(self._ledger, user_id), _erasing(pseudonym)))
+            self.store.transact(*writes, Check(account_key(self.ledger_table, user_id), _erasing(pseudonym)))
         except TransactionRefused as refusal:
             if len(writes) in refusal.refused:
                 raise OvertakenError(user_id) from None
@@ -519,7 +535,7 @@ class DynamoEraser(DynamoPerson):
             self._fenced(user_id, pseudonym, *(Delete(key, ANY) for key in keys[start : start + at_once]))
 
     def _raw_account(self, user_id: str) -> RawItem | None:
-        return self._store.get(account_key(self._ledger, user_id))
+        return self.store.get(account_key(self.ledger_table, user_id))
 
 
 class Mark(Enum):
@@ -533,6 +549,12 @@ class Mark(Enum):
 def _erasing(pseudonym: str) -> Condition:
     condition: Condition = Path(items.ERASING) == pseudonym
     return condition
+
+
+def _stays(raw: RawItem) -> bool:
+    """Whether an item of the user's partition is one that `finish` leaves: the account, its entry, a used reference."""
+    kind, _, _ = raw["sk"]["S"].partition("#")
+    return kind in ("ACCOUNT", "ENTRY") or (kind == "KEY" and raw["version"] == FORGOTTEN)
 
 
 def shares_of(session: RawItem) -> Sequence[str]:

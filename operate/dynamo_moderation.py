@@ -1,6 +1,7 @@
 """What an operator sees and decides of shares. In no function: `python -m operate.moderate` uses it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pynamodb.expressions.operand import Path
@@ -19,20 +20,20 @@ MAX_REPORTS = 100
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
 class DynamoModeration:
     """`moderate.Moderation`."""
 
-    def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
-        self._store = store
-        self._table = table
-        self._report = report
+    store: DynamoStore
+    sessions_table: str
+    report: ReportUnreadable = lambda error: None
 
     def find(self, share_id: str) -> Share | None:
-        return find_share(self._store, self._table, share_id)
+        return find_share(self.store, self.sessions_table, share_id)
 
     def reported(self, *, after: str | None) -> tuple[Sequence[Share], str | None]:
-        page, following = self._store.scan(
-            self._table,
+        page, following = self.store.scan(
+            self.sessions_table,
             after=after,
             condition={
                 "FilterExpression": "sk = :share AND (reports > :none OR #hidden = :yes)",
@@ -44,8 +45,12 @@ class DynamoModeration:
         return [share for share in shares if share is not None], following
 
     def reports(self, share: Share) -> Sequence[Report]:
-        page, _ = self._store.query(
-            self._table, session_key("", share.session_id).pk, first="REPORT#", last="REPORT$", limit=MAX_REPORTS
+        page, _ = self.store.query(
+            self.sessions_table,
+            session_key("", share.session_id).pk,
+            first="REPORT#",
+            last="REPORT$",
+            limit=MAX_REPORTS,
         )
         return self._readable(page, report_of)
 
@@ -56,7 +61,7 @@ class DynamoModeration:
             try:
                 found.append(read(raw))
             except CorruptLedgerError as error:
-                self._report(error)
+                self.report(error)
         return found
 
     def set_hidden(self, share: Share, *, hidden: bool) -> bool:
@@ -65,7 +70,7 @@ class DynamoModeration:
             share,
             [SessionItem.hidden.set(hidden), SessionItem.reports.set(reports)],
             Update(
-                share_key(self._table, share.share_id),
+                share_key(self.sessions_table, share.share_id),
                 actions=[ShareItem.hidden.set(hidden), ShareItem.reports.set(reports)],
                 condition=ShareItem.reports == share.reports,
             ),
@@ -77,14 +82,14 @@ class DynamoModeration:
             Path(SessionItem.share).remove(),
             SessionItem.former_shares.add({share.share_id}),
         ]
-        return self._write(share, gone, Delete(share_key(self._table, share.share_id), Path("pk").exists()))
+        return self._write(share, gone, Delete(share_key(self.sessions_table, share.share_id), Path("pk").exists()))
 
     def _write(self, share: Share, actions: Sequence[Action], write: Update | Delete) -> bool:
         """Session and share together, while they belong together."""
         theirs = (Path(SessionItem.share)["id"] == share.share_id) & SessionItem.deleted_at.does_not_exist()
-        session = Update(session_key(self._table, share.session_id), actions=actions, condition=theirs)
+        session = Update(session_key(self.sessions_table, share.session_id), actions=actions, condition=theirs)
         try:
-            self._store.transact(session, write)
+            self.store.transact(session, write)
         except TransactionRefused:
             return False
         return True

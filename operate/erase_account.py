@@ -48,7 +48,7 @@ class CheckoutOpenError(PlaygroundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """How much was moved or deleted by this call; a repeat that had nothing left to do has zeros."""
+    """How much this call moved or deleted. All zero if the user was erased before and has left nothing since."""
 
     entries: int = 0
     runs: int = 0
@@ -67,6 +67,10 @@ class Eraser(Protocol):
 
     def pseudonym(self, user_id: str) -> str | None:
         """Under which the books are being kept, if an erasure has begun and is not finished."""
+        ...
+
+    def is_erased(self, user_id: str) -> bool:
+        """Whether nothing names the user but an account without credits, its first entry, and used references."""
         ...
 
     def subscription(self, user_id: str) -> Subscription:
@@ -126,7 +130,8 @@ class EraseAccount:
         self._expire = ExpireHolds(ledger)
 
     def __call__(self, user_id: str, *, now: datetime) -> Erased:
-        """Erase an account. If it dies on the way, call it again: it goes on.
+        """Erase an account. If the process ends before it is done, call it again: it continues. Afterwards a repeat
+        changes nothing, unless the user has left something since.
 
         Open runs are ended without a charge, a plan that an operator set is ended. Raises NoAccountError,
         StripeManagedError while a subscription is on, and CheckoutOpenError while one may begin any moment: it would go
@@ -136,7 +141,11 @@ class EraseAccount:
         eraser = self._eraser
         if not eraser.exists(user_id):
             raise NoAccountError(user_id)
-        pseudonym = eraser.pseudonym(user_id) or self._begin(user_id, now)
+        pseudonym = eraser.pseudonym(user_id)
+        if pseudonym is None:
+            if eraser.is_erased(user_id):
+                return Erased()
+            pseudonym = self._begin(user_id, now)
         entries, runs = eraser.copy_books(user_id, pseudonym)
         eraser.copy_account(user_id, pseudonym)
         payments = eraser.move_payments(user_id, pseudonym)

@@ -55,7 +55,7 @@ class GuardSpend:
 
     def lift(self, order: OperatorRequest, *, now: datetime) -> bool:
         """Let free runs go on until midnight, whatever they cost. False if this order was carried out before."""
-        return self._change("lift", order, lambda guard: guard.lifted(now), now)
+        return self._change("lift", order, lambda guard: guard.lifted(now, order.reason, order.operator), now)
 
     def set_ceiling(self, order: OperatorRequest, ceiling_nano: int | None, *, now: datetime) -> bool:
         """Another ceiling from now on; None: the deployed one. Free runs are paused, or go on, at once. False if this

@@ -1,6 +1,7 @@
 """ModerateShares: what an operator decides about shared conversations that were reported."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from playground.domain.errors import ShareNotFoundError, StoreUnavailableError
@@ -31,9 +32,9 @@ class Moderation(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class ModerateShares:
-    def __init__(self, moderation: Moderation) -> None:
-        self._moderation = moderation
+    moderation: Moderation
 
     def hide(self, share_id: str) -> Share:
         """The link stops working until it is restored. Raises ShareNotFoundError."""
@@ -47,19 +48,19 @@ class ModerateShares:
         """The link is dead, and there will be no other one of this session. Its owner keeps the conversation."""
         for _ in range(MAX_TRIES):
             share = self._find(share_id)
-            if self._moderation.remove(share):
+            if self.moderation.remove(share):
                 return share
         raise StoreUnavailableError
 
     def _set_hidden(self, share_id: str, *, hidden: bool) -> Share:
         for _ in range(MAX_TRIES):
             share = self._find(share_id)
-            if self._moderation.set_hidden(share, hidden=hidden):
+            if self.moderation.set_hidden(share, hidden=hidden):
                 return share
         raise StoreUnavailableError
 
     def _find(self, share_id: str) -> Share:
-        share = self._moderation.find(share_id)
+        share = self.moderation.find(share_id)
         if share is None:
             raise ShareNotFoundError
         return share

@@ -72,11 +72,11 @@ class ReferenceForgottenError(PlaygroundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The entry that says who and why, and the account afterwards. `anew` is false if an earlier call did it."""
+    """The entry that says who and why, and the account afterwards. `is_new` is false if an earlier call did it."""
 
     account: Account
     entry: Entry
-    anew: bool
+    is_new: bool
 
 
 def change_once(
@@ -103,7 +103,7 @@ def change_once(
     entry = find_entry(ledger, user_id, business_key, type_)
     if entry is None:
         raise ReferenceForgottenError
-    return Outcome(account=account, entry=entry, anew=entry in written)
+    return Outcome(account=account, entry=entry, is_new=entry in written)
 
 
 def find_entry(ledger: Ledger, user_id: str, key: str, type_: EntryType) -> Entry | None:

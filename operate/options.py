@@ -165,6 +165,14 @@ def reason_of(entry: Entry) -> str:
     return f"{entry.reason} (by {entry.operator}, {entry.business_key.partition(':')[2]})"
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """2 entries, 1 run."""
+    one = {"entries": "entry"}
+    return ", ".join(
+        f"{count:,} {one.get(name, name.removesuffix('s')) if count == 1 else name}" for name, count in counts.items()
+    )
+
+
 def note(text: str) -> None:
     """Something beside the result: on stderr, so that stdout can be piped."""
     click.echo(text, err=True)

@@ -28,13 +28,13 @@ class RunsControl:
     is_new: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class PauseRuns:
-    def __init__(self, store: DynamoStore, ledger_table: str) -> None:
-        self._store = store
-        self._ledger = ledger_table
+    store: DynamoStore
+    ledger_table: str
 
     def state(self) -> RunsControl:
-        raw = self._store.get(runs_control_key(self._ledger)) or {}
+        raw = self.store.get(runs_control_key(self.ledger_table)) or {}
         paused_at = raw.get("paused_at", {}).get("S")
         return RunsControl(
             paused_at=from_iso(paused_at) if paused_at is not None else None,
@@ -47,13 +47,13 @@ class PauseRuns:
         reference changes nothing, also if the opposite was ordered since. `dry_run`: say it and write nothing."""
         verb, paused_at = ("pause", instant(now)) if paused else ("resume", None)
         about = {"reason": {"S": order.reason}, "operator": {"S": order.operator}}
-        key = control_change_key(self._ledger, f"{verb}:{order.reference}")
+        key = control_change_key(self.ledger_table, f"{verb}:{order.reference}")
         done = RunsControl(paused_at=paused_at, reason=order.reason, operator=order.operator, is_new=True)
         if dry_run:
-            return done if self._store.get(key) is None else self.state()
+            return done if self.store.get(key) is None else self.state()
         mark = Path("paused_at")
         write = Update(
-            runs_control_key(self._ledger),
+            runs_control_key(self.ledger_table),
             actions=[
                 mark.set(iso(paused_at)) if paused_at is not None else mark.remove(),
                 Path("reason").set(order.reason),
@@ -62,7 +62,7 @@ class PauseRuns:
             condition=ANY,
         )
         try:
-            self._store.transact(Put(key, {"created_at": {"S": iso(now)}, **about}), write)
+            self.store.transact(Put(key, {"created_at": {"S": iso(now)}, **about}), write)
         except TransactionRefused:
             return self.state()
         return done

@@ -45,7 +45,7 @@ def order(
             orders = Orders(stack, new=False, dry_run=dry_run)
             with orders.existing(user, {}):
                 done = PauseAccount(orders.ledger)(user, request, paused=paused, now=datetime.now(UTC))
-            state = ("paused" if paused else "resumed") if done.anew else state_now(done.account.paused_at)
+            state = ("paused" if paused else "resumed") if done.is_new else state_now(done.account.paused_at)
             report(user, request.reference, done, dry_run=dry_run, as_json=as_json, state=state)
     if reference is None:
         note(f"reference {request.reference}: repeat it with --ref, and nothing is done twice")

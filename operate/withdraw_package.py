@@ -82,11 +82,11 @@ class Withdrawal:
     is_new: bool
 
 
+@dataclass(frozen=True, slots=True)
 class WithdrawPackage:
-    def __init__(self, store: DynamoStore, catalog: DynamoCatalog, catalog_table: str) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._table = catalog_table
+    store: DynamoStore
+    catalog: DynamoCatalog
+    catalog_table: str
 
     def __call__(
         self, package_id: str, version: str | None, *, reason: str, operator: str, now: datetime, dry_run: bool = False
@@ -109,8 +109,8 @@ class WithdrawPackage:
         self, verb: str, package_id: str, version: str | None, reason: str, operator: str, now: datetime, dry_run: bool
     ) -> Withdrawal:
         uuid = package_uuid(package_id)
-        for _ in self._store.backoff:
-            head = self._store.get(head_key(self._table, uuid)) if uuid is not None else None
+        for _ in self.store.backoff:
+            head = self.store.get(head_key(self.catalog_table, uuid)) if uuid is not None else None
             if head is None or uuid is None:
                 raise PackageNotFoundError(package_id)
             before = _offered(head)
@@ -129,17 +129,17 @@ class WithdrawPackage:
                     "operator": {"S": operator},
                     **({"version": {"S": version}} if version is not None else {}),
                 }
-                key = order_key(self._table, uuid, f"{iso(now)}#{secrets.token_hex(4)}")
+                key = order_key(self.catalog_table, uuid, f"{iso(now)}#{secrets.token_hex(4)}")
                 writes += [Put(key, record), *self._moved(uuid, head, before, after, now)]
             elif writes:
-                writes.append(Check(head_key(self._table, uuid), _says(after)))
+                writes.append(Check(head_key(self.catalog_table, uuid), _says(after)))
             else:
                 return outcome
             try:
-                self._store.transact(*writes)
+                self.store.transact(*writes)
                 for start in range(MAX_MARKS, len(marks), MAX_MARKS):
-                    still = Check(head_key(self._table, uuid), _says(after))
-                    self._store.transact(*marks[start : start + MAX_MARKS], still)
+                    still = Check(head_key(self.catalog_table, uuid), _says(after))
+                    self.store.transact(*marks[start : start + MAX_MARKS], still)
             except TransactionRefused:
                 continue  # somebody publishes or withdraws: look again
             return outcome
@@ -147,8 +147,8 @@ class WithdrawPackage:
 
     def _marks(self, uuid: str, offered: Offered, now: datetime) -> list[Update]:
         """What makes the marks of the versions say what HEAD is to say."""
-        keys = {version: version_key(self._table, uuid, version) for version in offered.all}
-        items = self._store.get_all(list(keys.values()), consistent=frozenset({self._table}))
+        keys = {version: version_key(self.catalog_table, uuid, version) for version in offered.all}
+        items = self.store.get_all(list(keys.values()), consistent=frozenset({self.catalog_table}))
         mark = Path(WITHDRAWN_AT)
         marks = []
         for version, key in keys.items():
@@ -160,16 +160,16 @@ class WithdrawPackage:
 
     def _moved(self, uuid: str, head: RawItem, before: Offered, after: Offered, now: datetime) -> Sequence[Write]:
         """HEAD and the listing, over the HEAD that was read."""
-        key, listing = head_key(self._table, uuid), listing_key(self._table, head["name"]["S"])
+        key, listing = head_key(self.catalog_table, uuid), listing_key(self.catalog_table, head["name"]["S"])
         state = _state(after)
         if not after.versions:
             gone = {name: value for name, value in head.items() if name not in ("withdrawn", "closed")}
             gone |= {**state, WITHDRAWN_AT: {"S": iso(now)}}
             return [Replace(key, gone, _says(before)), Delete(listing, ANY)]
-        item = self._store.get(version_key(self._table, uuid, after.versions[0]))
+        item = self.store.get(version_key(self.catalog_table, uuid, after.versions[0]))
         if item is None:
             raise PackageNotFoundError(head["name"]["S"], after.versions[0])
-        package = self._catalog.stored_version(item)
+        package = self.catalog.stored_version(item)
         item = {name: value for name, value in item.items() if name != WITHDRAWN_AT}
         return [
             Replace(key, {**head_item(package, item, after.versions), **state}, _says(before)),

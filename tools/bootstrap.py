@@ -8,12 +8,11 @@
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
-What is installed is what requirements/<name>.txt locks: versions and SHA-256 of everything.
+Packages are installed from the lock file requirements/<name>.txt, with versions and SHA-256.
 
-Standard library only, and any python3 from 3.8 on can run it: the environments get Python 3.13 if there is one (on
-PATH, or among pyenv's versions, whatever its shims think), otherwise 3.12 or 3.11. What is up to date is left alone;
-a stamp written last says what was installed, so an installation that was interrupted is done again. Two commands at
-the same time wait for each other.
+Standard library only; runs on python3 from 3.8 on. The environments get Python 3.13 if there is one (on PATH, or among
+pyenv's versions), otherwise 3.12 or 3.11. An up-to-date environment is left alone; a stamp that is written last records
+what was installed, so an interrupted installation is repeated. Concurrent commands wait for each other.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ PIP_OPTIONS = ("--no-deps", "--compile", "--no-input", "--disable-pip-version-ch
 LOG_TAIL = 30  # lines of pip's output that are shown when it fails
 PROGRESS_SECONDS = 5  # between two lines about an installation, where stderr is no terminal
 
-# Does it run at all, which version is it, and can it make environments (Debian packs ensurepip separately)?
+# Prints the version, and whether it can make environments (Debian packages ensurepip separately).
 PROBE = """
 import sys
 try:
@@ -58,7 +57,7 @@ class BootstrapError(Exception):
 
 
 class Environment(NamedTuple):
-    """A folder, and what is installed into it. What was installed for `within` has all of this, too."""
+    """A folder and its requirements. The environment `within` includes all of them."""
 
     folder: str
     requirements: str
@@ -81,7 +80,7 @@ class Interpreter(NamedTuple):
 
 
 def say(text: str) -> None:
-    """One write for the whole line: two environments are made at once."""
+    """One write for the whole line: two environments may be made at once."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -116,7 +115,7 @@ def pyenv_versions(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def probe(path: Path) -> Interpreter | None:
-    """Really start it: a pyenv shim, for one, exists without having anything behind it."""
+    """Start it: a pyenv shim may exist without an interpreter."""
     if not (path.is_file() and os.access(path, os.X_OK)):
         return None
     try:
@@ -208,7 +207,7 @@ def current(folder: Path, *requirements: Path) -> bool:
 
 
 class Progress:
-    """How far an installation is, on stderr: one line that is overwritten, or a few lines where that is no terminal."""
+    """Progress of an installation on stderr: one line that is overwritten, or a few lines without a terminal."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -257,7 +256,7 @@ def install(folder: Path, requirements: Path, python: Path) -> None:
         for name, value in os.environ.items()
         if name not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     }
-    environment["PIP_USER"] = "0"  # a user's default of --user makes no sense in an environment
+    environment["PIP_USER"] = "0"  # --user as the user's default fails in an environment
     if not reusable:
         if folder.exists():
             shutil.rmtree(folder)
@@ -279,7 +278,7 @@ def install(folder: Path, requirements: Path, python: Path) -> None:
 
 
 def run(command: Sequence[str], environment: dict[str, str], log: Path | None) -> None:
-    """Run, and with a log show how far it is. Raises BootstrapError with the last lines of output when it fails."""
+    """Run, and show the progress on `log`. Raises BootstrapError with the last lines of output on failure."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -349,7 +348,7 @@ def main() -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the next call goes on from here")
+        say("interrupted; the next call continues from here")
         return 130
     return 0
 

@@ -30,7 +30,7 @@ class DigestsError(ValueError):
 
 
 def problems(current: Path = PATH, published: Path = PUBLISHED) -> Sequence[str]:
-    """What does not fit, a line each."""
+    """The differences, a line each."""
     try:
         digests = _digests(published)
         version = _table(current).version
@@ -47,8 +47,8 @@ def problems(current: Path = PATH, published: Path = PUBLISHED) -> Sequence[str]
 
 
 def forgotten(published: Path = PUBLISHED) -> Sequence[str]:
-    """What a commit has published, and is not there any more, a line each: a table that was removed or changed together
-    with its digest. Nothing without git, or in a copy without its history."""
+    """Tables that a commit has published and that are missing now, a line each: removed, or changed with their digest.
+    Empty without git or history."""
     log = ["git", "log", "--format=", "--patch", "--no-color", "--no-ext-diff", "--", "SHA256SUMS"]
     try:
         ended = subprocess.run(log, cwd=published, capture_output=True, timeout=GIT_SECONDS, check=True)

@@ -1,9 +1,9 @@
-"""What a deployment needs and a build does not look for: `make deploy` asks before it builds for minutes.
+"""Checks what a deployment needs and a build does not: `make deploy` runs it before the long build.
 
     .venv-sam/bin/python tools/deploy_check.py [option of sam deploy ...]
 
-Looks for the region and the credentials where `sam deploy` does, and asks AWS whose they are. Status 1 and what to do
-if one of them is missing or refused.
+Looks for the region and the credentials where `sam deploy` does, and checks them with AWS. Exit status 1, and what to
+do, if one of them is missing or refused.
 """
 
 from __future__ import annotations

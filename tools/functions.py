@@ -1,7 +1,7 @@
-"""The functions of the template, loaded into this process without a store and without AWS: for what is made from their
-code (tools/openapi.py) and compared with it (tools/check_routes.py).
+"""Loads the template's functions into this process without a store and without AWS, for tools/openapi.py and
+tools/check_routes.py.
 
-Before its first request a function reads nothing from AWS but its secrets. Here they are placeholders.
+Before its first request a function reads only its secrets from AWS. Here they are placeholders.
 """
 
 import json

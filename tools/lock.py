@@ -1,8 +1,8 @@
 """Write the lock files: `make lock`.
 
-requirements/*.in name what we use, with its version. The locks name that and all that it needs, for every platform and
-Python from 3.11 on, each with the SHA-256 of its files, so that pip installs nothing else. A lock that is there keeps
-the versions that still fit; --upgrade takes the newest ones of what is not named in an .in file.
+requirements/*.in name our direct dependencies with their versions. The locks add all transitive ones, for every
+platform and Python from 3.11 on, with the SHA-256 of their files, so that pip installs nothing else. An existing lock
+keeps the versions that still fit; --upgrade takes the newest versions of transitive dependencies.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {  # in this order: what a later one shares with an earlier one has its versions
+LOCKS = {  # in this order: later locks use the versions of earlier ones
     "layer": "layers/shared/requirements.txt",  # where `sam build` looks for it
     "run": "requirements/run.txt",
     "dev": "requirements/dev.txt",

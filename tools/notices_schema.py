@@ -39,6 +39,6 @@ def _of(type_: NoticeType) -> dict[str, Any]:
 
 
 def _properties(kind: type) -> dict[str, dict[str, Any]]:
-    """What each field is, without the titles that repeat its name."""
+    """The schema of each field, without titles that repeat its name."""
     properties = TypeAdapter(kind).json_schema()["properties"]
     return {name: {key: its for key, its in field.items() if key != "title"} for name, field in properties.items()}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check a receipt of the playground without trusting the playground: standard library only, nothing of the service.
+"""Check a receipt of the playground independently: standard library only, no code of the service.
 
 python3 tools/verify_receipt.py receipt.json
 python3 tools/verify_receipt.py --entry line.json --user alice receipt.json
@@ -44,10 +44,10 @@ where the files come from:
             that the receipt names is taken
   --user    whose account it is: the "sub" of the token; it is part of the hash
   --prices  the price table; it must be of the version that the receipt names
-  --api     the address of the API with its base path: GET /playground/prices/{price_version} has the table, for ever
+  --api     the address of the API with its base path: GET /playground/prices/{price_version} has the table permanently
             (default: the published table of this repository)
 
-what it cannot see:
+what it cannot check:
   Whether the model really used so many tokens; and changes of prompt_tokens, max_tokens and wanted_max_tokens that
   do not change the ceiling.
 
@@ -58,11 +58,11 @@ exit status:
 
 
 class ReceiptError(Exception):
-    """What was given cannot be checked."""
+    """The input cannot be checked."""
 
 
 class Check:
-    """Prints one equation after the other and remembers whether all of them were right."""
+    """Prints each equation and records whether all of them hold."""
 
     def __init__(self) -> None:
         self.wrong = 0
@@ -232,7 +232,7 @@ def verify_credits(
 
 
 def kept_of_a_credit(prices: dict[str, Any]) -> tuple[Fraction, str]:
-    """What may be spent on the provider for one credit, in nano-dollars; and the cheapest credit on sale, in words."""
+    """The provider cost that one credit covers, in nano-dollars; and the cheapest credit on sale, as text."""
     sold: list[tuple[int, int]] = [
         (pack["price_cents"], pack["credits"]) for pack in [*prices["packs"], prices["plan"]]
     ]
@@ -251,7 +251,7 @@ def tier_of(tokens: int, prices: dict[str, Any]) -> int:
 
 
 def ceiling_of(prompt_tokens: int, max_tokens: int, model: dict[str, Any], prices: dict[str, Any]) -> int:
-    """The most that the run could cost: the prompt in the most expensive class, as many tokens out as allowed."""
+    """The maximum charge: the prompt in the most expensive class, and max_tokens of output."""
     prompt_nano = max(model[nano] for tokens, nano in CLASSES.items() if tokens != "output_tokens")
     cost: int = prompt_tokens * prompt_nano + max_tokens * model["output_nano"]
     if is_long(prompt_tokens, model):

@@ -1,6 +1,6 @@
-"""What the Claude double says: token counts, scripts and answers, all of them pure functions of the request.
+"""Token counts, scripts and answers of the Claude double, all of them pure functions of the request.
 
-Nothing here knows HTTP, a clock or a random number, so the same request always has the same count and the same text.
+There is no HTTP, clock or randomness here: the same request always has the same count and the same text.
 The directives are described in `doubles.claude.server`.
 """
 
@@ -63,7 +63,7 @@ def count_input_tokens(request: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
-    """The part of a request that the prompt cache keeps: what it is, its tokens, and how long it was asked to live."""
+    """The part of a request that the prompt cache stores: its content, its tokens, and its requested lifetime."""
 
     key: str
     tokens: int
@@ -113,12 +113,12 @@ def _prefix_tokens(request: Mapping[str, Any], system: Sequence[Mapping[str, Any
 
 
 class ScriptError(ValueError):
-    """A directive is invalid, or contradicts another one."""
+    """A directive is invalid or contradicts another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the directives ask for; without any, an ordinary answer."""
+    """The directives of a message; without any, a normal answer."""
 
     output_tokens: int | None = None
     delay: float = 0.0
@@ -136,10 +136,10 @@ class Script:
     count_status: int | None = None
     usage_factor: float = 1.0
     input_factor: float = 1.0
-    told_input: str | None = None
-    told_output: str | None = None
-    told_cache_write: str | None = None
-    told_cache_read: str | None = None
+    reported_input: str | None = None
+    reported_output: str | None = None
+    reported_cache_write: str | None = None
+    reported_cache_read: str | None = None
     emoji: str | None = None
     slow: float = 0.0
 
@@ -205,10 +205,10 @@ _KEYS: Final[Mapping[str, Callable[[str], Any]]] = {
     "error_first": _one_of(ERROR_KINDS.values()),
     "usage_factor": _decimal(1000),
     "input_factor": _decimal(1000),
-    "told_input": _json,
-    "told_output": _json,
-    "told_cache_write": _json,
-    "told_cache_read": _json,
+    "reported_input": _json,
+    "reported_output": _json,
+    "reported_cache_write": _json,
+    "reported_cache_read": _json,
     "emoji": _one_of(("split", "half")),
     "slow": _decimal(60_000),
 }
@@ -268,7 +268,7 @@ class Answer:
 
 
 def compose(request: Mapping[str, Any], script: Script) -> Answer:
-    """The answer to a request: never longer than its `max_tokens`, and the tokens that usage has to report for it."""
+    """The answer to a request, at most `max_tokens` long, and the tokens that usage reports for it."""
     limit: int = request["max_tokens"]
     topic = _Topic.of(request)
     thinking = fit("", limit if script.thinking_only else min(script.thinking, limit), topic.sentences())
@@ -295,7 +295,7 @@ def compose(request: Mapping[str, Any], script: Script) -> Answer:
 
 
 def clip(text: str, tokens: int) -> str:
-    """The text, cut to exactly so many tokens if it is longer. A character that does not fit becomes a full stop."""
+    """The text, cut to exactly `tokens` if it is longer. A character that does not fit becomes a full stop."""
     if count_text_tokens(text) <= tokens:
         return text
     start = text.encode()[: BYTES_PER_TOKEN * tokens].decode(errors="ignore")
@@ -303,7 +303,7 @@ def clip(text: str, tokens: int) -> str:
 
 
 def fit(text: str, tokens: int, sentences: Sequence[str]) -> str:
-    """The text with exactly so many tokens: cut, or continued with the sentences for as long as it takes."""
+    """The text with exactly `tokens`: cut, or continued with the sentences."""
     missing = BYTES_PER_TOKEN * tokens - len(text.encode())
     if count_text_tokens(text) < tokens:
         more = " ".join(sentences) + " "
@@ -312,7 +312,7 @@ def fit(text: str, tokens: int, sentences: Sequence[str]) -> str:
 
 
 def pieces(text: str) -> list[str]:
-    """The text as a stream would deliver it, nothing lost or added: a few words at a time, more if it is very long."""
+    """The text in the pieces of a stream: a few words each, more if the text is very long."""
     size = max(MIN_PIECE_CHARACTERS, len(text) // MAX_PIECES)
     return re.findall(rf".{{1,{size - 1}}}\s+|.{{1,{size}}}", text, re.DOTALL)
 
@@ -358,7 +358,7 @@ _CODE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
-    """What an answer is made of: the package's title and rules, and the user's messages and words."""
+    """The source of an answer: the package's title and rules, and the user's messages and words."""
 
     title: str
     rules: tuple[str, ...]
@@ -375,7 +375,7 @@ class _Topic:
         return cls(title, rules, asked, tuple(f'"{_short(word, 20)}"' for word in words) or ("your input",))
 
     def sentences(self) -> list[str]:
-        """Plain sentences about the user's words, to make a text as long as it has to be."""
+        """Sentences about the user's words, which fill a text up to its length."""
         return [
             sentence.format(self.words[index % len(self.words)])
             for index, sentence in enumerate(_SENTENCES * len(self.words))
@@ -424,14 +424,14 @@ def _outline(system: str, words: set[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _gist(line: str) -> str:
-    """What a line is about: its bold beginning, or else its first sentence; without marks."""
+    """The topic of a line: its bold beginning, or else its first sentence, without marks."""
     bold = re.match(r"\s*\*\*(.+?)\*\*", line)
     text = re.sub(r"[*_`>#|]", "", bold[1] if bold else line)
     return re.split(r"(?<=\w)[.:;?!](?:\s|$)", text, maxsplit=1)[0]
 
 
 def _short(text: str, limit: int) -> str:
-    """The text on one line of at most so many bytes, without characters that cannot be printed."""
+    """The text on one line of at most `size` bytes, without characters that cannot be printed."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text[: 4 * limit]).split())
     if len(line.encode()) <= limit:
         return line

@@ -3,7 +3,7 @@ r"""A Claude-compatible server on loopback, for the laptop stack and the tests w
     python -m doubles.claude.server --port 8082
 
 It answers POST /v1/messages (JSON, and SSE with `stream: true`), POST /v1/messages/count_tokens, GET /v1/models and
-GET /v1/models/{id} in the shapes the anthropic SDK reads. What it promises:
+GET /v1/models/{id} in the shapes the anthropic SDK reads. Its behaviour:
 
 * One token count for everything: the input classes of `usage` always add up to count_tokens of the same request, and
   `output_tokens` is the count of the text, unless a script says otherwise.
@@ -11,22 +11,22 @@ GET /v1/models/{id} in the shapes the anthropic SDK reads. What it promises:
   tokens, cut by `max_tokens`.
 * A system prompt marked with `cache_control` is written to the cache the first time a model sees it and read from it
   afterwards, from 1024 tokens on. The cache lives as long as the process. Marks in messages are not looked at.
-* What these models refuse is refused with the same status and error type: sampling parameters, thinking budgets and
+* It refuses what these models refuse, with the same status and error type: sampling parameters, thinking budgets and
   disabled thinking, prefill, forced tool choice, unknown effort, malformed messages, too long prompts, other models.
-* A conversation that has an answer in it that was refused in part is refused, until that turn is left out of it.
-* A key is required, any key, as `x-api-key` or as `authorization: Bearer`; so is `anthropic-version`.
+* A conversation with an answer that was refused in part is refused until that turn is removed.
+* Any key is accepted, but one is required, as `x-api-key` or as `authorization: Bearer`; so is `anthropic-version`.
 * `request-id` on every answer; `retry-after` on 429 and 529.
 * Prompts and answers are never logged. `--verbose` prints one line per call: method, path, status.
 
-GET /_calls tells how many calls there were (`messages`, `count_tokens`, `messages_by_model`) and the last
+GET /_calls has the number of calls (`messages`, `count_tokens`, `messages_by_model`) and the last
 /v1/messages body with the texts of its messages replaced by their length. Every /v1/messages call counts in
-`messages`, also a failed one; one refused for its headers is not read, so it has no model. POST /_reset starts all
-over: counters at zero, nothing cached, no script used up. Both need no key.
+`messages`, also a failed one; one refused for its headers is not read, so it has no model. POST /_reset resets
+counters, cache and used-up scripts. Neither needs a key.
 
 Tools are counted but never called; `stop_sequences` are accepted but not searched for.
 
 A directive in the last user message scripts the answer: `[[claude: key=value flag ...]]`. It is counted as input but
-left out of what the answer restates; anywhere else it is plain text. An unknown key or a bad value is a 400.
+not repeated in the answer; anywhere else it is plain text. An unknown key or a bad value is a 400.
 
     output_tokens=N        text of exactly N tokens; longer than max_tokens: cut, stop_reason max_tokens
     delay=SECONDS          wait first, at most 120; in a stream before the first content delta
@@ -34,9 +34,9 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
     status=CODE            fail with this HTTP status, 400 to 599, and its error type
     count_status=CODE      fail to count its tokens, with this HTTP status
     retry_after=SECONDS    the retry-after header of that failure (429 and 529 have one anyway)
-    times=N                the first N calls with this very message go wrong; later ones ignore delay, together, slow,
+    times=N                only the first N calls with this exact message fail; later ones ignore delay, together, slow,
                            status, cut_after, error_in_stream, error_first, empty, thinking_only, stop_reason, emoji and
-                           what usage is said to be
+                           reported_*
     stop_reason=X          end_turn, max_tokens, stop_sequence, refusal, pause_turn, model_context_window_exceeded;
                            refusal has no content, unless output_tokens=N asks for text before it
     empty                  no content, stop_reason end_turn, 3 output tokens
@@ -44,15 +44,15 @@ left out of what the answer restates; anywhere else it is plain text. An unknown
     thinking_only          a thinking block as long as max_tokens and nothing else, stop_reason max_tokens
     cut_after=N            the connection closes after N output tokens; JSON: the body ends before its Content-Length
     error_in_stream=TYPE   an error event such as overloaded_error after a few deltas; JSON: the plain error
-    error_first=TYPE       an error event is all there is of the stream; JSON: the plain error
+    error_first=TYPE       the stream has only an error event; JSON: the plain error
     emoji=split            an emoji at the end, each half in a delta of its own, as JSON escapes; JSON: not there
     emoji=half             only its first half
-    told_input=JSON        what usage says instead of the input tokens, such as 20.5, "many", null, -1, true, NaN, 1e999
-    told_output=JSON       likewise of the output tokens
-    told_cache_write=JSON  likewise of those written to the cache
-    told_cache_read=JSON   likewise of those read from it
-    input_factor=F         usage reports F times the input tokens, as a provider that counts otherwise than it bills
-    usage_factor=F         usage reports F times the output tokens, as a provider that bills more than expected
+    reported_input=JSON    usage has this as input tokens, such as 20.5, "many", null, -1, true, NaN, 1e999
+    reported_output=JSON   likewise for output tokens
+    reported_cache_write=JSON  likewise for tokens written to the cache
+    reported_cache_read=JSON   likewise for tokens read from the cache
+    input_factor=F         usage reports F times the counted input tokens
+    usage_factor=F         usage reports F times the output tokens of the text
     slow=MS                milliseconds between the deltas of a stream
 """
 
@@ -120,7 +120,7 @@ class ApiError(Exception):
         return {"type": "error", "error": {"type": self.kind, "message": self.message}, "request_id": request_id}
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- validation
 
 
 def _invalid(message: str) -> ApiError:
@@ -141,7 +141,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def check_prompt(request: Mapping[str, Any]) -> None:
-    """What /v1/messages and count_tokens have in common. Raises ApiError for the first thing that is wrong."""
+    """The validation that /v1/messages and count_tokens share. Raises ApiError for the first error."""
     model = request.get("model")
     if not isinstance(model, str):
         raise _invalid("model: Field required" if model is None else "model: Input should be a valid string")
@@ -167,7 +167,7 @@ def check_prompt(request: Mapping[str, Any]) -> None:
 
 
 def check_message(request: Mapping[str, Any]) -> None:
-    """What only /v1/messages refuses, the size of the answer first. Raises ApiError."""
+    """The validation of /v1/messages only, beginning with max_tokens. Raises ApiError."""
     check_prompt(request)
     model, limit = request["model"], request.get("max_tokens")
     if not isinstance(limit, int) or isinstance(limit, bool):
@@ -240,7 +240,7 @@ def _check_options(request: Mapping[str, Any], model: str) -> None:
             raise _invalid(f"output_config.effort: Input should be one of {', '.join(EFFORTS)}")
 
 
-# ---------------------------------------------------------------- what is remembered
+# ---------------------------------------------------------------- state
 
 
 class _Memory:
@@ -279,7 +279,7 @@ class _Memory:
             return {**self._calls, "messages_by_model": dict(self._models), "last_request": self._last_request}
 
     def is_cached(self, key: str) -> bool:
-        """Whether the prefix was cached already; from now on it is."""
+        """Cache the prefix; whether it was cached already."""
         with self._lock:
             known = key in self._cached
             self._cached.add(key)
@@ -296,7 +296,7 @@ class _Memory:
             return any(hashlib.sha256(text.encode()).hexdigest() in self._refused for text in texts)
 
     def occurrence(self, text: str) -> int:
-        """How often this scripted message has come, this time included."""
+        """How many times this scripted message has been received, including this one."""
         key = hashlib.sha256(text.encode()).hexdigest()
         with self._lock:
             self._scripted[key] += 1
@@ -313,7 +313,7 @@ def _lengths(content: Any) -> Any:
     return content
 
 
-# ---------------------------------------------------------------- what is answered
+# ---------------------------------------------------------------- answers
 
 
 def _model_info(model: str) -> dict[str, Any]:
@@ -359,12 +359,12 @@ def _count_status(request: Mapping[str, Any]) -> int | None:
 
 
 def _said(script: Script, usage: Mapping[str, Any]) -> dict[str, Any]:
-    """The usage that a script asks for, in place of the counted one."""
+    """The counted usage with the values that the script replaces."""
     raw = {
-        "input_tokens": script.told_input,
-        "output_tokens": script.told_output,
-        "cache_creation_input_tokens": script.told_cache_write,
-        "cache_read_input_tokens": script.told_cache_read,
+        "input_tokens": script.reported_input,
+        "output_tokens": script.reported_output,
+        "cache_creation_input_tokens": script.reported_cache_write,
+        "cache_read_input_tokens": script.reported_cache_read,
     }
     said = {name: json.loads(text) for name, text in raw.items() if text is not None}
     if script.input_factor != 1:
@@ -475,7 +475,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle("POST")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses, such as another method, in the same shape."""
+        """Errors of http.server itself, such as an unknown method, in the shape of the API."""
         self.request_id = f"req_{secrets.token_hex(12)}"
         self.close_connection = True
         self._fail(ApiError(code, ApiError.scripted(code, None).kind, message or HTTPStatus(code).phrase))
@@ -486,7 +486,7 @@ class _Handler(BaseHTTPRequestHandler):
         return accepted
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: the default would print what the client sent."""
+        """Prints nothing: the default would print the request."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         if self.server.verbose:
@@ -590,7 +590,7 @@ class _Handler(BaseHTTPRequestHandler):
             kind = event["type"]
             delta = kind == "content_block_delta" and "signature" not in event["delta"]
             if script.cut_after is not None and deltas == last and kind not in ("message_start", "content_block_start"):
-                self.close_connection = True  # without the last chunk: the client can tell that something is missing
+                self.close_connection = True  # without the last chunk, so that the client detects the truncation
                 return
             if not waited and (delta or kind == "message_delta"):
                 self._wait(script)
@@ -619,7 +619,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _wait(self, script: Script) -> None:
-        """What an answer waits for before it begins."""
+        """Wait as the script says, before the answer begins."""
         self._pause(script.delay)
         if script.together and not self.server.meetings.meet(script.together, self.server.closing):
             raise ConnectionAbortedError("the double is stopping")

@@ -10,7 +10,7 @@ import click
 
 from operate.errors import CannotDoError, cause
 from operate.helptext import more_help
-from operate.options import USER, note, on_a_stack, plain, show, with_progress, working_on
+from operate.options import USER, counted, note, on_a_stack, plain, show, with_progress, working_on
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.prices import published_prices
 from playground.domain.audit import Audited
@@ -98,7 +98,7 @@ def all_accounts(archive: DynamoAudit, audit_account: AuditAccount, *, as_json: 
     if as_json:
         show({"accounts": tally.accounts, "damaged": tally.damaged, "failed": tally.failed}, "", as_json=True)
     unread = f", {len(tally.failed)} could not be read" if tally.failed else ""
-    note(f"{tally.accounts} accounts, {len(tally.damaged)} with findings{unread}")
+    note(f"{counted({'accounts': tally.accounts})}, {len(tally.damaged)} with findings{unread}")
     return tally.exit_status
 
 

@@ -14,7 +14,7 @@ from operate.commands.reconcile import stripe_of
 from operate.dynamo_books import DynamoBooks
 from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import note, on_a_stack, show, with_progress, working_on
+from operate.options import counted, note, on_a_stack, show, with_progress, working_on
 from operate.spreadsheet import csv_of
 from operate.valuation import BUCKETS
 from playground.adapters.clock import utc_now
@@ -137,7 +137,7 @@ def report(books: Books, compared: Compared | None, *, now: datetime, as_csv: bo
     if books.undated.count:
         note(f"{books.undated.count} refunds and disputes without a date are in no month ({books.undated.cents} cents)")
     asked = "Stripe was not asked" if compared is None else "Stripe agrees" if not differences else "Stripe differs"
-    note(f"{books.accounts} accounts, {'complete' if books.complete else 'INCOMPLETE'}, {asked}")
+    note(f"{counted({'accounts': books.accounts})}, {'complete' if books.complete else 'INCOMPLETE'}, {asked}")
     return 0 if fine else 1
 
 
@@ -202,21 +202,24 @@ def table_with_commas(found: list[Row]) -> str:
 
 
 def text(books: Books, found: list[Row]) -> str:
-    lines = [f"books of {books.period.start:%Y-%m} (UTC)"]
+    lines = [f"{f'books of {books.period.start:%Y-%m} (UTC)':<42} {'count':>7} {'credits':>9} {'money':>18}"]
     section = ""
     for row in found:
         if row.section != section:
             section = row.section
             lines += ["", section]
-        facts = [
-            f"{row.count:>7,}" if row.count is not None else " " * 7,
-            f"{row.credits:>10,} credits" if row.credits is not None else " " * 18,
-            f"{dollars(row.nano):>16}" if row.nano is not None else "",
-        ]
-        if row.cost_nano is not None and row.margin_nano is not None:
-            facts.append(f"cost {dollars(row.cost_nano)}, margin {dollars(row.margin_nano)}")
-        lines.append(f"  {row.line:<42} {' '.join(facts)}".rstrip())
+        lines.append(_line(row.line, row.count, row.credits, row.nano))
+        if row.cost_nano is not None:
+            lines += [_line("  cost", nano=row.cost_nano), _line("  margin", nano=row.margin_nano)]
     return "\n".join(lines)
+
+
+def _line(label: str, count: int | None = None, credited: int | None = None, nano: int | None = None) -> str:
+    """At most 80 columns. A label that is longer than its column has a line of its own."""
+    numbers = [f"{number:,}" if number is not None else "" for number in (count, credited)]
+    money = dollars(nano) if nano is not None else ""
+    long = f"  {label}\n" if len(label) > 40 else ""
+    return f"{long}  {'' if long else label:<40} {numbers[0]:>7} {numbers[1]:>9} {money:>18}".rstrip()
 
 
 def dollars(nano: int) -> str:

@@ -1,7 +1,6 @@
 """`playground erase alice`: erase a user."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -10,17 +9,9 @@ import click
 from operate.erase_account import EraseAccount, NoAccountError
 from operate.errors import CannotDoError, RefusedError
 from operate.helptext import more_help
-from operate.options import USER, dry_run, on_a_stack, show, working_on
+from operate.options import USER, counted, dry_run, on_a_stack, show, working_on
 from operate.person import person_of
 from playground.domain.erasure import pseudonym_of
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """2 entries, 1 run."""
-    one = {"entries": "entry"}
-    return ", ".join(
-        f"{count} {one.get(name, name.removesuffix('s')) if count == 1 else name}" for name, count in counts.items()
-    )
 
 
 @click.command(
@@ -65,8 +56,7 @@ def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json
     pseudonym that cannot be traced back, so that money still adds up and a late refund finds its purchase. Open runs
     are ended without a charge; a plan that an operator set is ended.
 
-    It cannot be undone. If it stops on the way, repeat it: it goes on where it was. Repeating it afterwards does no
-    harm.
+    It cannot be undone. If it stops before it is done, repeat it: it continues. A repeat afterwards changes nothing.
     """
     with working_on(stack_name) as stack:
         eraser = person_of(stack)
@@ -74,7 +64,7 @@ def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json
             raise CannotDoError(str(NoAccountError(user)))
         if dry_run:
             counts = {"entries": 0, "runs": 0, "purchases": 0}
-            for raw in eraser.books(user):
+            for raw in [] if eraser.is_erased(user) else eraser.books(user):
                 kind = {"ENTRY": "entries", "RUN": "runs", "PURCHASE": "purchases"}.get(
                     raw["sk"]["S"].partition("#")[0]
                 )

@@ -119,7 +119,7 @@ def grant_one(orders: Orders, row: Row) -> dict[str, Any]:
         "entry": done.entry.seq,
         "balance": done.account.balance,
         "debt": done.account.debt,
-        "done": "now" if done.anew else "before",
+        "done": "now" if done.is_new else "before",
     }
 
 

@@ -9,7 +9,16 @@ from operate.commands.grant import order_of
 from operate.guard_spend import MAX_RECOUNT_DAYS, GuardSpend, GuardView, first_day, receipts_since, recount
 from operate.helptext import more_help
 from operate.operator_request import OperatorRequest
-from operate.options import by_an_operator, note, on_a_stack, report_unreadable, show, with_progress, working_on
+from operate.options import (
+    by_an_operator,
+    counted,
+    note,
+    on_a_stack,
+    report_unreadable,
+    show,
+    with_progress,
+    working_on,
+)
 from operate.pausing import ONCE
 from operate.stack import Stack
 from playground.adapters.dynamo_guard import DynamoGuard
@@ -110,7 +119,9 @@ def recount_(days: int, stack_name: str | None, as_json: bool) -> None:
         runs = receipts_since(stack.store, stack.ledger_table, since, report_unreadable)
         found, added = recount(DynamoSpend(stack.store, stack.spend_table), with_progress(runs, "receipts"))
     document = {"since": since, "counted": found, **_amounts(added)}
-    show(document, f"{found} receipts since {since} were not counted: {_dollars(added.cost_nano)}", as_json=as_json)
+    show(
+        document, f"counted since {since}: {counted({'receipts': found})}, {_dollars(added.cost_nano)}", as_json=as_json
+    )
 
 
 def _guard_of(stack: Stack) -> GuardSpend:
@@ -139,6 +150,8 @@ def _show(view: GuardView, *, as_json: bool, **facts: str) -> None:
         "pauses_free_runs": guard.deployed.pauses if guard.deployed is not None else None,
         "paused_until": guard.paused_until,
         "lifted_on": guard.lifted_on,
+        "lift_reason": guard.lift_reason,
+        "lifted_by": guard.lifted_by,
         "reason": guard.reason,
         "operator": guard.operator,
     }
@@ -161,7 +174,8 @@ def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[
     else:
         lines.append("no run has been counted yet")
     if guard.lifted_on is not None:
-        lines.append(f"the pause was lifted for {guard.lifted_on}")
+        by = f" by {guard.lifted_by}: {guard.lift_reason}" if guard.lifted_by is not None else ""
+        lines.append(f"the pause was lifted for {guard.lifted_on}{by}")
     if guard.operator is not None:
         lines.append(f"last order by {guard.operator}: {guard.reason}")
     return lines
@@ -169,7 +183,7 @@ def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[
 
 def _line(counters: Counters, of: str = "") -> str:
     unpaid = f" ({_dollars(counters.unpaid_nano)} unpaid)" if counters.unpaid_nano else ""
-    runs = f"{counters.runs} runs with an answer, {counters.failed} without{unpaid}"
+    runs = f"{counted({'runs': counters.runs})} with an answer, {counters.failed} without{unpaid}"
     return f"{_dollars(counters.cost_nano)}{of}; {runs}"
 
 

@@ -9,7 +9,7 @@ from operate.dynamo_moderation import DynamoModeration
 from operate.errors import RefusedError
 from operate.helptext import more_help
 from operate.moderate_share import ModerateShares
-from operate.options import TEXT, dry_run, note, on_a_stack, report_unreadable, show, working_on
+from operate.options import TEXT, counted, dry_run, note, on_a_stack, report_unreadable, show, working_on
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
 from playground.domain.sharing import Share, share_id_of
@@ -155,10 +155,8 @@ def _document(share: Share, state: str | None = None) -> dict[str, Any]:
 
 def _line(share: Share, state: str | None = None) -> str:
     state = state or ("hidden" if share.hidden else "shown")
-    return (
-        f"{share.share_id} {state}, {share.reports} reports, {share.views} views, {share.turns} turns, "
-        f"{share.package}, owner {share.user_id}, shared {iso(share.shared_at)}"
-    )
+    counts = counted({"reports": share.reports, "views": share.views, "turns": share.turns})
+    return f"{share.share_id} {state}, {counts}, {share.package}, owner {share.user_id}, shared {iso(share.shared_at)}"
 
 
 def _shown(text: str) -> str:

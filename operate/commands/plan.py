@@ -83,10 +83,10 @@ def command(
         "until": ends,
         "entry": done.entry.seq,
         "balance": account.balance,
-        "done": "now" if done.anew else "before",
+        "done": "now" if done.is_new else "before",
     }
-    when = "" if done.anew else "done before: "
-    when = "would be " if dry_run and done.anew else when
+    when = "" if done.is_new else "done before: "
+    when = "would be " if dry_run and done.is_new else when
     shown = f" until {iso(ends)}" if ends else ""
     text = f"{user}: {when}entry {done.entry.seq}, plan {account.plan}{shown}, balance {account.balance}"
     show(document, text, as_json=as_json)

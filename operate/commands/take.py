@@ -67,8 +67,8 @@ def report(user: str, reference: str, done: Outcome, *, dry_run: bool, as_json: 
         "balance": account.balance,
         "debt": account.debt,
         "paused_at": account.paused_at,
-        "done": "now" if done.anew else "before",
+        "done": "now" if done.is_new else "before",
     }
-    when = ("would be " if dry_run else "") if done.anew else "done before: "
+    when = ("would be " if dry_run else "") if done.is_new else "done before: "
     text = f"{user}: {when}entry {entry.seq}, {state or f'{entry.amount:+d}'}, balance {account.balance}"
     show(document, text + (f", debt {account.debt}" if account.debt else ""), as_json=as_json)

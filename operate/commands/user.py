@@ -9,7 +9,7 @@ import click
 
 from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import USER, on_a_stack, plain, reason_of, show, working_on, wrapped
+from operate.options import USER, counted, on_a_stack, plain, reason_of, show, working_on, wrapped
 from operate.pause_runs import PauseRuns
 from operate.stack import Stack
 from playground.adapters import dynamo_items as items
@@ -218,7 +218,7 @@ def text_of(page: Page) -> str:
     if page.purchases:
         lines += ["purchases", *map(_purchase_line, page.purchases)]
     findings = [str(finding) for finding in page.audited.findings]
-    lines.append("audit      " + ("everything adds up" if page.audited.fine else f"{len(findings)} findings"))
+    lines.append("audit      " + ("everything adds up" if page.audited.fine else counted({"findings": len(findings)})))
     lines += [f"  {finding}" for finding in findings]
     return "\n".join(lines)
 
@@ -228,7 +228,7 @@ def _hold_line(hold: Hold) -> str:
 
 
 def _run_document(run: Run) -> dict[str, Any]:
-    usage = run.usage
+    usage = run.final_usage
     return {
         "run_id": run.run_id,
         "status": run.status,

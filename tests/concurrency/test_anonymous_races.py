@@ -25,12 +25,12 @@ from playground.domain.errors import (
     ModelOverloadedError,
     PlaygroundError,
 )
-from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
 from playground.ports import Admission, Completion, Prompt
 from playground.usecases.run_anonymously import MAX_ANSWER_TOKENS, AnonymousAnswer, RunAnonymously
 from tests.fakes import FrozenClock, InMemoryCatalog, Reply, ScriptedModel
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 from tests.support import VISITORS_TABLE, new_store
 
@@ -42,17 +42,7 @@ USAGE = Usage(input_tokens=100, output_tokens=50)
 COST = HAIKU.cost_nano(USAGE)
 ANSWER = Completion(text="Done.", usage=USAGE, stop_reason="end_turn", model_id=HAIKU.model_id)
 NAME = "@acme/tidy"
-PACKAGE = PackageVersion(
-    package_id=package_uuid(NAME) or "",
-    name=NAME,
-    version="1.0.0",
-    description="For the tests.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=datetime(2026, 1, 1, tzinfo=UTC),
-)
+PACKAGE = a_package(NAME)
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,8 @@ def test_a_guard_is_read_as_it_was_saved(guard: GuardSwitch) -> None:
         ceiling_nano=5 * NANO_PER_DOLLAR,
         paused_until=next_midnight(NOW),
         lifted_on=NOW.date(),
+        lift_reason="A conference",
+        lifted_by="bob",
         deployed=GuardSettings(ceiling_nano=NANO_PER_DOLLAR, pauses=False),
         reason="A busy day",
         operator="anna",

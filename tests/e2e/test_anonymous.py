@@ -113,7 +113,7 @@ def test_callers_at_once_get_what_their_addresses_and_the_budget_allow(on: Stack
     most = used(on)
     leave(on, 3 * most + most // 2)
     tokens = (most - HAIKU.output_nano * MAX_ANSWER_TOKENS) // HAIKU.cache_write_nano
-    real = f"output_tokens=400 told_input=0 told_cache_read=0 told_cache_write={tokens - 200}"
+    real = f"output_tokens=400 reported_input=0 reported_cache_read=0 reported_cache_write={tokens - 200}"
     answers = ask_at_once(on, [f"127.0.1.{number}" for number in range(1, CALLERS + 1)], real)
     assert Counter(status for status, _, _ in answers) == {200: 3, 503: 17}
     assert {body["error"] for status, body, _ in answers if status == 503} == {"paused"}

@@ -37,10 +37,10 @@ def _bonus(account: Account, credits_: int) -> Change:
     return after, (entry,)
 
 
-def test_the_demo_is_as_promised(stack: Stack, user_id: str) -> None:
-    demo.tell(stack.client(user_id))
-    demo.tell_of_sharing(stack.client(user_id), stack.client(f"{user_id}-friend"))
-    demo.tell_of_paying(stack.client(f"{user_id}-payer"), Till(stack.stripe_url))
+def test_the_demo_is_as_expected(stack: Stack, user_id: str) -> None:
+    demo.show_runs(stack.client(user_id))
+    demo.show_sharing(stack.client(user_id), stack.client(f"{user_id}-friend"))
+    demo.show_paying(stack.client(f"{user_id}-payer"), Till(stack.stripe_url))
 
 
 def test_a_pack_is_paid_in_the_browser(stack: Stack, user_id: str) -> None:
@@ -59,11 +59,11 @@ def test_a_pack_is_paid_in_the_browser(stack: Stack, user_id: str) -> None:
         assert answer.body["balance"] == balance
 
 
-def test_the_demo_fails_when_a_promise_is_broken(stack: Stack, user_id: str) -> None:
+def test_the_demo_fails_when_an_answer_is_unexpected(stack: Stack, user_id: str) -> None:
     client = stack.client(user_id)
     assert client.post("/playground/run", REVIEW).status == 200  # so the account is not a new one any more
-    with pytest.raises(demo.BrokenPromiseError, match="balance is 4 instead of 5"):
-        demo.tell(client)
+    with pytest.raises(demo.UnexpectedAnswerError, match="balance is 4 instead of 5"):
+        demo.show_runs(client)
 
 
 def test_64_parallel_runs_on_7_credits_are_7_answers(stack: Stack, user_id: str) -> None:

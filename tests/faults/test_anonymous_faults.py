@@ -21,12 +21,12 @@ from playground.adapters.dynamo_store import Backoff
 from playground.adapters.ids import id_maker
 from playground.domain.anonymous import Reservation, VisitorKeys, day_of
 from playground.domain.errors import AnonymousRunUsedError, PlaygroundError, StoreUnavailableError
-from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import NANO
 from playground.ports import Prompt
 from playground.usecases.run_anonymously import MAX_ANSWER_TOKENS, AnonymousAnswer, RunAnonymously
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Request, intercepted
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 from tests.kit.transport import Fault, Killed, Life, Plan, Step, Wire, at, at_random, gone_from, nothing_fails
 from tests.support import CATALOG_TABLE, VISITORS_TABLE, new_store
@@ -37,17 +37,7 @@ ADDRESS = "203.0.113.7"
 KEYS = VisitorKeys("a secret of the tests, 32 bytes at least")
 NAME = "@crash/anonymous"
 TEXT = "Go. [[claude: output_tokens=20]]"
-PACKAGE = PackageVersion(
-    package_id=package_uuid(NAME) or "",
-    name=NAME,
-    version="1.0.0",
-    description="For the tests.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=datetime(2020, 1, 1, tzinfo=UTC),
-)
+PACKAGE = a_package(NAME)
 PROMPT = Prompt(model=HAIKU, system=PACKAGE.prompt, messages=(("user", TEXT),), max_tokens=MAX_ANSWER_TOKENS)
 MOST = HAIKU.cost_nano(HAIKU.most_expensive(most_prompt_tokens(PROMPT), MAX_ANSWER_TOKENS))
 RANDOM_DAYS = 60

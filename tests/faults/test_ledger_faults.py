@@ -25,7 +25,6 @@ from playground.domain.account import Account, Change, Hold, grant, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.entries import EntryType
 from playground.domain.errors import ModelTimedOutError, SessionConflictError, StoreUnavailableError
-from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import Run, RunRequest, RunStatus
 from playground.ports import CannotAfford, Completion, Ended, Found, Held
@@ -41,6 +40,7 @@ from tests.fakes import (
 )
 from tests.kit.extent import HANG_SECONDS
 from tests.kit.intercept import Interception, Request
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store, patient_client
 
@@ -647,17 +647,7 @@ class Killed(BaseException):
     """The process is gone: nothing after it runs, and no `except` sees it."""
 
 
-TIDY = PackageVersion(
-    package_id=package_uuid("@acme/tidy") or "",
-    name="@acme/tidy",
-    version="1.0.0",
-    description="Tidies up.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=NOW,
-)
+TIDY = a_package()
 REQUEST = RunRequest(package_id="@acme/tidy", input="Hello", model="sonnet", max_tokens=600)
 ANSWER = Completion(
     text="Done.", usage=Usage(input_tokens=50, output_tokens=50), stop_reason="end_turn", model_id="claude-sonnet-5-5"

@@ -81,6 +81,10 @@ def test_a_run_that_cost_us_says_so(
         + usage["cache_read_tokens"] * SONNET.cache_read_nano
     )
     assert unpaid["cost_nano_dollars"] == cost > 0
+    (listed,) = handlers.call("GET", "/playground/runs", user=user_id).body["runs"]
+    counts = (listed["input_tokens"], listed["output_tokens"], listed["tokens_used"])
+    expected = (prompt, usage["output_tokens"], prompt + usage["output_tokens"])
+    assert counts == (expected if source == "reported" else (None, None, None)), "a list shows no estimates"
     account = ledger.account(user_id, NOW)
     assert account.failures_at is not None
     assert account.unpaid_at is not None

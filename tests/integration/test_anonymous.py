@@ -174,7 +174,7 @@ def test_a_run_that_is_not_billed_is_asked_once_and_may_be_repeated(
 
 
 @pytest.mark.parametrize(
-    ("directive", "reason"), [("cut_after=5", "cut_off"), ("empty", "empty"), ("told_output=9000", "invalid_usage")]
+    ("directive", "reason"), [("cut_after=5", "cut_off"), ("empty", "empty"), ("reported_output=9000", "invalid_usage")]
 )
 def test_a_run_that_may_be_billed_counts(
     on: Handlers, address: str, store: DynamoStore, directive: str, reason: str

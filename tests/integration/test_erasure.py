@@ -27,7 +27,7 @@ from operate.grant_bonus import GrantBonus
 from operate.operator_request import OperatorRequest, ReferenceForgottenError
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_keys import account_key, entry_key, session_key
+from playground.adapters.dynamo_keys import account_key, entry_key, run_key, session_key
 from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -361,13 +361,41 @@ def test_erasing_again_does_nothing(own: Mortal, user: str) -> None:
     check_erased(own, user, name, before)
     there = everywhere(own)
 
-    # What is left is an account like any other: a second erasure puts its one line under another pseudonym.
-    again = erase(own, user, pseudonym(4))
+    assert erase(own, user, pseudonym(4)) == Erased()
+    assert everywhere(own) == there
 
-    assert (again.entries, again.runs, again.payments, again.sessions) == (1, 0, 0, 0)
-    assert [item for item in there if item["pk"]["S"] != f"USER#{user}"] == [
-        item for item in everywhere(own) if item["pk"]["S"] not in (f"USER#{user}", f"USER#{pseudonym(4)}")
-    ]
+
+@pytest.mark.parametrize("what", ["credits", "run", "copy", "counter", "event"])
+def test_what_a_user_leaves_after_an_erasure_is_erased_by_the_next(own: Mortal, user: str, what: str) -> None:
+    erase(own, user, pseudonym(8000 + next(_numbers)))
+    ledger = new_ledger(own)
+    if what == "credits":
+        GrantBonus(ledger)(user, 7, replace(ORDER, reference="ticket-2"), now=LATER)
+    elif what == "run":  # a receipt without an entry
+        run = receipt(user, a_hold(f"run_{user}_late".ljust(30, "0"), 1, LATER), RunStatus.RELEASED, LATER)
+        own.transact(Put(run_key(LEDGER_TABLE, user, run.run_id), items.run_item(run)))
+    elif what == "copy":
+        talk = conversation(user, a_hold("run_late", 1, LATER, session_id=f"ses_late_{user}"), LATER).session
+        assert DynamoSessions(own, SESSIONS_TABLE, TEXTS[own]).begin_fork(talk)
+    elif what == "counter":
+        DynamoSpend(own, SPEND_TABLE).count([spent(user, 9, LATER + timedelta(hours=1))])
+    else:
+        event = PaymentEvent(
+            event_id=f"evt_late_{user}",
+            type="charge.refunded",
+            user_id=user,
+            subject=None,
+            occurred_at=LATER,
+            received_at=LATER,
+        )
+        assert DynamoPurchaseRecords(own, LEDGER_TABLE).save(event)
+
+    second = pseudonym(8000 + next(_numbers))
+    erase(own, user, second)
+    assert own.get(account_key(LEDGER_TABLE, second)) is not None
+    there = everywhere(own)
+    assert erase(own, user, pseudonym(8000 + next(_numbers))) == Erased()
+    assert everywhere(own) == there
 
 
 def test_a_returning_user_gets_no_second_signup_credits(own: Mortal, user: str) -> None:

@@ -687,7 +687,7 @@ def test_costs_are_compared_with_the_ceiling_and_runs_without_an_answer_are_told
 ) -> None:
     assert run(["guard"]) == 0
     today, month, *_ = capsys.readouterr().out.splitlines()
-    runs = r"\d+ runs with an answer, \d+ without( \(\$[\d.,]+ unpaid\))?"
+    runs = r"\d+ runs? with an answer, \d+ without( \(\$[\d.,]+ unpaid\))?"
     assert re.fullmatch(rf"today: \$[\d.,]+ of \$[\d.,]+ \(\d+ %\); {runs}", today)
     assert re.fullmatch(rf"this month: \$[\d.,]+; {runs}", month)
 
@@ -705,6 +705,22 @@ def test_a_pause_is_lifted_once_per_reference_and_says_who_and_why(
     assert document(capsys)["done"] == "before"
     assert guard.read() == lifted
     assert lifted.at(10 * GUARD_SETTINGS.ceiling_nano, GUARD_SETTINGS, now()).paused_until is None
+
+
+def test_a_later_order_does_not_hide_why_the_pause_was_lifted(
+    guard: DynamoGuard, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["guard", "lift", "--ref", f"{user_id}-lift", "--reason", "A conference", "--by", "anna"])
+    run(["guard", "ceiling", "250", "--ref", f"{user_id}-up", "--by", "bob"])
+    capsys.readouterr()
+
+    assert run(["guard"]) == 0
+    *_, lifted, last = capsys.readouterr().out.splitlines()
+    assert lifted == f"the pause was lifted for {now().date()} by anna: A conference"
+    assert last == "last order by bob: Set by an operator"
+    assert run(["guard", "--json"]) == 0
+    shown = document(capsys)
+    assert (shown["lift_reason"], shown["lifted_by"]) == ("A conference", "anna")
 
 
 def test_a_ceiling_takes_effect_at_once_and_once(

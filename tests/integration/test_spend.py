@@ -352,7 +352,7 @@ def test_free_runs_get_503_paused_with_the_time_to_wait(handlers: Handlers, stor
     assert 1 <= int(refused.headers["Retry-After"]) == refused.body["retry_after"] <= 3600
     assert handlers.call("POST", "/playground/estimate", body, user=user_id).status == 200
 
-    assert guard.save(guard.read().lifted(datetime.now(UTC)))
+    assert guard.save(guard.read().lifted(datetime.now(UTC), reason="A test", operator="anna"))
     forget_control(handlers)
     assert handlers.call("POST", "/playground/run", body, user=user_id).status == 200
 

@@ -286,7 +286,7 @@ def test_a_damaged_package_is_in_the_way_of_no_other(
     assert reported(capsys.readouterr().out) == 1
 
 
-@pytest.mark.parametrize("name", ["told_input", "told_output", "told_cache_write", "told_cache_read"])
+@pytest.mark.parametrize("name", ["reported_input", "reported_output", "reported_cache_write", "reported_cache_read"])
 @pytest.mark.parametrize("told", ["20.5", '"many"', "-1", "1e999", "NaN", "true", "99999999"])
 def test_a_run_whose_usage_cannot_be_true_is_released_and_leaves_nothing_behind(
     handlers: Handlers, user_id: str, name: str, told: str, capsys: pytest.CaptureFixture[str]

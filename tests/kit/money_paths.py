@@ -43,7 +43,6 @@ from playground.domain.errors import (
     RunInProgressError,
     StoreUnavailableError,
 )
-from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.purchases import Customer
 from playground.domain.runs import Measured, Run, RunRequest, RunStatus, run_id_of
@@ -60,6 +59,7 @@ from tests.fakes import a_hold, charging, conversation
 from tests.kit.billing import Billing, stripe_in_process
 from tests.kit.books import Books, Onlooker
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 from tests.kit.transport import (
     Fault,
@@ -141,26 +141,12 @@ class Stage:
         self.other = Worker(engine, claude_url)
         with self.other.wire.life():
             for name, version in (("@crash/tidy", "1.0.0"), ("@crash/moved", "1.0.0"), ("@crash/moved", "2.0.0")):
-                self.other.catalog.publish(_package(name, version))
+                self.other.catalog.publish(a_package(name, version))
 
     def close(self) -> None:
         self.worker.close()
         self.other.close()
         self.onlooker.close()
-
-
-def _package(name: str, version: str) -> PackageVersion:
-    return PackageVersion(
-        package_id=package_uuid(name) or "",
-        name=name,
-        version=version,
-        description="For the tests.",
-        format="claude",
-        subtype="skill",
-        prompt="Tidy up.",
-        files=("SKILL.md",),
-        published_at=START,
-    )
 
 
 class _OurShard:
@@ -457,7 +443,9 @@ ONE_FAILS = (
     replace(ORDINARY, input=LONG_THOUGHT, max_tokens=512),
 )  # the thought alone is longer than the second may be
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
-UNTRUE = RunRequest(package_id="@crash/tidy", input="Go. [[claude: told_input=20.5]]", model="sonnet", max_tokens=7000)
+UNTRUE = RunRequest(
+    package_id="@crash/tidy", input="Go. [[claude: reported_input=20.5]]", model="sonnet", max_tokens=7000
+)
 
 
 def _nothing(_scene: Scene) -> None:

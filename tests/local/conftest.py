@@ -1,4 +1,4 @@
-"""What the tests of the laptop stack share: a backend of the fixture template, and a client that hides nothing."""
+"""Fixtures of the laptop stack's tests: a backend of the fixture template, and a plain HTTP client."""
 
 import http.client
 import json
@@ -95,7 +95,7 @@ def client_of() -> Callable[[str], Client]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], object]], None]:
-    """Waits until something is true, and fails when it does not become true."""
+    """Waits until a condition is true; fails if it does not become true in time."""
 
     def wait(condition: Callable[[], object], seconds: float = HANG_SECONDS / 2) -> None:
         deadline = time.monotonic() + seconds
@@ -108,7 +108,7 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture(scope="session")
 def alive() -> Callable[[int], bool]:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; a zombie does not."""
 
     def check(pid: int) -> bool:
         command = ["ps", "-o", "stat=", "-p", str(pid)]

@@ -1,4 +1,4 @@
-"""The Lambda Web Adapter's rules, each for itself: options, readiness, requests, responses."""
+"""Unit tests of the Lambda Web Adapter's rules: options, readiness, requests, responses."""
 
 import asyncio
 import base64
@@ -85,7 +85,7 @@ def test_options_are_read_as_the_adapter_reads_them() -> None:
         ("", "/"),
     ],
 )
-def test_a_path_is_that_of_a_url(path: str, target: str) -> None:
+def test_paths_are_normalized_as_in_a_url(path: str, target: str) -> None:
     assert request_of(event(path=path), {}, options()).target == target
 
 
@@ -100,7 +100,7 @@ def test_a_path_is_that_of_a_url(path: str, target: str) -> None:
         ("/api", "/other", "/other"),
     ],
 )
-def test_a_base_path_is_removed_once_and_whole(base: str, path: str, target: str) -> None:
+def test_a_base_path_is_removed_once(base: str, path: str, target: str) -> None:
     assert request_of(event(path=path), {}, options(REMOVE_BASE_PATH=base)).target == target
 
 
@@ -217,8 +217,8 @@ def after_ready(response: bytes) -> Reply:
     return lambda number: answer(200) if number == 1 else response
 
 
-def test_it_waits_until_the_application_is_healthy() -> None:
-    """A connection that is cut and a status of 500 are not; a redirection is, unless it is left out."""
+def test_readiness_waits_until_the_application_is_healthy() -> None:
+    """A reset connection and a status of 500 are not healthy; a redirect is, unless it is excluded."""
     statuses: list[int] = []
 
     def reply(number: int) -> bytes:
@@ -239,7 +239,7 @@ def test_it_waits_until_the_application_is_healthy() -> None:
     assert statuses == [0, 500, 503, 302, 200]
 
 
-def test_it_does_not_wait_longer_than_it_is_told_to() -> None:
+def test_readiness_has_a_time_limit() -> None:
     async def test(port: int) -> None:
         with pytest.raises(TimeoutError):
             await WebAdapter(options(port, READINESS_CHECK_TIMEOUT_SECONDS="0.05")).start()
@@ -247,7 +247,7 @@ def test_it_does_not_wait_longer_than_it_is_told_to() -> None:
     asyncio.run(with_server(lambda number: answer(500), test))
 
 
-def test_a_connection_can_be_enough() -> None:
+def test_readiness_by_tcp_connection() -> None:
     async def test(port: int) -> None:
         await WebAdapter(options(port, READINESS_CHECK_PROTOCOL="tcp")).start()
 
@@ -255,12 +255,12 @@ def test_a_connection_can_be_enough() -> None:
 
 
 @pytest.mark.parametrize("response", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"])
-def test_no_response_is_an_error(response: bytes) -> None:
+def test_a_missing_response_is_an_error(response: bytes) -> None:
     with pytest.raises(ApplicationError):
         handled(after_ready(response), INVOKE_MODE="response_stream")
 
 
-def test_an_application_that_has_gone_is_an_error() -> None:
+def test_an_application_that_exited_is_an_error() -> None:
     async def nowhere(data: bytes) -> None:
         raise AssertionError(data)
 
@@ -275,7 +275,7 @@ def test_an_application_that_has_gone_is_an_error() -> None:
         asyncio.run(adapter.handle(event(), {}, nowhere))
 
 
-def test_half_a_response_is_broken_off() -> None:
+def test_a_truncated_response_is_an_error() -> None:
     with pytest.raises(BrokenOffError):
         handled(after_ready(answer(200, b"half", length=8)), INVOKE_MODE="response_stream")
 
@@ -291,7 +291,7 @@ def test_without_streaming_the_answer_is_that_of_a_proxy_integration() -> None:
     assert found["multiValueHeaders"]["content-type"] == ["text/plain"]
 
 
-def test_a_reserved_port_is_nobody_elses() -> None:
+def test_a_reserved_port_cannot_be_taken() -> None:
     with reserve_port() as holder:
         port = holder.getsockname()[1]
         with reserve_port() as other:
@@ -305,7 +305,7 @@ def test_a_reserved_port_is_nobody_elses() -> None:
 # --- the bytes between an instance and a reader -------------------------------------------------------------------
 
 
-def test_a_writer_waits_for_its_reader_and_not_for_one_who_has_left() -> None:
+def test_a_writer_waits_for_its_reader_until_it_disconnects() -> None:
     async def test() -> None:
         stream = ResponseStream(limit=10)
         await stream.write(b"x" * 10)
@@ -326,7 +326,7 @@ def test_a_writer_waits_for_its_reader_and_not_for_one_who_has_left() -> None:
     asyncio.run(test())
 
 
-def test_a_reader_gets_what_is_there_and_then_the_end() -> None:
+def test_a_reader_gets_the_buffer_and_then_the_end() -> None:
     async def test() -> None:
         stream = ResponseStream()
         reading = asyncio.create_task(stream.read())

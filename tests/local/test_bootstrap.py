@@ -1,4 +1,4 @@
-"""Finding an interpreter and making environments, with interpreters and requirements that need no network."""
+"""Finding an interpreter and making environments, without network."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def fake_interpreter(path: Path, says: str, status: int = 0) -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with nothing on it but a shell."""
+    """A machine that has only a shell."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PYENV_ROOT", raising=False)
@@ -33,7 +33,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_line_is_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two environments are made at once; their lines must not end up in each other."""
+    """Two environments may be made at once; their output must not be interleaved within a line."""
     written: list[str] = []
     monkeypatch.setattr(sys.stderr, "write", written.append)
     bootstrap.say("making .venv")
@@ -49,7 +49,7 @@ def test_prefers_the_version_that_the_functions_run_on(machine: Path) -> None:
 
 
 def test_finds_an_interpreter_behind_a_shim_that_refuses(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyenv was installed in another home, its shim says no, and its versions are beside the shims."""
+    """pyenv is in another home, its shim fails, and its versions are beside the shims."""
     shims = machine / "elsewhere" / ".pyenv" / "shims"
     monkeypatch.setenv("PATH", f"{shims}:{machine / 'bin'}")
     fake_interpreter(shims / "python3.13", "", status=127)
@@ -98,7 +98,7 @@ def test_a_requirement_anywhere_changes_the_fingerprint(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose requirements are nothing but comments, so that pip has nothing to look for."""
+    """A project whose requirements have only comments, so that pip installs nothing."""
     (tmp_path / "requirements.txt").write_text("# nothing\n", encoding="utf-8")
     monkeypatch.setattr(bootstrap, "ENVIRONMENTS", {"dev": Environment(".venv", "requirements.txt")})
     found = bootstrap.probe(Path(sys.executable))
@@ -120,9 +120,9 @@ def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_pip")
-def test_the_life_of_an_environment(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Made once; left alone while nothing changes; brought up to date when a requirement changes; made anew when an
-    installation was interrupted or the interpreter is gone."""
+def test_an_environment_is_made_updated_and_repaired(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Made once; unchanged while nothing changes; updated when a requirement changes; rebuilt after an interrupted
+    installation or without its interpreter."""
     environment, requirements = project / ".venv", project / "requirements.txt"
 
     def said() -> str:
@@ -144,7 +144,7 @@ def test_the_life_of_an_environment(project: Path, capsys: pytest.CaptureFixture
     assert "installing requirements.txt" in said()
     assert marker.exists()
 
-    (environment / bootstrap.STAMP).unlink()  # as an installation leaves it that was interrupted
+    (environment / bootstrap.STAMP).unlink()  # as after an interrupted installation
     bootstrap.bootstrap(["dev"], project)
     assert "making .venv" in said()
     assert not marker.exists()
@@ -165,7 +165,7 @@ def test_a_failed_installation_is_shown_and_does_not_count(project: Path) -> Non
 
 
 @whole_only
-def test_nothing_is_looked_for_that_the_lock_does_not_name(project: Path, tmp_path: Path) -> None:
+def test_pip_resolves_nothing_beyond_the_lock(project: Path, tmp_path: Path) -> None:
     """Old pip resolves a locked `name` and a dependency `name[extra]` to two packages, and finds the second without a
     hash."""
     wheel, about = tmp_path / "outer-1.0-py3-none-any.whl", "outer-1.0.dist-info"
@@ -196,8 +196,8 @@ def test_two_commands_at_the_same_time_make_one_environment(tmp_path: Path) -> N
     assert all(output == "" for output, _ in outputs)
 
 
-def test_its_syntax_is_that_of_old_interpreters() -> None:
-    """An old python3 must get far enough to find a newer one."""
+def test_the_syntax_is_valid_for_old_interpreters() -> None:
+    """An old python3 must be able to run it and find a newer one."""
     import ast
 
     ast.parse(Path(bootstrap.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -219,7 +219,7 @@ def test_what_is_installed_for_development_is_enough_to_run(
     assert capsys.readouterr().err == ""
 
 
-def test_an_installation_says_how_far_it_is(
+def test_an_installation_shows_its_progress(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bootstrap, "PROGRESS_SECONDS", 0)

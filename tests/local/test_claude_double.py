@@ -1,4 +1,4 @@
-"""The Claude double speaks as the real API does, to the real SDK and, where that hides something, to a socket."""
+"""The Claude double behaves as the real API: with the real SDK, and with raw sockets for what the SDK hides."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def client(double: ClaudeDouble) -> Iterator[anthropic.Anthropic]:
 
 
 def connect(double: ClaudeDouble, *, max_retries: int = 0) -> anthropic.Anthropic:
-    """A client that refuses whatever is not exactly in the shape of the SDK's types."""
+    """A client that validates answers strictly against the SDK's types."""
     return anthropic.Anthropic(
         api_key="test",
         base_url=double.url,
@@ -75,7 +75,7 @@ def stream(client: anthropic.Anthropic, text: str, **more: Any) -> Iterator[RawM
 
 
 def collect(seen: list[RawMessageStreamEvent], events: Iterator[RawMessageStreamEvent]) -> None:
-    """Keep what came before the stream failed."""
+    """Collect the events before the stream failed."""
     while (event := next(events, None)) is not None:
         seen.append(event)
 
@@ -164,7 +164,7 @@ def test_streams_events_in_the_order_of_the_api(double: ClaudeDouble) -> None:
     assert headers["request-id"]
 
 
-def test_starts_a_stream_without_its_end(client: anthropic.Anthropic) -> None:
+def test_a_stream_starts_with_an_empty_message(client: anthropic.Anthropic) -> None:
     events = list(stream(client, "Hello"))
     start, end = events[0], events[-2]
     assert start.type == "message_start"
@@ -214,7 +214,7 @@ def test_cuts_at_max_tokens(client: anthropic.Anthropic) -> None:
 def test_usage_is_what_count_tokens_says(
     client: anthropic.Anthropic, texts: list[str], system: str, max_tokens: int
 ) -> None:
-    """For every text, NUL and astral characters included, in every field that holds text."""
+    """For every text, with NUL and astral characters, in every field for text."""
     turns = [
         {"role": ("user", "assistant")[index % 2], "content": text}
         for index, text in enumerate(texts if len(texts) % 2 else texts[1:])
@@ -229,7 +229,7 @@ def test_usage_is_what_count_tokens_says(
 
 @given(text=TEXTS, tokens=st.integers(0, 300))
 @example(text="\N{GRINNING FACE}\N{GRINNING FACE}", tokens=1)
-def test_texts_are_made_to_measure(text: str, tokens: int) -> None:
+def test_texts_have_the_requested_number_of_tokens(text: str, tokens: int) -> None:
     assert count_text_tokens(fit(text, tokens, ["A sentence.", "Ein Satz für später."])) == tokens
     assert count_text_tokens(clip(text, tokens)) == min(tokens, count_text_tokens(text))
     assert "".join(pieces(text)) == text
@@ -376,7 +376,7 @@ def test_delays_a_json_answer(client: anthropic.Anthropic) -> None:
 
 
 def test_delays_a_stream_once_before_its_first_delta(client: anthropic.Anthropic) -> None:
-    """That the stream has begun by then is proved by test_stop_ends_calls_under_way."""
+    """test_stop_ends_calls_under_way proves that the stream has begun by then."""
     started = time.monotonic()
     seen: dict[str, float] = {}
     for event in stream(client, "[[claude: delay=0.4 output_tokens=500]]"):
@@ -387,7 +387,7 @@ def test_delays_a_stream_once_before_its_first_delta(client: anthropic.Anthropic
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_calls_wait_for_each_other(client: anthropic.Anthropic, streamed: bool) -> None:
-    """One alone is not answered; those of another number do not count; whoever comes later begins anew."""
+    """One alone is not answered; those of another number do not count; later calls start a new group."""
     say = (lambda text: list(stream(client, text))) if streamed else (lambda text: [ask(client, text)])
     with ThreadPoolExecutor(4) as pool:
         for _ in range(2):
@@ -454,7 +454,7 @@ def test_retry_after_has_a_default_per_double() -> None:
     assert failure.value.response.headers["retry-after"] == "7"
 
 
-def test_the_sdk_gets_through_by_repeating(double: ClaudeDouble) -> None:
+def test_the_sdk_succeeds_after_retries(double: ClaudeDouble) -> None:
     with connect(double, max_retries=2) as persistent:
         message = ask(persistent, "Persist [[claude: status=529 times=2 retry_after=0.01 output_tokens=12]]")
     assert message.usage.output_tokens == 12
@@ -518,7 +518,7 @@ def test_refuses_with_details(client: anthropic.Anthropic, more: str, tokens: in
     assert len(message.content) == (1 if more else 0)
 
 
-def test_answers_with_nothing(client: anthropic.Anthropic) -> None:
+def test_an_answer_can_be_empty(client: anthropic.Anthropic) -> None:
     message = ask(client, "[[claude: empty]]")
     assert (message.content, message.stop_reason, message.usage.output_tokens) == ([], "end_turn", 3)
     types = [event.type for event in stream(client, "[[claude: empty]]")]
@@ -526,7 +526,7 @@ def test_answers_with_nothing(client: anthropic.Anthropic) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_thinks_before_it_answers(client: anthropic.Anthropic, streamed: bool) -> None:
+def test_thinking_comes_before_the_text(client: anthropic.Anthropic, streamed: bool) -> None:
     text = "Hello [[claude: thinking=200 output_tokens=30]]"
     if streamed:
         with client.messages.stream(**request_for(text)) as events:
@@ -559,7 +559,7 @@ def test_thinking_leaves_the_rest_to_the_text(client: anthropic.Anthropic) -> No
     ("script", "tokens"), [("", 7), ("", 0), ("", 90_000), ("thinking=20", 5), ("thinking=20", 25)]
 )
 def test_cuts_a_stream_after_tokens(client: anthropic.Anthropic, script: str, tokens: int) -> None:
-    """The client has every delta that came before, and can tell that the rest is missing."""
+    """The client has every earlier delta, and detects the truncation."""
     seen: list[RawMessageStreamEvent] = []
     with pytest.raises(httpx2.RemoteProtocolError):
         collect(seen, stream(client, f"Hello [[claude: cut_after={tokens} output_tokens=40 {script}]]"))
@@ -605,18 +605,18 @@ def test_an_error_in_a_stream_is_a_plain_error_in_json(client: anthropic.Anthrop
 
 
 @pytest.mark.parametrize(("factor", "billed"), [("2.5", 250), ("1.1", 110), ("0", 0)])
-def test_bills_more_than_it_writes(client: anthropic.Anthropic, factor: str, billed: int) -> None:
+def test_usage_factor_multiplies_the_output_tokens(client: anthropic.Anthropic, factor: str, billed: int) -> None:
     message = ask(client, f"Hello [[claude: output_tokens=100 usage_factor={factor}]]", max_tokens=100)
     assert (count_text_tokens(text_of(message)), message.usage.output_tokens) == (100, billed)
 
 
-def test_bills_more_than_it_counts(client: anthropic.Anthropic) -> None:
+def test_input_factor_multiplies_the_input_tokens(client: anthropic.Anthropic) -> None:
     counted = count_input_tokens(request_for("Hello [[claude: input_factor=3]]"))
     assert ask(client, "Hello [[claude: input_factor=3]]").usage.input_tokens == 3 * counted
 
 
-@pytest.mark.parametrize(("raw", "told"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
-def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: str, told: object) -> None:
+@pytest.mark.parametrize(("raw", "expected"), [("20.5", 20.5), ('"many"', "many"), ("null", None), ("-1", -1)])
+def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: str, expected: object) -> None:
     names = {
         "input": "input_tokens",
         "output": "output_tokens",
@@ -624,8 +624,8 @@ def test_reports_the_tokens_that_the_directive_says(double: ClaudeDouble, raw: s
         "cache_read": "cache_read_input_tokens",
     }
     for short, name in names.items():
-        usage = post(double, request_for(f"Hello [[claude: told_{short}={raw}]]"))[2]["usage"]
-        assert usage[name] == told
+        usage = post(double, request_for(f"Hello [[claude: reported_{short}={raw}]]"))[2]["usage"]
+        assert usage[name] == expected
         assert all(type(usage[other]) is int for other in names.values() if other != name)
 
 
@@ -636,7 +636,7 @@ def test_counting_can_fail_alone(client: anthropic.Anthropic) -> None:
     assert ask(client, text).stop_reason == "end_turn"
 
 
-def test_an_error_can_be_all_there_is_of_a_stream(client: anthropic.Anthropic) -> None:
+def test_a_stream_can_have_only_an_error(client: anthropic.Anthropic) -> None:
     seen: list[Any] = []
     with pytest.raises(anthropic.APIStatusError) as failure:
         collect(seen, stream(client, "Hello [[claude: error_first=overloaded_error]]"))
@@ -653,7 +653,7 @@ def test_an_emoji_can_be_cut_in_two(double: ClaudeDouble, emoji: str, halves: li
     assert body.count("\\ud") == len(halves)
 
 
-def test_a_conversation_with_a_refused_answer_goes_on_being_refused(client: anthropic.Anthropic) -> None:
+def test_a_conversation_with_a_refused_answer_is_refused_again(client: anthropic.Anthropic) -> None:
     refused = ask(client, "Hello [[claude: stop_reason=refusal output_tokens=20]]")
     turns = [
         {"role": "user", "content": "Hello"},
@@ -685,7 +685,7 @@ def test_a_conversation_with_a_refused_answer_goes_on_being_refused(client: anth
         ("empty=yes", "empty takes no value"),
         ("usage_factor=", "usage_factor"),
         ("error_first=nonsense", "error_first"),
-        ("told_input=many", "told_input"),
+        ("reported_input=many", "reported_input"),
         ("emoji=whole", "emoji"),
         ("retry_after=soon", "retry_after"),
     ],
@@ -700,7 +700,7 @@ def test_refuses_a_directive_without_end(double: ClaudeDouble) -> None:
     assert refusal_of(double, request_for("Hello [[claude: empty]"))[0] == 400
 
 
-def test_two_directives_are_one(client: anthropic.Anthropic) -> None:
+def test_several_directives_are_merged(client: anthropic.Anthropic) -> None:
     message = ask(client, "[[claude: output_tokens=40]] Hello [[claude:stop_reason=pause_turn]]")
     assert (message.usage.output_tokens, message.stop_reason) == (40, "pause_turn")
 
@@ -721,7 +721,7 @@ def test_does_not_restate_a_directive(client: anthropic.Anthropic) -> None:
     assert "claude" not in text
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- validation
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -848,7 +848,7 @@ def test_accepts_escaped_astral_characters(double: ClaudeDouble) -> None:
         ("content-type", "text/plain", 400, "invalid_request_error"),
     ],
 )
-def test_requires_its_headers(
+def test_requires_headers(
     double: ClaudeDouble, path: str, header: str, value: str | None, status: int, kind: str
 ) -> None:
     base = {name: text for name, text in HEADERS.items() if header != "authorization" or name != "x-api-key"}
@@ -858,8 +858,8 @@ def test_requires_its_headers(
     assert answered["request-id"] == body["request_id"]
 
 
-def test_takes_the_key_from_either_header(double: ClaudeDouble) -> None:
-    """The SDK sends a bearer token; whoever calls the API by hand sends x-api-key."""
+def test_accepts_the_key_in_either_header(double: ClaudeDouble) -> None:
+    """The SDK sends a bearer token; calls by hand send x-api-key."""
     rest = {name: text for name, text in HEADERS.items() if name != "x-api-key"}
     for key in ({"x-api-key": "test"}, {"authorization": "Bearer test"}):
         assert call(double, "GET", "/v1/models", headers=rest | key)[0] == 200
@@ -867,7 +867,7 @@ def test_takes_the_key_from_either_header(double: ClaudeDouble) -> None:
 
 
 def test_takes_bodies_up_to_32_mb(double: ClaudeDouble) -> None:
-    """Whoever sends more still gets to read why it is refused."""
+    """Clients that send more can still read the error."""
     limit = 32 * 1024 * 1024
     status, _, body = call(double, "POST", "/v1/messages", b" " * (limit + 1))
     assert (status, body["error"]["type"]) == (413, "request_too_large")
@@ -908,7 +908,7 @@ def test_lists_its_models(client: anthropic.Anthropic) -> None:
         client.models.retrieve("claude-2")
 
 
-def test_counts_every_call_and_forgets_on_request() -> None:
+def test_counts_every_call_until_a_reset() -> None:
     with ClaudeDouble() as counted, connect(counted) as its_client:
         system = cacheable("forgotten")
         ask(its_client, "Hello", system=system)
@@ -960,11 +960,11 @@ def test_shows_the_last_request_without_its_texts(double: ClaudeDouble, client: 
     }
 
 
-# ---------------------------------------------------------------- many clients, impolite clients
+# ---------------------------------------------------------------- many clients, misbehaving clients
 
 
 def test_64_calls_at_once_are_64_answers() -> None:
-    """Nothing is lost, nothing is mixed up, and one of them writes the cache."""
+    """No answer is lost or mixed up, and exactly one call writes the cache."""
     system = cacheable("by many")
     barrier = threading.Barrier(64)
 
@@ -986,7 +986,7 @@ def test_64_calls_at_once_are_64_answers() -> None:
     assert len({answer.id for answer in answers}) == 64
 
 
-def test_calls_wait_for_each_other_no_longer_than_they_must(double: ClaudeDouble) -> None:
+def test_delayed_calls_do_not_wait_for_each_other(double: ClaudeDouble) -> None:
     """64 calls that are each delayed by half a second take about that, not 32."""
     barrier = threading.Barrier(64)
 
@@ -1031,7 +1031,7 @@ def leave_in_the_middle_of_the_answer(connection: socket.socket, request: bytes)
         leave_in_the_middle_of_the_answer,
     ],
 )
-def test_a_client_that_leaves_makes_no_noise(
+def test_a_disconnected_client_is_not_logged(
     leave: Callable[[socket.socket, bytes], None], reset: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     text = "Hello [[claude: output_tokens=100000 delay=0.01]]"
@@ -1066,7 +1066,7 @@ def test_keeps_a_connection_over_failures(double: ClaudeDouble) -> None:
     connection.close()
 
 
-def test_asks_for_a_body_that_waits_to_be_asked_for(double: ClaudeDouble) -> None:
+def test_answers_expect_100_continue(double: ClaudeDouble) -> None:
     """Clients such as curl hold back a large body until `100 Continue`."""
     host, port = double.url.removeprefix("http://").split(":")
     head = "POST /_reset HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
@@ -1151,7 +1151,7 @@ def test_runs_as_a_module_until_a_signal(ending: signal.Signals) -> None:
     assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_says_so_if_the_port_is_taken(double: ClaudeDouble) -> None:
+def test_a_port_in_use_is_reported(double: ClaudeDouble) -> None:
     with module("--port", double.url.rsplit(":", 1)[1]) as process:
         output, errors = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, output) == (1, "")

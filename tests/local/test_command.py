@@ -1,4 +1,4 @@
-"""What operators' commands take, and what they say to the rest."""
+"""Arguments and error messages of the operators' commands."""
 
 import json
 import os
@@ -12,8 +12,7 @@ import pytest
 from local import invoke
 from local.state_file import write_state
 from operate.cli import COMMANDS, run
-from operate.commands.erase import counted
-from operate.options import MOMENT, USER
+from operate.options import MOMENT, USER, counted
 from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.calendar import iso
 from playground.domain.errors import UnauthorizedError
@@ -26,7 +25,7 @@ DECISIONS = ("list", "show", "hide", "restore", "remove")
 
 
 @pytest.mark.parametrize("name", [*NOBODY, *SOMEBODY])
-def test_a_user_is_whom_a_token_may_speak_for(name: str) -> None:
+def test_a_user_argument_follows_the_rules_of_token_subjects(name: str) -> None:
     verify = TokenVerifier(algorithm="HS256", issuer="i", audience="a", keys=shared_secrets([SECRET], "HS256"))
     claims = {"sub": name, "iss": "i", "aud": "a", "exp": datetime.now(UTC) + timedelta(minutes=1)}
     try:
@@ -110,7 +109,7 @@ def test_without_a_stack_the_folder_is_named(
     assert str(tmp_path) in capsys.readouterr().err
 
 
-def test_numbers_of_an_erasure() -> None:
+def test_counts_are_singular_or_plural() -> None:
     assert (
         counted({"entries": 1, "runs": 1, "purchases": 0, "sessions": 2}) == "1 entry, 1 run, 0 purchases, 2 sessions"
     )
@@ -159,7 +158,7 @@ def test_a_token_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         (b"{}", ["--at", "2027-01-31"], "has no time `at` that --at could replace"),
     ],
 )
-def test_an_event_that_cannot_be_used_is_no_failure_of_the_function(
+def test_an_unusable_event_is_not_a_failure_of_the_function(
     content: bytes | None,
     more: list[str],
     said: str,

@@ -1,4 +1,4 @@
-"""What the laptop stack prints."""
+"""The console output of the laptop stack."""
 
 import json
 
@@ -29,13 +29,13 @@ def test_a_log_line_is_a_sentence_with_its_facts() -> None:
     assert shown("notices", json.dumps({**LOG, "level": "ERROR"})) == [("notices", "ERROR notices published records=5")]
 
 
-def test_what_went_well_behind_the_api_has_one_line_which_is_the_gateways() -> None:
+def test_a_successful_request_has_only_the_gateways_line() -> None:
     assert shown("run", json.dumps(LOG)) == []
     assert shown("run", json.dumps({**LOG, "level": "WARNING"})) == [("run", "WARNING notices published records=5")]
 
 
-def test_scheduled_work_that_found_nothing_to_do_is_left_out() -> None:
-    """A schedule walks sixteen shards; a stream brings records that no notice is made of."""
+def test_scheduled_work_without_effect_is_not_shown() -> None:
+    """A schedule visits sixteen shards; a stream has records without notices."""
     walked = {**LOG, "message": "index walked", "task": "advance", "shard": 3}
     assert shown("reset", json.dumps({**walked, "outcome": {"accounts": 0, "finished": True}})) == []
     assert shown("reset", json.dumps({**walked, "outcome": {"accounts": 2, "finished": True}})) == [
@@ -90,19 +90,19 @@ def test_everything_else_is_shown_as_it_is(line: str) -> None:
         (200, "text", ""),
     ],
 )
-def test_the_line_of_a_request_says_what_came_of_it(status: int, body: object, outcome: str) -> None:
+def test_the_line_of_a_request_shows_its_outcome(status: int, body: object, outcome: str) -> None:
     assert outcome_of(status, json.dumps(body).encode()) == outcome
 
 
 DEEP = b"[" * 100_000
-"""More levels than Python's parser goes down."""
+"""Deeper nesting than Python's parser accepts."""
 
 
 def test_a_body_that_is_no_json_has_no_outcome() -> None:
     assert outcome_of(200, b"\xff") == outcome_of(502, b"") == outcome_of(200, DEEP) == ""
 
 
-def test_what_is_nested_too_deep_is_no_event_and_no_line_of_a_log() -> None:
+def test_json_that_is_nested_too_deep_is_shown_as_text() -> None:
     assert event_of(DEEP) == ""
     line = '{"level": ' + DEEP.decode()
     assert shown("run", line) == [("run", line)]
@@ -115,7 +115,7 @@ def streamed(content_type: str, *chunks: bytes, status: int = 200) -> str:
     return answer.outcome(status)
 
 
-def test_the_line_of_a_stream_says_what_its_last_event_came_to() -> None:
+def test_the_line_of_a_stream_shows_the_outcome_of_its_last_event() -> None:
     events = (
         b"event: delta\nda",
         b'ta: {"text": "H"}\n\nevent: ',

@@ -1,4 +1,4 @@
-"""When schedules are due."""
+"""Cron and rate expressions."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -40,7 +40,7 @@ def test_a_schedule_is_in_utc_wherever_the_machine_is() -> None:
     assert next_time("cron(0 0 * * ? *)", here) == datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def test_a_time_is_always_ahead() -> None:
+def test_the_next_time_is_in_the_future() -> None:
     due = NOON
     for _ in range(100):
         following = next_time("cron(0 * * * ? *)", due)
@@ -62,6 +62,6 @@ def test_a_time_is_always_ahead() -> None:
         "cron(*/0 0 * * ? *)",
     ],
 )
-def test_what_is_not_understood_is_refused(expression: str) -> None:
+def test_unsupported_expressions_are_refused(expression: str) -> None:
     with pytest.raises(TemplateError):
         next_time(expression, NOON)

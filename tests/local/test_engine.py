@@ -1,4 +1,4 @@
-"""The store: what a kill leaves, and what is made in it."""
+"""The store: its state after a kill, and the resources in it."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def checkpoints(folder: Path) -> list[str]:
 
 
 def wait_for_checkpoint(folder: Path, eventually: Eventually, store: Store) -> None:
-    """Returns when a checkpoint was made that has everything written before the call."""
+    """Returns when a checkpoint has everything that was written before the call."""
     before = checkpoints(folder)
     store.put_item("something else", "so that there is a reason for one")
     eventually(lambda: checkpoints(folder) > before)
@@ -102,7 +102,7 @@ def test_a_clean_stop_saves_at_once(tmp_path: Path, description: Description) ->
 
 
 class Disk:
-    """What one process may write: a file of it can be limited, as if the disk were full, and not any more."""
+    """Limits the size of a process's files, as if the disk were full, and lifts the limit."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -128,7 +128,7 @@ def refused(write: Callable[[], object]) -> str | None:
 def full_disk(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> Iterator[tuple[Engine, Store, Disk, list[str]]]:
-    """A store that has saved once, its disk, which can be filled, and what it has said."""
+    """A store that has saved once, its disk, which can be filled, and its output."""
     said: list[str] = []
     with Engine(tmp_path, show=lambda name, line: said.append(line)) as engine, closing(Store(engine)) as store:
         create_resources(description, engine.endpoint_url)
@@ -140,7 +140,7 @@ def full_disk(
 def test_a_store_that_cannot_save_says_so_and_refuses_writes_until_it_can(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
-    """Reads go on. What was accepted before is not lost: it is saved when there is room again."""
+    """Reads continue. Accepted writes are not lost: they are saved when there is room again."""
     with full_disk(tmp_path, description, eventually) as (engine, store, disk, said):
         disk.allow(100)
         store.put_item("key", "accepted before it was noticed")
@@ -194,8 +194,8 @@ def test_no_store_starts_where_a_checkpoint_has_no_room(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("content", ["{", '{"__ministack_format__": 99, "payload": {}}'])
-def test_state_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, description: Description, content: str) -> None:
-    """Started without it, the store would save an empty one in its place."""
+def test_unreadable_state_is_not_overwritten(tmp_path: Path, description: Description, content: str) -> None:
+    """Otherwise the store would overwrite it with empty state."""
     with Engine(tmp_path) as engine, closing(Store(engine)) as store:
         create_resources(description, engine.endpoint_url)
         store.put_item("key", "value")
@@ -210,11 +210,11 @@ def test_state_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, description:
         assert store.item("key") == "value"
 
 
-def test_kills_at_any_moment_leave_one_moment_of_all_services(
+def test_a_kill_leaves_a_consistent_checkpoint_of_all_services(
     tmp_path: Path, description: Description, eventually: Eventually
 ) -> None:
-    """A writer counts in a secret, then in the table. Whenever it is killed, both counts are of the same moment, and
-    neither is older than the last one that a checkpoint was known to have."""
+    """A writer increments a counter in a secret, then in the table. After a kill at any time, both counters are from
+    the same checkpoint, and that is not older than the last known one."""
     with Engine(tmp_path) as engine:
         create_resources(description, engine.endpoint_url)
     floor = 0
@@ -241,7 +241,7 @@ def test_kills_at_any_moment_leave_one_moment_of_all_services(
             writer.start()
             wait_for_checkpoint(tmp_path, eventually, store)
             known = written[0]
-            # The next checkpoint has at least what was known before it; then kill while the writer is busy.
+            # The next checkpoint has at least the known count; then kill during a write.
             wait_for_checkpoint(tmp_path, eventually, store)
             engine.kill()
             writer.join()
@@ -347,10 +347,8 @@ def test_a_table_with_other_keys_is_not_used(memory: Engine, fixtures: Path, tmp
         create_resources(read_template(changed), memory.endpoint_url)
 
 
-def test_a_kept_table_gets_the_indexes_that_the_template_has_now(
-    memory: Engine, fixtures: Path, tmp_path: Path
-) -> None:
-    """With what is stored already, as on AWS."""
+def test_a_stored_table_gets_new_indexes_of_the_template(memory: Engine, fixtures: Path, tmp_path: Path) -> None:
+    """They are backfilled, as on AWS."""
     text = (fixtures / "template.yaml").read_text(encoding="utf-8")
     before = "AttributeDefinitions: [{ AttributeName: pk, AttributeType: S }]\n"
     after = """AttributeDefinitions:
@@ -388,7 +386,7 @@ with Engine() as engine:
 """
 
 
-def test_the_store_does_not_outlive_who_started_it(
+def test_the_store_ends_with_its_parent(
     script_environment: dict[str, str], alive: Callable[[int], bool], eventually: Eventually
 ) -> None:
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Queues, streams and schedules of the laptop stack: what a function sees, what comes again, and what is given up."""
+"""Queues, streams and schedules of the laptop stack: events, retries and failures."""
 
 import json
 import threading
@@ -71,7 +71,7 @@ Resources:
 
 
 class Called:
-    """Instead of the functions: remembers what it was called with, and answers as it is told."""
+    """Stands in for the functions: records its calls and returns the given answers."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -144,7 +144,7 @@ def put(engine: Engine, described: Description, *keys: str) -> None:
     dynamodb.close()
 
 
-def test_the_template_says_what_starts_what(described: Description) -> None:
+def test_event_sources_are_read_from_the_template(described: Description) -> None:
     [queue], [stream], [schedule] = described.queue_sources, described.stream_sources, described.schedules
     assert (queue.function, queue.queue, queue.batch_size, queue.partial) == ("WorkFunction", "Work", 20, True)
     assert (stream.function, stream.table, stream.attempts, stream.failures) == (
@@ -158,7 +158,7 @@ def test_the_template_says_what_starts_what(described: Description) -> None:
     assert described.functions["WorkFunction"].environment["QUEUE"].endswith("/000000000000/playground-Work")
 
 
-def test_messages_come_as_from_lambda_and_are_gone(
+def test_messages_have_lambdas_shape_and_are_deleted(
     described: Description, engine: Engine, eventually: Callable[..., None]
 ) -> None:
     called = Called()
@@ -175,7 +175,7 @@ def test_messages_come_as_from_lambda_and_are_gone(
 
 
 @pytest.mark.parametrize("how", ["named", "all"])
-def test_what_fails_comes_again_and_ends_in_the_dead_letter_queue(
+def test_failed_messages_are_retried_and_end_in_the_dead_letter_queue(
     described: Description, engine: Engine, eventually: Callable[..., None], how: str
 ) -> None:
     called = Called()
@@ -198,7 +198,7 @@ def checkpoints(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in saved.iterdir() if path.name.isdigit()) if saved.exists() else []
 
 
-def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
+def test_messages_survive_a_killed_stack(
     described: Description, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     called = Called()
@@ -216,7 +216,7 @@ def test_messages_of_a_stack_that_was_killed_come_to_the_next_one(
             eventually(lambda: [record["body"] for record in called.records("sqs")] == ["survivor"])
 
 
-def test_changes_come_in_their_order_and_without_those_that_no_filter_matches(
+def test_stream_records_are_filtered_and_in_order(
     described: Description, engine: Engine, eventually: Callable[..., None]
 ) -> None:
     called = Called()
@@ -261,7 +261,7 @@ def test_a_record_that_always_fails_is_given_up_alone(
     assert json.loads(failure)["DDBStreamBatchInfo"]["batchSize"] == 1
     assert set(done) == {f"key {number}" for number in range(8)} - {"key 3"}
     if partial:
-        assert len(done) == 7  # what was done with before it is not done again
+        assert len(done) == 7  # processed records before it are not repeated
 
 
 def test_a_schedule_calls_with_its_time_and_again_if_that_fails(described: Description, engine: Engine) -> None:
@@ -292,7 +292,7 @@ def test_a_schedule_calls_with_its_time_and_again_if_that_fails(described: Descr
         (b"not json", None),
     ],
 )
-def test_what_a_function_says_of_failures(payload: bytes, named: set[str] | None) -> None:
+def test_batch_item_failures_are_read(payload: bytes, named: set[str] | None) -> None:
     assert failures_in(payload) == named
 
 
@@ -340,7 +340,7 @@ def handler(event, context):
 def test_a_function_that_sends_to_its_own_queue_is_stopped_as_on_lambda(
     tmp_path: Path, one: str, eventually: Callable[..., None]
 ) -> None:
-    """After 16 invocations in one chain; what would be the 17th ends in the dead-letter queue."""
+    """After 16 invocations in one chain; the next message ends in the dead-letter queue."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "app.py").write_text(ECHO, encoding="utf-8")
     (tmp_path / "template.yaml").write_text(TEMPLATE, encoding="utf-8")
@@ -360,7 +360,7 @@ def test_a_function_that_sends_to_its_own_queue_is_stopped_as_on_lambda(
     assert [line for line in lines if line.startswith("got")] == [f"got {number}" for number in range(1, 17)]
 
 
-def test_a_batch_is_as_old_as_its_oldest_message_and_others_do_not_count() -> None:
+def test_the_loop_count_of_a_batch_is_its_highest() -> None:
     trace = None
     for number in range(lineage.MAX_INVOCATIONS):
         assert not lineage.is_stopped(trace, "one"), number

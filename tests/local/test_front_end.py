@@ -1,4 +1,4 @@
-"""Pages of the laptop stack in place of a front end."""
+"""The laptop stack's placeholder pages for a front end."""
 
 import re
 from pathlib import Path
@@ -25,14 +25,14 @@ def text(target: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_says_what_a_front_end_shows_and_how_to_get_it(path: str) -> None:
+def test_every_page_explains_the_front_end_page_it_replaces(path: str) -> None:
     page = text(path.replace("{token}", "t1"))
 
     assert "Here your front end shows" in page
     assert f"curl -sS {API}" in page or f"curl -sS -X POST {API}" in page
 
 
-def test_the_result_of_a_checkout_is_said() -> None:
+def test_the_result_of_a_checkout_is_shown() -> None:
     for path, parameters in OUTCOMES.items():
         for parameter, texts in parameters.items():
             for value, meaning in texts.items():
@@ -40,24 +40,24 @@ def test_the_result_of_a_checkout_is_said() -> None:
             assert text(f"{path}?{parameter}=%3Cscript%3E") == text(path)
 
 
-def test_what_a_link_brings_is_escaped() -> None:
+def test_link_parameters_are_escaped() -> None:
     page = text("/playground/shared/%22%3E<script>'$(id)'")
 
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert (
         """'"'"'$(id)'"'"'""".replace("'", "&#x27;").replace('"', "&quot;") in page
-    )  # nor is it run when it is pasted
+    )  # and it is not executed when pasted
 
 
 @pytest.mark.parametrize(
     "target", ["/nothing", "/playground/shared/", "/playground/shared/a/b", "/api/v1/openapi.json"]
 )
-def test_other_paths_are_not_its(target: str) -> None:
+def test_other_paths_are_not_handled(target: str) -> None:
     assert get(target) is None
 
 
-def test_it_is_only_read() -> None:
+def test_only_get_and_head_are_allowed() -> None:
     assert get("/playground/credits", "POST") is None
     assert get("/playground/credits", "HEAD") is not None
 

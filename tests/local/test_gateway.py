@@ -1,4 +1,4 @@
-"""The gateway and the functions behind it: what goes in, what comes out, and what happens when something is wrong."""
+"""The gateway and the functions behind it: events, responses and errors."""
 
 import base64
 import http.client
@@ -65,7 +65,7 @@ def test_a_request_becomes_a_rest_proxy_event(client: Any) -> None:
 
 
 def test_every_answer_names_its_request(client: Any) -> None:
-    """The id that the function sees is the one that the client gets."""
+    """The function and the client get the same id."""
     answer = client("GET", "/stage/items/42")
     assert answer.headers["x-amzn-RequestId"] == echoed(answer)["requestContext"]["requestId"]
     assert UUID.fullmatch(client("GET", "/stage/nowhere").headers["x-amzn-RequestId"])
@@ -91,13 +91,13 @@ def test_every_answer_names_its_request(client: Any) -> None:
 def test_finds_the_most_specific_route(
     client: Any, path: str, resource: str, parameters: dict[str, str] | None
 ) -> None:
-    """Path and path parameters are as they were sent: a REST API decodes neither."""
+    """Path and path parameters are not decoded, as in a REST API."""
     event = echoed(client("GET", f"/stage{path}"))
     assert (event["resource"], event["pathParameters"]) == (resource, parameters)
     assert (event["path"], event["requestContext"]["path"]) == (path, f"/stage{path}")
 
 
-def test_a_literal_segment_wins_wherever_it_is() -> None:
+def test_a_literal_segment_takes_precedence() -> None:
     paths = ["/{a}/x", "/b/{c}", "/b/{rest+}", "/{a}/{c}"]
     routes = tuple(Route("GET", path, path, 1.0) for path in paths)
     router = Router(Api("Api", "stage", routes, (), {}, ()))
@@ -157,7 +157,7 @@ def test_bodies_are_text_unless_the_template_calls_them_binary(
     assert (event["body"], event["isBase64Encoded"]) == expected
 
 
-def test_binary_answers_are_decoded_for_who_accepts_them(client: Any) -> None:
+def test_binary_answers_are_decoded_for_clients_that_accept_them(client: Any) -> None:
     answer = {"statusCode": 200, "body": base64.b64encode(b"\x00\xff").decode(), "isBase64Encoded": True}
     body = json.dumps(answer).encode()
     assert client("POST", "/stage/answer", body, {"Accept": "application/octet-stream"}).body == b"\x00\xff"
@@ -178,7 +178,7 @@ def test_a_chunked_body_arrives_whole(client: Any) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_refuses_20_megabytes_so_that_the_client_sees_it(client: Any, chunked: bool) -> None:
-    """The client sends everything before it reads, and still gets the answer instead of a reset connection."""
+    """A client that sends everything before it reads gets the answer, not a reset connection."""
     headers = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(20 * MEGABYTE)}
     connection = http.client.HTTPConnection(client.url.removeprefix("http://"), timeout=HANG_SECONDS)
     try:
@@ -193,7 +193,7 @@ def test_refuses_20_megabytes_so_that_the_client_sees_it(client: Any, chunked: b
     assert response.headers["Connection"] == "close"
 
 
-def test_refuses_a_large_body_before_it_is_sent_to_who_asks_first(client: Any) -> None:
+def test_refuses_a_large_body_before_it_is_sent_after_expect(client: Any) -> None:
     with client.connect() as connection:
         connection.sendall(
             b"POST /stage/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 20000000\r\n\r\n"
@@ -201,7 +201,7 @@ def test_refuses_a_large_body_before_it_is_sent_to_who_asks_first(client: Any) -
         assert connection.recv(1024).startswith(b"HTTP/1.1 413 ")
 
 
-def test_lets_who_asks_first_go_on(client: Any) -> None:
+def test_answers_expect_100_continue_for_small_bodies(client: Any) -> None:
     with client.connect() as connection:
         connection.sendall(
             b"POST /stage/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
@@ -215,12 +215,12 @@ def test_lets_who_asks_first_go_on(client: Any) -> None:
         response.close()
 
 
-def test_refuses_what_lambda_does_not_take(client: Any) -> None:
+def test_refuses_payloads_above_lambdas_limit(client: Any) -> None:
     """Seven megabytes pass the gateway (10 MB), not the function (6 MB)."""
     assert client("POST", "/stage/echo", b"x" * 7 * MEGABYTE).status == 413
 
 
-# --- CORS and what the gateway says itself -----------------------------------------------------------------------
+# --- CORS and gateway responses ----------------------------------------------------------------------------------
 
 
 def test_preflight_is_answered_from_the_template(client: Any) -> None:
@@ -244,7 +244,7 @@ def test_preflight_is_answered_from_the_template(client: Any) -> None:
         ("GET", "/stage//items/42"),
     ],
 )
-def test_what_is_not_in_the_template_does_not_exist(client: Any, method: str, path: str) -> None:
+def test_routes_outside_the_template_are_refused(client: Any, method: str, path: str) -> None:
     answer = client(method, path)
     assert answer.status == 404
     assert answer.json() == {
@@ -318,7 +318,7 @@ def test_a_function_is_killed_at_its_timeout(
     eventually(lambda: backend.instance_count("SlowFunction") == 0)
 
 
-def test_lambdas_words_for_a_timeout(backend: Backend) -> None:
+def test_a_timeout_has_lambdas_message(backend: Backend) -> None:
     outcome = backend.invoke("SlowFunction", b"{}")
     error = json.loads(outcome.payload)
     assert outcome.error == "Unhandled"
@@ -327,7 +327,7 @@ def test_lambdas_words_for_a_timeout(backend: Backend) -> None:
 
 
 def test_the_gateway_does_not_wait_longer_than_the_integration_says(client: Any) -> None:
-    """No entry for INTEGRATION_TIMEOUT: the words come from DEFAULT_5XX, the status from API Gateway."""
+    """Without an entry for INTEGRATION_TIMEOUT, the body is that of DEFAULT_5XX and the status API Gateway's."""
     answer = client("GET", "/stage/late")
     assert answer.status == 504
     assert answer.json()["error"] == "default_5xx"
@@ -346,12 +346,12 @@ def test_a_function_that_cannot_be_imported_is_tried_once_per_call(backend: Back
     assert "a_module_that_does_not_exist" in error["errorMessage"]
 
 
-def test_what_a_function_prints_is_shown(client: Any, log: Any, eventually: Callable[[Any], None]) -> None:
+def test_output_of_a_function_is_shown(client: Any, log: Any, eventually: Callable[[Any], None]) -> None:
     client("GET", "/stage/items/printed")
     eventually(lambda: "[echo] echo /items/printed" in log.lines)
 
 
-# --- the function's surroundings ---------------------------------------------------------------------------------
+# --- the function's environment ----------------------------------------------------------------------------------
 
 
 def test_a_function_sees_its_own_environment_only(
@@ -396,22 +396,22 @@ def test_a_function_knows_how_much_time_is_left(client: Any) -> None:
 
 
 def test_the_time_of_a_request_is_that_of_the_gateway_and_not_of_the_function(client: Any) -> None:
-    """As on AWS: the gateway's time runs while an instance starts, the function's begins afterwards."""
+    """As on AWS: the gateway's timeout includes the start of an instance, the function's does not."""
     before = time.time()
 
-    told = client("GET", "/stage/sluggish").json()
+    reported = client("GET", "/stage/sluggish").json()
 
-    assert type(told["requested"]) is int
-    assert before - 0.001 <= told["requested"] / 1000 <= told["begun"]
-    assert told["called"] - told["requested"] / 1000 > 1.2
-    assert told["remaining"] > 9_000
+    assert type(reported["requested"]) is int
+    assert before - 0.001 <= reported["requested"] / 1000 <= reported["begun"]
+    assert reported["called"] - reported["requested"] / 1000 > 1.2
+    assert reported["remaining"] > 9_000
 
 
 # --- concurrency -------------------------------------------------------------------------------------------------
 
 
 class Meeting:
-    """A place where functions wait for each other; see fixtures/functions/meet."""
+    """A barrier for functions; see fixtures/functions/meet."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -429,10 +429,10 @@ class Meeting:
         connection.close()
 
 
-def test_as_many_instances_as_there_are_requests(
+def test_each_concurrent_request_has_its_own_instance(
     description: Description, client_of: Callable[[str], Any], eventually: Callable[[Callable[[], object]], None]
 ) -> None:
-    """All requests are in their handlers at the same time, each in a process of its own; later ones reuse them."""
+    """All requests are in their handlers at the same time, each in its own process; later ones reuse these."""
     meeting = Meeting()
     with Backend(description, concurrency=5) as backend, ThreadPoolExecutor(5) as threads, meeting.listener:
         client = client_of(backend.url)
@@ -451,9 +451,7 @@ def test_as_many_instances_as_there_are_requests(
         assert backend.instance_count("MeetFunction") == 5
 
 
-def test_more_requests_than_instances_wait_for_their_turn(
-    description: Description, client_of: Callable[[str], Any]
-) -> None:
+def test_requests_beyond_the_concurrency_are_queued(description: Description, client_of: Callable[[str], Any]) -> None:
     meeting = Meeting()
     with Backend(description, concurrency=2) as backend, ThreadPoolExecutor(6) as threads, meeting.listener:
         client = client_of(backend.url)
@@ -529,7 +527,7 @@ def test_what_is_not_http_is_refused(client: Any, nonsense: bytes) -> None:
     assert b"x-amzn-RequestId" in received
 
 
-def test_a_client_that_leaves_does_no_harm(client: Any) -> None:
+def test_a_disconnected_client_has_no_effect_on_others(client: Any) -> None:
     with client.connect() as connection:
         connection.sendall(b"POST /stage/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
     with client.connect() as connection:
@@ -572,7 +570,7 @@ with Backend(read_template(Path(sys.argv[1]))) as backend:
 """
 
 
-def test_no_function_outlives_a_killed_stack(
+def test_functions_end_with_a_killed_stack(
     fixtures: Path,
     script_environment: dict[str, str],
     alive: Callable[[int], bool],
@@ -604,7 +602,7 @@ def test_nothing_is_left_of_a_stopped_backend(
 # --- origins and pages of the laptop -------------------------------------------------------------------------------
 
 
-def test_an_origin_of_the_laptop_reads_what_the_gateway_says(
+def test_origins_of_the_laptop_can_read_gateway_errors(
     description: Description, client_of: Callable[[str], Any]
 ) -> None:
     other = "http://localhost:3000"

@@ -1,4 +1,4 @@
-"""The Makefile is thin: what it passes on, and that its help is complete."""
+"""The Makefile: arguments that it passes on, and its help."""
 
 import os
 import re
@@ -38,8 +38,8 @@ def test_help_lists_every_target_in_80_columns() -> None:
     assert set(phony[1].replace("\\", " ").split()) == targets
 
 
-def test_a_token_is_for_whom_the_command_line_names(tmp_path: Path) -> None:
-    """`USER` of the environment is who is logged in, and is not meant."""
+def test_a_token_is_for_the_user_of_the_command_line(tmp_path: Path) -> None:
+    """`USER` of the environment is the login name and is ignored."""
     ended = make("token", STATE_DIR=str(tmp_path))
     assert ended.returncode != 0
     assert "make token USER=alice" in ended.stderr

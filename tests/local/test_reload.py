@@ -1,4 +1,4 @@
-"""Hot reload: an edited file of a function or its layer is served without a restart, and a broken one is not hidden."""
+"""Hot reload: an edited function or layer is served without a restart, and errors in it are reported."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ from shared import WORD
 def handler(event, context):
     return {"statusCode": 200, "body": f"one {WORD} v1 {os.getpid()}"}
 """
-# Says on a pipe that it has begun, and answers when the other pipe is written to.
+# Reports its start on a pipe, and answers when the other pipe is written to.
 TWO = """
 from pathlib import Path
 from shared import WORD
@@ -84,7 +84,7 @@ class Project:
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    """As an editor that replaces the file, and within the same second as far as the file's time says."""
+    """Replaces the file as an editor does, with a modification time in the same second."""
     before = path.stat()
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(path.read_text().replace(old, new))
@@ -108,14 +108,14 @@ def get(project: Project, client_of: Callable[[str], Any]) -> Callable[[str], An
 def test_an_edited_function_is_served_and_others_go_on(
     project: Project, get: Callable[[str], Any], eventually: Eventually
 ) -> None:
-    """Also when the new file has the size and the second of the old one, which Python's cache takes for the same."""
+    """Also with the same size and modification second, for which Python's cache would keep the old code."""
     assert get("one").body.startswith(b"one first v1")
     edit(project.one, "v1", "v2")
     eventually(lambda: get("one").body.startswith(b"one first v2"))
     eventually(lambda: project.said("[reload] started after"))
-    assert project.said("app.py changed: one starts anew")
+    assert project.said("app.py changed: one restarts")
     eventually(lambda: project.backend.outdated_count("OneFunction") == 0)
-    edit(project.one, "v2", "v3")  # while nothing is under way
+    edit(project.one, "v2", "v3")  # while no event is open
     eventually(lambda: sum("[reload] started after" in line for line in project.lines) == 2)
     eventually(lambda: project.backend.instance_count("OneFunction") == 1)
     assert get("one").body.startswith(b"one first v3")
@@ -142,7 +142,7 @@ def test_an_edited_layer_is_served_by_all_of_its_functions(
         ("1 / 0", "[one] DOES NOT START, its requests fail: ZeroDivisionError", "division by zero"),
     ],
 )
-def test_code_that_cannot_be_started_is_said_and_the_last_good_one_is_not_served(
+def test_broken_code_is_reported_and_the_old_code_is_not_served(
     project: Project, get: Callable[[str], Any], eventually: Eventually, broken: str, said: str, answered: str
 ) -> None:
     good = project.one.read_text()
@@ -158,7 +158,7 @@ def test_code_that_cannot_be_started_is_said_and_the_last_good_one_is_not_served
     eventually(lambda: get("one").body.startswith(b"one first v3"))
 
 
-def test_an_event_under_way_is_finished_by_the_code_that_began_it(
+def test_an_open_event_is_finished_by_the_code_that_began_it(
     project: Project, get: Callable[[str], Any], eventually: Eventually, tmp_path: Path
 ) -> None:
     for name in ("begun", "go"):
@@ -179,7 +179,7 @@ def test_an_event_under_way_is_finished_by_the_code_that_began_it(
 
 
 def test_an_instance_that_was_being_started_when_its_code_changed_is_replaced(tmp_path: Path) -> None:
-    """The old one is never ready; without another one, nobody would see whether the new code starts."""
+    """The old instance never becomes ready; a new one must show whether the new code starts."""
     project = Project(tmp_path / "project")
     functions = read_template(tmp_path / "project/template.yaml").functions
 

@@ -1,4 +1,4 @@
-"""The sample packages and how they, and others, get into the catalogue of the laptop stack."""
+"""The sample packages, and the import of packages into the catalogue."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def sample(folder: Path) -> PackageVersion:
 
 @pytest.fixture
 def environment(engine: Engine) -> dict[str, str]:
-    """The names of an empty catalogue in the store."""
+    """The environment of an empty catalogue in the store."""
     name = f"seed-{uuid4().hex}"
     dynamodb, s3 = client("dynamodb", engine.endpoint_url), client("s3", engine.endpoint_url)
     try:
@@ -67,7 +67,7 @@ def test_there_are_samples_of_every_common_kind() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_sample_is_worth_a_try(folder: Path) -> None:
+def test_a_sample_has_a_usable_prompt(folder: Path) -> None:
     package = sample(folder)
 
     assert package.name == f"@playground/{folder.name}"
@@ -116,7 +116,7 @@ def test_a_sample_that_changed_needs_a_new_version(
 def running_stack(
     engine: Engine, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """What a running stack leaves in its folder."""
+    """The state file of a running stack."""
     state: dict[str, Any] = {
         "pid": os.getpid(),
         "engine_url": engine.endpoint_url,
@@ -259,7 +259,7 @@ def test_a_name_gives_a_package_its_scope(
 def test_imports_several_packages_of_several_files(
     running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong with one file keeps none of the others out."""
+    """An error in one file does not stop the others."""
     both = [
         {"name": "one", "version": "1.0.0", "description": "One.", "format": "claude", "files": ["one.md"]},
         {"name": "two", "version": "1.0.0", "description": "Two.", "format": "claude", "files": ["two.md"]},
@@ -323,7 +323,7 @@ def test_says_for_whom_a_prompt_may_be_too_long(
     assert (len(notes), note is None or note in notes[0]) == (0 if note is None else 1, True)
 
 
-def test_hidden_characters_are_imported_only_by_who_says_so(
+def test_hidden_characters_are_imported_only_with_an_option(
     running_stack: dict[str, str], engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "Do it.")
@@ -349,7 +349,7 @@ def test_says_that_no_stack_is_running(
     assert "no stack is running" in capsys.readouterr().err
 
 
-def test_says_what_the_store_said(
+def test_reports_errors_of_the_store(
     engine: Engine, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = {"CatalogTableName": "no-such-table", "ContentBucketName": environment["CONTENT_BUCKET"]}

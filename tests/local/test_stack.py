@@ -1,4 +1,4 @@
-"""The stack as a whole, as somebody starts, kills and restarts it, and the commands beside it."""
+"""The whole stack: start, kill, restart, and the commands that use it."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ NOT_TO_INHERIT = (
 
 
 class Stack:
-    """`python -m local.stack` in a process of its own, with everything that it says."""
+    """`python -m local.stack` in its own process, with its output."""
 
     def __init__(self, template: Path, environment: Mapping[str, str]) -> None:
         self.port = int(environment["PORT"])
@@ -72,7 +72,7 @@ class Stack:
         raise AssertionError(f"it did not start:\n{self.errors}")
 
     def end(self) -> int:
-        """Wait for its end; its exit status."""
+        """Wait for its exit status."""
         status = self.process.wait(HANG_SECONDS)
         self._reader.join()
         assert self.process.stdout is not None
@@ -122,7 +122,7 @@ def can_bind(port: int) -> bool:
         return True
 
 
-def test_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_path: Path) -> None:
+def test_the_stack_from_start_to_end(launch: Launch, client_of: Callable[[str], Any], tmp_path: Path) -> None:
     stack = launch(SOME_SECRET="of the developer")
     client = client_of(stack.url)
 
@@ -197,7 +197,7 @@ def test_a_killed_stack_leaves_nothing_running_and_loses_nothing(
 def test_a_token_that_the_running_stack_refuses_says_so(
     launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its folder is another one, or it was started with other secrets. Commands that need the stack say where it is."""
+    """Because of another state folder or other secrets. Commands that need the stack name its address."""
     stack = launch()
     monkeypatch.setenv("PORT", str(stack.port))
     monkeypatch.delenv("AUTH_SECRETS", raising=False)
@@ -251,7 +251,7 @@ def test_a_busy_port_is_named_and_nothing_is_left(launch: Launch, free_ports: in
     assert all(can_bind(port) for port in range(free_ports, free_ports + 5))
 
 
-def test_a_part_that_ends_by_itself_ends_the_rest(launch: Launch, client_of: Callable[[str], Any]) -> None:
+def test_a_part_that_exits_stops_the_stack(launch: Launch, client_of: Callable[[str], Any]) -> None:
     stack = launch()
     os.kill(stack.state()["engine_pid"], signal.SIGKILL)
     assert stack.end() == 1
@@ -260,7 +260,7 @@ def test_a_part_that_ends_by_itself_ends_the_rest(launch: Launch, client_of: Cal
     assert all(can_bind(port) for port in range(stack.port, stack.port + 5))
 
 
-def test_a_signal_while_starting_ends_it(launch: Launch, eventually: Callable[[Any], None]) -> None:
+def test_a_signal_while_starting_stops_the_stack(launch: Launch, eventually: Callable[[Any], None]) -> None:
     stack = launch(ready=False)
     eventually(lambda: "starting the store" in stack.errors)
     stack.process.terminate()
@@ -268,7 +268,7 @@ def test_a_signal_while_starting_ends_it(launch: Launch, eventually: Callable[[A
     assert all(can_bind(port) for port in range(stack.port, stack.port + 5))
 
 
-def test_with_a_key_it_is_the_real_claude(launch: Launch, client_of: Callable[[str], Any]) -> None:
+def test_an_api_key_selects_the_real_claude(launch: Launch, client_of: Callable[[str], Any]) -> None:
     stack = launch(ANTHROPIC_API_KEY="sk-real", AUTH_SECRETS=f"{'n' * 32},{'o' * 32}", FRONTEND_URL="http://front:1/")
     settings = client_of(stack.url)("GET", "/api/settings").json()
     assert settings["environment"]["ANTHROPIC_BASE_URL"] == "https://api.anthropic.com"
@@ -280,7 +280,7 @@ def test_with_a_key_it_is_the_real_claude(launch: Launch, client_of: Callable[[s
     assert not (stack.state_dir / "auth-secrets.json").exists()
 
 
-def test_with_a_key_it_is_the_real_stripe(launch: Launch) -> None:
+def test_an_api_key_selects_the_real_stripe(launch: Launch) -> None:
     stack = launch(STRIPE_SECRET_KEY="sk_test_real")
     assert can_bind(stack.port + 4)
     state = stack.state()

@@ -1,4 +1,4 @@
-"""The folder of a stack: who may use it, who may remove it, and what is said if it is of no use."""
+"""The folder of a stack: locking, removal, and errors of unusable folders."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from operate.cli import run as playground
 
 @pytest.fixture
 def used(tmp_path: Path) -> Path:
-    """The folder of a stack that was killed."""
+    """The folder of a killed stack."""
     folder = tmp_path / "state"
     auth_secrets(folder, {})
     webhook_secret(folder)
@@ -30,9 +30,9 @@ def used(tmp_path: Path) -> Path:
 
 
 def test_everything_of_the_stack_is_removed(used: Path) -> None:
-    told = clean(used)
-    assert told.startswith(f"removed from {used}: auth-secrets.json, ")
-    assert all(name in told for name in ("store", "stripe", "stripe-webhook-secret", "stack.json"))
+    reported = clean(used)
+    assert reported.startswith(f"removed from {used}: auth-secrets.json, ")
+    assert all(name in reported for name in ("store", "stripe", "stripe-webhook-secret", "stack.json"))
     assert not used.exists()
     assert clean(used) == f"no stack keeps its state in {used}; nothing was removed"
 
@@ -54,7 +54,7 @@ def test_a_stack_that_is_running_keeps_everything(
     assert sorted(used.rglob("*")) == before
 
 
-def test_what_is_not_of_a_stack_stays(
+def test_other_files_are_not_removed(
     used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (used / "thesis.txt").touch()

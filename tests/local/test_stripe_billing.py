@@ -86,7 +86,7 @@ def since(double: StripeDouble, number: int) -> list[str]:
 
 
 def browse(url: str, form: dict[str, str] | None = None) -> tuple[int, str | None, str]:
-    """Status, where it leads to, and the page."""
+    """Status, Location and the page."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.netloc, timeout=HANG_SECONDS)
     try:
@@ -97,7 +97,7 @@ def browse(url: str, form: dict[str, str] | None = None) -> tuple[int, str | Non
         connection.close()
 
 
-# ---------------------------------------------------------------- what is sold
+# ---------------------------------------------------------------- products and prices
 
 
 def test_products_and_prices(client: stripe.StripeClient, price: str) -> None:
@@ -272,8 +272,8 @@ def test_what_checkout_refuses(client: stripe.StripeClient, price: str, wrong: d
     assert raised.value.param == param
 
 
-def test_what_is_refused_half_way_was_never_there(double: StripeDouble, client: stripe.StripeClient) -> None:
-    """Products and prices are made on the way; the mistake comes after them."""
+def test_a_refused_request_leaves_no_objects(double: StripeDouble, client: stripe.StripeClient) -> None:
+    """Products and prices are created first; the error comes after them."""
     good = {"price_data": {"currency": "usd", "unit_amount": 500, "product_data": {"name": "P"}}, "quantity": 1}
     with pytest.raises(stripe.InvalidRequestError):
         checkout(client, "", mode="payment", line_items=[good, {"price": "price_none", "quantity": 1}])
@@ -342,7 +342,7 @@ def test_a_year_passes_in_order(double: StripeDouble, client: stripe.StripeClien
     assert moments == sorted(moments)
 
 
-def test_a_renewal_that_fails_is_tried_again_and_then_it_is_over(
+def test_a_failing_renewal_is_retried_and_then_the_subscription_ends(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
 ) -> None:
     subscription = subscribed(double, client, customer, price)
@@ -365,7 +365,7 @@ def test_a_renewal_that_fails_is_tried_again_and_then_it_is_over(
     assert len(double.events()) == events
 
 
-def test_a_renewal_that_fails_first_and_is_paid_then(
+def test_a_renewal_that_fails_first_and_is_paid_later(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
 ) -> None:
     subscription = subscribed(double, client, customer, price)
@@ -395,7 +395,7 @@ def test_an_open_invoice_is_paid_by_hand(
 
 
 @pytest.mark.parametrize("ending", ["void", "cancel"])
-def test_an_invoice_that_is_not_asked_for_any_more(
+def test_no_retry_of_a_void_invoice_or_after_the_subscription(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str, ending: str
 ) -> None:
     subscription = subscribed(double, client, customer, price)
@@ -415,7 +415,7 @@ def test_an_invoice_that_is_not_asked_for_any_more(
 
 
 @pytest.mark.parametrize(("rule", "status"), [("unpaid", "unpaid"), ("past_due", "past_due")])
-def test_what_becomes_of_the_unpaid_is_a_setting(
+def test_the_outcome_of_an_unpaid_subscription_is_a_setting(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str, rule: str, status: str
 ) -> None:
     double.control("rules", after_retries=rule, retry_seconds=[60])
@@ -431,7 +431,7 @@ def test_what_becomes_of_the_unpaid_is_a_setting(
 # ---------------------------------------------------------------- endings
 
 
-def test_it_ends_with_the_period_or_not_after_all(
+def test_a_cancellation_at_period_end_can_be_undone(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
 ) -> None:
     subscription = subscribed(double, client, customer, price)
@@ -453,7 +453,9 @@ def test_it_ends_with_the_period_or_not_after_all(
     assert [each.id for each in client.v1.subscriptions.list({"status": "all"})] == [subscription.id]
 
 
-def test_it_ends_at_a_given_time(double: StripeDouble, client: stripe.StripeClient, customer: str, price: str) -> None:
+def test_a_subscription_is_cancelled_at_a_given_time(
+    double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
+) -> None:
     subscription = subscribed(double, client, customer, price)
     ending = client.v1.subscriptions.update(subscription.id, {"cancel_at": T0 + DAY})
     assert (ending.cancel_at, ending.cancel_at_period_end) == (T0 + DAY, False)
@@ -461,7 +463,9 @@ def test_it_ends_at_a_given_time(double: StripeDouble, client: stripe.StripeClie
     assert client.v1.subscriptions.retrieve(subscription.id).status == "canceled"
 
 
-def test_it_ends_at_once(double: StripeDouble, client: stripe.StripeClient, customer: str, price: str) -> None:
+def test_a_subscription_is_cancelled_at_once(
+    double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
+) -> None:
     subscription = subscribed(double, client, customer, price)
     ended = client.v1.subscriptions.cancel(
         subscription.id, {"cancellation_details": {"comment": "too dear", "feedback": "too_expensive"}}
@@ -584,7 +588,9 @@ def test_the_billing_portal(double: StripeDouble, client: stripe.StripeClient, c
 
 
 @pytest.mark.parametrize(("action", "status"), [("confirm", "succeeded"), ("fail", "failed")])
-def test_the_bank_asks(double: StripeDouble, client: stripe.StripeClient, action: str, status: str) -> None:
+def test_the_bank_requires_authentication(
+    double: StripeDouble, client: stripe.StripeClient, action: str, status: str
+) -> None:
     intent = client.v1.payment_intents.create(
         {
             "amount": 500,
@@ -606,14 +612,14 @@ def test_the_bank_asks(double: StripeDouble, client: stripe.StripeClient, action
     assert location.endswith(f"redirect_status={status}")
 
 
-def test_a_page_that_is_not_there(double: StripeDouble) -> None:
+def test_an_unknown_page_is_404(double: StripeDouble) -> None:
     for path in ("/", "/c/pay/cs_none", "/p/session/bps_<script>"):
         status, _, text = browse(f"{double.url}{path}")
         assert status == 404
         assert "<script>" not in text
 
 
-def test_a_renewal_that_the_bank_asks_about(
+def test_a_renewal_that_requires_authentication(
     double: StripeDouble, client: stripe.StripeClient, customer: str, price: str
 ) -> None:
     subscription = subscribed(double, client, customer, price)

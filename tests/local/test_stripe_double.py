@@ -1,4 +1,4 @@
-"""The Stripe double, asked by the real stripe package: customers, payments, refunds, disputes, errors, lists."""
+"""The Stripe double with the real stripe package: customers, payments, refunds, disputes, errors, lists."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_declined_card(
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("succeed", "succeeded"), ("fail", "requires_payment_method")])
-def test_a_card_that_asks_its_owner(
+def test_a_card_that_requires_authentication(
     double: StripeDouble, client: stripe.StripeClient, outcome: str, status: str
 ) -> None:
     made = paid(client, "pm_card_authenticationRequired", return_url="http://127.0.0.1/back")
@@ -171,7 +171,7 @@ def test_a_card_that_needs_authentication_off_session(client: stripe.StripeClien
     assert raised.value.code == "authentication_required"
 
 
-def test_a_bank_debit_takes_its_time(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_a_bank_debit_is_processing_first(double: StripeDouble, client: stripe.StripeClient) -> None:
     good, bad = (paid(client, f"pm_usBankAccount_{outcome}") for outcome in ("success", "insufficientFunds"))
     assert {good.status, bad.status} == {"processing"}
     with pytest.raises(stripe.InvalidRequestError, match="it is processing"):
@@ -216,7 +216,7 @@ def test_the_customer_pays_in_the_browser(double: StripeDouble, client: stripe.S
 
 
 @pytest.mark.parametrize("card", [name for name, card in CARDS.items() if not card.decline])
-def test_every_good_card_pays_in_the_end(double: StripeDouble, client: stripe.StripeClient, card: str) -> None:
+def test_every_valid_card_can_pay(double: StripeDouble, client: stripe.StripeClient, card: str) -> None:
     made = intent(client)
     double.control("pay", payment_intent=made.id, card=card)
     double.control("advance", days=1)
@@ -353,7 +353,7 @@ def test_a_dispute_of_a_part_by_control(double: StripeDouble, client: stripe.Str
     assert client.v1.disputes.close(dispute["id"]).status == "lost"
 
 
-def test_an_inquiry_takes_no_money(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_an_inquiry_withdraws_no_money(double: StripeDouble, client: stripe.StripeClient) -> None:
     made = paid(client, "pm_card_createDisputeInquiry")
     (dispute,) = client.v1.disputes.list({"charge": str(made.latest_charge)})
     assert (dispute.status, list(dispute.balance_transactions)) == ("warning_needs_response", [])
@@ -364,7 +364,7 @@ def test_an_inquiry_takes_no_money(double: StripeDouble, client: stripe.StripeCl
 
 
 @pytest.mark.parametrize(("text", "status"), [("winning_evidence", "won"), ("losing_evidence", "lost")])
-def test_evidence_decides_as_in_test_mode(client: stripe.StripeClient, text: str, status: str) -> None:
+def test_evidence_decides_a_dispute_as_in_test_mode(client: stripe.StripeClient, text: str, status: str) -> None:
     paid(client, "pm_card_createDispute")
     (dispute,) = client.v1.disputes.list()
     after = client.v1.disputes.update(dispute.id, {"evidence": {"uncategorized_text": text}, "submit": True})
@@ -400,7 +400,7 @@ def test_the_same_key_gives_the_same_answer_for_a_day(double: StripeDouble, clie
     assert create(501).id != first.id
 
 
-def test_a_key_remembers_a_decline_but_not_a_mistake(client: stripe.StripeClient) -> None:
+def test_a_key_stores_a_decline_but_no_validation_error(client: stripe.StripeClient) -> None:
     made = intent(client)
     for _ in range(2):
         with pytest.raises(stripe.CardError) as raised:
@@ -442,7 +442,7 @@ def test_the_same_key_at_the_same_time_is_a_conflict(
     assert made == [client.v1.customers.create({}, {"idempotency_key": "k"}).id]
 
 
-def test_many_at_once_with_one_key_are_one(double: StripeDouble) -> None:
+def test_concurrent_requests_with_one_key_have_one_effect(double: StripeDouble) -> None:
     client = connect(double, retries=5)
 
     def create(_: int) -> str:
@@ -456,7 +456,7 @@ def test_many_at_once_with_one_key_are_one(double: StripeDouble) -> None:
 # ---------------------------------------------------------------- errors
 
 
-def test_what_is_wrong_is_said_as_stripe_says_it(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_errors_have_the_messages_of_stripe(double: StripeDouble, client: stripe.StripeClient) -> None:
     cases: list[tuple[dict[str, Any], str | None, str | None]] = [
         ({"currency": "usd"}, "amount", "parameter_missing"),
         ({"amount": 500}, "currency", "parameter_missing"),
@@ -485,7 +485,7 @@ def test_what_is_wrong_is_said_as_stripe_says_it(double: StripeDouble, client: s
 @pytest.mark.parametrize(
     ("key", "message"), [("bk_test_1", "Invalid API Key"), ("x", "Invalid"), ("sk_test_expired", "Expired")]
 )
-def test_a_key_that_is_none(double: StripeDouble, key: str, message: str) -> None:
+def test_an_invalid_api_key(double: StripeDouble, key: str, message: str) -> None:
     with pytest.raises(stripe.AuthenticationError, match=message) as raised:
         connect(double, key).v1.customers.create({})
     assert raised.value.http_status == 401
@@ -572,13 +572,13 @@ def test_expanding_in_lists_and_below(client: stripe.StripeClient) -> None:
     assert (listed.customer.name, refund.balance_transaction.amount) == ("Ann", -100)
 
 
-# ---------------------------------------------------------------- being unwell
+# ---------------------------------------------------------------- faults
 
 
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, stripe.APIError), (503, stripe.APIError), (429, stripe.RateLimitError)]
 )
-def test_an_outage_and_its_end(
+def test_an_outage_begins_and_ends(
     double: StripeDouble, client: stripe.StripeClient, status: int, kind: type[stripe.StripeError]
 ) -> None:
     double.control("outage", kind="error", status=status, calls=2)
@@ -611,7 +611,7 @@ def test_an_error_of_any_type(
 def test_what_is_begun_with_a_customer_who_is_gone_is_refused(
     double: StripeDouble, client: stripe.StripeClient
 ) -> None:
-    """One that was deleted, and one that was never there; the past of the first is still listed."""
+    """A deleted and an unknown one; the history of the deleted one is still listed."""
     deleted = client.v1.customers.create({}).id
     open_payment = intent(client, customer=deleted)
     client.v1.customers.delete(deleted)
@@ -647,14 +647,16 @@ def test_an_outage_of_some_calls_only(double: StripeDouble, client: stripe.Strip
 
 
 @pytest.mark.parametrize("kind", ["disconnect", "hang"])
-def test_no_answer_and_nothing_done(double: StripeDouble, client: stripe.StripeClient, kind: str) -> None:
+def test_a_request_without_answer_and_without_effect(
+    double: StripeDouble, client: stripe.StripeClient, kind: str
+) -> None:
     double.control("outage", kind=kind, seconds=0 if kind == "disconnect" else 1)
     with pytest.raises(stripe.APIConnectionError):
         client.v1.customers.create({})
     assert double.events() == []
 
 
-def test_a_lost_reply_is_found_again_by_its_key(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_a_lost_reply_is_repeated_by_its_key(double: StripeDouble, client: stripe.StripeClient) -> None:
     double.control("outage", kind="lose_reply")
     with pytest.raises(stripe.APIConnectionError):
         client.v1.customers.create({}, {"idempotency_key": "k"})
@@ -663,7 +665,7 @@ def test_a_lost_reply_is_found_again_by_its_key(double: StripeDouble, client: st
     assert len(double.events()) == 1
 
 
-def test_an_error_after_the_work_is_kept_under_its_key(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_an_error_after_the_effect_is_stored_under_its_key(double: StripeDouble, client: stripe.StripeClient) -> None:
     double.control("outage", kind="error", work=True)
     for _ in range(2):
         with pytest.raises(stripe.APIError):
@@ -671,7 +673,7 @@ def test_an_error_after_the_work_is_kept_under_its_key(double: StripeDouble, cli
     assert types(double) == ["customer.created"]
 
 
-def test_waiting_ends_when_all_is_well_again(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_a_delayed_call_ends_when_the_fault_is_cleared(double: StripeDouble, client: stripe.StripeClient) -> None:
     double.control("outage", kind="slow", seconds=600)
     threading.Timer(0.1, lambda: double.control("recover")).start()
     began = time.monotonic()
@@ -679,8 +681,8 @@ def test_waiting_ends_when_all_is_well_again(double: StripeDouble, client: strip
     assert time.monotonic() - began < 300
 
 
-def test_the_package_itself_finds_a_lost_reply_again(double: StripeDouble) -> None:
-    """It repeats a call with the key that it made up for it."""
+def test_the_package_retries_a_lost_reply_with_the_same_key(double: StripeDouble) -> None:
+    """It repeats a call with its generated key."""
     double.control("outage", kind="lose_reply")
     made = connect(double, retries=1).v1.customers.create({})
     assert [event["data"]["object"]["id"] for event in double.events()] == [made.id]
@@ -768,7 +770,7 @@ def test_requests_that_are_refused_before_routing(
     assert double.events() == []
 
 
-def test_every_control_says_what_it_takes(double: StripeDouble) -> None:
+def test_every_control_lists_its_parameters(double: StripeDouble) -> None:
     _, _, listed = ask(double, "GET", "/_control")
     for name, control in CONTROLS.items():
         assert listed[name] == f"{control.method} {control.help}"
@@ -777,7 +779,7 @@ def test_every_control_says_what_it_takes(double: StripeDouble) -> None:
             double.control(name, colour="red")
 
 
-def test_controls_take_json_too(double: StripeDouble, client: stripe.StripeClient) -> None:
+def test_controls_accept_json(double: StripeDouble, client: stripe.StripeClient) -> None:
     made = intent(client)
     body = json.dumps({"payment_intent": made.id, "card": "authentication", "authenticate": False}).encode()
     status, _, after = ask(double, "POST", "/_control/pay", body, Content_Type="application/json")

@@ -112,7 +112,7 @@ def test_a_declined_card_may_be_followed_by_another(client: stripe.StripeClient,
 
 
 @pytest.mark.parametrize(("action", "status"), [("confirm", "succeeded"), ("fail", "requires_payment_method")])
-def test_a_bank_that_asks(
+def test_a_payment_page_asks_for_authentication(
     double: StripeDouble, client: stripe.StripeClient, intent: Any, pay_url: str, action: str, status: str
 ) -> None:
     bank = pay(pay_url, "authentication").headers["Location"]
@@ -130,7 +130,7 @@ def test_a_bank_that_asks(
     [("bank_debit", "within an hour"), (None, "This payment was canceled.")],
     ids=["debit", "canceled"],
 )
-def test_a_payment_page_says_what_became_of_it(
+def test_a_payment_page_shows_its_outcome(
     client: stripe.StripeClient, intent: Any, pay_url: str, card: str | None, text: str
 ) -> None:
     if card is None:
@@ -163,7 +163,7 @@ def test_a_payment_page_needs_the_whole_client_secret(double: StripeDouble, inte
         assert pay(address, "visa").status == 404
 
 
-def test_pages_load_and_run_nothing_and_are_not_kept(double: StripeDouble, client: Any, pay_url: str) -> None:
+def test_pages_load_and_run_nothing_and_are_not_cached(double: StripeDouble, client: Any, pay_url: str) -> None:
     session = client.v1.checkout.sessions.create(
         {
             "mode": "payment",
@@ -189,7 +189,7 @@ def test_pages_load_and_run_nothing_and_are_not_kept(double: StripeDouble, clien
         assert not re.search(r"\b(src|onclick|style)=", page.text)
 
 
-def test_an_address_cannot_get_into_the_policy(double: StripeDouble, client: Any) -> None:
+def test_an_url_cannot_be_injected_into_the_policy(double: StripeDouble, client: Any) -> None:
     session = client.v1.checkout.sessions.create(
         {
             "mode": "payment",
@@ -202,7 +202,7 @@ def test_an_address_cannot_get_into_the_policy(double: StripeDouble, client: Any
     assert "script-src" not in ask("GET", session.url).headers["Content-Security-Policy"]
 
 
-def test_a_link_leads_to_the_web_only() -> None:
+def test_links_are_http_or_https() -> None:
     assert html.link("javascript:alert(1)", "<Back>") == "&lt;Back&gt;"
     assert html.link('https://a/"x', "Back") == '<a href="https://a/&quot;x">Back</a>'
 
@@ -260,7 +260,7 @@ def test_a_declined_card_in_a_browser_says_nothing_about_the_customer(double: St
 @pytest.mark.parametrize(
     ("secret", "code"), [(None, "parameter_missing"), ("pi_x_secret_y", "payment_intent_invalid_parameter")]
 )
-def test_a_publishable_key_alone_opens_nothing(
+def test_a_publishable_key_alone_has_no_access(
     double: StripeDouble, client: Any, intent: Any, secret: str | None, code: str
 ) -> None:
     form = {"payment_method": "pm_card_visa", "use_stripe_sdk": "true", **({"client_secret": secret} if secret else {})}

@@ -35,7 +35,7 @@ def fields_of(kind: type) -> dict[str, Any]:
 
 
 def choices(annotation: Any) -> list[Any]:
-    """What a value may be: the parts of a union, however deep."""
+    """The members of a union, also of nested ones."""
     if get_origin(annotation) in (typing.Union, types.UnionType):
         return [part for each in get_args(annotation) for part in choices(each)]
     return [annotation]
@@ -105,7 +105,7 @@ def shape(obj: dict[str, Any], where: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[StripeDouble]:
-    """After everything that can happen has happened."""
+    """A double in which every kind of event has occurred."""
     with StripeDouble(base=lambda: 1_790_000_000.0, seed=1) as running:
         live_through(running)
         yield running
@@ -186,7 +186,7 @@ def test_every_object_is_one_that_the_package_knows(double: StripeDouble) -> Non
 
 
 def test_every_event_is_read_by_the_package(double: StripeDouble) -> None:
-    """And its object too, in every state that it was in."""
+    """And its object, in each of its states."""
     found: set[str] = set()
     known = choices(fields_of(stripe.Event)["type"])[0]
     for values in double.events():
@@ -200,7 +200,7 @@ def test_every_event_is_read_by_the_package(double: StripeDouble) -> None:
     assert not found, "\n".join(sorted(found))
 
 
-def test_what_can_be_expanded_is_there_to_be_expanded() -> None:
+def test_expandable_paths_exist_in_the_package() -> None:
     for kind, paths in EXPANDABLE.items():
         for path, target in paths.items():
             assert path.partition(".")[0] in fields_of(get_object_class("V1", kind)), (kind, path)
@@ -223,7 +223,7 @@ EVENT_PREFIXES: dict[str, str | tuple[str, ...]] = {
 }
 
 
-def test_everything_that_an_application_listens_to_has_happened(double: StripeDouble) -> None:
+def test_every_event_type_of_an_application_occurs(double: StripeDouble) -> None:
     happened = {event["type"] for event in double.events()}
     assert happened >= {
         "charge.dispute.closed",

@@ -1,4 +1,4 @@
-"""The Stripe double as a program: what it keeps, how it is started, and `./playground pay`."""
+"""The Stripe double as a program: its stored state, its start, and `./playground pay`."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def intent(url: str, purchase: str = "pur_1") -> stripe.PaymentIntent:
     )
 
 
-# ---------------------------------------------------------------- what it keeps
+# ---------------------------------------------------------------- stored state
 
 
-def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_a_restart_keeps_the_state(tmp_path: Path) -> None:
     with StripeDouble(state_dir=tmp_path) as first:
         first.control("endpoint", url="http://127.0.0.1:9/", secret="whsec_1")
         client = connect(first.url)
@@ -68,7 +68,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_killed_double_loses_no_call_that_was_answered(tmp_path: Path, script_environment: dict[str, str]) -> None:
-    """A key of the first process is known to the second, and events go on where they stood."""
+    """The second process knows the idempotency keys of the first and continues its events."""
     command = [sys.executable, "-m", "doubles.stripe", "--state-dir", str(tmp_path)]
     made: list[str] = []
     for _ in range(2):
@@ -81,12 +81,12 @@ def test_a_killed_double_loses_no_call_that_was_answered(tmp_path: Path, script_
     assert made[0] == made[1]
 
 
-def test_what_was_on_its_way_is_sent_again_after_a_kill(tmp_path: Path) -> None:
-    """The first double dies while an endpoint has an event, and has not answered yet."""
+def test_events_in_delivery_are_sent_again_after_a_kill(tmp_path: Path) -> None:
+    """The first double is killed while an endpoint has not answered yet."""
     again: list[str] = []
 
     def while_it_is_sent(_url: str, _headers: Any, _body: bytes) -> int:
-        intent(first.url)  # somebody's call writes everything down
+        intent(first.url)  # any call saves everything
         with StripeDouble(state_dir=tmp_path, send=lambda *_: 200) as second:
             again.extend(sent["event_type"] for sent in second.deliver_pending())
         return 200
@@ -114,7 +114,7 @@ def test_a_start_at_another_port_replaces_the_endpoint_of_the_former(tmp_path: P
     assert states == ["delivered", "dropped", "delivered", "dropped"]
 
 
-def test_a_reply_is_not_given_before_it_is_kept(tmp_path: Path) -> None:
+def test_a_reply_is_sent_after_it_is_stored(tmp_path: Path) -> None:
     with StripeDouble(state_dir=tmp_path) as double:
         made = intent(double.url)
         with StripeDouble(state_dir=tmp_path) as reader:
@@ -124,7 +124,7 @@ def test_a_reply_is_not_given_before_it_is_kept(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- as a program
 
 
-def test_it_starts_listens_and_ends(tmp_path: Path, script_environment: dict[str, str]) -> None:
+def test_the_program_starts_listens_and_ends(tmp_path: Path, script_environment: dict[str, str]) -> None:
     secret = tmp_path / "secret"
     secret.write_text("whsec_file\n", encoding="utf-8")
     command = [sys.executable, "-m", "doubles.stripe", "--port", "0", "--verbose"]
@@ -145,8 +145,8 @@ def test_it_starts_listens_and_ends(tmp_path: Path, script_environment: dict[str
     assert "pur_secret_words" not in errors
 
 
-def test_what_cannot_be_started(capsys: pytest.CaptureFixture[str]) -> None:
-    """And who asked for it goes on as before: with the same signals."""
+def test_a_port_in_use_and_a_remote_endpoint_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The caller's signal mask is unchanged."""
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with StripeDouble() as double:
         assert main(["--port", double.url.rpartition(":")[2]]) == 1
@@ -219,7 +219,7 @@ def test_a_purchase_is_found_behind_a_page_of_others(till: Any) -> None:
         (("x' OR y:'",), "there is no purchase x' OR y:'"),
     ],
 )
-def test_why_a_purchase_is_not_paid(
+def test_pay_explains_why_a_purchase_is_not_paid(
     till: Any, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     made = intent(till.double.url)
@@ -228,7 +228,7 @@ def test_why_a_purchase_is_not_paid(
     assert connect(till.double.url).v1.payment_intents.retrieve(made.id).status == "requires_payment_method"
 
 
-def test_where_nothing_can_be_paid(
+def test_pay_needs_a_stack_with_the_double(
     till: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert till("pur_1", url=None) == 1
@@ -238,7 +238,7 @@ def test_where_nothing_can_be_paid(
     assert "no stack is running" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- the page about it
+# ---------------------------------------------------------------- documentation
 
 
 def test_the_page_lists_every_route_and_every_control() -> None:

@@ -1,4 +1,4 @@
-"""How the events of the Stripe double travel: signatures, retries, and everything that can happen on the way."""
+"""Delivery of the Stripe double's events: signatures, retries and faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "whsec_of_the_test"
 
 
 class Receiver:
-    """What a webhook endpoint receives, and the statuses that it answers with, one after the other; then 200."""
+    """A webhook endpoint: records what it receives and answers with the given statuses in turn; then 200."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, Mapping[str, str], bytes]] = []
@@ -134,7 +134,7 @@ def test_an_old_signature(double: StripeDouble, client: stripe.StripeClient, rec
         stripe.Webhook.construct_event(body, headers["Stripe-Signature"], SECRET)
 
 
-def test_what_is_refused_is_tried_again_and_given_up_in_the_end(
+def test_a_failed_delivery_is_retried_a_limited_number_of_times(
     double: StripeDouble, client: stripe.StripeClient, receiver: Receiver
 ) -> None:
     customers(client, "Ann")
@@ -169,7 +169,9 @@ def test_delays(double: StripeDouble, client: stripe.StripeClient, receiver: Rec
     assert receiver.names == ["Bob", "Ann"]
 
 
-def test_the_order_can_be_another_one(double: StripeDouble, client: stripe.StripeClient, receiver: Receiver) -> None:
+def test_events_can_be_delivered_out_of_order(
+    double: StripeDouble, client: stripe.StripeClient, receiver: Receiver
+) -> None:
     names = [str(number) for number in range(8)]
     for order in ("as_it_happened", "reversed", "shuffled"):
         double.control("mode", order=order)
@@ -193,7 +195,9 @@ def test_drops_and_replays(double: StripeDouble, client: stripe.StripeClient, re
     assert receiver.names == ["Ann", "Ann"]
 
 
-def test_holding_and_letting_go(double: StripeDouble, client: stripe.StripeClient, receiver: Receiver) -> None:
+def test_deliveries_can_be_held_and_released(
+    double: StripeDouble, client: stripe.StripeClient, receiver: Receiver
+) -> None:
     double.control("mode", hold=True, types=["customer.created"])
     customers(client, "Ann")
     client.v1.payment_intents.create({"amount": 500, "currency": "usd"})
@@ -241,7 +245,7 @@ def test_events_are_listed(double: StripeDouble, client: stripe.StripeClient) ->
     assert [event.type for event in some] == ["charge.succeeded", "customer.created"]
 
 
-def test_in_the_background_everything_arrives_by_itself(
+def test_the_background_thread_delivers_everything(
     eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     """Over a real socket, with an endpoint that fails at first."""
@@ -286,8 +290,8 @@ def test_live_events_go_to_live_endpoints(
     assert sent == [(f"{URL}/live", True)] * 3 + [(URL, False)]
 
 
-def test_what_is_on_its_way_is_not_sent_again(double: StripeDouble, client: stripe.StripeClient) -> None:
-    """An endpoint that asks for more while it is being told."""
+def test_an_event_in_delivery_is_not_sent_again(double: StripeDouble, client: stripe.StripeClient) -> None:
+    """An endpoint that calls the API while it receives an event."""
     seen: list[bytes] = []
 
     def ask_again(_url: str, _headers: Mapping[str, str], body: bytes) -> int:
@@ -301,7 +305,7 @@ def test_what_is_on_its_way_is_not_sent_again(double: StripeDouble, client: stri
     assert len(seen) == 1
 
 
-def test_endpoints_and_mode_from_the_beginning(receiver: Receiver) -> None:
+def test_endpoints_and_mode_are_constructor_arguments(receiver: Receiver) -> None:
     with StripeDouble(send=receiver, endpoints=[(URL, SECRET)], mode=Mode(copies=2)) as double:
         customers(connect(double), "Ann")
         double.deliver_pending()

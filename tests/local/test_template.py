@@ -1,4 +1,4 @@
-"""The description of a template: translated, resolved, nothing invented."""
+"""Reading a template: resolved values, and errors for what is not supported."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_conditions_follow_the_parameters(fixtures: Path, description: Descripti
     assert (environment["CHOSEN"], environment["LEFT_OUT"]) == ("yes", "here")
 
 
-def test_what_a_function_is(fixtures: Path, description: Description) -> None:
+def test_functions_are_described(fixtures: Path, description: Description) -> None:
     echo = description.functions["EchoFunction"]
     assert echo.code == fixtures / "functions" / "echo"
     assert echo.layers == (fixtures / "layer",)
@@ -63,7 +63,7 @@ def test_what_a_function_is(fixtures: Path, description: Description) -> None:
     assert description.function("nobody") is None
 
 
-def test_what_the_gateway_needs(description: Description) -> None:
+def test_routes_are_described(description: Description) -> None:
     (api,) = description.apis
     timeouts = {route.path: route.timeout for route in api.routes}
     assert (timeouts["/late"], timeouts["/slow"]) == (0.2, 29.0)
@@ -72,7 +72,7 @@ def test_what_the_gateway_needs(description: Description) -> None:
     assert {mock.method for mock in api.mocks} == {"OPTIONS"}
 
 
-def test_other_resources(description: Description) -> None:
+def test_other_resources_are_described(description: Description) -> None:
     assert description.buckets["FilesBucket"].versioned
     assert description.secrets["PlainSecret"].value == "as written"
     generate = description.secrets["MadeSecret"].generate
@@ -115,7 +115,7 @@ Resources:
         ("code", "!ImportValue x", "Fn::ImportValue is not supported"),
     ],
 )
-def test_says_what_it_cannot_follow(tmp_path: Path, code: str, value: str, said: str) -> None:
+def test_unsupported_templates_are_reported(tmp_path: Path, code: str, value: str, said: str) -> None:
     path = tmp_path / "template.yaml"
     path.write_text(FUNCTION.format(code=code, value=value), encoding="utf-8")
     with pytest.raises(TemplateError, match=said):
@@ -184,6 +184,6 @@ def test_an_edge_optimized_api_ends_silent_streams_earlier(tmp_path: Path) -> No
         ({"timeout": "49"}, "a stream may take 50 to 900000"),
     ],
 )
-def test_what_would_not_work_on_lambda_is_refused(tmp_path: Path, values: dict[str, str], said: str) -> None:
+def test_templates_that_fail_on_lambda_are_refused(tmp_path: Path, values: dict[str, str], said: str) -> None:
     with pytest.raises(TemplateError, match=said):
         read_web(tmp_path, **values)

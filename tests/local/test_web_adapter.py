@@ -77,7 +77,7 @@ RUN = """#!/bin/sh
 export PYTHONPATH="$LAMBDA_TASK_ROOT:/opt/python${PYTHONPATH:+:$PYTHONPATH}"
 exec python3 -m uvicorn app:web --port "$AWS_LWA_PORT" --lifespan off --no-access-log --log-level warning
 """
-# Shows what it got, or writes lines that a pipe in the folder of the query lets through, one after the other.
+# Returns its request, or writes one line for each release through a pipe in the folder of the query.
 WEB = """
 import asyncio, json, os, signal
 from pathlib import Path
@@ -208,7 +208,7 @@ def client(backend: Backend, client_of: Callable[[str], Any]) -> Any:
 
 @pytest.fixture
 def begin(client: Any, tmp_path: Path) -> Iterator[Callable[..., "Lines"]]:
-    """Begin a stream; it is ended with the test."""
+    """Open a stream, which is closed after the test."""
     begun: list[Lines] = []
 
     def start(path: str = "/api/stream/lines", client: Any = client) -> Lines:
@@ -223,7 +223,7 @@ def begin(client: Any, tmp_path: Path) -> Iterator[Callable[..., "Lines"]]:
 
 
 class Lines:
-    """A streamed response whose function writes what it is given."""
+    """A streamed response whose function writes the words that it is given."""
 
     def __init__(self, client: Any, folder: Path, path: str = "/api/stream/lines") -> None:
         self.pipe, self.taken = folder / "next", folder / "taken"
@@ -235,7 +235,7 @@ class Lines:
         self.socket.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
 
     def let(self, word: str) -> None:
-        """Give the function a word, and wait until it has it."""
+        """Give the function a word, and wait until it has received it."""
         self.pipe.write_text(word)
         self.taken.read_text()
 
@@ -269,8 +269,8 @@ def chunk(text: bytes) -> bytes:
 # --- streams -----------------------------------------------------------------------------------------------------
 
 
-def test_what_a_function_writes_arrives_while_it_goes_on(begin: Callable[..., Lines]) -> None:
-    """Head and lines, each before the function is allowed to write the next one."""
+def test_bytes_arrive_while_the_function_writes(begin: Callable[..., Lines]) -> None:
+    """The client has the head and each line before the function may write the next."""
     lines = begin()
     head = lines.receive(b"\r\n\r\n")
     lines.let("one")
@@ -317,7 +317,7 @@ def test_status_headers_and_cookies_are_the_functions(client: Any) -> None:
     assert (answer.status, answer.body) == (201, b"ok")
     assert answer.headers.get_all("Set-Cookie") == ["a=1", "b=2"]
     assert answer.headers["X-One"] == "1"
-    assert answer.headers["Content-Type"] == "application/octet-stream"  # the runtime's, for want of another
+    assert answer.headers["Content-Type"] == "application/octet-stream"  # the runtime's default
     assert answer.headers["x-amzn-RequestId"]
 
 
@@ -362,7 +362,7 @@ def test_a_client_of_http_1_0_gets_the_body_until_the_connection_ends(client: An
 
 
 def test_a_request_reaches_the_application(client: Any) -> None:
-    """Path without the stage and as it was sent, the query with all of its parameters, the last of repeated headers."""
+    """The undecoded path without the stage, the whole query, and the last value of repeated headers."""
     with client.connect() as connection:
         connection.sendall(
             b"GET /api/stream/a%20b/%40c?x=1&x=2%26&y=%C3%A9+z HTTP/1.1\r\nHost: h:1\r\nX-One: 1\r\nx-one: 2\r\n"
@@ -427,7 +427,9 @@ def test_the_application_sees_its_own_environment(client: Any) -> None:
     assert not {"LOCAL_PYTHON", "LOCAL_LAYERS", "VIRTUAL_ENV"} & set(environment)
 
 
-def test_an_event_that_is_no_request_is_posted(backend: Backend, client_of: Callable[[str], Any]) -> None:
+def test_an_event_that_is_no_request_is_posted_to_the_application(
+    backend: Backend, client_of: Callable[[str], Any]
+) -> None:
     invoked = client_of(backend.runtime_url)("POST", "/2015-03-31/functions/web/invocations", b'{"some": "event"}')
     metadata, _, body = invoked.body.partition(bytes(8))
     assert json.loads(metadata)["statusCode"] == 200
@@ -455,7 +457,7 @@ def test_an_event_that_cannot_be_a_request_fails_alone(
     assert lambda_api("POST", path, b"{}").headers["X-Amz-Function-Error"] is None
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------------------
 
 
 def test_a_function_that_dies_in_mid_stream_ends_it_without_the_last_chunk(
@@ -471,10 +473,8 @@ def test_a_function_that_dies_in_mid_stream_ends_it_without_the_last_chunk(
     assert client("GET", "/api/stream/echo").status == 200
 
 
-def test_an_application_that_breaks_off_writes_the_error_into_the_body(
-    project: Project, begin: Callable[..., Lines]
-) -> None:
-    """As the runtime under the adapter does: the client sees a whole response, with a text at its end."""
+def test_an_aborted_response_has_the_error_in_its_body(project: Project, begin: Callable[..., Lines]) -> None:
+    """As the runtime under the adapter does: the client gets a complete response with the error at its end."""
     lines = begin()
     lines.receive(b"\r\n\r\n")
     lines.let("one")
@@ -497,8 +497,8 @@ def test_a_function_that_dies_before_its_response_is_the_gateways_error(project:
 
 
 @pytest.mark.parametrize("what", ["large", "twice"])
-def test_metadata_that_the_gateway_does_not_take(client: Any, what: str) -> None:
-    """More than 16 KB; a repeated header, which the runtime writes as a list where a string belongs."""
+def test_invalid_metadata_is_a_gateway_error(client: Any, what: str) -> None:
+    """More than 16 KB; a repeated header, which the runtime writes as a list instead of a string."""
     assert client("GET", f"/api/stream/{what}").status == 502
 
 
@@ -568,7 +568,7 @@ def test_a_response_may_not_be_larger_than_lambda_allows(
 # --- clients -----------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_goes_is_not_noticed_by_the_function(
+def test_the_function_does_not_notice_a_disconnect(
     project: Project, begin: Callable[..., Lines], eventually: Eventually
 ) -> None:
     project.lines.clear()
@@ -585,7 +585,7 @@ def test_a_client_that_goes_is_not_noticed_by_the_function(
 
 
 def test_a_slow_client_slows_the_function_down(client: Any, tmp_path: Path, eventually: Eventually) -> None:
-    """Of 100 MB the function can write what the buffers of two connections take, and no more until the client reads."""
+    """Of 100 MB the function can write only as much as two connections buffer, until the client reads."""
     size, sent = 1_600, tmp_path / "sent"
 
     def written() -> int:
@@ -616,7 +616,9 @@ def test_a_slow_client_slows_the_function_down(client: Any, tmp_path: Path, even
     assert received > size * 65_536
 
 
-def test_a_function_goes_on_when_a_slow_client_has_gone(client: Any, tmp_path: Path, eventually: Eventually) -> None:
+def test_a_function_continues_after_a_slow_client_disconnects(
+    client: Any, tmp_path: Path, eventually: Eventually
+) -> None:
     size, sent = 400, tmp_path / "sent"
     with client.connect() as connection:
         connection.sendall(f"GET /api/stream/flood?folder={tmp_path}&size={size} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -624,7 +626,7 @@ def test_a_function_goes_on_when_a_slow_client_has_gone(client: Any, tmp_path: P
     eventually(lambda: sent.exists() and sent.read_text() == str(size), 30)
 
 
-def test_each_instance_works_on_one_event(backend: Backend, client: Any, begin: Callable[..., Lines]) -> None:
+def test_each_instance_has_one_event_at_a_time(backend: Backend, client: Any, begin: Callable[..., Lines]) -> None:
     streams = [begin(), begin(), begin()]
     for lines in streams:
         lines.receive(b"\r\n\r\n")
@@ -686,7 +688,7 @@ def test_an_edited_application_is_served_and_a_stream_is_finished_by_the_old_one
 def test_nothing_is_left_of_a_stopped_backend(
     tmp_path: Path, client_of: Callable[[str], Any], alive: Callable[[int], bool]
 ) -> None:
-    """Also of a function that is in the middle of a stream."""
+    """Also not of a function in mid-stream."""
     project = Project(tmp_path / "project")
     with project.backend() as backend:
         client = client_of(backend.url)
@@ -710,14 +712,14 @@ with Backend(read_template(Path(sys.argv[1]))) as backend:
 """
 
 
-def test_no_application_outlives_a_killed_stack(
+def test_applications_end_with_a_killed_stack(
     tmp_path: Path,
     client_of: Callable[[str], Any],
     script_environment: dict[str, str],
     alive: Callable[[int], bool],
     eventually: Eventually,
 ) -> None:
-    """Not even one in the middle of a response, which its server would finish if it were asked to end."""
+    """Also in mid-response, which its server would finish after a SIGTERM."""
     project = Project(tmp_path / "project")
     with subprocess.Popen(
         [sys.executable, "-c", ORPHANS, str(project.folder / "template.yaml")],

@@ -1933,8 +1933,8 @@ MUTANTS = (
     mutant(
         "operators: a repeat says that it was done now",
         OPERATOR_REQUEST,
-        "anew=entry in written",
-        "anew=True",
+        "is_new=entry in written",
+        "is_new=True",
         ORDERS,
     ),
     mutant(
@@ -2164,6 +2164,27 @@ MUTANTS = (
         FORGETTING,
     ),
     mutant(
+        "erasure: a repeat makes another account",
+        ERASE,
+        "            if eraser.is_erased(user_id):\n                return Erased()\n",
+        "",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: receipts that came later stay",
+        ERASER,
+        "(raw for raw in self.books(user_id) if not _stays(raw)),",
+        "iter(()),",
+        FORGETTING,
+    ),
+    mutant(
+        "erasure: credits that came later stay",
+        ERASER,
+        "if account.version != 1 or account.buckets.total or account.holds:",
+        "if account.holds:",
+        FORGETTING,
+    ),
+    mutant(
         "erasure: links stay",
         ERASER,
         "for share_id in shares_of(raw):",
@@ -2178,6 +2199,13 @@ MUTANTS = (
         FORGETTING,
     ),
     # --- usage, damaged records, the time of the gateway --------------------------------------------------------------
+    mutant(
+        "usage: a list of runs shows estimates",
+        "layers/shared/playground/domain/runs.py",
+        "return None if not self.measured and self.unpaid and self.unpaid.estimated else self.usage",
+        "return self.usage",
+        "tests/integration/test_allowance.py",
+    ),
     mutant(
         "usage: what is no whole number is believed",
         PRICING,

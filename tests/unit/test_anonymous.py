@@ -33,7 +33,6 @@ from playground.domain.errors import (
     PlaygroundError,
     StoreUnavailableError,
 )
-from playground.domain.packages import PackageVersion, package_uuid
 from playground.domain.pricing import Spent, Usage
 from playground.ports import Admission, Completion, Prompt
 from playground.usecases.run_anonymously import (
@@ -44,23 +43,14 @@ from playground.usecases.run_anonymously import (
     RunAnonymously,
 )
 from tests.fakes import CountingNewId, FrozenClock, InMemoryAnonymousBudget, InMemoryCatalog, Reply, ScriptedModel
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 
 NOW = datetime(2026, 11, 28, 21, 30, tzinfo=UTC)
 DAY = "2026-11-28"
 HAIKU = EXAMPLE.models["haiku"]
 NAME = "@acme/tidy"
-PACKAGE = PackageVersion(
-    package_id=package_uuid(NAME) or "",
-    name=NAME,
-    version="1.0.0",
-    description="For the tests.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=NOW,
-)
+PACKAGE = a_package(NAME)
 USAGE = Usage(input_tokens=100, output_tokens=50)
 COST = HAIKU.cost_nano(USAGE)
 ANSWER = Completion(text="Done.", usage=USAGE, stop_reason="end_turn", model_id="claude-haiku-5-5")

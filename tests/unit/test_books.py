@@ -9,7 +9,7 @@ import click
 import pytest
 
 from doubles.stripe import StripeDouble
-from operate.books import AccountRecords, Books, DamagedAccountError, Period, Sales, keep_books
+from operate.books import AccountRecords, Books, DamagedAccountError, Margin, Period, Sales, keep_books
 from operate.books_at_stripe import Compared, compare
 from operate.commands.books import Month, report, rows, table_with_commas, text
 from operate.grant_bonus import GrantBonus
@@ -68,6 +68,23 @@ def test_the_example_of_the_documentation_is_what_the_report_says(billing: Billi
     assert shown(billing) in page.replace("\n    ", "\n")
 
 
+def test_lines_have_at_most_80_columns(billing: Billing) -> None:
+    play(billing)
+    books, _, compared = kept(billing)
+    margin = Margin(runs=999_999, credits=9_999_999, revenue_nano=10**15 - 1, cost_nano=1)
+    package = f"@scope/{'long-' * 12}name"
+    books.by_package[package] = margin
+
+    lines = text(books, list(rows(books, compared))).splitlines()
+    assert max(map(len, lines)) <= 80
+    place = lines.index(f"  {package}")
+    assert [line.split() for line in lines[place + 1 : place + 4]] == [
+        ["999,999", "9,999,999", "$999,999.999999999"],
+        ["cost", "$0.000000001"],
+        ["margin", "$999,999.999999998"],
+    ]
+
+
 def test_the_table_with_commas_has_the_same_numbers(billing: Billing) -> None:
     play(billing)
     books, _, compared = kept(billing)
@@ -102,7 +119,7 @@ def test_a_damaged_account_is_named_and_the_books_are_incomplete(
 
 
 def test_what_stripe_has_and_we_do_not_is_listed(billing: Billing, capsys: pytest.CaptureFixture[str]) -> None:
-    """A payment and a refund of which nobody told us, and one that we know with another sum."""
+    """A payment whose event was lost, and a refund whose event was lost."""
     first = billing.pay(billing.buy())
     billing.deliver()
     second = billing.pay(billing.buy("medium"))
@@ -120,6 +137,7 @@ def test_what_stripe_has_and_we_do_not_is_listed(billing: Billing, capsys: pytes
     books, _, compared = kept(billing)
     assert compared.differences == []
     assert report(books, compared, now=billing.clock(), as_csv=True, as_json=False) == 0
+    assert capsys.readouterr().err.endswith("1 account, complete, Stripe agrees\n")
 
 
 def test_what_is_being_erased_is_named(billing: Billing) -> None:

@@ -92,7 +92,7 @@ def test_without_the_setting_nobody_is_paused_and_the_percentage_is_told() -> No
 def test_a_pause_that_was_lifted_does_not_come_back_before_tomorrow() -> None:
     world = World()
     world.count(receipts(a_run(1, 100)))
-    world.guard.save(world.guard.guard.lifted(NOW))
+    world.guard.save(world.guard.guard.lifted(NOW, reason="A test", operator="anna"))
     assert not world.count(receipts(a_run(2, 50))).paused
 
     world.now = NOW + timedelta(days=1)
@@ -124,7 +124,7 @@ def test_a_guard_that_changes_meanwhile_is_looked_at_again() -> None:
 
     def late(guard: Guard) -> bool:
         if moved.pop() if moved else False:
-            save(world.guard.guard.lifted(NOW))
+            save(world.guard.guard.lifted(NOW, reason="A test", operator="anna"))
         return save(guard)
 
     world.guard.save = late  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from playground.domain.errors import (
     SessionNotFoundError,
     UnsupportedParameterError,
 )
-from playground.domain.packages import PackageVersion, package_uuid
+from playground.domain.packages import package_uuid
 from playground.domain.pricing import PriceTable, Usage
 from playground.domain.runs import RunRequest
 from playground.ports import Completion, Prompt, TokenCount
@@ -33,22 +33,13 @@ from tests.fakes import (
     ScriptedModel,
     a_hold,
 )
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 
 USER = "user_1"
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 WIDE = replace(EXAMPLE, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
-TIDY = PackageVersion(
-    package_id=package_uuid("@acme/tidy") or "",
-    name="@acme/tidy",
-    version="1.0.0",
-    description="Tidies up.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=NOW,
-)
+TIDY = a_package()
 OTHER = replace(TIDY, package_id=package_uuid("@acme/other") or "", name="@acme/other")
 REQUEST = RunRequest(package_id="@acme/tidy", input="My desk", model="sonnet")
 ANSWER = Completion(

@@ -36,7 +36,7 @@ def test_a_bonus_is_purchased_credits_and_says_who_and_why() -> None:
     ledger = InMemoryLedger()
     done = GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
 
-    assert (done.anew, done.account.buckets) == (True, Buckets(purchased=55))
+    assert (done.is_new, done.account.buckets) == (True, Buckets(purchased=55))
     assert (done.entry.type, done.entry.business_key) == (EntryType.BONUS, "bonus:ticket-1")
     assert (done.entry.reason, done.entry.operator) == ("Sorry for the outage", "anna")
     check_invariants(done.account, all_entries(ledger, "alice"))
@@ -47,7 +47,7 @@ def test_a_bonus_is_given_once_per_reference() -> None:
     first = GrantBonus(ledger)("alice", 50, ORDER, now=NOW)
     again = GrantBonus(ledger)("alice", 50, replace(ORDER, operator="bert"), now=NOW + YEAR)
 
-    assert (again.anew, again.entry) == (False, first.entry)
+    assert (again.is_new, again.entry) == (False, first.entry)
     with pytest.raises(ReferenceUsedError, match="entry 2"):
         GrantBonus(ledger)("alice", 51, ORDER, now=NOW)
     GrantBonus(ledger)("alice", 1, replace(ORDER, reference="ticket-2"), now=NOW)
@@ -126,7 +126,7 @@ def test_a_plan_is_changed_once_per_reference() -> None:
     change("alice", Plan.FREE, replace(ORDER, reference="end"), until=None, now=NOW)
     again = change("alice", Plan.PLUS, ORDER, until=None, now=NOW + YEAR)
 
-    assert (again.anew, again.account.plan) == (False, Plan.FREE)
+    assert (again.is_new, again.account.plan) == (False, Plan.FREE)
     assert [kind for kind, _ in kinds(ledger)].count("monthly") == 1
     for plan, until in ((Plan.FREE, None), (Plan.PLUS, NOW + 2 * YEAR)):
         with pytest.raises(ReferenceUsedError):
@@ -199,9 +199,9 @@ def test_credits_that_are_taken_come_from_what_is_purchased_once_per_reference()
     done = TakeCredits(ledger)("alice", 20, ORDER, now=NOW)
     again = TakeCredits(ledger)("alice", 20, replace(ORDER, operator="bert"), now=NOW + YEAR)
 
-    assert (done.anew, done.account.buckets, done.account.debt) == (True, Buckets(purchased=35), 0)
+    assert (done.is_new, done.account.buckets, done.account.debt) == (True, Buckets(purchased=35), 0)
     assert (done.entry.type, done.entry.amount, done.entry.operator) == (EntryType.ADMIN, -20, "anna")
-    assert (again.anew, again.entry) == (False, done.entry)
+    assert (again.is_new, again.entry) == (False, done.entry)
     with pytest.raises(ReferenceUsedError):
         TakeCredits(ledger)("alice", 21, ORDER, now=NOW)
     check_invariants(ledger.account("alice", NOW), all_entries(ledger, "alice"))
@@ -241,9 +241,9 @@ def test_a_grant_is_undone_exactly_and_once() -> None:
     first = UndoGrant(ledger)("alice", ORDER, now=NOW)
     again = UndoGrant(ledger)("alice", ORDER, now=NOW + YEAR)
 
-    assert (first.anew, first.entry.amount, again.anew, again.entry) == (True, -50, False, first.entry)
+    assert (first.is_new, first.entry.amount, again.is_new, again.entry) == (True, -50, False, first.entry)
     assert kinds(ledger) == [("signup", 5), ("bonus", 50), ("admin", -50)]
-    assert not GrantBonus(ledger)("alice", 50, ORDER, now=NOW).anew, "its reference stays used"
+    assert not GrantBonus(ledger)("alice", 50, ORDER, now=NOW).is_new, "its reference stays used"
 
 
 def test_without_a_grant_there_is_nothing_to_undo() -> None:
@@ -258,7 +258,7 @@ def test_an_account_is_paused_and_resumed_with_an_entry_each() -> None:
     ledger = InMemoryLedger()
     paused = PauseAccount(ledger)("alice", ORDER, paused=True, now=NOW)
     again = PauseAccount(ledger)("alice", ORDER, paused=True, now=NOW + YEAR)
-    assert (paused.account.paused_at, again.account.paused_at, again.anew) == (NOW, NOW, False)
+    assert (paused.account.paused_at, again.account.paused_at, again.is_new) == (NOW, NOW, False)
 
     resumed = PauseAccount(ledger)("alice", ORDER, paused=False, now=NOW)
     assert (resumed.account.paused_at, resumed.account.balance) == (None, 5)

@@ -31,7 +31,7 @@ from playground.domain.errors import (
     TooManyRunsError,
     UnsupportedParameterError,
 )
-from playground.domain.packages import PackageVersion, package_uuid
+from playground.domain.packages import package_uuid
 from playground.domain.pricing import PriceTable, Spent, Tiers, Usage
 from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunRequest, RunStatus, UnpaidCost, run_id_of
@@ -64,6 +64,7 @@ from tests.fakes import (
     conversation,
     receipt,
 )
+from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
 from tests.support import all_entries, check_invariants
 
@@ -74,17 +75,7 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 YEARS = timedelta(days=4000)
 WIDE = replace(EXAMPLE, context_budget_tokens={"free": 1_000_000, "plus": 1_000_000})
 
-TIDY = PackageVersion(
-    package_id=package_uuid("@acme/tidy") or "",
-    name="@acme/tidy",
-    version="1.0.0",
-    description="Tidies up.",
-    format="claude",
-    subtype="skill",
-    prompt="Tidy up.",
-    files=("SKILL.md",),
-    published_at=NOW,
-)
+TIDY = a_package()
 TIDY_2 = replace(TIDY, version="2.0.0", prompt="Tidy up better.")
 OTHER = replace(TIDY, package_id=package_uuid("@acme/other") or "", name="@acme/other", prompt="Something else.")
 

@@ -13,6 +13,8 @@ from playground.domain.calendar import from_iso, iso
 from playground.domain.errors import UnreadableError
 from playground.domain.guard import Guard, GuardSettings
 
+TEXTS = ("reason", "operator", "lift_reason", "lifted_by")
+
 
 class DynamoGuard:
     def __init__(self, store: DynamoStore, ledger_table: str) -> None:
@@ -52,7 +54,7 @@ def guard_item(guard: Guard) -> RawItem:
     if guard.deployed is not None:
         item["deployed_ceiling_nano"] = {"N": str(guard.deployed.ceiling_nano)}
         item["deployed_pauses"] = {"BOOL": guard.deployed.pauses}
-    for name in ("reason", "operator"):
+    for name in TEXTS:
         if (text := getattr(guard, name)) is not None:
             item[name] = {"S": text}
     return item
@@ -71,9 +73,8 @@ def guard_of(raw: RawItem) -> Guard:
             paused_until=from_iso(raw["paused_until"]["S"]) if "paused_until" in raw else None,
             lifted_on=date.fromisoformat(raw["lifted_on"]["S"]) if "lifted_on" in raw else None,
             deployed=deployed,
-            reason=raw["reason"]["S"] if "reason" in raw else None,
-            operator=raw["operator"]["S"] if "operator" in raw else None,
             revision=int(raw["revision"]["N"]),
+            **{name: raw[name]["S"] for name in TEXTS if name in raw},
         )
     except (LookupError, TypeError, ValueError) as error:
         raise UnreadableError(f"the spend guard: {error}") from error

@@ -27,12 +27,16 @@ class GuardSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """`ceiling_nano`: an operator's ceiling in place of the deployed one. `paused_until`: free runs are paused before
-    that time. `lifted_on`: the day on which an operator lets them run whatever they cost. `deployed`: the settings that
-    were last in effect; None until a run was counted. `revision` counts its changes; 0: it is not stored yet."""
+    that time. `lifted_on`: the day on which an operator lets them run whatever they cost; `lift_reason` and `lifted_by`
+    belong to it, None if an earlier version stored it. `deployed`: the settings that were last in effect; None until a
+    run was counted. `reason` and `operator`: of the last order. `revision` counts its changes; 0: it is not stored yet.
+    """
 
     ceiling_nano: int | None = None
     paused_until: datetime | None = None
     lifted_on: date | None = None
+    lift_reason: str | None = None
+    lifted_by: str | None = None
     deployed: GuardSettings | None = None
     reason: str | None = None
     operator: str | None = None
@@ -51,9 +55,9 @@ class Guard:
         paused = settings.pauses and reached and self.lifted_on != now.date()
         return replace(self, paused_until=next_midnight(now) if paused else None, deployed=settings)
 
-    def lifted(self, now: datetime) -> "Guard":
+    def lifted(self, now: datetime, reason: str, operator: str) -> "Guard":
         """Free runs go on for the rest of the day."""
-        return replace(self, paused_until=None, lifted_on=now.date())
+        return replace(self, paused_until=None, lifted_on=now.date(), lift_reason=reason, lifted_by=operator)
 
     def with_ceiling(self, ceiling_nano: int | None, cost_nano: int, now: datetime) -> "Guard":
         """Another ceiling; None: the deployed one. The pause ends or begins at once."""

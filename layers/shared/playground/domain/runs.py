@@ -125,8 +125,13 @@ class Run:
 
     @property
     def usage(self) -> Usage | None:
-        """What the provider reported, of a run that is paid or not."""
+        """What the provider reported, or for an unpaid run the most that it can have used."""
         return self.measured.usage if self.measured else self.unpaid.usage if self.unpaid else None
+
+    @property
+    def final_usage(self) -> Usage | None:
+        """What was charged, or of an unpaid run what the provider reported. None if any part of that is an estimate."""
+        return None if not self.measured and self.unpaid and self.unpaid.estimated else self.usage
 
     @classmethod
     def of(cls, hold: Hold, *, user_id: str, status: RunStatus, ended_at: datetime, **outcome: Any) -> Self:

@@ -427,7 +427,9 @@ class RunSummary(BaseModel):
     package_version: str | None
     credits_spent: int
     ceiling: Annotated[int, Field(description="The most that it could cost: what was held while it ran")]
-    input_tokens: int | None
+    input_tokens: Annotated[
+        int | None, Field(description="As are the next two: null for an unpaid run whose usage is an estimate")
+    ]
     output_tokens: int | None
     tokens_used: int | None
     stop_reason: str | None
@@ -438,7 +440,7 @@ class RunSummary(BaseModel):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        usage, measured = run.usage, run.measured
+        usage, measured = run.final_usage, run.measured
         return cls(
             run_id=run.run_id,
             status=run.status.value,

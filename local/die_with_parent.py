@@ -1,6 +1,6 @@
 """Runs a module or script that ends when its parent process ends, for any reason.
 
-    python -P local/leash.py <module | path/to/script.py | path/to/executable> [argument ...]
+    python -P local/die_with_parent.py <module | path/to/script.py | path/to/executable> [argument ...]
 
 The parent keeps the other end of our standard input open and never writes to it. When the parent ends, also by
 `kill -9`, the kernel closes that end; we read end-of-file and end our whole process group (the parent starts us in
@@ -8,8 +8,8 @@ a session of our own): first with SIGTERM, so that the store can save what it ha
 parent-death signal this works on macOS too, and does not depend on which thread of the parent started us. The program
 itself sees an empty standard input.
 
-Python runs in this process. An executable file becomes our child, and we end as it does. It gets no time to end in
-order: a web server would use it to finish the responses that it is working on.
+Python runs in this process. An executable file becomes a child process, and we exit with its status. It is killed
+without a grace period, which a web server would use to finish open responses.
 """
 
 import os
@@ -24,9 +24,9 @@ GRACE_SECONDS = 10
 NOT_EXECUTABLE = 126  # the status of a shell that cannot execute a file
 
 
-def hold(leash: int, grace_seconds: float) -> None:
-    """Wait for the end of the leash, then end everything in this session."""
-    while os.read(leash, 1):
+def end_with_parent(parent_pipe: int, grace_seconds: float) -> None:
+    """Wait until the parent's end of the pipe is closed, then end everything in this session."""
+    while os.read(parent_pipe, 1):
         pass
     if os.getpgrp() == os.getpid():
         if grace_seconds:
@@ -51,7 +51,7 @@ def end_like(program: str) -> None:
 
 
 def main() -> None:
-    leash = os.dup(0)  # not inheritable by child processes of the program
+    parent_pipe = os.dup(0)  # not inheritable by child processes of the program
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
@@ -60,7 +60,7 @@ def main() -> None:
     program = sys.argv[1]
     is_executable = os.sep in program and not program.endswith(".py")
     grace_seconds = 0 if is_executable else GRACE_SECONDS
-    threading.Thread(target=hold, args=(leash, grace_seconds), name="leash", daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(parent_pipe, grace_seconds), name="parent", daemon=True).start()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     sys.argv = sys.argv[1:]
     if is_executable:
