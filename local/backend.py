@@ -8,7 +8,7 @@ For the stack and for tests; the store is separate (local/engine.py).
 
 import asyncio
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -31,10 +31,8 @@ class Backend:
         warm: bool = False,
         reload: bool = False,
         show: ShowLine = quiet,
-        extra_origins: Collection[str] = (),
         front_end: FrontEnd | None = None,
     ) -> None:
-        self._extra_origins = extra_origins
         self._front_end = front_end
         self.description = description
         self._port = port
@@ -134,7 +132,6 @@ class Backend:
                     runtime,
                     port=self._port,
                     show=self._show,
-                    extra_origins=self._extra_origins,
                     front_end=self._front_end,
                 )
                 await self._gateway.start()

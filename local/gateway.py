@@ -32,7 +32,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -48,7 +48,6 @@ from local.web_adapter import DELIMITER
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024  # of a streamed response, with the delimiter
 JSON = "application/json"
-ALLOW_ORIGIN = "access-control-allow-origin"
 
 # Headers of one connection, which are not forwarded.
 _HOP_BY_HOP = frozenset(
@@ -134,11 +133,7 @@ def _match(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str
 
 
 class Gateway:
-    """Serves one API of the template on its own port.
-
-    What the gateway says by itself may be read by the origin that the template names and, unlike on AWS, by
-    `extra_origins`, too. `front_end` answers outside the stage.
-    """
+    """Serves one API of the template on its own port. `front_end` answers outside the stage."""
 
     def __init__(
         self,
@@ -147,10 +142,8 @@ class Gateway:
         *,
         port: int = 0,
         show: ShowLine = quiet,
-        extra_origins: Collection[str] = (),
         front_end: FrontEnd | None = None,
     ) -> None:
-        self._extra_origins = frozenset(extra_origins)
         self._front_end = front_end
         self.api = api
         self.runtime = runtime
@@ -175,7 +168,7 @@ class Gateway:
     async def _serve(self, request: Request) -> Response:
         begun = time.monotonic()
         request_id = str(uuid.uuid4())
-        response = self._for_origin(request, await self._answer(request, request_id))
+        response = await self._answer(request, request_id)
         what, event = f"{request.method} {self._loggable(request)}", event_of(request.body)
 
         def show(outcome: str) -> None:
@@ -198,17 +191,6 @@ class Gateway:
         if found is None or "token" not in found[1]:
             return path
         return f"/{self.api.stage}{found[0].path}"
-
-    def _for_origin(self, request: Request, response: Response) -> Response:
-        """The response with the origin of the request in place of the template's, if it is one of the others."""
-        if not self._extra_origins or not any(name.lower() == ALLOW_ORIGIN for name, _ in response.headers):
-            return response
-        headers, origin = response.headers, request.header("origin")
-        if origin in self._extra_origins:
-            headers = tuple((name, origin if name.lower() == ALLOW_ORIGIN else value) for name, value in headers)
-        if not any(name.lower() == "vary" for name, _ in headers):
-            headers = (*headers, ("Vary", "Origin"))
-        return replace(response, headers=headers)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         raw_path, _, query = request.target.partition("?")

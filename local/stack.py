@@ -179,7 +179,6 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         warm=True,
         reload=True,
         show=show,
-        extra_origins=settings.extra_origins,
         front_end=None if settings.has_front_end else FrontEnd(f"{settings.url}/{description.apis[0].stage}/v1"),
     )
     parts.callback(backend.stop)
@@ -204,7 +203,7 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
-    values = {"FrontendUrl": settings.frontend_url}
+    values = {"FrontendUrl": settings.frontend_url, "ExtraOrigins": ",".join(settings.extra_origins)}
     if settings.rate_limit_factor != 1:
         values["RateLimitFactor"] = str(settings.rate_limit_factor)
     if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:
@@ -226,10 +225,7 @@ def parameters(settings: Settings) -> dict[str, str]:
 
 def laptop_only(settings: Settings) -> dict[str, str]:
     """Settings of the functions that are not in the template and apply to the laptop only."""
-    values = {"EXTRA_ORIGINS": ",".join(settings.extra_origins)}
-    if settings.stripe_secret_key is None:
-        values["PAY_PAGE_URL"] = f"http://127.0.0.1:{settings.stripe_port}/pay"
-    return values
+    return {} if settings.stripe_secret_key else {"PAY_PAGE_URL": f"http://127.0.0.1:{settings.stripe_port}/pay"}
 
 
 def stripe_secret(settings: Settings) -> dict[str, object]:

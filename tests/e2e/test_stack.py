@@ -152,20 +152,30 @@ def test_20_megabytes_are_refused(stack: Stack, user_id: str) -> None:
     assert (answer.status, answer.body["error"]) == (413, "request_too_large")
 
 
-def test_browser_may_ask_first(stack: Stack) -> None:
-    connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=HANG_SECONDS)
-    try:
-        headers = {"Origin": stack.url, "Access-Control-Request-Method": "POST"}
-        connection.request("OPTIONS", "/api/v1/playground/run", headers=headers)
-        response = connection.getresponse()
-        response.read()
-    finally:
-        connection.close()
-    assert response.status == 200
-    assert response.headers["Access-Control-Allow-Origin"] == stack.url
-    assert "POST" in response.headers["Access-Control-Allow-Methods"]
-    allowed = response.headers["Access-Control-Allow-Headers"].lower()
+@pytest.mark.parametrize(("path", "status"), [("/playground/run", 200), ("/auth/me", 204), ("/no/such/path", 204)])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_browser_may_ask_first(stack: Stack, path: str, status: int, name: str) -> None:
+    """Also for a path that does not exist, so that the page can read that it does not. On a laptop there are two
+    origins, so the gateway names any, and the functions the one that asks."""
+    origin = stack.url.replace("127.0.0.1", name)
+    answers = []
+    for method in ("OPTIONS", "GET"):
+        connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=HANG_SECONDS)
+        try:
+            headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+            connection.request(method, f"/api/v1{path}", headers=headers)
+            response = connection.getresponse()
+            response.read()
+        finally:
+            connection.close()
+        answers.append(response)
+    first, then = answers
+    assert (first.status, then.status) == (status, 404)
+    assert first.headers["Access-Control-Allow-Origin"] == ("*" if status == 200 else origin)
+    assert "POST" in first.headers["Access-Control-Allow-Methods"]
+    allowed = first.headers["Access-Control-Allow-Headers"].lower()
     assert {"authorization", "content-type", "idempotency-key"} <= {name.strip() for name in allowed.split(",")}
+    assert then.headers["Access-Control-Allow-Origin"] == "*"
 
 
 def test_nothing_that_people_write_is_logged(stack: Stack, user_id: str) -> None:

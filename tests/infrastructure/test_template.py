@@ -19,7 +19,7 @@ from playground import settings as settings_module
 from playground.adapters.dynamo_keys import guard_key
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
 from playground.asgi import READY_PATH
-from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, STREAM_TIMEOUT
+from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, METHODS, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
 from playground.settings import GuardFunctionSettings, Settings
 from playground.usecases.run_anonymously import STORE_RESERVE_SECONDS
@@ -36,7 +36,7 @@ MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer
 
 WEB_FUNCTIONS = {"RunFunction", "StreamFunction"}  # behind the Web Adapter
 ADAPTER = {"AWS_LAMBDA_EXEC_WRAPPER", "AWS_LWA_INVOKE_MODE", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH"}
-LAPTOP_ONLY = {"EXTRA_ORIGINS", "PAY_PAGE_URL"}
+LAPTOP_ONLY = {"PAY_PAGE_URL"}
 POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
 COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
 # Services that a function may be allowed to use, and what in them.
@@ -531,6 +531,7 @@ def routes_in_code(function: Function) -> set[tuple[str, str]]:
 def test_every_route_of_the_template_is_one_of_the_code_and_the_other_way_round(function: Function) -> None:
     [api] = DESCRIPTION.apis
     described = {(route.method, route.path) for route in api.routes if route.function == function.logical_id}
+    described -= {("OPTIONS", f"{BASE_PATH}/{{proxy+}}")}  # preflights, which the frame of the routes answers
     in_code = {(method, re.sub(r"<(\w+)>", r"{\1}", path)) for method, path in routes_in_code(function)}
 
     assert described == in_code
@@ -563,7 +564,34 @@ def test_browsers_may_send_what_the_functions_take() -> None:
             "idempotency-key",
             "last-event-id",
         }
-    assert {mock.path for mock in api.mocks} == {route.path for route in api.routes}
+        assert headers["access-control-allow-methods"] == METHODS
+    answered = {mock.path for mock in api.mocks} | {route.path for route in api.routes if route.method == "OPTIONS"}
+    assert answered == {route.path for route in api.routes}
+
+
+def test_preflights_of_unknown_paths_are_answered() -> None:
+    """By the one function that any path leads to; the request that follows gets the gateway's 404."""
+    [api] = DESCRIPTION.apis
+    [(path, function)] = [(route.path, route.function) for route in api.routes if route.method == "OPTIONS"]
+    assert (path, function) == (f"{BASE_PATH}/{{proxy+}}", "CatalogFunction")
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"), [("", "https://prpm.dev"), ("https://a.example,http://localhost:5173", "*")]
+)
+def test_the_gateway_names_one_origin_or_any(extra: str, named: str) -> None:
+    """It cannot tell one of several from another. The functions can, and name only those that are listed."""
+    description = read_template(ROOT / "template.yaml", {"ExtraOrigins": extra})
+    [api] = description.apis
+    said = [mock.headers for mock in api.mocks] + [response.headers for response in api.responses.values()]
+    assert {headers["Access-Control-Allow-Origin"] for headers in said} == {named}
+    assert {function.environment["EXTRA_ORIGINS"] for function in description.functions.values()} == {extra}
+
+
+@pytest.mark.parametrize("value", ["*", "https://a.example/", "https://*.example", "https://a.example,", "a.example"])
+def test_what_is_no_list_of_origins_is_refused(value: str) -> None:
+    pattern = SOURCE["Parameters"]["ExtraOrigins"]["AllowedPattern"]
+    assert re.fullmatch(pattern, value) is None
 
 
 def test_every_route_is_throttled_by_itself() -> None:

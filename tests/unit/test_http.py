@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from playground.domain.errors import RateLimitedError, UnauthorizedError
 from playground.domain.rates import RateStanding
-from playground.http import Api
+from playground.http import METHODS, Api
 from playground.settings import ApiSettings
 
 FRONTEND = "https://front.example"
@@ -265,6 +265,24 @@ def test_an_answer_names_the_origin_that_asked_if_it_is_one_of_ours() -> None:
         )
         assert answer["multiValueHeaders"].get("Access-Control-Allow-Origin") == named
         assert answer["multiValueHeaders"]["Vary"] == ["Origin"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "named"), [(FRONTEND, [FRONTEND]), ("https://elsewhere.example", None), (None, None)]
+)
+def test_a_preflight_for_any_path_is_answered_without_a_token(origin: str | None, named: list[str] | None) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    multi = {name: [value] for name, value in headers.items()}
+    event = an_event("/v1/no/such/%ff", httpMethod="OPTIONS", headers=headers, multiValueHeaders=multi)
+    answer = Api(SETTINGS, authenticate=nobody)(event, Countdown())  # type: ignore[arg-type]
+    sent = answer["multiValueHeaders"]
+    assert (answer["statusCode"], answer["body"]) == (204, "")
+    assert sent.get("Access-Control-Allow-Origin") == named
+    assert sent["Vary"] == ["Origin"]
+    if named:
+        assert sent["Access-Control-Allow-Methods"] == [METHODS]
+        assert "last-event-id" in sent["Access-Control-Allow-Headers"][0]
+        assert sent["Access-Control-Allow-Credentials"] == ["true"]
 
 
 # --- names that no route declares -------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 BASE_PATH = "/v1"
 MAPPED_PATH = f"/api{BASE_PATH}"
 
+METHODS = "GET,POST,DELETE,OPTIONS"  # that pages may send, as the template says for the gateway
+
 STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.InvalidRequestError: 400,
     errors.InvalidDeliveryError: 400,
@@ -145,6 +147,7 @@ class Api:
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
             expose_headers=["retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
             max_age=600,
+            allow_credentials=True,  # pages may say `credentials: include`; no cookie is ever set or read
         )
         self._authenticate = authenticate
         self._raw_bodies = raw_bodies
@@ -166,6 +169,8 @@ class Api:
         )
         path = _path_of(event)
         try:
+            if event.get("httpMethod") == "OPTIONS":
+                return self._preflight(_headers(event).get("origin"))
             try:
                 path = _canonical(path)
                 answer: dict[str, Any] = self.app.resolve(self._admit(event, path), context)  # type: ignore[arg-type]
@@ -293,6 +298,12 @@ class Api:
 
     def _headers_of(self, path: str) -> Mapping[str, str]:
         return next((its for pattern, its in self._headers if pattern.fullmatch(path)), {})
+
+    def _preflight(self, origin: str | None) -> dict[str, Any]:
+        """The answer to a preflight request, whatever path it is for: what asks for one that does not exist learns so
+        from the request itself. The gateway answers those of existing paths."""
+        headers = {**self._cors.to_dict(origin), "Access-Control-Allow-Methods": METHODS, "Vary": "Origin"}
+        return {"statusCode": 204, "multiValueHeaders": {name: [value] for name, value in headers.items()}, "body": ""}
 
     def _early(self, error: Exception, origin: str | None) -> dict[str, Any]:
         """The answer to an error before routing, with the same headers as any other."""

@@ -37,8 +37,7 @@ class ApiSettings(Settings):
 
     frontend_url: Origin
     powertools_service_name: Name
-    # Other origins that the front end may have: on a laptop only, where localhost and 127.0.0.1 are two. API Gateway
-    # answers preflight requests for one origin.
+    # Other origins whose pages may call the API. Links lead to frontend_url.
     extra_origins: Origins = ()
 
 
