@@ -8,21 +8,24 @@ for a function without the adapter; only the answer may be a stream.
 import asyncio
 import base64
 import json
+import math
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from playground.http import Api, EventStream, Invocation
 from playground.observability import flush_metrics
+from playground.usecases.live_events import LiveEvents
 
 READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path of the API
 REQUEST_CONTEXT = "x-amzn-request-context"
@@ -59,75 +62,163 @@ class WebApp:
         async with self._one_at_a_time:
             answer = await run_in_threadpool(self._api, event, context)
         stream: EventStream | None = answer.get("stream")
-        pump = _Pump(stream) if stream is not None else None
-        response = StreamingResponse(pump.chunks(), answer["statusCode"]) if pump is not None else _plain(answer)
-        for name, values in answer["multiValueHeaders"].items():
-            if name in response.headers:
-                del response.headers[name]
-            for value in values:
-                response.headers.append(name, value)
+        if stream is None:
+            await _plain(answer)(scope, receive, send)
+        else:
+            await _stream(answer, stream, receive, send)
+
+
+async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send) -> None:
+    """Send a streamed answer until it is over or its reader has left; then wait until what it tells of is over."""
+    source = stream.chunks if isinstance(stream.chunks, LiveEvents) else None
+    pump = _Pump(stream.chunks) if source is None else None
+    try:
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
+        await send({"type": "http.response.start", "status": answer["statusCode"], "headers": headers})
+        async for chunk in _chunks(source if pump is None else pump.start(), receive):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        await asyncio.shield(run_in_threadpool(_wait, stream, pump))
+        flush_metrics()  # of what was counted since the status was sent
+
+
+def _wait(stream: EventStream, pump: "_Pump | None") -> None:
+    if pump is not None:
+        pump.end()
+    stream.wait()
+
+
+async def _chunks(source: LiveEvents[bytes], receive: Receive) -> AsyncIterator[bytes]:
+    """What is there of a stream, together, whenever there is more: one that is behind sends few large pieces. Ends when
+    the reader leaves, too."""
+    loop = asyncio.get_running_loop()
+    bell = _Bell(loop)
+    reader = asyncio.ensure_future(_has_left(receive))
+    reader.add_done_callback(lambda _: bell.ring())
+    source.listen(bell.call)
+    try:
+        while not reader.done():
+            if chunk := b"".join(source.ready()):
+                yield chunk
+            elif source.over:
+                return
+            elif not await bell.wait(source.quiet_seconds):
+                yield source.quiet
+    finally:
+        bell.close()
+        reader.cancel()
+
+
+async def _has_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Bell:
+    """Wakes a task from other threads. Calls before the task looks are one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._called = False
+        self._rung = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits_since = 0.0
+
+    def call(self) -> None:
+        """From any thread."""
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the server has ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self.ring)
+
+    def ring(self) -> None:
+        self._called = False  # first: what changes from now on calls again
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether it was called within `seconds`."""
         try:
-            await response(scope, receive, send)
-        finally:
-            if pump is not None:
-                await asyncio.shield(run_in_threadpool(pump.wait))
-                flush_metrics()  # of what was counted since the status was sent
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+    def close(self) -> None:
+        self._called = True
 
 
 class _Pump:
-    """Reads a stream in one thread of its own and hands its chunks to the event loop: a task of a thread pool for each
-    chunk takes several times as much. It is a few chunks ahead at most."""
+    """Reads a stream that waits, in one thread of its own: a task of a thread pool for each chunk takes several times
+    as much. It is a few chunks ahead at most."""
 
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
-        self._arrived: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._arrived: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(MAX_CHUNKS_AHEAD)
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), name="pump", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="pump", daemon=True)
+        # Keep-alives are among what is read.
+        self._events = LiveEvents(self._steps(), quiet=b"", quiet_seconds=math.inf)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """To be read once."""
+    def start(self) -> LiveEvents[bytes]:
+        """The chunks. Once."""
         self._thread.start()
-        try:
-            while (chunk := await self._arrived.get()) is not None:
-                if isinstance(chunk, BaseException):
-                    raise chunk
-                yield chunk
-                self._room.release()
-        finally:
-            self._abandon()
+        return self._events
 
-    def wait(self) -> None:
-        """Until nothing is read any more, and what the stream tells of is over. What is not sent yet is dropped."""
-        self._abandon()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._stream.wait()
-
-    def _abandon(self) -> None:
+    def end(self) -> None:
+        """Until nothing is read any more. What is not taken yet is dropped."""
         self._abandoned.set()
         self._room.release()
+        if self._thread.ident is not None:
+            self._thread.join()
 
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _steps(self) -> Iterator[bytes | None]:
+        while True:
+            try:
+                chunk = self._arrived.get_nowait()
+            except Empty:
+                yield None
+                continue
+            if chunk is None:
+                return
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield chunk
+            self._room.release()
+
+    def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for chunk in self._stream.chunks:
+            for chunk in self._chunks:
                 self._room.acquire()
                 if self._abandoned.is_set():
                     break
-                self._hand_over(loop, chunk)
+                self._hand_over(chunk)
         except BaseException as error:
             end = error
-        self._hand_over(loop, end)
+        self._hand_over(end)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, chunk: bytes | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the server has ended, and its loop is closed
-            loop.call_soon_threadsafe(self._arrived.put_nowait, chunk)
+    def _hand_over(self, chunk: bytes | BaseException | None) -> None:
+        self._arrived.put(chunk)
+        self._events.changed()
 
 
 def _plain(answer: Mapping[str, Any]) -> Response:
     body = answer.get("body") or ""
-    return Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body, answer["statusCode"])
+    response = Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body, answer["statusCode"])
+    for name in answer["multiValueHeaders"]:
+        if name in response.headers:
+            del response.headers[name]
+    for name, value in _headers_of(answer):
+        response.headers.append(name, value)
+    return response
+
+
+def _headers_of(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, values in answer["multiValueHeaders"].items() for value in values)
 
 
 async def _event_of(request: Request) -> tuple[dict[str, Any], Context]:
