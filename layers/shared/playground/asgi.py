@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -70,15 +70,27 @@ class WebApp:
 
 async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send) -> None:
     """Send a streamed answer until it is over or its reader has left; then wait until what it tells of is over."""
-    source = stream.chunks if isinstance(stream.chunks, LiveEvents) else None
-    pump = _Pump(stream.chunks) if source is None else None
+    pump = None if isinstance(stream.chunks, LiveEvents) else _Pump(stream.chunks)
+    source = stream.chunks if isinstance(stream.chunks, LiveEvents) else pump.start()
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
+    bell = _Bell(source.quiet_seconds)
+    reader = asyncio.ensure_future(_has_left(receive))
+    reader.add_done_callback(lambda _: bell.ring())
     try:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
         await send({"type": "http.response.start", "status": answer["statusCode"], "headers": headers})
-        async for chunk in _chunks(source if pump is None else pump.start(), receive):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        source.listen(bell.call)
+        while not reader.done() and not source.over:
+            # All that is there at once: a stream that is behind is sent in few large pieces.
+            if chunk := b"".join(source.ready()):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                bell.answered()
+            elif not source.over and not await bell.wait():
+                await send({"type": "http.response.body", "body": source.quiet, "more_body": True})
+                bell.answered()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
+        bell.close()
+        reader.cancel()
         await asyncio.shield(run_in_threadpool(_wait, stream, pump))
         flush_metrics()  # of what was counted since the status was sent
 
@@ -89,44 +101,25 @@ def _wait(stream: EventStream, pump: "_Pump | None") -> None:
     stream.wait()
 
 
-async def _chunks(source: LiveEvents[bytes], receive: Receive) -> AsyncIterator[bytes]:
-    """What is there of a stream, together, whenever there is more: one that is behind sends few large pieces. Ends when
-    the reader leaves, too."""
-    loop = asyncio.get_running_loop()
-    bell = _Bell(loop)
-    reader = asyncio.ensure_future(_has_left(receive))
-    reader.add_done_callback(lambda _: bell.ring())
-    source.listen(bell.call)
-    try:
-        while not reader.done():
-            if chunk := b"".join(source.ready()):
-                yield chunk
-            elif source.over:
-                return
-            elif not await bell.wait(source.quiet_seconds):
-                yield source.quiet
-    finally:
-        bell.close()
-        reader.cancel()
-
-
 async def _has_left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class _Bell:
-    """Wakes a task from other threads. Calls before the task looks are one."""
+    """Wakes one task: by a call from any thread, or when nothing was sent for `quiet_seconds`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, quiet_seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._quiet_seconds = quiet_seconds
+        self._answered_at = self._loop.time()
         self._called = False
         self._rung = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._waits_since = 0.0
+        self._look()
 
     def call(self) -> None:
-        """From any thread."""
+        """From any thread. Calls before the task looks are one."""
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the server has ended, and its loop is closed
@@ -136,18 +129,28 @@ class _Bell:
         self._called = False  # first: what changes from now on calls again
         self._rung.set()
 
-    async def wait(self, seconds: float) -> bool:
-        """Whether it was called within `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
-        except TimeoutError:
-            return False
+    def answered(self) -> None:
+        """Something was sent."""
+        self._answered_at = self._loop.time()
+
+    async def wait(self) -> bool:
+        """Wait for the next call; whether there was one, and not just quiet."""
+        await self._rung.wait()
         self._rung.clear()
-        return True
+        return self._loop.time() < self._answered_at + self._quiet_seconds
 
     def close(self) -> None:
-        self._called = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """One timer for the whole stream: to set it anew for each piece would cost more than the piece."""
+        due = self._answered_at + self._quiet_seconds
+        if self._loop.time() >= due:
+            self._rung.set()
+            due = self._loop.time() + self._quiet_seconds
+        if due < math.inf:
+            self._timer = self._loop.call_at(due, self._look)
 
 
 class _Pump:

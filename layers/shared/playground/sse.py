@@ -52,6 +52,8 @@ def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, 
                 "max_tokens": event.max_tokens or None,
             }
             return _event("run", {**of, **about})
+        case Delta() if not of:
+            return f'event: delta\nid: {event.end}\ndata: {{"text": {json.dumps(event.text)}}}\n\n'.encode()
         case Delta():
             return _event("delta", {**of, "text": event.text}, event.end)
         case KeepAlive():

@@ -79,7 +79,8 @@ class LiveAnswer:
         """The text after the character `offset`, and whether that is the end. Waits until there is some, or `seconds`
         have passed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._length > offset or self._closed.is_set(), seconds)
+            if seconds > 0:
+                self._changed.wait_for(lambda: self._length > offset or self._closed.is_set(), seconds)
             return self._after(offset), self._closed.is_set()
 
     def _after(self, offset: int) -> str:
