@@ -26,6 +26,7 @@ RATES = "layers/shared/playground/domain/rates.py"
 RATED = "layers/shared/playground/adapters/dynamo_rates.py"
 RECORDS = "layers/shared/playground/adapters/dynamo_payments.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
+TRANSPORT = "layers/shared/playground/adapters/http_transport.py"
 WATCH = "layers/shared/playground/usecases/watch_holds.py"
 KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
@@ -2299,14 +2300,14 @@ MUTANTS = (
     ),
     mutant(
         "stop: a call that is given up goes on at the provider, which bills it",
-        CLAUDE,
-        '            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)\n',
-        "            self._stream.close()\n",
+        TRANSPORT,
+        "                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)\n",
+        "                self._socket.close()\n",
         PROGRESS,
     ),
     mutant(
         "stop: a call that is given up while it connects is sent all the same",
-        CLAUDE,
+        TRANSPORT,
         "            if self._given_up:\n",
         "            if False:\n",
         PROGRESS,

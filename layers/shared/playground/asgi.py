@@ -70,8 +70,12 @@ class WebApp:
 
 async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send) -> None:
     """Send a streamed answer until it is over or its reader has left; then wait until what it tells of is over."""
-    pump = None if isinstance(stream.chunks, LiveEvents) else _Pump(stream.chunks)
-    source = stream.chunks if isinstance(stream.chunks, LiveEvents) else pump.start()
+    pump: _Pump | None = None
+    if isinstance(stream.chunks, LiveEvents):
+        source = stream.chunks
+    else:
+        pump = _Pump(stream.chunks)
+        source = pump.start()
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
     bell = _Bell(source.quiet_seconds)
     reader = asyncio.ensure_future(_has_left(receive))
@@ -109,9 +113,9 @@ async def _has_left(receive: Receive) -> None:
 class _Bell:
     """Wakes one task: by a call from any thread, or when nothing was sent for `quiet_seconds`."""
 
-    def __init__(self, quiet_seconds: float) -> None:
+    def __init__(self, quiet_seconds: float | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._quiet_seconds = quiet_seconds
+        self._quiet_seconds = math.inf if quiet_seconds is None else quiet_seconds
         self._answered_at = self._loop.time()
         self._called = False
         self._rung = asyncio.Event()
@@ -164,7 +168,7 @@ class _Pump:
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._read, name="pump", daemon=True)
         # Keep-alives are among what is read.
-        self._events = LiveEvents(self._steps(), quiet=b"", quiet_seconds=math.inf)
+        self._events = LiveEvents(self._steps(), quiet=b"", quiet_seconds=None)
 
     def start(self) -> LiveEvents[bytes]:
         """The chunks. Once."""

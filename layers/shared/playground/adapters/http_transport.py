@@ -177,10 +177,10 @@ class _Body(httpx2.SyncByteStream):
 def _errors_of_httpx() -> Iterator[None]:
     try:
         yield
+    except exceptions.NewConnectionError as error:  # a ConnectTimeoutError, by name
+        raise httpx2.ConnectError(str(error)) from error
     except exceptions.ConnectTimeoutError as error:
         raise httpx2.ConnectTimeout(str(error)) from error
-    except exceptions.NewConnectionError as error:
-        raise httpx2.ConnectError(str(error)) from error
     except exceptions.ProxyError as error:
         raise httpx2.ProxyError(str(error)) from error
     except exceptions.TimeoutError as error:

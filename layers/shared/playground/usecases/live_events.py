@@ -14,10 +14,10 @@ class LiveEvents(Iterator[E], Generic[E]):
 
     `steps` never waits. It gives None if there is no event yet, and ends after the last one; whoever makes another
     event possible calls `changed` afterwards, from any thread. Iteration gives `quiet` for every `quiet_seconds`
-    without an event; one who takes by `ready` looks to that himself.
+    without an event, never if that is None; one who takes by `ready` looks to that himself.
     """
 
-    def __init__(self, steps: Iterator[E | None], *, quiet: E, quiet_seconds: float) -> None:
+    def __init__(self, steps: Iterator[E | None], *, quiet: E, quiet_seconds: float | None) -> None:
         self.quiet = quiet
         self.quiet_seconds = quiet_seconds
         self.over = False

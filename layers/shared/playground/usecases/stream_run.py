@@ -134,9 +134,7 @@ class StreamRun:
         return RunStream(replayed(answer, offset))
 
     def _live(self, live: LiveAnswer, outcome: "Future[PaidAnswer]") -> LiveEvents[Event]:
-        events = LiveEvents[Event](
-            _live_steps(live, outcome), quiet=KeepAlive(), quiet_seconds=self.keep_alive_seconds
-        )
+        events = LiveEvents[Event](_live_steps(live, outcome), quiet=KeepAlive(), quiet_seconds=self.keep_alive_seconds)
         live.watch(events.changed)
         outcome.add_done_callback(events.changed)
         return events
