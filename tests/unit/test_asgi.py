@@ -258,6 +258,19 @@ def test_a_stream_that_is_behind_is_sent_in_one_piece() -> None:
     assert reader.bodies == [b"1", b"2345"]
 
 
+def test_what_came_before_an_error_is_sent() -> None:
+    def steps() -> Iterator[bytes | None]:
+        yield b"1"
+        yield b"2"
+        raise LookupError
+
+    reader = Reader(lambda _: None)
+    events = LiveEvents(steps(), quiet=b"", quiet_seconds=None)
+    with pytest.raises(LookupError):
+        asyncio.run(asyncio.wait_for(reader.read(streaming(lambda: events)), HANG_SECONDS))
+    assert reader.bodies == [b"12"]
+
+
 def test_something_is_sent_when_it_is_quiet_for_long() -> None:
     live = Live(quiet_seconds=0.05)
     live.make(b"1")

@@ -31,6 +31,7 @@ READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path
 REQUEST_CONTEXT = "x-amzn-request-context"
 LAMBDA_CONTEXT = "x-amzn-lambda-context"
 MAX_CHUNKS_AHEAD = 4  # that are read of a stream before those before them are sent
+MAX_PIECE_BYTES = 65_536  # with a larger one no other event is sent together
 DEFAULT_SECONDS = 300  # of an invocation, if nobody says how long it may take
 
 
@@ -85,10 +86,19 @@ async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Recei
         source.listen(bell.call)
         while not reader.done() and not source.over:
             # All that is there at once: a stream that is behind is sent in few large pieces.
-            if chunk := b"".join(source.ready()):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                bell.answered()
-            elif not source.over and not await bell.wait():
+            ready: list[bytes] = []
+            size = 0
+            try:
+                for chunk in source.ready():
+                    ready.append(chunk)
+                    size += len(chunk)
+                    if size >= MAX_PIECE_BYTES:
+                        break
+            finally:  # also what came before an error
+                if ready:
+                    await send({"type": "http.response.body", "body": b"".join(ready), "more_body": True})
+                    bell.answered()
+            if not ready and not source.over and not await bell.wait():
                 await send({"type": "http.response.body", "body": source.quiet, "more_body": True})
                 bell.answered()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
