@@ -20,7 +20,7 @@ from local.resources import create_resources
 from local.seed import seed as seed_packages
 from local.template import Description, read_template
 
-MAX_WRITE_UNITS = 18
+MAX_WRITE_UNITS = 16
 MAX_ADDED = 0.5  # s
 MAX_OPEN = 20  # runs of an account, as in template.yaml
 ANSWER = 2048  # bytes

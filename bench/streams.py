@@ -46,7 +46,7 @@ MAX_ADDED_P99 = 0.060
 MAX_DELTA = 0.001  # s, p50
 MAX_RATIO = 0.5
 MAX_ROUND_TRIPS = (2, 1)
-MAX_WRITE_UNITS = 18
+MAX_WRITE_UNITS = 16
 ANSWERS = ((1, 2_048), (21, 5_000), (241, 60_000))  # seconds, characters
 
 DESCRIPTION = f"""\

@@ -26,6 +26,7 @@ RATES = "layers/shared/playground/domain/rates.py"
 RATED = "layers/shared/playground/adapters/dynamo_rates.py"
 RECORDS = "layers/shared/playground/adapters/dynamo_payments.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
+TRANSPORT = "layers/shared/playground/adapters/http_transport.py"
 WATCH = "layers/shared/playground/usecases/watch_holds.py"
 KEYS = "layers/shared/playground/adapters/key_set.py"
 CALENDAR = "layers/shared/playground/domain/calendar.py"
@@ -84,6 +85,7 @@ LIVE_RUNS = "layers/shared/playground/usecases/live_runs.py"
 CANCEL_RUN = "layers/shared/playground/usecases/cancel_run.py"
 CHECKPOINTS = "layers/shared/playground/adapters/dynamo_checkpoints.py"
 
+CONNECTIONS = "tests/unit/test_http_transport.py"
 STREAMED = "tests/unit/test_stream_run.py"
 PROGRESS = "tests/unit/test_claude_progress.py"
 CONTRACT = "tests/contract/test_ledger_contract.py"
@@ -2299,17 +2301,46 @@ MUTANTS = (
     ),
     mutant(
         "stop: a call that is given up goes on at the provider, which bills it",
-        CLAUDE,
-        '            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)\n',
-        "            self._stream.close()\n",
+        TRANSPORT,
+        "                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)\n",
+        "                self._socket.close()\n",
         PROGRESS,
     ),
     mutant(
         "stop: a call that is given up while it connects is sent all the same",
-        CLAUDE,
+        TRANSPORT,
         "            if self._given_up:\n",
         "            if False:\n",
         PROGRESS,
+    ),
+    mutant(
+        "connections: a handshake that fails counts as a question that was sent",
+        TRANSPORT,
+        '            raise exceptions.NewConnectionError(self, f"the handshake failed: {error}") from error\n',
+        "            raise\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: what is left of one answer is the beginning of the next",
+        TRANSPORT,
+        "        self._answer.close()\n",
+        "",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: a refused connection counts as one that took too long",
+        TRANSPORT,
+        "    except exceptions.NewConnectionError as error:  # a ConnectTimeoutError, by name\n"
+        "        raise httpx2.ConnectError(str(error)) from error\n",
+        "",
+        CONNECTIONS,
+    ),
+    mutant(
+        "streams: what came before somebody listened is not sent",
+        "layers/shared/playground/usecases/live_events.py",
+        "        self._listener = listener\n        listener()\n",
+        "        self._listener = listener\n",
+        "tests/unit/test_live_events.py",
     ),
     mutant(
         "stop: a run that was ended without text is charged",

@@ -5,6 +5,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from playground.domain.errors import ModelError
 from playground.http import Api
 from playground.observability import flush_metrics
 from playground.settings import ApiSettings
+from playground.usecases.live_events import LiveEvents
 from tests.kit.extent import HANG_SECONDS
 
 SETTINGS = ApiSettings(frontend_url="https://prpm.dev", powertools_service_name="tests")
@@ -187,6 +189,105 @@ def test_the_next_answer_is_not_the_stream_of_the_last_one() -> None:
     app = web(streaming(lambda: iter([b"data: 1\n\n"])))
     assert ask(app)[2] == b"data: 1\n\n"
     assert json.loads(ask(app, "/v1/plain")[2]) == {"answer": 42}
+
+
+class Live:
+    """Live events of a test, which are sent while they are made."""
+
+    def __init__(self, *, quiet_seconds: float = HANG_SECONDS) -> None:
+        self._made: SimpleQueue[bytes | None] = SimpleQueue()
+        self.events = LiveEvents(self._steps(), quiet=b": quiet", quiet_seconds=quiet_seconds)
+
+    def _steps(self) -> Iterator[bytes | None]:
+        while True:
+            try:
+                chunk = self._made.get_nowait()
+            except Empty:
+                yield None
+                continue
+            if chunk is None:
+                return
+            yield chunk
+
+    def make(self, *chunks: bytes | None) -> None:
+        for chunk in chunks:
+            self._made.put(chunk)
+            self.events.changed()
+
+
+class Reader:
+    """Who gets the messages of one answer; `takes` is called with each body before the next one is sent."""
+
+    def __init__(self, takes: Callable[[bytes], None], *, leaves: asyncio.Event | None = None) -> None:
+        self.bodies: list[bytes] = []
+        self._takes = takes
+        self._leaves = leaves
+
+    async def read(self, api: Api) -> None:
+        self._asked = False
+        scope = {"type": "http", "method": "GET", "path": "/v1/things", "raw_path": b"/v1/things", "headers": []}
+        await WebApp(api)({**scope, "query_string": b""}, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._asked:
+            await (self._leaves or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
+        self._asked = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def _send(self, message: Any) -> None:
+        if message.get("body"):
+            self.bodies.append(message["body"])
+            self._takes(message["body"])
+
+
+def test_each_event_is_sent_before_the_next_one_is_made() -> None:
+    live = Live()
+    live.make(b"1")
+    following = {b"1": b"2", b"2": b"3", b"3": None}
+    reader = Reader(lambda body: threading.Timer(0.01, live.make, (following[body],)).start())
+    asyncio.run(asyncio.wait_for(reader.read(streaming(lambda: live.events)), HANG_SECONDS))
+    assert reader.bodies == [b"1", b"2", b"3"]
+
+
+def test_a_stream_that_is_behind_is_sent_in_one_piece() -> None:
+    live = Live()
+    live.make(b"1")
+    reader = Reader(lambda body: live.make(*(b"%d" % number for number in range(2, 6)), None) if body == b"1" else None)
+    asyncio.run(asyncio.wait_for(reader.read(streaming(lambda: live.events)), HANG_SECONDS))
+    assert reader.bodies == [b"1", b"2345"]
+
+
+def test_what_came_before_an_error_is_sent() -> None:
+    def steps() -> Iterator[bytes | None]:
+        yield b"1"
+        yield b"2"
+        raise LookupError
+
+    reader = Reader(lambda _: None)
+    events = LiveEvents(steps(), quiet=b"", quiet_seconds=None)
+    with pytest.raises(LookupError):
+        asyncio.run(asyncio.wait_for(reader.read(streaming(lambda: events)), HANG_SECONDS))
+    assert reader.bodies == [b"12"]
+
+
+def test_something_is_sent_when_it_is_quiet_for_long() -> None:
+    live = Live(quiet_seconds=0.05)
+    live.make(b"1")
+    reader = Reader(lambda body: live.make(None) if reader.bodies.count(b": quiet") == 2 else None)
+    asyncio.run(asyncio.wait_for(reader.read(streaming(lambda: live.events)), HANG_SECONDS))
+    assert reader.bodies == [b"1", b": quiet", b": quiet"]
+
+
+def test_nobody_is_waited_for_who_has_left() -> None:
+    live = Live()
+    live.make(b"1")
+
+    async def leave() -> None:
+        left = asyncio.Event()
+        await Reader(lambda _: left.set(), leaves=left).read(streaming(lambda: live.events))
+
+    asyncio.run(asyncio.wait_for(leave(), HANG_SECONDS))
 
 
 @pytest.mark.parametrize("leaves", [False, True])

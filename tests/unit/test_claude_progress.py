@@ -5,14 +5,12 @@ import queue
 import socket
 import threading
 from contextlib import suppress
+from typing import Any
 
-import httpcore2
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from playground.adapters.claude import _Network
 from playground.domain.errors import ModelError, RunCancelledError
 from playground.domain.pricing import Usage
 from playground.ports import CANCELLED, Completion
@@ -246,34 +244,24 @@ def test_a_call_that_is_given_up_ends_at_the_provider(said: bytes, how: str) -> 
                 assert not thread.is_alive()
 
 
-def test_a_call_that_is_given_up_while_it_connects_sends_nothing() -> None:
+def test_a_call_that_is_given_up_while_it_connects_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Watcher()
-    sent: list[bytes] = []
-    claude = model("http://127.0.0.1:1", retries=0)
-    connecting, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    go_on = threading.Event()
+    found = socket.getaddrinfo
 
-    class Connection(httpcore2.MockStream):
-        def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            sent.append(buffer)
+    def look_up(*args: Any, **options: Any) -> Any:
+        watcher.stopped.set()
+        go_on.wait(HANG_SECONDS)
+        return found(*args, **options)
 
-        def close(self) -> None:
-            closed.set()
-
-    class Network(httpcore2.NetworkBackend):
-        def connect_tcp(self, *args: object, **options: object) -> httpcore2.NetworkStream:
-            connecting.set()
-            go_on.wait(HANG_SECONDS)
-            return Connection([])
-
-    transport = claude._client._client._transport
-    assert isinstance(transport, httpx2.HTTPTransport)
-    network = transport._pool._network_backend
-    assert isinstance(network, _Network), "the client's connections are not watched"
-    network._backend = Network()
-    threading.Thread(target=lambda: (connecting.wait(HANG_SECONDS), watcher.stopped.set())).start()
-
-    with pytest.raises(RunCancelledError):
-        claude.complete(prompt(), timeout=HANG_SECONDS, progress=watcher)
-    go_on.set()
-    assert closed.wait(HANG_SECONDS)
-    assert sent == []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        claude = model(f"http://127.0.0.1:{listener.getsockname()[1]}", retries=0)
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        with pytest.raises(RunCancelledError):
+            claude.complete(prompt(), timeout=HANG_SECONDS, progress=watcher)
+        go_on.set()
+        listener.settimeout(HANG_SECONDS)
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(HANG_SECONDS)
+            assert connection.recv(1) == b""

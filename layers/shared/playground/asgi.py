@@ -8,26 +8,30 @@ for a function without the adapter; only the answer may be a stream.
 import asyncio
 import base64
 import json
+import math
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from playground.http import Api, EventStream, Invocation
 from playground.observability import flush_metrics
+from playground.usecases.live_events import LiveEvents
 
 READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path of the API
 REQUEST_CONTEXT = "x-amzn-request-context"
 LAMBDA_CONTEXT = "x-amzn-lambda-context"
 MAX_CHUNKS_AHEAD = 4  # that are read of a stream before those before them are sent
+MAX_PIECE_BYTES = 65_536  # with a larger one no other event is sent together
 DEFAULT_SECONDS = 300  # of an invocation, if nobody says how long it may take
 
 
@@ -59,75 +63,179 @@ class WebApp:
         async with self._one_at_a_time:
             answer = await run_in_threadpool(self._api, event, context)
         stream: EventStream | None = answer.get("stream")
-        pump = _Pump(stream) if stream is not None else None
-        response = StreamingResponse(pump.chunks(), answer["statusCode"]) if pump is not None else _plain(answer)
-        for name, values in answer["multiValueHeaders"].items():
-            if name in response.headers:
-                del response.headers[name]
-            for value in values:
-                response.headers.append(name, value)
-        try:
-            await response(scope, receive, send)
-        finally:
-            if pump is not None:
-                await asyncio.shield(run_in_threadpool(pump.wait))
-                flush_metrics()  # of what was counted since the status was sent
+        if stream is None:
+            await _plain(answer)(scope, receive, send)
+        else:
+            await _stream(answer, stream, receive, send)
+
+
+async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send) -> None:
+    """Send a streamed answer until it is over or its reader has left; then wait until what it tells of is over."""
+    pump: _Pump | None = None
+    if isinstance(stream.chunks, LiveEvents):
+        source = stream.chunks
+    else:
+        pump = _Pump(stream.chunks)
+        source = pump.start()
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
+    bell = _Bell(source.quiet_seconds)
+    reader = asyncio.ensure_future(_has_left(receive))
+    reader.add_done_callback(lambda _: bell.ring())
+    try:
+        await send({"type": "http.response.start", "status": answer["statusCode"], "headers": headers})
+        source.listen(bell.call)
+        while not reader.done() and not source.over:
+            # All that is there at once: a stream that is behind is sent in few large pieces.
+            ready: list[bytes] = []
+            size = 0
+            try:
+                for chunk in source.ready():
+                    ready.append(chunk)
+                    size += len(chunk)
+                    if size >= MAX_PIECE_BYTES:
+                        break
+            finally:  # also what came before an error
+                if ready:
+                    await send({"type": "http.response.body", "body": b"".join(ready), "more_body": True})
+                    bell.answered()
+            if not ready and not source.over and not await bell.wait():
+                await send({"type": "http.response.body", "body": source.quiet, "more_body": True})
+                bell.answered()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        bell.close()
+        reader.cancel()
+        await asyncio.shield(run_in_threadpool(_wait, stream, pump))
+        flush_metrics()  # of what was counted since the status was sent
+
+
+def _wait(stream: EventStream, pump: "_Pump | None") -> None:
+    if pump is not None:
+        pump.end()
+    stream.wait()
+
+
+async def _has_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Bell:
+    """Wakes one task: by a call from any thread, or when nothing was sent for `quiet_seconds`."""
+
+    def __init__(self, quiet_seconds: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._quiet_seconds = math.inf if quiet_seconds is None else quiet_seconds
+        self._answered_at = self._loop.time()
+        self._called = False
+        self._rung = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def call(self) -> None:
+        """From any thread. Calls before the task looks are one."""
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the server has ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self.ring)
+
+    def ring(self) -> None:
+        self._called = False  # first: what changes from now on calls again
+        self._rung.set()
+
+    def answered(self) -> None:
+        """Something was sent."""
+        self._answered_at = self._loop.time()
+
+    async def wait(self) -> bool:
+        """Wait for the next call; whether there was one, and not just quiet."""
+        await self._rung.wait()
+        self._rung.clear()
+        return self._loop.time() < self._answered_at + self._quiet_seconds
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """One timer for the whole stream: to set it anew for each piece would cost more than the piece."""
+        due = self._answered_at + self._quiet_seconds
+        if self._loop.time() >= due:
+            self._rung.set()
+            due = self._loop.time() + self._quiet_seconds
+        if due < math.inf:
+            self._timer = self._loop.call_at(due, self._look)
 
 
 class _Pump:
-    """Reads a stream in one thread of its own and hands its chunks to the event loop: a task of a thread pool for each
-    chunk takes several times as much. It is a few chunks ahead at most."""
+    """Reads a stream that waits, in one thread of its own: a task of a thread pool for each chunk takes several times
+    as much. It is a few chunks ahead at most."""
 
-    def __init__(self, stream: EventStream) -> None:
-        self._stream = stream
-        self._arrived: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._arrived: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(MAX_CHUNKS_AHEAD)
         self._abandoned = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), name="pump", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="pump", daemon=True)
+        # Keep-alives are among what is read.
+        self._events = LiveEvents(self._steps(), quiet=b"", quiet_seconds=None)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """To be read once."""
+    def start(self) -> LiveEvents[bytes]:
+        """The chunks. Once."""
         self._thread.start()
-        try:
-            while (chunk := await self._arrived.get()) is not None:
-                if isinstance(chunk, BaseException):
-                    raise chunk
-                yield chunk
-                self._room.release()
-        finally:
-            self._abandon()
+        return self._events
 
-    def wait(self) -> None:
-        """Until nothing is read any more, and what the stream tells of is over. What is not sent yet is dropped."""
-        self._abandon()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._stream.wait()
-
-    def _abandon(self) -> None:
+    def end(self) -> None:
+        """Until nothing is read any more. What is not taken yet is dropped."""
         self._abandoned.set()
         self._room.release()
+        if self._thread.ident is not None:
+            self._thread.join()
 
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _steps(self) -> Iterator[bytes | None]:
+        while True:
+            try:
+                chunk = self._arrived.get_nowait()
+            except Empty:
+                yield None
+                continue
+            if chunk is None:
+                return
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield chunk
+            self._room.release()
+
+    def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for chunk in self._stream.chunks:
+            for chunk in self._chunks:
                 self._room.acquire()
                 if self._abandoned.is_set():
                     break
-                self._hand_over(loop, chunk)
+                self._hand_over(chunk)
         except BaseException as error:
             end = error
-        self._hand_over(loop, end)
+        self._hand_over(end)
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, chunk: bytes | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the server has ended, and its loop is closed
-            loop.call_soon_threadsafe(self._arrived.put_nowait, chunk)
+    def _hand_over(self, chunk: bytes | BaseException | None) -> None:
+        self._arrived.put(chunk)
+        self._events.changed()
 
 
 def _plain(answer: Mapping[str, Any]) -> Response:
     body = answer.get("body") or ""
-    return Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body, answer["statusCode"])
+    response = Response(base64.b64decode(body) if answer.get("isBase64Encoded") else body, answer["statusCode"])
+    for name in answer["multiValueHeaders"]:
+        if name in response.headers:
+            del response.headers[name]
+    for name, value in _headers_of(answer):
+        response.headers.append(name, value)
+    return response
+
+
+def _headers_of(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, values in answer["multiValueHeaders"].items() for value in values)
 
 
 async def _event_of(request: Request) -> tuple[dict[str, Any], Context]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from playground.schemas.run import RunAnswer
 from playground.usecases.compare_prompts import Compared
+from playground.usecases.live_events import LiveEvents
 from playground.usecases.stream_comparison import ComparisonEvent, OfVariant
 from playground.usecases.stream_run import Delta, Done, Event, Failed, KeepAlive, Started
 
@@ -18,20 +19,27 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def encoded(events: Iterable[Event], failure: Callable[[Exception], str]) -> Iterator[bytes]:
-    """Each event as it is sent. `failure` is the body of an error."""
-    return (_of_run(event, failure, {}) for event in events)
+    """Each event as it is sent; LiveEvents, if they are. `failure` is the body of an error."""
+
+    def encode(event: Event) -> bytes:
+        return _of_run(event, failure, {})
+
+    return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
 
 
 def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exception], str]) -> Iterator[bytes]:
     """The same, of a comparison."""
-    for event in events:
+
+    def encode(event: ComparisonEvent) -> bytes:
         match event:
             case OfVariant(index, its):
-                yield _of_run(its, failure, {"index": index})
+                return _of_run(its, failure, {"index": index})
             case Compared():
-                yield _event("end", {"comparison_id": event.comparison_id, "credits_spent": event.credits_spent})
+                return _event("end", {"comparison_id": event.comparison_id, "credits_spent": event.credits_spent})
             case _:
-                yield _of_run(event, failure, {})
+                return _of_run(event, failure, {})
+
+    return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
 
 
 def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, int]) -> bytes:
@@ -44,6 +52,8 @@ def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, 
                 "max_tokens": event.max_tokens or None,
             }
             return _event("run", {**of, **about})
+        case Delta() if not of:
+            return f'event: delta\nid: {event.end}\ndata: {{"text": {json.dumps(event.text)}}}\n\n'.encode()
         case Delta():
             return _event("delta", {**of, "text": event.text}, event.end)
         case KeepAlive():

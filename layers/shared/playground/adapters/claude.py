@@ -9,8 +9,6 @@ own, which is awaited until the deadline and no longer, and retries are made her
 import json
 import math
 import queue
-import socket
-import ssl
 import threading
 import time
 import unicodedata
@@ -20,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard, TypeVar
 
 import anthropic
-import httpcore2
 import httpx2
 
+from playground.adapters.http_transport import Call, Transport
 from playground.domain.errors import (
     INVALID_USAGE,
     ModelError,
@@ -45,6 +43,8 @@ FRAME_TOKENS = 2_000  # of a prompt besides its texts, at most: what the provide
 MESSAGE_FRAME_TOKENS = 100  # of each message, likewise
 MAX_NAME_CHARACTERS = 100  # characters of a model's id or a stop reason
 MAX_EVENT_BYTES = 4_000_000  # of a stream; the largest that Claude sends are some thousands
+MAX_LAST_CHUNKS = 8  # that are read behind an answer
+LAST_SECONDS = 1.0  # for each of them
 MAX_TOKEN_BYTES = 1_024  # of text: no tokenizer has longer ones
 MAX_ANSWER_BYTES = 2_500_000  # as it leaves the function, which has it twice; Lambda gives 6 MB back at most
 MAX_BODY_BYTES = 65_536  # of an error and of a count, as they are sent; the rest is not read
@@ -74,8 +74,9 @@ class ClaudeModel:
         self._monotonic = monotonic
         self._sleep = sleep
         # A redirect would take the key and the prompt elsewhere. The API has none.
-        http = anthropic.DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_bound]})
-        _watch_connections(http)
+        http = anthropic.DefaultHttpxClient(
+            transport=Transport(base_url), follow_redirects=False, event_hooks={"response": [_bound]}
+        )
         self._client = anthropic.Anthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
 
     def close(self) -> None:
@@ -83,11 +84,11 @@ class ClaudeModel:
         self._client.close()
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
-        def count() -> int:
+        def count(deliver: Callable[[int], None]) -> None:
             counted = self._client.messages.count_tokens(
                 model=prompt.model.model_id, timeout=_limits(timeout), **_content(prompt)
             )
-            return counted.input_tokens
+            deliver(counted.input_tokens)
 
         try:
             tokens = _within(timeout, count) if timeout > 0 else 0
@@ -126,7 +127,7 @@ class ClaudeModel:
 
         answer = _Answer(progress)  # what was read of it, also if it breaks off
 
-        def ask() -> Completion:
+        def ask(deliver: Callable[[Completion], None]) -> None:
             with self._client.messages.with_streaming_response.create(
                 model=prompt.model.model_id,
                 max_tokens=prompt.max_tokens,
@@ -135,7 +136,9 @@ class ClaudeModel:
                 **_content(prompt),
                 **_settings(prompt),
             ) as response:
-                return _completion(_read(_events(response.iter_bytes()), answer, prompt), prompt)
+                chunks = response.iter_bytes()
+                deliver(_completion(_read(_events(chunks), answer, prompt), prompt))
+                _read_on(chunks)
 
         try:
             return _within(left, ask, progress.stopping)
@@ -177,9 +180,6 @@ class _StoppedError(Exception):
     """A call was to end before it was over."""
 
 
-_here = threading.local()
-
-
 class _Bounded(httpx2.SyncByteStream):
     """A body that ends after MAX_BODY_BYTES."""
 
@@ -205,99 +205,24 @@ def _bound(response: httpx2.Response) -> None:
         response.stream = _Bounded(response.stream)
 
 
-class _Call:
-    """One call, which can be given up from another thread, at any moment.
-
-    The connection is shut down, not closed: `close` does not wake a thread that waits for bytes, so the provider would
-    go on writing, and the file descriptor may become another connection's while that thread still reads from it. The
-    thread of the call gets the end of the stream, and closes.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._given_up = False
-        self._connection: _Connection | None = None
-
-    def use(self, connection: "_Connection") -> None:
-        """Raises httpcore2.WriteError if the call was given up: nothing is sent any more."""
-        with self._lock:
-            if self._given_up:
-                raise httpcore2.WriteError("the call was given up")
-            self._connection, connection.call = connection, self
-
-    def give_up(self) -> None:
-        with self._lock:
-            self._given_up = True
-            if self._connection is not None and self._connection.call is self:
-                self._connection.shut_down()
-
-
-class _Connection(httpcore2.NetworkStream):
-    """A connection that knows the call which uses it."""
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-        self.call: _Call | None = None
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, timeout)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        call: _Call = _here.call
-        call.use(self)
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _Connection(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-    def shut_down(self) -> None:
-        with suppress(OSError):  # it is closed already
-            # Not SSLSocket.shutdown: that takes the encryption from the thread that reads.
-            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
-
-
-class _Network(httpcore2.NetworkBackend):
-    def __init__(self, backend: httpcore2.NetworkBackend) -> None:
-        self._backend = backend
-
-    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
-        return _Connection(self._backend.connect_tcp(*args, **options))
-
-
-def _watch_connections(client: httpx2.Client) -> None:
-    """The connections of `client` become `_Connection`s. httpx2 has no option for that; its version is pinned."""
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx2.HTTPTransport):
-            pool = transport._pool
-            pool._network_backend = _Network(pool._network_backend)
-
-
-def _within(seconds: float, call: Callable[[], _T], stopping: Callable[[], bool] = lambda: False) -> _T:
-    """What `call` returns or raises; _TooLateError after `seconds`, _StoppedError soon after `stopping`, whatever the
+def _within(
+    seconds: float, call: Callable[[Callable[[_T], None]], None], stopping: Callable[[], bool] = lambda: False
+) -> _T:
+    """What `call` delivers or raises; _TooLateError after `seconds`, _StoppedError soon after `stopping`, whatever the
     server does.
 
-    The call runs in a thread of its own. When it is given up its connection ends, its thread with it, and its result is
-    dropped.
+    The call runs in a thread of its own, and may go on after it has delivered. When it is given up its connection ends,
+    its thread with it, and its result is dropped.
     """
     outcomes: queue.SimpleQueue[Callable[[], _T]] = queue.SimpleQueue()
-    the_call = _Call()
+    the_call = Call()
 
     def run() -> None:
-        _here.call = the_call
+        the_call.begin()
         try:
-            result = call()
-        except Exception as error:  # every error is raised in the waiting thread
+            call(lambda result: outcomes.put(lambda: result))
+        except Exception as error:  # every error before the result is raised in the waiting thread
             outcomes.put(_raiser(error))
-        else:
-            outcomes.put(lambda: result)
 
     ends = time.monotonic() + seconds
     threading.Thread(target=run, name="claude", daemon=True).start()
@@ -426,6 +351,13 @@ def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
                 break
         if size + len(rest) > MAX_EVENT_BYTES:
             raise ValueError("an event is too large")
+
+
+def _read_on(chunks: Iterator[bytes]) -> None:
+    """Read what follows an answer, so that its connection can be used again; not much, and not for long."""
+    Call.current().hurry(LAST_SECONDS)
+    for _ in zip(range(MAX_LAST_CHUNKS), chunks, strict=False):
+        pass
 
 
 @dataclass(slots=True)

@@ -33,11 +33,17 @@ class LiveAnswer:
         self._closed = threading.Event()
         self._stopped = threading.Event()
         self._listeners: list[OnText] = []
+        self._watchers: list[Callable[[], None]] = []
 
     def listen(self, listener: "OnText") -> None:
         """Call `listener` with each further piece of the text until it is closed; it must not wait or raise."""
         with self._changed:
             self._listeners.append(listener)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` when text was added and when the answer was closed; it must not wait or raise."""
+        with self._changed:
+            self._watchers.append(watcher)
 
     def write(self, text: str) -> None:
         with self._changed:
@@ -45,13 +51,18 @@ class LiveAnswer:
             self._length += len(text)
             for listener in self._listeners if text and not self._closed.is_set() else ():
                 listener(text, self._length)
-            self._changed.notify_all()
+            self._notify()
 
     def close(self) -> None:
         """There is no more text."""
         with self._changed:
             self._closed.set()
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for watcher in self._watchers:
+            watcher()
 
     def closed(self, seconds: float) -> bool:
         """Whether there is no more text; waits so many seconds for that."""
@@ -68,7 +79,8 @@ class LiveAnswer:
         """The text after the character `offset`, and whether that is the end. Waits until there is some, or `seconds`
         have passed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._length > offset or self._closed.is_set(), seconds)
+            if seconds > 0:
+                self._changed.wait_for(lambda: self._length > offset or self._closed.is_set(), seconds)
             return self._after(offset), self._closed.is_set()
 
     def _after(self, offset: int) -> str:

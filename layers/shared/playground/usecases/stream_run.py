@@ -26,6 +26,7 @@ from playground.domain.errors import (
 from playground.domain.runs import Run, RunRequest, RunStatus, error_of
 from playground.ports import Checkpoint, Checkpoints, Clock, Ledger, Sessions, TimeLimit
 from playground.usecases.expire_holds import INTERRUPTED, ExpireHolds
+from playground.usecases.live_events import LiveEvents
 from playground.usecases.live_runs import LiveAnswer
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt, ShowStanding
 
@@ -132,31 +133,35 @@ class StreamRun:
             return self.follow(user_id, error.run_id, offset=offset, seconds_left=ends - self.follow.monotonic())
         return RunStream(replayed(answer, offset))
 
-    def _live(self, live: LiveAnswer, outcome: "Future[PaidAnswer]") -> Iterator[Event]:
-        yield started(live.hold)
-        end = 0
-        closed = False
-        while not closed:
-            text, closed = live.read(end, seconds=self.keep_alive_seconds)
-            end += len(text)
-            if text:
-                yield Delta(text, end)
-            elif not closed:
-                yield KeepAlive()
-        while True:
-            try:
-                error = outcome.exception(self.keep_alive_seconds)
-            except TimeoutError:
-                yield KeepAlive()
-            else:
-                break
-        if error is not None:
-            yield Failed(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
-            return
-        answer = outcome.result()
-        if answer.turn.answer[end:]:  # of another attempt, which has ended the run
-            yield Delta(answer.turn.answer[end:], len(answer.turn.answer))
-        yield Done(answer)
+    def _live(self, live: LiveAnswer, outcome: "Future[PaidAnswer]") -> LiveEvents[Event]:
+        events = LiveEvents[Event](_live_steps(live, outcome), quiet=KeepAlive(), quiet_seconds=self.keep_alive_seconds)
+        live.watch(events.changed)
+        outcome.add_done_callback(events.changed)
+        return events
+
+
+def _live_steps(live: LiveAnswer, outcome: "Future[PaidAnswer]") -> Iterator[Event | None]:
+    """The events of a run that is made in this process; None: not yet."""
+    yield started(live.hold)
+    end = 0
+    closed = False
+    while not closed:
+        text, closed = live.read(end, seconds=0)
+        end += len(text)
+        if text:
+            yield Delta(text, end)
+        elif not closed:
+            yield None
+    while not outcome.done():
+        yield None
+    error = outcome.exception()
+    if error is not None:
+        yield Failed(error if isinstance(error, Exception) else RuntimeError(type(error).__name__))
+        return
+    answer = outcome.result()
+    if answer.turn.answer[end:]:  # of another attempt, which has ended the run
+        yield Delta(answer.turn.answer[end:], len(answer.turn.answer))
+    yield Done(answer)
 
 
 @dataclass(frozen=True, slots=True)
