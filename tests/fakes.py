@@ -38,7 +38,7 @@ from playground.domain.rates import RateLimit
 from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
-from playground.domain.spend import Counters, day_of
+from playground.domain.spend import Counters, PackageTotals, SpendRow, UsagePlace, day_of
 from playground.domain.subscriptions import Subscription
 from playground.domain.variables import variables_of
 from playground.domain.versions import newest_first
@@ -814,6 +814,10 @@ class InMemoryCatalog:
         ]
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
+    def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
+        found, _ = self.search(text, after=None, limit=len(self._versions) + 1)
+        return {summary.name: summary for summary in found if summary.name in names}
+
 
 class InMemoryLookup:
     """`ports.Lookup` over the other fakes."""
@@ -865,7 +869,7 @@ class InMemoryCheckpoints:
 
 
 class InMemorySpend:
-    """`ports.SpendCounters`. Deals with three runs at a time."""
+    """`ports.SpendCounters` and `ports.UsageCounters`. Deals with three runs at a time."""
 
     def __init__(self) -> None:
         self.counted: dict[str, Run] = {}
@@ -878,6 +882,42 @@ class InMemorySpend:
 
     def cost_of(self, day: date) -> int:
         return sum(Counters.of(run).cost_nano for run in self.counted.values() if day_of(run) == day)
+
+    def page_of_user(
+        self, user_id: str, first: date, last: date, *, after: UsagePlace | None, limit: int
+    ) -> tuple[Sequence[SpendRow], UsagePlace | None]:
+        runs = [run for run in self.counted.values() if run.user_id == user_id and first <= day_of(run) <= last]
+        found: dict[tuple[date, str, str], SpendRow] = {}
+        for run in runs:
+            key = (day_of(run), run.package or "", run.model)
+            there = found[key].counters if key in found else Counters()
+            counters = there + Counters.of(run)
+            found[key] = SpendRow(day=key[0], package=run.package, model=run.model, counters=counters)
+        behind = (after.day, after.package or "", after.model) if after is not None else None
+        rows = [found[key] for key in sorted(found) if behind is None or key > behind]
+        return rows[:limit], rows[limit - 1].place if len(rows) > limit else None
+
+    def of_package(self, package: str, first: date, last: date) -> Sequence[SpendRow]:
+        runs = [run for run in self.counted.values() if run.package == package and first <= day_of(run) <= last]
+        keys = sorted({(day_of(run), run.model) for run in runs})
+        return [
+            SpendRow(
+                day=day,
+                model=model,
+                counters=sum(
+                    (Counters.of(run) for run in runs if (day_of(run), run.model) == (day, model)), Counters()
+                ),
+            )
+            for day, model in keys
+        ]
+
+    def all_of_package(self, package: str) -> PackageTotals:
+        runs = [run for run in self.counted.values() if run.package == package]
+        users = {run.user_id for run in runs}
+        return PackageTotals(package=package, counters=sum(map(Counters.of, runs), Counters()), users=len(users))
+
+    def packages(self) -> Sequence[PackageTotals]:
+        return [self.all_of_package(name) for name in {run.package for run in self.counted.values() if run.package}]
 
 
 class InMemoryGuard:

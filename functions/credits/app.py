@@ -5,7 +5,7 @@ Never calls a model. Calls Stripe, and loads its package, only for payments and 
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
+from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.ids import id_maker
 from playground.adapters.prices import PublishedPrices, load_prices, read_published
 from playground.adapters.secrets import read_secret
@@ -23,6 +24,7 @@ from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError, PriceTableNotFoundError
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
+from playground.domain.spend import UsagePlace
 from playground.http import Api, answers, authenticator, utc_now
 from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
@@ -43,6 +45,7 @@ from playground.schemas.credits import (
     RunsAnswer,
     SubscribeBody,
     SubscriptionAnswer,
+    UsageAnswer,
 )
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
@@ -51,6 +54,7 @@ from playground.usecases.cancel_run import CancelRun
 from playground.usecases.list_purchases import ListPurchases
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
+from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, MAX_ROWS, ReadUsage
 
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Origin"}
 
@@ -63,6 +67,7 @@ read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
 read_history = ReadHistory(ledger=ledger, clock=utc_now)
 list_runs = ListRuns(ledger=ledger, read_account=read_account)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
+read_usage = ReadUsage(usage=DynamoUsage(store, settings.spend_table), clock=utc_now)
 cancel_run = CancelRun(ledger=ledger, read_run=read_run, sleep=time.sleep)
 authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
@@ -82,6 +87,7 @@ app = api.app
 handler = api
 
 KEY = re.compile(r"[!-}]{1,100}")  # in a cursor
+MODEL = re.compile(r"[a-z0-9._-]{1,64}")  # likewise, also of a model that is retired
 
 
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
@@ -175,6 +181,34 @@ def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     is, the run is released. Answers with the receipt; `held` if the run has not ended within five seconds. 409
     `run_ended` if it came to another end before."""
     return ReceiptAnswer.of(cancel_run(api.user_id, run_id, seconds_left=api.seconds_left - 2))
+
+
+@app.get("/playground/analytics/usage", tags=["runs"], responses=answers(UsageAnswer, 400, 401, 503))
+def usage(
+    days: Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to today")] = DEFAULT_DAYS,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> UsageAnswer:
+    """What the caller's runs of the last days came to, by day, package and model, with `totals` of these rows. A run
+    counts on the day on which it ended, a moment after it. Runs without a login are nobody's."""
+    page = read_usage(api.user_id, days=days, limit=limit, after=_usage_place(cursor))
+    following = page.following
+    parts = (following.day.isoformat(), following.package or "", following.model) if following is not None else None
+    return UsageAnswer.of(page, next_cursor=parts_cursor(*parts) if parts is not None else None)
+
+
+def _usage_place(cursor: str | None) -> UsagePlace | None:
+    """Raises InvalidRequestError."""
+    if cursor is None:
+        return None
+    day, package, model = parts_of(cursor, 3)
+    try:
+        place = UsagePlace(day=date.fromisoformat(day), package=package or None, model=model)
+    except ValueError:
+        raise bad_cursor() from None
+    if place.day.isoformat() != day or not (package == "" or is_package_name(package)) or not MODEL.fullmatch(model):
+        raise bad_cursor()
+    return place
 
 
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))

@@ -87,7 +87,13 @@ class RateSettings(Settings):
     rate_limit_factor: Annotated[int, Field(ge=1, le=600)]
 
 
-class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings):
+class SpendSettings(Settings):
+    """The table of what runs cost."""
+
+    spend_table: Name
+
+
+class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings, SpendSettings):
     # Where the stand-in for Stripe shows its payment pages: on a laptop only.
     pay_page_url: Annotated[str, Field(pattern=r"^(http://127\.0\.0\.1:[0-9]+/[a-z]+)?$")] = ""
 
@@ -107,6 +113,10 @@ class SessionsSettings(CreditsSettings):
 
 class CatalogSettings(ApiSettings, ContentSettings):
     catalog_table: Name
+
+
+class CatalogFunctionSettings(CatalogSettings, SpendSettings):
+    pass
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):
@@ -146,8 +156,7 @@ class NoticesSettings(Settings):
     notices_bus: Name
 
 
-class GuardFunctionSettings(MoneySettings):
+class GuardFunctionSettings(MoneySettings, SpendSettings):
     powertools_service_name: Name
-    spend_table: Name
     daily_ceiling_dollars: Annotated[int, Field(ge=1, le=MAX_CEILING_DOLLARS)]
     pause_free_runs: bool

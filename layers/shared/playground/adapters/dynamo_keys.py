@@ -282,7 +282,11 @@ def has_run_key(table: str, user_id: str, package: str) -> Key:
 
 
 def user_day_key(table: str, user_id: str, day: date, package: str | None, model: str) -> Key:
-    return Key(table, user_pk(user_id), f"{day_sk(day)}#{package or NO_PACKAGE}#{model}")
+    return Key(table, user_pk(user_id), user_day_sk(day, package, model))
+
+
+def user_day_sk(day: date, package: str | None, model: str) -> str:
+    return f"{day_sk(day)}#{package or NO_PACKAGE}#{model}"
 
 
 def package_pk(package: str) -> str:
@@ -294,5 +298,8 @@ def package_day_key(table: str, package: str, day: date, model: str) -> Key:
 
 
 def package_total_key(table: str, package: str) -> Key:
-    shard = zlib.crc32(package.encode()) % PACKAGE_SHARDS
-    return Key(table, f"PACKAGES#{shard_name(shard)}", package)
+    return Key(table, packages_pk(zlib.crc32(package.encode()) % PACKAGE_SHARDS), package)
+
+
+def packages_pk(shard: int) -> str:
+    return f"PACKAGES#{shard_name(shard)}"

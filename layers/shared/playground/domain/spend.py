@@ -4,8 +4,10 @@ A receipt is counted once, by its run's id, on the day (UTC) on which the run en
 money is in nano-dollars.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import total_ordering
 from typing import Self
 
 from playground.domain.runs import Run, RunStatus
@@ -52,6 +54,47 @@ class SpendRow:
     model: str
     package: str | None = None
     counters: Counters
+
+    @property
+    def place(self) -> "UsagePlace":
+        return UsagePlace(day=self.day, package=self.package, model=self.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePlace:
+    """A position in the rows of a user, by day, package and model."""
+
+    day: date
+    package: str | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageTotals:
+    """All runs of a package, since there are counters. `users` have run it, with an answer or without; each counts once
+    for ever, and again only after an erasure of the account."""
+
+    package: str
+    counters: Counters = Counters()
+    users: int = 0
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A position in the list of packages by charged runs: of two the one with more runs is first, or that of the
+    earlier name."""
+
+    runs: int
+    name: str
+
+    def __lt__(self, other: "Rank") -> bool:
+        return (-self.runs, self.name) < (-other.runs, other.name)
+
+
+def ranking_of(packages: Iterable[PackageTotals]) -> Sequence[Rank]:
+    """Those that have charged runs, by rank."""
+    return sorted(Rank(each.counters.runs, each.package) for each in packages if each.counters.runs)
 
 
 def day_of(run: Run) -> date:

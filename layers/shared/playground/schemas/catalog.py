@@ -1,6 +1,7 @@
 """Bodies of the function catalog."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
@@ -8,6 +9,7 @@ from pydantic import BaseModel, Field
 from playground.domain.hidden import escaped
 from playground.domain.packages import Asset, Example, PackageSummary
 from playground.domain.variables import Variable
+from playground.usecases.read_usage import MIN_USERS_SHOWN, PackageUsage
 
 
 class PackageListed(BaseModel):
@@ -100,3 +102,42 @@ class PackageList(BaseModel):
     @classmethod
     def of(cls, summaries: Sequence[PackageSummary], *, next_cursor: str | None) -> Self:
         return cls(packages=[PackageListed.of(summary) for summary in summaries], next_cursor=next_cursor)
+
+
+class PackageDay(BaseModel):
+    date: date
+    runs: int
+
+
+class PackageUsageAnswer(BaseModel):
+    id: str
+    name: str
+    runs: Annotated[int, Field(description="Runs that were charged, of all time")]
+    users: Annotated[
+        int | None,
+        Field(
+            description=f"Accounts that ever ran it, with or without an answer; null if fewer than {MIN_USERS_SHOWN}"
+        ),
+    ]
+    average_credits: Annotated[
+        float | None, Field(description=f"Of a run, of all time; null without runs and below {MIN_USERS_SHOWN} users")
+    ]
+    from_date: Annotated[date, Field(description="The first day (UTC) that `days` covers; the last one is today")]
+    days: Annotated[
+        list[PackageDay],
+        Field(description=f"Days with charged runs, the earliest first; none below {MIN_USERS_SHOWN} users"),
+    ]
+
+    @classmethod
+    def of(cls, summary: PackageSummary, usage: PackageUsage) -> Self:
+        counters = usage.totals.counters
+        is_shown = usage.users is not None and counters.runs > 0
+        return cls(
+            id=summary.package_id,
+            name=summary.name,
+            runs=counters.runs,
+            users=usage.users,
+            average_credits=round(counters.credits / counters.runs, 2) if is_shown else None,
+            from_date=usage.first,
+            days=[PackageDay(date=day, runs=runs) for day, runs in usage.days],
+        )
