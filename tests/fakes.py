@@ -38,7 +38,7 @@ from playground.domain.rates import RateLimit
 from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
-from playground.domain.spend import Counters, PackageTotals, SpendRow, UsagePlace, day_of
+from playground.domain.spend import Counters, PackageTotals, Ratings, SpendRow, UsagePlace, day_of
 from playground.domain.subscriptions import Subscription
 from playground.domain.variables import variables_of
 from playground.domain.versions import newest_first
@@ -260,17 +260,29 @@ class InMemorySessions:
                 self.summaries[session.session_id] = session
             return True
 
-    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        with self.lock:
-            if self.find(user_id, session_id) is None:
-                return False
-            self.feedback[session_id, feedback.run_id] = feedback
-            return True
-
     @cached_property
     def shares(self) -> dict[str, Share]:
         """What `InMemoryShares` keeps here, for session and share change together."""
         return {}
+
+
+class InMemoryFeedback:
+    """`ports.Feedback` over the sessions of `InMemorySessions`."""
+
+    def __init__(self, sessions: InMemorySessions) -> None:
+        self._sessions = sessions
+        self._given: dict[str, tuple[str | None, Ratings]] = {}
+
+    def put(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> bool:
+        with self._sessions.lock:
+            if self._sessions.find(user_id, session_id) is None:
+                return False
+            self._sessions.feedback[session_id, feedback.run_id] = feedback
+            self._given[feedback.run_id] = package, Ratings.of(feedback.rating, feedback.is_helpful)
+            return True
+
+    def ratings_of(self, package: str) -> Ratings:
+        return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())
 
 
 class InMemoryShares:
@@ -873,6 +885,7 @@ class InMemorySpend:
 
     def __init__(self) -> None:
         self.counted: dict[str, Run] = {}
+        self.ratings: dict[str, Ratings] = {}
 
     def count(self, runs: Sequence[Run]) -> tuple[int, Sequence[Run]]:
         some = {run.run_id: run for run in runs[:3]}
@@ -915,6 +928,9 @@ class InMemorySpend:
         runs = [run for run in self.counted.values() if run.package == package]
         users = {run.user_id for run in runs}
         return PackageTotals(package=package, counters=sum(map(Counters.of, runs), Counters()), users=len(users))
+
+    def ratings_of(self, package: str) -> Ratings:
+        return self.ratings.get(package, Ratings())
 
     def packages(self) -> Sequence[PackageTotals]:
         return [self.all_of_package(name) for name in {run.package for run in self.counted.values() if run.package}]

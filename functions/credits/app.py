@@ -8,6 +8,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
@@ -25,7 +26,7 @@ from playground.domain.errors import InvalidRequestError, PriceTableNotFoundErro
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.domain.spend import UsagePlace
-from playground.http import Api, answers, authenticator, utc_now
+from playground.http import CSV, Api, answers, authenticator, utc_now
 from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
@@ -46,6 +47,7 @@ from playground.schemas.credits import (
     SubscribeBody,
     SubscriptionAnswer,
     UsageAnswer,
+    history_csv,
 )
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
@@ -96,19 +98,29 @@ def credits_() -> CreditsAnswer:
     return CreditsAnswer.of(read_account(api.user_id))
 
 
-@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503))
+@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503, as_csv=True))
 def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     type: Annotated[str | None, Query(json_schema_extra={"enum": [kind.value for kind in EntryType]})] = None,  # noqa: A002
-) -> HistoryAnswer:
+) -> Response[str]:
     """Every change of the caller's credits, newest first, and for a run its model, package and tokens. With `type`, a
-    page may be shorter than `limit`."""
+    page may be shorter than `limit`. With `Accept: text/csv` the same page is CSV for spreadsheets, with a header line;
+    the answer's `Link` header has the address of the next page."""
     if type is not None and type not in list(EntryType):
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
     type_ = EntryType(type) if type is not None else None
     page = read_history(api.user_id, limit=limit, before=number_of(cursor), type_=type_)
-    return HistoryAnswer.of(page, next_cursor=number_cursor(page.following) if page.following is not None else None)
+    following = number_cursor(page.following) if page.following is not None else None
+    api.add_headers({"Vary": "Origin, Accept"})
+    if api.preferred([content_types.APPLICATION_JSON, CSV]) != CSV:
+        body = HistoryAnswer.of(page, next_cursor=following).model_dump_json()
+        return Response(200, content_type=content_types.APPLICATION_JSON, body=body)
+    if following is not None:
+        query = {"limit": limit, "cursor": following} | ({"type": type_.value} if type_ is not None else {})
+        api.add_headers({"Link": f'<?{urlencode(query)}>; rel="next"'})
+    download = {"Content-Disposition": 'attachment; filename="credits.csv"'}
+    return Response(200, content_type=f"{CSV}; charset=utf-8", body=history_csv(page), headers=download)
 
 
 @app.get("/playground/runs", tags=["runs"], responses=answers(RunsAnswer, 400, 401, 503))

@@ -658,7 +658,7 @@ def test_private_answers_are_not_cached_and_the_front_end_may_read_them(handlers
         answer = handlers.file(name, user_id=user_id, changes=changes)
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Access-Control-Allow-Origin"] == "https://prpm.dev"
-        exposed = "retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"
+        exposed = "link,retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"
         assert answer.headers["Access-Control-Expose-Headers"] == exposed
 
 

@@ -7,17 +7,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pynamodb.expressions.operand import Path
 
-from playground.adapters.dynamo_keys import spender_key, user_pk
-from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_feedback import DynamoFeedback
+from playground.adapters.dynamo_keys import feedback_key, session_key, spender_key, user_pk
+from playground.adapters.dynamo_store import DynamoStore, Put, Update
+from playground.adapters.dynamo_usage import DynamoUsage
 from playground.domain.runs import Run
-from playground.domain.spend import Counters, SpendRow
+from playground.domain.sessions import RunFeedback
+from playground.domain.spend import Counters, Ratings, SpendRow
 from playground.schemas.credits import UsageAnswer
 from playground.usecases.read_usage import MAX_ROWS, UsagePage
+from tests.conftest import NOW
 from tests.fakes import paid_run, unpaid_run
 from tests.handlers import Handlers
-from tests.integration.test_spend import records_of
-from tests.support import SPEND_TABLE
+from tests.integration.test_spend import Killed, Mortal, records_of
+from tests.kit.extent import WHOLE
+from tests.support import SESSIONS_TABLE, SPEND_TABLE
 
 REVIEWER = "@playground/code-reviewer"
 ANALYTICS = f"/playground/analytics/packages/{REVIEWER}"
@@ -227,3 +233,85 @@ def test_the_largest_answer_fits_into_a_response_of_lambda() -> None:
     row = SpendRow(day=day, model="m" * 64, package="@" + "a" * 64 + "/" + "b" * 100, counters=counters)
     page = UsagePage(first=day, last=day, rows=[row] * MAX_ROWS, totals=counters, following=row.place)
     assert len(UsageAnswer.of(page, next_cursor="x" * 400).model_dump_json()) < 3_000_000
+
+
+# --- ratings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fresh")
+def test_ratings_of_a_package_are_shown_with_its_users(handlers: Handlers, user_id: str) -> None:
+    count(handlers, [a_run(f"{user_id}-{number}") for number in range(4)])
+    run = {"package_id": REVIEWER, "input": "Hello"}
+    run_id = handlers.call("POST", "/playground/run", run, user=user_id).body["run_id"]
+    path = f"/playground/runs/{run_id}/feedback"
+    before = DynamoUsage(handlers.apps["catalog"].store, SPEND_TABLE).ratings_of(REVIEWER)
+    for body in ({"rating": 2}, {"rating": 5, "is_helpful": True}, {"rating": 5, "is_helpful": True}):
+        assert handlers.call("POST", path, body, user=user_id).status == 200
+    assert handlers.call("GET", ANALYTICS).body["ratings"] is None
+
+    count(handlers, [a_run(user_id)])
+    shown = handlers.call("GET", ANALYTICS).body["ratings"]
+    assert (shown["count"], shown["helpful"], shown["unhelpful"]) == (
+        before.rated + 1,
+        before.helpful + 1,
+        before.unhelpful,
+    )
+    assert shown["average"] == round((before.stars + 5) / (before.rated + 1), 2)
+
+
+@pytest.mark.parametrize("seed", range(12 if WHOLE else 4))
+def test_ratings_survive_deaths_and_repeats(store: DynamoStore, user_id: str, seed: int) -> None:
+    """The function dies before and after its transactions, and clients ask again or do not."""
+    chance, package, session_id = random.Random(seed), f"@{user_id}/tidy", f"ses_{user_id}"
+    mortal = Mortal(store.client, store.backoff)
+    feedback = DynamoFeedback(mortal, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE)
+    store.transact(Put(session_key(SESSIONS_TABLE, session_id), {"user_id": {"S": user_id}}))
+    runs = [f"run_{user_id}_{number}" for number in range(6)]
+    mortal.chance = chance
+    for number in range(60):
+        opinion = RunFeedback(
+            run_id=chance.choice(runs),
+            rating=chance.choice([None, 1, 2, 5]),
+            is_helpful=chance.choice([None, True, False]),
+            comment="",
+            given_at=NOW + timedelta(seconds=number),
+        )
+        for _ in range(chance.choice([1, 3])):
+            try:
+                assert feedback.put(user_id, session_id, opinion, package)
+            except Killed:
+                continue
+    assert DynamoUsage(store, SPEND_TABLE).ratings_of(package) == stored_ratings(store, session_id, runs)
+
+
+def stored_ratings(store: DynamoStore, session_id: str, run_ids: Sequence[str]) -> Ratings:
+    found = [store.get(feedback_key(SESSIONS_TABLE, session_id, run_id)) or {} for run_id in run_ids]
+    ratings = (int(raw["rating"]["N"]) if "rating" in raw else None for raw in found)
+    opinions = (raw["is_helpful"]["BOOL"] if "is_helpful" in raw else None for raw in found)
+    return sum(map(Ratings.of, ratings, opinions), Ratings())
+
+
+@pytest.mark.parametrize("empty", [{}, {"is_helpful": {"NULL": True}}])
+def test_an_opinion_of_an_earlier_version_is_counted_when_it_is_replaced(
+    store: DynamoStore, user_id: str, empty: dict[str, Any]
+) -> None:
+    session_id, run_id, package = f"ses_{user_id}", f"run_{user_id}", f"@{user_id}/tidy"
+    store.transact(
+        Put(session_key(SESSIONS_TABLE, session_id), {"user_id": {"S": user_id}}),
+        Put(
+            feedback_key(SESSIONS_TABLE, session_id, run_id),
+            {"rating": {"N": "1"}, "comment": {"S": ""}, "given_at": {"S": "2026-11-01T00:00:00.000Z"}, **empty},
+        ),
+    )
+    feedback = DynamoFeedback(store, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE)
+    opinion = RunFeedback(run_id=run_id, rating=4, is_helpful=None, comment="", given_at=NOW)
+    for _ in range(2):
+        assert feedback.put(user_id, session_id, opinion, package)
+        assert DynamoUsage(store, SPEND_TABLE).ratings_of(package) == Ratings(rated=1, stars=4)
+
+
+def test_the_function_of_sessions_writes_ratings_and_nothing_else_there(handlers: Handlers, user_id: str) -> None:
+    app: Any = handlers.apps["sessions"]
+    add = [Path("runs").add(1)]
+    with handlers.rights.of("sessions"), pytest.raises(PermissionError, match="SpendTable"):
+        app.store.transact(Update(spender_key(SPEND_TABLE, user_id), actions=add, condition=None))

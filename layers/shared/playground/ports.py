@@ -34,7 +34,7 @@ from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, Vote
-from playground.domain.spend import PackageTotals, SpendRow, UsagePlace
+from playground.domain.spend import PackageTotals, Ratings, SpendRow, UsagePlace
 from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.domain.work import ShardTask
 
@@ -423,6 +423,10 @@ class UsageCounters(Protocol):
         """Of a package that nobody has run: zeros."""
         ...
 
+    def ratings_of(self, package: str) -> Ratings:
+        """What owners think of their runs of a package."""
+        ...
+
     def packages(self) -> Sequence[PackageTotals]:
         """Of every package that was ever run, in no particular order."""
         ...
@@ -551,8 +555,14 @@ class Sessions(Protocol):
         """Turn a completely copied fork into a regular session. False if it was removed meanwhile."""
         ...
 
-    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        """Store or replace the feedback on a run. False if the session is not there (any more)."""
+
+class Feedback(Protocol):
+    """What owners think of answers."""
+
+    def put(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> bool:
+        """Store or replace the feedback on a run of `package`, and bring the package's ratings up to date, in one
+        write. False, and no change, if the session is not there (any more). Repeated, it changes nothing. Raises
+        StoreUnavailableError."""
         ...
 
 

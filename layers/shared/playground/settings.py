@@ -53,6 +53,12 @@ class LedgerSettings(MoneySettings):
     sessions_table: Name
 
 
+class SpendSettings(Settings):
+    """The table of what runs cost."""
+
+    spend_table: Name
+
+
 class AuthSettings(Settings):
     """How tokens are verified."""
 
@@ -87,12 +93,6 @@ class RateSettings(Settings):
     rate_limit_factor: Annotated[int, Field(ge=1, le=600)]
 
 
-class SpendSettings(Settings):
-    """The table of what runs cost."""
-
-    spend_table: Name
-
-
 class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings, SpendSettings):
     # Where the stand-in for Stripe shows its payment pages: on a laptop only.
     pay_page_url: Annotated[str, Field(pattern=r"^(http://127\.0\.0\.1:[0-9]+/[a-z]+)?$")] = ""
@@ -106,7 +106,7 @@ class ReconcileSettings(MoneySettings, StripeSettings):
     powertools_service_name: Name
 
 
-class SessionsSettings(CreditsSettings):
+class SessionsSettings(CreditsSettings, SpendSettings):
     share_secret_arn: Name
     reports_to_hide: Annotated[int, Field(ge=1, le=1000)]
 

@@ -14,11 +14,12 @@ from playground.adapters.dynamo_keys import (
     package_pk,
     package_total_key,
     packages_pk,
+    ratings_pk,
     user_day_sk,
     user_pk,
 )
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
-from playground.domain.spend import Counters, PackageTotals, SpendRow, UsagePlace
+from playground.domain.spend import Counters, PackageTotals, Ratings, SpendRow, UsagePlace
 
 PAGE = 1_000  # rows in one query, which reads 1 MB at most
 
@@ -60,6 +61,9 @@ class DynamoUsage:
             found += [_totals_of(raw["sk"]["S"], raw) for raw in self._query(packages_pk(shard), " ", "~")]
         return found
 
+    def ratings_of(self, package: str) -> Ratings:
+        return sum(map(_ratings_of, self._query(ratings_pk(package), "0", "~")), Ratings())
+
     def _days(self, pk: str, first: date, last: date) -> Iterator[RawItem]:
         return self._query(pk, day_sk(first), f"{day_sk(last)}~")
 
@@ -81,6 +85,10 @@ def counters_of(raw: RawItem) -> Counters:
 
 def _totals_of(package: str, raw: RawItem) -> PackageTotals:
     return PackageTotals(package=package, counters=counters_of(raw), users=_number(raw, "users"))
+
+
+def _ratings_of(raw: RawItem) -> Ratings:
+    return Ratings(**{each.name: _number(raw, each.name) for each in fields(Ratings)})
 
 
 def _number(raw: Mapping[str, Any], name: str) -> int:

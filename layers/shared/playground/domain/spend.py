@@ -79,6 +79,32 @@ class PackageTotals:
     users: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratings:
+    """Sums over the latest opinions of owners on their runs. `rated` of them have from 1 to 5 stars."""
+
+    rated: int = 0
+    stars: int = 0
+    helpful: int = 0
+    unhelpful: int = 0
+
+    @classmethod
+    def of(cls, rating: int | None, is_helpful: bool | None) -> Self:
+        """What one opinion adds."""
+        return cls(
+            rated=int(rating is not None),
+            stars=rating or 0,
+            helpful=int(is_helpful is True),
+            unhelpful=int(is_helpful is False),
+        )
+
+    def __add__(self, other: "Ratings") -> "Ratings":
+        return Ratings(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    def __sub__(self, other: "Ratings") -> "Ratings":
+        return Ratings(**{each.name: getattr(self, each.name) - getattr(other, each.name) for each in fields(self)})
+
+
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Rank:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from playground.domain.hidden import escaped
 from playground.domain.packages import Asset, Example, PackageSummary
+from playground.domain.spend import Ratings
 from playground.domain.variables import Variable
 from playground.usecases.read_usage import MIN_USERS_SHOWN, PackageUsage
 
@@ -109,6 +110,18 @@ class PackageDay(BaseModel):
     runs: int
 
 
+class PackageRatings(BaseModel):
+    count: Annotated[int, Field(description="Runs that their owners have rated with stars")]
+    average: Annotated[float | None, Field(description="Stars, 1 to 5; null without any")]
+    helpful: int
+    unhelpful: int
+
+    @classmethod
+    def of(cls, ratings: Ratings) -> Self:
+        average = round(ratings.stars / ratings.rated, 2) if ratings.rated else None
+        return cls(count=ratings.rated, average=average, helpful=ratings.helpful, unhelpful=ratings.unhelpful)
+
+
 class PackageUsageAnswer(BaseModel):
     id: str
     name: str
@@ -121,6 +134,10 @@ class PackageUsageAnswer(BaseModel):
     ]
     average_credits: Annotated[
         float | None, Field(description=f"Of a run, of all time; null without runs and below {MIN_USERS_SHOWN} users")
+    ]
+    ratings: Annotated[
+        PackageRatings | None,
+        Field(description=f"What owners think of their runs, of all time; null below {MIN_USERS_SHOWN} users"),
     ]
     from_date: Annotated[date, Field(description="The first day (UTC) that `days` covers; the last one is today")]
     days: Annotated[
@@ -138,6 +155,7 @@ class PackageUsageAnswer(BaseModel):
             runs=counters.runs,
             users=usage.users,
             average_credits=round(counters.credits / counters.runs, 2) if is_shown else None,
+            ratings=PackageRatings.of(usage.ratings) if usage.ratings is not None else None,
             from_date=usage.first,
             days=[PackageDay(date=day, runs=runs) for day, runs in usage.days],
         )

@@ -14,6 +14,7 @@ from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
 from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.domain.spend import Counters
+from playground.domain.spreadsheet import csv_of
 from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
 from playground.schemas.published import CheckoutNames, PortalNames, PurchaseNames, SubscriptionNames
 from playground.usecases.browse_runs import HistoryPage, RunsPage
@@ -281,6 +282,23 @@ class HistoryAnswer(BaseModel):
             next_cursor=next_cursor,
             unreadable=list(page.unreadable),
         )
+
+
+COLUMNS = (
+    *("seq", "created_at", "type", "amount", "balance_after", "description", "monthly", "rollover", "purchased"),
+    *("run_id", "session_id", "purchase_id", "model", "package", "package_version"),
+    *("input_tokens", "output_tokens", "tokens_used", "business_key"),
+)
+UNREADABLE_LINE = "unreadable"  # in place of the type
+
+
+def history_csv(page: HistoryPage) -> str:
+    """The page as CSV, with a header line. Of a damaged line there is the number only."""
+    lines: dict[int, dict[str, Any]] = {seq: {"seq": seq, "type": UNREADABLE_LINE} for seq in page.unreadable}
+    for entry in page.entries:
+        line = Transaction.of(entry, page.runs.get(entry.run_id or "")).model_dump(mode="json")
+        lines[entry.seq] = {**line, **line["buckets"]}
+    return csv_of(COLUMNS, ([lines[seq].get(name) for name in COLUMNS] for seq in sorted(lines, reverse=True)))
 
 
 class UsageTotals(BaseModel):

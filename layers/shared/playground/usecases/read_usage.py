@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from playground.domain.errors import InvalidRequestError
-from playground.domain.spend import Counters, PackageTotals, SpendRow, UsagePlace
+from playground.domain.spend import Counters, PackageTotals, Ratings, SpendRow, UsagePlace
 from playground.ports import Clock, UsageCounters
 
 MAX_DAYS = 90
@@ -50,12 +50,13 @@ class ReadUsage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageUsage:
     """What everybody may know of a package. `days` are charged runs by day, of days on which there were any. Of a
-    package with fewer than MIN_USERS_SHOWN users `users` is None and `days` is empty."""
+    package with fewer than MIN_USERS_SHOWN users, `users` and `ratings` are None and `days` is empty."""
 
     totals: PackageTotals
     first: date
     last: date
     users: int | None
+    ratings: Ratings | None
     days: Sequence[tuple[date, int]]
 
 
@@ -69,12 +70,13 @@ class ReadPackageUsage:
         first, last = _window(days, self.clock())
         totals = self.usage.all_of_package(package)
         if totals.users < MIN_USERS_SHOWN:
-            return PackageUsage(totals=totals, first=first, last=last, users=None, days=())
+            return PackageUsage(totals=totals, first=first, last=last, users=None, ratings=None, days=())
         runs: dict[date, int] = {}
         for row in self.usage.of_package(package, first, last):
             runs[row.day] = runs.get(row.day, 0) + row.counters.runs
         shown = [(day, runs[day]) for day in sorted(runs) if runs[day]]
-        return PackageUsage(totals=totals, first=first, last=last, users=totals.users, days=shown)
+        ratings = self.usage.ratings_of(package)
+        return PackageUsage(totals=totals, first=first, last=last, users=totals.users, ratings=ratings, days=shown)
 
 
 def _window(days: int, now: datetime) -> tuple[date, date]:
