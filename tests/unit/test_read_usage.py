@@ -157,7 +157,9 @@ def test_packages_by_runs_then_those_without_any_by_name(limit: int) -> None:
     names = [f"@acme/p{number:03}" for number in range(130)]
     runs = {name: chance.choice([0, 1, 2, 2, 7, 1000]) for name in chance.sample(names, 60)}
     runs["@acme/withdrawn"] = 50  # its counter is there, it is not
-    ranking = ranking_of(PackageTotals(package=name, counters=Counters(runs=n)) for name, n in runs.items())
+    ranking = ranking_of(
+        PackageTotals(package=name, counters=Counters(runs=n, failed=chance.randrange(99))) for name, n in runs.items()
+    )
     list_popular = ListPopular(InMemoryCatalog(*map(a_package, names)), lambda: ranking)
 
     expected = sorted(names, key=lambda name: (-runs.get(name, 0), name))

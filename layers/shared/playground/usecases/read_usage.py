@@ -37,7 +37,7 @@ class ReadUsage:
     ) -> UsagePage:
         """At most `limit` rows of the user's last `days` days (UTC, with today) behind the place `after`. Raises
         InvalidRequestError for days, a limit or a place that is out of bounds."""
-        first, last = _window(days, self.clock())
+        first, last = last_days(days, self.clock())
         if not 1 <= limit <= MAX_ROWS:
             raise InvalidRequestError("limit", f"must be 1 to {MAX_ROWS}")
         if after is not None and after.day > last:
@@ -67,7 +67,7 @@ class ReadPackageUsage:
 
     def __call__(self, package: str, *, days: int = DEFAULT_DAYS) -> PackageUsage:
         """Raises InvalidRequestError for days that are out of bounds."""
-        first, last = _window(days, self.clock())
+        first, last = last_days(days, self.clock())
         totals = self.usage.all_of_package(package)
         if totals.users < MIN_USERS_SHOWN:
             return PackageUsage(totals=totals, first=first, last=last, users=None, ratings=None, days=())
@@ -79,7 +79,8 @@ class ReadPackageUsage:
         return PackageUsage(totals=totals, first=first, last=last, users=totals.users, ratings=ratings, days=shown)
 
 
-def _window(days: int, now: datetime) -> tuple[date, date]:
+def last_days(days: int, now: datetime) -> tuple[date, date]:
+    """The first and the last of so many days (UTC), of which the last is today. Raises InvalidRequestError."""
     if not 1 <= days <= MAX_DAYS:
         raise InvalidRequestError("days", f"must be 1 to {MAX_DAYS}")
     last = now.date()
