@@ -135,6 +135,7 @@ def test_whoever_does_not_ask_for_csv_gets_json(handlers: Handlers, user_id: str
 
 
 def test_headers_of_a_download(handlers: Handlers, user_id: str) -> None:
+    assert [line["type"] for line in lines_of(handlers.file("credits/history_csv", user_id=user_id))] == ["signup"]
     answer = as_csv(handlers, user_id)
     assert answer.headers["Content-Disposition"] == 'attachment; filename="credits.csv"'
     assert (answer.headers["Cache-Control"], answer.headers["Vary"]) == ("no-store", "Origin, Accept")
