@@ -1104,8 +1104,10 @@ def test_what_is_counted_late_is_not_counted_for_who_was_erased(own: Mortal, use
     spend, day = DynamoSpend(own, SPEND_TABLE), (LATER - MONTH).date()
     before = spend.cost_of(day)
     late = spent(user, 3, LATER - MONTH)
+    users = spend.all_of_package("@of/1").users
     erase(own, user, pseudonym(77))
     assert spend.count([late]) == (1, [late])
+    assert spend.all_of_package("@of/1").users == users  # a count that falls would say who was erased
 
     assert spend.cost_of(day) == before + 1000
     assert spend.of_user(user, NOW.date(), LATER.date()) == []

@@ -116,10 +116,19 @@ def check_counted(spend: DynamoSpend, runs: Sequence[Run]) -> None:
         own = [run for run in runs if run.user_id == user_id]
         assert spend.all_of_user(user_id) == sums(own)
         assert rows(spend.of_user(user_id, first, last), "package", "model") == by(own, "package", "model")
+        page, following = spend.page_of_user(user_id, first, last, after=None, limit=2)
+        rest, end = spend.page_of_user(user_id, first, last, after=following, limit=5_000)
+        assert ([*page, *rest] if following is not None else page) == spend.of_user(user_id, first, last)
+        assert end is None
+    totals = {each.package: each for each in spend.packages()}
     for package in {run.package for run in runs if run.package is not None}:
         own = [run for run in runs if run.package == package]
         users = len({run.user_id for run in own})
-        assert spend.all_of_package(package) == PackageTotals(package=package, counters=sums(own), users=users)
+        assert (
+            totals[package]
+            == spend.all_of_package(package)
+            == PackageTotals(package=package, counters=sums(own), users=users)
+        )
         assert rows(spend.of_package(package, first, last), "model") == by(own, "model")
 
 
