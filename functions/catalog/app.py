@@ -14,6 +14,7 @@ from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.ranking import SnapshotRanking
 from playground.domain.errors import InvalidRequestError
 from playground.http import Api, answers
+from playground.observability import report_unreadable
 from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer
 from playground.settings import CatalogFunctionSettings
 from playground.usecases.browse_catalog import (
@@ -34,7 +35,7 @@ SORTS = ["name", "runs"]
 settings = CatalogFunctionSettings.load()
 store = wiring.store()
 catalog = SnapshotCatalog(wiring.catalog(settings, store))
-usage = DynamoUsage(store, settings.spend_table)
+usage = DynamoUsage(store, settings.spend_table, report=report_unreadable)
 list_packages = ListPackages(catalog)
 list_popular = ListPopular(catalog, SnapshotRanking(usage))
 read_package = ReadPackage(catalog)

@@ -10,7 +10,14 @@ import pytest
 from pynamodb.expressions.operand import Path
 
 from playground.adapters.dynamo_feedback import DynamoFeedback
-from playground.adapters.dynamo_keys import feedback_key, session_key, spender_key, user_pk
+from playground.adapters.dynamo_keys import (
+    feedback_key,
+    package_total_key,
+    session_key,
+    spender_key,
+    user_day_key,
+    user_pk,
+)
 from playground.adapters.dynamo_store import DynamoStore, Put, Update
 from playground.adapters.dynamo_usage import DynamoUsage
 from playground.domain.runs import Run
@@ -235,6 +242,25 @@ def test_the_largest_answer_fits_into_a_response_of_lambda() -> None:
     assert len(UsageAnswer.of(page, next_cursor="x" * 400).model_dump_json()) < 3_000_000
 
 
+@pytest.mark.usefixtures("fresh")
+def test_a_damaged_counter_is_named_and_hides_no_other_package(
+    handlers: Handlers, store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sums without it would be wrong, so there are none; the order of packages goes on without it."""
+    other = "@playground/plain-english"
+    count(handlers, [a_run(user_id), a_run(user_id), a_run(user_id, package=other)])
+    row = user_day_key(SPEND_TABLE, user_id, datetime.now(UTC).date(), REVIEWER, "sonnet")
+    for key in (row, package_total_key(SPEND_TABLE, REVIEWER)):
+        store.put_all({key: {**(store.get(key) or {}), "runs": {"S": "many"}}})
+
+    for path in ("/playground/analytics/usage", ANALYTICS):
+        refused = handlers.call("GET", path, user=user_id)
+        assert (refused.status, refused.body["error"]) == (500, "unreadable_record")
+    forget_ranking(handlers)
+    assert handlers.call("GET", "/packages?sort=runs&limit=1").body["packages"][0]["name"] == other
+    assert capsys.readouterr().out.count('"UnreadableRecords"') >= 3
+
+
 # --- ratings ----------------------------------------------------------------------------------------------------------
 
 
@@ -251,10 +277,10 @@ def test_ratings_of_a_package_are_shown_with_its_users(handlers: Handlers, user_
 
     count(handlers, [a_run(user_id)])
     shown = handlers.call("GET", ANALYTICS).body["ratings"]
-    assert (shown["count"], shown["helpful"], shown["unhelpful"]) == (
+    assert (shown["count"], shown["helpful"], shown["not_helpful"]) == (
         before.rated + 1,
         before.helpful + 1,
-        before.unhelpful,
+        before.not_helpful,
     )
     assert shown["average"] == round((before.stars + 5) / (before.rated + 1), 2)
 

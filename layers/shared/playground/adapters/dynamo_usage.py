@@ -3,10 +3,10 @@
 `dynamo_spend` writes them. Its schemas are not loaded here: public routes read these counters, too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from playground.adapters.dynamo_keys import (
     PACKAGE_SHARDS,
@@ -19,17 +19,24 @@ from playground.adapters.dynamo_keys import (
     user_pk,
 )
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
+from playground.domain.errors import UnreadableError
 from playground.domain.spend import Counters, PackageTotals, Ratings, SpendRow, UsagePlace
+from playground.ports import ReportUnreadable
 
 PAGE = 1_000  # rows in one query, which reads 1 MB at most
 
 
-class DynamoUsage:
-    """Eventually consistent. Raises StoreUnavailableError."""
+T = TypeVar("T")
 
-    def __init__(self, store: DynamoStore, table: str) -> None:
+
+class DynamoUsage:
+    """Eventually consistent. Raises StoreUnavailableError, and UnreadableError for a damaged counter: sums without it
+    would be wrong. Only the list of packages leaves it out, and reports it."""
+
+    def __init__(self, store: DynamoStore, table: str, *, report: ReportUnreadable = lambda error: None) -> None:
         self._store = store
         self._table = table
+        self._report = report
 
     def page_of_user(
         self, user_id: str, first: date, last: date, *, after: UsagePlace | None, limit: int
@@ -41,28 +48,33 @@ class DynamoUsage:
         for raw in self._query(user_pk(user_id), begin, f"{day_sk(last)}~", page=min(limit + 1, PAGE)):
             if len(rows) == limit:
                 return rows, rows[-1].place
-            rows.append(row_of(raw))
+            rows.append(_readable(raw, row_of))
         return rows, None
 
     def of_user(self, user_id: str, first: date, last: date) -> Sequence[SpendRow]:
         """All rows of one user from `first` to `last`, by day, package and model."""
-        return [row_of(raw) for raw in self._days(user_pk(user_id), first, last)]
+        return [_readable(raw, row_of) for raw in self._days(user_pk(user_id), first, last)]
 
     def of_package(self, package: str, first: date, last: date) -> Sequence[SpendRow]:
-        return [row_of(raw) for raw in self._days(package_pk(package), first, last)]
+        return [_readable(raw, row_of) for raw in self._days(package_pk(package), first, last)]
 
     def all_of_package(self, package: str) -> PackageTotals:
-        raw = self._store.get(package_total_key(self._table, package), consistent=False) or {}
-        return _totals_of(package, raw)
+        raw = self._store.get(package_total_key(self._table, package), consistent=False)
+        return _readable(raw, _totals_of) if raw is not None else PackageTotals(package=package)
 
     def packages(self) -> Sequence[PackageTotals]:
         found: list[PackageTotals] = []
         for shard in range(PACKAGE_SHARDS):
-            found += [_totals_of(raw["sk"]["S"], raw) for raw in self._query(packages_pk(shard), " ", "~")]
+            for raw in self._query(packages_pk(shard), " ", "~"):
+                try:
+                    found.append(_readable(raw, _totals_of))
+                except UnreadableError as error:
+                    self._report(error)
         return found
 
     def ratings_of(self, package: str) -> Ratings:
-        return sum(map(_ratings_of, self._query(ratings_pk(package), "0", "~")), Ratings())
+        parts = self._query(ratings_pk(package), "0", "~")
+        return sum((_readable(raw, _ratings_of) for raw in parts), Ratings())
 
     def _days(self, pk: str, first: date, last: date) -> Iterator[RawItem]:
         return self._query(pk, day_sk(first), f"{day_sk(last)}~")
@@ -83,8 +95,16 @@ def counters_of(raw: RawItem) -> Counters:
     return Counters(**{each.name: _number(raw, each.name) for each in fields(Counters)})
 
 
-def _totals_of(package: str, raw: RawItem) -> PackageTotals:
-    return PackageTotals(package=package, counters=counters_of(raw), users=_number(raw, "users"))
+def _readable(raw: RawItem, read: Callable[[RawItem], T]) -> T:
+    """Raises UnreadableError."""
+    try:
+        return read(raw)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UnreadableError(f"counter {raw['pk']['S']} {raw['sk']['S']}: {error!r}") from error
+
+
+def _totals_of(raw: RawItem) -> PackageTotals:
+    return PackageTotals(package=raw["sk"]["S"], counters=counters_of(raw), users=_number(raw, "users"))
 
 
 def _ratings_of(raw: RawItem) -> Ratings:

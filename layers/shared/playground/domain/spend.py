@@ -86,7 +86,7 @@ class Ratings:
     rated: int = 0
     stars: int = 0
     helpful: int = 0
-    unhelpful: int = 0
+    not_helpful: int = 0
 
     @classmethod
     def of(cls, rating: int | None, is_helpful: bool | None) -> Self:
@@ -95,7 +95,7 @@ class Ratings:
             rated=int(rating is not None),
             stars=rating or 0,
             helpful=int(is_helpful is True),
-            unhelpful=int(is_helpful is False),
+            not_helpful=int(is_helpful is False),
         )
 
     def __add__(self, other: "Ratings") -> "Ratings":

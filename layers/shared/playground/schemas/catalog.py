@@ -114,12 +114,12 @@ class PackageRatings(BaseModel):
     count: Annotated[int, Field(description="Runs that their owners have rated with stars")]
     average: Annotated[float | None, Field(description="Stars, 1 to 5; null without any")]
     helpful: int
-    unhelpful: int
+    not_helpful: int
 
     @classmethod
     def of(cls, ratings: Ratings) -> Self:
         average = round(ratings.stars / ratings.rated, 2) if ratings.rated else None
-        return cls(count=ratings.rated, average=average, helpful=ratings.helpful, unhelpful=ratings.unhelpful)
+        return cls(count=ratings.rated, average=average, helpful=ratings.helpful, not_helpful=ratings.not_helpful)
 
 
 class PackageUsageAnswer(BaseModel):
