@@ -355,6 +355,32 @@ def show_comparing(client: Client, *, claude_can_think: bool = True) -> None:
         show(failed["message"])
 
 
+def show_usage(client: Client) -> None:
+    """The runs of a user who did nothing but compare, as they were counted. Raises UnexpectedAnswerError."""
+    step("Usage has every run once, a moment after it ended")
+    history = client.get("/playground/runs?limit=100").body["runs"]
+    charged = [run for run in history if run["status"] == "settled"]
+    expected = {"runs": len(charged), "credits": sum(run["credits_spent"] for run in charged)}
+    usage = client.get("/playground/analytics/usage?days=2")
+    for _ in range(100):
+        if usage.body["totals"]["runs"] == expected["runs"]:
+            break
+        time.sleep(0.1)
+        usage = client.get("/playground/analytics/usage?days=2")
+    expect(usage, 200, next_cursor=None)
+    totals = {
+        name: usage.body["totals"][name] for name in ("runs", "failed_runs", "credits", "tokens", "provider_cost")
+    }
+    if {name: totals[name] for name in expected} != expected:
+        raise UnexpectedAnswerError(f"the totals are {totals}, and the receipts say {expected}")
+    show(json.dumps(totals))
+
+    step("Everybody sees how often a package was run, and nothing more while few have run it")
+    package = Client(client.url, None).get(f"/playground/analytics/packages/{PACKAGE}")
+    expect(package, 200, name=PACKAGE)
+    show(json.dumps({name: package.body[name] for name in ("runs", "users", "average_credits")}))
+
+
 def tell_text(text: str) -> str:
     """Print a piece of an answer, indented like everything else, and give it back."""
     print(text.replace("\n", "\n    "), end="", flush=True)
@@ -466,6 +492,7 @@ def main() -> int:
             show_variables(watcher)
             comparer = Client(url, tokens.token(f"{user}-comparer", timedelta(hours=1)))
             show_comparing(comparer, claude_can_think=stand_in)
+            show_usage(comparer)
             if state is not None and state.get("stripe_url"):
                 show_paying(Client(url, tokens.token(f"{user}-payer", timedelta(hours=1))), Till(state["stripe_url"]))
     except (UnexpectedAnswerError, CannotPayError, OSError) as error:

@@ -35,6 +35,7 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "user": Entry("user", "Show one user on a page: balance, plan, last runs and entries, purchases."),
     "history": Entry("history", "Show the changes of a user's credits, with model, package and tokens of runs."),
+    "usage": Entry("usage", "Show what the runs of a user or of a package came to, by day."),
     "grant": Entry("grant", "Give credits to a user, or to many from a file."),
     "take": Entry("take", "Take credits back; what is missing becomes debt."),
     "undo": Entry("undo", "Take back what was granted under a reference."),

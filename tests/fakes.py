@@ -38,7 +38,7 @@ from playground.domain.rates import RateLimit
 from playground.domain.runs import Failure, Measured, Run, RunFilter, RunPlace, RunStatus, UnpaidCost
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, ShareLink, Vote
-from playground.domain.spend import Counters, day_of
+from playground.domain.spend import Counters, PackageTotals, Ratings, SpendRow, UsagePlace, day_of
 from playground.domain.subscriptions import Subscription
 from playground.domain.variables import variables_of
 from playground.domain.versions import newest_first
@@ -260,17 +260,29 @@ class InMemorySessions:
                 self.summaries[session.session_id] = session
             return True
 
-    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        with self.lock:
-            if self.find(user_id, session_id) is None:
-                return False
-            self.feedback[session_id, feedback.run_id] = feedback
-            return True
-
     @cached_property
     def shares(self) -> dict[str, Share]:
         """What `InMemoryShares` keeps here, for session and share change together."""
         return {}
+
+
+class InMemoryFeedback:
+    """`ports.Feedback` over the sessions of `InMemorySessions`."""
+
+    def __init__(self, sessions: InMemorySessions) -> None:
+        self._sessions = sessions
+        self._given: dict[str, tuple[str | None, Ratings]] = {}
+
+    def put(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> bool:
+        with self._sessions.lock:
+            if self._sessions.find(user_id, session_id) is None:
+                return False
+            self._sessions.feedback[session_id, feedback.run_id] = feedback
+            self._given[feedback.run_id] = package, Ratings.of(feedback.rating, feedback.is_helpful)
+            return True
+
+    def ratings_of(self, package: str) -> Ratings:
+        return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())
 
 
 class InMemoryShares:
@@ -814,6 +826,10 @@ class InMemoryCatalog:
         ]
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
+    def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
+        found, _ = self.search(text, after=None, limit=len(self._versions) + 1)
+        return {summary.name: summary for summary in found if summary.name in names}
+
 
 class InMemoryLookup:
     """`ports.Lookup` over the other fakes."""
@@ -865,10 +881,11 @@ class InMemoryCheckpoints:
 
 
 class InMemorySpend:
-    """`ports.SpendCounters`. Deals with three runs at a time."""
+    """`ports.SpendCounters` and `ports.UsageCounters`. Deals with three runs at a time."""
 
     def __init__(self) -> None:
         self.counted: dict[str, Run] = {}
+        self.ratings: dict[str, Ratings] = {}
 
     def count(self, runs: Sequence[Run]) -> tuple[int, Sequence[Run]]:
         some = {run.run_id: run for run in runs[:3]}
@@ -878,6 +895,45 @@ class InMemorySpend:
 
     def cost_of(self, day: date) -> int:
         return sum(Counters.of(run).cost_nano for run in self.counted.values() if day_of(run) == day)
+
+    def page_of_user(
+        self, user_id: str, first: date, last: date, *, after: UsagePlace | None, limit: int
+    ) -> tuple[Sequence[SpendRow], UsagePlace | None]:
+        runs = [run for run in self.counted.values() if run.user_id == user_id and first <= day_of(run) <= last]
+        found: dict[tuple[date, str, str], SpendRow] = {}
+        for run in runs:
+            key = (day_of(run), run.package or "", run.model)
+            there = found[key].counters if key in found else Counters()
+            counters = there + Counters.of(run)
+            found[key] = SpendRow(day=key[0], package=run.package, model=run.model, counters=counters)
+        behind = (after.day, after.package or "", after.model) if after is not None else None
+        rows = [found[key] for key in sorted(found) if behind is None or key > behind]
+        return rows[:limit], rows[limit - 1].place if len(rows) > limit else None
+
+    def of_package(self, package: str, first: date, last: date) -> Sequence[SpendRow]:
+        runs = [run for run in self.counted.values() if run.package == package and first <= day_of(run) <= last]
+        keys = sorted({(day_of(run), run.model) for run in runs})
+        return [
+            SpendRow(
+                day=day,
+                model=model,
+                counters=sum(
+                    (Counters.of(run) for run in runs if (day_of(run), run.model) == (day, model)), Counters()
+                ),
+            )
+            for day, model in keys
+        ]
+
+    def all_of_package(self, package: str) -> PackageTotals:
+        runs = [run for run in self.counted.values() if run.package == package]
+        users = {run.user_id for run in runs}
+        return PackageTotals(package=package, counters=sum(map(Counters.of, runs), Counters()), users=len(users))
+
+    def ratings_of(self, package: str) -> Ratings:
+        return self.ratings.get(package, Ratings())
+
+    def packages(self) -> Sequence[PackageTotals]:
+        return [self.all_of_package(name) for name in {run.package for run in self.counted.values() if run.package}]
 
 
 class InMemoryGuard:

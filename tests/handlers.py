@@ -90,6 +90,7 @@ class Handlers:
         user: str | None = None,
         key: str | None = None,
         address: str = "203.0.113.7",
+        accept: str | None = None,
         seconds_left: float = 29,
     ) -> Answer:
         """Send a request to the function whose route in the template it is; `user` None: without a token."""
@@ -103,6 +104,8 @@ class Handlers:
             headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1))}"
         if key is not None:
             headers["Idempotency-Key"] = key
+        if accept is not None:
+            headers["Accept"] = accept
         if body is not None:
             headers["Content-Type"] = "application/json"
         pairs = parse_qsl(query, keep_blank_values=True)
@@ -175,7 +178,8 @@ class Handlers:
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         if events is not None:
             return Answer(answer["statusCode"], headers, events)
-        return Answer(answer["statusCode"], headers, json.loads(answer["body"]))
+        is_json = headers["Content-Type"].startswith("application/json")
+        return Answer(answer["statusCode"], headers, json.loads(answer["body"]) if is_json else answer["body"])
 
     def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
         """Call a function that nobody calls over HTTP, as a schedule or a queue does."""

@@ -9,23 +9,48 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.adapters.catalog_snapshot import SnapshotCatalog
+from playground.adapters.clock import utc_now
+from playground.adapters.dynamo_usage import DynamoUsage
+from playground.adapters.ranking import SnapshotRanking
+from playground.domain.errors import InvalidRequestError
 from playground.http import Api, answers
-from playground.schemas.catalog import PackageDetails, PackageList
-from playground.settings import CatalogSettings
-from playground.usecases.browse_catalog import DEFAULT_PAGE, MAX_PAGE, MAX_QUERY_CHARACTERS, ListPackages, ReadPackage
+from playground.observability import report_unreadable
+from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer
+from playground.settings import CatalogFunctionSettings
+from playground.usecases.browse_catalog import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    MAX_QUERY_CHARACTERS,
+    ListPackages,
+    ListPopular,
+    ReadPackage,
+)
+from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, ReadPackageUsage
 
 # Made from the code of all functions by `make openapi`; a test fails when it is out of date.
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
-settings = CatalogSettings.load()
+SORTS = ["name", "runs"]
+
+settings = CatalogFunctionSettings.load()
 store = wiring.store()
 catalog = SnapshotCatalog(wiring.catalog(settings, store))
+usage = DynamoUsage(store, settings.spend_table, report=report_unreadable)
 list_packages = ListPackages(catalog)
+list_popular = ListPopular(catalog, SnapshotRanking(usage))
 read_package = ReadPackage(catalog)
+read_usage = ReadPackageUsage(usage=usage, clock=utc_now)
 # Public and the same for everybody. Refusals are not cached.
 api = Api(
     settings,
-    max_age={"/packages": 60, "/packages/<package_id>": 10, "/packages/<package_id>/<name>": 10, "/openapi.json": 300},
+    max_age={
+        "/packages": 60,
+        "/packages/<package_id>": 10,
+        "/packages/<package_id>/<name>": 10,
+        "/playground/analytics/packages/<package_id>": 60,
+        "/playground/analytics/packages/<package_id>/<name>": 60,
+        "/openapi.json": 300,
+    },
 )
 app = api.app
 handler = api
@@ -37,10 +62,14 @@ def packages(
         str, Query(max_length=MAX_QUERY_CHARACTERS, description="Part of the name, the description or a tag")
     ] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "name",
 ) -> PackageList:
-    """Packages to try, by name. A page may be shorter than `limit`; the end is where next_cursor is null."""
-    page = list_packages(q, limit=limit, cursor=cursor)
+    """Packages to try, by name; with `sort=runs` those with the most runs first, as of a minute ago at most. A page may
+    be shorter than `limit`; the end is where next_cursor is null. A cursor is of one order."""
+    if sort not in SORTS:
+        raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}")
+    page = (list_popular if sort == "runs" else list_packages)(q, limit=limit, cursor=cursor)
     return PackageList.of(page.packages, next_cursor=page.next_cursor)
 
 
@@ -57,6 +86,42 @@ def package_by_name(
 ) -> PackageDetails:
     """One package by name: /packages/@scope/name."""
     return PackageDetails.of(read_package(f"{package_id}/{name}"))
+
+
+Days = Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to today that `days` covers")]
+
+
+@app.get(
+    "/playground/analytics/packages/<package_id>",
+    tags=["packages"],
+    responses=answers(PackageUsageAnswer, 400, 404, 503),
+)
+def package_usage(
+    package_id: Annotated[str, Path(max_length=200)],
+    days: Days = DEFAULT_DAYS,
+) -> PackageUsageAnswer:
+    """How much a package is used, by UUID or encoded name (%40scope%2Fname). No user is named, and below five users
+    only the number of runs is told. A run counts a moment after it ended."""
+    return _usage_of(package_id, days)
+
+
+@app.get(
+    "/playground/analytics/packages/<package_id>/<name>",
+    tags=["packages"],
+    responses=answers(PackageUsageAnswer, 400, 404, 503),
+)
+def package_usage_by_name(
+    package_id: Annotated[str, Path(max_length=80, description="@scope")],
+    name: Annotated[str, Path(max_length=120)],
+    days: Days = DEFAULT_DAYS,
+) -> PackageUsageAnswer:
+    """The same by name: /playground/analytics/packages/@scope/name."""
+    return _usage_of(f"{package_id}/{name}", days)
+
+
+def _usage_of(package_id: str, days: int) -> PackageUsageAnswer:
+    summary = read_package(package_id)
+    return PackageUsageAnswer.of(summary, read_usage(summary.name, days=days))
 
 
 @app.get("/openapi.json", tags=["about"])

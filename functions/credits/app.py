@@ -5,15 +5,17 @@ Never calls a model. Calls Stripe, and loads its package, only for payments and 
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
+from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.ids import id_maker
 from playground.adapters.prices import PublishedPrices, load_prices, read_published
 from playground.adapters.secrets import read_secret
@@ -23,7 +25,8 @@ from playground.domain.entries import EntryType
 from playground.domain.errors import InvalidRequestError, PriceTableNotFoundError
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
-from playground.http import Api, answers, authenticator, utc_now
+from playground.domain.spend import UsagePlace
+from playground.http import CSV, Api, answers, authenticator, utc_now
 from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
 from playground.schemas.common import IdempotencyKey
@@ -43,6 +46,8 @@ from playground.schemas.credits import (
     RunsAnswer,
     SubscribeBody,
     SubscriptionAnswer,
+    UsageAnswer,
+    history_csv,
 )
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
@@ -51,6 +56,7 @@ from playground.usecases.cancel_run import CancelRun
 from playground.usecases.list_purchases import ListPurchases
 from playground.usecases.read_account import ReadAccount
 from playground.usecases.read_run import ReadRun
+from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, MAX_ROWS, ReadUsage
 
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Origin"}
 
@@ -63,6 +69,7 @@ read_account = ReadAccount(ledger=ledger, clock=utc_now, report=report_run)
 read_history = ReadHistory(ledger=ledger, clock=utc_now)
 list_runs = ListRuns(ledger=ledger, read_account=read_account)
 read_run = ReadRun(ledger=ledger, sessions=wiring.sessions(settings, store), clock=utc_now, report=report_run)
+read_usage = ReadUsage(usage=DynamoUsage(store, settings.spend_table), clock=utc_now)
 cancel_run = CancelRun(ledger=ledger, read_run=read_run, sleep=time.sleep)
 authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(
@@ -82,6 +89,7 @@ app = api.app
 handler = api
 
 KEY = re.compile(r"[!-}]{1,100}")  # in a cursor
+MODEL = re.compile(r"[a-z0-9._-]{1,64}")  # likewise, also of a model that is retired
 
 
 @app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
@@ -90,19 +98,29 @@ def credits_() -> CreditsAnswer:
     return CreditsAnswer.of(read_account(api.user_id))
 
 
-@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503))
+@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503, as_csv=True))
 def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     type: Annotated[str | None, Query(json_schema_extra={"enum": [kind.value for kind in EntryType]})] = None,  # noqa: A002
-) -> HistoryAnswer:
+) -> Response[str]:
     """Every change of the caller's credits, newest first, and for a run its model, package and tokens. With `type`, a
-    page may be shorter than `limit`."""
+    page may be shorter than `limit`. With `Accept: text/csv` the same page is CSV for spreadsheets, with a header line;
+    the answer's `Link` header has the address of the next page."""
     if type is not None and type not in list(EntryType):
         raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
     type_ = EntryType(type) if type is not None else None
     page = read_history(api.user_id, limit=limit, before=number_of(cursor), type_=type_)
-    return HistoryAnswer.of(page, next_cursor=number_cursor(page.following) if page.following is not None else None)
+    following = number_cursor(page.following) if page.following is not None else None
+    api.add_headers({"Vary": "Origin, Accept"})
+    if api.preferred([content_types.APPLICATION_JSON, CSV]) != CSV:
+        body = HistoryAnswer.of(page, next_cursor=following).model_dump_json()
+        return Response(200, content_type=content_types.APPLICATION_JSON, body=body)
+    if following is not None:
+        query = {"limit": limit, "cursor": following} | ({"type": type_.value} if type_ is not None else {})
+        api.add_headers({"Link": f'<?{urlencode(query)}>; rel="next"'})
+    download = {"Content-Disposition": 'attachment; filename="credits.csv"'}
+    return Response(200, content_type=f"{CSV}; charset=utf-8", body=history_csv(page), headers=download)
 
 
 @app.get("/playground/runs", tags=["runs"], responses=answers(RunsAnswer, 400, 401, 503))
@@ -175,6 +193,34 @@ def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     is, the run is released. Answers with the receipt; `held` if the run has not ended within five seconds. 409
     `run_ended` if it came to another end before."""
     return ReceiptAnswer.of(cancel_run(api.user_id, run_id, seconds_left=api.seconds_left - 2))
+
+
+@app.get("/playground/analytics/usage", tags=["runs"], responses=answers(UsageAnswer, 400, 401, 503))
+def usage(
+    days: Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to today")] = DEFAULT_DAYS,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> UsageAnswer:
+    """What the caller's runs of the last days came to, by day, package and model, with `totals` of these rows. A run
+    counts on the day on which it ended, a moment after it. Runs without a login are nobody's."""
+    page = read_usage(api.user_id, days=days, limit=limit, after=_usage_place(cursor))
+    following = page.following
+    parts = (following.day.isoformat(), following.package or "", following.model) if following is not None else None
+    return UsageAnswer.of(page, next_cursor=parts_cursor(*parts) if parts is not None else None)
+
+
+def _usage_place(cursor: str | None) -> UsagePlace | None:
+    """Raises InvalidRequestError."""
+    if cursor is None:
+        return None
+    day, package, model = parts_of(cursor, 3)
+    try:
+        place = UsagePlace(day=date.fromisoformat(day), package=package or None, model=model)
+    except ValueError:
+        raise bad_cursor() from None
+    if place.day.isoformat() != day or not (package == "" or is_package_name(package)) or not MODEL.fullmatch(model):
+        raise bad_cursor()
+    return place
 
 
 @app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))

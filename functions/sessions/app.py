@@ -6,6 +6,7 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 
 from playground import wiring
+from playground.adapters.dynamo_feedback import DynamoFeedback
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
@@ -79,7 +80,11 @@ read_shared = ReadShared(sessions=sessions, shares=shares, keys=keys, clock=utc_
 fork_shared = ForkShared(sessions=sessions, shares=shares, clock=utc_now, new_id=new_id)
 vote_on_shared = VoteOnShared(shares=shares, clock=utc_now)
 report_shared = ReportShared(shares=shares, clock=utc_now, hide_at=settings.reports_to_hide)
-rate_run = RateRun(ledger=ledger, sessions=sessions, clock=utc_now)
+rate_run = RateRun(
+    ledger=ledger,
+    feedback=DynamoFeedback(store, sessions_table=settings.sessions_table, spend_table=settings.spend_table),
+    clock=utc_now,
+)
 
 api = Api(
     settings,

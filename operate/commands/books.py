@@ -15,12 +15,12 @@ from operate.dynamo_books import DynamoBooks
 from operate.errors import CannotDoError
 from operate.helptext import more_help
 from operate.options import counted, note, on_a_stack, show, with_progress, working_on
-from operate.spreadsheet import csv_of
 from operate.valuation import BUCKETS
 from playground.adapters.clock import utc_now
 from playground.domain.calendar import iso
 from playground.domain.errors import PaymentsRejectedError
 from playground.domain.pricing import NANO, NANO_PER_CENT
+from playground.domain.spreadsheet import csv_of
 
 
 class Month(click.ParamType[Period]):

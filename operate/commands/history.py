@@ -8,13 +8,13 @@ import click
 from operate.errors import CannotDoError
 from operate.helptext import more_help
 from operate.options import USER, on_a_stack, reason_of, report_unreadable, show, working_on
-from operate.spreadsheet import csv_of
 from operate.stack import Stack
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.runs import Run
+from playground.domain.spreadsheet import csv_of
 from playground.usecases.browse_runs import read_history
 
 MAX_LINES = 10_000

@@ -14,14 +14,19 @@ import pytest
 
 from local.engine import Engine
 from local.template import Description
+from playground.adapters.dynamo_feedback import DynamoFeedback
+from playground.adapters.dynamo_keys import feedback_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import Backoff
+from playground.adapters.dynamo_usage import DynamoUsage
 from playground.domain.account import Account, Change, Hold, grant
 from playground.domain.entries import EntryType
 from playground.domain.errors import SessionConflictError, SessionNotFoundError, ShareNotFoundError
+from playground.domain.sessions import RunFeedback
 from playground.domain.sharing import ShareKeys, share_id_of
+from playground.domain.spend import Ratings
 from playground.ports import Ended, Held
 from playground.usecases.browse_sessions import ReadSession
 from playground.usecases.delete_session import DeleteSession
@@ -30,7 +35,7 @@ from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared
 from tests.conftest import NOW
 from tests.fakes import PlantedLeaks, a_hold, charging, conversation
 from tests.kit.extent import HANG_SECONDS, examples
-from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
+from tests.support import SESSIONS_TABLE, SPEND_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 CONNECTIONS = 16
 THREADS = 32
@@ -68,6 +73,7 @@ class Worker:
         self.delete = DeleteSession(sessions=self.sessions, shares=self.shares, clock=clock)
         self.fork = ForkShared(sessions=self.sessions, shares=self.shares, clock=clock, new_id=new_id)
         self.vote = VoteOnShared(shares=self.shares, clock=clock)
+        self.feedback = DynamoFeedback(ledger._store, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE)
         self.report = ReportShared(shares=self.shares, clock=clock, hide_at=3)
 
 
@@ -313,3 +319,36 @@ def test_forks_with_one_key_are_one_session(race: Race, user_id: str) -> None:
     session = worker.sessions.find(f"{user_id}-2", fork_id)
     assert session is not None
     assert [turn.number for turn in worker.sessions.turns(fork_id)] == list(range(1, 31))
+
+
+# --- feedback ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_opinions_on_the_same_runs_at_once_the_totals_have_those_that_stay(race: Race, user_id: str) -> None:
+    """Whatever replaces what: each run is in the totals once, with what is stored."""
+    worker, package = race.workers[0], f"@{user_id}/tidy"
+    session_id = talk(worker, user_id, turns=1)
+    runs = [f"run_{user_id}_{number}" for number in range(3)]
+    for number in range(ROUNDS):
+
+        def rate(worker: Worker, run_id: str, stars: int, number: int = number) -> object:
+            feedback = RunFeedback(
+                run_id=run_id,
+                rating=stars or None,
+                is_helpful=None if stars == 1 else stars > 2,
+                comment="",
+                given_at=NOW + timedelta(seconds=number),
+            )
+            return worker.feedback.put(user_id, session_id, feedback, package)
+
+        given = [(run_id, stars) for run_id in runs for stars in range(6)]
+        outcomes = race(*(lambda worker, each=each: rate(worker, *each) for each in given))  # type: ignore[misc]
+        assert outcomes == [True] * len(given)
+        stored = [worker.ledger._store.get(feedback_key(SESSIONS_TABLE, session_id, run_id)) or {} for run_id in runs]
+        expected = [
+            Ratings.of(
+                int(raw["rating"]["N"]) if "N" in raw.get("rating", {}) else None, raw.get("is_helpful", {}).get("BOOL")
+            )
+            for raw in stored
+        ]
+        assert DynamoUsage(worker.ledger._store, SPEND_TABLE).ratings_of(package) == sum(expected, Ratings())

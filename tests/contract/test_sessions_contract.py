@@ -2,7 +2,7 @@
 
 import random
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -12,20 +12,31 @@ import pytest
 from local.engine import Engine
 from local.resources import client
 from local.template import Description
+from playground.adapters.dynamo_feedback import DynamoFeedback
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.texts import TurnTexts
 from playground.domain.account import Account, Change, Hold, grant
 from playground.domain.entries import EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError
 from playground.domain.sessions import RunFeedback, Session, SessionCursor
 from playground.domain.sharing import Report, Share, Vote, share_id_of
-from playground.ports import Amend, Conversation, Held, Ledger, Sessions, Shares
+from playground.domain.spend import Ratings
+from playground.ports import Amend, Conversation, Feedback, Held, Ledger, Sessions, Shares
 from tests.conftest import NOW
-from tests.fakes import InMemoryLedger, InMemorySessions, InMemoryShares, a_hold, charging, conversation
-from tests.support import SESSIONS_TABLE
+from tests.fakes import (
+    InMemoryFeedback,
+    InMemoryLedger,
+    InMemorySessions,
+    InMemoryShares,
+    a_hold,
+    charging,
+    conversation,
+)
+from tests.support import SESSIONS_TABLE, SPEND_TABLE
 
 SECOND = timedelta(seconds=1)
 
@@ -37,6 +48,8 @@ class World:
     ledger: Ledger
     sessions: Sessions
     shares: Shares
+    feedback: Feedback
+    ratings_of: Callable[[str], Ratings]
 
     def converse(self, user_id: str, name: str, *, turns: int = 1, at: datetime = NOW) -> Session:
         """A session with so many turns, as runs make it, the last at `at`."""
@@ -104,11 +117,18 @@ def world(
 ) -> Iterator[World]:
     if request.param == "memory":
         sessions = InMemorySessions()
-        yield World(InMemoryLedger(sessions), sessions, InMemoryShares(sessions))
+        in_memory = InMemoryFeedback(sessions)
+        yield World(InMemoryLedger(sessions), sessions, InMemoryShares(sessions), in_memory, in_memory.ratings_of)
         return
     s3 = client("s3", engine.endpoint_url)
     texts = TurnTexts(lambda: s3, description.buckets["ContentBucket"].name)
-    yield World(ledger, DynamoSessions(store, SESSIONS_TABLE, texts), DynamoShares(store, SESSIONS_TABLE))
+    yield World(
+        ledger,
+        DynamoSessions(store, SESSIONS_TABLE, texts),
+        DynamoShares(store, SESSIONS_TABLE),
+        DynamoFeedback(store, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE),
+        DynamoUsage(store, SPEND_TABLE).ratings_of,
+    )
     s3.close()
 
 
@@ -320,11 +340,34 @@ def test_leftovers_are_found_when_they_are_old_enough(world: World, user_id: str
 def test_feedback_is_for_a_session_that_is_there(world: World, user_id: str) -> None:
     session = world.converse(user_id, "a")
     feedback = RunFeedback(run_id="run_1", rating=4, is_helpful=None, comment="Fine.", given_at=NOW)
-    assert world.sessions.put_feedback(user_id, session.session_id, feedback)
-    assert world.sessions.put_feedback(user_id, session.session_id, replace(feedback, rating=None, is_helpful=True))
-    assert not world.sessions.put_feedback(f"{user_id}-other", session.session_id, feedback)
+    assert world.feedback.put(user_id, session.session_id, feedback, "@acme/tidy")
+    assert not world.feedback.put(f"{user_id}-other", session.session_id, feedback, "@acme/tidy")
     world.sessions.mark_deleted(session, NOW)
-    assert not world.sessions.put_feedback(user_id, session.session_id, feedback)
+    assert not world.feedback.put(user_id, session.session_id, feedback, "@acme/tidy")
+
+
+def test_ratings_of_a_package_are_the_latest_opinions_on_its_runs(world: World, user_id: str) -> None:
+    session, package = world.converse(user_id, "a"), f"@{user_id}/tidy"
+    chance = random.Random(5)
+    latest: dict[str, tuple[int | None, bool | None]] = {}
+    for number in range(40):
+        run_id = f"run_{user_id}_{chance.randrange(9)}"
+        rating, is_helpful = chance.choice([None, 1, 3, 5]), chance.choice([None, True, False])
+        latest[run_id] = rating, is_helpful
+        feedback = RunFeedback(
+            run_id=run_id, rating=rating, is_helpful=is_helpful, comment=f"{number}", given_at=NOW + number * SECOND
+        )
+        for _ in range(chance.choice([1, 2])):  # repeated, it changes nothing
+            assert world.feedback.put(user_id, session.session_id, feedback, package)
+            assert not world.feedback.put(f"{user_id}-other", session.session_id, feedback, package)
+        assert world.ratings_of(package) == sum((Ratings.of(*each) for each in latest.values()), Ratings())
+
+    nowhere = RunFeedback(run_id=f"run_{user_id}_old", rating=1, is_helpful=None, comment="", given_at=NOW)
+    assert world.feedback.put(user_id, session.session_id, nowhere, None)
+    before = world.ratings_of(package)
+    world.sessions.mark_deleted(session, NOW + 50 * SECOND)
+    assert not world.feedback.put(user_id, session.session_id, nowhere, package)
+    assert world.ratings_of(package) == before  # they name nobody, and stay
 
 
 # --- share ------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""What every `ports.SpendCounters` and `ports.GuardSwitch` fulfil, in memory and on DynamoDB alike."""
+"""What every `ports.SpendCounters`, `UsageCounters` and `GuardSwitch` fulfil, in memory and on DynamoDB alike."""
 
 import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -14,8 +14,8 @@ from playground.adapters.dynamo_spend import DynamoSpend
 from playground.adapters.dynamo_store import DynamoStore
 from playground.domain.guard import NANO_PER_DOLLAR, Guard, GuardSettings, next_midnight
 from playground.domain.runs import Run
-from playground.domain.spend import Counters
-from playground.ports import GuardSwitch, SpendCounters
+from playground.domain.spend import Counters, PackageTotals, SpendRow, UsagePlace, day_of
+from playground.ports import GuardSwitch, SpendCounters, UsageCounters
 from tests.conftest import NOW
 from tests.fakes import InMemoryGuard, InMemorySpend, paid_run, unpaid_run
 from tests.support import LEDGER_TABLE, SPEND_TABLE
@@ -93,6 +93,82 @@ def test_a_receipt_counts_on_the_day_on_which_its_run_ended(spend: SpendCounters
 
     assert spend.cost_of(before.ended_at.date()) == cost([before])
     assert spend.cost_of(after.ended_at.date()) == cost([after])
+
+
+@pytest.fixture
+def usage(spend: SpendCounters) -> UsageCounters:
+    """Reads what `spend` counts."""
+    assert isinstance(spend, InMemorySpend | DynamoSpend)
+    return spend
+
+
+def packaged(runs: list[Run], user_id: str) -> list[Run]:
+    """The same on several days, of two packages and of none, with two models."""
+    names = [f"@{user_id}/a", f"@{user_id}/a-b", None]
+    return [
+        replace(
+            run,
+            package=names[number % 3],
+            model="opus" if number % 4 == 0 else run.model,
+            ended_at=run.ended_at + timedelta(days=number % 5),
+        )
+        for number, run in enumerate(runs)
+    ]
+
+
+def expected_rows(runs: list[Run]) -> list[SpendRow]:
+    found: dict[tuple[date, str, str], SpendRow] = {}
+    for run in runs:
+        key = (day_of(run), run.package or "", run.model)
+        there = found[key].counters if key in found else Counters()
+        found[key] = SpendRow(day=key[0], package=run.package, model=run.model, counters=there + Counters.of(run))
+    return [found[key] for key in sorted(found)]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_pages_of_a_user_have_every_row_once(
+    spend: SpendCounters, usage: UsageCounters, runs: list[Run], user_id: str, limit: int
+) -> None:
+    runs = packaged(runs, user_id)
+    count_all(spend, runs)
+    first, last = runs[0].ended_at.date(), runs[0].ended_at.date() + timedelta(days=4)
+    user = runs[0].user_id
+    rows: list[SpendRow] = []
+    after: UsagePlace | None = None
+    for _ in range(100):
+        page, after = usage.page_of_user(user, first, last, after=after, limit=limit)
+        assert len(page) == limit or after is None
+        rows += page
+        if after is None:
+            break
+
+    assert rows == expected_rows([run for run in runs if run.user_id == user])
+    second, _ = usage.page_of_user(user, first + timedelta(days=1), last, after=rows[0].place, limit=100)
+    assert second == [row for row in rows if row.day > first]  # a place before the first day leaves nothing out
+    assert usage.page_of_user(f"{user}-nobody", first, last, after=None, limit=1) == ([], None)
+
+
+def test_totals_of_packages_count_each_user_once(
+    spend: SpendCounters, usage: UsageCounters, runs: list[Run], user_id: str
+) -> None:
+    runs = packaged(runs, user_id)
+    chance = random.Random(3)
+    for _ in range(12):
+        count_all(spend, chance.choices(runs, k=15))
+    count_all(spend, [*runs, *runs])
+    expected = []
+    for package in (f"@{user_id}/a", f"@{user_id}/a-b"):
+        own = [run for run in runs if run.package == package]
+        counters = sum(map(Counters.of, own), Counters())
+        expected.append(PackageTotals(package=package, counters=counters, users=len({run.user_id for run in own})))
+        first, last = runs[0].ended_at.date(), runs[0].ended_at.date() + timedelta(days=1)
+        some = [replace(run, package=None) for run in own if day_of(run) <= last]
+        assert list(usage.of_package(package, first, last)) == expected_rows(some)
+
+    assert [usage.all_of_package(each.package) for each in expected] == expected
+    found = [each for each in usage.packages() if each.package.startswith(f"@{user_id}/")]
+    assert sorted(found, key=lambda each: each.package) == expected
+    assert usage.all_of_package(f"@{user_id}/never") == PackageTotals(package=f"@{user_id}/never")
 
 
 def test_a_guard_is_read_as_it_was_saved(guard: GuardSwitch) -> None:

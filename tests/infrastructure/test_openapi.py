@@ -21,6 +21,8 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         "/packages",
         "/packages/{package_id}",
         "/packages/{package_id}/{name}",
+        "/playground/analytics/packages/{package_id}",
+        "/playground/analytics/packages/{package_id}/{name}",
         "/playground/anonymous-run",
         "/playground/credits/packages",
         "/playground/models",

@@ -635,6 +635,30 @@ def test_nothing_of_a_page_is_cut_off(ledger: DynamoLedger, user_id: str, capsys
     assert capsys.readouterr().out.splitlines()[0].endswith(f"{reason} (by anna, ticket-9)")
 
 
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+def test_usage_of_a_user_and_of_a_package(store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    package = f"@of/{user_id[-20:].strip('_-').lower()}"
+    runs = [
+        paid_run(user_id, f"run_{user_id}_{number}", now() - timedelta(days=2 * number), cost_nano=5, package=package)
+        for number in range(3)
+    ]
+    DynamoSpend(store, SPEND_TABLE).count(runs)
+
+    assert run(["usage", user_id, "--days", "3", "--json"]) == 0
+    shown = document(capsys)
+    assert [(day["package"], day["runs"]) for day in shown["days"]] == [(package, 1), (package, 1)]
+    assert (shown["totals"]["runs"], shown["totals"]["cost_nano"]) == (2, 10)
+    assert run(["usage", package, "--json"]) == 0
+    shown = document(capsys)
+    assert (shown["all"]["runs"], shown["users"], len(shown["days"])) == (3, 1, 3)
+
+    assert run(["usage", package]) == 0
+    assert "of all time: 3 runs, 0 failed, 3 credits, 300 tokens, $0.01; 1 users" in capsys.readouterr().out
+    assert run(["usage", user_id, "--days", "91"]) == 2
+
+
 # --- guard ------------------------------------------------------------------------------------------------------------
 
 GUARD_SETTINGS = GuardSettings(ceiling_nano=100 * NANO_PER_DOLLAR, pauses=True)

@@ -20,7 +20,7 @@ from playground.adapters.dynamo_spend import DynamoSpend, receipt_of
 from playground.adapters.dynamo_store import MAX_TRANSACTION_ITEMS, DynamoStore, Put, TransactionRefused
 from playground.domain.guard import NANO_PER_DOLLAR, GuardSettings
 from playground.domain.runs import Run
-from playground.domain.spend import Counters, SpendRow, day_of
+from playground.domain.spend import Counters, PackageTotals, SpendRow, day_of
 from playground.usecases.count_spend import CountSpend
 from tests.conftest import NOW
 from tests.fakes import a_hold, conversation, paid_run, unpaid_run
@@ -116,9 +116,19 @@ def check_counted(spend: DynamoSpend, runs: Sequence[Run]) -> None:
         own = [run for run in runs if run.user_id == user_id]
         assert spend.all_of_user(user_id) == sums(own)
         assert rows(spend.of_user(user_id, first, last), "package", "model") == by(own, "package", "model")
+        page, following = spend.page_of_user(user_id, first, last, after=None, limit=2)
+        rest, end = spend.page_of_user(user_id, first, last, after=following, limit=5_000)
+        assert ([*page, *rest] if following is not None else page) == spend.of_user(user_id, first, last)
+        assert end is None
+    totals = {each.package: each for each in spend.packages()}
     for package in {run.package for run in runs if run.package is not None}:
         own = [run for run in runs if run.package == package]
-        assert spend.all_of_package(package) == (sums(own), len({run.user_id for run in own}))
+        users = len({run.user_id for run in own})
+        assert (
+            totals[package]
+            == spend.all_of_package(package)
+            == PackageTotals(package=package, counters=sums(own), users=users)
+        )
         assert rows(spend.of_package(package, first, last), "model") == by(own, "model")
 
 

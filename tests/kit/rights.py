@@ -1,14 +1,15 @@
 """The rights that template.yaml gives each function, enforced: the local engine would let everybody do everything.
 
 What a function sends to AWS while it is called is looked up in its policies; PermissionError says what is missing.
-Actions, resources and the partition keys of a condition on dynamodb:LeadingKeys are compared. Other conditions and
-wildcards are not understood, and are not used for tables.
+Actions, resources and the partition keys of a condition on dynamodb:LeadingKeys are compared; of its wildcards, `*`
+only. Other conditions are not understood, and are not used for tables.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Rights:
         action = f"{model.service_model.service_name}:{model.name}"
         action = RENAMED.get(action, action)
         for right, pk in self._needed(action, params):
-            if right not in self._of[self._function] and (right[0], f"{right[1]}/{pk}") not in self._of[self._function]:
+            if not any(_allows(given, right, pk) for given in self._of[self._function]):
                 raise PermissionError(f"template.yaml does not let {self._function} do {right[0]} {right[1]}".strip())
 
     def _needed(self, action: str, params: Mapping[str, Any]) -> Iterator[tuple[Right, str | None]]:
@@ -79,8 +80,19 @@ class Rights:
                 yield (action, ""), None
 
 
+def _allows(given: Right, needed: Right, pk: str | None) -> bool:
+    if given[0] != needed[0]:
+        return False
+    table, _, keys = given[1].partition("//")
+    return table == needed[1] and (not keys or (pk is not None and fnmatchcase(pk, keys)))
+
+
 def _pk(request: Mapping[str, Any]) -> str | None:
-    found: str | None = request.get("Key", request.get("Item", {})).get("pk", {}).get("S")
+    """The partition key of a request for one item, or of a query."""
+    key = request.get("Key", request.get("Item", {})).get("pk")
+    if key is None and re.match(r"pk = :pk\b", request.get("KeyConditionExpression", "")):
+        key = request["ExpressionAttributeValues"][":pk"]
+    found: str | None = (key or {}).get("S")
     return found
 
 
@@ -88,11 +100,12 @@ def _rights(function: Mapping[str, Any]) -> Iterator[Right]:
     for policy in function["Properties"]["Policies"]:
         for statement in policy.get("Statement", ()) if isinstance(policy, dict) else ():
             actions, targets = _listed(statement["Action"]), _listed(statement["Resource"])
-            leading = statement.get("Condition", {}).get("ForAllValues:StringEquals", {}).get(LEADING_KEYS)
+            conditions = statement.get("Condition", {}).values()
+            leading = [pk for condition in conditions for pk in condition.get(LEADING_KEYS, ())]
             for action in actions:
                 for target in targets:
                     table = _table(target) if action.startswith("dynamodb:") else ""
-                    yield from ((action, table if pk is None else f"{table}/{pk}") for pk in leading or (None,))
+                    yield from ((action, table if pk is None else f"{table}//{pk}") for pk in leading or (None,))
 
 
 def _table(resource: Any) -> str:

@@ -35,6 +35,8 @@ VISITS = "layers/shared/playground/usecases/visit_accounts.py"
 INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
 SPEND = "layers/shared/playground/adapters/dynamo_spend.py"
+USAGE = "layers/shared/playground/usecases/read_usage.py"
+OPINIONS = "layers/shared/playground/adapters/dynamo_feedback.py"
 GUARD = "layers/shared/playground/domain/guard.py"
 NOTIFY = "functions/notices/app.py"
 AUDIT = "functions/audit/app.py"
@@ -139,6 +141,8 @@ STREAM = "tests/integration/test_notices_stream.py"
 SPENT = "tests/integration/test_spend.py"
 SPENT_CONTRACT = "tests/contract/test_spend_contract.py"
 COUNTED = "tests/unit/test_count_spend.py"
+USED = "tests/unit/test_read_usage.py"
+SEEN = "tests/integration/test_usage.py"
 ORDERS = "tests/unit/test_operate.py"
 FORGETTING = "tests/integration/test_erasure.py"
 TALKS = "tests/contract/test_sessions_contract.py"
@@ -2066,6 +2070,80 @@ MUTANTS = (
         "failed = read[done][0] if done < len(read) else receipts[0].number",
         "failed = read[min(done + 1, len(read) - 1)][0]",
         COUNTED,
+    ),
+    mutant(
+        "usage: a package with one user says when it is used",
+        USAGE,
+        "if totals.users < MIN_USERS_SHOWN:",
+        "if totals.users < 1:",
+        USED,
+    ),
+    mutant(
+        "usage: a page repeats the row at which the last one ended",
+        "layers/shared/playground/adapters/dynamo_usage.py",
+        """user_day_sk(after.day, after.package, after.model) + "\\0")""",
+        "user_day_sk(after.day, after.package, after.model))",
+        SPENT_CONTRACT,
+    ),
+    mutant(
+        "usage: a day too many",
+        USAGE,
+        "timedelta(days=days - 1)",
+        "timedelta(days=days)",
+        USED,
+    ),
+    mutant(
+        "usage: failed runs make a package popular",
+        "layers/shared/playground/domain/spend.py",
+        "Rank(each.counters.runs, each.package)",
+        "Rank(each.counters.runs + each.counters.failed, each.package)",
+        USED,
+    ),
+    mutant(
+        "usage: by runs, a page repeats the package at which the last one ended",
+        "layers/shared/playground/usecases/browse_catalog.py",
+        "begin = bisect_right(ranking, after) if after is not None else 0",
+        "begin = max(0, bisect_right(ranking, after) - 1) if after is not None else 0",
+        USED,
+    ),
+    mutant(
+        "ratings: an opinion does not look at what it replaces",
+        OPINIONS,
+        "Replace(key, item, _unchanged(former))",
+        """Replace(key, item, Path("pk").exists())""",
+        "tests/concurrency/test_session_races.py",
+    ),
+    mutant(
+        "ratings: a replaced opinion stays in the totals",
+        OPINIONS,
+        "changes[counted_for] = changes.get(counted_for, Ratings()) - _ratings_of(former)",
+        "changes[counted_for] = changes.get(counted_for, Ratings())",
+        TALKS,
+    ),
+    mutant(
+        "ratings: an opinion that was never counted is taken out of the totals",
+        OPINIONS,
+        """if former is not None and COUNTED_FOR in former:
+            counted_for = former[COUNTED_FOR]["S"]""",
+        """if former is not None and package is not None:
+            counted_for = package""",
+        SEEN,
+    ),
+    mutant(
+        "ratings: the totals are written before the opinion",
+        OPINIONS,
+        "                self._store.transact(*writes)\n",
+        "                for part in (writes[2:], writes[:2]):\n"
+        "                    if part:\n"
+        "                        self._store.transact(*part)\n",
+        SEEN,
+    ),
+    mutant(
+        "history: a name is a formula",
+        "layers/shared/playground/domain/spreadsheet.py",
+        "isinstance(value, str) and value.startswith(FORMULAS)",
+        "isinstance(value, str) and value.startswith(FORMULAS[:3])",
+        "tests/integration/test_history_csv.py::test_nothing_in_it_is_a_formula",
     ),
     mutant(
         "guard: people who pay are paused, too",

@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from playground.domain.errors import RateLimitedError, UnauthorizedError
 from playground.domain.rates import RateStanding
-from playground.http import METHODS, Api
+from playground.http import METHODS, Api, _preferred
 from playground.settings import ApiSettings
 
 FRONTEND = "https://front.example"
@@ -234,6 +234,30 @@ def test_the_log_says_why_a_token_is_refused_and_the_answer_does_not(caplog: pyt
     assert vars(record)["facts"] == {"reason": "MissingRequiredClaimError: iss"}
 
 
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/csv", "text/csv"),
+        ("TEXT/CSV; header=present", "text/csv"),
+        ("text/*", "text/csv"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+        ("application/json, text/csv", "application/json"),
+        ("application/json;q=0.5, text/csv", "text/csv"),
+        ("application/json;q=0.5,text/csv ; Q=0.4", "application/json"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("*/*;q=0.1, application/json;q=0", "text/csv"),
+        ("text/csv;q=nan", "application/json"),
+        ("text/csv;q=2", "application/json"),
+        ("image/png", "application/json"),
+        (",;,q=1;", "application/json"),
+    ],
+)
+def test_the_type_that_a_request_weighs_most_is_chosen(accept: str, chosen: str) -> None:
+    assert _preferred(accept, ["application/json", "text/csv"]) == chosen
+
+
 # --- browsers ---------------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +272,7 @@ def test_answers_before_routing_tell_browsers_what_all_others_do(origin: str | N
         {name: value for name, value in it[2].items() if name.startswith("Access-Control-")} for it in (early, late)
     ]
     assert told[0] == told[1]
-    exposed = ["retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"]
+    exposed = ["link,retry-after,ratelimit,ratelimit-policy,x-amzn-requestid"]
     assert (told[0].get("Access-Control-Expose-Headers") == exposed) is (origin == FRONTEND)
 
 

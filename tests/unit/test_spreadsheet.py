@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from operate.spreadsheet import csv_of
+from playground.domain.spreadsheet import csv_of
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ import pytest
 from playground.adapters import dynamo_catalog, dynamo_notices, dynamo_payments, dynamo_shares
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import fields_of
+from playground.adapters.dynamo_feedback import DynamoFeedback
 from playground.adapters.dynamo_keys import head_key, listing_key, version_key
 from playground.adapters.dynamo_payments import record_writes
-from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.dynamo_store import DynamoStore, Put, RawItem, Replace
 from playground.domain.account import Account
@@ -38,6 +38,8 @@ EVERY = [(kind, form) for kind, forms in EXAMPLES.items() for form in forms]
 class Recording:
     """A store that has nothing, and remembers what is written."""
 
+    backoff = range(1)
+
     def __init__(self) -> None:
         self.written: list[RawItem] = []
 
@@ -50,7 +52,7 @@ class Recording:
 
 def feedback_item(feedback: Any) -> RawItem:
     store: Any = Recording()
-    DynamoSessions(store, "t").put_feedback("ålice", "ses_1", feedback)
+    DynamoFeedback(store, sessions_table="t", spend_table="s").put("ålice", "ses_1", feedback, None)
     return store.written[0]  # type: ignore[no-any-return]
 
 

@@ -145,7 +145,7 @@ class Api:
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-            expose_headers=["retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
+            expose_headers=["link", "retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
             max_age=600,
             allow_credentials=True,  # pages may say `credentials: include`; no cookie is ever set or read
         )
@@ -204,6 +204,18 @@ class Api:
     def email(self, email_of: EmailOf) -> str | None:
         """What `email_of` finds in the request's token."""
         return email_of(_headers(self.app.current_event.raw_event).get("authorization"))
+
+    def preferred(self, offered: Sequence[str]) -> str:
+        """The media type of `offered` that the request's Accept header weighs most, the first of equal ones. The first
+        one, too, if it accepts none: an answer that it did not ask for is better than none."""
+        event = self.app.current_event.raw_event
+        values = [
+            value
+            for name, its in (event.get("multiValueHeaders") or {}).items()
+            if name.lower() == "accept"
+            for value in its
+        ]
+        return _preferred(",".join(values) or _headers(event).get("accept", ""), offered)
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
@@ -450,6 +462,23 @@ def _headers(event: Mapping[str, Any]) -> Mapping[str, str]:
     return {name.lower(): value for name, value in (event.get("headers") or {}).items()}
 
 
+_QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+
+
+def _preferred(accept: str, offered: Sequence[str]) -> str:
+    weights: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        given = next((each[2:].strip() for each in parameters if each.startswith("q=")), "1")
+        weights[name] = float(given) if _QUALITY.fullmatch(given) else 0.0
+
+    def weight(media_type: str) -> float:
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((weights[each] for each in ranges if each in weights), 0.0)
+
+    return max(offered, key=weight)
+
+
 def _pattern(path: str) -> re.Pattern[str]:
     """The paths of a route, `/things/<id>` or `/things/{id}`; like the router's, with any trailing slashes."""
     parts = re.split(r"[<{]\w+[>}]", path)
@@ -464,11 +493,17 @@ class ErrorBody(BaseModel):
     request_id: str | None
 
 
-def answers(body: type[BaseModel], *statuses: int) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: a route answers `body`, or an error with one of `statuses` or 500."""
+CSV = "text/csv"
+
+
+def answers(body: type[BaseModel], *statuses: int, as_csv: bool = False) -> dict[int, OpenAPIResponse]:
+    """For the OpenAPI document: a route answers `body`, or an error with one of `statuses` or 500. `as_csv`: it answers
+    CSV to those who ask for it."""
     responses: dict[int, OpenAPIResponse] = {
         200: {"description": "OK", "content": {"application/json": {"model": body}}}
     }
+    if as_csv:
+        responses[200]["content"][CSV] = {"schema": {"type": "string"}}
     for status in (*statuses, 500):
         codes = sorted({kind.code for kind, its in STATUS.items() if its == status}) or ["internal_error"]
         responses[status] = {

@@ -34,6 +34,7 @@ from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, Vote
+from playground.domain.spend import PackageTotals, Ratings, SpendRow, UsagePlace
 from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
 from playground.domain.work import ShardTask
 
@@ -403,6 +404,34 @@ class SpendCounters(Protocol):
         ...
 
 
+class UsageCounters(Protocol):
+    """What has been counted of runs, for those who want to see it. A run is counted a moment after it ended. All raise
+    StoreUnavailableError."""
+
+    def page_of_user(
+        self, user_id: str, first: date, last: date, *, after: UsagePlace | None, limit: int
+    ) -> tuple[Sequence[SpendRow], UsagePlace | None]:
+        """At most `limit` rows of a user from `first` to `last`, by day, package and model, behind the place `after`;
+        and the place of the last one if there are more."""
+        ...
+
+    def of_package(self, package: str, first: date, last: date) -> Sequence[SpendRow]:
+        """All rows of a package from `first` to `last`, by day and model."""
+        ...
+
+    def all_of_package(self, package: str) -> PackageTotals:
+        """Of a package that nobody has run: zeros."""
+        ...
+
+    def ratings_of(self, package: str) -> Ratings:
+        """What owners think of their runs of a package."""
+        ...
+
+    def packages(self) -> Sequence[PackageTotals]:
+        """Of every package that was ever run, in no particular order."""
+        ...
+
+
 class GuardSwitch(Protocol):
     """The state of the spend guard. Both raise StoreUnavailableError."""
 
@@ -526,8 +555,14 @@ class Sessions(Protocol):
         """Turn a completely copied fork into a regular session. False if it was removed meanwhile."""
         ...
 
-    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        """Store or replace the feedback on a run. False if the session is not there (any more)."""
+
+class Feedback(Protocol):
+    """What owners think of answers."""
+
+    def put(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> bool:
+        """Store or replace the feedback on a run of `package`, and bring the package's ratings up to date, in one
+        write. False, and no change, if the session is not there (any more). Repeated, it changes nothing. Raises
+        StoreUnavailableError."""
         ...
 
 
@@ -584,6 +619,10 @@ class CatalogReader(Protocol):
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
         """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
         the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
+        ...
+
+    def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
+        """Those of these packages, by name, that are there and contain `text` as in `search`. At most 100 names."""
         ...
 
 

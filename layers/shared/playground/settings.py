@@ -53,6 +53,12 @@ class LedgerSettings(MoneySettings):
     sessions_table: Name
 
 
+class SpendSettings(Settings):
+    """The table of what runs cost."""
+
+    spend_table: Name
+
+
 class AuthSettings(Settings):
     """How tokens are verified."""
 
@@ -87,7 +93,7 @@ class RateSettings(Settings):
     rate_limit_factor: Annotated[int, Field(ge=1, le=600)]
 
 
-class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings):
+class CreditsPaymentsSettings(CreditsSettings, StripeSettings, RateSettings, SpendSettings):
     # Where the stand-in for Stripe shows its payment pages: on a laptop only.
     pay_page_url: Annotated[str, Field(pattern=r"^(http://127\.0\.0\.1:[0-9]+/[a-z]+)?$")] = ""
 
@@ -100,13 +106,17 @@ class ReconcileSettings(MoneySettings, StripeSettings):
     powertools_service_name: Name
 
 
-class SessionsSettings(CreditsSettings):
+class SessionsSettings(CreditsSettings, SpendSettings):
     share_secret_arn: Name
     reports_to_hide: Annotated[int, Field(ge=1, le=1000)]
 
 
 class CatalogSettings(ApiSettings, ContentSettings):
     catalog_table: Name
+
+
+class CatalogFunctionSettings(CatalogSettings, SpendSettings):
+    pass
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):
@@ -146,8 +156,7 @@ class NoticesSettings(Settings):
     notices_bus: Name
 
 
-class GuardFunctionSettings(MoneySettings):
+class GuardFunctionSettings(MoneySettings, SpendSettings):
     powertools_service_name: Name
-    spend_table: Name
     daily_ceiling_dollars: Annotated[int, Field(ge=1, le=MAX_CEILING_DOLLARS)]
     pause_free_runs: bool

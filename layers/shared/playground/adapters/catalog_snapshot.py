@@ -7,9 +7,9 @@ the table unless this instance has just read it: one that was just published is 
 
 import threading
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from playground.adapters.dynamo_catalog import DynamoCatalog, is_match
@@ -37,8 +37,8 @@ class _Snapshot:
 
 
 class SnapshotCatalog:
-    """`summary` and `search` of `ports.Catalog`. Safe to share between threads; of many that find the list too old one
-    reads it, and the others take the old one, or wait if there is none."""
+    """`summary`, `search` and `named` of `ports.Catalog`. Safe to share between threads; of many that find the list too
+    old one reads it, and the others take the old one, or wait if there is none."""
 
     def __init__(
         self,
@@ -92,6 +92,20 @@ class SnapshotCatalog:
             return found, behind
         rest, following = self._catalog.search(text, after=behind, limit=limit - len(found))
         return [*found, *rest], following
+
+    def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
+        """As `DynamoCatalog.named`, of those that were there at most a minute ago."""
+        snapshot = self._current()
+        found: dict[str, PackageSummary] = {}
+        behind: list[str] = []
+        for name in names:
+            place = bisect_left(snapshot.names, name)
+            if place < len(snapshot.names):
+                if snapshot.names[place] == name and is_match(snapshot.summaries[place], text):
+                    found[name] = snapshot.summaries[place]
+            elif not snapshot.complete:
+                behind.append(name)
+        return {**found, **self._catalog.named(behind, text)} if behind else found
 
     def _current(self) -> _Snapshot:
         """Raises StoreUnavailableError."""

@@ -14,7 +14,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -186,6 +186,13 @@ class DynamoCatalog:
             if position is None:
                 break
         return found, position
+
+    def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
+        """Those of these packages, by name, that are there and contain `text` as in `search`. At most 100 names: one
+        batch."""
+        keys = [listing_key(self._table, name) for name in names]
+        summaries = self._readable(list(self._store.get_all(keys).values()) if keys else [])
+        return {summary.name: summary for summary in summaries if is_match(summary, text)}
 
     def _readable(self, listing: Sequence[RawItem]) -> Iterator[PackageSummary]:
         """What can be read of a part of the list; the rest is reported."""

@@ -47,6 +47,7 @@ spend     RUN#<run>         COUNTED             this receipt was counted; expire
                                                 the user's runs of a package with a model on a day; expires
           PACKAGE#<name>    DAY#<day>#<model>   the same of all users; expires
           PACKAGES#<shard>  <name>              all runs of a package, and how many users it has
+          RATINGS#<name>    <shard>             what owners think of their runs of a package, a part of it in each shard
 """
 
 import zlib
@@ -249,6 +250,7 @@ def visitor_key(table: str, day: str, visitor: str) -> Key:
 
 TOTAL_SHARDS = 8
 PACKAGE_SHARDS = 16
+RATING_SHARDS = 8
 NO_PACKAGE = "-"  # in the key of a row whose package is not on record
 
 
@@ -282,7 +284,11 @@ def has_run_key(table: str, user_id: str, package: str) -> Key:
 
 
 def user_day_key(table: str, user_id: str, day: date, package: str | None, model: str) -> Key:
-    return Key(table, user_pk(user_id), f"{day_sk(day)}#{package or NO_PACKAGE}#{model}")
+    return Key(table, user_pk(user_id), user_day_sk(day, package, model))
+
+
+def user_day_sk(day: date, package: str | None, model: str) -> str:
+    return f"{day_sk(day)}#{package or NO_PACKAGE}#{model}"
 
 
 def package_pk(package: str) -> str:
@@ -294,5 +300,16 @@ def package_day_key(table: str, package: str, day: date, model: str) -> Key:
 
 
 def package_total_key(table: str, package: str) -> Key:
-    shard = zlib.crc32(package.encode()) % PACKAGE_SHARDS
-    return Key(table, f"PACKAGES#{shard_name(shard)}", package)
+    return Key(table, packages_pk(zlib.crc32(package.encode()) % PACKAGE_SHARDS), package)
+
+
+def ratings_pk(package: str) -> str:
+    return f"RATINGS#{package}"
+
+
+def ratings_key(table: str, package: str, shard: int) -> Key:
+    return Key(table, ratings_pk(package), shard_name(shard))
+
+
+def packages_pk(shard: int) -> str:
+    return f"PACKAGES#{shard_name(shard)}"

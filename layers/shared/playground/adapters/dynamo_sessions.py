@@ -7,19 +7,15 @@ The session's items are removed afterwards, in pieces, and a later request goes 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.expressions.update import Action
-from pynamodb.models import Model
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
-from playground.adapters.dynamo_keys import feedback_key, session_key, share_key, turn_key, turn_number, turn_sk
-from playground.adapters.dynamo_mapping import ItemMapping
+from playground.adapters.dynamo_keys import session_key, share_key, turn_key, turn_number, turn_sk
 from playground.adapters.dynamo_store import (
     MAX_BATCH_ITEMS,
-    Check,
     ConditionFailed,
     Delete,
     DynamoStore,
@@ -33,7 +29,7 @@ from playground.adapters.dynamo_store import (
 from playground.adapters.texts import TurnTexts
 from playground.domain.calendar import iso
 from playground.domain.errors import CorruptLedgerError, StoreUnavailableError
-from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
+from playground.domain.sessions import Session, SessionCursor, Turn
 from playground.ports import ReportUnreadable, TextRef
 
 INDEX = "by_owner"
@@ -41,16 +37,6 @@ PAGE = 25  # turns in one query
 MAX_TURNS = 999_999
 MAX_ITEM_BYTES = 390_000  # of texts; an item holds 400 KB
 _FIRST, _LAST = "0", "~"  # around every time, and above the "-" of what is marked
-
-
-class FeedbackItem(Model):
-    rating = NumberAttribute(null=True)
-    is_helpful = BooleanAttribute(null=True)
-    comment = UnicodeAttribute()
-    given_at = UnicodeAttribute()
-
-
-_FEEDBACK = ItemMapping(of=RunFeedback, schema=FeedbackItem, not_stored=frozenset({"run_id"}))
 
 
 class DynamoSessions:
@@ -291,24 +277,6 @@ class DynamoSessions:
         except TransactionRefused as refusal:
             raw = refusal.refused.get(0)
             return raw is not None and items.session_of(raw).deleted_at is None  # finished already
-        return True
-
-    # --- feedback -----------------------------------------------------------------------------------------------------
-
-    def put_feedback(self, user_id: str, session_id: str, feedback: RunFeedback) -> bool:
-        key = feedback_key(self._table, session_id, feedback.run_id)
-        there = (SessionItem.user_id == user_id) & SessionItem.deleted_at.does_not_exist()
-        try:
-            self._store.transact(
-                Check(session_key(self._table, session_id), there),
-                Replace(
-                    key,
-                    _FEEDBACK.write(feedback),
-                    Path("pk").does_not_exist() | Path("pk").exists(),  # a later one replaces it
-                ),
-            )
-        except TransactionRefused:
-            return False
         return True
 
     def _key(self, session: Session) -> Key:

@@ -7,7 +7,7 @@ from a queue of failures days later. The mark expires long after a record can co
 Transactions of different shards of the stream meet in the totals only, which are split over `TOTAL_SHARDS` partitions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -17,15 +17,11 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_keys import (
-    PACKAGE_SHARDS,
     TOTAL_SHARDS,
     counted_key,
-    day_sk,
     has_run_key,
     package_day_key,
-    package_pk,
     package_total_key,
-    shard_name,
     spender_key,
     total_key,
     total_pk,
@@ -35,14 +31,13 @@ from playground.adapters.dynamo_keys import (
 )
 from playground.adapters.dynamo_store import (
     MAX_TRANSACTION_ITEMS,
-    DynamoStore,
     Key,
     Put,
-    RawItem,
     TransactionRefused,
     Update,
     Write,
 )
+from playground.adapters.dynamo_usage import DynamoUsage, counters_of, row_of
 from playground.domain.calendar import iso
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.runs import Run
@@ -52,7 +47,6 @@ from playground.usecases.count_spend import Receipt
 # A record can come again for 24 hours from the stream, and for 14 days from a queue of failures.
 MARK_DAYS = 35
 ROW_DAYS = 400  # for which the counters of users and packages are kept by day
-PAGE = 100
 FORGOTTEN_UNTIL = "forgotten_until"
 """Of a user's total: the user was erased, and runs that ended before this time are not counted for the user."""
 
@@ -74,11 +68,7 @@ class _Sums:
             self.expires[key] = ttl
 
 
-class DynamoSpend:
-    def __init__(self, store: DynamoStore, table: str) -> None:
-        self._store = store
-        self._table = table
-
+class DynamoSpend(DynamoUsage):
     # --- counting -----------------------------------------------------------------------------------------------------
 
     def count(self, runs: Sequence[Run]) -> tuple[int, Sequence[Run]]:
@@ -184,7 +174,7 @@ class DynamoSpend:
         """What all runs of a day that were counted so far cost, in nano-dollars."""
         keys = [total_key(self._table, shard, day) for shard in range(TOTAL_SHARDS)]
         found = self._store.get_all(keys, consistent=frozenset({self._table}))
-        return sum(_counters_of(raw).cost_nano for raw in found.values())
+        return sum(counters_of(raw).cost_nano for raw in found.values())
 
     def totals(self, first: date, last: date) -> Sequence[SpendRow]:
         """Of all users from `first` to `last`, by day and model."""
@@ -192,48 +182,13 @@ class DynamoSpend:
         for shard in range(TOTAL_SHARDS):
             for raw in self._days(total_pk(shard), first, last):
                 if "model" in raw:
-                    row = _row_of(raw)
+                    row = row_of(raw)
                     sums[row.day, row.model] = sums.get((row.day, row.model), Counters()) + row.counters
         return [SpendRow(day=day, model=model, counters=sums[day, model]) for day, model in sorted(sums)]
 
-    def of_user(self, user_id: str, first: date, last: date) -> Sequence[SpendRow]:
-        """Of one user from `first` to `last`, by day, package and model: one query."""
-        return [_row_of(raw) for raw in self._days(user_pk(user_id), first, last)]
-
-    def of_package(self, package: str, first: date, last: date) -> Sequence[SpendRow]:
-        """Of all users of a package from `first` to `last`, by day and model: one query."""
-        return [_row_of(raw) for raw in self._days(package_pk(package), first, last)]
-
     def all_of_user(self, user_id: str) -> Counters:
         """All runs of a user, since there are counters or since an erasure."""
-        return _counters_of(self._store.get(spender_key(self._table, user_id)) or {})
-
-    def all_of_package(self, package: str) -> tuple[Counters, int]:
-        """All runs of a package, and how many users have run it."""
-        raw = self._store.get(package_total_key(self._table, package)) or {}
-        return _counters_of(raw), _number(raw, "users")
-
-    def packages(self) -> Mapping[str, Counters]:
-        """All runs of every package that was ever run, by its name."""
-        found: dict[str, Counters] = {}
-        for shard in range(PACKAGE_SHARDS):
-            for raw in self._query(f"PACKAGES#{shard_name(shard)}", " ", "~"):
-                found[raw["sk"]["S"]] = _counters_of(raw)
-        return found
-
-    def _days(self, pk: str, first: date, last: date) -> Iterator[RawItem]:
-        return self._query(pk, day_sk(first), f"{day_sk(last)}~")
-
-    def _query(self, pk: str, first: str, last: str) -> Iterator[RawItem]:
-        arguments: dict[str, Any] = {}
-        while True:
-            page, stopped = self._store.query(
-                self._table, pk, first=first, last=last, limit=PAGE, condition=arguments, consistent=False
-            )
-            yield from page
-            if stopped is None:
-                return
-            arguments["ExclusiveStartKey"] = Key(self._table, pk, stopped).raw
+        return counters_of(self._store.get(spender_key(self._table, user_id)) or {})
 
 
 def receipt_of(record: Mapping[str, Any]) -> Receipt:
@@ -246,20 +201,3 @@ def receipt_of(record: Mapping[str, Any]) -> Receipt:
 def _expires(day: date, days: int) -> int:
     """So many days after the end of `day`, in seconds since 1970."""
     return int((datetime.combine(day, time(), UTC) + timedelta(days=days + 1)).timestamp())
-
-
-def _number(raw: RawItem, name: str) -> int:
-    return int(raw[name]["N"]) if name in raw else 0
-
-
-def _counters_of(raw: RawItem) -> Counters:
-    return Counters(**{each.name: _number(raw, each.name) for each in fields(Counters)})
-
-
-def _row_of(raw: RawItem) -> SpendRow:
-    return SpendRow(
-        day=date.fromisoformat(raw["sk"]["S"].split("#")[1]),
-        model=raw["model"]["S"],
-        package=raw["package"]["S"] if "package" in raw else None,
-        counters=_counters_of(raw),
-    )

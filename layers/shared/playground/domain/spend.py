@@ -4,8 +4,10 @@ A receipt is counted once, by its run's id, on the day (UTC) on which the run en
 money is in nano-dollars.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import total_ordering
 from typing import Self
 
 from playground.domain.runs import Run, RunStatus
@@ -52,6 +54,73 @@ class SpendRow:
     model: str
     package: str | None = None
     counters: Counters
+
+    @property
+    def place(self) -> "UsagePlace":
+        return UsagePlace(day=self.day, package=self.package, model=self.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePlace:
+    """A position in the rows of a user, by day, package and model."""
+
+    day: date
+    package: str | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageTotals:
+    """All runs of a package, since there are counters. `users` have run it, with an answer or without; each counts once
+    for ever, and again only after an erasure of the account."""
+
+    package: str
+    counters: Counters = Counters()
+    users: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratings:
+    """Sums over the latest opinions of owners on their runs. `rated` of them have from 1 to 5 stars."""
+
+    rated: int = 0
+    stars: int = 0
+    helpful: int = 0
+    not_helpful: int = 0
+
+    @classmethod
+    def of(cls, rating: int | None, is_helpful: bool | None) -> Self:
+        """What one opinion adds."""
+        return cls(
+            rated=int(rating is not None),
+            stars=rating or 0,
+            helpful=int(is_helpful is True),
+            not_helpful=int(is_helpful is False),
+        )
+
+    def __add__(self, other: "Ratings") -> "Ratings":
+        return Ratings(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    def __sub__(self, other: "Ratings") -> "Ratings":
+        return Ratings(**{each.name: getattr(self, each.name) - getattr(other, each.name) for each in fields(self)})
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A position in the list of packages by charged runs: of two the one with more runs is first, or that of the
+    earlier name."""
+
+    runs: int
+    name: str
+
+    def __lt__(self, other: "Rank") -> bool:
+        return (-self.runs, self.name) < (-other.runs, other.name)
+
+
+def ranking_of(packages: Iterable[PackageTotals]) -> Sequence[Rank]:
+    """Those that have charged runs, by rank."""
+    return sorted(Rank(each.counters.runs, each.package) for each in packages if each.counters.runs)
 
 
 def day_of(run: Run) -> date:

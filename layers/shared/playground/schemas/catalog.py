@@ -1,13 +1,16 @@
 """Bodies of the function catalog."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
 from playground.domain.hidden import escaped
 from playground.domain.packages import Asset, Example, PackageSummary
+from playground.domain.spend import Ratings
 from playground.domain.variables import Variable
+from playground.usecases.read_usage import MIN_USERS_SHOWN, PackageUsage
 
 
 class PackageListed(BaseModel):
@@ -100,3 +103,59 @@ class PackageList(BaseModel):
     @classmethod
     def of(cls, summaries: Sequence[PackageSummary], *, next_cursor: str | None) -> Self:
         return cls(packages=[PackageListed.of(summary) for summary in summaries], next_cursor=next_cursor)
+
+
+class PackageDay(BaseModel):
+    date: date
+    runs: int
+
+
+class PackageRatings(BaseModel):
+    count: Annotated[int, Field(description="Runs that their owners have rated with stars")]
+    average: Annotated[float | None, Field(description="Stars, 1 to 5; null without any")]
+    helpful: int
+    not_helpful: int
+
+    @classmethod
+    def of(cls, ratings: Ratings) -> Self:
+        average = round(ratings.stars / ratings.rated, 2) if ratings.rated else None
+        return cls(count=ratings.rated, average=average, helpful=ratings.helpful, not_helpful=ratings.not_helpful)
+
+
+class PackageUsageAnswer(BaseModel):
+    id: str
+    name: str
+    runs: Annotated[int, Field(description="Runs that were charged, of all time")]
+    users: Annotated[
+        int | None,
+        Field(
+            description=f"Accounts that ever ran it, with or without an answer; null if fewer than {MIN_USERS_SHOWN}"
+        ),
+    ]
+    average_credits: Annotated[
+        float | None, Field(description=f"Of a run, of all time; null without runs and below {MIN_USERS_SHOWN} users")
+    ]
+    ratings: Annotated[
+        PackageRatings | None,
+        Field(description=f"What owners think of their runs, of all time; null below {MIN_USERS_SHOWN} users"),
+    ]
+    from_date: Annotated[date, Field(description="The first day (UTC) that `days` covers; the last one is today")]
+    days: Annotated[
+        list[PackageDay],
+        Field(description=f"Days with charged runs, the earliest first; none below {MIN_USERS_SHOWN} users"),
+    ]
+
+    @classmethod
+    def of(cls, summary: PackageSummary, usage: PackageUsage) -> Self:
+        counters = usage.totals.counters
+        is_shown = usage.users is not None and counters.runs > 0
+        return cls(
+            id=summary.package_id,
+            name=summary.name,
+            runs=counters.runs,
+            users=usage.users,
+            average_credits=round(counters.credits / counters.runs, 2) if is_shown else None,
+            ratings=PackageRatings.of(usage.ratings) if usage.ratings is not None else None,
+            from_date=usage.first,
+            days=[PackageDay(date=day, runs=runs) for day, runs in usage.days],
+        )

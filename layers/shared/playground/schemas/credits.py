@@ -1,6 +1,7 @@
 """Bodies of the function credits."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, Field
@@ -12,12 +13,15 @@ from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
 from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
+from playground.domain.spend import Counters
+from playground.domain.spreadsheet import csv_of
 from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
 from playground.schemas.published import CheckoutNames, PortalNames, PurchaseNames, SubscriptionNames
 from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.list_purchases import Purchases
 from playground.usecases.read_run import Receipt
+from playground.usecases.read_usage import UsagePage
 
 PRICES = load_prices()
 
@@ -278,6 +282,80 @@ class HistoryAnswer(BaseModel):
             next_cursor=next_cursor,
             unreadable=list(page.unreadable),
         )
+
+
+COLUMNS = (
+    *("seq", "created_at", "type", "amount", "balance_after", "description", "monthly", "rollover", "purchased"),
+    *("run_id", "session_id", "purchase_id", "model", "package", "package_version"),
+    *("input_tokens", "output_tokens", "tokens_used", "business_key"),
+)
+UNREADABLE_LINE = "unreadable"  # in place of the type
+
+
+def history_csv(page: HistoryPage) -> str:
+    """The page as CSV, with a header line. Of a damaged line there is the number only."""
+    lines: dict[int, dict[str, Any]] = {seq: {"seq": seq, "type": UNREADABLE_LINE} for seq in page.unreadable}
+    for entry in page.entries:
+        line = Transaction.of(entry, page.runs.get(entry.run_id or "")).model_dump(mode="json")
+        lines[entry.seq] = {**line, **line["buckets"]}
+    return csv_of(COLUMNS, ([lines[seq].get(name) for name in COLUMNS] for seq in sorted(lines, reverse=True)))
+
+
+class UsageTotals(BaseModel):
+    runs: Annotated[int, Field(description="Runs that were charged")]
+    failed_runs: Annotated[int, Field(description="Runs that were not: they failed, were cancelled or expired")]
+    credits: int
+    tokens: Annotated[int, Field(description="input_tokens + output_tokens, of charged runs")]
+    input_tokens: int
+    output_tokens: int
+    provider_cost: Annotated[
+        int, Field(description="What the provider billed for all of these runs, in nano-dollars ($1 = 1,000,000,000)")
+    ]
+
+    @classmethod
+    def of(cls, counters: Counters) -> Self:
+        return cls(**_counted(counters))
+
+
+class UsageDay(UsageTotals):
+    date: date
+    model: str
+    package: Annotated[str | None, Field(description="null if it is not on record: the run's function died")]
+
+
+class UsageAnswer(BaseModel):
+    from_date: Annotated[date, Field(description="The first day (UTC)")]
+    to_date: Annotated[date, Field(description="The last day: today")]
+    days: Annotated[
+        list[UsageDay], Field(description="A row for each day, package and model with runs, the earliest day first")
+    ]
+    totals: Annotated[UsageTotals, Field(description="Sums of the rows of this answer")]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: UsagePage, *, next_cursor: str | None) -> Self:
+        return cls(
+            from_date=page.first,
+            to_date=page.last,
+            days=[
+                UsageDay(date=row.day, model=row.model, package=row.package, **_counted(row.counters))
+                for row in page.rows
+            ],
+            totals=UsageTotals.of(page.totals),
+            next_cursor=next_cursor,
+        )
+
+
+def _counted(counters: Counters) -> dict[str, int]:
+    return {
+        "runs": counters.runs,
+        "failed_runs": counters.failed,
+        "credits": counters.credits,
+        "tokens": counters.input_tokens + counters.output_tokens,
+        "input_tokens": counters.input_tokens,
+        "output_tokens": counters.output_tokens,
+        "provider_cost": counters.cost_nano,
+    }
 
 
 class PackAnswer(BaseModel):

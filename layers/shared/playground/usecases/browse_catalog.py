@@ -1,15 +1,21 @@
-"""ListPackages and ReadPackage: the catalogue."""
+"""ListPackages, ListPopular and ReadPackage: the catalogue."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from playground.domain.cursors import bad_cursor, parts_cursor, parts_of
 from playground.domain.errors import InvalidRequestError, PackageNotFoundError
 from playground.domain.packages import PackageSummary, is_package_name
+from playground.domain.spend import Rank
 from playground.ports import CatalogReader
 
 MAX_QUERY_CHARACTERS = 200
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
+NAMES_AT_ONCE = 100
+MAX_NAMES = 1_000  # whose packages one call looks at; also the searches behind them are bounded
+MAX_SEARCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,86 @@ class ListPackages:
 
         Raises InvalidRequestError for a query, limit or cursor that is out of bounds.
         """
-        if len(query) > MAX_QUERY_CHARACTERS:
-            raise InvalidRequestError("q", f"must have at most {MAX_QUERY_CHARACTERS} characters")
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidRequestError("limit", f"must be 1 to {MAX_PAGE}")
+        _check(query, limit)
         if cursor is not None and not is_package_name(cursor):
             raise InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
         packages, after = self.catalog.search(query.strip(), after=cursor, limit=limit)
         return PackagePage(packages, after)
+
+
+def _check(query: str, limit: int) -> None:
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise InvalidRequestError("q", f"must have at most {MAX_QUERY_CHARACTERS} characters")
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequestError("limit", f"must be 1 to {MAX_PAGE}")
+
+
+@dataclass(frozen=True, slots=True)
+class ListPopular:
+    """A page of the packages that match a text, by their runs. `ranking` has every package that was ever run, by rank;
+    it may be a minute old."""
+
+    catalog: CatalogReader
+    ranking: Callable[[], Sequence[Rank]]
+
+    def __call__(self, query: str = "", *, limit: int = DEFAULT_PAGE, cursor: str | None = None) -> PackagePage:
+        """As `ListPackages`: those with the most charged runs first, equal ones by name, and then those that were never
+        run, by name. A cursor is the rank of the last package, so that ranks that change between two pages repeat or
+        leave out the packages that change, and no others."""
+        _check(query, limit)
+        text, ranking, after = query.strip(), self.ranking(), _rank_of(cursor)
+        if after is not None and not after.runs:
+            return self._without_runs(text, ranking, [], after.name or None, limit)
+        begin = bisect_right(ranking, after) if after is not None else 0
+        end = min(begin + MAX_NAMES, len(ranking))
+        found: list[PackageSummary] = []
+        seen = ranking[begin : begin + 1]  # the last rank that is dealt with
+        for start in range(begin, end, NAMES_AT_ONCE):
+            ranks = ranking[start : min(start + NAMES_AT_ONCE, end)]
+            there = self.catalog.named([rank.name for rank in ranks], text)
+            for rank in ranks:
+                if rank.name in there:
+                    if len(found) == limit:
+                        return PackagePage(found, _cursor_of(*seen))
+                    found.append(there[rank.name])
+                seen = (rank,)
+        if end < len(ranking):
+            return PackagePage(found, _cursor_of(*seen))
+        return self._without_runs(text, ranking, found, None, limit)
+
+    def _without_runs(
+        self, text: str, ranking: Sequence[Rank], found: list[PackageSummary], after: str | None, limit: int
+    ) -> PackagePage:
+        """`found`, and behind it packages that were never run, after the name `after`."""
+        ranked = {rank.name for rank in ranking}
+        for _ in range(MAX_SEARCHES):
+            summaries, following = self.catalog.search(text, after=after, limit=MAX_PAGE)
+            for summary in summaries:
+                if summary.name not in ranked:
+                    if len(found) == limit:
+                        return PackagePage(found, _cursor_of(Rank(0, after or "")))
+                    found.append(summary)
+                after = summary.name
+            if following is None:
+                return PackagePage(found, None)
+            after = following
+        return PackagePage(found, _cursor_of(Rank(0, after or "")))
+
+
+def _cursor_of(rank: Rank) -> str:
+    return parts_cursor(str(rank.runs), rank.name)
+
+
+def _rank_of(cursor: str | None) -> Rank | None:
+    """Raises InvalidRequestError."""
+    if cursor is None:
+        return None
+    runs, name = parts_of(cursor, 2)
+    if not (
+        runs.isascii() and runs.isdigit() and len(runs) <= 15 and (is_package_name(name) or (runs, name) == ("0", ""))
+    ):
+        raise bad_cursor()
+    return Rank(int(runs), name)
 
 
 @dataclass(frozen=True, slots=True)
