@@ -315,7 +315,8 @@ class Api:
         """The answer to a preflight request, whatever path it is for: what asks for one that does not exist learns so
         from the request itself. The gateway answers those of existing paths."""
         headers = {**self._cors.to_dict(origin), "Access-Control-Allow-Methods": METHODS, "Vary": "Origin"}
-        return {"statusCode": 204, "multiValueHeaders": {name: [value] for name, value in headers.items()}, "body": ""}
+        sent = {name: [value] for name, value in headers.items()}
+        return {"statusCode": 204, "multiValueHeaders": sent, "body": "", "isBase64Encoded": False}
 
     def _early(self, error: Exception, origin: str | None) -> dict[str, Any]:
         """The answer to an error before routing, with the same headers as any other."""
