@@ -6,6 +6,7 @@
 | dev    | .venv        | tests and checks, too                                                     |
 | engine | .venv-engine | the store, whose pins contradict ours                                     |
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
+| api    | .venv-api    | what reads the description of the API in tests                            |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
 Packages are installed from the lock file requirements/<name>.txt, with versions and SHA-256.
@@ -69,6 +70,7 @@ ENVIRONMENTS = {
     "dev": Environment(".venv", "requirements/dev.txt"),
     "engine": Environment(".venv-engine", "requirements/engine.txt"),
     "sam": Environment(".venv-sam", "requirements/sam.txt"),
+    "api": Environment(".venv-api", "requirements/api.txt"),
     "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
 

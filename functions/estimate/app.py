@@ -4,6 +4,16 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
+from playground.domain.errors import (
+    AccountPausedError,
+    ContextTooLongError,
+    PackageNotFoundError,
+    RunsPausedError,
+    SessionConflictError,
+    SessionNotFoundError,
+    UnreadableError,
+    UnsupportedParameterError,
+)
 from playground.http import Api, answers, authenticator, utc_now
 from playground.schemas.run import EstimateAnswer, RunBody
 from playground.settings import EstimateSettings
@@ -34,7 +44,18 @@ handler = api
 @app.post(
     "/playground/estimate",
     tags=["runs"],
-    responses=answers(EstimateAnswer, 400, 401, 403, 404, 409, 413, 422, 503),
+    operation_id="estimateRun",
+    responses=answers(
+        EstimateAnswer,
+        AccountPausedError,
+        PackageNotFoundError,
+        SessionNotFoundError,
+        SessionConflictError,
+        ContextTooLongError,
+        UnsupportedParameterError,
+        RunsPausedError,
+        UnreadableError,
+    ),
 )
 def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""

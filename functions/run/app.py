@@ -5,7 +5,8 @@ import json
 
 from playground import wiring
 from playground.asgi import WebApp
-from playground.http import IDLE_TIMEOUT, Api, answers, authenticator
+from playground.domain.errors import SessionNotFoundError, UnreadableError
+from playground.http import FAILED_RUNS, IDLE_TIMEOUT, REFUSED_RUNS, Api, answers, authenticator
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareAnswer, CompareBody
 from playground.schemas.run import RunAnswer, RunBody
@@ -24,7 +25,8 @@ web = WebApp(api)
 @app.post(
     "/playground/run",
     tags=["runs"],
-    responses=answers(RunAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+    operation_id="runPackage",
+    responses=answers(RunAnswer, *REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
@@ -42,7 +44,8 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
 @app.post(
     "/playground/compare",
     tags=["runs"],
-    responses=answers(CompareAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 503),
+    operation_id="comparePackages",
+    responses=answers(CompareAnswer, *REFUSED_RUNS),
 )
 def compare(body: CompareBody, idempotency_key: IdempotencyKey = None) -> CompareAnswer:
     """Spend credits on one input in two to four variants, which are asked at the same time. The credits of all are held

@@ -10,8 +10,14 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 from playground import wiring
 from playground.adapters.time_limit import time_limit
 from playground.asgi import WebApp
-from playground.domain.errors import InvalidRequestError
-from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
+from playground.domain.errors import (
+    InvalidRequestError,
+    RunInProgressError,
+    RunNotFoundError,
+    SessionNotFoundError,
+    UnreadableError,
+)
+from playground.http import FAILED_RUNS, REFUSED_RUNS, STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareBody
@@ -47,6 +53,7 @@ Offset = Annotated[
     Header(
         alias="Last-Event-ID",
         max_length=32,
+        json_schema_extra={"pattern": "^[0-9]{1,9}$"},
         description="The id of the last delta that was read: characters of the answer. The stream goes on behind it",
     ),
 ]
@@ -55,7 +62,8 @@ Offset = Annotated[
 @app.post(
     "/playground/run/stream",
     tags=["runs"],
-    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+    operation_id="streamRun",
+    responses=streams(*REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
 def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None) -> Response[str]:
     """Spend credits on one prompt, and read the answer while it is written: `run`, then `delta`s, at the end `done`
@@ -77,7 +85,8 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
 @app.post(
     "/playground/compare/stream",
     tags=["runs"],
-    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 503),
+    operation_id="streamComparison",
+    responses=streams(*REFUSED_RUNS, *FAILED_RUNS, compared=True),
 )
 def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) -> Response[str]:
     """Spend credits on one input in two to four variants, and read the answers while they are written. Every event says
@@ -94,7 +103,12 @@ def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) ->
     return api.stream(encoded_comparison(found.events, lambda error: api.failure(error, request_id)), found.wait)
 
 
-@app.get("/playground/runs/<run_id>/stream", tags=["runs"], responses=streams(400, 401, 404, 409, 500, 502, 503, 504))
+@app.get(
+    "/playground/runs/<run_id>/stream",
+    tags=["runs"],
+    operation_id="followRun",
+    responses=streams(RunNotFoundError, SessionNotFoundError, RunInProgressError, *FAILED_RUNS, UnreadableError),
+)
 def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""

@@ -280,6 +280,11 @@ class Api:
             return left
         return min(left, (requested_at + self._timeout - self._clock()).total_seconds())
 
+    @property
+    def takes_raw_bodies(self) -> bool:
+        """Whether routes read the bytes of a body, whatever they are, and any query is accepted."""
+        return self._raw_bodies
+
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
         return self._authenticate is None or any(pattern.fullmatch(path) for pattern in self._public)
@@ -495,34 +500,65 @@ class ErrorBody(BaseModel):
 
 
 CSV = "text/csv"
+OPTIONAL_TOKEN: list[dict[str, list[str]]] = [{"token": []}, {}]  # for the OpenAPI document: of a public route
+
+ErrorType = type[errors.PlaygroundError]
+
+REFUSED_RUNS: tuple[ErrorType, ...] = (
+    errors.InsufficientCreditsError,
+    errors.AccountPausedError,
+    errors.PackageNotFoundError,
+    errors.RunInProgressError,
+    errors.ContextTooLongError,
+    errors.IdempotencyConflictError,
+    errors.UnsupportedParameterError,
+    errors.RateLimitedError,
+    errors.TooManyRunsError,
+    errors.TooManyFailuresError,
+    errors.RunsPausedError,
+    errors.FreeRunsPausedError,
+    errors.ModelOverloadedError,
+)
+"""Why a run, or a comparison, may be refused before the model is asked for an answer."""
+
+FAILED_RUNS: tuple[ErrorType, ...] = (
+    errors.RunCancelledError,
+    errors.SessionConflictError,
+    errors.ModelError,
+    errors.ModelOverloadedError,
+    errors.ModelTimedOutError,
+)
+"""How a run may end without an answer."""
 
 
-def answers(body: type[BaseModel], *statuses: int, as_csv: bool = False) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: a route answers `body`, or an error with one of `statuses` or 500. `as_csv`: it answers
-    CSV to those who ask for it."""
-    responses: dict[int, OpenAPIResponse] = {
-        200: {"description": "OK", "content": {"application/json": {"model": body}}}
-    }
+class Answers(dict[int, OpenAPIResponse]):
+    """What a route answers, for the OpenAPI document: its 200, and the `errors` of its own. `compared`: a stream that
+    has several runs in it."""
+
+    def __init__(self, ok: OpenAPIResponse, *errors: ErrorType, compared: bool = False) -> None:
+        super().__init__({200: ok})
+        self.errors = errors
+        self.compared = compared
+
+
+def answers(body: type[BaseModel], *errors: ErrorType, as_csv: bool = False) -> Answers:
+    """For the OpenAPI document: a route answers `body`, or one of `errors`. `as_csv`: it answers CSV to those who ask
+    for it.
+
+    What any route may answer is not named: tools/openapi.py adds it (a bad request, a token that is not valid, a store
+    that does not answer, what API Gateway says). Tests fail on an error that occurs and is not named.
+    """
+    ok: OpenAPIResponse = {"description": "OK", "content": {"application/json": {"model": body}}}
     if as_csv:
-        responses[200]["content"][CSV] = {"schema": {"type": "string"}}
-    for status in (*statuses, 500):
-        codes = sorted({kind.code for kind, its in STATUS.items() if its == status}) or ["internal_error"]
-        responses[status] = {
-            "description": " · ".join(codes),
-            "content": {"application/json": {"model": ErrorBody}},
-        }
-    return responses
+        ok["content"][CSV] = {"schema": {"type": "string"}}
+    return Answers(ok, *errors)
 
 
-def streams(*statuses: int) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: a route answers server-sent events, or a plain error."""
-    responses = answers(ErrorBody, *statuses)
-    responses[200] = {
-        "description": "Server-sent events: `run`, `delta` (its id is the character that it ends before), and at the "
-        "end `done` with the body of POST /playground/run, or `error` with the body of an error",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-    return responses
+def streams(*errors: ErrorType, compared: bool = False) -> Answers:
+    """The same, for a route that answers server-sent events of a run, or of those that are compared, or a plain
+    error."""
+    ok: OpenAPIResponse = {"description": "OK", "content": {"text/event-stream": {"schema": {"type": "object"}}}}
+    return Answers(ok, *errors, compared=compared)
 
 
 def _raw(event: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field
 
 from playground.adapters.prices import load_prices
-from playground.domain.packages import package_uuid
+from playground.domain.packages import PACKAGE_NAME, UUID_TEXT, package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
 from playground.schemas.common import MAX_MAX_TOKENS, Message, RequestBody, messages, not_blank, one_of, plain
@@ -30,6 +30,7 @@ PackageId = Annotated[
         validation_alias=AliasChoices("package_id", "packageId"),
         description="UUID or @scope/name",
         examples=["@playground/code-reviewer"],
+        json_schema_extra={"pattern": f"^({PACKAGE_NAME}|{UUID_TEXT})$"},
     ),
     AfterValidator(plain),
     AfterValidator(_known_package),
@@ -142,11 +143,20 @@ OMITTED = (
 )
 
 
+StopReason = Annotated[
+    str,
+    Field(
+        description="Why the answer ends: the model's reason, which may be one that is not known yet; or `cancelled`",
+        examples=["end_turn", "max_tokens", "cancelled"],
+    ),
+]
+
+
 class RunAnswer(BaseModel):
     run_id: str
     session_id: str
     response: str
-    stop_reason: str
+    stop_reason: StopReason
     credits_spent: int
     credits_remaining: Annotated[int, Field(description="Balance right after this run was charged")]
     tokens_used: int
