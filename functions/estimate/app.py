@@ -4,6 +4,7 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
+from playground.domain.custom_prompts import CustomPrompts
 from playground.http import Api, answers, authenticator, utc_now
 from playground.schemas.run import EstimateAnswer, RunBody
 from playground.settings import EstimateSettings
@@ -25,8 +26,10 @@ estimate_run = EstimateRun(
     prices=load_prices(),
     clock=utc_now,
     count_timeout_seconds=settings.model_timeout_seconds,
+    custom_prompts=CustomPrompts(settings.custom_prompts),
 )
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate)
 app = api.app
 handler = api
 
@@ -38,4 +41,11 @@ handler = api
 )
 def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))
+    request = body.request()
+    estimated = estimate_run(
+        api.user_id,
+        request,
+        seconds_left=api.seconds_left,
+        is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
+    )
+    return EstimateAnswer.of(estimated)

@@ -16,7 +16,8 @@ EXAMPLE_DATA: dict[str, Any] = json.loads((PUBLISHED / "2026-11-01.json").read_t
     "rate_limits": {
         "runs_per_minute": {"free": 1_000, "paying": 2_000, "organisation": 5_000},
         "purchases_per_minute": 1_000,
-    }
+    },
+    "custom_prompt": {"factor": 2, "max_output_tokens": 1024, "plans": ["plus"]},
 }
 EXAMPLE = parse_prices(EXAMPLE_DATA)
 LIMITED = parse_prices(
