@@ -54,7 +54,7 @@ def run_custom_prompt(body: CustomRunBody, idempotency_key: IdempotencyKey = Non
     return CustomRunAnswer.of_custom(answer, warnings_of(body.custom_prompt or ""))
 
 
-@app.get(INFO, tags=["runs"], responses=answers(CustomPromptInfo))
+@app.get("/custom-prompt/info", tags=["runs"], responses=answers(CustomPromptInfo))
 def custom_prompt_info() -> CustomPromptInfo:
     """Who may run custom prompts, their limits and what they cost. Public."""
     return CustomPromptInfo.of(

@@ -17,6 +17,7 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
     paths = json.loads(document(handlers.apps))["paths"]
     public = {path for path, methods in paths.items() for operation in methods.values() if "security" not in operation}
     assert public == {
+        "/custom-prompt/info",
         "/openapi.json",
         "/packages",
         "/packages/{package_id}",

@@ -2573,8 +2573,8 @@ MUTANTS = (
     mutant(
         "a damaged turn is shared unseen",
         SHARE,
-        "            if turn.unreadable:",
-        "            if False:",
+        "        if turn.unreadable:",
+        "        if False:",
         UNREADABLE,
     ),
     Mutant(
