@@ -182,6 +182,8 @@ def live(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
     assert handlers.file("run/ok", user_id=user_id, changes=more).status == 200
     failing = {"input": "Hello [[claude: status=529 retry_after=40]]"}
     assert handlers.file("run/ok", user_id=user_id, changes=failing).status == 503
+    custom = {"package_id": None, "custom_prompt": "You are a pirate. Answer in one sentence."}
+    assert handlers.file("run/ok", user_id=user_id, changes=custom).status == 200
     dead = a_hold("run_00000000000000000000000dead", lease_at=NOW - MINUTE)
     assert isinstance(ledger.place_hold(user_id, dead, limit=20, now=NOW), Held)
     assert ExpireHolds(ledger)(ledger.account(user_id, NOW), now=NOW) == 1

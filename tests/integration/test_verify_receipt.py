@@ -31,6 +31,7 @@ from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
 UNCACHED = {"use_no_prompt": True}
+CUSTOM: dict[str, Any] = {"package_id": None, "custom_prompt": "You are a pirate. Answer in one sentence."}
 CASES: Mapping[str, dict[str, Any]] = {
     "haiku": {"model": "haiku", **UNCACHED},
     "sonnet": {"model": "sonnet", **UNCACHED},
@@ -42,6 +43,8 @@ CASES: Mapping[str, dict[str, Any]] = {
     "by tier beyond the steps": {"input": "Hi [[claude: output_tokens=3000]]" + " word" * 1900, "model": "haiku"},
     "by floor": {"input": "Hi [[claude: output_tokens=9900]]", "max_tokens": 10_000, **UNCACHED},
     "by tier, opus": {"input": "Hi [[claude: output_tokens=9900]]", "max_tokens": 10_000, "model": "opus"},
+    "custom prompt": {**CUSTOM, "input": "Hi [[claude: output_tokens=900]]" + " word" * 1500},
+    "custom prompt, by floor": {**CUSTOM, "input": "Hi [[claude: output_tokens=1000]]", "model": "opus"},
     "overrun": {"input": "Hi [[claude: output_tokens=600 input_factor=2.5]]" + " word" * 1800, "max_tokens": 600},
 }
 # They say what was asked for; only a change that moves the ceiling, or puts one above the other, can be seen.
