@@ -47,6 +47,7 @@ HANDLE = "names an attempt or a request; nothing is worked out from it"
 SHOWN = "is only shown"
 OUTSIDE = "what it says happened outside of the store"
 STEP = "counts only when it moves the ceiling"
+NEXT = "no credit depends on it; the next run of its session finds it"
 EARLY = "may be too early, the sweeper corrects it"
 MERGED = "a next boundary before the regular one may be when rollover of an earlier plan expires"
 
@@ -100,6 +101,8 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("session", "title", "changed"): WORDS,
     ("session", "use_no_prompt", "changed"): ALONE,
     ("turn", "input", "changed"): WORDS,
+    ("prompt", "text", "changed"): WORDS,
+    ("prompt", "text", "deleted"): NEXT,
 }
 
 
