@@ -16,6 +16,7 @@ from playground.ports import Found, HoldOutcome
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from tests.fakes import InMemoryLedger
 from tests.kit.prices import EXAMPLE
+from tests.unit.test_compare_prompts import Comparing
 from tests.unit.test_run_prompt import ANSWER, NOW, TIDY, USER, World
 
 PROMPT = "You are a pirate. Answer in one line."
@@ -136,6 +137,16 @@ def test_only_custom_prompts_need_a_plan() -> None:
     run(world)
     assert isinstance(world.ledger, Recording)
     assert world.ledger.plans == [None, PLUS]
+
+
+def test_a_comparison_needs_the_plan_wherever_its_custom_prompt_is() -> None:
+    world = Comparing(ledger=Recording())
+    give_plan(world.ledger)
+    package = RunRequest(package_id=TIDY.package_id, input=CUSTOM.input, model="sonnet")
+    for number, pair in enumerate(((package, CUSTOM), (CUSTOM, package), (package, replace(package, model="haiku")))):
+        world.compare(pair, key=f"k{number}")
+    assert isinstance(world.ledger, Recording)
+    assert world.ledger.plans == [PLUS, PLUS, None]
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
