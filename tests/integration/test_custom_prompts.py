@@ -228,6 +228,22 @@ def test_it_is_deleted_with_its_session(handlers: Handlers, store: DynamoStore, 
     assert on(handlers, plus, session_id).body["error"] == SessionNotFoundError.code
 
 
+def test_a_damaged_text_runs_nothing_and_the_conversation_can_be_read(
+    handlers: Handlers, ledger: DynamoLedger, store: DynamoStore, plus: str
+) -> None:
+    session_id = run(handlers, plus).body["session_id"]
+    key = prompt_key(SESSIONS_TABLE, session_id)
+    store.client.put_item(TableName=key.table, Item={**key.raw, "text": {"N": "7"}})
+
+    refused = on(handlers, plus, session_id)
+    assert (refused.status, refused.body["error"]) == (500, "unreadable_record")
+    kept = session(handlers, plus, session_id)
+    assert (kept["custom_prompt"], len(kept["conversation"])) == (None, 2)
+    account = ledger.account(plus, utc_now())
+    check_invariants(account, all_entries(ledger, plus))
+    assert account.held == 0
+
+
 # --- shares -----------------------------------------------------------------------------------------------------------
 
 
