@@ -209,9 +209,9 @@ class RunPrompt:
         paused_until = found.free_runs_paused_until
         if paused_until is not None and started < paused_until and has_signup_credits_only(account):
             raise FreeRunsPausedError(retry_after=retry_after_seconds(paused_until, started))
-        plans = plans_for(request, account, self._prices, self._custom_prompts, is_verified_author=is_verified_author)
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
+        plans = plans_for(request, account, self._prices, self._custom_prompts, is_verified_author=is_verified_author)
         return Attempt(
             user_id=user_id,
             request=request,
