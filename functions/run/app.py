@@ -57,6 +57,8 @@ def run_custom_prompt(body: CustomRunBody, idempotency_key: IdempotencyKey = Non
 @app.get("/custom-prompt/info", tags=["runs"], responses=answers(CustomPromptInfo))
 def custom_prompt_info() -> CustomPromptInfo:
     """Who may run custom prompts, their limits and what they cost. Public."""
+    # Published clients ask with `credentials: include`; a browser shows them the answer only with this.
+    api.add_headers({"Access-Control-Allow-Credentials": "true"})
     return CustomPromptInfo.of(
         PRICES, CustomPrompts(settings.custom_prompts), timeout_seconds=settings.model_timeout_seconds
     )

@@ -417,6 +417,7 @@ def test_warnings_are_given_when_there_are_any(handlers: Handlers, plus: str, te
 def test_everybody_may_read_the_terms(handlers: Handlers) -> None:
     info = handlers.call("GET", "/custom-prompt/info")
     assert info.status == 200
+    assert info.headers["Access-Control-Allow-Credentials"] == "true"
     assert info.body["available"] is True
     assert info.body["limits"]["max_tokens_output"] == 1_024
     assert info.body["pricing"]["credit_multiplier"] == FACTOR
