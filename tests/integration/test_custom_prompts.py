@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
+from local.engine import Engine
 from local.gateway import Router
+from local.template import Description
 from playground.adapters.dynamo_keys import prompt_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore
@@ -14,7 +18,7 @@ from playground.domain.account import Account, Change, start_plus
 from playground.domain.custom_prompts import MAX_CHARACTERS
 from playground.domain.errors import SessionNotFoundError
 from playground.http import utc_now
-from tests.handlers import Answer, Handlers
+from tests.handlers import Answer, Handlers, loaded
 from tests.kit.prices import EXAMPLE
 from tests.support import SESSIONS_TABLE, all_entries, check_invariants
 
@@ -118,6 +122,24 @@ def test_verified_authors_may(handlers: Handlers, user_id: str, path: str) -> No
 @pytest.mark.parametrize("claim", ["true", 1, "yes", [True], None, False])
 def test_only_a_json_true_makes_a_verified_author(handlers: Handlers, user_id: str, claim: Any) -> None:
     assert handlers.call("POST", "/playground/run", RUN, user=user_id, claims={"verified_author": claim}).status == 403
+
+
+@pytest.mark.parametrize(("switch", "user", "author"), [("off", 403, 403), ("everybody", 200, 200)])
+def test_an_operator_may_switch_it_off_or_open_it(
+    description: Description,
+    engine: Engine,
+    claude: ClaudeDouble,
+    stripe_double: StripeDouble,
+    user_id: str,
+    switch: str,
+    user: int,
+    author: int,
+) -> None:
+    with loaded(description, engine, claude, stripe_double, parameters={"CustomPrompts": switch}) as handlers:
+        for path in ("/playground/run", "/playground/run/stream", "/playground/estimate"):
+            assert handlers.call("POST", path, RUN, user=user_id).status == user, path
+            assert handlers.call("POST", path, RUN, user=f"{user_id}-author", claims=AUTHOR).status == author, path
+        assert handlers.call("GET", "/custom-prompt/info").body["available"] is (switch != "off")
 
 
 def test_a_plan_that_has_ended_by_now_entitles_to_nothing(
