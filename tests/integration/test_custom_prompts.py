@@ -98,6 +98,12 @@ def test_an_estimate_is_what_a_run_holds(handlers: Handlers, plus: str) -> None:
     assert paid["price"]["factor"] == FACTOR * EXAMPLE.models["opus"].factor
 
 
+def test_its_answer_can_be_rated_and_counts_for_no_package(handlers: Handlers, plus: str) -> None:
+    run_id = run(handlers, plus).body["run_id"]
+    rated = handlers.call("POST", f"/playground/runs/{run_id}/feedback", {"rating": 4}, user=plus)
+    assert (rated.status, rated.body["rating"]) == (200, 4)
+
+
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 PATHS = ["/playground/run", "/playground/run/stream", "/playground/estimate", "/custom-prompt/run"]
