@@ -93,8 +93,10 @@ class Handlers:
         address: str = "203.0.113.7",
         accept: str | None = None,
         seconds_left: float = 29,
+        claims: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Send a request to the function whose route in the template it is; `user` None: without a token."""
+        """Send a request to the function whose route in the template it is; `user` None: without a token. `claims`:
+        further ones of the token."""
         raw, _, query = path.partition("?")
         found = Router(self.description.apis[0]).find(method, f"/v1{raw}")
         assert found is not None, f"no route for {method} {path}"
@@ -102,7 +104,7 @@ class Handlers:
         assert isinstance(route, Route)
         headers = {"Host": "test"}
         if user is not None:
-            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1))}"
+            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1), **(claims or {}))}"
         if key is not None:
             headers["Idempotency-Key"] = key
         if accept is not None:

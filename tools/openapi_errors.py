@@ -84,6 +84,10 @@ CODES: Mapping[str, ErrorCode] = {
     "not_entitled": ErrorCode(
         "This deployment or plan does not have it.", errors.AnonymousRunsOffError(), optional={"login_required": LOGIN}
     ),
+    "verified_author_required": ErrorCode(
+        "This deployment or plan has no custom prompts: `not_entitled` for published clients.",
+        errors.VerifiedAuthorRequiredError(),
+    ),
     "own_share": ErrorCode("Owners cannot vote on or report their own share.", errors.OwnShareError()),
     "package_not_found": ErrorCode(
         "There is no such package, or not in this version.", errors.PackageNotFoundError("@acme/tidy", "2.0.0")

@@ -4,9 +4,11 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
+from playground.domain.custom_prompts import CustomPrompts
 from playground.domain.errors import (
     AccountPausedError,
     ContextTooLongError,
+    NotEntitledError,
     PackageNotFoundError,
     RunsPausedError,
     SessionConflictError,
@@ -35,8 +37,10 @@ estimate_run = EstimateRun(
     prices=load_prices(),
     clock=utc_now,
     count_timeout_seconds=settings.model_timeout_seconds,
+    custom_prompts=CustomPrompts(settings.custom_prompts),
 )
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate)
 app = api.app
 handler = api
 
@@ -48,6 +52,7 @@ handler = api
     responses=answers(
         EstimateAnswer,
         AccountPausedError,
+        NotEntitledError,
         PackageNotFoundError,
         SessionNotFoundError,
         SessionConflictError,
@@ -59,4 +64,11 @@ handler = api
 )
 def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))
+    request = body.request()
+    estimated = estimate_run(
+        api.user_id,
+        request,
+        seconds_left=api.seconds_left,
+        is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
+    )
+    return EstimateAnswer.of(estimated)

@@ -173,6 +173,7 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
         session_id,
         expires_in=timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None,
         acknowledge_findings=body.acknowledge_findings,
+        include_prompt=body.include_prompt,
     )
     logger.info("session shared", session_id=session_id, user_id=api.user_id, turns=shared.share.turns)
     return ShareAnswer.of(shared, share_url=_url(shared.token))

@@ -43,7 +43,8 @@ stream_run = StreamRun(run_prompt=run_prompt, follow=follow, ended=flush_metrics
 stream_comparison = StreamComparison(
     compare_prompts=wiring.compare_prompts(settings, store, run_prompt), ended=flush_metrics
 )
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=STREAM_TIMEOUT)
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate, timeout=STREAM_TIMEOUT)
 app = api.app
 handler = api
 web = WebApp(api)
@@ -70,14 +71,16 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
     with the body that POST /playground/run answers, or `error`. What is refused before the model is asked is a plain
     error with its status. Who is cut off repeats the request with the same key and goes on behind the last delta: it is
     one run."""
+    request = body.request()
     return _sent(
         stream_run(
             api.user_id,
-            body.request(),
+            request,
             idempotency_key=idempotency_key,
             seconds_left=api.seconds_left,
             offset=_offset(last_event_id),
             show_standing=api.show_standing,
+            is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
         )
     )
 
@@ -92,12 +95,14 @@ def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) ->
     """Spend credits on one input in two to four variants, and read the answers while they are written. Every event says
     the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits
     that were spent. Who is cut off reads each run on by itself."""
+    requests = body.requests()
     found = stream_comparison(
         api.user_id,
-        body.requests(),
+        requests,
         idempotency_key=idempotency_key,
         seconds_left=api.seconds_left,
         show_standing=api.show_standing,
+        is_verified_author=any(each.is_custom for each in requests) and api.claims(authenticate.is_verified_author),
     )
     request_id = api.request_id
     return api.stream(encoded_comparison(found.events, lambda error: api.failure(error, request_id)), found.wait)

@@ -75,6 +75,7 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         if {"token": []} not in operation["security"] or {} in operation["security"]
     }
     assert public == {
+        "/custom-prompt/info",
         "/openapi.json",
         "/packages",
         "/packages/{package_id}",

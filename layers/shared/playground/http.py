@@ -52,6 +52,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
     errors.AccountPausedError: 403,
+    errors.NotEntitledError: 403,
+    errors.VerifiedAuthorRequiredError: 403,
     errors.AnonymousRunsOffError: 403,
     errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
@@ -147,7 +149,6 @@ class Api:
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
             expose_headers=["link", "retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
             max_age=600,
-            allow_credentials=True,  # pages may say `credentials: include`; no cookie is ever set or read
         )
         self._authenticate = authenticate
         self._raw_bodies = raw_bodies
@@ -216,6 +217,10 @@ class Api:
             for value in its
         ]
         return _preferred(",".join(values) or _headers(event).get("accept", ""), offered)
+
+    def claims(self, claimed: Callable[[str | None], bool]) -> bool:
+        """What `claimed` finds in the request's token."""
+        return claimed(_headers(self.app.current_event.raw_event).get("authorization"))
 
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
@@ -507,6 +512,7 @@ ErrorType = type[errors.PlaygroundError]
 REFUSED_RUNS: tuple[ErrorType, ...] = (
     errors.InsufficientCreditsError,
     errors.AccountPausedError,
+    errors.NotEntitledError,
     errors.PackageNotFoundError,
     errors.RunInProgressError,
     errors.ContextTooLongError,

@@ -570,6 +570,9 @@ class ReceiptAnswer(BaseModel):
     package: str | None = None
     package_version: str | None = None
     variables: Annotated[list[str], Field(description="Names of the variables that were given")] = []
+    custom_prompt: Annotated[
+        bool, Field(description="Whether it ran a custom prompt: the table's `custom_prompt` has its factor")
+    ] = False
     model_id: str | None = None
     stop_reason: str | None = None
     duration_ms: int | None = None
@@ -602,6 +605,7 @@ class ReceiptAnswer(BaseModel):
             status=run.status.value,
             session_id=run.session_id,
             variables=list(run.variables),
+            custom_prompt=run.custom_prompt,
             model=run.model,
             ceiling=run.ceiling,
             started_at=run.started_at,
