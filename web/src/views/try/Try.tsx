@@ -1,8 +1,9 @@
 import { useEffect, useRef } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
+import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { hasNavigated, links, navigate } from "../../router";
-import { isSignedIn } from "../../session/token";
+import { isExpired, isSignedIn } from "../../session/token";
 import { Answer } from "./Answer";
 import { Composer } from "./Composer";
 import { PackageHead } from "./PackageHead";
@@ -19,18 +20,31 @@ export function Try({ packageId, sessionId }: Props) {
   const signedIn = isSignedIn.value;
   useEffect(() => {
     store.place.value = { packageId, sessionId };
-    const shown = load(packageId, signedIn ? sessionId : null);
+    const shown = load(packageId, sessionId);
     store.loadModels().catch(() => undefined);
     // After the conversation is there: what a resumed run says belongs to it.
     if (signedIn) void shown.then(store.resume);
   }, [packageId, sessionId, signedIn]);
   if (packageId === null && sessionId === null) return <Picker />;
+  if (sessionId !== null && !signedIn && store.sessionId.value !== sessionId) {
+    return (
+      <>
+        <h1>Conversation</h1>
+        <div class="notice">
+          <p class="notice-title">{isExpired.value ? "Your sign-in has run out" : "Sign in to see your conversation"}</p>
+          <SignIn />
+        </div>
+      </>
+    );
+  }
   return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => void load(packageId, sessionId)} />;
 }
 
 async function load(packageId: string | null, sessionId: string | null): Promise<void> {
-  if (sessionId !== null) await store.showSession(sessionId);
-  else if (packageId !== null) await store.showPackage(packageId);
+  if (sessionId !== null) {
+    // Signed out meanwhile: what is shown stays.
+    if (isSignedIn.peek()) await store.showSession(sessionId);
+  } else if (packageId !== null) await store.showPackage(packageId);
   else store.chooseNone();
 }
 

@@ -326,7 +326,8 @@ async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
     batch(() => {
       live.value = null;
       if (wasShown) {
-        runError.value = error;
+        // Where the text is written it says that one is signed out.
+        runError.value = error instanceof ApiError && error.status === 401 ? null : error;
         if (draft.peek().input === "" && !isLater) change({ input: run.body.input });
       } else endedElsewhere.value = { to: placeOf(run.body), error };
     });
