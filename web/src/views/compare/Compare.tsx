@@ -1,0 +1,3 @@
+export function Compare(_: { packageId: string | null }) {
+  return <h1>Compare</h1>;
+}

@@ -1,0 +1,3 @@
+export function Conversations(_: { sessionId: string | null }) {
+  return <h1>Conversations</h1>;
+}

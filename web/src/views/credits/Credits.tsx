@@ -1,0 +1,3 @@
+export function Credits(_: { section: "credits" | "subscription" }) {
+  return <h1>Credits</h1>;
+}
