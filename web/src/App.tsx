@@ -1,7 +1,10 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
+import { Announcer } from "./components/announcer";
+import { BalanceBadge } from "./components/BalanceBadge";
 import { lazy } from "./components/lazy";
 import { links, route, type Route } from "./router";
 import { isSignedIn, signOut } from "./session/token";
+import { tryLink } from "./views/try/store";
 import { Try } from "./views/try/Try";
 
 const Compare = lazy(() => import("./views/compare/Compare").then((module) => module.Compare));
@@ -18,21 +21,33 @@ const TITLES: Readonly<Record<Route["view"], string>> = {
   unknown: "Page not found",
 };
 
-const NAVIGATION = [
-  { view: "try", name: "Try", to: links.try() },
-  { view: "compare", name: "Compare", to: links.compare() },
-  { view: "conversations", name: "Conversations", to: links.conversations() },
-  { view: "credits", name: "Credits", to: links.credits() },
-] as const;
-
 export function App() {
   const { view } = route.value;
+  const main = useRef<HTMLElement>(null);
+  const before = useRef(view);
   useEffect(() => {
     document.title = `${TITLES[view]} · PRPM+ Playground`;
+    if (before.current === view) return;
+    before.current = view;
+    scrollTo(0, 0);
+    main.current?.focus({ preventScroll: true });
   }, [view]);
+  const navigation = [
+    { view: "try", name: "Try", to: tryLink.value },
+    { view: "compare", name: "Compare", to: links.compare() },
+    { view: "conversations", name: "Conversations", to: links.conversations() },
+    { view: "credits", name: "Credits", to: links.credits() },
+  ];
   return (
     <>
-      <a class="skip" href="#main">
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault(); // the fragment of the address is for the token
+          main.current?.focus();
+        }}
+      >
         Skip to the content
       </a>
       <header class="top">
@@ -41,7 +56,7 @@ export function App() {
         </a>
         <nav aria-label="Main">
           <ul>
-            {NAVIGATION.map((item) => (
+            {navigation.map((item) => (
               <li key={item.view}>
                 <a href={item.to} aria-current={item.view === view ? "page" : undefined}>
                   {item.name}
@@ -50,17 +65,19 @@ export function App() {
             ))}
           </ul>
         </nav>
-        <div class="who">
-          {isSignedIn.value && (
+        {isSignedIn.value && (
+          <div class="who">
+            <BalanceBadge />
             <button type="button" class="button button-quiet" onClick={signOut}>
               Sign out
             </button>
-          )}
-        </div>
+          </div>
+        )}
       </header>
-      <main id="main" tabIndex={-1}>
+      <main id="main" ref={main} tabIndex={-1}>
         <View />
       </main>
+      <Announcer />
     </>
   );
 }

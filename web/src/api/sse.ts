@@ -51,18 +51,29 @@ export class EventParser {
   }
 }
 
-/** The events of a body until it ends or breaks; what is incomplete by then is dropped. */
-export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
+/**
+ * The events of a body until it ends; what is incomplete by then is dropped. A body that breaks, or is silent for too
+ * long, raises.
+ */
+export async function* events(body: ReadableStream<Uint8Array>, maxSilenceMs: number): AsyncGenerator<ServerEvent> {
   const parser = new EventParser();
   const decoder = new TextDecoder();
   const reader = body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await within(reader.read(), maxSilenceMs);
       if (done) return;
       yield* parser.push(decoder.decode(value, { stream: true }));
     }
   } finally {
     reader.cancel().catch(() => undefined);
   }
+}
+
+function within<T>(reading: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`Nothing came for ${milliseconds} ms.`)), milliseconds);
+  });
+  return Promise.race([reading, late]).finally(() => clearTimeout(timer));
 }

@@ -3,26 +3,11 @@
  * before anything else runs, and is kept in sessionStorage: other tabs do not have it, and closing the tab forgets it.
  */
 import { computed, signal } from "@preact/signals";
+import { forgetTab, readTab, writeTab } from "./tab";
 
-const KEY = "playground.token";
+const TOKEN = "token";
+const SUBJECT = "subject";
 const NAME = "token=";
-
-function stored(): string | null {
-  try {
-    return sessionStorage.getItem(KEY);
-  } catch {
-    return null; // storage is switched off: the token lives as long as the page
-  }
-}
-
-function store(token: string | null): void {
-  try {
-    if (token === null) sessionStorage.removeItem(KEY);
-    else sessionStorage.setItem(KEY, token);
-  } catch {
-    /* as above */
-  }
-}
 
 /** What the fragment has as a token, and the fragment without it. */
 export function readFragment(fragment: string): { token: string | null; rest: string } {
@@ -40,10 +25,31 @@ function takeFromAddress(): string | null {
   return token;
 }
 
-const arrived = takeFromAddress();
-if (arrived !== null) store(arrived);
+/** Whose token it is, without proof: only to keep what one person wrote from the next one in the same tab. */
+export function subject(token: string): string | null {
+  try {
+    const payload = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const claims = JSON.parse(atob(payload)) as Record<string, unknown>;
+    const name = claims["sub"] ?? claims["user_id"];
+    return typeof name === "string" ? name : null;
+  } catch {
+    return null;
+  }
+}
 
-const current = signal<string | null>(arrived ?? stored());
+function accept(token: string): { changed: boolean } {
+  const owner = subject(token);
+  const changed = readTab<string | null>(SUBJECT) !== null && readTab<string | null>(SUBJECT) !== owner;
+  if (changed) forgetTab();
+  writeTab(TOKEN, token);
+  writeTab(SUBJECT, owner);
+  return { changed };
+}
+
+const arrived = takeFromAddress();
+if (arrived !== null) accept(arrived);
+
+const current = signal<string | null>(arrived ?? readTab<string>(TOKEN));
 /** Set when the API did not accept the token: the person has to sign in again. */
 export const isExpired = signal(false);
 export const isSignedIn = computed(() => current.value !== null);
@@ -59,20 +65,24 @@ export function bearer(): string | null {
 }
 
 export function signIn(token: string): void {
-  store(token);
+  if (accept(token).changed) {
+    location.assign("/"); // nothing of somebody else stays in memory either
+    return;
+  }
   isExpired.value = false;
   current.value = token;
 }
 
+/** Forgets the token and what was written in this tab. */
 export function signOut(): void {
-  store(null);
-  isExpired.value = false;
-  current.value = null;
+  forgetTab();
+  location.assign("/");
 }
 
-/** The API refused `token`. A newer one that has come in the meantime stays. */
+/** The API refused `token`. What was written stays, for the same person to go on. A newer token stays, too. */
 export function refuse(token: string): void {
   if (current.peek() !== token) return;
-  signOut();
+  writeTab(TOKEN, null);
+  current.value = null;
   isExpired.value = true;
 }

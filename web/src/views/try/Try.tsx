@@ -1,3 +1,81 @@
-export function Try(_: { packageId: string | null; sessionId: string | null }) {
-  return <h1>Try a package</h1>;
+import { useEffect, useRef } from "preact/hooks";
+import { ErrorNotice } from "../../components/ErrorNotice";
+import { Thread } from "../../components/Thread";
+import { links, navigate } from "../../router";
+import { isSignedIn } from "../../session/token";
+import { Answer } from "./Answer";
+import { Composer } from "./Composer";
+import { PackageHead } from "./PackageHead";
+import { Picker } from "./Picker";
+import * as store from "./store";
+import "./try.css";
+
+interface Props {
+  packageId: string | null;
+  sessionId: string | null;
+}
+
+export function Try({ packageId, sessionId }: Props) {
+  const signedIn = isSignedIn.value;
+  useEffect(() => {
+    store.place.value = { packageId, sessionId };
+    if (sessionId !== null) {
+      if (signedIn) void store.showSession(sessionId);
+    } else if (packageId !== null) void store.showPackage(packageId);
+    else store.chooseNone();
+  }, [packageId, sessionId, signedIn]);
+  useEffect(() => {
+    store.loadModels().catch(() => undefined);
+    if (signedIn) store.resume();
+  }, [signedIn]);
+  if (packageId === null && sessionId === null && store.live.value === null) return <Picker />;
+  return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => reload(packageId, sessionId)} />;
+}
+
+function reload(packageId: string | null, sessionId: string | null): void {
+  if (sessionId !== null) void store.showSession(sessionId);
+  else if (packageId !== null) void store.showPackage(packageId);
+}
+
+function anew(): void {
+  const wanted = store.packageId.peek();
+  navigate(links.try({ packageId: wanted }));
+}
+
+function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
+  const chosen = store.details.value;
+  const error = store.loadError.value;
+  const input = useRef<HTMLTextAreaElement>(null);
+  const head = useRef<HTMLHeadingElement>(null);
+  const seen = useRef(false);
+  useEffect(() => {
+    // A package that was chosen in the list: the list is gone, so the focus goes to what took its place.
+    if (seen.current || document.activeElement === document.body) head.current?.focus({ preventScroll: true });
+    seen.current = true;
+  }, [wanted, chosen !== null]);
+  if (error !== null) {
+    return (
+      <>
+        <h1>Try a package</h1>
+        <ErrorNotice error={error} onRetry={reload} onNew={() => navigate("/")} />
+      </>
+    );
+  }
+  const shorten = () => {
+    input.current?.focus();
+    input.current?.select();
+  };
+  return (
+    <div class="workbench">
+      <PackageHead heading={head} />
+      <section class="talk" aria-label="Conversation">
+        <Thread turns={store.turns.value} />
+        {store.live.value && <Answer run={store.live.value} />}
+        {store.runError.value !== null && (
+          <ErrorNotice error={store.runError.value} onRetry={store.start} onShorten={shorten} onNew={anew} />
+        )}
+        <Composer field={input} />
+      </section>
+    </div>
+  );
 }

@@ -1,0 +1,401 @@
+/**
+ * What is being tried: the package, what is written, the conversation and the run that is being made. It outlives the view,
+ * so a run goes on while another view is open; the draft and the run outlive the page, in the tab's storage.
+ */
+import { batch, computed, effect, signal } from "@preact/signals";
+import { announce } from "../../components/announcer";
+import { api, newKey, type Schemas } from "../../api/client";
+import { apiSource, follow, type RunBody } from "../../api/stream";
+import { balance, refreshBalance } from "../../session/balance";
+import { readTab, writeTab } from "../../session/tab";
+import { isSignedIn } from "../../session/token";
+import { characters, credits } from "../../lib/format";
+import { links, navigate, route } from "../../router";
+import { loadMarkdown } from "../../components/Markdown";
+
+export const MAX_INPUT_CHARACTERS = 10_000;
+
+export type Package = Schemas["PackageDetails"];
+export type Session = Schemas["SessionAnswer"];
+export type Model = Schemas["ModelAnswer"];
+
+export interface Turn {
+  id: string;
+  question: string;
+  answer: string;
+  unreadable: boolean;
+  /** Known for runs that this page has seen. */
+  run: { id: string; body: RunBody; answer: Schemas["RunAnswer"] } | null;
+}
+
+export interface LiveRun {
+  key: string;
+  body: RunBody;
+  runId: string | null;
+  sessionId: string | null;
+  ceiling: number | null;
+  text: string;
+  state: "starting" | "writing" | "broken" | "lost" | "stopping";
+  /** Of a stop that did not reach the API, or of a connection that is lost. */
+  error: unknown;
+}
+
+export interface Draft {
+  input: string;
+  variables: Record<string, string>;
+  model: string | null;
+  effort: string | null;
+  maxTokens: number | null;
+  temperature: number | null;
+  version: string | null;
+  withoutPrompt: boolean;
+}
+
+const EMPTY: Draft = {
+  input: "",
+  variables: {},
+  model: null,
+  effort: null,
+  maxTokens: null,
+  temperature: null,
+  version: null,
+  withoutPrompt: false,
+};
+
+interface Kept {
+  packageId: string | null;
+  draft: Draft;
+}
+
+const kept = readTab<Kept>("draft");
+
+export const packageId = signal<string | null>(kept?.packageId ?? null);
+export const details = signal<Package | null>(null);
+export const session = signal<Session | null>(null);
+export const turns = signal<readonly Turn[]>([]);
+export const live = signal<LiveRun | null>(null);
+export const draft = signal<Draft>({ ...EMPTY, ...kept?.draft });
+/** Why the package or the conversation could not be loaded. */
+export const loadError = signal<unknown>(null);
+/** Why the last run was refused or failed. */
+export const runError = signal<unknown>(null);
+export const models = signal<readonly Model[]>([]);
+
+effect(() => writeTab("draft", { packageId: packageId.value, draft: draft.value } satisfies Kept));
+
+export function change(part: Partial<Draft>): void {
+  draft.value = { ...draft.peek(), ...part };
+}
+
+export const sessionId = computed(() => session.value?.session_id ?? null);
+
+export const model = computed<Model | null>(() => {
+  const offered = models.value.filter((each) => !each.retired);
+  const wanted = draft.value.model ?? session.value?.model ?? null;
+  return offered.find((each) => each.name === wanted) ?? offered.find((each) => each.default) ?? offered[0] ?? null;
+});
+
+/** The variables can be given when a conversation begins, and by the first run in a copy of a shared one. */
+export const takesVariables = computed(() => {
+  const current = session.value;
+  return current === null || (current.forked && current.variables === null && current.credits_spent === 0);
+});
+
+export const missingVariables = computed<readonly string[]>(() => {
+  if (!takesVariables.value) return [];
+  const given = draft.value.variables;
+  return (details.value?.variables ?? []).filter((each) => each.default === null && !given[each.name]).map((each) => each.name);
+});
+
+/** The request for the input as it is now; null while nothing is chosen. */
+export const request = computed<RunBody | null>(() => {
+  const chosen = details.value;
+  const current = session.value;
+  const packageId = current?.package_id ?? chosen?.id;
+  const selected = model.value;
+  if (!packageId || !selected) return null;
+  const now = draft.value;
+  const body: RunBody = { package_id: packageId, input: now.input, model: selected.name as RunBody["model"] & string };
+  if (current) body.session_id = current.session_id;
+  const version = current?.package_version ?? now.version;
+  if (version) body.package_version = version;
+  if (now.effort && selected.efforts.includes(now.effort)) body.effort = now.effort as NonNullable<RunBody["effort"]>;
+  if (now.maxTokens !== null) body.max_tokens = Math.min(now.maxTokens, selected.max_tokens.most);
+  if (now.temperature !== null && selected.takes_temperature) body.temperature = now.temperature;
+  if (current ? current.use_no_prompt : now.withoutPrompt) body.use_no_prompt = true;
+  if (takesVariables.value && chosen && chosen.variables.length > 0) {
+    const names = new Set(chosen.variables.map((each) => each.name));
+    body.variables = Object.fromEntries(Object.entries(now.variables).filter(([name, text]) => names.has(name) && text !== ""));
+  }
+  return body;
+});
+
+export const inputLength = computed(() => characters(draft.value.input));
+
+// --- loading ---------------------------------------------------------------------------------------------------------
+
+let loading = 0;
+
+export async function loadModels(): Promise<void> {
+  if (models.peek().length > 0) return;
+  models.value = (await api.get("/playground/models")).models;
+}
+
+/** Show a package; nothing of an earlier conversation stays. The draft's input stays. */
+export async function showPackage(wanted: string): Promise<void> {
+  const number = ++loading;
+  const isAnother = packageId.peek() !== wanted;
+  batch(() => {
+    packageId.value = wanted;
+    session.value = null;
+    loadError.value = null;
+    if (details.peek() !== null && !names(details.peek(), wanted)) details.value = null;
+    if (isAnother) {
+      runError.value = null;
+      change({ variables: {}, version: null, withoutPrompt: false });
+    }
+    if (live.peek() === null) turns.value = [];
+  });
+  if (details.peek() !== null) return;
+  try {
+    const found = await getPackage(wanted);
+    if (number === loading) details.value = found;
+  } catch (error) {
+    if (number === loading) loadError.value = error;
+  }
+}
+
+function names(found: Package | null, wanted: string): boolean {
+  return found !== null && (found.id === wanted || found.name === wanted);
+}
+
+function getPackage(wanted: string): Promise<Package> {
+  const [scope, name, ...more] = wanted.split("/");
+  return scope && name && more.length === 0
+    ? api.get("/packages/{package_id}/{name}", { path: { package_id: scope, name } })
+    : api.get("/packages/{package_id}", { path: { package_id: wanted } });
+}
+
+/** All of a conversation: its turns come in pages. */
+export async function getSession(id: string): Promise<Session> {
+  const path = { session_id: id };
+  const first = await api.get("/playground/sessions/{session_id}", { path });
+  const conversation = [...first.conversation];
+  for (let cursor = first.next_cursor; cursor !== null; ) {
+    const next = await api.get("/playground/sessions/{session_id}", { path, query: { cursor } });
+    conversation.push(...next.conversation);
+    cursor = next.next_cursor;
+  }
+  return { ...first, conversation, next_cursor: null };
+}
+
+export function turnsOf(conversation: Session["conversation"]): Turn[] {
+  const found: Turn[] = [];
+  for (let at = 0; at + 1 < conversation.length; at += 2) {
+    const question = conversation[at];
+    const answer = conversation[at + 1];
+    if (!question || !answer) break;
+    found.push({
+      id: `turn-${at / 2 + 1}`,
+      question: question.content,
+      answer: answer.content,
+      unreadable: question.unreadable || answer.unreadable,
+      run: null,
+    });
+  }
+  return found;
+}
+
+/** Show a conversation, to go on with it. */
+export async function showSession(id: string): Promise<void> {
+  if (session.peek()?.session_id === id) return;
+  const number = ++loading;
+  loadError.value = null;
+  try {
+    const found = await getSession(id);
+    if (number !== loading) return;
+    batch(() => {
+      session.value = found;
+      packageId.value = found.package;
+      turns.value = turnsOf(found.conversation);
+      runError.value = null;
+      change({ model: found.model });
+      if (!names(details.peek(), found.package_id)) details.value = null;
+    });
+    if (details.peek() === null) {
+      // A package that was withdrawn cannot be shown; the conversation can be read all the same.
+      const about = await getPackage(found.package_id).catch(() => null);
+      if (number === loading) details.value = about;
+    }
+  } catch (error) {
+    if (number === loading) loadError.value = error;
+  }
+}
+
+export function chooseNone(): void {
+  loading += 1;
+  batch(() => {
+    packageId.value = null;
+    details.value = null;
+    session.value = null;
+    loadError.value = null;
+    runError.value = null;
+    if (live.peek() === null) turns.value = [];
+  });
+}
+
+// --- running ---------------------------------------------------------------------------------------------------------
+
+interface KeptRun {
+  key: string;
+  body: RunBody;
+  runId: string | null;
+}
+
+let reading: AbortController | null = null;
+
+/** Begin a run of what is written. */
+export function start(): void {
+  const body = request.peek();
+  if (body === null || live.peek() !== null) return;
+  void loadMarkdown().catch(() => undefined);
+  begin({ key: newKey(), body, runId: null });
+}
+
+/** Go on with a run that a page before this one began. */
+export function resume(): void {
+  const run = readTab<KeptRun>("run");
+  if (run !== null && live.peek() === null && isSignedIn.peek()) begin(run);
+}
+
+/** Read on after the connection was lost. */
+export function readOn(): void {
+  const run = live.peek();
+  if (run !== null) begin({ key: run.key, body: run.body, runId: run.runId });
+}
+
+function begin(run: KeptRun): void {
+  reading?.abort();
+  reading = new AbortController();
+  writeTab("run", run);
+  batch(() => {
+    runError.value = null;
+    live.value = { ...run, sessionId: run.body.session_id ?? null, ceiling: null, text: "", state: "starting", error: null };
+  });
+  void read(run, reading.signal);
+}
+
+function update(part: Partial<LiveRun>): void {
+  const run = live.peek();
+  if (run !== null) live.value = { ...run, ...part };
+}
+
+async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
+  try {
+    for await (const event of follow(apiSource(run.body, run.key, signal), { runId: run.runId, signal })) {
+      if (signal.aborted) return;
+      const state = live.peek()?.state;
+      switch (event.type) {
+        case "run":
+          writeTab("run", { ...run, runId: event.runId });
+          // Held now: what was written is on its way, so the field is free for what comes next.
+          if (draft.peek().input === run.body.input) change({ input: "" });
+          update({ runId: event.runId, sessionId: event.sessionId, ceiling: event.ceiling });
+          announce(`The answer is being written. It costs at most ${credits(event.ceiling)}.`);
+          void refreshBalance();
+          break;
+        case "text":
+          update({ text: (live.peek()?.text ?? "") + event.text, state: state === "stopping" ? state : "writing" });
+          break;
+        case "broken":
+          update({ state: state === "stopping" ? state : "broken" });
+          break;
+        case "done":
+          await finish(run, event.answer);
+          return;
+      }
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    if (live.peek()?.runId && !isFinal(error)) {
+      update({ state: "lost", error });
+      return;
+    }
+    writeTab("run", null);
+    batch(() => {
+      live.value = null;
+      runError.value = error;
+      if (draft.peek().input === "") change({ input: run.body.input });
+    });
+    void refreshBalance();
+  }
+}
+
+/** The API has said how the run ended, as opposed to: it could not be asked. */
+function isFinal(error: unknown): boolean {
+  return error instanceof Error && error.name === "ApiError";
+}
+
+async function finish(run: KeptRun, answer: Schemas["RunAnswer"]): Promise<void> {
+  writeTab("run", null);
+  const known = balance.peek();
+  const isShown = sessionId.peek() === (run.body.session_id ?? null) || sessionId.peek() === answer.session_id;
+  batch(() => {
+    live.value = null;
+    if (known) balance.value = { ...known, available: answer.credits_remaining };
+    if (isShown) {
+      turns.value = [
+        ...turns.peek(),
+        {
+          id: answer.run_id,
+          question: run.body.input,
+          answer: answer.response,
+          unreadable: false,
+          run: { id: answer.run_id, body: run.body, answer },
+        },
+      ];
+    }
+  });
+  announce(`The answer is complete. It cost ${credits(answer.credits_spent)}.`);
+  void refreshBalance();
+  if (!isShown) return;
+  try {
+    // What the API says about the conversation now: its title, its number of turns, its link.
+    const summary = await api.get("/playground/sessions/{session_id}", { path: { session_id: answer.session_id } });
+    if (sessionId.peek() !== null && sessionId.peek() !== answer.session_id) return;
+    session.value = summary;
+    if (route.peek().view === "try") navigate(links.try({ sessionId: answer.session_id }), { replace: true });
+  } catch {
+    /* the answer is shown; the conversation can be opened later */
+  }
+}
+
+/** Stop the run. What is written by then is kept and paid for; the stream ends with it. */
+export async function stop(): Promise<void> {
+  const run = live.peek();
+  if (run?.runId == null) return;
+  update({ state: "stopping", error: null });
+  announce("Stopping. What is written by now is kept and paid for.");
+  try {
+    await api.post("/playground/runs/{run_id}/cancel", { path: { run_id: run.runId } });
+  } catch (error) {
+    // 409 run_ended: it came to its own end first, and the stream says which.
+    if (live.peek()?.runId === run.runId && !(error instanceof Error && "code" in error && error.code === "run_ended")) {
+      update({ state: "writing", error });
+    }
+  }
+}
+
+// --- where one was ---------------------------------------------------------------------------------------------------
+
+interface Place {
+  packageId: string | null;
+  sessionId: string | null;
+}
+
+/** What the view showed last, so that the way back from another view, or another page, leads to it. */
+export const place = signal<Place>(readTab<Place>("place") ?? { packageId: null, sessionId: null });
+
+effect(() => writeTab("place", place.value));
+
+export const tryLink = computed(() => links.try(place.value.sessionId ? { sessionId: place.value.sessionId } : place.value));
