@@ -1,6 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { Announcer } from "./components/announcer";
 import { BalanceBadge } from "./components/BalanceBadge";
+import { Undo } from "./components/undo";
 import { lazy } from "./components/lazy";
 import { links, route, type Route } from "./router";
 import { isSignedIn, signOut } from "./session/token";
@@ -77,6 +78,7 @@ export function App() {
       <main id="main" ref={main} tabIndex={-1}>
         <View />
       </main>
+      <Undo />
       <Announcer />
     </>
   );

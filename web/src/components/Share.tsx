@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../api/client";
+import type { Session, Turn } from "../lib/conversation";
 import { count, day } from "../lib/format";
-import type { Session, Turn } from "../views/try/store";
 import { announce } from "./announcer";
 import { Copy } from "./Copy";
 import { ErrorNotice } from "./ErrorNotice";

@@ -1,8 +1,8 @@
-import { ApiError, type Schemas } from "../api/client";
+import type { Schemas } from "../api/client";
 import { config } from "../config";
 import { curl, plainText } from "../lib/copies";
+import type { Turn } from "../lib/conversation";
 import { count, credits } from "../lib/format";
-import type { Turn } from "../views/try/store";
 import { Copy } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
 import { loadMarkdown, Markdown } from "./Markdown";
@@ -87,8 +87,3 @@ function Outcome({ answer }: { answer: Schemas["RunAnswer"] }) {
     </>
   );
 }
-
-export function isApiError(error: unknown, code: string): error is ApiError {
-  return error instanceof ApiError && error.code === code;
-}
-

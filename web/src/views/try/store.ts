@@ -9,6 +9,7 @@ import { apiSource, follow, type RunBody } from "../../api/stream";
 import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
+import { getSession, turnsOf, type Session, type Turn } from "../../lib/conversation";
 import { characters, credits } from "../../lib/format";
 import { links, navigate, route } from "../../router";
 import { loadMarkdown } from "../../components/Markdown";
@@ -16,17 +17,7 @@ import { loadMarkdown } from "../../components/Markdown";
 export const MAX_INPUT_CHARACTERS = 10_000;
 
 export type Package = Schemas["PackageDetails"];
-export type Session = Schemas["SessionAnswer"];
 export type Model = Schemas["ModelAnswer"];
-
-export interface Turn {
-  id: string;
-  question: string;
-  answer: string;
-  unreadable: boolean;
-  /** Known for runs that this page has seen. */
-  run: { id: string; body: RunBody; answer: Schemas["RunAnswer"] } | null;
-}
 
 export interface LiveRun {
   key: string;
@@ -174,36 +165,6 @@ function getPackage(wanted: string): Promise<Package> {
   return scope && name && more.length === 0
     ? api.get("/packages/{package_id}/{name}", { path: { package_id: scope, name } })
     : api.get("/packages/{package_id}", { path: { package_id: wanted } });
-}
-
-/** All of a conversation: its turns come in pages. */
-export async function getSession(id: string): Promise<Session> {
-  const path = { session_id: id };
-  const first = await api.get("/playground/sessions/{session_id}", { path });
-  const conversation = [...first.conversation];
-  for (let cursor = first.next_cursor; cursor !== null; ) {
-    const next = await api.get("/playground/sessions/{session_id}", { path, query: { cursor } });
-    conversation.push(...next.conversation);
-    cursor = next.next_cursor;
-  }
-  return { ...first, conversation, next_cursor: null };
-}
-
-export function turnsOf(conversation: Session["conversation"]): Turn[] {
-  const found: Turn[] = [];
-  for (let at = 0; at + 1 < conversation.length; at += 2) {
-    const question = conversation[at];
-    const answer = conversation[at + 1];
-    if (!question || !answer) break;
-    found.push({
-      id: `turn-${at / 2 + 1}`,
-      question: question.content,
-      answer: answer.content,
-      unreadable: question.unreadable || answer.unreadable,
-      run: null,
-    });
-  }
-  return found;
 }
 
 /** Show a conversation, to go on with it. */
