@@ -5,6 +5,7 @@ import { Undo } from "./components/undo";
 import { lazy } from "./components/lazy";
 import { links, route, type Route } from "./router";
 import { isSignedIn, signOut } from "./session/token";
+import { RunStatus } from "./views/try/RunStatus";
 import { tryLink } from "./views/try/store";
 import { Try } from "./views/try/Try";
 
@@ -76,6 +77,7 @@ export function App() {
         )}
       </header>
       <main id="main" ref={main} tabIndex={-1}>
+        <RunStatus />
         <View />
       </main>
       <Undo />

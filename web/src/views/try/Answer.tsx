@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
@@ -12,8 +12,16 @@ const READ_OUT_EVERY_MS = 4_000;
 export function Answer({ run }: { run: store.LiveRun }) {
   const text = useThrottled(run.text, SHOW_EVERY_MS);
   useReadOut(run.text);
+  const article = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    article.current?.scrollIntoView({ block: "nearest" });
+    return () => {
+      // The stop button goes away with the run; whoever was on it goes on at the input.
+      if (article.current?.contains(document.activeElement)) document.getElementById("input")?.focus({ preventScroll: true });
+    };
+  }, []);
   return (
-    <article class="turn" aria-busy={run.state !== "lost"}>
+    <article class="turn" ref={article} aria-busy={run.state !== "lost"}>
       <div class="question">
         <h2 class="unseen">You wrote</h2>
         <p dir="auto">{run.body.input}</p>

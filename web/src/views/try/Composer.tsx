@@ -14,11 +14,11 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
   const length = store.inputLength.value;
   const isLong = length > store.MAX_INPUT_CHARACTERS;
   const isRunning = store.live.value !== null;
-  const goesOn = store.turns.value.length > 0 || isRunning;
+  const goesOn = store.turns.value.length > 0 || store.shownRun.value !== null;
   useAutosize(field, draft.input);
 
   const run = () => {
-    if (isRunning) return;
+    if (isRunning) return complain("Wait until your other run has ended.");
     if (draft.input.trim() === "") return complain("Write something first.");
     if (isLong) return complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
     const missing = store.missingVariables.value[0];
@@ -76,7 +76,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
       <Options />
       {isSignedIn.value ? (
         <div class="run-line">
-          <button type="submit" class="button button-main" aria-keyshortcuts="Control+Enter" disabled={isRunning}>
+          <button type="submit" class="button button-main" aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
             Run
           </button>
           <Price />

@@ -19,22 +19,19 @@ export function Try({ packageId, sessionId }: Props) {
   const signedIn = isSignedIn.value;
   useEffect(() => {
     store.place.value = { packageId, sessionId };
-    if (sessionId !== null) {
-      if (signedIn) void store.showSession(sessionId);
-    } else if (packageId !== null) void store.showPackage(packageId);
-    else store.chooseNone();
-  }, [packageId, sessionId, signedIn]);
-  useEffect(() => {
+    const shown = load(packageId, signedIn ? sessionId : null);
     store.loadModels().catch(() => undefined);
-    if (signedIn) store.resume();
-  }, [signedIn]);
-  if (packageId === null && sessionId === null && store.live.value === null) return <Picker />;
-  return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => reload(packageId, sessionId)} />;
+    // After the conversation is there: what a resumed run says belongs to it.
+    if (signedIn) void shown.then(store.resume);
+  }, [packageId, sessionId, signedIn]);
+  if (packageId === null && sessionId === null) return <Picker />;
+  return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => void load(packageId, sessionId)} />;
 }
 
-function reload(packageId: string | null, sessionId: string | null): void {
-  if (sessionId !== null) void store.showSession(sessionId);
-  else if (packageId !== null) void store.showPackage(packageId);
+async function load(packageId: string | null, sessionId: string | null): Promise<void> {
+  if (sessionId !== null) await store.showSession(sessionId);
+  else if (packageId !== null) await store.showPackage(packageId);
+  else store.chooseNone();
 }
 
 function anew(): void {
@@ -70,7 +67,7 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
       <PackageHead heading={head} />
       <section class="talk" aria-label="Conversation">
         <Thread turns={store.turns.value} />
-        {store.live.value && <Answer run={store.live.value} />}
+        {store.shownRun.value && <Answer run={store.shownRun.value} />}
         {store.runError.value !== null && (
           <ErrorNotice error={store.runError.value} onRetry={store.start} onShorten={shorten} onNew={anew} />
         )}

@@ -145,7 +145,7 @@ export async function showPackage(wanted: string): Promise<void> {
       runError.value = null;
       change({ variables: {}, version: null, withoutPrompt: false });
     }
-    if (live.peek() === null) turns.value = [];
+    turns.value = [];
   });
   if (details.peek() !== null) return;
   try {
@@ -167,10 +167,11 @@ function getPackage(wanted: string): Promise<Package> {
     : api.get("/packages/{package_id}", { path: { package_id: wanted } });
 }
 
-/** Show a conversation, to go on with it. */
+/** Show a conversation, to go on with it. One that is shown already is read again: another window may have gone on. */
 export async function showSession(id: string): Promise<void> {
-  if (session.peek()?.session_id === id) return;
+  if (session.peek()?.session_id === id && live.peek() !== null) return;
   const number = ++loading;
+  const isAnother = session.peek()?.session_id !== id;
   loadError.value = null;
   try {
     const found = await getSession(id);
@@ -178,9 +179,11 @@ export async function showSession(id: string): Promise<void> {
     batch(() => {
       session.value = found;
       packageId.value = found.package;
-      turns.value = turnsOf(found.conversation);
-      runError.value = null;
-      change({ model: found.model });
+      turns.value = merged(turnsOf(found.conversation), turns.peek());
+      if (isAnother) {
+        runError.value = null;
+        change({ model: found.model });
+      }
       if (!names(details.peek(), found.package_id)) details.value = null;
     });
     if (details.peek() === null) {
@@ -193,6 +196,15 @@ export async function showSession(id: string): Promise<void> {
   }
 }
 
+/** What this page knows of its own runs stays with turns that are the same. */
+export function merged(read: readonly Turn[], shown: readonly Turn[]): Turn[] {
+  const own = shown.filter((each) => each.run !== null);
+  return read.map((turn) => {
+    const same = own.find((each) => each.question === turn.question && each.answer === turn.answer);
+    return same ? { ...turn, id: same.id, run: same.run } : turn;
+  });
+}
+
 export function chooseNone(): void {
   loading += 1;
   batch(() => {
@@ -201,7 +213,7 @@ export function chooseNone(): void {
     session.value = null;
     loadError.value = null;
     runError.value = null;
-    if (live.peek() === null) turns.value = [];
+    turns.value = [];
   });
 }
 
@@ -246,6 +258,22 @@ function begin(run: KeptRun): void {
   void read(run, reading.signal);
 }
 
+/** Whether a run is of what is shown: the same conversation, or a new one with the same package. */
+export function isShown(body: RunBody): boolean {
+  const current = session.value;
+  if (body.session_id) return current?.session_id === body.session_id;
+  return current === null && details.value?.id === body.package_id;
+}
+
+export const shownRun = computed(() => (live.value !== null && isShown(live.value.body) ? live.value : null));
+/** How a run has ended while something else was shown. */
+export const endedElsewhere = signal<{ to: string; error: unknown } | null>(null);
+
+/** Where a run is shown. */
+export function placeOf(body: RunBody): string {
+  return body.session_id ? links.try({ sessionId: body.session_id }) : links.try({ packageId: body.package_id });
+}
+
 function update(part: Partial<LiveRun>): void {
   const run = live.peek();
   if (run !== null) live.value = { ...run, ...part };
@@ -283,10 +311,13 @@ async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
       return;
     }
     writeTab("run", null);
+    const wasShown = isShown(run.body);
     batch(() => {
       live.value = null;
-      runError.value = error;
-      if (draft.peek().input === "") change({ input: run.body.input });
+      if (wasShown) {
+        runError.value = error;
+        if (draft.peek().input === "") change({ input: run.body.input });
+      } else endedElsewhere.value = { to: placeOf(run.body), error };
     });
     void refreshBalance();
   }
@@ -300,11 +331,13 @@ function isFinal(error: unknown): boolean {
 async function finish(run: KeptRun, answer: Schemas["RunAnswer"]): Promise<void> {
   writeTab("run", null);
   const known = balance.peek();
-  const isShown = sessionId.peek() === (run.body.session_id ?? null) || sessionId.peek() === answer.session_id;
+  const wasShown = isShown(run.body);
+  const isRead = wasShown && route.peek().view === "try";
   batch(() => {
     live.value = null;
     if (known) balance.value = { ...known, available: answer.credits_remaining };
-    if (isShown) {
+    if (!isRead) endedElsewhere.value = { to: links.try({ sessionId: answer.session_id }), error: null };
+    if (wasShown) {
       turns.value = [
         ...turns.peek(),
         {
@@ -319,12 +352,16 @@ async function finish(run: KeptRun, answer: Schemas["RunAnswer"]): Promise<void>
   });
   announce(`The answer is complete. It cost ${credits(answer.credits_spent)}.`);
   void refreshBalance();
-  if (!isShown) return;
+  if (!wasShown) return;
   try {
-    // What the API says about the conversation now: its title, its number of turns, its link.
-    const summary = await api.get("/playground/sessions/{session_id}", { path: { session_id: answer.session_id } });
-    if (sessionId.peek() !== null && sessionId.peek() !== answer.session_id) return;
-    session.value = summary;
+    // What the API says about the conversation now: its title, its link, and turns of another window.
+    const found = await getSession(answer.session_id);
+    if (!isShown(run.body)) return;
+    batch(() => {
+      session.value = found;
+      turns.value = merged(turnsOf(found.conversation), turns.peek());
+    });
+    place.value = { packageId: null, sessionId: answer.session_id };
     if (route.peek().view === "try") navigate(links.try({ sessionId: answer.session_id }), { replace: true });
   } catch {
     /* the answer is shown; the conversation can be opened later */
