@@ -4,14 +4,43 @@ import type { RunBody } from "../api/stream";
 /** Markdown without its marks, from its HTML. */
 export function plainText(html: string): string {
   const page = new DOMParser().parseFromString(html, "text/html");
-  for (const item of page.querySelectorAll("li")) item.prepend("- ");
-  for (const cell of page.querySelectorAll("td, th")) cell.append("\t");
-  for (const end of page.querySelectorAll("br, li, tr, p, h1, h2, h3, h4, h5, h6, pre, blockquote, ul, ol, hr")) {
-    end.append("\n");
-    if (end.matches("p, pre, ul, ol, blockquote, h3, h4, h5, h6") && !end.closest("li")) end.append("\n");
-    if (end.matches("br, hr")) end.replaceWith("\n");
+  return textOf(page.body).replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
+}
+
+function textOf(node: Node): string {
+  if (node.nodeType === Node.TEXT_NODE) {
+    const text = node.textContent ?? "";
+    // Space between the parts of a list or a table is the HTML's own.
+    return text.trim() === "" && text.includes("\n") && !node.parentElement?.closest("pre") ? "" : text;
   }
-  return (page.body.textContent ?? "").replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
+  const inner = Array.from(node.childNodes, textOf).join("");
+  switch (node.nodeName) {
+    case "BR":
+      return "\n";
+    case "HR":
+      return "\n\n";
+    case "LI":
+      return `- ${inner.trim().replaceAll("\n", "\n  ")}\n`;
+    case "TD":
+    case "TH":
+      return `${inner}\t`;
+    case "TR":
+      return `${inner.trimEnd()}\n`;
+    case "UL":
+    case "OL":
+      return `${node.parentElement?.closest("li") ? "\n" : ""}${inner}\n`;
+    case "P":
+    case "PRE":
+    case "BLOCKQUOTE":
+    case "TABLE":
+    case "H3":
+    case "H4":
+    case "H5":
+    case "H6":
+      return `${inner.trimEnd()}\n\n`;
+    default:
+      return inner;
+  }
 }
 
 /** A command that makes the same run again. The token stays where it is: the command takes it from $TOKEN. */
