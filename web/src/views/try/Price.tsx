@@ -54,7 +54,7 @@ export function Price() {
       {answer.can_afford && answer.affordable_max_tokens < answer.max_tokens && (
         <span class="hint"> Your credits cover an answer of at most {count(answer.affordable_max_tokens)} tokens.</span>
       )}
-      {answer.turns_omitted > 0 && (
+      {answer.can_afford && answer.turns_omitted > 0 && (
         <span class="hint"> The first {count(answer.turns_omitted)} turns of this conversation no longer fit.</span>
       )}
     </p>
