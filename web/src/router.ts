@@ -58,9 +58,13 @@ addEventListener("popstate", () => {
   address.value = location.pathname + location.search;
 });
 
+/** Whether the address has changed since the page was loaded: the focus is the page's business from then on. */
+export let hasNavigated = false;
+
 /** `replace`: the address changes without a step for the back button. */
 export function navigate(to: string, { replace = false } = {}): void {
   if (to === address.peek()) return;
+  hasNavigated = true;
   if (replace) history.replaceState(null, "", to);
   else history.pushState(null, "", to);
   address.value = location.pathname + location.search;

@@ -1,4 +1,5 @@
 import { effect, signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { announce } from "./announcer";
 
 /** Time to change one's mind about a deletion. */
@@ -12,6 +13,7 @@ interface Pending {
   undo: () => void;
   failed: (error: unknown) => void;
   left: number;
+  isSent: boolean;
 }
 
 const pending = signal<readonly Pending[]>([]);
@@ -24,8 +26,8 @@ export function isPending(id: string): boolean {
 }
 
 /** Does `act` after UNDO_MS unless it is undone before, or at once when the page is left. */
-export function later(what: Omit<Pending, "left">): void {
-  pending.value = [...pending.peek(), { ...what, left: UNDO_MS }];
+export function later(what: Omit<Pending, "left" | "isSent">): void {
+  pending.value = [...pending.peek(), { ...what, left: UNDO_MS, isSent: false }];
   announce(`${what.name}. You can undo this for ${UNDO_MS / 1000} seconds, at the end of the page.`);
 }
 
@@ -37,13 +39,20 @@ function undo(what: Pending): void {
 }
 
 function commit(what: Pending, isLeaving: boolean): void {
-  pending.value = pending.peek().filter((each) => each.id !== what.id);
-  what.act(isLeaving).catch(what.failed);
+  // Not shown again before it is done.
+  pending.value = pending.peek().map((each) => (each.id === what.id ? { ...each, isSent: true } : each));
+  const forget = () => {
+    pending.value = pending.peek().filter((each) => each.id !== what.id);
+  };
+  what
+    .act(isLeaving)
+    .catch(what.failed)
+    .finally(forget);
 }
 
 let timer: ReturnType<typeof setInterval> | null = null;
 effect(() => {
-  const isRunning = pending.value.length > 0 && !isHeld.value;
+  const isRunning = pending.value.some((each) => !each.isSent) && !isHeld.value;
   if (isRunning && timer === null) timer = setInterval(tick, TICK_MS);
   if (!isRunning && timer !== null) {
     clearInterval(timer);
@@ -54,15 +63,19 @@ effect(() => {
 function tick(): void {
   const next = pending.peek().map((each) => ({ ...each, left: each.left - TICK_MS }));
   pending.value = next;
-  for (const each of next) if (each.left <= 0) commit(each, false);
+  for (const each of next) if (each.left <= 0 && !each.isSent) commit(each, false);
 }
 
 addEventListener("pagehide", () => {
-  for (const each of pending.peek()) commit(each, true);
+  for (const each of pending.peek()) if (!each.isSent) commit(each, true);
 });
 
 export function Undo() {
-  if (pending.value.length === 0) return null;
+  const shown = pending.value.filter((each) => !each.isSent);
+  useEffect(() => {
+    if (shown.length === 0) isHeld.value = false; // what was under the pointer is gone
+  }, [shown.length]);
+  if (shown.length === 0) return null;
   const hold = (held: boolean) => () => {
     isHeld.value = held;
   };
@@ -76,7 +89,7 @@ export function Undo() {
       onFocusIn={hold(true)}
       onFocusOut={hold(false)}
     >
-      {pending.value.map((each) => (
+      {shown.map((each) => (
         <p key={each.id}>
           <span>{each.name}.</span>
           <button type="button" class="button" onClick={() => undo(each)}>

@@ -97,9 +97,17 @@ function useReadOut(text: string): void {
     const timer = setInterval(() => {
       const end = latest.current.lastIndexOf("\n\n");
       if (end <= done.current) return;
-      announce(latest.current.slice(done.current, end).replace(/[#*`>_|]+/g, " ").trim());
+      announce(spoken(latest.current.slice(done.current, end)));
       done.current = end;
     }, READ_OUT_EVERY_MS);
-    return () => clearInterval(timer);
+    return () => {
+      clearInterval(timer);
+      announce(spoken(latest.current.slice(done.current)));
+    };
   }, []);
+}
+
+/** Markdown without most of its marks. */
+function spoken(text: string): string {
+  return text.replace(/[#*`>_|]+/g, " ").trim();
 }

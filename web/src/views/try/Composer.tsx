@@ -38,9 +38,12 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
   return (
     <form
       class="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        run();
+      onSubmit={(event) => event.preventDefault()} // Enter in a small field must not spend credits
+      onKeyDown={(event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
+          event.preventDefault();
+          run();
+        }
       }}
     >
       {store.takesVariables.value && <Variables />}
@@ -58,12 +61,6 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           setProblem(null);
           store.change({ input: event.currentTarget.value });
         }}
-        onKeyDown={(event) => {
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-            event.preventDefault();
-            run();
-          }
-        }}
       />
       <p class="under-input">
         <span id="input-problem" class="problem" role="alert">
@@ -76,7 +73,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
       <Options />
       {isSignedIn.value ? (
         <div class="run-line">
-          <button type="submit" class="button button-main" aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
+          <button type="button" class="button button-main" onClick={run} aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
             Run
           </button>
           <Price />

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Thread } from "../../components/Thread";
-import { links, navigate } from "../../router";
+import { hasNavigated, links, navigate } from "../../router";
 import { isSignedIn } from "../../session/token";
 import { Answer } from "./Answer";
 import { Composer } from "./Composer";
@@ -40,16 +40,13 @@ function anew(): void {
 }
 
 function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
-  const chosen = store.details.value;
   const error = store.loadError.value;
   const input = useRef<HTMLTextAreaElement>(null);
   const head = useRef<HTMLHeadingElement>(null);
-  const seen = useRef(false);
   useEffect(() => {
-    // A package that was chosen in the list: the list is gone, so the focus goes to what took its place.
-    if (seen.current || document.activeElement === document.body) head.current?.focus({ preventScroll: true });
-    seen.current = true;
-  }, [wanted, chosen !== null]);
+    // What was chosen in a list: the list is gone, so the focus goes to what took its place.
+    if (hasNavigated && document.activeElement === document.body) head.current?.focus({ preventScroll: true });
+  }, [wanted]);
   if (error !== null) {
     return (
       <>

@@ -4,7 +4,7 @@
  */
 import { batch, computed, effect, signal } from "@preact/signals";
 import { announce } from "../../components/announcer";
-import { api, newKey, type Schemas } from "../../api/client";
+import { api, ApiError, newKey, type Schemas } from "../../api/client";
 import { apiSource, follow, type RunBody } from "../../api/stream";
 import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
@@ -310,13 +310,15 @@ async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
       update({ state: "lost", error });
       return;
     }
-    writeTab("run", null);
+    // Signed out meanwhile: the run goes on, and is read on by the same person signed in again.
+    const isLater = live.peek()?.runId != null && error instanceof ApiError && error.status === 401;
+    if (!isLater) writeTab("run", null);
     const wasShown = isShown(run.body);
     batch(() => {
       live.value = null;
       if (wasShown) {
         runError.value = error;
-        if (draft.peek().input === "") change({ input: run.body.input });
+        if (draft.peek().input === "" && !isLater) change({ input: run.body.input });
       } else endedElsewhere.value = { to: placeOf(run.body), error };
     });
     void refreshBalance();
@@ -325,7 +327,7 @@ async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
 
 /** The API has said how the run ended, as opposed to: it could not be asked. */
 function isFinal(error: unknown): boolean {
-  return error instanceof Error && error.name === "ApiError";
+  return error instanceof ApiError;
 }
 
 async function finish(run: KeptRun, answer: Schemas["RunAnswer"]): Promise<void> {
@@ -378,7 +380,7 @@ export async function stop(): Promise<void> {
     await api.post("/playground/runs/{run_id}/cancel", { path: { run_id: run.runId } });
   } catch (error) {
     // 409 run_ended: it came to its own end first, and the stream says which.
-    if (live.peek()?.runId === run.runId && !(error instanceof Error && "code" in error && error.code === "run_ended")) {
+    if (live.peek()?.runId === run.runId && !(error instanceof ApiError && error.code === "run_ended")) {
       update({ state: "writing", error });
     }
   }
