@@ -20,7 +20,7 @@ function textOf(node: Node): string {
     case "HR":
       return "\n\n";
     case "LI":
-      return `- ${inner.trim().replaceAll("\n", "\n  ")}\n`;
+      return `${mark(node as HTMLElement)} ${inner.trim().replaceAll("\n", "\n  ")}\n`;
     case "TD":
     case "TH":
       return `${inner}\t`;
@@ -41,6 +41,13 @@ function textOf(node: Node): string {
     default:
       return inner;
   }
+}
+
+function mark(item: HTMLElement): string {
+  const list = item.parentElement;
+  if (list?.nodeName !== "OL") return "-";
+  const first = Number(list.getAttribute("start") ?? 1);
+  return `${first + Array.from(list.children).indexOf(item)}.`;
 }
 
 /** A command that makes the same run again. The token stays where it is: the command takes it from $TOKEN. */

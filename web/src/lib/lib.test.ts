@@ -57,8 +57,8 @@ describe("what went wrong", () => {
 
 describe("copies of an answer", () => {
   it("as text", () => {
-    const html = markdown("# Title\n\nOne **two**\n\n- a\n- b `c`\n\n```\nx < y\n```\n\n| a | b |\n|-|-|\n| 1 | 2 |");
-    expect(plainText(html)).toBe("Title\n\nOne two\n\n- a\n- b c\n\nx < y\n\na\tb\n1\t2");
+    const html = markdown("# Title\n\nOne **two**\n\n- a\n- b `c`\n\n3. x\n4. y\n\n```\nx < y\n```\n\n| a | b |\n|-|-|\n| 1 | 2 |");
+    expect(plainText(html)).toBe("Title\n\nOne two\n\n- a\n- b c\n\n3. x\n4. y\n\nx < y\n\na\tb\n1\t2");
   });
 
   it("as a command without the token, in which nothing is interpreted", () => {

@@ -1,6 +1,8 @@
 import type { RefObject } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { api, type Schemas } from "../../api/client";
 import { shortName } from "./Picker";
-import { day } from "../../lib/format";
+import { count, day } from "../../lib/format";
 import { links } from "../../router";
 import { Share } from "../../components/Share";
 import * as store from "./store";
@@ -31,6 +33,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             </span>
             <span>version {current?.package_version ?? store.draft.value.version ?? chosen.latest_version}</span>
           </p>
+          <Usage of={chosen} />
           {hidden > 0 && (
             <p class="notice">
               Its text has {hidden} characters that cannot be seen. They may tell Claude what a reader does not notice.
@@ -65,6 +68,33 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
         </div>
       )}
     </aside>
+  );
+}
+
+/** How much others use it. Nothing is shown while that is not known. */
+function Usage({ of }: { of: store.Package }) {
+  const [usage, setUsage] = useState<Schemas["PackageUsageAnswer"] | null>(null);
+  useEffect(() => {
+    const abort = new AbortController();
+    setUsage(null);
+    api
+      .get("/playground/analytics/packages/{package_id}", { path: { package_id: of.id }, query: { days: 1 }, signal: abort.signal })
+      .then(setUsage, () => undefined);
+    return () => abort.abort();
+  }, [of.id]);
+  if (usage === null || usage.runs === 0) return null;
+  const { ratings } = usage;
+  return (
+    <p class="facts">
+      <span>
+        run {count(usage.runs)} {usage.runs === 1 ? "time" : "times"}
+      </span>
+      {ratings?.average != null && (
+        <span>
+          rated {ratings.average.toFixed(1)} of 5 by {count(ratings.count)}
+        </span>
+      )}
+    </p>
   );
 }
 

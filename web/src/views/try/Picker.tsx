@@ -9,8 +9,11 @@ type Listed = Schemas["PackageListed"];
 const WAIT_MS = 200; // after the last key
 const PAGE = 24;
 
+type Sort = "name" | "runs";
+
 interface Found {
   of: string;
+  sort: Sort;
   packages: readonly Listed[];
   next: string | null;
 }
@@ -20,19 +23,20 @@ let last: Found | null = null;
 
 export function Picker() {
   const [text, setText] = useState(last?.of ?? "");
+  const [sort, setSort] = useState<Sort>(last?.sort ?? "runs");
   const [found, setFound] = useState<Found | null>(last);
   const [error, setError] = useState<unknown>(null);
   const [attempt, setAttempt] = useState(0);
   const wanted = text.trim();
 
   useEffect(() => {
-    if (found?.of === wanted) return;
+    if (found?.of === wanted && found.sort === sort) return;
     const abort = new AbortController();
     const timer = setTimeout(
       () => {
-        api.get("/packages", { query: { q: wanted, limit: PAGE }, signal: abort.signal }).then(
+        api.get("/packages", { query: { q: wanted, limit: PAGE, sort }, signal: abort.signal }).then(
           (page) => {
-            last = { of: wanted, packages: page.packages, next: page.next_cursor };
+            last = { of: wanted, sort, packages: page.packages, next: page.next_cursor };
             setFound(last);
             setError(null);
             if (wanted !== "") announce(counted(last));
@@ -40,19 +44,22 @@ export function Picker() {
           (problem: unknown) => !abort.signal.aborted && setError(problem),
         );
       },
-      found === null ? 0 : WAIT_MS,
+      found === null || found.of === wanted ? 0 : WAIT_MS,
     );
     return () => {
       clearTimeout(timer);
       abort.abort();
     };
-  }, [wanted, attempt]);
+  }, [wanted, sort, attempt]);
 
   const more = async () => {
     if (!found?.next) return;
     try {
-      const page = await api.get("/packages", { query: { q: found.of, limit: PAGE, cursor: found.next } });
-      last = { of: found.of, packages: [...found.packages, ...page.packages], next: page.next_cursor };
+      const page = await api.get("/packages", { query: { q: found.of, limit: PAGE, sort: found.sort, cursor: found.next } });
+      // A package whose rank has changed meanwhile may come twice.
+      const known = new Set(found.packages.map((each) => each.id));
+      const others = page.packages.filter((each) => !known.has(each.id));
+      last = { ...found, packages: [...found.packages, ...others], next: page.next_cursor };
       setFound(last);
     } catch (problem) {
       setError(problem);
@@ -74,6 +81,13 @@ export function Picker() {
           maxLength={200}
           onInput={(event) => setText(event.currentTarget.value)}
         />
+        <label for="package-order" class="unseen">
+          Order
+        </label>
+        <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
+          <option value="runs">most used first</option>
+          <option value="name">by name</option>
+        </select>
       </search>
       {error !== null && <ErrorNotice error={error} onRetry={() => setAttempt(attempt + 1)} />}
       {found === null && error === null && <p class="loading">Loading…</p>}
