@@ -155,6 +155,11 @@ describe("Markdown", () => {
     expect(markdown("![a cat](cat.png)")).toContain("picture: a cat");
   });
 
+  it("lists go on with their number, columns keep their side", () => {
+    expect(markdown("3. x")).toContain('<ol start="3">');
+    expect(markdown("| a |\n| -: |\n| 1 |")).toContain('<td align="right">');
+  });
+
   it("what may scroll can be reached by the keyboard", () => {
     expect(markdown("```\ncode\n```")).toContain('<pre tabindex="0">');
   });

@@ -57,6 +57,7 @@ const ALLOWED_TAGS = [
 const OPTIONS = {
   ALLOWED_TAGS,
   ALLOWED_ATTR: ["href", "title", "align", "start"],
+  ADD_URI_SAFE_ATTR: ["align", "start"], // their values are no addresses, so the rule for addresses is not theirs
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   ALLOWED_URI_REGEXP: SAFE_LINK,
