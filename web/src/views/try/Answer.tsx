@@ -34,7 +34,15 @@ export function Answer({ run }: { run: store.LiveRun }) {
           {said(run)}
         </p>
         {run.state === "lost" ? (
-          <ErrorNotice error={run.error} onRetry={store.readOn} />
+          <>
+            <ErrorNotice error={run.error} onRetry={store.readOn} />
+            <p class="hint">
+              <button type="button" class="link" onClick={store.drop}>
+                Leave it
+              </button>
+              : if it has begun, its answer will be among your conversations.
+            </p>
+          </>
         ) : (
           <div class="actions">
             <button
@@ -64,7 +72,7 @@ function said(run: store.LiveRun): string {
     case "writing":
       return "Claude is writing…";
     case "broken":
-      return "The connection broke. Reading on…";
+      return `The connection broke. ${run.runId === null ? "Trying again" : "Reading on"}…`;
     case "stopping":
       return "Stopping…";
     case "lost":

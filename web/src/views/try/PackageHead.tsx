@@ -46,6 +46,9 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             </pre>
             {chosen.preview.endsWith("…") && <p class="hint">This is how it begins; the whole text is sent to Claude.</p>}
           </details>
+          <p>
+            <a href={links.compare(chosen.id)}>Compare it with others, or with none</a>
+          </p>
           {!current && chosen.versions.length > 1 && <Versions of={chosen} />}
         </>
       ) : (

@@ -138,6 +138,7 @@ export async function showPackage(wanted: string): Promise<void> {
   const isAnother = packageId.peek() !== wanted;
   batch(() => {
     packageId.value = wanted;
+    if (session.peek() !== null) runError.value = null;
     session.value = null;
     loadError.value = null;
     if (details.peek() !== null && !names(details.peek(), wanted)) details.value = null;
@@ -247,6 +248,13 @@ export function readOn(): void {
   if (run !== null) begin({ key: run.key, body: run.body, runId: run.runId });
 }
 
+/** Follow a run no longer whose connection is lost. If it has begun it goes on, and its answer is kept and paid for. */
+export function drop(): void {
+  reading?.abort();
+  writeTab("run", null);
+  live.value = null;
+}
+
 function begin(run: KeptRun): void {
   reading?.abort();
   reading = new AbortController();
@@ -306,7 +314,8 @@ async function read(run: KeptRun, signal: AbortSignal): Promise<void> {
     }
   } catch (error) {
     if (signal.aborted) return;
-    if (live.peek()?.runId && !isFinal(error)) {
+    if (!isFinal(error)) {
+      // Whether it has begun is not known: only the same key asks for the same run.
       update({ state: "lost", error });
       return;
     }
@@ -385,6 +394,14 @@ export async function stop(): Promise<void> {
     }
   }
 }
+
+// Somebody who could not pay for a run and has bought credits since need not be told any more.
+effect(() => {
+  const now = balance.value;
+  const error = runError.peek();
+  if (now === null || !(error instanceof ApiError) || error.code !== "insufficient_credits") return;
+  if (now.available >= Number(error.facts["required_credits"])) runError.value = null;
+});
 
 // --- where one was ---------------------------------------------------------------------------------------------------
 
