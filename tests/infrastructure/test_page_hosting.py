@@ -135,6 +135,7 @@ PATHS = (
     "/index.html",
     "/config.json",
     "/favicon.svg",
+    "/font.woff2",
     "/nothing",
     "/nothing/",
     "/playground/credits",
