@@ -148,7 +148,7 @@ environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
-	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-litellm .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)

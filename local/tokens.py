@@ -75,9 +75,10 @@ class Issuer:
     issuer: str
     audience: str
 
-    def token(self, user: str, lifetime: timedelta) -> str:
+    def token(self, user: str, lifetime: timedelta, **others: object) -> str:
+        """A token of `user`, with `others` as further claims."""
         now = datetime.now(UTC)
-        claims = {"iss": self.issuer, "aud": self.audience, "sub": user, "iat": now, "exp": now + lifetime}
+        claims = {"iss": self.issuer, "aud": self.audience, "sub": user, "iat": now, "exp": now + lifetime, **others}
         return jwt.encode(claims, self.secret, algorithm=self.algorithm)
 
 

@@ -16,6 +16,7 @@ from playground.domain.account import (
     Account,
     Change,
     Hold,
+    Plan,
     drop_hold,
     open_account,
     overdue_change,
@@ -60,6 +61,7 @@ from playground.ports import (
     Found,
     Held,
     HoldOutcome,
+    NoSuchPlan,
     Paused,
     Progress,
     Prompt,
@@ -113,12 +115,17 @@ class InMemorySessions:
         self.feedback: dict[tuple[str, str], RunFeedback] = {}
         self.reports: dict[tuple[str, str], Report] = {}
         self.texts: dict[str, Turn] = {}
+        self.prompts: dict[str, str] = {}
         self._turns: dict[tuple[str, int], Turn] = {}
         self._most_bytes = most_bytes
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         session = self.summaries.get(session_id)
         return self._turns.get((session_id, number)) if session is not None and session.deleted_at is None else None
+
+    def prompt(self, session_id: str) -> str | None:
+        session = self.summaries.get(session_id)
+        return self.prompts.get(session_id) if session is not None and session.deleted_at is None else None
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         return list(self.walk(session_id, first=1, last=999_999))
@@ -142,6 +149,7 @@ class InMemorySessions:
         """All of it, at once."""
         with self.lock:
             del self.summaries[session_id]
+            self.prompts.pop(session_id, None)
             for key in [key for key in self._turns if key[0] == session_id]:
                 del self._turns[key]
 
@@ -161,6 +169,10 @@ class InMemorySessions:
                 )
             if not fits or (session.session_id, turn.number) in self._turns:
                 raise SessionConflictError
+            if conversation.prompt is not None:
+                if session.session_id in self.prompts:
+                    raise SessionConflictError
+                self.prompts[session.session_id] = conversation.prompt
             sums = {
                 name: getattr(session, name) for name in ("updated_at", "turns", "credits", "tokens", "duration_ms")
             }
@@ -223,6 +235,7 @@ class InMemorySessions:
     def remove_some(self, session_id: str) -> bool:
         with self.lock:
             keys = sorted(key for key in self._turns if key[0] == session_id)
+            self.prompts.pop(session_id, None)
             for key in keys[:2]:
                 del self._turns[key]
             for kind in (self.feedback, self.reports, self.texts):
@@ -317,7 +330,11 @@ class InMemoryShares:
                 return False
             counted = self._sessions.shares[share.share_id]
             self._sessions.shares[share.share_id] = replace(
-                counted, turns=share.turns, shared_at=share.shared_at, expires_at=share.expires_at
+                counted,
+                turns=share.turns,
+                shared_at=share.shared_at,
+                expires_at=share.expires_at,
+                include_prompt=share.include_prompt,
             )
             self._change(replace(there, share=_link(share, there.share.nonce)))
             return True
@@ -551,6 +568,7 @@ class InMemoryLedger:
         now: datetime,
         allowance: Allowance | None = None,
         rate: RateLimit | None = None,
+        plans: frozenset[Plan] | None = None,
         seen: Account | None = None,
     ) -> HoldOutcome:
         with self._lock:
@@ -565,6 +583,8 @@ class InMemoryLedger:
                 return Held(account, ended_before or len(there) < len(holds))
             if account.paused_at is not None:
                 return Paused(account)
+            if plans is not None and account.plan not in plans:
+                return NoSuchPlan(account)
             if len(account.holds) + len(holds) > limit:
                 return TooManyHolds(account)
             ceiling = sum(hold.ceiling for hold in holds)
@@ -841,12 +861,16 @@ class InMemoryLookup:
         self.free_runs_paused_until: datetime | None = None
 
     def __call__(
-        self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
+        self, *, user_id: str, run_id: str | None, package_id: str | None, version: str | None, session_id: str | None
     ) -> Found:
+        sessions = self._ledger.sessions
+        session = sessions.find(user_id, session_id) if session_id is not None else None
+        is_custom = session is not None and package_id is None
         return Found(
             run=self._ledger.run(user_id, run_id) if run_id is not None else None,
-            package=self._catalog.version(package_id, version),
-            session=self._ledger.sessions.find(user_id, session_id) if session_id is not None else None,
+            package=self._catalog.version(package_id, version) if package_id is not None else None,
+            session=session,
+            prompt=sessions.prompt(session_id) if is_custom and session_id is not None else None,
             account=self._ledger._accounts.get(user_id),
             runs_paused=self.runs_paused,
             free_runs_paused_until=self.free_runs_paused_until,

@@ -32,6 +32,7 @@ from playground import wiring
 from playground.adapters import prices as shipped_prices
 from playground.domain.pricing import PriceTable
 from playground.http import EventStream
+from tests.kit.described import check_answer
 from tests.kit.prices import EXAMPLE
 from tests.kit.rights import SERVICES, Rights
 
@@ -92,8 +93,10 @@ class Handlers:
         address: str = "203.0.113.7",
         accept: str | None = None,
         seconds_left: float = 29,
+        claims: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Send a request to the function whose route in the template it is; `user` None: without a token."""
+        """Send a request to the function whose route in the template it is; `user` None: without a token. `claims`:
+        further ones of the token."""
         raw, _, query = path.partition("?")
         found = Router(self.description.apis[0]).find(method, f"/v1{raw}")
         assert found is not None, f"no route for {method} {path}"
@@ -101,7 +104,7 @@ class Handlers:
         assert isinstance(route, Route)
         headers = {"Host": "test"}
         if user is not None:
-            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1))}"
+            headers["Authorization"] = f"Bearer {self.tokens.token(user, timedelta(hours=1), **(claims or {}))}"
         if key is not None:
             headers["Idempotency-Key"] = key
         if accept is not None:
@@ -176,10 +179,19 @@ class Handlers:
         assert answer["isBase64Encoded"] is False
         assert payload_bytes(answer) <= MAX_PAYLOAD_BYTES
         headers = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
-        if events is not None:
-            return Answer(answer["statusCode"], headers, events)
-        is_json = headers["Content-Type"].startswith("application/json")
-        return Answer(answer["statusCode"], headers, json.loads(answer["body"]) if is_json else answer["body"])
+        is_json = headers.get("Content-Type", "").startswith("application/json")
+        body = json.loads(answer["body"]) if is_json else answer["body"]
+        found = Answer(answer["statusCode"], headers, events if events is not None else body)
+        method, path = str(event.get("httpMethod")), str(event.get("path"))
+        routed = Router(self.description.apis[0]).find(method, path)
+        route = routed[0] if routed is not None else None
+        if (
+            method != "OPTIONS"
+            and isinstance(route, Route)
+            and self.description.functions[route.function].short_name == function
+        ):
+            check_answer(method, route.path.removeprefix("/v1"), found.status, headers, found.body)
+        return found
 
     def invoke(self, function: str, event: Mapping[str, Any], *, seconds_left: float = 60) -> Any:
         """Call a function that nobody calls over HTTP, as a schedule or a queue does."""

@@ -6,6 +6,7 @@
 | dev    | .venv        | tests and checks, too                                                     |
 | engine | .venv-engine | the store, whose pins contradict ours                                     |
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
+| api    | .venv-api    | what reads the description of the API in tests                            |
 | node   | .venv-node   | `make web` where there is no Node.js                                      |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
@@ -70,6 +71,7 @@ ENVIRONMENTS = {
     "dev": Environment(".venv", "requirements/dev.txt"),
     "engine": Environment(".venv-engine", "requirements/engine.txt"),
     "sam": Environment(".venv-sam", "requirements/sam.txt"),
+    "api": Environment(".venv-api", "requirements/api.txt"),
     "node": Environment(".venv-node", "requirements/node.txt"),
     "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
@@ -341,7 +343,7 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's virtual environments.")
     parser.add_argument(
-        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine, sam, node or lock"
+        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine, sam, node, api or lock"
     )
     arguments = parser.parse_args()
     try:

@@ -17,6 +17,7 @@ LOCKS = {  # in this order: later locks use the versions of earlier ones
     "dev": "requirements/dev.txt",
     "engine": "requirements/engine.txt",
     "sam": "requirements/sam.txt",
+    "api": "requirements/api.txt",
     "node": "requirements/node.txt",
     "lock": "requirements/lock.txt",
 }

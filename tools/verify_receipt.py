@@ -167,6 +167,13 @@ def verify(receipt: dict[str, Any], table: Callable[[object], dict[str, Any]], c
     model = next((row for row in prices["models"] if row["name"] == receipt["model"]), None)
     if model is None:
         raise ReceiptError(f"the table has no model {receipt['model']}")
+    if receipt.get("custom_prompt"):  # receipts that earlier versions gave out lack it
+        if "custom_prompt" not in prices:
+            raise ReceiptError("the table has no terms for custom prompts")
+        model = {**model, "factor": whole(model["factor"]) * whole(prices["custom_prompt"]["factor"])}
+        check.holds("no package", receipt["package"] is None)
+        most = whole(prices["custom_prompt"]["max_output_tokens"])
+        check.holds(f"max_tokens is at most {most:,}", whole(receipt["max_tokens"]) <= most)
     usage, price = receipt["usage"], receipt["price"]
     for name in CLASSES:
         if whole(usage[name]) < 0:

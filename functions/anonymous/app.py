@@ -7,6 +7,17 @@ from playground.adapters.ids import id_maker
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import time_limit
+from playground.domain.errors import (
+    AnonymousBudgetUsedError,
+    AnonymousRunsOffError,
+    AnonymousRunUsedError,
+    ContextTooLongError,
+    ModelError,
+    ModelOverloadedError,
+    ModelTimedOutError,
+    PackageNotFoundError,
+    StoreUnavailableError,
+)
 from playground.domain.pricing import NANO_PER_CENT
 from playground.http import Api, answers, utc_now
 from playground.observability import report_anonymous_run
@@ -46,7 +57,19 @@ handler = api
 @app.post(
     "/playground/anonymous-run",
     tags=["runs"],
-    responses=answers(AnonymousRunAnswer, 400, 403, 404, 413, 429, 502, 503, 504),
+    operation_id="runAnonymously",
+    responses=answers(
+        AnonymousRunAnswer,
+        AnonymousRunsOffError,
+        PackageNotFoundError,
+        ContextTooLongError,
+        AnonymousRunUsedError,
+        AnonymousBudgetUsedError,
+        ModelError,
+        ModelOverloadedError,
+        ModelTimedOutError,
+        StoreUnavailableError,
+    ),
 )
 def anonymous_run(body: AnonymousRunBody) -> AnonymousRunAnswer:
     """Run a package once a day without a login, with a short answer of the smallest model. Not stored."""

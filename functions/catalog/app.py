@@ -12,8 +12,8 @@ from playground.adapters.catalog_snapshot import SnapshotCatalog
 from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.ranking import SnapshotRanking
-from playground.domain.errors import InvalidRequestError
-from playground.http import Api, answers
+from playground.domain.errors import InvalidRequestError, PackageNotFoundError, StoreUnavailableError, UnreadableError
+from playground.http import Answers, Api, answers
 from playground.observability import report_unreadable
 from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer
 from playground.settings import CatalogFunctionSettings
@@ -53,10 +53,13 @@ api = Api(
     },
 )
 app = api.app
+OPENAPI_ANSWERS = Answers({"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}})
 handler = api
 
 
-@app.get("/packages", tags=["packages"], responses=answers(PackageList, 400, 503))
+@app.get(
+    "/packages", tags=["packages"], operation_id="listPackages", responses=answers(PackageList, StoreUnavailableError)
+)
 def packages(
     q: Annotated[
         str, Query(max_length=MAX_QUERY_CHARACTERS, description="Part of the name, the description or a tag")
@@ -73,13 +76,23 @@ def packages(
     return PackageList.of(page.packages, next_cursor=page.next_cursor)
 
 
-@app.get("/packages/<package_id>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
+@app.get(
+    "/packages/<package_id>",
+    tags=["packages"],
+    operation_id="getPackage",
+    responses=answers(PackageDetails, PackageNotFoundError, StoreUnavailableError),
+)
 def package(package_id: Annotated[str, Path(max_length=200)]) -> PackageDetails:
     """One package by UUID or encoded name (%40scope%2Fname), with the beginning of its prompt."""
     return PackageDetails.of(read_package(package_id))
 
 
-@app.get("/packages/<package_id>/<name>", tags=["packages"], responses=answers(PackageDetails, 400, 404, 503))
+@app.get(
+    "/packages/<package_id>/<name>",
+    tags=["packages"],
+    operation_id="getPackageByName",
+    responses=answers(PackageDetails, PackageNotFoundError, StoreUnavailableError),
+)
 def package_by_name(
     package_id: Annotated[str, Path(max_length=80, description="@scope")],
     name: Annotated[str, Path(max_length=120)],
@@ -94,7 +107,8 @@ Days = Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to tod
 @app.get(
     "/playground/analytics/packages/<package_id>",
     tags=["packages"],
-    responses=answers(PackageUsageAnswer, 400, 404, 503),
+    operation_id="getPackageUsage",
+    responses=answers(PackageUsageAnswer, PackageNotFoundError, StoreUnavailableError, UnreadableError),
 )
 def package_usage(
     package_id: Annotated[str, Path(max_length=200)],
@@ -108,7 +122,8 @@ def package_usage(
 @app.get(
     "/playground/analytics/packages/<package_id>/<name>",
     tags=["packages"],
-    responses=answers(PackageUsageAnswer, 400, 404, 503),
+    operation_id="getPackageUsageByName",
+    responses=answers(PackageUsageAnswer, PackageNotFoundError, StoreUnavailableError, UnreadableError),
 )
 def package_usage_by_name(
     package_id: Annotated[str, Path(max_length=80, description="@scope")],
@@ -124,7 +139,7 @@ def _usage_of(package_id: str, days: int) -> PackageUsageAnswer:
     return PackageUsageAnswer.of(summary, read_usage(summary.name, days=days))
 
 
-@app.get("/openapi.json", tags=["about"])
+@app.get("/openapi.json", tags=["about"], operation_id="getOpenApi", responses=OPENAPI_ANSWERS)
 def openapi() -> Response[str]:
     """This document."""
     return Response(status_code=200, content_type=content_types.APPLICATION_JSON, body=_document())

@@ -22,7 +22,21 @@ from playground.adapters.secrets import read_secret
 from playground.domain.calendar import from_iso, iso
 from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
 from playground.domain.entries import EntryType
-from playground.domain.errors import InvalidRequestError, PriceTableNotFoundError
+from playground.domain.errors import (
+    AlreadySubscribedError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    PaymentsRejectedError,
+    PaymentsUnavailableError,
+    PlanGrantedError,
+    PriceTableNotFoundError,
+    PurchaseUnavailableError,
+    RateLimitedError,
+    RunEndedError,
+    RunNotFoundError,
+    SubscriptionNotFoundError,
+    UnreadableError,
+)
 from playground.domain.packages import is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.domain.spend import UsagePlace
@@ -88,17 +102,23 @@ api = Api(
 app = api.app
 handler = api
 
+PAYMENTS_FAILED = (PaymentsUnavailableError, PaymentsRejectedError)
 KEY = re.compile(r"[!-}]{1,100}")  # in a cursor
 MODEL = re.compile(r"[a-z0-9._-]{1,64}")  # likewise, also of a model that is retired
 
 
-@app.get("/playground/credits", tags=["credits"], responses=answers(CreditsAnswer, 401, 503))
+@app.get("/playground/credits", tags=["credits"], operation_id="getCredits", responses=answers(CreditsAnswer))
 def credits_() -> CreditsAnswer:
     """The caller's balance, as of now."""
     return CreditsAnswer.of(read_account(api.user_id))
 
 
-@app.get("/playground/credits/history", tags=["credits"], responses=answers(HistoryAnswer, 400, 401, 503, as_csv=True))
+@app.get(
+    "/playground/credits/history",
+    tags=["credits"],
+    operation_id="listTransactions",
+    responses=answers(HistoryAnswer, as_csv=True),
+)
 def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
@@ -123,7 +143,7 @@ def history(
     return Response(200, content_type=f"{CSV}; charset=utf-8", body=history_csv(page), headers=download)
 
 
-@app.get("/playground/runs", tags=["runs"], responses=answers(RunsAnswer, 400, 401, 503))
+@app.get("/playground/runs", tags=["runs"], operation_id="listRuns", responses=answers(RunsAnswer))
 def runs(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=300)] = None,
@@ -181,13 +201,23 @@ def _place(cursor: str | None, wanted: RunFilter) -> RunPlace | None:
     return place
 
 
-@app.get("/playground/runs/<run_id>", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 503))
+@app.get(
+    "/playground/runs/<run_id>",
+    tags=["runs"],
+    operation_id="getRun",
+    responses=answers(ReceiptAnswer, RunNotFoundError, UnreadableError),
+)
 def receipt(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """The status of a run, and its receipt: everything that its charge was computed from."""
     return ReceiptAnswer.of(read_run(api.user_id, run_id))
 
 
-@app.post("/playground/runs/<run_id>/cancel", tags=["runs"], responses=answers(ReceiptAnswer, 400, 401, 404, 409, 503))
+@app.post(
+    "/playground/runs/<run_id>/cancel",
+    tags=["runs"],
+    operation_id="cancelRun",
+    responses=answers(ReceiptAnswer, RunNotFoundError, RunEndedError, UnreadableError),
+)
 def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     """End one of the caller's runs. What is written by then is kept and paid for (`stop_reason` cancelled); if nothing
     is, the run is released. Answers with the receipt; `held` if the run has not ended within five seconds. 409
@@ -195,7 +225,12 @@ def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
     return ReceiptAnswer.of(cancel_run(api.user_id, run_id, seconds_left=api.seconds_left - 2))
 
 
-@app.get("/playground/analytics/usage", tags=["runs"], responses=answers(UsageAnswer, 400, 401, 503))
+@app.get(
+    "/playground/analytics/usage",
+    tags=["runs"],
+    operation_id="getUsage",
+    responses=answers(UsageAnswer, UnreadableError),
+)
 def usage(
     days: Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to today")] = DEFAULT_DAYS,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
@@ -223,25 +258,30 @@ def _usage_place(cursor: str | None) -> UsagePlace | None:
     return place
 
 
-@app.get("/playground/credits/packages", tags=["credits"], responses=answers(PacksAnswer))
+@app.get("/playground/credits/packages", tags=["credits"], operation_id="listPacks", responses=answers(PacksAnswer))
 def packs() -> PacksAnswer:
     """Packs of credits on sale. Public."""
     return PacksAnswer.of(prices.packs)
 
 
-@app.get("/playground/models", tags=["credits"], responses=answers(ModelsAnswer))
+@app.get("/playground/models", tags=["credits"], operation_id="listModels", responses=answers(ModelsAnswer))
 def models() -> ModelsAnswer:
     """The models that a run may use, with what each costs and takes. Public."""
     return ModelsAnswer.of(prices)
 
 
-@app.get("/playground/pricing", tags=["credits"], responses=answers(PricingAnswer))
+@app.get("/playground/pricing", tags=["credits"], operation_id="getPricing", responses=answers(PricingAnswer))
 def pricing() -> PricingAnswer:
     """What PRPM+ costs and gives. Public."""
     return PricingAnswer.of(prices)
 
 
-@app.get("/playground/prices/<version>", tags=["credits"], responses=answers(PublishedPrices, 400, 404))
+@app.get(
+    "/playground/prices/<version>",
+    tags=["credits"],
+    operation_id="getPriceTable",
+    responses=answers(PublishedPrices, PriceTableNotFoundError),
+)
 def price_table(
     version: Annotated[str, Path(max_length=32, description="The `price_version` of a receipt, for example")],
 ) -> Response[str]:
@@ -253,7 +293,12 @@ def price_table(
 
 
 @app.post(
-    "/playground/credits/purchase", tags=["payments"], responses=answers(PurchaseAnswer, 400, 401, 409, 422, 429, 503)
+    "/playground/credits/purchase",
+    tags=["payments"],
+    operation_id="purchaseCredits",
+    responses=answers(
+        PurchaseAnswer, PurchaseUnavailableError, IdempotencyConflictError, RateLimitedError, *PAYMENTS_FAILED
+    ),
 )
 def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> PurchaseAnswer:
     """Begin to buy a pack. The credits are added when it is paid."""
@@ -268,7 +313,12 @@ def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> Purc
     return PurchaseAnswer.of(offer, pay_page_url=settings.pay_page_url)
 
 
-@app.get("/playground/credits/purchases", tags=["payments"], responses=answers(PurchasesAnswer, 400, 401, 503))
+@app.get(
+    "/playground/credits/purchases",
+    tags=["payments"],
+    operation_id="listPurchases",
+    responses=answers(PurchasesAnswer),
+)
 def purchases(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=128)] = None,
@@ -277,13 +327,23 @@ def purchases(
     return PurchasesAnswer.of(list_purchases(api.user_id, limit=limit, cursor=cursor))
 
 
-@app.get("/playground/subscription", tags=["payments"], responses=answers(SubscriptionAnswer, 401, 503))
+@app.get(
+    "/playground/subscription",
+    tags=["payments"],
+    operation_id="getSubscription",
+    responses=answers(SubscriptionAnswer, *PAYMENTS_FAILED),
+)
 def subscription() -> SubscriptionAnswer:
     """Whether PRPM+ is active, and until when."""
     return SubscriptionAnswer.of(manage_subscription().state(api.user_id))
 
 
-@app.post("/playground/subscribe", tags=["payments"], responses=answers(CheckoutAnswer, 400, 401, 409, 503))
+@app.post(
+    "/playground/subscribe",
+    tags=["payments"],
+    operation_id="subscribe",
+    responses=answers(CheckoutAnswer, AlreadySubscribedError, PlanGrantedError, *PAYMENTS_FAILED),
+)
 def subscribe(body: SubscribeBody) -> CheckoutAnswer:
     """The address of Stripe's checkout page for PRPM+; the same one while that is open."""
     url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
@@ -291,7 +351,10 @@ def subscribe(body: SubscribeBody) -> CheckoutAnswer:
 
 
 @app.post(
-    "/playground/subscription/cancel", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
+    "/playground/subscription/cancel",
+    tags=["payments"],
+    operation_id="cancelSubscription",
+    responses=answers(SubscriptionAnswer, SubscriptionNotFoundError, *PAYMENTS_FAILED),
 )
 def cancel() -> SubscriptionAnswer:
     """Cancel PRPM+ at the end of the paid period."""
@@ -299,14 +362,22 @@ def cancel() -> SubscriptionAnswer:
 
 
 @app.post(
-    "/playground/subscription/resume", tags=["payments"], responses=answers(SubscriptionAnswer, 400, 401, 404, 503)
+    "/playground/subscription/resume",
+    tags=["payments"],
+    operation_id="resumeSubscription",
+    responses=answers(SubscriptionAnswer, SubscriptionNotFoundError, *PAYMENTS_FAILED),
 )
 def resume() -> SubscriptionAnswer:
     """Withdraw a cancellation."""
     return SubscriptionAnswer.of(manage_subscription().resume(api.user_id))
 
 
-@app.post("/playground/subscription/portal", tags=["payments"], responses=answers(PortalAnswer, 400, 401, 404, 503))
+@app.post(
+    "/playground/subscription/portal",
+    tags=["payments"],
+    operation_id="openPortal",
+    responses=answers(PortalAnswer, SubscriptionNotFoundError, *PAYMENTS_FAILED),
+)
 def portal(body: PortalBody) -> PortalAnswer:
     """The address of Stripe's page for cards and invoices."""
     return PortalAnswer(url=manage_subscription().portal(api.user_id))

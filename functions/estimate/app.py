@@ -4,6 +4,18 @@ from playground import wiring
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
+from playground.domain.custom_prompts import CustomPrompts
+from playground.domain.errors import (
+    AccountPausedError,
+    ContextTooLongError,
+    NotEntitledError,
+    PackageNotFoundError,
+    RunsPausedError,
+    SessionConflictError,
+    SessionNotFoundError,
+    UnreadableError,
+    UnsupportedParameterError,
+)
 from playground.http import Api, answers, authenticator, utc_now
 from playground.schemas.run import EstimateAnswer, RunBody
 from playground.settings import EstimateSettings
@@ -25,8 +37,10 @@ estimate_run = EstimateRun(
     prices=load_prices(),
     clock=utc_now,
     count_timeout_seconds=settings.model_timeout_seconds,
+    custom_prompts=CustomPrompts(settings.custom_prompts),
 )
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client))
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate)
 app = api.app
 handler = api
 
@@ -34,8 +48,27 @@ handler = api
 @app.post(
     "/playground/estimate",
     tags=["runs"],
-    responses=answers(EstimateAnswer, 400, 401, 403, 404, 409, 413, 422, 503),
+    operation_id="estimateRun",
+    responses=answers(
+        EstimateAnswer,
+        AccountPausedError,
+        NotEntitledError,
+        PackageNotFoundError,
+        SessionNotFoundError,
+        SessionConflictError,
+        ContextTooLongError,
+        UnsupportedParameterError,
+        RunsPausedError,
+        UnreadableError,
+    ),
 )
 def estimate(body: RunBody) -> EstimateAnswer:
     """Say what a run would cost and whether the caller can pay for it."""
-    return EstimateAnswer.of(estimate_run(api.user_id, body.request(), seconds_left=api.seconds_left))
+    request = body.request()
+    estimated = estimate_run(
+        api.user_id,
+        request,
+        seconds_left=api.seconds_left,
+        is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
+    )
+    return EstimateAnswer.of(estimated)

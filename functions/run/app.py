@@ -5,17 +5,30 @@ import json
 
 from playground import wiring
 from playground.asgi import WebApp
-from playground.http import IDLE_TIMEOUT, Api, answers, authenticator
+from playground.domain.custom_prompts import CustomPrompts, warnings_of
+from playground.domain.errors import (
+    NotEntitledError,
+    SessionNotFoundError,
+    UnreadableError,
+    VerifiedAuthorRequiredError,
+)
+from playground.domain.runs import RunRequest
+from playground.http import FAILED_RUNS, IDLE_TIMEOUT, REFUSED_RUNS, Api, answers, authenticator
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareAnswer, CompareBody
-from playground.schemas.run import RunAnswer, RunBody
+from playground.schemas.custom_prompt import CustomPromptInfo, CustomRunAnswer, CustomRunBody
+from playground.schemas.run import PRICES, RunAnswer, RunBody
 from playground.settings import RunSettings
+from playground.usecases.run_prompt import PaidAnswer
+
+INFO = "/custom-prompt/info"
 
 settings = RunSettings.load()
 store = wiring.store()
 run_prompt = wiring.run_prompt(settings, store)
 compare_prompts = wiring.compare_prompts(settings, store, run_prompt)
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=IDLE_TIMEOUT)
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate, public=frozenset({INFO}), timeout=IDLE_TIMEOUT)
 app = api.app
 handler = api
 web = WebApp(api)
@@ -24,35 +37,75 @@ web = WebApp(api)
 @app.post(
     "/playground/run",
     tags=["runs"],
-    responses=answers(RunAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+    operation_id="runPackage",
+    responses=answers(RunAnswer, *REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
 def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
-    answer = run_prompt(
-        api.user_id,
-        body.request(),
-        idempotency_key=idempotency_key,
-        seconds_left=api.seconds_left,
-        show_standing=api.show_standing,
+    return RunAnswer.of(_answered(body.request(), idempotency_key))
+
+
+@app.post(
+    "/custom-prompt/run",
+    tags=["runs"],
+    operation_id="runCustomPrompt",
+    responses=answers(
+        CustomRunAnswer,
+        *(error for error in REFUSED_RUNS if error is not NotEntitledError),
+        VerifiedAuthorRequiredError,
+        SessionNotFoundError,
+        *FAILED_RUNS,
+        UnreadableError,
+    ),
+)
+def run_custom_prompt(body: CustomRunBody, idempotency_key: IdempotencyKey = None) -> CustomRunAnswer:
+    """Spend credits on a custom prompt: as POST /playground/run does with `custom_prompt`, for published clients."""
+    try:
+        answer = _answered(body.request(), idempotency_key)
+    except NotEntitledError:
+        raise VerifiedAuthorRequiredError from None
+    return CustomRunAnswer.of_custom(answer, warnings_of(body.custom_prompt or ""))
+
+
+@app.get("/custom-prompt/info", tags=["runs"], operation_id="readCustomPromptInfo", responses=answers(CustomPromptInfo))
+def custom_prompt_info() -> CustomPromptInfo:
+    """Who may run custom prompts, their limits and what they cost. Public."""
+    # Published clients ask with `credentials: include`; a browser shows them the answer only with this.
+    api.add_headers({"Access-Control-Allow-Credentials": "true"})
+    return CustomPromptInfo.of(
+        PRICES, CustomPrompts(settings.custom_prompts), timeout_seconds=settings.model_timeout_seconds
     )
-    return RunAnswer.of(answer)
 
 
 @app.post(
     "/playground/compare",
     tags=["runs"],
-    responses=answers(CompareAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 503),
+    operation_id="comparePackages",
+    responses=answers(CompareAnswer, *REFUSED_RUNS),
 )
 def compare(body: CompareBody, idempotency_key: IdempotencyKey = None) -> CompareAnswer:
     """Spend credits on one input in two to four variants, which are asked at the same time. The credits of all are held
     in one step, or none. Each variant is a run of its own: what it costs is charged, and one that fails costs nothing
     and does not take the others' answers."""
+    requests = body.requests()
     compared = compare_prompts(
         api.user_id,
-        body.requests(),
+        requests,
         idempotency_key=idempotency_key,
         seconds_left=api.seconds_left,
         show_standing=api.show_standing,
+        is_verified_author=any(each.is_custom for each in requests) and api.claims(authenticate.is_verified_author),
     )
     return CompareAnswer.of(compared, lambda error: json.loads(api.failure(error, api.request_id)))
+
+
+def _answered(request: RunRequest, idempotency_key: str | None) -> PaidAnswer:
+    return run_prompt(
+        api.user_id,
+        request,
+        idempotency_key=idempotency_key,
+        seconds_left=api.seconds_left,
+        show_standing=api.show_standing,
+        is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
+    )

@@ -12,9 +12,21 @@ from playground.adapters.ids import id_maker
 from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
 from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    OwnShareError,
+    RunNotFoundError,
+    SessionConflictError,
+    SessionNotFoundError,
+    ShareBlockedError,
+    ShareNotFoundError,
+    StoreUnavailableError,
+    UnreadableError,
+)
 from playground.domain.sessions import SessionCursor
 from playground.domain.sharing import share_id_of
 from playground.http import (
+    OPTIONAL_TOKEN,
     Api,
     answers,
     authenticator,
@@ -100,7 +112,7 @@ Token = Annotated[str, Path(description="The last part of a share link")]
 Cursor = Annotated[str | None, Query(max_length=200)]
 
 
-@app.get("/playground/sessions", tags=["sessions"], responses=answers(SessionList, 400, 401, 503))
+@app.get("/playground/sessions", tags=["sessions"], operation_id="listSessions", responses=answers(SessionList))
 def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None) -> SessionList:
     """The caller's sessions, newest activity first. A page may be shorter than `limit`; the end is where next_cursor is
     null."""
@@ -117,7 +129,12 @@ def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = 
     return SessionList.of(page, next_cursor=next_cursor)
 
 
-@app.get("/playground/sessions/<session_id>", tags=["sessions"], responses=answers(SessionAnswer, 400, 401, 404, 503))
+@app.get(
+    "/playground/sessions/<session_id>",
+    tags=["sessions"],
+    operation_id="getSession",
+    responses=answers(SessionAnswer, SessionNotFoundError, UnreadableError),
+)
 def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
     """One of the caller's sessions with its conversation, and how its share is doing."""
     view = read_session(api.user_id, session_id, after=number_of(cursor) or 0)
@@ -130,7 +147,10 @@ def session(session_id: SessionId, cursor: Cursor = None) -> SessionAnswer:
 
 
 @app.delete(
-    "/playground/sessions/<session_id>", tags=["sessions"], responses=answers(DeletedAnswer, 400, 401, 404, 503)
+    "/playground/sessions/<session_id>",
+    tags=["sessions"],
+    operation_id="deleteSession",
+    responses=answers(DeletedAnswer, SessionNotFoundError),
 )
 def delete(session_id: SessionId) -> DeletedAnswer:
     """Delete a session with its texts and its share. Ledger entries and receipts stay."""
@@ -142,7 +162,8 @@ def delete(session_id: SessionId) -> DeletedAnswer:
 @app.post(
     "/playground/sessions/<session_id>/share",
     tags=["sharing"],
-    responses=answers(ShareAnswer, 400, 401, 404, 409, 503),
+    operation_id="shareSession",
+    responses=answers(ShareAnswer, SessionNotFoundError, SessionConflictError, ShareBlockedError, UnreadableError),
 )
 def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
     """Share a session as it is now. A repeat keeps the link and adds the turns since. 409 share_blocked says where the
@@ -152,13 +173,17 @@ def share(session_id: SessionId, body: ShareBody) -> ShareAnswer:
         session_id,
         expires_in=timedelta(days=body.expires_in_days) if body.expires_in_days is not None else None,
         acknowledge_findings=body.acknowledge_findings,
+        include_prompt=body.include_prompt,
     )
     logger.info("session shared", session_id=session_id, user_id=api.user_id, turns=shared.share.turns)
     return ShareAnswer.of(shared, share_url=_url(shared.token))
 
 
 @app.delete(
-    "/playground/sessions/<session_id>/share", tags=["sharing"], responses=answers(UnsharedAnswer, 400, 401, 404, 503)
+    "/playground/sessions/<session_id>/share",
+    tags=["sharing"],
+    operation_id="unshareSession",
+    responses=answers(UnsharedAnswer, SessionNotFoundError, UnreadableError),
 )
 def unshare(session_id: SessionId) -> UnsharedAnswer:
     """End the link. Sharing again makes another one."""
@@ -167,7 +192,13 @@ def unshare(session_id: SessionId) -> UnsharedAnswer:
     return UnsharedAnswer(shared=False)
 
 
-@app.get("/playground/shared/<token>", tags=["sharing"], responses=answers(SharedAnswer, 400, 404, 503))
+@app.get(
+    "/playground/shared/<token>",
+    tags=["sharing"],
+    operation_id="getShared",
+    security=OPTIONAL_TOKEN,
+    responses=answers(SharedAnswer, ShareNotFoundError, StoreUnavailableError, UnreadableError),
+)
 def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
     """A shared conversation, as it was when it was shared. Public."""
     view = read_shared(token, user_id=api.visitor_id, address=api.source_address, after=number_of(cursor) or 0)
@@ -175,7 +206,10 @@ def shared(token: Token, cursor: Cursor = None) -> SharedAnswer:
 
 
 @app.post(
-    "/playground/shared/<token>/fork", tags=["sharing"], responses=answers(SessionListed, 400, 401, 404, 422, 503)
+    "/playground/shared/<token>/fork",
+    tags=["sharing"],
+    operation_id="forkShared",
+    responses=answers(SessionListed, ShareNotFoundError, IdempotencyConflictError, UnreadableError),
 )
 def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     """Copy a shared conversation into a new session of the caller, to continue it. Free."""
@@ -185,7 +219,10 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
 
 
 @app.post(
-    "/playground/shared/<token>/feedback", tags=["sharing"], responses=answers(VoteAnswer, 400, 401, 403, 404, 503)
+    "/playground/shared/<token>/feedback",
+    tags=["sharing"],
+    operation_id="voteOnShared",
+    responses=answers(VoteAnswer, ShareNotFoundError, OwnShareError),
 )
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
     """Vote whether a shared conversation helped. One vote per user; a later one replaces it."""
@@ -194,7 +231,10 @@ def vote(token: Token, body: VoteBody) -> VoteAnswer:
 
 
 @app.post(
-    "/playground/shared/<token>/report", tags=["sharing"], responses=answers(ReportAnswer, 400, 401, 403, 404, 503)
+    "/playground/shared/<token>/report",
+    tags=["sharing"],
+    operation_id="reportShared",
+    responses=answers(ReportAnswer, ShareNotFoundError, OwnShareError),
 )
 def report(token: Token, body: ReportBody) -> ReportAnswer:
     """Report a shared conversation to the operator. Once per user."""
@@ -204,7 +244,12 @@ def report(token: Token, body: ReportBody) -> ReportAnswer:
     return ReportAnswer(reported=True)
 
 
-@app.post("/playground/runs/<run_id>/feedback", tags=["runs"], responses=answers(RunFeedbackAnswer, 400, 401, 404, 503))
+@app.post(
+    "/playground/runs/<run_id>/feedback",
+    tags=["runs"],
+    operation_id="rateRun",
+    responses=answers(RunFeedbackAnswer, RunNotFoundError, SessionNotFoundError, UnreadableError),
+)
 def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
     """Rate the answer of one of the caller's own runs. A later rating replaces it."""
     feedback = rate_run(api.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)

@@ -10,8 +10,14 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Path
 from playground import wiring
 from playground.adapters.time_limit import time_limit
 from playground.asgi import WebApp
-from playground.domain.errors import InvalidRequestError
-from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
+from playground.domain.errors import (
+    InvalidRequestError,
+    RunInProgressError,
+    RunNotFoundError,
+    SessionNotFoundError,
+    UnreadableError,
+)
+from playground.http import FAILED_RUNS, REFUSED_RUNS, STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareBody
@@ -37,7 +43,8 @@ stream_run = StreamRun(run_prompt=run_prompt, follow=follow, ended=flush_metrics
 stream_comparison = StreamComparison(
     compare_prompts=wiring.compare_prompts(settings, store, run_prompt), ended=flush_metrics
 )
-api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=STREAM_TIMEOUT)
+authenticate = authenticator(settings, wiring.secrets_client)
+api = Api(settings, authenticate=authenticate, timeout=STREAM_TIMEOUT)
 app = api.app
 handler = api
 web = WebApp(api)
@@ -47,6 +54,7 @@ Offset = Annotated[
     Header(
         alias="Last-Event-ID",
         max_length=32,
+        json_schema_extra={"pattern": "^[0-9]{1,9}$"},
         description="The id of the last delta that was read: characters of the answer. The stream goes on behind it",
     ),
 ]
@@ -55,21 +63,24 @@ Offset = Annotated[
 @app.post(
     "/playground/run/stream",
     tags=["runs"],
-    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
+    operation_id="streamRun",
+    responses=streams(*REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
 def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None) -> Response[str]:
     """Spend credits on one prompt, and read the answer while it is written: `run`, then `delta`s, at the end `done`
     with the body that POST /playground/run answers, or `error`. What is refused before the model is asked is a plain
     error with its status. Who is cut off repeats the request with the same key and goes on behind the last delta: it is
     one run."""
+    request = body.request()
     return _sent(
         stream_run(
             api.user_id,
-            body.request(),
+            request,
             idempotency_key=idempotency_key,
             seconds_left=api.seconds_left,
             offset=_offset(last_event_id),
             show_standing=api.show_standing,
+            is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
         )
     )
 
@@ -77,24 +88,32 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
 @app.post(
     "/playground/compare/stream",
     tags=["runs"],
-    responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 503),
+    operation_id="streamComparison",
+    responses=streams(*REFUSED_RUNS, *FAILED_RUNS, compared=True),
 )
 def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) -> Response[str]:
     """Spend credits on one input in two to four variants, and read the answers while they are written. Every event says
     the `index` of its variant: `run`, then `delta`s, and `done` or `error`. The last one is `end`, with the credits
     that were spent. Who is cut off reads each run on by itself."""
+    requests = body.requests()
     found = stream_comparison(
         api.user_id,
-        body.requests(),
+        requests,
         idempotency_key=idempotency_key,
         seconds_left=api.seconds_left,
         show_standing=api.show_standing,
+        is_verified_author=any(each.is_custom for each in requests) and api.claims(authenticate.is_verified_author),
     )
     request_id = api.request_id
     return api.stream(encoded_comparison(found.events, lambda error: api.failure(error, request_id)), found.wait)
 
 
-@app.get("/playground/runs/<run_id>/stream", tags=["runs"], responses=streams(400, 401, 404, 409, 500, 502, 503, 504))
+@app.get(
+    "/playground/runs/<run_id>/stream",
+    tags=["runs"],
+    operation_id="followRun",
+    responses=streams(RunNotFoundError, SessionNotFoundError, RunInProgressError, *FAILED_RUNS, UnreadableError),
+)
 def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""

@@ -6,6 +6,13 @@ from playground.adapters.prices import load_prices
 from playground.adapters.secrets import read_secret
 from playground.adapters.stripe_events import EventReader
 from playground.adapters.stripe_payments import StripePayments
+from playground.domain.errors import (
+    InvalidDeliveryError,
+    PaymentsRejectedError,
+    PaymentsUnavailableError,
+    StoreUnavailableError,
+    UnreadableError,
+)
 from playground.http import Api, answers, utc_now
 from playground.payment_reports import report_payment
 from playground.schemas.webhook import ReceivedAnswer
@@ -29,7 +36,19 @@ app = api.app
 handler = api
 
 
-@app.post("/webhooks/stripe/credits", tags=["payments"], responses=answers(ReceivedAnswer, 400, 503))
+@app.post(
+    "/webhooks/stripe/credits",
+    tags=["payments"],
+    operation_id="receiveStripeEvent",
+    responses=answers(
+        ReceivedAnswer,
+        InvalidDeliveryError,
+        PaymentsUnavailableError,
+        PaymentsRejectedError,
+        StoreUnavailableError,
+        UnreadableError,
+    ),
+)
 def stripe_credits() -> ReceivedAnswer:
     """For Stripe only, which signs the body. Stripe repeats an event for three days until the answer is 2xx."""
     event = read_event(api.raw_body, api.header("stripe-signature"), utc_now())

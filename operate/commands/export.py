@@ -29,6 +29,7 @@ BOOKS = {
 CONVERSATION = {
     "SESSION": "session",
     "TURN": "turns",
+    "PROMPT": "prompt",
     "FEEDBACK": "feedback",
     "SHARE": "share",
 }
@@ -62,8 +63,8 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
 def command(user: str, stack_name: str | None, as_json: bool) -> None:
     """Print everything that is stored about USER to stdout, as one JSON document: account, entries, runs, keys,
     notices, purchases, paid months, customers, subscriptions, counters of runs by day, what payments and their events
-    say of the user, conversations with all their turns, shares, and views, votes and reports that the user left at
-    those of others.
+    say of the user, conversations with all their turns and custom prompts, shares, and views, votes and reports that
+    the user left at those of others.
 
     Who looked at, voted on or reported a conversation of the user's, and what they wrote, is theirs: there are only
     the numbers. Reads only. What changes meanwhile may be in it as it was or as it is.
@@ -100,7 +101,7 @@ def conversation(person: DynamoPerson, session_id: str) -> Mapping[str, Any]:
     for kind, fields in _parts(person, session_id):
         if kind in OF_OTHERS:
             found[OF_OTHERS[kind]] += 1
-        elif kind in ("session", "share"):
+        elif kind in ("session", "share", "prompt"):
             found[kind] = fields
         elif kind == "count":  # a part of the share's views, in an item of its own
             counted += int(str(fields["views"]))

@@ -12,6 +12,7 @@ from operate.moderate_share import ModerateShares
 from operate.options import TEXT, counted, dry_run, note, on_a_stack, report_unreadable, show, working_on
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
+from playground.domain.custom_prompts import NAME
 from playground.domain.sharing import Share, share_id_of
 
 SHOWN = 20  # turns
@@ -156,7 +157,8 @@ def _document(share: Share, state: str | None = None) -> dict[str, Any]:
 def _line(share: Share, state: str | None = None) -> str:
     state = state or ("hidden" if share.hidden else "shown")
     counts = counted({"reports": share.reports, "views": share.views, "turns": share.turns})
-    return f"{share.share_id} {state}, {counts}, {share.package}, owner {share.user_id}, shared {iso(share.shared_at)}"
+    package, shared_at = share.package or NAME, iso(share.shared_at)
+    return f"{share.share_id} {state}, {counts}, {package}, owner {share.user_id}, shared {shared_at}"
 
 
 def _shown(text: str) -> str:

@@ -62,6 +62,7 @@ from playground.ports import (
     HoldOutcome,
     Leases,
     Ledger,
+    NoSuchPlan,
     Paused,
     Sessions,
     TooManyHolds,
@@ -1018,6 +1019,34 @@ def pausing(ledger: Ledger, user_id: str, paused_at: datetime | None, key: str) 
     return ledger.change(
         user_id, lambda account: (replace(account, paused_at=paused_at), ()), business_key=key, now=NOW
     )
+
+
+def test_a_hold_that_needs_a_plan_is_refused_without_one(subject: Ledger, user_id: str) -> None:
+    """By the plan as of now: one whose end nobody has written yet is over all the same."""
+    plans = frozenset({Plan.PLUS})
+
+    def place(run: str, now: datetime, plans: frozenset[Plan] | None = plans) -> object:
+        return subject.place_hold(user_id, a_hold(run, 1, now), limit=LIMIT, now=now, plans=plans)
+
+    refused = place("run_1", NOW)
+    assert isinstance(refused, NoSuchPlan)
+    assert (refused.account.plan, refused.account.held, refused.account.balance) == (Plan.FREE, 0, 5)
+    assert isinstance(place("run_1", NOW, frozenset(Plan)), Held)
+    assert isinstance(place("run_2", NOW, frozenset()), NoSuchPlan)
+    until = NOW + timedelta(days=5)
+    subject.change(
+        user_id,
+        lambda account: start_plus(account, allowance=200, entitled_until=until, now=NOW),
+        business_key="plus",
+        now=NOW,
+    )
+    assert isinstance(place("run_3", NOW), Held)
+    assert isinstance(place("run_4", until - timedelta(seconds=1)), Held)
+    ended = place("run_5", until)
+    assert isinstance(ended, NoSuchPlan)
+    assert (ended.account.plan, ended.account.held) == (Plan.FREE, 3)
+    again = place("run_3", until)
+    assert isinstance(again, Held), "what is held stays held, and its repeat finds it"
 
 
 def test_a_paused_account_holds_nothing_new_and_its_open_runs_end(books: Books, user_id: str) -> None:

@@ -608,6 +608,51 @@ def test_variables_are_kept_with_a_session(world: World, user_id: str) -> None:
         assert world.sessions.find(user_id, session_id) == summary
 
 
+def test_a_custom_prompt_is_kept_with_its_session_and_goes_with_it(world: World, user_id: str) -> None:
+    text = "You are a pirate. ÅÖ 🏴"
+    session_id = f"ses_{user_id}"
+    hold = world.hold(user_id, session_id, 1, NOW)
+    about = conversation(user_id, hold, NOW)
+    summary = replace(about.session, package_id=None, package=None, package_version=None)
+    begun = replace(about, session=summary, prompt=text)
+
+    world.ledger.settle(world.ledger.account(user_id, NOW), hold, charging(hold, 1, NOW), begun)
+
+    assert world.sessions.find(user_id, session_id) == summary
+    assert world.sessions.prompt(session_id) == text
+    assert len(world.sessions.turns(session_id)) == 1
+    world.settle(user_id, session_id, 2)
+    assert world.sessions.prompt(session_id) == text
+    there = world.sessions.find(user_id, session_id)
+    assert there is not None
+    assert (there.turns, there.is_custom) == (2, True)
+
+    assert world.sessions.mark_deleted(there, NOW)
+    assert world.sessions.prompt(session_id) is None, "before it is removed"
+    while world.sessions.remove_some(session_id):
+        pass
+    world.sessions.remove_mark(replace(there, deleted_at=NOW))
+    assert world.sessions.prompt(session_id) is None
+
+
+def test_a_session_without_one_has_no_prompt(world: World, user_id: str) -> None:
+    assert world.sessions.prompt(world.converse(user_id, "a").session_id) is None
+    assert world.sessions.prompt("ses_none") is None
+
+
+def test_a_share_shows_the_prompt_as_long_as_its_owner_says_so(world: World, user_id: str) -> None:
+    session = world.converse(user_id, "a")
+    share = replace(a_share(session, "a"), include_prompt=True)
+    assert world.shares.create(session, share, "nonce")
+    assert world.shares.find(share.share_id) == share
+    there = world.sessions.find(user_id, session.session_id)
+    assert there is not None
+    assert world.shares.move(there, replace(share, include_prompt=False))
+    assert world.shares.find(share.share_id) == replace(share, include_prompt=False)
+    assert world.shares.move(there, share)
+    assert world.shares.find(share.share_id) == share
+
+
 def test_a_fork_that_was_given_up_cannot_be_finished(world: World, user_id: str) -> None:
     fork = a_fork(world.converse(user_id, "a"), f"{user_id}-other")
     marked = replace(fork, deleted_at=NOW, forking=True)

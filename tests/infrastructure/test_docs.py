@@ -92,7 +92,7 @@ def test_routes_that_need_no_token_are_marked_in_the_table() -> None:
         f"{method.upper()} {re.sub(r'{.*?}', '{}', path)}"
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if "security" not in operation
+        if {"token": []} not in operation["security"] or {} in operation["security"]  # none, or an optional one
     }
     rows = re.findall(r"^\| `([A-Z]+ /\S+)` \| (.+) \|$", API, re.MULTILINE)
     assert {re.sub(r"{\w+}", "{}", route) for route, does in rows if does.endswith("Public")} == public
@@ -125,7 +125,7 @@ def test_every_body_of_a_request_refuses_unknown_fields() -> None:
         operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for methods in document["paths"].values()
         for operation in methods.values()
-        if "requestBody" in operation
+        if "requestBody" in operation and operation["operationId"] != "receiveStripeEvent"  # Stripe adds fields
     ]
     assert taken
     assert {

@@ -47,6 +47,7 @@ HANDLE = "names an attempt or a request; nothing is worked out from it"
 SHOWN = "is only shown"
 OUTSIDE = "what it says happened outside of the store"
 STEP = "counts only when it moves the ceiling"
+NEXT = "no credit depends on it; the next run of its session finds it"
 EARLY = "may be too early, the sweeper corrects it"
 MERGED = "a next boundary before the regular one may be when rollover of an earlier plan expires"
 
@@ -100,6 +101,8 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("session", "title", "changed"): WORDS,
     ("session", "use_no_prompt", "changed"): ALONE,
     ("turn", "input", "changed"): WORDS,
+    ("prompt", "text", "changed"): WORDS,
+    ("prompt", "text", "deleted"): NEXT,
 }
 
 
@@ -182,6 +185,8 @@ def live(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:
     assert handlers.file("run/ok", user_id=user_id, changes=more).status == 200
     failing = {"input": "Hello [[claude: status=529 retry_after=40]]"}
     assert handlers.file("run/ok", user_id=user_id, changes=failing).status == 503
+    custom = {"package_id": None, "custom_prompt": "You are a pirate. Answer in one sentence."}
+    assert handlers.file("run/ok", user_id=user_id, changes=custom).status == 200
     dead = a_hold("run_00000000000000000000000dead", lease_at=NOW - MINUTE)
     assert isinstance(ledger.place_hold(user_id, dead, limit=20, now=NOW), Held)
     assert ExpireHolds(ledger)(ledger.account(user_id, NOW), now=NOW) == 1

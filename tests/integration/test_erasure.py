@@ -1174,6 +1174,25 @@ def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Morta
     assert not any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
 
 
+def test_a_custom_prompt_is_exported_and_erased(own: Mortal, user: str) -> None:
+    ledger, text = new_ledger(own), f"You are Alice Liddell, and your number is {next(_numbers)}-42."
+    hold = a_hold(f"run_{user}_5".ljust(30, "0"), 1, LATER, session_id=f"ses_{user}_custom")
+    assert isinstance(ledger.place_hold(user, hold, limit=20, now=LATER), Held)
+    about = conversation(user, hold, LATER)
+    summary = replace(about.session, package_id=None, package=None, package_version=None)
+    begun = replace(about, session=summary, prompt=text)
+    ledger.settle(ledger.account(user, LATER), hold, charging(hold, 1, LATER), begun)
+    person = DynamoPerson(
+        own, ledger_table=LEDGER_TABLE, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE, texts=TEXTS[own]
+    )
+
+    exported = [session.get("prompt") for session in (everything(person, user) or {})["sessions"]]
+    assert [prompt["text"] for prompt in exported if prompt] == [text]
+    assert text in json.dumps(everywhere(own), default=str)
+    erase(own, user, pseudonym(22))
+    assert text not in json.dumps(everywhere(own), default=str)
+
+
 def test_an_export_names_no_other_user(own: Mortal, user: str) -> None:
     other = f"zoe-{next(_numbers)}"
     live(own, other)

@@ -31,6 +31,7 @@ from tests.kit.prices import EXAMPLE, EXAMPLE_DATA
 
 TOOL = ROOT / "tools" / "verify_receipt.py"
 UNCACHED = {"use_no_prompt": True}
+CUSTOM: dict[str, Any] = {"package_id": None, "custom_prompt": "You are a pirate. Answer in one sentence."}
 CASES: Mapping[str, dict[str, Any]] = {
     "haiku": {"model": "haiku", **UNCACHED},
     "sonnet": {"model": "sonnet", **UNCACHED},
@@ -42,6 +43,8 @@ CASES: Mapping[str, dict[str, Any]] = {
     "by tier beyond the steps": {"input": "Hi [[claude: output_tokens=3000]]" + " word" * 1900, "model": "haiku"},
     "by floor": {"input": "Hi [[claude: output_tokens=9900]]", "max_tokens": 10_000, **UNCACHED},
     "by tier, opus": {"input": "Hi [[claude: output_tokens=9900]]", "max_tokens": 10_000, "model": "opus"},
+    "custom prompt": {**CUSTOM, "input": "Hi [[claude: output_tokens=900]]" + " word" * 1500},
+    "custom prompt, opus": {**CUSTOM, "input": "Hi [[claude: output_tokens=1000]]", "model": "opus"},
     "overrun": {"input": "Hi [[claude: output_tokens=600 input_factor=2.5]]" + " word" * 1800, "max_tokens": 600},
 }
 # They say what was asked for; only a change that moves the ceiling, or puts one above the other, can be seen.
@@ -148,11 +151,15 @@ def test_cases_are_what_their_names_say(papers: dict[str, Papers]) -> None:
     assert {name for name, price in prices.items() if price["floor"] > price["tier"] * price["factor"]} == {
         "by floor"
     }  # fmt: skip
+    assert {name: price["factor"] for name, price in prices.items() if "custom" in name} == {
+        "custom prompt": 2,
+        "custom prompt, opus": 6,
+    }
     assert papers["overrun"].receipt["overrun"] > 0
     assert prices["by tier"]["tier"] == 2
     for name, case in papers.items():
         assert bool(case.receipt["usage"]["cache_read_tokens"]) == (
-            "cached" in name or "use_no_prompt" not in CASES[name]
+            "cached" in name or ("use_no_prompt" not in CASES[name] and "custom" not in name)
         )
 
 

@@ -106,7 +106,8 @@ class Books:
                 assert (run.charged, run.entry_seq, run.turn) == (0, None, None), f"{run.status}, and not for nothing"
                 continue
             assert run.measured is not None
-            price = EXAMPLE.price(EXAMPLE.models[run.model], run.measured.usage).credits
+            model = EXAMPLE.model(run.model, custom_prompt=run.custom_prompt)
+            price = EXAMPLE.price(model, run.measured.usage).credits
             assert run.charged == min(price, run.ceiling), f"charged {run.charged} for an answer that costs {price}"
         answered = {place: turn.run_id for place, turn in self.turns.items()}
         assert answered == {(run.session_id, run.turn): run_id for run_id, run in paid.items()}, (

@@ -58,6 +58,7 @@ from tests.property.model import (
     Lost,
     Model,
     Moved,
+    NoPlan,
     Nothing,
     Operation,
     Paid,
@@ -113,9 +114,10 @@ def described(operation: Operation) -> str:
     """An operation in a few words."""
     name, now = type(operation).__name__.lower(), f"at {moment(operation.now):%d %H:%M:%S}"
     match operation:
-        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits, rate):
+        case Place(run, nonce, ceiling, _, session, turn, limit, _, limits, rate, needs_plan):
             others = f", {limits.runs} may fail" if limits is not None else ""
             others += f", {rate} a minute" if rate is not None else ""
+            others += ", with the plan" if needs_plan else ""
             return f"{name} {run} as {nonce} for {ceiling}, turn {turn} of {session}, limit {limit}{others}, {now}"
         case PlaceAll(holds):
             return f"{name} of " + "; ".join(map(described, holds))
@@ -163,7 +165,7 @@ def said(answer: object) -> str:
             return f"{answer.status} by {answer.nonce}{charged}"
         case Placed(view, ended_before):
             return f"placed{', ended before' if ended_before else ''} {said(view)}"
-        case Dear(view) | Full(view) | Paused(view) | Taken(view, _) | Hasty(view, _):
+        case Dear(view) | Full(view) | Paused(view) | NoPlan(view) | Taken(view, _) | Hasty(view, _):
             return f"{type(answer).__name__.lower()} {said(view)}"
         case Books(view, lines, turns, receipts):
             rows = (f"{line.type} {line.monthly:+}{line.rollover:+}{line.purchased:+}" for line in lines)
@@ -238,7 +240,7 @@ def _until(history: Sequence[Record], end: float) -> list[Record]:
     ]
 
 
-NOTHING_DONE = (Dear, Full, Hasty, Paused, Taken, Moved, Lost)
+NOTHING_DONE = (Dear, Full, Hasty, Paused, NoPlan, Taken, Moved, Lost)
 
 
 def placed_by(operation: Operation) -> Sequence[Place]:
@@ -283,7 +285,7 @@ def _steps(history: Iterable[Record], *, lost_replies: bool) -> list[_Step]:
 
 def _view(answer: object) -> View | None:
     """The account at that moment, if the answer says it."""
-    if isinstance(answer, Placed | Dear | Full | Hasty | Paused | Taken):
+    if isinstance(answer, Placed | Dear | Full | Hasty | Paused | NoPlan | Taken):
         return answer.view
     return answer if isinstance(answer, View) else None
 
@@ -584,6 +586,7 @@ class Worker:
             now=now,
             limits=self._random.choice((None, FAILURES)),
             rate=self._random.choice((None, None, 3, 60)),
+            needs_plan=self._chance(0.2),
         )
 
     def settle(self) -> None:

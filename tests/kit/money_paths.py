@@ -442,6 +442,8 @@ ONE_FAILS = (
     replace(ORDINARY, input=LONG_THOUGHT),
     replace(ORDINARY, input=LONG_THOUGHT, max_tokens=512),
 )  # the thought alone is longer than the second may be
+CUSTOM = RunRequest(custom_prompt="You are a pirate. Answer in one line.", input="Go.", model="sonnet")
+CUSTOM_PAIR = (ORDINARY, CUSTOM)
 FAILING = RunRequest(package_id="@crash/tidy", input="Go. [[claude: empty]]", model="sonnet", max_tokens=7000)
 UNTRUE = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: reported_input=20.5]]", model="sonnet", max_tokens=7000
@@ -588,6 +590,15 @@ def _plus(scene: Scene) -> Outcome:
             now=scene.now,
         )
     )
+
+
+def _prompt_if_paid(scene: Scene) -> None:
+    """The text is there with the turn that is paid, and not without one."""
+    receipt = scene.books().receipt
+    paid = receipt is not None and receipt.status is RunStatus.SETTLED
+    with scene.stage.other.wire.life():
+        texts = {scene.stage.other.sessions.prompt(session_id) for session_id in scene.session_ids} - {None}
+    assert texts == ({CUSTOM.custom_prompt} if paid else set())
 
 
 def _bonus(credits_: int) -> Callable[[Scene], Outcome]:
@@ -967,6 +978,15 @@ PATHS: Sequence[Path] = (
     Path(name="run, after a pause", act=_run(ORDINARY), prepare=_ran_before_a_pause, check=_counted_once),
     Path(name="run, max_tokens shrunk", act=_run(LONG), prepare=_account),
     Path(name="compare", act=_compare(*PAIR), prepare=_bonus(20), is_run=False, result=Compared, variants=2),
+    Path(name="run, custom prompt", act=_run(CUSTOM), prepare=_plus, check=_prompt_if_paid),
+    Path(
+        name="compare, custom prompt",
+        act=_compare(*CUSTOM_PAIR),
+        prepare=_plus,
+        is_run=False,
+        result=Compared,
+        variants=2,
+    ),
     Path(name="compare, max_tokens shrunk", act=_compare(*PAIR), is_run=False, result=Compared, variants=2),
     Path(
         name="compare, one fails",

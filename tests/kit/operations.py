@@ -25,6 +25,7 @@ from playground.ports import (
     Held,
     HoldOutcome,
     Ledger,
+    NoSuchPlan,
     Paused,
     Sessions,
     TooFast,
@@ -52,6 +53,7 @@ from tests.property.model import (
     Line,
     Lost,
     Moved,
+    NoPlan,
     Nothing,
     Operation,
     Paid,
@@ -132,6 +134,7 @@ class Subject:
                     now=now,
                     allowance=allowance_of(holds[0]),
                     rate=rate_of(holds[0]),
+                    plans=frozenset({Plan.PLUS}) if any(hold.needs_plan for hold in holds) else None,
                     seen=self._seen_last,
                 )
                 self._seen_last = placed.account
@@ -369,14 +372,14 @@ def placed_of(outcome: HoldOutcome) -> Answer:
             return Full(view)
         case Paused():
             return ModelPaused(view)
+        case NoSuchPlan():
+            return NoPlan(view)
         case AllowanceUsedUp():
             return UsedUp(view)
         case TooFast(_, ended_before):
             return Hasty(view, ended_before)
         case AlreadyHeld(_, hold):
             return Taken(view, hold.nonce)
-        case Paused():
-            raise AssertionError("no operation pauses an account")
 
 
 def ended_of(ended: LedgerEnded) -> Ended:

@@ -11,12 +11,12 @@ from typing import Any
 
 from playground.adapters.prices import PUBLISHED, parse_prices
 
-EXAMPLE_DATA: dict[str, Any] = json.loads((PUBLISHED / "2026-11-01.json").read_text(encoding="utf-8")) | {
+EXAMPLE_DATA: dict[str, Any] = json.loads((PUBLISHED / "2026-11-28.2.json").read_text(encoding="utf-8")) | {
     # Tests run many a time in one moment of a clock that stands still. Those of the limits have limits of their own.
     "rate_limits": {
         "runs_per_minute": {"free": 1_000, "paying": 2_000, "organisation": 5_000},
         "purchases_per_minute": 1_000,
-    }
+    },
 }
 EXAMPLE = parse_prices(EXAMPLE_DATA)
 LIMITED = parse_prices(

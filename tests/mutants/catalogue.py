@@ -10,6 +10,8 @@ STORE = "layers/shared/playground/adapters/dynamo_store.py"
 ACCOUNT = "layers/shared/playground/domain/account.py"
 RUN_PROMPT = "layers/shared/playground/usecases/run_prompt.py"
 COMPARE = "layers/shared/playground/usecases/compare_prompts.py"
+CUSTOM_PROMPTS = "layers/shared/playground/domain/custom_prompts.py"
+TOKENS = "layers/shared/playground/adapters/tokens.py"
 COMPARISONS = "layers/shared/playground/domain/comparisons.py"
 PLACE_HOLD = "layers/shared/playground/usecases/place_hold.py"
 PURCHASES = "layers/shared/playground/domain/purchases.py"
@@ -111,6 +113,8 @@ UNIT = "tests/unit/test_account.py"
 ALLOWED = "tests/unit/test_allowance.py"
 RATE_RULES = "tests/unit/test_rates.py"
 RATE_CONTRACT = "tests/contract/test_rates_contract.py"
+CUSTOM = "tests/unit/test_custom_prompts.py"
+CUSTOM_HTTP = "tests/integration/test_custom_prompts.py"
 VARIANTS = "tests/unit/test_compare_prompts.py"
 RATE_RUNS = "tests/unit/test_run_limits.py"
 RATE_HTTP = "tests/integration/test_rates.py"
@@ -726,6 +730,147 @@ MUTANTS = (
         'if isinstance(error, StoreUnavailableError) and "run_id" not in error.facts:',
         "if False:",
         VARIANTS,
+    ),
+    # --- custom prompts -----------------------------------------------------------------------------------------------
+    mutant(
+        "custom: a hold does not ask for the plan",
+        LEDGER,
+        "if plans is not None:\n                write",
+        "if False:\n                write",
+        CONTRACT,
+    ),
+    mutant(
+        "custom: the hold is placed whatever the plan is by then",
+        PLACE_HOLD,
+        "plans=plans,",
+        "plans=None,",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: only the first variant of a comparison is asked for its plan",
+        PLACE_HOLD,
+        "needed = [run.attempt.plans for run in wanted if",
+        "needed = [run.attempt.plans for run in wanted[:1] if",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: an estimate is made for everybody",
+        PROMPTS,
+        "if account.plan not in plans:",
+        "if False:",
+        CUSTOM_HTTP,
+    ),
+    mutant(
+        "custom: anything in the claim makes a verified author",
+        TOKENS,
+        'return self._verified(authorization).get("verified_author") is True',
+        'return bool(self._verified(authorization).get("verified_author"))',
+        CUSTOM_HTTP,
+    ),
+    mutant(
+        "custom: verified authors may although it is off",
+        CUSTOM_PROMPTS,
+        "if self is CustomPrompts.OFF or terms is None:",
+        "if (self is CustomPrompts.OFF and not is_verified_author) or terms is None:",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: it costs what a package costs",
+        PRICING,
+        "factor=model.factor * self.custom_prompt.factor,",
+        "factor=model.factor,",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: its factor replaces that of the model",
+        PRICING,
+        "factor=model.factor * self.custom_prompt.factor,",
+        "factor=self.custom_prompt.factor,",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: its answer is as long as any",
+        PRICING,
+        "max_output_tokens=self.custom_prompt.max_output_tokens,",
+        "max_output_tokens=model.max_output_tokens,",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: its receipt does not say so",
+        ATTEMPT,
+        "custom_prompt=self.attempt.request.is_custom,",
+        "custom_prompt=False,",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: the audit prices it as a package",
+        RECEIPTS,
+        "return table.model(name, custom_prompt=custom)",
+        "return table.model(name)",
+        AUDITS,
+    ),
+    mutant(
+        "custom: the tool that checks receipts does not know its factor",
+        VERIFIER,
+        'whole(model["factor"]) * whole(prices["custom_prompt"]["factor"])',
+        'whole(model["factor"])',
+        VERIFIED,
+    ),
+    mutant(
+        "custom: its text is not stored",
+        LEDGER,
+        "                *prompts,\n",
+        "",
+        "tests/contract/test_sessions_contract.py",
+    ),
+    mutant(
+        "custom: a session goes on with another text",
+        PROMPTS,
+        "if given not in (None, stored):",
+        "if False:",
+        CUSTOM,
+    ),
+    mutant(
+        "custom: its text can be read while its session is being removed",
+        SESSIONS,
+        "return items.prompt_of(raw) if raw is not None and _is_there(found.get(of_summary)) else None",
+        "return items.prompt_of(raw) if raw is not None else None",
+        "tests/contract/test_sessions_contract.py",
+    ),
+    mutant(
+        "custom: its text outlives its session",
+        SESSIONS,
+        'rest = [raw for raw in page if raw["sk"]["S"] != "SESSION"]',
+        'rest = [raw for raw in page if raw["sk"]["S"] not in ("SESSION", "PROMPT")]',
+        CUSTOM_HTTP,
+    ),
+    mutant(
+        "custom: a share shows its text unasked",
+        SHARED,
+        "if share.include_prompt and after == 0 else None",
+        "if after == 0 else None",
+        CUSTOM_HTTP,
+    ),
+    mutant(
+        "custom: sharing again does not hide its text",
+        SHARES,
+        "else ShareItem.include_prompt.remove(),",
+        "else ShareItem.hidden.set(False),",
+        "tests/contract/test_sessions_contract.py",
+    ),
+    mutant(
+        "custom: its text is shared without being searched for secrets",
+        SHARE,
+        "last=session.turns), prompt)",
+        "last=session.turns), None)",
+        CUSTOM_HTTP,
+    ),
+    mutant(
+        "compare: variants that differ in variables alone are the same",
+        COMPARISONS,
+        "            comparison=None,\n",
+        "            comparison=None,\n            variables=None,\n",
+        CUSTOM_HTTP,
     ),
     # --- settle -------------------------------------------------------------------------------------------------------
     mutant(
@@ -2573,8 +2718,8 @@ MUTANTS = (
     mutant(
         "a damaged turn is shared unseen",
         SHARE,
-        "            if turn.unreadable:",
-        "            if False:",
+        "        if turn.unreadable:",
+        "        if False:",
         UNREADABLE,
     ),
     Mutant(

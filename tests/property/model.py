@@ -85,6 +85,8 @@ class Place:
     limits: Limits | None = None
     rate: int | None = None
     """Runs per minute."""
+    needs_plan: bool = False
+    """Whether only an account with the plan may have it."""
 
     @property
     def pace(self) -> int:
@@ -353,6 +355,12 @@ class Paused(NamedTuple):
     view: View
 
 
+class NoPlan(NamedTuple):
+    """The account does not have the plan."""
+
+    view: View
+
+
 class UsedUp(NamedTuple):
     """Too much has failed, or could."""
 
@@ -407,7 +415,7 @@ class Books(NamedTuple):
     receipts: tuple[Receipt | None, ...]
 
 
-Refusal = Dear | Full | Paused | UsedUp | Hasty | Taken
+Refusal = Dear | Full | Paused | NoPlan | UsedUp | Hasty | Taken
 Answer = View | Books | Placed | Refusal | Ended | Moved | Lost | Receipt | Count | Nothing
 
 
@@ -707,6 +715,8 @@ class Model:
         first, number, ceiling = holds[0], len(holds), sum(hold.ceiling for hold in holds)
         if self.paused is not None:
             return Paused(self.view())
+        if any(hold.needs_plan for hold in holds) and self.plan != "plus":
+            return NoPlan(self.view())
         if len(self.holds) + number > first.limit:
             return Full(self.view())
         if self.free < ceiling:

@@ -51,6 +51,7 @@ _bare_run = Run(
     started_at=T0,
     ended_at=T2,
 )
+NO_PACKAGE: dict[str, Any] = {"package_id": None, "package": None, "package_version": None}
 _bare_session = Session(
     session_id="ses_1",
     user_id="ålice",
@@ -218,6 +219,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             unpaid=UnpaidCost(cost_nano=1, estimated=False, usage=USAGE),
         ),
         "variables": replace(_bare_run, variables=("audience", "language")),
+        "custom": replace(_bare_run, custom_prompt=True),
         "failed": replace(
             _bare_run,
             status=RunStatus.RELEASED,
@@ -248,6 +250,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ),
         "variables": replace(_bare_session, variables={"audience": "wörkers", "none": ""}),
         "defaults": replace(_bare_session, variables={}),
+        "custom": replace(_bare_session, **NO_PACKAGE),
         "shared": replace(_bare_session, share=ShareLink(share_id=SHARE, nonce="n2", turns=0, shared_at=T1)),
     },
     "turn": {
@@ -260,6 +263,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "share": {
         "bare": _bare_share,
+        "custom": replace(_bare_share, **NO_PACKAGE),
+        "prompt": replace(_bare_share, **NO_PACKAGE, include_prompt=True),
         "full": replace(_bare_share, expires_at=T2, hidden=True, views=1, helpful=2, not_helpful=3, reports=4),
     },
     "purchase": {

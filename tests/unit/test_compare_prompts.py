@@ -46,6 +46,7 @@ from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.live_runs import LiveAnswer
 from playground.usecases.run_prompt import PaidAnswer
 from tests.fakes import InMemoryLedger, a_hold
+from tests.kit.prices import EXAMPLE
 from tests.support import all_entries, check_invariants
 from tests.unit.test_run_limits import FIVE
 from tests.unit.test_run_prompt import ANSWER, NOW, REQUEST, USER, Shaky, World
@@ -591,9 +592,9 @@ def test_a_paused_account_compares_nothing() -> None:
 def test_variants_that_are_the_same_run_are_found() -> None:
     explicit = replace(WITH, max_tokens=4096, names_model=False)
 
-    assert repeated(PAIR, 4096) is None
-    assert repeated((WITH, WITHOUT, explicit), 4096) == (0, 2)
-    assert repeated((WITHOUT, WITH, replace(WITH, max_tokens=512)), 4096) is None
+    assert repeated(PAIR, EXAMPLE) is None
+    assert repeated((WITH, WITHOUT, explicit), EXAMPLE) == (0, 2)
+    assert repeated((WITHOUT, WITH, replace(WITH, max_tokens=512)), EXAMPLE) is None
 
 
 def test_the_hash_of_a_variant_depends_on_all_of_them_and_on_its_place() -> None:

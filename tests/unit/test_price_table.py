@@ -6,7 +6,8 @@ Whoever changes a price changes this file, too. No other test has these numbers:
 import pytest
 
 from playground.adapters.prices import load_prices
-from playground.domain.pricing import NANO, FailureLimits, Usage
+from playground.domain.account import Plan
+from playground.domain.pricing import NANO, CustomPromptTerms, FailureLimits, Usage
 from playground.domain.rates import RateLimits
 from tests.conftest import ROOT
 
@@ -111,6 +112,7 @@ def test_failure_limits_and_budgets() -> None:
     assert PRICES.failure_limits == FailureLimits(failed_runs_per_hour=20, unpaid_cents_per_day=50)
     assert PRICES.failure_limits_paying == FailureLimits(failed_runs_per_hour=60, unpaid_cents_per_day=500)
     assert PRICES.context_budget_tokens == {"free": 60_000, "plus": 200_000}
+    assert PRICES.custom_prompt == CustomPromptTerms(factor=2, max_output_tokens=1024, plans=(Plan.PLUS,))
     assert PRICES.rate_limits == RateLimits(runs_free=5, runs_paying=20, runs_organisation=100, purchases=3)
 
 

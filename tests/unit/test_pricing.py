@@ -258,7 +258,7 @@ def name_of(value: Any) -> str:
 NUMBERS = paths(is_number)
 MONEY = [path for path in NUMBERS if str(path[-1]).endswith(("_nano", "_cents")) or path[-1] == "credits"]
 SIZES = [path for path in NUMBERS if path[-1] != "margin_percent"]
-OPTIONAL = ("popular", "long_prompt_tokens", "long_prompt_factor", "rate_limits")
+OPTIONAL = ("popular", "long_prompt_tokens", "long_prompt_factor", "rate_limits", "custom_prompt")
 FIELDS = [path for path in paths(lambda _: True) if isinstance(path[-1], str) and path[-1] not in OPTIONAL]
 
 

@@ -25,6 +25,7 @@ OTHER: dict[str, list[Any]] = {
     "temperature": [0.0, 0.5],
     "use_no_prompt": [True],
     "variables": [{}, {"a": ""}, {"a": "b"}, {"b": ""}],
+    "custom_prompt": ["You are a pirate.", "You are a pirate. ", "You are å pirate."],
     "names_model": [False],
     "comparison": ["cmp_1#0", "cmp_1#1"],
 }

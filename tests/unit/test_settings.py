@@ -34,6 +34,7 @@ GOOD: Mapping[str, str] = {
     "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
     "MODEL_TIMEOUT_SECONDS": "24",
     "MAX_OPEN_RUNS": "20",
+    "CUSTOM_PROMPTS": "plans",
     "RATE_LIMIT_FACTOR": "1",
 }
 OPTIONAL = {"AUTH_JWKS_URL", "AUTH_REQUIRE_ISSUER_AND_AUDIENCE"}
@@ -110,6 +111,8 @@ def test_no_key_set_is_needed_with_shared_secrets() -> None:
         ("MAX_OPEN_RUNS", "21"),
         ("MAX_OPEN_RUNS", "1.5"),
         ("MAX_OPEN_RUNS", "many"),
+        ("CUSTOM_PROMPTS", "plus"),
+        ("CUSTOM_PROMPTS", "Off"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_under_its_name(name: str, value: str) -> None:

@@ -52,6 +52,8 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.UnauthorizedError: 401,
     errors.InsufficientCreditsError: 402,
     errors.AccountPausedError: 403,
+    errors.NotEntitledError: 403,
+    errors.VerifiedAuthorRequiredError: 403,
     errors.AnonymousRunsOffError: 403,
     errors.OwnShareError: 403,
     errors.PackageNotFoundError: 404,
@@ -147,7 +149,6 @@ class Api:
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
             expose_headers=["link", "retry-after", "ratelimit", "ratelimit-policy", "x-amzn-requestid"],
             max_age=600,
-            allow_credentials=True,  # pages may say `credentials: include`; no cookie is ever set or read
         )
         self._authenticate = authenticate
         self._raw_bodies = raw_bodies
@@ -217,6 +218,10 @@ class Api:
         ]
         return _preferred(",".join(values) or _headers(event).get("accept", ""), offered)
 
+    def claims(self, claimed: Callable[[str | None], bool]) -> bool:
+        """What `claimed` finds in the request's token."""
+        return claimed(_headers(self.app.current_event.raw_event).get("authorization"))
+
     def add_headers(self, headers: Mapping[str, str]) -> None:
         """Add headers to the answer of this request, whatever it will be: also an error. A later value replaces an
         earlier one."""
@@ -279,6 +284,11 @@ class Api:
         if requested_at is None:
             return left
         return min(left, (requested_at + self._timeout - self._clock()).total_seconds())
+
+    @property
+    def takes_raw_bodies(self) -> bool:
+        """Whether routes read the bytes of a body, whatever they are, and any query is accepted."""
+        return self._raw_bodies
 
     def is_public(self, path: str) -> bool:
         """Whether the route at `path` (without the base path) needs no token."""
@@ -495,34 +505,66 @@ class ErrorBody(BaseModel):
 
 
 CSV = "text/csv"
+OPTIONAL_TOKEN: list[dict[str, list[str]]] = [{"token": []}, {}]  # for the OpenAPI document: of a public route
+
+ErrorType = type[errors.PlaygroundError]
+
+REFUSED_RUNS: tuple[ErrorType, ...] = (
+    errors.InsufficientCreditsError,
+    errors.AccountPausedError,
+    errors.NotEntitledError,
+    errors.PackageNotFoundError,
+    errors.RunInProgressError,
+    errors.ContextTooLongError,
+    errors.IdempotencyConflictError,
+    errors.UnsupportedParameterError,
+    errors.RateLimitedError,
+    errors.TooManyRunsError,
+    errors.TooManyFailuresError,
+    errors.RunsPausedError,
+    errors.FreeRunsPausedError,
+    errors.ModelOverloadedError,
+)
+"""Why a run, or a comparison, may be refused before the model is asked for an answer."""
+
+FAILED_RUNS: tuple[ErrorType, ...] = (
+    errors.RunCancelledError,
+    errors.SessionConflictError,
+    errors.ModelError,
+    errors.ModelOverloadedError,
+    errors.ModelTimedOutError,
+)
+"""How a run may end without an answer."""
 
 
-def answers(body: type[BaseModel], *statuses: int, as_csv: bool = False) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: a route answers `body`, or an error with one of `statuses` or 500. `as_csv`: it answers
-    CSV to those who ask for it."""
-    responses: dict[int, OpenAPIResponse] = {
-        200: {"description": "OK", "content": {"application/json": {"model": body}}}
-    }
+class Answers(dict[int, OpenAPIResponse]):
+    """What a route answers, for the OpenAPI document: its 200, and the `errors` of its own. `compared`: a stream that
+    has several runs in it."""
+
+    def __init__(self, ok: OpenAPIResponse, *errors: ErrorType, compared: bool = False) -> None:
+        super().__init__({200: ok})
+        self.errors = errors
+        self.compared = compared
+
+
+def answers(body: type[BaseModel], *errors: ErrorType, as_csv: bool = False) -> Answers:
+    """For the OpenAPI document: a route answers `body`, or one of `errors`. `as_csv`: it answers CSV to those who ask
+    for it.
+
+    What any route may answer is not named: tools/openapi.py adds it (a bad request, a token that is not valid, a store
+    that does not answer, what API Gateway says). Tests fail on an error that occurs and is not named.
+    """
+    ok: OpenAPIResponse = {"description": "OK", "content": {"application/json": {"model": body}}}
     if as_csv:
-        responses[200]["content"][CSV] = {"schema": {"type": "string"}}
-    for status in (*statuses, 500):
-        codes = sorted({kind.code for kind, its in STATUS.items() if its == status}) or ["internal_error"]
-        responses[status] = {
-            "description": " · ".join(codes),
-            "content": {"application/json": {"model": ErrorBody}},
-        }
-    return responses
+        ok["content"][CSV] = {"schema": {"type": "string"}}
+    return Answers(ok, *errors)
 
 
-def streams(*statuses: int) -> dict[int, OpenAPIResponse]:
-    """For the OpenAPI document: a route answers server-sent events, or a plain error."""
-    responses = answers(ErrorBody, *statuses)
-    responses[200] = {
-        "description": "Server-sent events: `run`, `delta` (its id is the character that it ends before), and at the "
-        "end `done` with the body of POST /playground/run, or `error` with the body of an error",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-    return responses
+def streams(*errors: ErrorType, compared: bool = False) -> Answers:
+    """The same, for a route that answers server-sent events of a run, or of those that are compared, or a plain
+    error."""
+    ok: OpenAPIResponse = {"description": "OK", "content": {"text/event-stream": {"schema": {"type": "object"}}}}
+    return Answers(ok, *errors, compared=compared)
 
 
 def _raw(event: Mapping[str, Any]) -> bytes:

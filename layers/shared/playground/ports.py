@@ -4,12 +4,12 @@ the same contract tests."""
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from typing import Protocol
 
-from playground.domain.account import Account, Change, Hold
+from playground.domain.account import Account, Change, Hold, Plan
 from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
 from playground.domain.anonymous import Reservation
 from playground.domain.entries import Entry, EntryType
@@ -101,6 +101,13 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class NoSuchPlan:
+    """The account has none of the plans that the holds need."""
+
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class AlreadyHeld:
     """Another attempt of the same run has a hold."""
 
@@ -108,7 +115,7 @@ class AlreadyHeld:
     hold: Hold
 
 
-HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | TooFast | Paused | AlreadyHeld
+HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | TooFast | Paused | NoSuchPlan | AlreadyHeld
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +163,13 @@ class Book(Protocol):
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """What a settled run adds to its session. `session` is the summary afterwards; turn 1 opens it. `kept` refers to
-    the texts of the turn if they are too large for its item: see `Sessions.store_texts`."""
+    the texts of the turn if they are too large for its item: see `Sessions.store_texts`. `prompt`: the custom prompt
+    that the session has from now on, with its owner's first turn."""
 
     session: Session
     turn: Turn
     kept: "TextRef | None" = None
+    prompt: str | None = field(default=None, repr=False)
 
 
 class Ledger(Protocol):
@@ -181,13 +190,15 @@ class Ledger(Protocol):
         now: datetime,
         allowance: Allowance | None = None,
         rate: RateLimit | None = None,
+        plans: frozenset[Plan] | None = None,
         seen: Account | None = None,
     ) -> HoldOutcome:
         """Set credits aside for one run, or for several: all of them in one write, or nothing. They are if the sum is
-        available, the account is not paused, at most `limit` holds are open afterwards, none of the runs has one, and
-        `allowance` and `rate` admit them (None: without that condition). The same write counts the runs for `rate`. A
-        refusal costs no allowance and is not counted. Repeating it with the same nonces gives `Held` again, and holds
-        and counts once. `seen` is the account as it was last read, which may save a request."""
+        available, the account is not paused, at most `limit` holds are open afterwards, none of the runs has one, the
+        account has one of `plans` at `now`, and `allowance` and `rate` admit them (None: without that condition). The
+        same write counts the runs for `rate`. A refusal costs no allowance and is not counted. Repeating it with the
+        same nonces gives `Held` again, and holds and counts once. `seen` is the account as it was last read, which may
+        save a request."""
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
@@ -450,6 +461,8 @@ class Found:
     run: Run | None
     package: PackageVersion | None
     session: Session | None
+    prompt: str | None = field(default=None, repr=False)
+    """The custom prompt of the session, for a run without a package."""
     account: Account | None = None
     """As stored: not opened, not advanced. None if there is none yet."""
     runs_paused: bool = False
@@ -460,10 +473,10 @@ class Found:
 
 class Lookup(Protocol):
     def __call__(
-        self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
+        self, *, user_id: str, run_id: str | None, package_id: str | None, version: str | None, session_id: str | None
     ) -> Found:
         """Run, package (its newest version if none is named), session (the user's own only) and account, in one round
-        trip."""
+        trip. Without a package also the session's custom prompt."""
         ...
 
 
@@ -485,6 +498,10 @@ class Sessions(Protocol):
 
     def turn(self, session_id: str, number: int) -> Turn | None:
         """One that is damaged is marked as `unreadable`, here and in all that follows, and reported."""
+        ...
+
+    def prompt(self, session_id: str) -> str | None:
+        """The custom prompt of a session. None if it has none, or does not exist."""
         ...
 
     def turns(self, session_id: str) -> Sequence[Turn]:

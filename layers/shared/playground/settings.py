@@ -120,6 +120,7 @@ class CatalogFunctionSettings(CatalogSettings, SpendSettings):
 
 
 class EstimateSettings(CreditsSettings, CatalogSettings):
+    custom_prompts: Annotated[str, Field(pattern=r"^(off|plans|everybody)$")]
     anthropic_secret_arn: Name
     anthropic_base_url: Annotated[str, Field(pattern=r"^https?://")]
     model_timeout_seconds: Annotated[float, Field(gt=0, le=900)]

@@ -121,6 +121,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
     from playground.adapters.claude import ClaudeModel
     from playground.adapters.ids import id_maker
     from playground.adapters.prices import load_prices
+    from playground.domain.custom_prompts import CustomPrompts
     from playground.usecases.live_runs import LiveRuns
     from playground.usecases.run_prompt import RunPrompt
 
@@ -139,6 +140,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
         clock=utc_now,
         new_id=id_maker(utc_now),
         max_open_runs=settings.max_open_runs,
+        custom_prompts=CustomPrompts(settings.custom_prompts),
         model_timeout_seconds=settings.model_timeout_seconds,
         report=report_run,
         time_limit=time_limit,

@@ -219,6 +219,7 @@ class RunItem(Model):
     wanted_max_tokens = NumberAttribute(null=True)
     turns_omitted = NumberAttribute(null=True)
     variables: ListAttribute[Any] = ListAttribute(null=True)
+    custom_prompt = BooleanAttribute(null=True)
     ceiling = NumberAttribute()
     started_at = UnicodeAttribute()
     ended_at = UnicodeAttribute()
@@ -259,9 +260,9 @@ class SessionItem(Model):
 
     session_id = UnicodeAttribute()
     user_id = UnicodeAttribute()
-    package_id = UnicodeAttribute()
-    package = UnicodeAttribute()
-    package_version = UnicodeAttribute()
+    package_id = UnicodeAttribute(null=True)
+    package = UnicodeAttribute(null=True)
+    package_version = UnicodeAttribute(null=True)
     use_no_prompt = BooleanAttribute()
     model = UnicodeAttribute()
     title = UnicodeAttribute()
@@ -318,6 +319,19 @@ def session_of(raw: RawItem) -> Session:
 def own_session_of(user_id: str, raw: RawItem) -> Session | None:
     """The session in an item, if it is the user's. A foreign one looks like none, damaged or not."""
     return session_of(raw) if raw.get("user_id", {}).get("S") == user_id else None
+
+
+def prompt_item(text: str) -> RawItem:
+    return {"text": {"S": text}}
+
+
+def prompt_of(raw: RawItem) -> str:
+    """The custom prompt in an item. Raises UnreadableError if it is damaged."""
+    with undamaged(f"the prompt of {_name_of(raw, 'pk')}", UnreadableError):
+        text = raw["text"]["S"]
+        if not isinstance(text, str) or not text:
+            raise ValueError("no text")
+        return text
 
 
 class TurnItem(Model):

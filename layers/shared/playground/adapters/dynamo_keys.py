@@ -20,6 +20,7 @@ money     USER#<user>       ACCOUNT             the account; in the indexes by_l
           CONTROL           KEY#<order>         an order about one of them, done once
 sessions  SESSION#<id>      SESSION             the summary; in the index by_owner
           SESSION#<id>      TURN#<number>       a turn, numbered from 1 in 6 digits
+          SESSION#<id>      PROMPT              the custom prompt that it runs
           SESSION#<id>      FEEDBACK#<run>      what its owner thinks of a run
           SESSION#<id>      REPORT#<reporter>   a report of its share; with the session, so that a new link is
                                                       no new chance
@@ -174,6 +175,10 @@ def shard_name(number: int) -> str:
 
 def session_key(table: str, session_id: str) -> Key:
     return Key(table, f"SESSION#{session_id}", "SESSION")
+
+
+def prompt_key(table: str, session_id: str) -> Key:
+    return Key(table, session_key(table, session_id).pk, "PROMPT")
 
 
 def turn_sk(number: int) -> str:

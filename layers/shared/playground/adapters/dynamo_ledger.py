@@ -35,6 +35,7 @@ from playground.adapters.dynamo_keys import (
     entry_key,
     entry_sk,
     index_key,
+    prompt_key,
     run_id_in,
     run_key,
     run_place,
@@ -61,6 +62,7 @@ from playground.domain.account import (
     Account,
     Change,
     Hold,
+    Plan,
     drop_hold,
     open_account,
     overdue_change,
@@ -84,6 +86,7 @@ from playground.ports import (
     Ended,
     Held,
     HoldOutcome,
+    NoSuchPlan,
     Paused,
     ReportUnreadable,
     TooFast,
@@ -165,6 +168,7 @@ class DynamoLedger:
         now: datetime,
         allowance: Allowance | None = None,
         rate: RateLimit | None = None,
+        plans: frozenset[Plan] | None = None,
         seen: Account | None = None,
     ) -> HoldOutcome:
         ceiling, lease = _together(holds)
@@ -175,12 +179,14 @@ class DynamoLedger:
             if allowance is not None:
                 admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))
                 write = replace(write, condition=write.condition & admitted)
+            if plans is not None:
+                write = replace(write, condition=write.condition & _has_one_of(plans))
             if rate is not None:
                 write = counted(write, AccountItem.runs_at, rate, runs_at, now, added=len(holds))
             try:
                 raw = self._store.update(write)
             except ConditionFailed as refusal:
-                outcome = self._why_not(user_id, holds, refusal.item, limit, now, allowance, rate)
+                outcome = self._why_not(user_id, holds, refusal.item, limit, now, allowance, rate, plans)
                 if outcome is not None:
                     return outcome
                 ends_first = lease < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
@@ -221,6 +227,7 @@ class DynamoLedger:
         now: datetime,
         allowance: Allowance | None,
         rate: RateLimit | None,
+        plans: frozenset[Plan] | None,
     ) -> HoldOutcome | None:
         """Why the holds were refused, from the account that refused them; None if they can be tried again."""
         if raw is None:
@@ -239,6 +246,8 @@ class DynamoLedger:
             return Held(account, ended_before=len(ours) < len(holds) or _remembers(raw, holds))
         if account.paused_at is not None:
             return Paused(account)
+        if plans is not None and account.plan not in plans:
+            return NoSuchPlan(account)
         if len(account.holds) > limit - len(holds):
             return TooManyHolds(account)
         ceiling, _ = _together(holds)
@@ -313,6 +322,9 @@ class DynamoLedger:
             items.turn_item(conversation.turn, conversation.kept),
         )
         session = self._session_write(conversation.session)
+        prompts = []
+        if conversation.prompt is not None:
+            prompts.append(Put(prompt_key(self._sessions, hold.session_id), items.prompt_item(conversation.prompt)))
         deadline = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
         for number in self._store.backoff.without_pauses():  # its time includes waiting in the queue
             if number == 0 and len(account.holds) > 1:  # other runs are open: it has probably changed
@@ -342,6 +354,7 @@ class DynamoLedger:
                 *self._entry_puts(entries),
                 turn,
                 session,
+                *prompts,
             ]
             try:
                 self._store.transact(*writes)
@@ -833,6 +846,15 @@ def _millis(duration: timedelta) -> int:
 def _not_due(now: datetime) -> Condition:
     """No monthly boundary has passed by `now` that the account has not seen."""
     condition: Condition = AccountItem.due_at.does_not_exist() | (AccountItem.due_at > iso(now))
+    return condition
+
+
+def _has_one_of(plans: frozenset[Plan]) -> Condition:
+    """The account has one of the plans; there may be none that would do. Only with `_not_due`: then the plan is that of
+    now."""
+    condition: Condition = (
+        AccountItem.plan.is_in(*sorted(plan.value for plan in plans)) if plans else AccountItem.plan.does_not_exist()
+    )
     return condition
 
 

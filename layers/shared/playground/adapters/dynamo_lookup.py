@@ -1,4 +1,5 @@
-"""What a run looks up before it holds: receipt, account, package and session, in one batch read over three tables.
+"""What a run looks up before it holds: receipt, account, session, and package or custom prompt, in one batch read over
+three tables.
 
 The same read says whether an operator has paused all runs, and whether the spend guard pauses free ones. All accounts
 share these two items, so each instance reads them only once in `CONTROL_SECONDS`. A read that fails refuses the run:
@@ -14,7 +15,7 @@ from datetime import datetime
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog, package_key
 from playground.adapters.dynamo_guard import guard_of
-from playground.adapters.dynamo_keys import account_key, guard_key, run_key, runs_control_key, session_key
+from playground.adapters.dynamo_keys import account_key, guard_key, prompt_key, run_key, runs_control_key, session_key
 from playground.adapters.dynamo_store import DynamoStore, RawItem
 from playground.domain.errors import UnreadableError
 from playground.ports import Found, ReportUnreadable
@@ -53,16 +54,17 @@ class DynamoLookup:
         self._control: _Control | None = None
 
     def __call__(
-        self, *, user_id: str, run_id: str | None, package_id: str, version: str | None, session_id: str | None
+        self, *, user_id: str, run_id: str | None, package_id: str | None, version: str | None, session_id: str | None
     ) -> Found:
         of_account = account_key(self._ledger, user_id)
         of_run = run_key(self._ledger, user_id, run_id) if run_id is not None else None
         of_session = session_key(self._sessions, session_id) if session_id is not None else None
-        of_package = package_key(self._packages, package_id, version)
+        of_package = package_key(self._packages, package_id, version) if package_id is not None else None
+        of_prompt = prompt_key(self._sessions, session_id) if package_id is None and session_id is not None else None
         now, control = self._monotonic(), self._control
         is_known = control is not None and now < control.read_at + CONTROL_SECONDS
         of_pause, of_guard = runs_control_key(self._ledger), guard_key(self._ledger)
-        wanted = [key for key in (of_account, of_run, of_session, of_package) if key is not None]
+        wanted = [key for key in (of_account, of_run, of_session, of_package, of_prompt) if key is not None]
         wanted += [] if is_known else [of_pause, of_guard]
         found = self._store.get_all(wanted, consistent=frozenset({self._ledger, self._sessions}))
         if control is None or not is_known:
@@ -74,10 +76,13 @@ class DynamoLookup:
         package = found.get(of_package) if of_package is not None else None
         raw_session = found.get(of_session) if of_session is not None else None
         session = items.own_session_of(user_id, raw_session) if raw_session is not None else None
+        session = session if session is not None and session.deleted_at is None else None
+        prompt = found.get(of_prompt) if of_prompt is not None and session is not None else None
         return Found(
             run=items.run_of(user_id, run) if run is not None else None,
             package=self._catalog.package_of_item(package) if package is not None else None,
-            session=session if session is not None and session.deleted_at is None else None,
+            session=session,
+            prompt=items.prompt_of(prompt) if prompt is not None else None,
             account=items.account_of(user_id, account) if account is not None else None,
             runs_paused=control.runs_paused,
             free_runs_paused_until=control.free_runs_paused_until,

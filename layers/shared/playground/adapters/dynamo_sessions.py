@@ -13,7 +13,7 @@ from pynamodb.expressions.update import Action
 
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_items import SessionItem
-from playground.adapters.dynamo_keys import session_key, share_key, turn_key, turn_number, turn_sk
+from playground.adapters.dynamo_keys import prompt_key, session_key, share_key, turn_key, turn_number, turn_sk
 from playground.adapters.dynamo_store import (
     MAX_BATCH_ITEMS,
     ConditionFailed,
@@ -67,6 +67,12 @@ class DynamoSessions:
         if raw is None or not _is_there(summary):
             return None
         return self._turn(raw)
+
+    def prompt(self, session_id: str) -> str | None:
+        of_summary, of_prompt = session_key(self._table, session_id), prompt_key(self._table, session_id)
+        found = self._store.get_all([of_summary, of_prompt], consistent=frozenset({self._table}))
+        raw = found.get(of_prompt)
+        return items.prompt_of(raw) if raw is not None and _is_there(found.get(of_summary)) else None
 
     def turns(self, session_id: str) -> Sequence[Turn]:
         return list(self.walk(session_id, first=1, last=MAX_TURNS))

@@ -51,9 +51,9 @@ MAX_TRIES = 16  # of a vote or a report whose share changed meanwhile
 class ShareItem(Model):
     session_id = UnicodeAttribute()
     owner = UnicodeAttribute()
-    package_id = UnicodeAttribute()
-    package = UnicodeAttribute()
-    package_version = UnicodeAttribute()
+    package_id = UnicodeAttribute(null=True)
+    package = UnicodeAttribute(null=True)
+    package_version = UnicodeAttribute(null=True)
     use_no_prompt = BooleanAttribute()
     model = UnicodeAttribute()
     title = UnicodeAttribute()
@@ -61,6 +61,7 @@ class ShareItem(Model):
     turns = NumberAttribute()
     shared_at = UnicodeAttribute()
     expires_at = UnicodeAttribute(null=True)
+    include_prompt = BooleanAttribute(null=True)
     hidden = BooleanAttribute()
     views = NumberAttribute()
     helpful = NumberAttribute()
@@ -136,6 +137,9 @@ class DynamoShares:
                         ShareItem.expires_at.set(iso(share.expires_at))
                         if share.expires_at
                         else ShareItem.expires_at.remove(),
+                        ShareItem.include_prompt.set(True)
+                        if share.include_prompt
+                        else ShareItem.include_prompt.remove(),
                     ],
                     condition=ShareItem.owner == session.user_id,
                 ),

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from playground.domain.account import Plan
 from playground.domain.pricing import (
     VERSION,
+    CustomPromptTerms,
     FailureLimits,
     ModelPrice,
     Pack,
@@ -92,6 +94,12 @@ class PublishedRateLimits(_Strict):
     purchases_per_minute: int
 
 
+class PublishedCustomPrompt(_Strict):
+    factor: int
+    max_output_tokens: int
+    plans: list[str]
+
+
 class PublishedPrices(_Strict):
     version: str
     currency: str
@@ -104,6 +112,7 @@ class PublishedPrices(_Strict):
     failure_limits: PublishedFailureLimitsByPayment
     rate_limits: PublishedRateLimits | None = None
     context_budget_tokens: dict[str, int]
+    custom_prompt: PublishedCustomPrompt | None = None
     models: list[PublishedModel]
     packs: list[PublishedPack]
     plan: PublishedPlan
@@ -116,6 +125,8 @@ def load_prices(path: Path = PATH) -> PriceTable:
     table = parse_prices(json.loads(path.read_text(encoding="utf-8")))
     if table.rate_limits is None:
         raise PriceTableError("price table: rate_limits: Field required")
+    if table.custom_prompt is None:
+        raise PriceTableError("price table: custom_prompt: Field required")
     return table
 
 
@@ -172,6 +183,20 @@ def parse_prices(data: Any) -> PriceTable:
         failure_limits_paying=FailureLimits(**file.failure_limits.paying.model_dump()),
         rate_limits=_rate_limits(file.rate_limits),
         context_budget_tokens=file.context_budget_tokens,
+        custom_prompt=_custom_prompt(file.custom_prompt),
+    )
+
+
+def _custom_prompt(file: PublishedCustomPrompt | None) -> CustomPromptTerms | None:
+    if file is None:
+        return None
+    plans = {plan.value: plan for plan in Plan}
+    if unknown := [name for name in file.plans if name not in plans]:
+        raise PriceTableError(f"price table: custom_prompt.plans: must be of {', '.join(plans)}, not {unknown[0]}")
+    return CustomPromptTerms(
+        factor=file.factor,
+        max_output_tokens=file.max_output_tokens,
+        plans=tuple(plans[name] for name in file.plans),
     )
 
 

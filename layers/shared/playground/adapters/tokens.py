@@ -92,6 +92,10 @@ class TokenVerifier:
         email = self._verified(authorization).get("email")
         return email if isinstance(email, str) and _is_address(email) else None
 
+    def is_verified_author(self, authorization: str | None) -> bool:
+        """Whether the token says so: only by a JSON true in the claim `verified_author`. Raises as a call does."""
+        return self._verified(authorization).get("verified_author") is True
+
     def _verified(self, authorization: str | None) -> dict[str, Any]:
         scheme, _, token = (authorization or "").strip().partition(" ")
         token = token.strip()

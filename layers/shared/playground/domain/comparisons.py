@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest, run_id_of
 
 MIN_VARIANTS = 2
@@ -16,21 +17,22 @@ def variants_of(requests: Sequence[RunRequest]) -> Sequence[RunRequest]:
     return [replace(request, comparison=f"{digest}:{index}") for index, request in enumerate(requests)]
 
 
-def repeated(requests: Sequence[RunRequest], default_max_tokens: int) -> tuple[int, int] | None:
+def repeated(requests: Sequence[RunRequest], prices: PriceTable) -> tuple[int, int] | None:
     """The places of two requests that would be the same run; None if all differ. A default that is spelled out makes no
     difference."""
-    seen: dict[RunRequest, int] = {}
+    seen: list[RunRequest] = []
     for index, request in enumerate(requests):
+        model = prices.model(request.model, custom_prompt=request.is_custom)
         plain = replace(
             request,
-            max_tokens=request.max_tokens or default_max_tokens,
+            max_tokens=request.max_tokens or prices.default_max_tokens_of(model),
             names_model=True,
             package_as_sent=None,
             comparison=None,
         )
         if plain in seen:
-            return seen[plain], index
-        seen[plain] = index
+            return seen.index(plain), index
+        seen.append(plain)
     return None
 
 

@@ -23,6 +23,8 @@
     ├── ShareBlockedError               the conversation may hold secrets, or an operator has removed it
     ├── AccountPausedError              an operator has paused the account: no new runs
     ├── RunsPausedError                 an operator has paused the runs of all accounts
+    ├── NotEntitledError                this account may not run custom prompts
+    │   └── VerifiedAuthorRequiredError … as published clients read it
     ├── AnonymousRunsOffError           this deployment has no anonymous runs
     ├── AnonymousRunUsedError           the visitor has had the anonymous run of the day
     ├── AnonymousBudgetUsedError        the day's budget of anonymous runs is used up
@@ -95,6 +97,15 @@ class InvalidRequestError(PlaygroundError):
 
     def __init__(self, field: str, expected: str, *, message: str | None = None) -> None:
         super().__init__(message or f"{field}: {expected}", field=field, expected=expected)
+
+    def of_variant(self, index: int) -> Self:
+        """The same, and the field is named in its variant."""
+        super().of_variant(index)
+        field = str(self.facts["field"])
+        named = f"variants.{index}.{field}"
+        self.message = self.message.replace(field, named, 1)
+        self.facts = {**self.facts, "field": named}
+        return self
 
 
 class UnknownFieldError(InvalidRequestError):
@@ -234,6 +245,21 @@ class AccountPausedError(PlaygroundError):
 
     def __init__(self) -> None:
         super().__init__("This account is paused: no new runs can be started. Please contact support.")
+
+
+class NotEntitledError(PlaygroundError):
+    """The account may not run custom prompts: by its plan, or in this deployment. Nothing is held."""
+
+    code = "not_entitled"
+
+    def __init__(self) -> None:
+        super().__init__("Custom prompts are for PRPM+ and for verified authors.")
+
+
+class VerifiedAuthorRequiredError(NotEntitledError):
+    """The same, under the code that published clients know."""
+
+    code = "verified_author_required"
 
 
 class AnonymousRunsOffError(PlaygroundError):

@@ -11,7 +11,10 @@ from playground.domain.variables import Variable
 # Ids are derived from names: a package is found by either with one read, and a repeated import finds the same one.
 NAMESPACE = UUID("6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10")
 
-_NAME = re.compile(r"@[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,99}")
+PACKAGE_NAME = r"@[a-z0-9][a-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,99}"
+UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+_NAME = re.compile(PACKAGE_NAME)
 
 
 _BARE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")

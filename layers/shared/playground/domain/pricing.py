@@ -200,6 +200,21 @@ class FailureLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CustomPromptTerms:
+    """How a run with a custom prompt differs: its credits by tier are `factor` times those of the model, and its answer
+    has at most `max_output_tokens`. `plans` are entitled to it."""
+
+    factor: int
+    max_output_tokens: int
+    plans: tuple[Plan, ...]
+
+    def __post_init__(self) -> None:
+        _require(self.factor >= 1, f"custom_prompt: factor must be at least 1, not {self.factor}")
+        _require(self.max_output_tokens > 0, "custom_prompt: max_output_tokens must be positive")
+        _require(len(set(self.plans)) == len(self.plans), "custom_prompt: plans must differ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceTable:
     version: str
     currency: str
@@ -221,6 +236,8 @@ class PriceTable:
     """None in tables that were published before there were any: such a table checks receipts and runs nothing."""
     context_budget_tokens: Mapping[str, int]
     """By plan: the most prompt tokens of a run. The oldest turns of a conversation are left out to stay within it."""
+    custom_prompt: CustomPromptTerms | None = None
+    """None in tables that were published before there were any: such a table prices no run with a custom prompt."""
 
     def __post_init__(self) -> None:
         _require(
@@ -255,6 +272,12 @@ class PriceTable:
                 f"rate_limits: runs must be 1..{MAX_PER_MINUTE}, and not fall from free to paying to organisation",
             )
             _require(1 <= limits.purchases <= MAX_PER_MINUTE, f"rate_limits: purchases must be 1..{MAX_PER_MINUTE}")
+        if self.custom_prompt is not None:
+            most = self.custom_prompt.max_output_tokens
+            _require(
+                self.least_max_tokens <= most <= min(model.max_output_tokens for model in self.models.values()),
+                f"custom_prompt: max_output_tokens must be at least least_max_tokens and fit every model, not {most}",
+            )
         context = min(model.context_tokens for model in self.models.values())
         for plan, tokens in self.context_budget_tokens.items():
             _require(
@@ -305,6 +328,24 @@ class PriceTable:
     def with_rate_limits_times(self, factor: int) -> "PriceTable":
         """This table with rate limits that are `factor` times as high."""
         return replace(self, rate_limits=self._rate_limits.times(factor))
+
+    def model(self, name: str, *, custom_prompt: bool = False) -> ModelPrice:
+        """The model of this name; with a custom prompt, on the terms of those. Raises KeyError for an unknown model,
+        PriceTableError for a custom prompt if the table has no terms for it."""
+        model = self.models[name]
+        if not custom_prompt:
+            return model
+        if self.custom_prompt is None:
+            raise PriceTableError(f"the table {self.version} has no custom_prompt")
+        return replace(
+            model,
+            factor=model.factor * self.custom_prompt.factor,
+            max_output_tokens=self.custom_prompt.max_output_tokens,
+        )
+
+    def default_max_tokens_of(self, model: ModelPrice) -> int:
+        """What a request without `max_tokens` gets."""
+        return min(self.default_max_tokens, model.max_output_tokens)
 
     def price(self, model: ModelPrice, usage: Usage) -> Price:
         """Credits for `usage`: max(tier × factor, floor), at least 1.

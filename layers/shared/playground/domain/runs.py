@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -25,9 +25,10 @@ class RunStatus(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """A validated request for a run. Without `names_model`, the model is the default one. `package_as_sent`: how the
-    request named the package, for messages; its UUID if that is not known."""
+    request named the package, for messages; its UUID if that is not known. Without a package it is a run with a custom
+    prompt: with the one that is given, or with that of the session."""
 
-    package_id: str
+    package_id: str | None = None
     input: str
     package_version: str | None = None
     session_id: str | None = None
@@ -37,10 +38,16 @@ class RunRequest:
     temperature: float | None = None
     use_no_prompt: bool = False
     variables: Mapping[str, str] | None = None
+    custom_prompt: str | None = field(default=None, repr=False)
     names_model: bool = True
     package_as_sent: str | None = None
     comparison: str | None = None
     """Of a variant of a comparison: identifies all that is compared, and its place in it."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is a run with a custom prompt."""
+        return self.package_id is None
 
     @property
     def hash(self) -> str:
@@ -112,6 +119,8 @@ class Run:
     turns_omitted: int = 0
     variables: tuple[str, ...] = ()
     """The names of the variables that were given, without their values."""
+    custom_prompt: bool = False
+    """Whether it was run, and priced, with a custom prompt."""
     charged: int = 0
     overrun: int = 0
     deltas: Deltas = Deltas()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from playground.domain.sharing import ShareLink
+from playground.domain.sharing import ShareLink, check_package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +44,17 @@ class Comparison:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """The summary. `turns` counts all turns. `credits`, `tokens` and `duration_ms` are sums over the turns that were
-    run in this session: the first `copied` turns of a fork cost its owner nothing.
+    run in this session: the first `copied` turns of a fork cost its owner nothing. A session without a package runs a
+    custom prompt, whose text is stored beside the turns.
 
     `updated_at` never decreases, even if a worker's clock is slow: lists are ordered by it.
     """
 
     session_id: str
     user_id: str
-    package_id: str
-    package: str
-    package_version: str
+    package_id: str | None = None
+    package: str | None = None
+    package_version: str | None = None
     use_no_prompt: bool
     model: str
     title: str
@@ -81,6 +82,14 @@ class Session:
     variables: Mapping[str, str] | None = None
     """What the placeholders of the package's text are filled with. A share or a fork does not have them."""
     comparison: Comparison | None = None
+
+    def __post_init__(self) -> None:
+        check_package(self.package_id, self.package, self.package_version)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it runs a custom prompt."""
+        return self.package_id is None
 
     @property
     def has_own_turns(self) -> bool:

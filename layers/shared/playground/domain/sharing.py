@@ -31,14 +31,15 @@ class ShareLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a link opens: the first `turns` turns of a session, which never change."""
+    """What a link opens: the first `turns` turns of a session, which never change; and with `include_prompt` the text
+    of its custom prompt."""
 
     share_id: str
     session_id: str
     user_id: str
-    package_id: str
-    package: str
-    package_version: str
+    package_id: str | None = None
+    package: str | None = None
+    package_version: str | None = None
     use_no_prompt: bool
     model: str
     title: str
@@ -46,11 +47,15 @@ class Share:
     turns: int
     shared_at: datetime
     expires_at: datetime | None = None
+    include_prompt: bool = False
     hidden: bool = False
     views: int = 0
     helpful: int = 0
     not_helpful: int = 0
     reports: int = 0
+
+    def __post_init__(self) -> None:
+        check_package(self.package_id, self.package, self.package_version)
 
     def is_open(self, now: datetime) -> bool:
         """Whether it may be read. Expiry is checked here, so no job has to remove expired shares."""
@@ -73,6 +78,12 @@ class Report:
     reporter: str
     reason: str
     given_at: datetime
+
+
+def check_package(*parts: str | None) -> None:
+    """Raises ValueError for a part of a package without the others: there is a whole one, or a custom prompt."""
+    if any(part is None for part in parts) and any(part is not None for part in parts):
+        raise ValueError("a package lacks its id, its name or its version")
 
 
 class ShareKeys:

@@ -6,7 +6,16 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.openapi.params import Header
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from playground.domain.calendar import iso
 from playground.domain.errors import InvalidRequestError, UnknownFieldError
@@ -15,7 +24,9 @@ from playground.domain.text import is_blank
 
 MAX_MAX_TOKENS = 32_000  # what a buffered answer can carry in time, and one item of the store can hold
 
-Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+Moment = Annotated[
+    datetime, PlainSerializer(iso, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 
 class RequestBody(BaseModel):

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from playground.domain.comparisons import MAX_VARIANTS, MIN_VARIANTS, repeated
 from playground.domain.errors import InvalidRequestError
-from playground.domain.packages import package_uuid
 from playground.domain.runs import RunRequest
+from playground.domain.variables import check_values
 from playground.schemas.common import RequestBody
 from playground.schemas.run import (
     PRICES,
@@ -16,30 +16,23 @@ from playground.schemas.run import (
     Input,
     MaxTokens,
     ModelName,
-    PackageId,
-    PackageVersionText,
+    PromptChoice,
     RunAnswer,
-    UseNoPrompt,
 )
-from playground.usecases.compare_prompts import Compared
+from playground.usecases.compare_prompts import Compared, naming_variant
 from playground.usecases.run_prompt import PaidAnswer
 
 
-class Variant(RequestBody):
+class Variant(PromptChoice):
     """What is run on the input of a comparison; fields as of a run."""
 
-    package_id: PackageId
-    package_version: PackageVersionText = None
     model: ModelName = PRICES.default_model
     max_tokens: MaxTokens = None
-    use_no_prompt: UseNoPrompt = False
     effort: Effort = None
 
     def request(self, text: str) -> RunRequest:
-        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
-        return RunRequest(
-            **fields, input=text, names_model="model" in self.model_fields_set, package_as_sent=self.package_id
-        )
+        fields = {**self.model_dump(), **self.what_is_run()}
+        return RunRequest(**fields, input=text, names_model="model" in self.model_fields_set)
 
 
 class CompareBody(RequestBody):
@@ -52,9 +45,23 @@ class CompareBody(RequestBody):
     def requests(self) -> Sequence[RunRequest]:
         return [variant.request(self.input) for variant in self.variants]
 
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _variables_within_bounds(cls, variants: Any) -> Any:
+        """Before the variants, which do not know their places."""
+        for index, variant in enumerate(variants if isinstance(variants, list) else ()):
+            values = variant.get("variables") if isinstance(variant, dict) else None
+            if isinstance(values, dict):
+                with naming_variant(index):
+                    check_values(values)
+        return variants
+
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        same = repeated(self.requests(), PRICES.default_max_tokens)
+        for index, variant in enumerate(self.variants):
+            with naming_variant(index):
+                variant.check_prompt(goes_on=False)
+        same = repeated(self.requests(), PRICES)
         if same is not None:
             first, second = same
             raise InvalidRequestError(f"variants.{second}", f"must differ from variants.{first}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BaseModel, Field
 
 from playground.adapters.prices import load_prices
-from playground.domain.account import Account
+from playground.domain.account import Account, Plan
 from playground.domain.credits import Buckets, Deltas
 from playground.domain.entries import Entry, EntryType
 from playground.domain.pricing import ModelPrice, Pack, Price, PriceTable, Usage
@@ -57,7 +57,7 @@ class CreditsAnswer(BaseModel):
     rollover: Rollover
     purchased: int
     breakdown: Breakdown
-    plan: str
+    plan: Annotated[str, Field(json_schema_extra={"enum": [plan.value for plan in Plan]})]
 
     @classmethod
     def of(cls, account: Account) -> Self:
@@ -225,7 +225,7 @@ class Transaction(BaseModel):
     seq: int
     amount: int
     balance_after: int
-    type: str
+    type: Annotated[str, Field(json_schema_extra={"enum": [kind.value for kind in EntryType]})]
     description: str
     buckets: Breakdown
     session_id: str | None
@@ -570,6 +570,9 @@ class ReceiptAnswer(BaseModel):
     package: str | None = None
     package_version: str | None = None
     variables: Annotated[list[str], Field(description="Names of the variables that were given")] = []
+    custom_prompt: Annotated[
+        bool, Field(description="Whether it ran a custom prompt: the table's `custom_prompt` has its factor")
+    ] = False
     model_id: str | None = None
     stop_reason: str | None = None
     duration_ms: int | None = None
@@ -602,6 +605,7 @@ class ReceiptAnswer(BaseModel):
             status=run.status.value,
             session_id=run.session_id,
             variables=list(run.variables),
+            custom_prompt=run.custom_prompt,
             model=run.model,
             ceiling=run.ceiling,
             started_at=run.started_at,

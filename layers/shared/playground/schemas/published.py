@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, computed_field
 from pydantic.config import JsonDict
 
+from playground.domain.custom_prompts import NAME
 from playground.schemas.common import Moment
 
 
@@ -17,9 +18,15 @@ def _same_as(name: str, type_: Any) -> Any:
     return computed_field(return_type=type_, json_schema_extra=extra)(property(lambda self: getattr(self, name)))
 
 
+def _name_of_package() -> Any:
+    """`package` for clients to which every session has one."""
+    extra: JsonDict = {"deprecated": True, "description": f"The same as `package`, or `{NAME}` without one"}
+    return computed_field(return_type=str, json_schema_extra=extra)(property(lambda self: self.package or NAME))
+
+
 class SessionNames(BaseModel):
     id: ClassVar[Any] = _same_as("session_id", str)
-    package_name: ClassVar[Any] = _same_as("package", str)
+    package_name: ClassVar[Any] = _name_of_package()
     run_count: ClassVar[Any] = _same_as("turns", int)
     last_run_at: ClassVar[Any] = _same_as("updated_at", Moment)
     total_tokens: ClassVar[Any] = _same_as("tokens_used", int)
@@ -28,7 +35,7 @@ class SessionNames(BaseModel):
 
 
 class SharedNames(BaseModel):
-    package_name: ClassVar[Any] = _same_as("package", str)
+    package_name: ClassVar[Any] = _name_of_package()
 
 
 class PurchaseNames(BaseModel):

@@ -1,11 +1,14 @@
 """Bodies of the functions run and estimate, which read the same request."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
 from playground.adapters.prices import load_prices
-from playground.domain.packages import package_uuid
+from playground.domain.custom_prompts import MAX_CHARACTERS, MIN_CHARACTERS
+from playground.domain.errors import InvalidRequestError
+from playground.domain.packages import PACKAGE_NAME, UUID_TEXT, package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
 from playground.schemas.common import MAX_MAX_TOKENS, Message, RequestBody, messages, not_blank, one_of, plain
@@ -23,16 +26,33 @@ def _known_package(text: str) -> str:
     return text
 
 
-PackageId = Annotated[
-    str,
+def _if_any(check: Callable[[str], str]) -> Callable[[str | None], str | None]:
+    return lambda text: check(text) if text is not None else None
+
+
+_PACKAGE_ID = Field(
+    max_length=200,
+    validation_alias=AliasChoices("package_id", "packageId"),
+    description="UUID or @scope/name",
+    examples=["@playground/code-reviewer"],
+    json_schema_extra={"pattern": f"^({PACKAGE_NAME}|{UUID_TEXT})$"},
+)
+
+PackageId = Annotated[str, _PACKAGE_ID, AfterValidator(plain), AfterValidator(_known_package)]
+PackageIdIfAny = Annotated[
+    str | None, _PACKAGE_ID, AfterValidator(_if_any(plain)), AfterValidator(_if_any(_known_package))
+]
+CustomPromptText = Annotated[
+    str | None,
     Field(
-        max_length=200,
-        validation_alias=AliasChoices("package_id", "packageId"),
-        description="UUID or @scope/name",
-        examples=["@playground/code-reviewer"],
+        min_length=MIN_CHARACTERS,
+        max_length=MAX_CHARACTERS,
+        validation_alias=AliasChoices("custom_prompt", "customPrompt"),
+        description="A system prompt of your own in place of a package, for accounts that are entitled to it: "
+        f"{MIN_CHARACTERS} to {MAX_CHARACTERS:,} characters. A session goes on with the one that it began with",
     ),
-    AfterValidator(plain),
-    AfterValidator(_known_package),
+    AfterValidator(_if_any(plain)),
+    AfterValidator(_if_any(not_blank)),
 ]
 Input = Annotated[
     str,
@@ -113,27 +133,56 @@ Variables = Annotated[
 ]
 
 
-class RunBody(RequestBody):
+class PromptChoice(RequestBody):
+    """Fields that say what is run: a package, or a custom prompt."""
+
+    package_id: PackageIdIfAny = None
+    custom_prompt: CustomPromptText = None
+    package_version: PackageVersionText = None
+    use_no_prompt: UseNoPrompt = False
+    variables: Variables = None
+
+    def check_prompt(self, *, goes_on: bool) -> None:
+        """Raises InvalidRequestError, unless one of the two is given, or neither and the session has a custom prompt;
+        and for what only packages have beside a custom prompt."""
+        if self.package_id is not None:
+            if self.custom_prompt is not None:
+                raise InvalidRequestError("custom_prompt", "must not be beside package_id: a run has one of the two")
+            return
+        if self.custom_prompt is None and not goes_on:
+            raise InvalidRequestError("package_id", "must be given, or custom_prompt in its place")
+        for name in ("package_version", "use_no_prompt", "variables"):
+            if getattr(self, name) not in (None, False):
+                raise InvalidRequestError(name, "must not be given without package_id: only packages have it")
+
+    def what_is_run(self) -> dict[str, Any]:
+        """The fields of `RunRequest` about the package."""
+        sent = self.package_id
+        return {"package_id": package_uuid(sent) or "" if sent is not None else None, "package_as_sent": sent}
+
+
+class RunBody(PromptChoice):
     """Of a run, and of the estimate of one."""
 
-    package_id: PackageId
     input: Input
-    package_version: PackageVersionText = None
     session_id: SessionId = None
     model: ModelName = PRICES.default_model
     max_tokens: MaxTokens = None
-    use_no_prompt: UseNoPrompt = False
     effort: Effort = None
     temperature: Annotated[
         float | None,
         Field(strict=True, ge=0, le=1, allow_inf_nan=False, description="Only for models that take it"),
     ] = None
-    variables: Variables = None
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Self:
+        self.check_prompt(goes_on=self.session_id is not None)
+        return self
 
     def request(self) -> RunRequest:
         """The request of the domain."""
-        fields = {**self.model_dump(), "package_id": package_uuid(self.package_id) or ""}
-        return RunRequest(**fields, names_model="model" in self.model_fields_set, package_as_sent=self.package_id)
+        fields = {**self.model_dump(), **self.what_is_run()}
+        return RunRequest(**fields, names_model="model" in self.model_fields_set)
 
 
 OMITTED = (
@@ -142,11 +191,20 @@ OMITTED = (
 )
 
 
+StopReason = Annotated[
+    str,
+    Field(
+        description="Why the answer ends: the model's reason, which may be one that is not known yet; or `cancelled`",
+        examples=["end_turn", "max_tokens", "cancelled"],
+    ),
+]
+
+
 class RunAnswer(BaseModel):
     run_id: str
     session_id: str
     response: str
-    stop_reason: str
+    stop_reason: StopReason
     credits_spent: int
     credits_remaining: Annotated[int, Field(description="Balance right after this run was charged")]
     tokens_used: int

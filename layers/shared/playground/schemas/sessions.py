@@ -28,6 +28,9 @@ Comment = Annotated[
 _HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHelpful"))
 
 
+CUSTOM = "null if it runs a custom prompt"
+
+
 class ComparisonPlace(BaseModel):
     id: Annotated[str, Field(description="The same for all sessions of one comparison")]
     index: Annotated[int, Field(description="Of the variant, from 0")]
@@ -39,9 +42,9 @@ class ComparisonPlace(BaseModel):
 
 class SessionListed(SessionNames):
     session_id: str
-    package_id: str
-    package: str
-    package_version: str
+    package_id: Annotated[str | None, Field(description=CUSTOM)]
+    package: Annotated[str | None, Field(description=CUSTOM)]
+    package_version: Annotated[str | None, Field(description=CUSTOM)]
     use_no_prompt: bool
     model: str
     title: Annotated[str, Field(description="The beginning of the first input")]
@@ -103,6 +106,7 @@ class ShareStatus(BaseModel):
     expired: bool
     hidden: Annotated[bool, Field(description="Hidden by reports or an operator")]
     turns: Annotated[int, Field(description="Number of turns in the snapshot")]
+    prompt_included: Annotated[bool, Field(description="Whether it shows the custom prompt")] = False
     views: int
     helpful: int
     not_helpful: int
@@ -116,6 +120,7 @@ class ShareStatus(BaseModel):
             expired=share.expires_at is not None and share.expires_at <= now,
             hidden=share.hidden,
             turns=share.turns,
+            prompt_included=share.include_prompt,
             views=share.views,
             helpful=share.helpful,
             not_helpful=share.not_helpful,
@@ -127,6 +132,9 @@ class SessionAnswer(SessionListed):
         dict[str, str] | None,
         Field(description="What the placeholders of the package's text are filled with; only the owner sees it"),
     ]
+    custom_prompt: Annotated[
+        str | None, Field(description="The custom prompt that it runs; only the owner sees it, on the first page")
+    ] = None
     share: ShareStatus | None
     conversation: list[Message]
     next_cursor: Annotated[str | None, Field(description="The rest of a conversation that is too long for one answer")]
@@ -136,6 +144,7 @@ class SessionAnswer(SessionListed):
         return cls(
             **SessionListed.of(view.session).model_dump(),
             variables=dict(view.session.variables) if view.session.variables is not None else None,
+            custom_prompt=view.prompt,
             share=share,
             conversation=[message for turn in view.turns for message in messages(turn)],
             next_cursor=next_cursor,
@@ -163,6 +172,14 @@ class ShareBody(RequestBody):
             strict=True,
             validation_alias=AliasChoices("acknowledge_findings", "acknowledgeFindings"),
             description="Share it although it may contain secrets",
+        ),
+    ] = False
+    include_prompt: Annotated[
+        bool,
+        Field(
+            strict=True,
+            validation_alias=AliasChoices("include_prompt", "includePrompt"),
+            description="Show the session's custom prompt to whoever has the link, too",
         ),
     ] = False
 
@@ -202,9 +219,12 @@ class SharedMessage(BaseModel):
 
 
 class SharedAnswer(SharedNames):
-    package_id: str
-    package: str
-    package_version: str
+    package_id: Annotated[str | None, Field(description=CUSTOM)]
+    package: Annotated[str | None, Field(description=CUSTOM)]
+    package_version: Annotated[str | None, Field(description=CUSTOM)]
+    custom_prompt: Annotated[
+        str | None, Field(description="The custom prompt, if the owner shares it; on the first page")
+    ] = None
     model: str
     title: str
     turns: int
@@ -221,6 +241,7 @@ class SharedAnswer(SharedNames):
             package_id=share.package_id,
             package=share.package,
             package_version=share.package_version,
+            custom_prompt=view.prompt,
             model=share.model,
             title=share.title,
             turns=share.turns,

@@ -54,6 +54,8 @@ class SessionView:
     following: int | None
     share: Share | None = None
     token: str | None = None
+    prompt: str | None = None
+    """The custom prompt; on the first page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,16 @@ class ReadSession:
             following=following,
             share=self._share(link.share_id) if link is not None else None,
             token=self.keys.known_token(session_id, link) if link is not None else None,
+            prompt=self._prompt(session_id) if session.is_custom and after == 0 else None,
         )
+
+    def _prompt(self, session_id: str) -> str | None:
+        """The custom prompt; None if it is damaged, which does not prevent reading the conversation either."""
+        try:
+            return self.sessions.prompt(session_id)
+        except UnreadableError as error:
+            self.report(error)
+            return None
 
     def _share(self, share_id: str) -> Share | None:
         """The share; None if it is damaged, which does not prevent reading the conversation."""

@@ -122,9 +122,10 @@ class ComparePrompts:
         on_start: OnVariantStart = lambda index, live: None,
         on_end: OnVariantEnd = lambda index, outcome: None,
         show_standing: ShowStanding = lambda standing: None,
+        is_verified_author: bool = False,
     ) -> Compared:
         """Run all `requests` for `user_id`, within `seconds_left`, and charge those that are answered. Each variant
-        counts as a run for the rate limit; `show_standing` as in RunPrompt.
+        counts as a run for the rate limit; `show_standing` and `is_verified_author` as in RunPrompt.
 
         The key names the whole comparison: a repeat gives the same outcomes, for ever. Raises what RunPrompt raises
         before it asks the model; then nothing is held for any variant, and nothing charged. RunInProgressError while a
@@ -142,7 +143,7 @@ class ComparePrompts:
         ends = started + timedelta(seconds=seconds_left)
 
         def look_up(index: int) -> Attempt | Run:
-            with _naming(index):
+            with naming_variant(index):
                 return self._run_prompt.look_up(
                     user_id,
                     variants[index],
@@ -153,10 +154,11 @@ class ComparePrompts:
                     deadline=deadline,
                     show_standing=show_standing if index == 0 else lambda standing: None,
                     comparison=Comparison(comparison_id, index),
+                    is_verified_author=is_verified_author,
                 )
 
         def count(index: int, attempt: Attempt) -> HeldRun:
-            with _naming(index):
+            with naming_variant(index):
                 return self._run_prompt.count(attempt, attempt.account)
 
         with self._time_limit(seconds_left - ANSWER_RESERVE_SECONDS):
@@ -217,7 +219,7 @@ class ComparePrompts:
 
 
 @contextmanager
-def _naming(index: int) -> Iterator[None]:
+def naming_variant(index: int) -> Iterator[None]:
     """What is refused says which variant it is about."""
     try:
         yield

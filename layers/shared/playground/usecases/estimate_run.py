@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from playground.domain.account import without_dead_holds
+from playground.domain.custom_prompts import CustomPrompts
 from playground.domain.errors import AccountPausedError, RunsPausedError, SessionNotFoundError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
 from playground.ports import Catalog, Clock, Ledger, Lookup, Model, Sessions
-from playground.usecases.prompts import COUNTS, FitConversation, package_for, refuse_unsupported
+from playground.usecases.prompts import COUNTS, FitConversation, plans_for, refuse_unsupported, source_for
 
 ANSWER_RESERVE_SECONDS = 2.0  # of an invocation, for the work after the counting
 
@@ -43,12 +44,15 @@ class EstimateRun:
     prices: PriceTable
     clock: Clock
     count_timeout_seconds: float
+    custom_prompts: CustomPrompts = CustomPrompts.PLANS
 
-    def __call__(self, user_id: str, request: RunRequest, *, seconds_left: float) -> Estimate:
+    def __call__(
+        self, user_id: str, request: RunRequest, *, seconds_left: float, is_verified_author: bool = False
+    ) -> Estimate:
         """The estimate for `request`, within `seconds_left`; if counting takes longer, the tokens are guessed. Raises
         the errors that RunPrompt raises before it places a hold, except those about credits."""
         ends = self.clock() + timedelta(seconds=seconds_left - ANSWER_RESERVE_SECONDS)
-        model = self.prices.models[request.model]
+        model = self.prices.model(request.model, custom_prompt=request.is_custom)
         refuse_unsupported(request, model)
         found = self.lookup(
             user_id=user_id,
@@ -61,9 +65,10 @@ class EstimateRun:
             raise RunsPausedError
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
-        package = package_for(request, found.package, found.session, self.catalog)
+        package = source_for(request, found, self.catalog)
         now = self.clock()
         account = without_dead_holds(self.ledger.account(user_id, now), now)  # a run would give them back
+        plans_for(request, account, self.prices, self.custom_prompts, is_verified_author=is_verified_author)
         if account.paused_at is not None:
             raise AccountPausedError
         # The first count may take this long, and each of the others 1/COUNTS of it.

@@ -11,6 +11,7 @@ from playground.domain.errors import (
     AccountPausedError,
     IdempotencyConflictError,
     InsufficientCreditsError,
+    NotEntitledError,
     RateLimitedError,
     RunInProgressError,
     StoreUnavailableError,
@@ -27,6 +28,7 @@ from playground.ports import (
     Clock,
     Held,
     Ledger,
+    NoSuchPlan,
     Paused,
     TooFast,
     TooManyHolds,
@@ -64,8 +66,8 @@ class PlaceHold:
         """The run with its hold, perhaps for fewer `max_tokens`; or the run that another attempt has ended.
 
         Dead holds of the account are given back if they prevent this one. When this raises, this attempt has no hold,
-        unless the store stayed unavailable: then the lease ends the hold. Raises
-        RunInProgressError, IdempotencyConflictError, AccountPausedError, InsufficientCreditsError, TooManyRunsError,
+        unless the store stayed unavailable: then the lease ends the hold. Raises RunInProgressError,
+        IdempotencyConflictError, AccountPausedError, NotEntitledError, InsufficientCreditsError, TooManyRunsError,
         TooManyFailuresError, RateLimitedError, StoreUnavailableError.
         """
         placed = self.together([wanted])
@@ -77,6 +79,8 @@ class PlaceHold:
         attempt = wanted[0].attempt
         user_id, now = attempt.user_id, attempt.started
         allowance, expired = self._prices.allowance(attempt.account), False
+        needed = [run.attempt.plans for run in wanted if run.attempt.plans is not None]
+        plans = frozenset.intersection(*needed) if needed else None
         rate, seen = self._prices.run_limit(attempt.account), attempt.account
         for _ in range(MAX_TRIES):
             ceiling = sum(run.hold.ceiling for run in wanted)
@@ -88,6 +92,7 @@ class PlaceHold:
                     now=now,
                     allowance=allowance,
                     rate=rate,
+                    plans=plans,
                     seen=seen,
                 )
             except StoreUnavailableError:
@@ -110,6 +115,8 @@ class PlaceHold:
                     return self.ended(account, there, request_hash=request_hash, now=now)
                 case Paused():
                     raise AccountPausedError
+                case NoSuchPlan():
+                    raise NotEntitledError
                 case TooManyHolds(account) | CannotAfford(account) | AllowanceUsedUp(account) if (
                     account.dead_holds(now) and not expired
                 ):

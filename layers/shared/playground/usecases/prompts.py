@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from playground.domain.account import Account
+from playground.domain.account import Account, Plan
+from playground.domain.custom_prompts import CustomPrompt, CustomPrompts
 from playground.domain.errors import (
     ContextTooLongError,
+    InvalidRequestError,
+    NotEntitledError,
     PackageNotFoundError,
     SessionConflictError,
+    UnreadableError,
     UnsupportedParameterError,
 )
 from playground.domain.packages import PackageVersion
@@ -15,13 +19,16 @@ from playground.domain.pricing import ModelPrice, PriceTable, ceil_div, guess_to
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Session, Turn
 from playground.domain.variables import filled
-from playground.ports import Catalog, Model, Prompt, Sessions
+from playground.ports import Catalog, Found, Model, Prompt, Sessions
 
 COUNTS = 4  # at most, of the tokens of one prompt; the last one is without any history
 
 
 def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
-    """Raises UnsupportedParameterError for a setting that this model answers with an error."""
+    """Raises UnsupportedParameterError for a setting that this model answers with an error, and InvalidRequestError
+    for a longer answer than custom prompts have."""
+    if request.is_custom and request.max_tokens is not None and request.max_tokens > model.max_output_tokens:
+        raise InvalidRequestError("max_tokens", f"must be at most {model.max_output_tokens:,} with a custom prompt")
     if request.temperature is not None and not model.accepts_temperature:
         raise UnsupportedParameterError(parameter="temperature", model=model.name)
     if request.effort is not None and request.effort not in model.efforts:
@@ -30,16 +37,30 @@ def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
         raise UnsupportedParameterError(parameter=f"max_tokens over {model.max_output_tokens}", model=model.name)
 
 
-def package_for(
-    request: RunRequest, found: PackageVersion | None, session: Session | None, catalog: Catalog
-) -> PackageVersion:
-    """The package to run, its text filled with the variables. A session stays with the package, the version, the use of
-    the prompt and the variables that it began with.
+def plans_for(
+    request: RunRequest, account: Account, prices: PriceTable, switch: CustomPrompts, *, is_verified_author: bool
+) -> frozenset[Plan] | None:
+    """The plans of which the account must have one for this run; None if it needs none. Raises NotEntitledError if
+    `account`, as of now, has none of them."""
+    if not request.is_custom:
+        return None
+    plans = switch.plans(prices.custom_prompt, is_verified_author=is_verified_author)
+    if account.plan not in plans:
+        raise NotEntitledError
+    return plans
+
+
+def source_for(request: RunRequest, found: Found, catalog: Catalog) -> PackageVersion | CustomPrompt:
+    """What is run: a package, its text filled with the variables, or a custom prompt. A session stays with the package,
+    the version, the use of the prompt and the variables, or with the custom prompt, that it began with.
 
     Raises PackageNotFoundError, SessionConflictError if the request does not fit its session, or InvalidRequestError if
-    the variables do not fit the text.
+    the variables do not fit the text, or if there is no custom prompt.
     """
-    package = _version_for(request, found, session, catalog)
+    session = found.session
+    if request.is_custom:
+        return CustomPrompt(_custom_prompt_for(request, found.prompt, session))
+    package = _version_for(request, found.package, session, catalog)
     return replace(package, prompt=filled(package.prompt, variables_for(request, session)))
 
 
@@ -53,13 +74,30 @@ def variables_for(request: RunRequest, session: Session | None) -> Mapping[str, 
     return session.variables
 
 
+def _custom_prompt_for(request: RunRequest, stored: str | None, session: Session | None) -> str:
+    given = request.custom_prompt
+    if session is not None and not session.is_custom:
+        raise SessionConflictError(f"This session runs {session.package}.")
+    if session is None or not session.has_own_turns:
+        if given is None:
+            raise InvalidRequestError("custom_prompt", "must be given: this session has none of its own yet")
+        return given
+    if stored is None:
+        raise UnreadableError(f"the prompt of {session.session_id}")
+    if given not in (None, stored):
+        raise SessionConflictError("This session was started with another custom prompt.")
+    return stored
+
+
 def _version_for(
     request: RunRequest, found: PackageVersion | None, session: Session | None, catalog: Catalog
 ) -> PackageVersion:
     if found is None:
-        raise PackageNotFoundError(request.package_as_sent or request.package_id, request.package_version)
+        raise PackageNotFoundError(request.package_as_sent or request.package_id or "", request.package_version)
     if session is None:
         return found
+    if session.is_custom:
+        raise SessionConflictError("This session runs a custom prompt.")
     if session.package_id != found.package_id:
         raise SessionConflictError(f"This session runs {session.package}.")
     if request.package_version not in (None, session.package_version):
@@ -70,12 +108,16 @@ def _version_for(
         return found
     pinned = catalog.version(found.package_id, session.package_version)
     if pinned is None:
-        raise PackageNotFoundError(session.package, session.package_version)
+        raise PackageNotFoundError(session.package or found.name, session.package_version)
     return pinned
 
 
 def build_prompt(
-    request: RunRequest, model: ModelPrice, package: PackageVersion, history: Sequence[Turn], default_max_tokens: int
+    request: RunRequest,
+    model: ModelPrice,
+    package: PackageVersion | CustomPrompt,
+    history: Sequence[Turn],
+    default_max_tokens: int,
 ) -> Prompt:
     """The package's text as the system prompt (none if the request wants none), then the conversation so far."""
     messages = [message for turn in history for message in (("user", turn.input), ("assistant", turn.answer))]
@@ -112,7 +154,7 @@ class FitConversation:
     def __call__(
         self,
         request: RunRequest,
-        package: PackageVersion,
+        package: PackageVersion | CustomPrompt,
         session: Session | None,
         account: Account,
         *,
@@ -123,8 +165,8 @@ class FitConversation:
 
         A prompt that is too long only by a guess is not refused. At most the guess has to be paid for.
         """
-        model = self.prices.models[request.model]
-        least = min(request.max_tokens or self.prices.default_max_tokens, self.prices.least_max_tokens)
+        model = self._model(request)
+        least = min(request.max_tokens or self.prices.default_max_tokens_of(model), self.prices.least_max_tokens)
         budget = self.prices.context_budget_tokens[account.plan.value]
         most = min(budget, self.prices.affordable_prompt_tokens(model, least, account.available))
         prompt = self._prompt(request, package, ())
@@ -149,9 +191,12 @@ class FitConversation:
         omitted = session.turns - len(history) if session is not None else 0
         return Fitted(prompt, tokens, omitted, guessed=count.guessed)
 
-    def _prompt(self, request: RunRequest, package: PackageVersion, history: Sequence[Turn]) -> Prompt:
-        model = self.prices.models[request.model]
-        return build_prompt(request, model, package, history, self.prices.default_max_tokens)
+    def _prompt(self, request: RunRequest, package: PackageVersion | CustomPrompt, history: Sequence[Turn]) -> Prompt:
+        model = self._model(request)
+        return build_prompt(request, model, package, history, self.prices.default_max_tokens_of(model))
+
+    def _model(self, request: RunRequest) -> ModelPrice:
+        return self.prices.model(request.model, custom_prompt=request.is_custom)
 
     def _newest(self, session: Session, room: int) -> Sequence[Turn]:
         """The newest turns that can be sent and fit by the upper estimate, oldest first. Reads no further turns."""

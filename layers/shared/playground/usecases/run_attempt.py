@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from playground.domain.account import Account, Hold
+from playground.domain.account import Account, Hold, Plan
+from playground.domain.custom_prompts import CustomPrompt
 from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable
 from playground.domain.runs import Run, RunRequest, RunStatus
@@ -21,9 +22,9 @@ class Attempt:
     """One call, before anything is held.
 
     `keyed`: the same request with the same key leads to the same run. `package` has the text that is sent, filled with
-    `variables`. `account` is as it was read, advanced to `started` and without dead holds. `lease_at` is when a hold of
-    this attempt ends. `deadline` is the end of the invocation in monotonic seconds. `comparison`: what it is a
-    variant of.
+    `variables`, or is a custom prompt. `plans`: of which the account must have one (None: no matter). `account` is as
+    it was read, advanced to `started` and without dead holds. `lease_at` is when a hold of this attempt ends.
+    `deadline` is the end of the invocation in monotonic seconds. `comparison`: what it is a variant of.
     """
 
     user_id: str
@@ -33,7 +34,8 @@ class Attempt:
     nonce: str
     session_id: str
     session: Session | None
-    package: PackageVersion
+    package: PackageVersion | CustomPrompt
+    plans: frozenset[Plan] | None
     variables: Mapping[str, str] | None
     model: ModelPrice
     account: Account
@@ -41,6 +43,16 @@ class Attempt:
     lease_at: datetime
     deadline: float
     comparison: Comparison | None = None
+
+    @property
+    def package_name(self) -> str | None:
+        return None if isinstance(self.package, CustomPrompt) else self.package.name
+
+    @property
+    def new_prompt(self) -> str | None:
+        """The custom prompt that has to be stored with the session: with its owner's first turn."""
+        begins = self.session is None or not self.session.has_own_turns
+        return self.package.prompt if begins and isinstance(self.package, CustomPrompt) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +115,9 @@ class HeldRun:
             user_id=self.attempt.user_id,
             status=status,
             ended_at=ended_at,
-            package=self.attempt.package.name,
+            package=self.attempt.package_name,
             package_version=self.attempt.package.version,
+            custom_prompt=self.attempt.request.is_custom,
             prompt_tokens=self.fitted.tokens,
             max_tokens=self.max_tokens,
             wanted_max_tokens=self.wanted_max_tokens,
@@ -120,7 +133,7 @@ class HeldRun:
             session_id=attempt.session_id,
             user_id=attempt.user_id,
             package_id=attempt.package.package_id,
-            package=attempt.package.name,
+            package=attempt.package_name,
             package_version=attempt.package.version,
             use_no_prompt=attempt.request.use_no_prompt,
             model=attempt.request.model,

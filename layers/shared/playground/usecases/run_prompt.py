@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from playground.domain.account import LEASE_MARGIN, Account, Hold, as_of, settle, without_dead_holds
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import instant
+from playground.domain.custom_prompts import CustomPrompts
 from playground.domain.entries import Entry
 from playground.domain.errors import (
     FreeRunsPausedError,
@@ -60,7 +61,7 @@ from playground.ports import (
 from playground.usecases.expire_holds import INTERRUPTED
 from playground.usecases.live_runs import LiveAnswer, OnStart, not_followed, unwatched
 from playground.usecases.place_hold import PlaceHold, rate_limited
-from playground.usecases.prompts import FitConversation, package_for, refuse_unsupported, variables_for
+from playground.usecases.prompts import FitConversation, plans_for, refuse_unsupported, source_for, variables_for
 from playground.usecases.run_attempt import Attempt, HeldRun
 from playground.usecases.watch_holds import HoldWatch
 
@@ -99,6 +100,7 @@ class RunPrompt:
         new_id: NewId,
         max_open_runs: int,
         model_timeout_seconds: float,
+        custom_prompts: CustomPrompts = CustomPrompts.PLANS,
         report: Callable[[Run], None] = lambda run: None,
         time_limit: TimeLimit = lambda seconds: nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
@@ -114,6 +116,7 @@ class RunPrompt:
         self._clock = clock
         self._new_id = new_id
         self._model_timeout_seconds = model_timeout_seconds
+        self._custom_prompts = custom_prompts
         self._report = report
         self._time_limit = time_limit
         self._monotonic = monotonic
@@ -132,10 +135,12 @@ class RunPrompt:
         seconds_left: float,
         on_start: OnStart = unwatched,
         show_standing: ShowStanding = lambda standing: None,
+        is_verified_author: bool = False,
     ) -> PaidAnswer:
-        """Run `request` for `user_id` and charge it, within `seconds_left`. `on_start` gets the answer while it is
-        written, once it is held; never that of a run that was made before. `show_standing` is called before that,
-        whenever the account's use of its rate limit becomes known; the last call counts.
+        """Run `request` for `user_id` and charge it, within `seconds_left`. `is_verified_author`: entitled to custom
+        prompts, whatever the plan. `on_start` gets the answer while it is written, once it is held; never that of a run
+        that was made before. `show_standing` is called before that, whenever the account's use of its rate limit
+        becomes known; the last call counts.
 
         A repeat of the same request with the same key gives the first outcome, for ever: the same answer, or the same
         failure. Raises what `domain.errors` has; when it raises, this call has charged nothing. An error that has ended
@@ -157,6 +162,7 @@ class RunPrompt:
                 ends=ends,
                 deadline=deadline,
                 show_standing=show_standing,
+                is_verified_author=is_verified_author,
             )
             if isinstance(attempt, Run):
                 return self.replay(attempt, request)
@@ -181,10 +187,11 @@ class RunPrompt:
         deadline: float,
         show_standing: ShowStanding = lambda standing: None,
         comparison: Comparison | None = None,
+        is_verified_author: bool = False,
     ) -> Attempt | Run:
         """Everything that a run needs, in one read; or the receipt, if the run has ended. `ends` is when the invocation
         that began at `started` is over, `deadline` the same in monotonic seconds."""
-        model = self._prices.models[request.model]
+        model = self._prices.model(request.model, custom_prompt=request.is_custom)
         refuse_unsupported(request, model)
         found = self._lookup(
             user_id=user_id,
@@ -204,12 +211,14 @@ class RunPrompt:
             raise FreeRunsPausedError(retry_after=retry_after_seconds(paused_until, started))
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
+        plans = plans_for(request, account, self._prices, self._custom_prompts, is_verified_author=is_verified_author)
         return Attempt(
             user_id=user_id,
             request=request,
             keyed=keyed,
             run_id=run_id,
-            package=package_for(request, found.package, found.session, self._catalog),
+            package=source_for(request, found, self._catalog),
+            plans=plans,
             variables=variables_for(request, found.session),
             session=found.session,
             session_id=found.session.session_id if found.session is not None else self._new_id("ses"),
@@ -302,7 +311,9 @@ class RunPrompt:
             left = attempt.deadline - self._monotonic() - RELEASE_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS
             with self._time_limit(left):
                 stored = self._sessions.store_texts(hold.session_id, turn, nonce=hold.nonce)
-                ended = self._ledger.settle(held.account, hold, conclude, Conversation(session, turn, stored))
+                ended = self._ledger.settle(
+                    held.account, hold, conclude, Conversation(session, turn, stored, attempt.new_prompt)
+                )
         except (SessionConflictError, StoreUnavailableError) as error:
             # Perhaps it was settled and only the reply was lost: then the receipt says so, and the answer is paid for.
             use = NOTHING_USED  # a store that does not answer is not the user's failure

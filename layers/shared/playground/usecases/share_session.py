@@ -1,12 +1,18 @@
 """ShareSession and UnshareSession: a frozen snapshot for everybody who has the link."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
 from playground.domain.calendar import instant
-from playground.domain.errors import SessionNotFoundError, ShareBlockedError, StoreUnavailableError, UnreadableError
+from playground.domain.errors import (
+    InvalidRequestError,
+    SessionNotFoundError,
+    ShareBlockedError,
+    StoreUnavailableError,
+    UnreadableError,
+)
 from playground.domain.sessions import Session, Turn
 from playground.domain.sharing import Share, ShareKeys, share_id_of
 from playground.ports import Clock, Leaks, NewId, Sessions, Shares
@@ -32,13 +38,21 @@ class ShareSession:
     new_nonce: Callable[[], str]
 
     def __call__(
-        self, user_id: str, session_id: str, *, expires_in: timedelta | None, acknowledge_findings: bool
+        self,
+        user_id: str,
+        session_id: str,
+        *,
+        expires_in: timedelta | None,
+        acknowledge_findings: bool,
+        include_prompt: bool = False,
     ) -> Shared:
         """Share the user's own session as it is now.
 
         Sharing again gives the same link, moves its snapshot forward and sets its expiry anew (none if `expires_in` is
-        None); after a withdrawal there is a new link. Turns that were not public yet are searched for leaks first.
-        Raises ShareBlockedError with the findings, unless they are acknowledged. Only searched turns are shared.
+        None), and whether the custom prompt is part of it; after a withdrawal there is a new link. Turns that were not
+        public yet are searched for leaks first. Raises ShareBlockedError with the findings, unless they are
+        acknowledged. Only searched texts are shared. Raises InvalidRequestError if there is no custom prompt to
+        include.
         """
         for _ in range(MAX_TRIES):
             session = self.sessions.find(user_id, session_id)
@@ -46,15 +60,18 @@ class ShareSession:
                 raise SessionNotFoundError
             if session.removed:
                 raise ShareBlockedError
+            prompt = self.sessions.prompt(session_id) if include_prompt and session.is_custom else None
+            if include_prompt and prompt is None:
+                raise InvalidRequestError("include_prompt", "must be false: this session has no custom prompt")
             if not acknowledge_findings:
                 first = session.share.turns + 1 if session.share is not None else 1
-                self._search(self.sessions.walk(session_id, first=first, last=session.turns))
-            shared = self._share(session, expires_in)
+                self._search(self.sessions.walk(session_id, first=first, last=session.turns), prompt)
+            shared = self._share(session, expires_in, include_prompt)
             if shared is not None:
                 return shared
         raise StoreUnavailableError
 
-    def _share(self, session: Session, expires_in: timedelta | None) -> Shared | None:
+    def _share(self, session: Session, expires_in: timedelta | None, include_prompt: bool) -> Shared | None:
         """One attempt; None if the session has changed, so that it must be read again."""
         now = instant(self.clock())
         expires_at = now + expires_in if expires_in is not None else None
@@ -76,6 +93,7 @@ class ShareSession:
                 turns=session.turns,
                 shared_at=now,
                 expires_at=expires_at,
+                include_prompt=include_prompt,
                 hidden=session.hidden,
                 reports=session.reports,
             )
@@ -87,31 +105,34 @@ class ShareSession:
         if known is None:  # made with a secret that was removed: this link cannot be shown any more
             self.shares.withdraw(session, there)
             return None
-        moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at)
+        moved = replace(there, turns=session.turns, shared_at=now, expires_at=expires_at, include_prompt=include_prompt)
         return Shared(moved, known) if self.shares.move(session, moved) else None
 
-    def _search(self, turns: Iterable[Turn]) -> None:
-        """Raises ShareBlockedError if there are leaks, with their positions and kinds, without their content."""
+    def _search(self, turns: Iterable[Turn], prompt: str | None) -> None:
+        """Raises ShareBlockedError if there are leaks, with their positions and kinds, without their content. The
+        prompt is turn 0."""
         findings: list[dict[str, str | int]] = []
         found = 0
-        for turn in turns:
-            if turn.unreadable:
-                raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be repaired one day
-            for role, text in (("user", turn.input), ("assistant", turn.answer)):
-                for leak in self.leaks(text):
-                    found += 1
-                    if len(findings) < MAX_FINDINGS:
-                        findings.append(
-                            {
-                                "turn": turn.number,
-                                "role": role,
-                                "kind": leak.kind,
-                                "start": leak.start,
-                                "end": leak.end,
-                            }
-                        )
+        for number, role, text in _texts(turns, prompt):
+            for leak in self.leaks(text):
+                found += 1
+                if len(findings) < MAX_FINDINGS:
+                    findings.append(
+                        {"turn": number, "role": role, "kind": leak.kind, "start": leak.start, "end": leak.end}
+                    )
         if found:
             raise ShareBlockedError(findings, found=found)
+
+
+def _texts(turns: Iterable[Turn], prompt: str | None) -> Iterator[tuple[int, str, str]]:
+    """Number of the turn, role and text. Raises UnreadableError."""
+    if prompt is not None:
+        yield 0, "prompt", prompt
+    for turn in turns:
+        if turn.unreadable:
+            raise UnreadableError(f"turn {turn.number}")  # it may hold anything, and may be repaired one day
+        yield turn.number, "user", turn.input
+        yield turn.number, "assistant", turn.answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,7 @@ class StreamComparison:
         idempotency_key: str | None,
         seconds_left: float,
         show_standing: ShowStanding = lambda standing: None,
+        is_verified_author: bool = False,
     ) -> ComparisonStream:
         """Returns when all is held, or with the stream of the comparison that this key has made before. Raises what
         ComparePrompts raises: while another process makes it, RunInProgressError."""
@@ -95,6 +96,7 @@ class StreamComparison:
                     on_start=on_start,
                     on_end=on_end,
                     show_standing=show_standing,
+                    is_verified_author=is_verified_author,
                 )
             except BaseException as error:
                 outcome.set_exception(error)

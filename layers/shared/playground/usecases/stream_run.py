@@ -93,6 +93,7 @@ class StreamRun:
         seconds_left: float,
         offset: int = 0,
         show_standing: ShowStanding = lambda standing: None,
+        is_verified_author: bool = False,
     ) -> "RunStream":
         """Returns when the credits are held, or with the stream of the run that this key has made before, or that
         another process is making: from the character `offset` on. A run that begins now begins at 0. `show_standing` is
@@ -113,6 +114,7 @@ class StreamRun:
                     seconds_left=seconds_left,
                     on_start=first.put,
                     show_standing=show_standing,
+                    is_verified_author=is_verified_author,
                 )
             except BaseException as error:
                 outcome.set_exception(error)

@@ -30,6 +30,8 @@ class SharedView:
     share: Share
     turns: Sequence[Turn]
     following: int | None
+    prompt: str | None = None
+    """The custom prompt, if its owner shares it; on the first page."""
 
 
 def open_share(shares: Shares, token: str, clock: Clock) -> Share:
@@ -59,7 +61,8 @@ class ReadShared:
         )
         if user_id != share.user_id and after == 0:
             self._count(share, user_id, address)
-        return SharedView(share, turns, following)
+        prompt = self.sessions.prompt(share.session_id) if share.include_prompt and after == 0 else None
+        return SharedView(share, turns, following, prompt)
 
     def _count(self, share: Share, user_id: str | None, address: str) -> None:
         now = instant(self.clock())

@@ -7,7 +7,7 @@ from playground.domain.audit.stored import BUCKETS, Fields, StoredRun
 from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
-from playground.domain.pricing import PriceTable, PriceTables, Usage
+from playground.domain.pricing import ModelPrice, PriceTable, PriceTables, Usage
 from playground.domain.runs import RunStatus
 
 
@@ -63,8 +63,11 @@ class Runs:
             item.absent("package", "package_version", "model_id", "price_version", why="it knows only its hold")
             item.absent("prompt_tokens", "max_tokens", "wanted_max_tokens", why="it knows only its hold")
             return
-        item.text("package")
-        item.text("package_version")
+        if item.fields.get("custom_prompt") is True:
+            item.absent("package", "package_version", "variables", why="it ran a custom prompt")
+        else:
+            item.text("package")
+            item.text("package_version")
         model_id = item.text("model_id")
         prompt = item.whole("prompt_tokens", least=0)
         most = item.whole("max_tokens", least=1)
@@ -77,7 +80,7 @@ class Runs:
             if version is not None:
                 self._findings.add(Code.PRICE, f"{place}: price_version", "that of a published table", version)
             return
-        model = table.models.get(str(item.fields.get("model")))
+        model = self._model(table, item)
         if model is None:
             self._findings.add(Code.PRICE, f"{place}: model", "one of the price table", "another")
             return
@@ -92,6 +95,14 @@ class Runs:
         """The published table that a receipt names."""
         version = item.fields.get("price_version")
         return self._prices(version) if isinstance(version, str) else None
+
+    def _model(self, table: PriceTable, item: Reader) -> ModelPrice | None:
+        """The model of a receipt as it was priced. A receipt of a custom prompt is never priced as one of a package: a
+        table without terms for it has no such model."""
+        name, custom = str(item.fields.get("model")), item.fields.get("custom_prompt") is True
+        if name not in table.models or (custom and table.custom_prompt is None):
+            return None
+        return table.model(name, custom_prompt=custom)
 
     def _settled(self, place: str, item: Reader, stored: StoredRun) -> None:
         item.absent("failure", why="it is settled")
@@ -138,7 +149,7 @@ class Runs:
                 Code.CHARGE, f"{place}: overrun", max(credits_ - charged, 0), fact(item.fields.get("overrun"))
             )
         table = self._table(item)
-        model = table.models.get(str(item.fields.get("model"))) if table is not None else None
+        model = self._model(table, item) if table is not None else None
         if usage is None or table is None or model is None:
             return
         if min(usage) < 0:
@@ -235,8 +246,11 @@ class Runs:
         model = item.text("model")
         if not copied:
             self._compare(Code.SESSION, f"{session_id}: model", sums.model, model)
-        item.text("package_version")
         item.text("title")
-        package = package_uuid(item.text("package") or "")
-        self._compare(Code.SESSION, f"{session_id}: package_id", package, item.text("package_id"))
+        if sums.session.get("package_id") is None:
+            item.absent("package", "package_version", "variables", why="it runs a custom prompt")
+        else:
+            item.text("package_version")
+            package = package_uuid(item.text("package") or "")
+            self._compare(Code.SESSION, f"{session_id}: package_id", package, item.text("package_id"))
         item.boolean("use_no_prompt")
