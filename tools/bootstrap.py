@@ -343,7 +343,11 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's virtual environments.")
     parser.add_argument(
-        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine, sam, node, api or lock"
+        "names",
+        nargs="+",
+        choices=sorted(ENVIRONMENTS),
+        metavar="name",
+        help="run, dev, engine, sam, node, api or lock",
     )
     arguments = parser.parse_args()
     try:
