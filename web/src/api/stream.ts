@@ -5,7 +5,7 @@
 import { ApiError, errorOf, NetworkError, open, type Schemas } from "./client";
 import { events } from "./sse";
 
-export type RunBody = Partial<Schemas["RunBody"]> & Pick<Schemas["RunBody"], "package_id" | "input">;
+export type RunBody = Partial<Schemas["RunBody"]> & Pick<Schemas["RunBody"], "input">;
 export type RunAnswer = Schemas["RunAnswer"];
 
 export type RunEvent =

@@ -24,6 +24,7 @@ interface Props {
 export function Share({ session, turns, onChange }: Props) {
   const [days, setDays] = useState<number | null>(null);
   const [failed, setFailed] = useState<{ error: unknown; retry: () => void } | null>(null);
+  const [includePrompt, setIncludePrompt] = useState(session.share?.prompt_included ?? false);
   const [isBusy, setBusy] = useState(false);
   const found = findings.value;
   const share = session.share;
@@ -55,10 +56,10 @@ export function Share({ session, turns, onChange }: Props) {
     act(async () => {
       const made = await api.post("/playground/sessions/{session_id}/share", {
         path,
-        body: { acknowledge_findings: acknowledge, expires_in_days: days },
+        body: { acknowledge_findings: acknowledge, include_prompt: includePrompt, expires_in_days: days },
       });
       findings.value = [];
-      onChange({ ...session, shared: true, is_public: true, share: { ...newStatus(share), ...made } });
+      onChange({ ...session, shared: true, is_public: true, share: { ...newStatus(share), prompt_included: includePrompt, ...made } });
       announce("Shared. The link is ready to copy.");
     });
   const end = () =>
@@ -70,6 +71,16 @@ export function Share({ session, turns, onChange }: Props) {
 
   return (
     <div class="share">
+      {session.package === null && (
+        <label class="choice">
+          <input
+            type="checkbox"
+            checked={includePrompt}
+            onChange={(event) => setIncludePrompt(event.currentTarget.checked)}
+          />
+          <span>Show your prompt, too</span>
+        </label>
+      )}
       {share === null || share.expired ? (
         <div class="actions">
           <button type="button" class="button" disabled={isBusy} onClick={() => void make(false)}>
@@ -109,9 +120,9 @@ export function Share({ session, turns, onChange }: Props) {
           )}
           <div class="actions">
             {share.share_url && <Copy name="Copy the link" text={() => share.share_url ?? ""} />}
-            {share.turns < session.turns && (
+            {(share.turns < session.turns || share.prompt_included !== includePrompt) && (
               <button type="button" class="button" disabled={isBusy} onClick={() => void make(false)}>
-                Share the new turns, too
+                {share.turns < session.turns ? "Share the new turns, too" : "Share it like this"}
               </button>
             )}
             <button type="button" class="button" disabled={isBusy} onClick={() => void end()}>
@@ -131,9 +142,11 @@ export function Share({ session, turns, onChange }: Props) {
             {found.map((each) => (
               <li key={`${each.turn} ${each.role} ${each.start}`}>
                 <button type="button" class="link" onClick={() => show(each)}>
-                  Turn {each.turn}, {each.role === "user" ? "what you wrote" : "the answer"}
+                  {each.turn === 0
+                    ? "Your prompt"
+                    : `Turn ${each.turn}, ${each.role === "user" ? "what you wrote" : "the answer"}`}
                 </button>
-                : {kindName(each.kind)}, “{excerpt(each, turns)}”
+                : {kindName(each.kind)}, “{excerpt(each, textOf(each, session, turns))}”
               </li>
             ))}
           </ul>
@@ -163,9 +176,14 @@ function show(finding: Finding): void {
   turn?.focus({ preventScroll: true });
 }
 
-/** The first characters of a finding: enough to know it again. */
-function excerpt(finding: Finding, turns: readonly Turn[]): string {
+function textOf(finding: Finding, session: Session, turns: readonly Turn[]): string {
+  if (finding.turn === 0) return session.custom_prompt ?? ""; // the prompt of the conversation
   const turn = turns[finding.turn - 1];
-  const text = Array.from((finding.role === "user" ? turn?.question : turn?.answer) ?? "").slice(finding.start, finding.end);
-  return text.length > 12 ? `${text.slice(0, 8).join("")}…` : text.join("");
+  return (finding.role === "user" ? turn?.question : turn?.answer) ?? "";
+}
+
+/** The first characters of a finding: enough to know it again. */
+function excerpt(finding: Finding, text: string): string {
+  const found = Array.from(text).slice(finding.start, finding.end);
+  return found.length > 12 ? `${found.slice(0, 8).join("")}…` : found.join("");
 }

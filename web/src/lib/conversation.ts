@@ -57,7 +57,12 @@ export function turnsOf(conversation: readonly Pick<Schemas["SharedMessage"], "c
   return found;
 }
 
+/** What a conversation is with: a package, or somebody's own prompt. */
+export function packageName(about: { package: string | null }): string {
+  return about.package ?? "a prompt of its own";
+}
+
 /** A title may be of one's own words, with lines in it; without words it is named after its package. */
-export function titleOf(about: { title: string; package: string }): string {
-  return about.title.replace(/\s+/g, " ").trim() || about.package;
+export function titleOf(about: { title: string; package: string | null }): string {
+  return about.title.replace(/\s+/g, " ").trim() || packageName(about);
 }

@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Share } from "../../components/Share";
 import { Thread } from "../../components/Thread";
-import { getSession, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
+import { getSession, packageName, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
 import { count, credits, day } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { remove } from "./store";
@@ -57,8 +57,12 @@ export function Conversation({ id }: { id: string }) {
       {back}
       <h1 dir="auto">{titleOf(session)}</h1>
       <p class="facts">
-        <a href={links.try({ packageId: session.package })}>{session.package}</a>
-        <span>version {session.package_version}</span>
+        {session.package ? (
+          <a href={links.try({ packageId: session.package })}>{session.package}</a>
+        ) : (
+          <span>{packageName(session)}</span>
+        )}
+        {session.package_version && <span>version {session.package_version}</span>}
         <span>{session.model}</span>
         <span>
           {count(session.turns)} {session.turns === 1 ? "turn" : "turns"}

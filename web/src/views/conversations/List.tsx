@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { isPending } from "../../components/undo";
-import { titleOf } from "../../lib/conversation";
+import { packageName, titleOf } from "../../lib/conversation";
 import { count, credits, moment } from "../../lib/format";
 import { links } from "../../router";
 import * as store from "./store";
@@ -74,7 +74,7 @@ function Row({ of }: { of: store.Listed }) {
         <a href={links.conversations(of.session_id)}>{title}</a>
       </h2>
       <p class="facts">
-        <span>{of.package}</span>
+        <span>{packageName(of)}</span>
         <span>
           {count(of.turns)} {of.turns === 1 ? "turn" : "turns"}
         </span>

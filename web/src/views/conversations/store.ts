@@ -1,7 +1,7 @@
 import { batch, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { later } from "../../components/undo";
-import { titleOf } from "../../lib/conversation";
+import { packageName, titleOf } from "../../lib/conversation";
 
 export type Listed = Schemas["SessionListed"];
 
@@ -68,13 +68,13 @@ export async function loadAll(isWanted: () => boolean): Promise<void> {
 }
 
 /** Words of the search in any order, in the title or the package's name. */
-export function matches(about: { title: string; package: string }, search: string): boolean {
-  const text = `${about.title} ${about.package}`.toLocaleLowerCase();
+export function matches(about: { title: string; package: string | null }, search: string): boolean {
+  const text = `${about.title} ${packageName(about)}`.toLocaleLowerCase();
   return search.toLocaleLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
 /** Deleted after a time to undo it; the list does not show it meanwhile. */
-export function remove(about: { session_id: string; title: string; package: string }): void {
+export function remove(about: { session_id: string; title: string; package: string | null }): void {
   const title = titleOf(about);
   const act = async (isLeaving: boolean) => {
     try {

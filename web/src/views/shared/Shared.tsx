@@ -4,7 +4,7 @@ import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
-import { getShared, titleOf, turnsOf, type Turn } from "../../lib/conversation";
+import { getShared, packageName, titleOf, turnsOf, type Turn } from "../../lib/conversation";
 import { count, day } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { isSignedIn } from "../../session/token";
@@ -60,14 +60,26 @@ export function Shared({ token }: { token: string }) {
       <p class="hint">Shared by somebody else. Neither they nor the playground vouch for what it says.</p>
       <h1 dir="auto">{titleOf(shared)}</h1>
       <p class="facts">
-        <a href={links.try({ packageId: shared.package })}>{shared.package}</a>
-        <span>version {shared.package_version}</span>
+        {shared.package ? (
+          <a href={links.try({ packageId: shared.package })}>{shared.package}</a>
+        ) : (
+          <span>{packageName(shared)}</span>
+        )}
+        {shared.package_version && <span>version {shared.package_version}</span>}
         <span>{shared.model}</span>
         <span>
           {count(shared.turns)} {shared.turns === 1 ? "turn" : "turns"}
         </span>
         <span>shared on {day(shared.shared_at)}</span>
       </p>
+      {shared.custom_prompt && (
+        <details class="prompt">
+          <summary>Read its prompt</summary>
+          <pre tabIndex={0} dir="auto">
+            {shared.custom_prompt}
+          </pre>
+        </details>
+      )}
       <Thread turns={turns} />
       <Respond token={token} />
     </div>

@@ -2,6 +2,7 @@ import type { RefObject } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { shortName } from "./Picker";
+import { packageName } from "../../lib/conversation";
 import { count, day } from "../../lib/format";
 import { links } from "../../router";
 import { Share } from "../../components/Share";
@@ -11,7 +12,7 @@ import * as store from "./store";
 export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement | null> }) {
   const chosen = store.details.value;
   const current = store.session.value;
-  const name = chosen?.name ?? current?.package ?? store.packageId.value ?? "";
+  const name = chosen?.name ?? current?.package ?? store.packageId.value ?? (current ? packageName(current) : "");
   const hidden = Object.values(chosen?.hidden_characters ?? {}).reduce((sum, each) => sum + each, 0);
   return (
     <aside class="about" aria-label="Package">
@@ -63,7 +64,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             {current.use_no_prompt && ", without the package's prompt"}
           </p>
           <p class="actions">
-            <a class="button" href={links.try({ packageId: name })}>
+            <a class="button" href={links.try({ packageId: chosen?.name ?? current.package })}>
               New conversation
             </a>
           </p>

@@ -102,11 +102,12 @@ export const missingVariables = computed<readonly string[]>(() => {
 export const request = computed<RunBody | null>(() => {
   const chosen = details.value;
   const current = session.value;
-  const packageId = current?.package_id ?? chosen?.id;
+  const packageId = current ? current.package_id : chosen?.id;
   const selected = model.value;
-  if (!packageId || !selected) return null;
+  if ((!packageId && !current) || !selected) return null;
   const now = draft.value;
-  const body: RunBody = { package_id: packageId, input: now.input, model: selected.name as RunBody["model"] & string };
+  const body: RunBody = { input: now.input, model: selected.name as RunBody["model"] & string };
+  if (packageId) body.package_id = packageId; // else the conversation has a prompt of its own
   if (current) body.session_id = current.session_id;
   const version = current?.package_version ?? now.version;
   if (version) body.package_version = version;
@@ -164,7 +165,7 @@ function names(found: Package | null, wanted: string): boolean {
 function getPackage(wanted: string): Promise<Package> {
   const [scope, name, ...more] = wanted.split("/");
   return scope && name && more.length === 0
-    ? api.get("/packages/{package_id}/{name}", { path: { package_id: scope, name } })
+    ? api.get("/packages/{scope}/{name}", { path: { scope, name } })
     : api.get("/packages/{package_id}", { path: { package_id: wanted } });
 }
 
@@ -185,9 +186,9 @@ export async function showSession(id: string): Promise<void> {
         runError.value = null;
         change({ model: found.model });
       }
-      if (!names(details.peek(), found.package_id)) details.value = null;
+      if (found.package_id === null || !names(details.peek(), found.package_id)) details.value = null;
     });
-    if (details.peek() === null) {
+    if (details.peek() === null && found.package_id !== null) {
       // A package that was withdrawn cannot be shown; the conversation can be read all the same.
       const about = await getPackage(found.package_id).catch(() => null);
       if (number === loading) details.value = about;
