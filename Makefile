@@ -11,14 +11,15 @@ export AWS_DEFAULT_REGION := $(AWS_REGION)
 endif
 
 # A python3 may be missing or, with pyenv, be there and refuse.
-define bootstrap
+define any_python
 @for python in python3 python3.13 python3.12 python3.11 python /usr/bin/python3; do \
-	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then exec $$python tools/bootstrap.py $(1); fi; \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then exec $$python $(1); fi; \
 done; echo 'no python3 was found on PATH; install Python 3.13' >&2; exit 1
 endef
+bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset \
 	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -27,7 +28,23 @@ help: ## show this list
 
 run: ## start the whole backend on this machine, in the foreground (PORT=3000 STATE_DIR=.local)
 	$(call bootstrap,run engine)
+	@$(PYTHON) -m tools.web --optional
 	@exec $(PYTHON) -m local.stack $(ARGS)
+
+web: ## build the page (needs Node.js 20.19 or PyPI's); make run does it, too
+	$(call any_python,-m tools.web $(ARGS))
+
+web-test: ## check the page's types and run its unit tests
+	$(call any_python,-m tools.web check)
+	$(call any_python,-m tools.web test)
+
+browser: ## install Chromium for tests/browser, if there is no browser
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m tools.browser
+
+screenshots: ## keep a picture of every view of the page in .screenshots/ (phone and desktop, light and dark)
+	$(call bootstrap,dev engine)
+	@SCREENSHOTS=.screenshots exec $(PYTHON) -m pytest tests/browser/test_views.py -q $(ARGS)
 
 demo: ## show the main job from end to end against the running stack
 	$(call bootstrap,run engine)
@@ -125,12 +142,13 @@ deploy: ## build and deploy to AWS (STACK=playground ARGS="--parameter-overrides
 	@PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/python tools/deploy_check.py $(DEPLOY_OPTIONS)
 	@$(SAM) build
 	@$(SAM) deploy $(DEPLOY_OPTIONS)
+	@.venv-sam/bin/python -m tools.deploy_page $(DEPLOY_OPTIONS)
 
 environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
-	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-api .venv-litellm .cache .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)

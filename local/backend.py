@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from local.front_end import FrontEnd
 from local.gateway import Gateway
+from local.page import FrontEnd
 from local.process import ShowLine, quiet
 from local.runtime import DEFAULT_CONCURRENCY, Outcome, Runtime
 from local.template import Description

@@ -1,7 +1,8 @@
-"""Placeholder pages for a laptop without a front end: each names what belongs there and the calls that return the data.
+"""Placeholder pages for a laptop on which the page is not built: each names what belongs there and the calls that
+return the data.
 
 The backend links to these paths; docs/front-end.md lists them. They are served beside the API, outside its stage, while
-FRONTEND_URL is the stack's own address.
+FRONTEND_URL is the stack's own address. With a built page, local/page.py serves that instead.
 """
 
 import shlex
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs
 from doubles import html
 from local.http_server import Request, Response
 
-NOTE = "A page of the laptop stack, in place of a front end. Set FRONTEND_URL to the address of your own."
+NOTE = "The page has not been built: `make web` does that. For a front end of your own set FRONTEND_URL to its address."
 CREDITS = "/playground/credits"
 SUBSCRIPTION = "/playground/subscription"
 SHARED = "/playground/shared/{token}"
@@ -56,7 +57,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class FrontEnd:
+class PlaceholderPages:
     """Answers for the paths of PAGES; `api_url` is the API's address with the base path."""
 
     api_url: str
@@ -66,7 +67,7 @@ class FrontEnd:
         path, _, query = request.target.partition("?")
         if request.method not in ("GET", "HEAD"):
             return None
-        token = _token(path)
+        token = shared_token(path)
         build = PAGES.get(SHARED if token is not None else path)
         if build is None:
             return None
@@ -83,10 +84,10 @@ class FrontEnd:
 
     def loggable(self, path: str) -> str:
         """The path, without the token of a share link, which grants access."""
-        return path if _token(path) is None else SHARED
+        return path if shared_token(path) is None else SHARED
 
 
-def _token(path: str) -> str | None:
+def shared_token(path: str) -> str | None:
     """The token of a share link, if the path is one."""
     before = SHARED.partition("{")[0]
     token = path.removeprefix(before)

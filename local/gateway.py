@@ -38,8 +38,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from local.console import StreamedAnswer, event_of, outcome_of
-from local.front_end import FrontEnd
 from local.http_server import BrokenStreamError, Headers, HttpServer, Request, Response, listen
+from local.page import FrontEnd
 from local.process import ShowLine, quiet
 from local.runtime import Outcome, PayloadTooLargeError, Runtime, Streamed, error_text
 from local.template import ACCOUNT, Api, GatewayResponse, MockRoute, Route

@@ -1,6 +1,7 @@
 """Settings of the laptop stack from environment variables. Other variables are read in process.py and stack.py only."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ TEMPLATE = ROOT / "template.yaml"
 DEFAULT_PORT = 3000
 DEFAULT_CEILING_DOLLARS = 100
 DEFAULT_STATE_DIR = ROOT / ".local"
+DEFAULT_PAGE_DIR = ROOT / "web" / "dist"
+PUBLISHABLE_KEY = r"pk_(?:test|live)_[0-9A-Za-z]+"
 
 
 class SettingsError(Exception):
@@ -24,11 +27,13 @@ class Settings:
     port: int
     state_dir: Path
     frontend_url: str
+    page_dir: Path
     concurrency: int
     rate_limit_factor: int
     anthropic_api_key: str | None
     anthropic_base_url: str | None
     stripe_secret_key: str | None
+    stripe_publishable_key: str | None
     stripe_webhook_secret: str | None
     log_as_json: bool
     custom_prompts: str
@@ -81,11 +86,13 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         port=port,
         state_dir=state_dir(environment),
         frontend_url=(environment.get("FRONTEND_URL") or f"http://127.0.0.1:{port}").rstrip("/"),
+        page_dir=Path(environment.get("PAGE_DIR") or DEFAULT_PAGE_DIR).resolve(),
         concurrency=_integer(environment, "LOCAL_CONCURRENCY", DEFAULT_CONCURRENCY, 1, 1_000),
         rate_limit_factor=_integer(environment, "RATE_LIMIT_FACTOR", 1, 1, 600),
         anthropic_api_key=environment.get("ANTHROPIC_API_KEY") or None,
         anthropic_base_url=environment.get("ANTHROPIC_BASE_URL") or None,
         stripe_secret_key=environment.get("STRIPE_SECRET_KEY") or None,
+        stripe_publishable_key=_publishable_key(environment),
         stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET") or None,
         log_as_json=_choice(environment, "LOG", "text", "json") == "json",
         custom_prompts=_choice(environment, "CUSTOM_PROMPTS", "plans", "everybody", "off"),
@@ -100,6 +107,14 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
+
+
+def _publishable_key(environment: Mapping[str, str]) -> str | None:
+    """Every browser gets it: a secret key in its place must not get that far."""
+    text = environment.get("STRIPE_PUBLISHABLE_KEY") or None
+    if text is not None and re.fullmatch(PUBLISHABLE_KEY, text) is None:
+        raise SettingsError("STRIPE_PUBLISHABLE_KEY must begin with pk_test_ or pk_live_")
+    return text
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:

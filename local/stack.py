@@ -33,8 +33,9 @@ from local.command import command
 from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
-from local.front_end import FrontEnd
+from local.front_end import PlaceholderPages
 from local.http_server import BusyPortError, listen
+from local.page import FrontEnd, Page
 from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
 from local.resources import TableChangedError, create_resources
 from local.seed import seed
@@ -57,6 +58,7 @@ from the environment, or on make's command line:
   PORT                   the API (3000); the four ports after it are used, too
   STATE_DIR              folder of the data and of the token secret (.local)
   FRONTEND_URL           origin of the front end (http://127.0.0.1:PORT)
+  PAGE_DIR               the built page (web/dist)
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
   DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
@@ -69,6 +71,7 @@ from the environment, or on make's command line:
   ANTHROPIC_API_KEY      uses the real Claude instead of the stand-in
   ANTHROPIC_BASE_URL     address of the real Claude
   STRIPE_SECRET_KEY      uses the real Stripe instead of the stand-in
+  STRIPE_PUBLISHABLE_KEY shows Stripe's form on the page
   STRIPE_WEBHOOK_SECRET  secret that events are signed with (made once)
 """
 DEMO_USER = "demo"
@@ -180,7 +183,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         warm=True,
         reload=True,
         show=show,
-        front_end=None if settings.has_front_end else FrontEnd(f"{settings.url}/{description.apis[0].stage}/v1"),
+        front_end=front_end(settings, description),
     )
     parts.callback(backend.stop)
     backend.start()
@@ -193,6 +196,22 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     write_state(settings.state_dir, {**about, **state(settings, description, backend, engine)})
     token = tokens.token(DEMO_USER, timedelta(days=DEMO_DAYS))
     announce(settings, description, token)
+
+
+def front_end(settings: Settings, description: Description) -> FrontEnd | None:
+    """What is served beside the API: nothing if the front end is somebody else's."""
+    if settings.has_front_end:
+        return None
+    if not Page.is_built(settings.page_dir):
+        return PlaceholderPages(f"{settings.url}/{description.apis[0].stage}/v1")
+    # Stripe's form speaks to the real Stripe, which knows nothing of what the stand-in has.
+    key = settings.stripe_publishable_key if settings.stripe_secret_key is not None else None
+    return Page(settings.page_dir, publishable_key=key, pay_page=pay_page(settings))
+
+
+def pay_page(settings: Settings) -> str | None:
+    """Where purchases are paid without Stripe's form: the stand-in's page."""
+    return f"http://127.0.0.1:{settings.stripe_port}/pay" if settings.stripe_secret_key is None else None
 
 
 def functions_of_the_api(description: Description) -> frozenset[str]:
@@ -228,7 +247,8 @@ def parameters(settings: Settings) -> dict[str, str]:
 
 def laptop_only(settings: Settings) -> dict[str, str]:
     """Settings of the functions that are not in the template and apply to the laptop only."""
-    return {} if settings.stripe_secret_key else {"PAY_PAGE_URL": f"http://127.0.0.1:{settings.stripe_port}/pay"}
+    address = pay_page(settings)
+    return {} if address is None else {"PAY_PAGE_URL": address}
 
 
 def stripe_secret(settings: Settings) -> dict[str, object]:
@@ -358,10 +378,19 @@ def announce(settings: Settings, description: Description, token: str) -> None:
         f"  -H 'Authorization: Bearer {token}' \\",
         "  -H 'Content-Type: application/json' \\",
         f"  -d '{body}'",
+        in_a_browser(settings, token),
         f"claude: {claude} · stripe: {stripe} · store: {settings.state_dir} · ports {ports}",
         "Ctrl-C stops it",
     )
     print("\n".join(lines), flush=True)
+
+
+def in_a_browser(settings: Settings, token: str) -> str:
+    """How to open the page. A token is given only to a page on this machine."""
+    if not settings.has_front_end and not Page.is_built(settings.page_dir):
+        return f"in a browser: {settings.frontend_url}/ (no page is built: `make web`)"
+    address = f"{settings.frontend_url}/"
+    return f"in a browser: {address}#token={token}" if settings.extra_origins else f"in a browser: {address}"
 
 
 def say(what: str) -> None:

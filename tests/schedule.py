@@ -10,6 +10,7 @@ import pytest
 
 # By how long the longest files take; those of a folder one after the other.
 FIRST = (
+    "tests/browser/test_views.py",
     "tests/e2e/test_stack.py",
     "tests/integration/test_erasure.py",
     "tests/local/test_stack.py",
@@ -17,6 +18,7 @@ FIRST = (
     "tests/faults/test_crash_matrix.py",
     "tests/property/test_ledger_machine.py",
     "tests/integration/test_a_long_life.py",
+    "tests/browser/",
     "tests/e2e/",
     "tests/faults/",
     "tests/concurrency/",

@@ -7,6 +7,7 @@
 | engine | .venv-engine | the store, whose pins contradict ours                                     |
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
 | api    | .venv-api    | what reads the description of the API in tests                            |
+| node   | .venv-node   | `make web` where there is no Node.js                                      |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
 Packages are installed from the lock file requirements/<name>.txt, with versions and SHA-256.
@@ -71,6 +72,7 @@ ENVIRONMENTS = {
     "engine": Environment(".venv-engine", "requirements/engine.txt"),
     "sam": Environment(".venv-sam", "requirements/sam.txt"),
     "api": Environment(".venv-api", "requirements/api.txt"),
+    "node": Environment(".venv-node", "requirements/node.txt"),
     "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
 
@@ -341,7 +343,11 @@ def bootstrap(names: Sequence[str], root: Path = ROOT) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make the project's virtual environments.")
     parser.add_argument(
-        "names", nargs="+", choices=sorted(ENVIRONMENTS), metavar="name", help="run, dev, engine, sam or lock"
+        "names",
+        nargs="+",
+        choices=sorted(ENVIRONMENTS),
+        metavar="name",
+        help="run, dev, engine, sam, node, api or lock",
     )
     arguments = parser.parse_args()
     try:

@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import botocore.session
 from botocore.config import Config
@@ -28,8 +29,19 @@ class NotReadyError(Exception):
     """The deployment would fail; the message says what to do."""
 
 
-def check(arguments: Sequence[str], config: Path = ROOT / "samconfig.toml") -> str:
-    """Where the deployment goes. Raises NotReadyError."""
+class Target(NamedTuple):
+    """Where a deployment goes, as far as the options and samconfig.toml say it."""
+
+    stack_name: str | None
+    region: str | None
+    profile: str | None
+
+    def session(self) -> botocore.session.Session:
+        return botocore.session.Session(profile=self.profile)
+
+
+def target_of(arguments: Sequence[str], config: Path = ROOT / "samconfig.toml") -> Target:
+    """By the options of `sam deploy`; those that are none of ours are ignored."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--region")
     parser.add_argument("--profile")
@@ -41,9 +53,15 @@ def check(arguments: Sequence[str], config: Path = ROOT / "samconfig.toml") -> s
     def option(name: str) -> str | None:
         return getattr(given, name) or defaults.get(name)
 
-    session = botocore.session.Session(profile=option("profile"))
+    return Target(option("stack_name"), option("region"), option("profile"))
+
+
+def check(arguments: Sequence[str], config: Path = ROOT / "samconfig.toml") -> str:
+    """Where the deployment goes. Raises NotReadyError."""
+    target = target_of(arguments, config)
+    session = target.session()
     try:
-        region = option("region") or session.get_config_variable("region")
+        region = target.region or session.get_config_variable("region")
         if region is None:
             raise NotReadyError(
                 'no AWS region is set: AWS_REGION=us-east-1 make deploy, ARGS="--region us-east-1", or `aws configure`'
@@ -56,7 +74,7 @@ def check(arguments: Sequence[str], config: Path = ROOT / "samconfig.toml") -> s
         raise NotReadyError(f"AWS refuses the credentials: {error.response['Error'].get('Message', error)}") from error
     except BotoCoreError as error:
         raise NotReadyError(f"the credentials cannot be checked: {error}") from error
-    return f"deploying {option('stack_name')} to {region}, account {identity['Account']}, as {identity['Arn']}"
+    return f"deploying {target.stack_name} to {region}, account {identity['Account']}, as {identity['Arn']}"
 
 
 def _configured(config: Path, environment: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.front_end import OUTCOMES, PAGES, SHARED, FrontEnd
+from local.front_end import OUTCOMES, PAGES, SHARED, PlaceholderPages
 from local.http_server import Request, Response
 from local.settings import read_settings
 
@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "front-end.md"
 
 
 def get(target: str, method: str = "GET") -> Response | None:
-    return FrontEnd(API).answer(Request(method, target, (), b"", "HTTP/1.1", "127.0.0.1"))
+    return PlaceholderPages(API).answer(Request(method, target, (), b"", "HTTP/1.1", "127.0.0.1"))
 
 
 def text(target: str) -> str:
@@ -70,8 +70,8 @@ def test_pages_may_load_and_run_nothing() -> None:
 
 
 def test_the_token_of_a_share_is_not_logged() -> None:
-    assert FrontEnd(API).loggable("/playground/shared/secret") == SHARED
-    assert FrontEnd(API).loggable("/playground/credits") == "/playground/credits"
+    assert PlaceholderPages(API).loggable("/playground/shared/secret") == SHARED
+    assert PlaceholderPages(API).loggable("/playground/credits") == "/playground/credits"
 
 
 def test_every_page_is_in_the_table() -> None:

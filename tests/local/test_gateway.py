@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from local.backend import Backend
-from local.front_end import FrontEnd
+from local.front_end import PlaceholderPages
 from local.gateway import Router
 from local.template import Api, Description, Route
 from tests.kit.extent import HANG_SECONDS
@@ -604,7 +604,7 @@ def test_nothing_is_left_of_a_stopped_backend(
 
 def test_pages_are_outside_the_stage(description: Description, client_of: Callable[[str], Any]) -> None:
     lines: list[str] = []
-    pages = FrontEnd("http://127.0.0.1:3000/stage/v1")
+    pages = PlaceholderPages("http://127.0.0.1:3000/stage/v1")
     with Backend(description, front_end=pages, show=lambda _, line: lines.append(line)) as backend:
         client = client_of(backend.url)
         page = client("GET", "/playground/shared/a-secret")

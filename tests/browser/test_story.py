@@ -1,0 +1,188 @@
+"""The main story, clicked by one person with a real browser against the stack as `make run` starts it."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE
+from tests.e2e.conftest import Stack
+
+OpenWindow = Callable[..., Any]
+TokenOf = Callable[[str], str]
+OUTLINES = "['', '::after'].map((part) => getComputedStyle(document.activeElement, part || null).outlineStyle)"
+DONE = re.compile(r"\d+ tokens")
+
+
+@pytest.fixture
+def user_id() -> str:
+    return f"alice-{uuid.uuid4().hex[:8]}"
+
+
+def choose(page: Page, name: str = "code-reviewer") -> None:
+    page.get_by_label("What do you want to do?").fill(name)
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+
+
+def run(page: Page, text: str, *, label: str = "Your text") -> None:
+    page.get_by_role("textbox", name=label, exact=True).fill(text)
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def buy_the_small_pack(page: Page) -> None:
+    page.get_by_role("button", name="Buy 100 credits for $5.00").click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Open the payment page").click()
+    opened.value.get_by_role("button", name="Pay", exact=True).click()
+    opened.value.close()
+    expect(page.get_by_role("status").filter(has_text="100 credits have been added")).to_be_visible()
+
+
+def test_the_token_is_taken_out_of_the_address_and_kept_for_this_tab_only(
+    open_window: OpenWindow, token_of: TokenOf, user_id: str
+) -> None:
+    window = open_window()
+    page = window.open("/", token_of(user_id))
+    expect(page.get_by_text("5 credits")).to_be_visible()
+    assert "token" not in page.url
+    assert page.evaluate("history.length") <= 2
+    page.reload()
+    expect(page.get_by_text("5 credits")).to_be_visible()
+
+    other = open_window(context=window.context).open("/")
+    expect(other.get_by_role("heading", name="Try a package")).to_be_visible()
+    expect(other.get_by_text("5 credits")).to_have_count(0)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("5 credits")).to_have_count(0)
+    assert page.evaluate("Object.values({...sessionStorage, ...localStorage}).join().includes('eyJ')") is False
+
+
+def test_a_package_is_picked_priced_run_and_continued(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
+    page = open_window().open("/", token_of(user_id))
+    choose(page)
+    page.get_by_role("textbox", name="Your text").fill("Review: return a - b [[claude: output_tokens=150 slow=25]]")
+    expect(page.get_by_text(re.compile(r"1 credit, at most 2; you have 5"))).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    expect(page.get_by_text("Claude is writing…")).to_be_visible()
+    expect(page.get_by_role("article")).to_contain_text("This answer is based on")  # while it is written
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("article").get_by_text(DONE)).to_be_visible()
+    expect(page.get_by_text("4 credits")).to_be_visible()
+
+    run(page, "And what about sub?", label="Continue")
+    expect(page.get_by_role("article", name="Turn 2").get_by_text(DONE)).to_be_visible()
+    expect(page.get_by_text("3 credits")).to_be_visible()
+
+
+def test_a_run_that_is_stopped_keeps_what_was_written(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
+    page = open_window().open("/", token_of(user_id))
+    choose(page)
+    run(page, "Explain it at length [[claude: output_tokens=3000 slow=100]]")
+    expect(page.get_by_role("article")).to_contain_text("This answer is based on")
+    page.get_by_role("button", name="Stop").click()
+
+    expect(page.get_by_text("You stopped it. What was written by then is kept and paid for.")).to_be_visible()
+    expect(page.get_by_text("4 credits")).to_be_visible()
+
+
+def test_a_stream_that_breaks_mends_itself_and_is_charged_once(
+    open_window: OpenWindow, token_of: TokenOf, user_id: str, proxy: Any, stack: Stack
+) -> None:
+    page = open_window(base=proxy.url).open("/", token_of(user_id))
+    choose(page)
+    proxy.cut("POST /api/v1/playground/run/stream", after_bytes=2500)
+    run(page, "Review: return a - b [[claude: output_tokens=200 slow=30]]")
+
+    expect(page.get_by_role("article").get_by_text(DONE)).to_be_visible()
+    assert proxy.cut_count == 1
+    client = stack.client(user_id)
+    assert client.get("/playground/credits").body["balance"] == 4
+    [entry] = client.get("/playground/credits/history?type=spend").body["transactions"]
+    stored = client.get(f"/playground/runs/{entry['run_id']}").body["response"]
+    shown = page.get_by_role("article").locator(".answer").inner_text()
+    assert words(stored)[:-1] == [word for word in words(shown) if word in words(stored)][: len(words(stored)) - 1]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z]{4,}", text)
+
+
+def test_without_credits_buying_leads_back_to_the_same_input(
+    open_window: OpenWindow, token_of: TokenOf, user_id: str, stack: Stack
+) -> None:
+    client = stack.client(user_id)
+    for _ in range(5):
+        body = {"package_id": "@playground/code-reviewer", "input": "x [[claude: output_tokens=20]]"}
+        assert client.post("/playground/run", body).status == 200
+    page = open_window().open("/", token_of(user_id))
+    choose(page)
+    text = "The input that must not be lost"
+    run(page, text)
+    page.get_by_role("alert").get_by_role("link", name="Buy credits").click()
+    buy_the_small_pack(page)
+    page.get_by_role("link", name="Back to what you were doing").click()
+
+    expect(page.get_by_role("textbox", name="Your text")).to_have_value(text)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("article").get_by_text(DONE)).to_be_visible()
+    expect(page.get_by_text("99 credits")).to_be_visible()
+
+
+def test_two_windows_of_one_user_see_the_same_account(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
+    """One conversation, continued in both at once: both turns are stored in order, or one window is told why not."""
+    one = open_window().open("/", token_of(user_id))
+    choose(one)
+    run(one, "The first turn")
+    expect(one.get_by_role("article", name="Turn 1").get_by_text(DONE)).to_be_visible()
+    expect(one).to_have_url(re.compile(r"session=ses_"))
+    two = open_window().open(one.url.partition("/?")[1] + one.url.partition("/?")[2], token_of(user_id))
+    expect(two.get_by_role("article", name="Turn 1")).to_be_visible()
+
+    for page in (one, two):
+        page.get_by_role("textbox", name="Continue", exact=True).fill("Go on [[claude: output_tokens=60 delay=1]]")
+    for page in (one, two):
+        page.get_by_role("button", name="Run", exact=True).click()
+    for page in (one, two):
+        ended = (
+            page.get_by_role("article", name="Turn 2")
+            .get_by_text(DONE)
+            .or_(page.get_by_role("article", name="Turn 3").get_by_text(DONE))
+            .or_(page.get_by_text("This conversation has changed"))
+        )
+        expect(ended.first).to_be_visible()
+
+
+def test_the_keyboard_alone_is_enough(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
+    page = open_window(viewport=PHONE).open("/", token_of(user_id))
+    expect(page.get_by_role("link", name="code-reviewer", exact=True)).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_label("What do you want to do?"))
+    page.keyboard.type("code-rev")
+    expect(page.get_by_role("link", name="api-designer")).to_have_count(0)
+    tab_to(page, page.get_by_role("link", name="code-reviewer", exact=True))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="code-reviewer")).to_be_visible()
+    tab_to(page, page.get_by_role("textbox", name="Your text"))
+    page.keyboard.type("Review: return a - b")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("article").get_by_text(DONE)).to_be_visible()
+    tab_to(page, page.get_by_role("textbox", name="Continue", exact=True))
+
+
+def tab_to(page: Page, wanted: Any, most: int = 60) -> None:
+    for _ in range(most):
+        if wanted.count() == 1 and wanted.evaluate("(element) => element === document.activeElement"):
+            assert page.evaluate(OUTLINES) != ["none", "none"], "the focus cannot be seen"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("it is not reached by the Tab key")

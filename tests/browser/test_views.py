@@ -1,0 +1,90 @@
+"""Every view, on a phone and on a desktop, light and dark: axe finds nothing, nothing is wider than the screen, and
+with SCREENSHOTS=folder a picture is kept (`make screenshots`)."""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import DESKTOP, PHONE
+from tests.conftest import ROOT
+from tests.e2e.conftest import Stack
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+RUN_AXE = "(tags) => axe.run(document, { runOnly: tags })"
+SCREENS = {"phone": PHONE, "desktop": DESKTOP}
+
+
+@pytest.fixture(scope="module")
+def addresses(stack: Stack, token_of: Callable[[str], str]) -> Mapping[str, tuple[str, str | None, str]]:
+    """By view: path, token, and text that is there once it is complete."""
+    user_id = f"viewer-{uuid.uuid4().hex[:8]}"
+    client = stack.client(user_id)
+    run = {
+        "package_id": "@playground/code-reviewer",
+        "input": "Review this:\n\n```py\ndef add(a, b): return a - b\n```",
+    }
+    session_id = client.post("/playground/run", run).body["session_id"]
+    client.post("/playground/run", {**run, "input": "And `sub(a, b)`?", "session_id": session_id})
+    shared = client.post(f"/playground/sessions/{session_id}/share", {}).body["share_token"]
+    token = token_of(user_id)
+    return {
+        "try": ("/", token, "Try a package"),
+        "package": ("/?package=%40playground%2Fcode-reviewer", token, "code-reviewer"),
+        "signed-out": ("/", None, "Try a package"),
+        "compare": ("/compare?package=%40playground%2Fcode-reviewer", token, "Column 2"),
+        "conversations": ("/conversations", token, "Review this"),
+        "conversation": (f"/conversations/{session_id}", token, "sub(a, b)"),
+        "credits": ("/playground/credits", token, "Welcome credits"),
+        "subscription": ("/playground/subscription", token, "200 credits every month"),
+        "shared": (f"/playground/shared/{shared}", None, "sub(a, b)"),
+        "unknown": ("/nothing/here", token, "no such page"),
+    }
+
+
+VIEWS = (
+    "try",
+    "package",
+    "signed-out",
+    "compare",
+    "conversations",
+    "conversation",
+    "credits",
+    "subscription",
+    "shared",
+    "unknown",
+)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_and_everything_fits(
+    open_window: Callable[..., Any],
+    addresses: Mapping[str, tuple[str, str | None, str]],
+    axe: str,
+    view: str,
+    screen: str,
+    dark: bool,
+) -> None:
+    path, token, text = addresses[view]
+    window = open_window(viewport=SCREENS[screen], dark=dark)
+    window.context.add_init_script(axe)  # the content security policy allows no other way
+    page = window.open(path, token)
+    expect(page.get_by_role("main")).to_contain_text(text)
+    page.wait_for_load_state("networkidle")
+
+    if os.environ.get("SCREENSHOTS"):
+        folder = ROOT / Path(os.environ["SCREENSHOTS"])
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{view}-{screen}-{'dark' if dark else 'light'}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["width"]
+    found = page.evaluate(RUN_AXE, list(RULES))["violations"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]], each["help"]) for each in found] == []

@@ -1,0 +1,49 @@
+import { useState } from "preact/hooks";
+import { signIn } from "../session/token";
+
+/** A token comes with the link that the registry gives; whoever has only the token can put it in here. */
+export function SignIn() {
+  const [text, setText] = useState("");
+  const [problem, setProblem] = useState<string | null>(null);
+  return (
+    <form
+      class="sign-in"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const token = text.trim().replace(/^.*#token=/, "");
+        if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) {
+          setProblem("This is not a token: it has three parts with dots between them.");
+          return;
+        }
+        setText("");
+        signIn(token);
+      }}
+    >
+      <p>Open the playground by the link from your registry, or put your token in here. It is kept in this tab only.</p>
+      <label>
+        Token
+        <input
+          type="password"
+          name="token"
+          autocomplete="off"
+          spellcheck={false}
+          value={text}
+          aria-invalid={problem !== null}
+          aria-describedby={problem === null ? undefined : "sign-in-problem"}
+          onInput={(event) => {
+            setText(event.currentTarget.value);
+            setProblem(null);
+          }}
+        />
+      </label>
+      <button type="submit" class="button button-main">
+        Sign in
+      </button>
+      {problem && (
+        <p class="problem" id="sign-in-problem" role="alert">
+          {problem}
+        </p>
+      )}
+    </form>
+  );
+}

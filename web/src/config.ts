@@ -1,0 +1,24 @@
+/** Where the page is served: /config.json, with defaults for what it lacks. */
+export interface Config {
+  api: string;
+  stripe_publishable_key: string | null;
+  /** The address of a page to pay on without Stripe's form; on a laptop only. */
+  pay_page: string | null;
+}
+
+const DEFAULTS: Config = { api: "/api/v1", stripe_publishable_key: null, pay_page: null };
+
+async function read(): Promise<Config> {
+  try {
+    const answer = await fetch("/config.json");
+    return answer.ok ? { ...DEFAULTS, ...((await answer.json()) as Partial<Config>) } : DEFAULTS;
+  } catch {
+    return DEFAULTS;
+  }
+}
+
+let reading: Promise<Config> | null = null;
+
+export function config(): Promise<Config> {
+  return (reading ??= read());
+}

@@ -1,0 +1,68 @@
+/** Conversations as the page shows them. */
+import { api, type Schemas } from "../api/client";
+import type { RunBody } from "../api/stream";
+
+export type Session = Schemas["SessionAnswer"];
+
+export interface Turn {
+  id: string;
+  question: string;
+  answer: string;
+  unreadable: boolean;
+  /** Known for runs that this page has seen. */
+  run: { id: string; body: RunBody; answer: Schemas["RunAnswer"] } | null;
+}
+
+type Page<M> = { conversation: M[]; next_cursor: string | null };
+
+async function all<M, P extends Page<M>>(get: (cursor: string | undefined) => Promise<P>): Promise<P> {
+  const first = await get(undefined);
+  const conversation = [...first.conversation];
+  for (let cursor = first.next_cursor; cursor !== null; ) {
+    const next = await get(cursor);
+    conversation.push(...next.conversation);
+    cursor = next.next_cursor;
+  }
+  return { ...first, conversation, next_cursor: null };
+}
+
+/** All of a conversation: its turns come in pages. */
+export function getSession(id: string): Promise<Session> {
+  return all((cursor) =>
+    api.get("/playground/sessions/{session_id}", { path: { session_id: id }, query: cursor === undefined ? {} : { cursor } }),
+  );
+}
+
+export function getShared(token: string): Promise<Schemas["SharedAnswer"]> {
+  return all((cursor) =>
+    api.get("/playground/shared/{token}", { path: { token }, query: cursor === undefined ? {} : { cursor } }),
+  );
+}
+
+/** Question and answer together. */
+export function turnsOf(conversation: readonly Pick<Schemas["SharedMessage"], "content" | "unreadable">[]): Turn[] {
+  const found: Turn[] = [];
+  for (let at = 0; at + 1 < conversation.length; at += 2) {
+    const question = conversation[at];
+    const answer = conversation[at + 1];
+    if (!question || !answer) break;
+    found.push({
+      id: `turn-${at / 2 + 1}`,
+      question: question.content,
+      answer: answer.content,
+      unreadable: question.unreadable || answer.unreadable,
+      run: null,
+    });
+  }
+  return found;
+}
+
+/** What a conversation is with: a package, or somebody's own prompt. */
+export function packageName(about: { package: string | null }): string {
+  return about.package ?? "a prompt of its own";
+}
+
+/** A title may be of one's own words, with lines in it; without words it is named after its package. */
+export function titleOf(about: { title: string; package: string | null }): string {
+  return about.title.replace(/\s+/g, " ").trim() || packageName(about);
+}

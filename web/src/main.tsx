@@ -1,0 +1,11 @@
+import "./session/token"; // first: it takes the token out of the address
+import { render } from "preact";
+import { App } from "./App";
+import { followLinks } from "./router";
+import "./styles/base.css";
+
+const root = document.getElementById("app");
+if (root) {
+  followLinks(root);
+  render(<App />, root);
+}

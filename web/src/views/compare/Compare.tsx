@@ -1,0 +1,310 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { api, errorOf, newKey, open } from "../../api/client";
+import { events } from "../../api/sse";
+import { count, credits } from "../../lib/format";
+import { links } from "../../router";
+import { ErrorNotice } from "../../components/ErrorNotice";
+import { Markdown } from "../../components/Markdown";
+import { SignIn } from "../../components/SignIn";
+import { refreshBalance } from "../../session/balance";
+import { isSignedIn } from "../../session/token";
+import {
+  applied,
+  brokenOff,
+  failed,
+  failureOf,
+  isOver,
+  newColumns,
+  next,
+  spent,
+  type Column,
+  type Failure,
+  type ServerEvent,
+} from "./columns";
+import { PackageChoice } from "./PackageChoice";
+import { useQuote } from "./quote";
+import "./compare.css";
+import { MAX_INPUT_LENGTH, MAX_VARIANTS, MIN_VARIANTS, another, body, repeated, title, withAndWithout } from "./variants";
+import type { Model, Variant } from "./variants";
+
+const DEFAULT_MODEL = "sonnet";
+const MAX_RETRIES = 6;
+const MAX_SILENCE_MS = 25_000; // the API sends a comment every 10 s
+
+/** One input in two to four columns, which are answered at the same time. */
+export function Compare({ packageId }: { packageId: string | null }) {
+  const [models, setModels] = useState<Model[]>([]);
+  const [variants, setVariants] = useState<Variant[]>(() => withAndWithout("", "", DEFAULT_MODEL));
+  const [input, setInput] = useState("");
+  const [asked, setAsked] = useState<Variant[]>([]);
+  const [columns, setColumns] = useState<Column[]>([]);
+  const [busy, setBusy] = useState(false);
+  const [refusal, setRefusal] = useState<unknown>(null);
+  const [said, setSaid] = useState("");
+  const running = useRef<AbortController | null>(null);
+
+  useEffect(() => {
+    api
+      .get("/playground/models")
+      .then((found) => setModels(found.models.filter((model) => !model.retired).map((model) => model.name as Model)))
+      .catch(() => setModels([DEFAULT_MODEL]));
+    return () => running.current?.abort();
+  }, []);
+
+  useEffect(() => {
+    if (packageId === null) return undefined;
+    let isCurrent = true;
+    api
+      .get("/packages/{package_id}", { path: { package_id: packageId } })
+      .then((found) => isCurrent && setVariants(withAndWithout(found.id, found.name, DEFAULT_MODEL)))
+      .catch((error: unknown) => isCurrent && setRefusal(error));
+    return () => {
+      isCurrent = false;
+    };
+  }, [packageId]);
+
+  const same = useMemo(() => repeated(variants), [variants]);
+  const isChosen = variants.every((variant) => variant.packageId !== "");
+  const isReady = isSignedIn.value && isChosen && same.length === 0 && input.trim() !== "" && input.length <= MAX_INPUT_LENGTH;
+  const quote = useQuote(isReady ? variants : [], input);
+
+  function change(place: number, part: Partial<Variant>) {
+    setVariants((before) => before.map((variant, index) => (index === place ? { ...variant, ...part } : variant)));
+  }
+
+  /** The first choice of a package is that of every column that has none. */
+  function choose(place: number, packageId: string, packageName: string) {
+    setVariants((before) =>
+      before.map((variant, index) =>
+        index === place || variant.packageId === "" || !variant.withPackage
+          ? { ...variant, packageId, packageName }
+          : variant,
+      ),
+    );
+  }
+
+  async function compare() {
+    const control = new AbortController();
+    running.current = control;
+    const wanted = variants;
+    let current = newColumns(wanted.length);
+    const show = (now: Column[]) => {
+      current = now;
+      if (!control.signal.aborted) setColumns(now);
+    };
+    setBusy(true);
+    setRefusal(null);
+    setAsked(wanted);
+    setSaid("The answers are being written.");
+    show(current);
+    const request = { input, variants: wanted.map(body) };
+    try {
+      const { signal } = control;
+      const answer = await open("post", "/playground/compare/stream", { body: request, key: newKey(), signal });
+      await follow(answer, (event) => show(applied(current, event)));
+      show(brokenOff(current));
+    } catch (error) {
+      if (current.some((column) => column.runId)) show(brokenOff(current));
+      else {
+        setRefusal(error);
+        setColumns([]);
+      }
+    }
+    await Promise.all(
+      current.map((column, place) =>
+        column.state === "cut" && column.runId
+          ? readOn(column, control.signal, (now) => show(current.map((each, index) => (index === place ? now : each))))
+          : undefined,
+      ),
+    );
+    if (control.signal.aborted) return;
+    setBusy(false);
+    setSaid(current.length > 0 && current.every(isOver) ? `All answers are there. Together: ${credits(spent(current))}.` : "");
+    void refreshBalance();
+  }
+
+  function stop() {
+    for (const column of columns) {
+      if (!isOver(column) && column.runId) {
+        api.post("/playground/runs/{run_id}/cancel", { path: { run_id: column.runId } }).catch(() => undefined);
+      }
+    }
+    setSaid("Stopping. What was written by now is kept and paid for.");
+  }
+
+  return (
+    <div class="compare">
+      <h1>Compare</h1>
+      <p class="lead">One input, answered side by side: with and without a package, or by several models.</p>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (isReady && !busy) void compare();
+        }}
+      >
+        <div class="compare-variants">
+          {variants.map((variant, place) => (
+            <fieldset key={place}>
+              <legend>Column {place + 1}</legend>
+              <label class="compare-check">
+                <input
+                  type="checkbox"
+                  checked={variant.withPackage}
+                  onChange={(event) => change(place, { withPackage: event.currentTarget.checked })}
+                />{" "}
+                With a package
+              </label>
+              {variant.withPackage && (
+                <PackageChoice
+                  label={`Package of column ${place + 1}`}
+                  value={variant.packageName}
+                  onChoose={(id, name) => choose(place, id, name)}
+                />
+              )}
+              <label>
+                Model
+                <select value={variant.model} onChange={(event) => change(place, { model: event.currentTarget.value as Model })}>
+                  {(models.length > 0 ? models : [variant.model]).map((name) => (
+                    <option key={name}>{name}</option>
+                  ))}
+                </select>
+              </label>
+              {same.includes(place) && <p role="alert">This column would be the same as another one.</p>}
+              {variants.length > MIN_VARIANTS && (
+                <button
+                  type="button"
+                  class="button button-quiet"
+                  onClick={() => setVariants(variants.filter((_, index) => index !== place))}
+                >
+                  Remove column {place + 1}
+                </button>
+              )}
+            </fieldset>
+          ))}
+        </div>
+        {variants.length < MAX_VARIANTS && (
+          <button type="button" class="button button-quiet" onClick={() => setVariants([...variants, another(variants, models)])}>
+            Add a column
+          </button>
+        )}
+        <label class="compare-input">
+          Your input
+          <textarea
+            rows={5}
+            value={input}
+            aria-describedby="compare-count"
+            onInput={(event) => setInput(event.currentTarget.value)}
+            onKeyDown={(event) => {
+              if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
+            }}
+          />
+        </label>
+        <p id="compare-count" class="hint">
+          {input.length.toLocaleString("en-US")} of {MAX_INPUT_LENGTH.toLocaleString("en-US")} characters
+        </p>
+        <p class="compare-quote hint" aria-live="polite">
+          {isReady ? quote.text : !isChosen ? "Choose a package first." : ""}
+        </p>
+        <p class="compare-actions">
+          <button type="submit" class="button button-main" disabled={!isReady || busy}>
+            {busy ? "Comparing…" : "Compare"}
+          </button>
+          {busy && columns.some((column) => column.runId) && (
+            <button type="button" class="button button-quiet" onClick={stop}>
+              Stop
+            </button>
+          )}
+        </p>
+      </form>
+      {!isSignedIn.value && (
+        <div class="notice">
+          <p class="notice-title">Sign in to compare</p>
+          <SignIn />
+        </div>
+      )}
+      {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare() : undefined} />}
+      <p role="status" class="compare-status">
+        {said}
+      </p>
+      {columns.length > 0 && (
+        <div class="compare-columns" data-count={columns.length}>
+          {columns.map((column, place) => (
+            <ColumnView key={place} column={column} name={title(asked[place] as Variant)} />
+          ))}
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** One run behind its last piece, until it has ended: bounded, and slower each time. */
+async function readOn(column: Column, signal: AbortSignal, show: (column: Column) => void): Promise<void> {
+  let current = column;
+  for (let attempt = 0; attempt < MAX_RETRIES && !isOver(current) && !signal.aborted; attempt += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
+    try {
+      const answer = await open("get", "/playground/runs/{run_id}/stream", {
+        path: { run_id: current.runId ?? "" },
+        headers: { "Last-Event-ID": current.lastId ?? "0" },
+        signal,
+      });
+      await follow(answer, (event) => {
+        const data = (typeof event.data === "object" && event.data !== null ? event.data : {}) as Partial<Failure>;
+        if (event.event === "error" && data.error === "run_in_progress") return; // goes on: read on later
+        current = next(current, event, data as Record<string, unknown>);
+        show(current);
+      });
+    } catch (error) {
+      const failure = failureOf(error);
+      if (failure.run_id) {
+        show((current = failed([current], failure)[0] as Column));
+      }
+    }
+  }
+  if (!isOver(current) && !signal.aborted) {
+    const message = "The connection broke off. The run goes on; its answer will be among your conversations.";
+    show(failed([current], { error: "cut", message })[0] as Column);
+  }
+}
+
+/** The events of an answer, each with its data read. */
+async function follow(answer: Response, each: (event: ServerEvent) => void): Promise<void> {
+  if (!answer.body) return;
+  for await (const { event, id, data } of events(answer.body, MAX_SILENCE_MS)) each({ event, id, data: parsed(data) });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function ColumnView({ column, name }: { column: Column; name: string }) {
+  const { answer, failure } = column;
+  const isWriting = column.state === "writing" || column.state === "waiting" || column.state === "cut";
+  return (
+    <article aria-label={name} aria-busy={isWriting} class={`compare-column compare-${column.state}`}>
+      <h2>{name}</h2>
+      {column.text && <Markdown text={column.text} />}
+      {column.state === "waiting" && <p>Waiting for the first words…</p>}
+      {column.state === "cut" && <p>The connection broke off. Reading on…</p>}
+      {failure !== null && <ErrorNotice error={errorOf(0, failure)} />}
+      {answer && (
+        <p class="facts">
+          <span>{credits(answer.credits_spent)}</span>
+          <span>{count(answer.tokens_used)} tokens</span>
+          <span>{(answer.duration_ms / 1000).toFixed(1)} s</span>
+          {answer.stop_reason === "max_tokens" && <span>cut at its limit</span>}
+          {answer.stop_reason === "cancelled" && <span>stopped by you</span>}
+        </p>
+      )}
+      {answer && (
+        <p>
+          <a href={links.conversations(answer.session_id)}>Continue this one</a>
+        </p>
+      )}
+    </article>
+  );
+}

@@ -1,0 +1,22 @@
+import { describe, expect, it } from "vitest";
+import { quoteText } from "./quote";
+
+const estimate = (expected: number, most: number, balance: number) => ({
+  estimated_credits: expected,
+  max_credits: most,
+  available: balance,
+});
+
+describe("the quote of a comparison", () => {
+  it("is for all columns together", () => {
+    expect(quoteText([estimate(1, 2, 12), estimate(2, 3, 12)])).toBe(
+      "All columns together: 3 credits, at most 5; you have 12.",
+    );
+    expect(quoteText([estimate(1, 1, 1)])).toBe("All columns together: 1 credit; you have 1.");
+    expect(quoteText([])).toBe("");
+  });
+
+  it("says that answers may be shorter", () => {
+    expect(quoteText([estimate(3, 9, 5), estimate(3, 9, 5)])).toContain("Answers may have to be shorter");
+  });
+});

@@ -1,0 +1,102 @@
+import { useEffect, useState } from "preact/hooks";
+import { ErrorNotice } from "../../components/ErrorNotice";
+import { Share } from "../../components/Share";
+import { Thread } from "../../components/Thread";
+import { getSession, packageName, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
+import { count, credits, day } from "../../lib/format";
+import { links, navigate } from "../../router";
+import { remove } from "./store";
+
+export function Conversation({ id }: { id: string }) {
+  const [session, setSession] = useState<Session | null>(null);
+  const [turns, setTurns] = useState<readonly Turn[]>([]);
+  const [error, setError] = useState<unknown>(null);
+  const [attempt, setAttempt] = useState(0);
+  useEffect(() => {
+    let current = true;
+    setError(null);
+    getSession(id).then(
+      (found) => {
+        if (!current) return;
+        setSession(found);
+        setTurns(turnsOf(found.conversation));
+      },
+      (problem: unknown) => current && setError(problem),
+    );
+    return () => {
+      current = false;
+    };
+  }, [id, attempt]);
+
+  const back = (
+    <p class="back">
+      <a href={links.conversations()}>All conversations</a>
+    </p>
+  );
+  if (error !== null) {
+    return (
+      <>
+        {back}
+        <h1>Conversation</h1>
+        <ErrorNotice error={error} onRetry={() => setAttempt(attempt + 1)} onNew={() => navigate("/")} />
+      </>
+    );
+  }
+  if (session === null) {
+    return (
+      <>
+        {back}
+        <h1>Conversation</h1>
+        <p class="loading">Loading…</p>
+      </>
+    );
+  }
+  const variables = Object.entries(session.variables ?? {});
+  return (
+    <div class="reading">
+      {back}
+      <h1 dir="auto">{titleOf(session)}</h1>
+      <p class="facts">
+        {session.package ? (
+          <a href={links.try({ packageId: session.package })}>{session.package}</a>
+        ) : (
+          <span>{packageName(session)}</span>
+        )}
+        {session.package_version && <span>version {session.package_version}</span>}
+        <span>{session.model}</span>
+        <span>
+          {count(session.turns)} {session.turns === 1 ? "turn" : "turns"}
+        </span>
+        <span>{credits(session.credits_spent)}</span>
+        <time dateTime={session.created_at}>{day(session.created_at)}</time>
+      </p>
+      {variables.length > 0 && (
+        <dl class="variables-given">
+          {variables.map(([name, text]) => (
+            <div key={name}>
+              <dt>{name.replaceAll("_", " ")}</dt>
+              <dd dir="auto">{text}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
+      <div class="actions">
+        <a class="button button-main" href={links.try({ sessionId: session.session_id })}>
+          Continue
+        </a>
+        <button
+          type="button"
+          class="button"
+          onClick={() => {
+            remove(session);
+            navigate(links.conversations());
+          }}
+        >
+          Delete
+        </button>
+      </div>
+      <Share session={session} turns={turns} onChange={setSession} />
+      <Thread turns={turns} />
+    </div>
+  );
+}

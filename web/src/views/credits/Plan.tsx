@@ -1,0 +1,104 @@
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { api, type Schemas } from "../../api/client";
+import { day } from "../../lib/format";
+
+type Subscription = Schemas["SubscriptionAnswer"];
+type Pricing = Schemas["PricingAnswer"];
+
+/**
+ * PRPM+: subscribe, cancel at the end of the period, resume, and Stripe's portal for cards and invoices. `changes`: a new
+ * value means that the subscription may have begun.
+ */
+export function Plan({ changes, onError }: { changes: unknown; onError: (error: unknown) => void }) {
+  const [pricing, setPricing] = useState<Pricing | null>(null);
+  const [state, setState] = useState<Subscription | null>(null);
+  const [busy, setBusy] = useState(false);
+
+  useEffect(() => {
+    Promise.all([
+      api.get("/playground/pricing"),
+      api.get("/playground/subscription"),
+    ])
+      .then(([price, subscription]) => {
+        setPricing(price);
+        setState(subscription);
+      })
+      .catch(onError);
+  }, [onError, changes]);
+
+  const doing = useCallback(
+    (work: () => Promise<void>) => {
+      setBusy(true);
+      work()
+        .catch(onError)
+        .finally(() => setBusy(false));
+    },
+    [onError],
+  );
+
+  const leave = (path: "/playground/subscribe" | "/playground/subscription/portal") =>
+    doing(async () => {
+      const { url } = await api.post(path, { body: {} });
+      location.assign(url);
+    });
+  const change = (path: "/playground/subscription/cancel" | "/playground/subscription/resume") =>
+    doing(async () => {
+      setState(await api.post(path));
+      setState(await api.get("/playground/subscription"));
+    });
+
+  if (!pricing || !state) return null;
+  const until = state.current_period_end ? day(state.current_period_end) : null;
+  const isGranted = state.status === "granted";
+  return (
+    <section aria-labelledby="plan-title">
+      <h2 id="plan-title">{pricing.name}</h2>
+      <p>
+        {pricing.credits} credits every {pricing.interval} for {pricing.price_formatted}. What is left at the end of a
+        month stays one month longer.
+      </p>
+      <p role="status">
+        {!state.is_active && "You are not subscribed."}
+        {state.is_active && isGranted && `You have it through your organisation${until ? `, until ${until}` : ""}.`}
+        {state.is_active &&
+          !isGranted &&
+          (state.cancel_at_period_end
+            ? `Canceled. It ends ${until ?? "with its period"}; until then nothing changes.`
+            : `Active${until ? `, renews ${until}` : ""}.`)}
+      </p>
+      <p class="actions">
+        {!state.is_active && (
+          <button type="button" class="button" disabled={busy} onClick={() => leave("/playground/subscribe")}>
+            Subscribe for {pricing.price_formatted} a {pricing.interval}
+          </button>
+        )}
+        {state.is_active && !isGranted && (
+          <>
+            {state.cancel_at_period_end ? (
+              <button type="button" class="button" disabled={busy} onClick={() => change("/playground/subscription/resume")}>
+                Keep {pricing.name}
+              </button>
+            ) : (
+              <button
+                type="button"
+                class="button button-quiet"
+                disabled={busy}
+                onClick={() => change("/playground/subscription/cancel")}
+              >
+                Cancel {pricing.name}
+              </button>
+            )}
+            <button
+              type="button"
+              class="button button-quiet"
+              disabled={busy}
+              onClick={() => leave("/playground/subscription/portal")}
+            >
+              Cards and invoices
+            </button>
+          </>
+        )}
+      </p>
+    </section>
+  );
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { explain } from "./explain";
+import { balanceOverTime, stepPath } from "./history";
+
+const settled = {
+  status: "settled",
+  model: "opus",
+  ceiling: 9,
+  credits_spent: 6,
+  buckets: { monthly: -4, rollover: 0, purchased: -2 },
+  usage: { input_tokens: 1000, output_tokens: 2000, cache_write_tokens: 0, cache_read_tokens: 0 },
+  price: { credits: 6, tier: 2, factor: 3, floor: 2, cost_nano_dollars: 1 },
+};
+
+describe("why a run cost what it did", () => {
+  it("names size, model, charge and what was given back", () => {
+    expect(explain(settled)).toEqual([
+      "1,000 tokens were read and 2,000 were written: 3,000 together.",
+      "A run of that size costs 2 credits, times 3 for opus: 6 credits.",
+      "Charged: 6 credits. 3 credits of the 9 held were given back.",
+      "Paid from: 4 monthly, 2 purchased.",
+    ]);
+  });
+
+  it("says when the floor applied, and when the ceiling did", () => {
+    const floor = { ...settled, credits_spent: 9, overrun: 2, price: { ...settled.price, floor: 11 } };
+    expect(explain(floor)).toContain("Its tokens cost more than usual, so the floor applied: 11 credits.");
+    expect(explain(floor)).toContain("At most 9 credits were held, and never more than that is charged.");
+    expect(explain(floor)).toContain("Charged: 9 credits.");
+  });
+
+  it("counts cached tokens as read", () => {
+    const usage = { input_tokens: 10, output_tokens: 5, cache_write_tokens: 0, cache_read_tokens: 1000 };
+    expect(explain({ ...settled, usage })[0]).toBe(
+      "1,010 tokens were read and 5 were written: 1,015 together, 1,000 of them through the prompt cache.",
+    );
+  });
+
+  it("a failed run cost nothing", () => {
+    expect(explain({ status: "released", model: "sonnet", ceiling: 2 })).toEqual([
+      "This run ended without an answer, so it cost nothing.",
+      "The 2 credits that were held for it were given back.",
+    ]);
+  });
+});
+
+describe("the chart", () => {
+  const at = (day: number) => `2026-11-0${day}T00:00:00Z`;
+  const entries = [
+    { seq: 2, amount: -2, balance_after: 3, created_at: at(3) },
+    { seq: 1, amount: 5, balance_after: 5, created_at: at(1) },
+  ];
+
+  it("begins before the first line and ends now", () => {
+    const points = balanceOverTime(entries, Date.parse(at(5)));
+    expect(points.map((point) => point.balance)).toEqual([0, 5, 3, 3]);
+    expect(stepPath(points, 100, 50)).toBe("M0 50H0V0H50V20H100V20");
+  });
+
+  it("draws nothing of nothing", () => {
+    expect(balanceOverTime([], 0)).toEqual([]);
+    expect(stepPath([], 100, 50)).toBe("");
+  });
+
+  it("a balance of zero for ever is a line at the bottom", () => {
+    const points = [
+      { at: 5, balance: 0 },
+      { at: 5, balance: 0 },
+    ];
+    expect(stepPath(points, 100, 50)).toBe("M0 50H0V50");
+  });
+});

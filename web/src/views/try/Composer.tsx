@@ -1,0 +1,154 @@
+import type { RefObject } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { SignIn } from "../../components/SignIn";
+import { count } from "../../lib/format";
+import { isExpired, isSignedIn } from "../../session/token";
+import { Options } from "./Options";
+import { Price } from "./Price";
+import * as store from "./store";
+
+/** Where the text is written, with what it is run with and what that costs. */
+export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
+  const [problem, setProblem] = useState<string | null>(null);
+  const draft = store.draft.value;
+  const length = store.inputLength.value;
+  const isLong = length > store.MAX_INPUT_CHARACTERS;
+  const isRunning = store.live.value !== null;
+  const goesOn = store.turns.value.length > 0 || store.shownRun.value !== null;
+  useAutosize(field, draft.input);
+
+  const run = () => {
+    if (isRunning) return complain("Wait until your other run has ended.");
+    if (draft.input.trim() === "") return complain("Write something first.");
+    if (isLong) return complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
+    const missing = store.missingVariables.value[0];
+    if (missing !== undefined) {
+      document.getElementById(`variable-${missing}`)?.focus();
+      return setProblem(`Fill in “${missing}” first.`);
+    }
+    if (store.request.peek() === null) return setProblem("The models are still being loaded. Try again in a moment.");
+    setProblem(null);
+    store.start();
+  };
+  const complain = (text: string) => {
+    setProblem(text);
+    field.current?.focus();
+  };
+
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => event.preventDefault()} // Enter in a small field must not spend credits
+      onKeyDown={(event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
+          event.preventDefault();
+          run();
+        }
+      }}
+    >
+      {store.takesVariables.value && <Variables />}
+      {!goesOn && <Suggestions field={field} />}
+      <label for="input">{goesOn ? "Continue" : "Your text"}</label>
+      <textarea
+        id="input"
+        ref={field}
+        dir="auto"
+        rows={goesOn ? 2 : 5}
+        value={draft.input}
+        aria-invalid={isLong}
+        aria-describedby="input-count input-problem"
+        onInput={(event) => {
+          setProblem(null);
+          store.change({ input: event.currentTarget.value });
+        }}
+      />
+      <p class="under-input">
+        <span id="input-problem" class="problem" role="alert">
+          {problem}
+        </span>
+        <span id="input-count" class={isLong ? "count problem" : "count"}>
+          {count(length)} of {count(store.MAX_INPUT_CHARACTERS)} characters
+        </span>
+      </p>
+      <Options />
+      {isSignedIn.value ? (
+        <div class="run-line">
+          <button type="button" class="button button-main" onClick={run} aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
+            Run
+          </button>
+          <Price />
+        </div>
+      ) : (
+        <div class="notice">
+          <p class="notice-title">{isExpired.value ? "Your sign-in has run out" : "Sign in to run it"}</p>
+          <SignIn />
+        </div>
+      )}
+    </form>
+  );
+}
+
+function Variables() {
+  const variables = store.details.value?.variables ?? [];
+  if (variables.length === 0) return null;
+  const given = store.draft.value.variables;
+  return (
+    <fieldset class="variables">
+      <legend>Its variables</legend>
+      {variables.map((each) => (
+        <label key={each.name} class="field">
+          <span>
+            {each.name.replaceAll("_", " ")}
+            {each.default === null && <span class="hint"> (needed)</span>}
+          </span>
+          <input
+            id={`variable-${each.name}`}
+            type="text"
+            dir="auto"
+            maxLength={5000}
+            autocomplete="off"
+            required={each.default === null}
+            placeholder={each.default ?? ""}
+            value={given[each.name] ?? ""}
+            onInput={(event) =>
+              store.change({ variables: { ...store.draft.peek().variables, [each.name]: event.currentTarget.value } })
+            }
+          />
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+function Suggestions({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
+  const examples = store.details.value?.examples ?? [];
+  if (examples.length === 0) return null;
+  return (
+    <div class="suggestions" role="group" aria-label="Suggested inputs">
+      <span class="hint">Try it with:</span>
+      {examples.map((each) => (
+        <button
+          key={each.title}
+          type="button"
+          class="button button-quiet chip"
+          onClick={() => {
+            store.change({ input: each.input, variables: { ...each.variables } });
+            field.current?.focus();
+          }}
+        >
+          {each.title}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+/** As high as what is written, where the style sheet cannot do it by itself. */
+function useAutosize(field: RefObject<HTMLTextAreaElement | null>, text: string): void {
+  useEffect(() => {
+    const area = field.current;
+    if (!area || CSS.supports("field-sizing", "content")) return;
+    area.style.height = "auto";
+    area.style.height = `${area.scrollHeight + 2}px`;
+  }, [text]);
+}

@@ -1,0 +1,124 @@
+import type { RefObject } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { api, type Schemas } from "../../api/client";
+import { shortName } from "./Picker";
+import { packageName } from "../../lib/conversation";
+import { count, day } from "../../lib/format";
+import { links } from "../../router";
+import { Share } from "../../components/Share";
+import * as store from "./store";
+
+/** What is being tried: its name, what it does, and its prompt to read. */
+export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement | null> }) {
+  const chosen = store.details.value;
+  const current = store.session.value;
+  const name = chosen?.name ?? current?.package ?? store.packageId.value ?? (current ? packageName(current) : "");
+  const hidden = Object.values(chosen?.hidden_characters ?? {}).reduce((sum, each) => sum + each, 0);
+  return (
+    <aside class="about" aria-label="Package">
+      <p class="back">
+        <a href="/">All packages</a>
+      </p>
+      <h1 ref={heading} tabIndex={-1}>
+        {shortName(name)}
+      </h1>
+      {chosen ? (
+        <>
+          <p class="lead" dir="auto">
+            {chosen.description}
+          </p>
+          <p class="facts">
+            <span>{chosen.name.split("/")[0]}</span>
+            <span>
+              {chosen.format} {chosen.subtype}
+            </span>
+            <span>version {current?.package_version ?? store.draft.value.version ?? chosen.latest_version}</span>
+          </p>
+          <Usage of={chosen} />
+          {hidden > 0 && (
+            <p class="notice">
+              Its text has {hidden} characters that cannot be seen. They may tell Claude what a reader does not notice.
+            </p>
+          )}
+          <details class="prompt">
+            <summary>Read its prompt</summary>
+            <pre tabIndex={0} dir="auto">
+              {chosen.preview}
+            </pre>
+            {chosen.preview.endsWith("…") && <p class="hint">This is how it begins; the whole text is sent to Claude.</p>}
+          </details>
+          <p>
+            <a href={links.compare(chosen.id)}>Compare it with others, or with none</a>
+          </p>
+          {!current && chosen.versions.length > 1 && <Versions of={chosen} />}
+        </>
+      ) : (
+        current === null && <p class="loading">Loading…</p>
+      )}
+      {current && (
+        <div class="conversation-head">
+          <h2>This conversation</h2>
+          <p class="hint">
+            {current.turns} {current.turns === 1 ? "turn" : "turns"} since {day(current.created_at)}
+            {current.forked && ", copied from a shared one"}
+            {current.use_no_prompt && ", without the package's prompt"}
+          </p>
+          <p class="actions">
+            <a class="button" href={links.try({ packageId: chosen?.name ?? current.package })}>
+              New conversation
+            </a>
+          </p>
+          <Share session={current} turns={store.turns.value} onChange={(session) => (store.session.value = session)} />
+        </div>
+      )}
+    </aside>
+  );
+}
+
+/** How much others use it. Nothing is shown while that is not known. */
+function Usage({ of }: { of: store.Package }) {
+  const [usage, setUsage] = useState<Schemas["PackageUsageAnswer"] | null>(null);
+  useEffect(() => {
+    const abort = new AbortController();
+    setUsage(null);
+    api
+      .get("/playground/analytics/packages/{package_id}", { path: { package_id: of.id }, query: { days: 1 }, signal: abort.signal })
+      .then(setUsage, () => undefined);
+    return () => abort.abort();
+  }, [of.id]);
+  if (usage === null || usage.runs === 0) return null;
+  const { ratings } = usage;
+  return (
+    <p class="facts">
+      <span>
+        run {count(usage.runs)} {usage.runs === 1 ? "time" : "times"}
+      </span>
+      {ratings?.average != null && (
+        <span>
+          rated {ratings.average.toFixed(1)} of 5 by {count(ratings.count)}
+        </span>
+      )}
+    </p>
+  );
+}
+
+function Versions({ of }: { of: store.Package }) {
+  return (
+    <label class="field">
+      Version
+      <select
+        value={store.draft.value.version ?? of.latest_version}
+        onChange={(event) => {
+          const wanted = event.currentTarget.value;
+          store.change({ version: wanted === of.latest_version ? null : wanted });
+        }}
+      >
+        {of.versions.map((version) => (
+          <option key={version} value={version}>
+            {version === of.latest_version ? `${version} (newest)` : version}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}

@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { kindName, readFindings } from "../components/findings";
+import { matches } from "./conversations/store";
+import { sentence } from "./try/Price";
+import { merged } from "./try/store";
+
+describe("the price before a run", () => {
+  const price = { estimated_credits: 1, max_credits: 2, available: 5, approximate: false };
+  it("says the usual, the most and what one has", () => {
+    expect(sentence(price)).toBe("1 credit, at most 2; you have 5.");
+    expect(sentence({ ...price, max_credits: 1 })).toBe("1 credit; you have 5.");
+    expect(sentence({ ...price, approximate: true, estimated_credits: 3, max_credits: 1200 })).toBe("About 3 credits, at most 1,200; you have 5.");
+  });
+});
+
+describe("a search in titles", () => {
+  const about = { title: "Review my Parser", package: "@a/code-reviewer" };
+  it("takes words in any order and case", () => {
+    expect(matches(about, "parser review")).toBe(true);
+    expect(matches(about, "CODE")).toBe(true);
+    expect(matches(about, "parsers")).toBe(false);
+  });
+});
+
+describe("findings of the secret scan", () => {
+  it("have names for people", () => {
+    expect(kindName("aws_access_key_id")).toBe("an AWS access key id");
+    expect(kindName("github_token")).toBe("a github token");
+    expect(kindName("openai_key")).toBe("an openai key");
+    expect(readFindings({})).toEqual([]);
+  });
+});
+
+describe("turns that are read again", () => {
+  it("keep what the page knows of its own runs", () => {
+    const run = { id: "run_1", body: { package_id: "p", input: "b" }, answer: {} as never };
+    const read = (question: string, answer: string) => ({ id: question, question, answer, unreadable: false, run: null });
+    const shown = [{ ...read("b", "B"), id: "run_1", run }];
+    const now = merged([read("a", "A"), read("b", "B"), read("c", "C")], shown);
+    expect(now.map((turn) => [turn.id, turn.run?.id ?? null])).toEqual([["a", null], ["run_1", "run_1"], ["c", null]]);
+  });
+});
+
