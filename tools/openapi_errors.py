@@ -25,8 +25,8 @@ LOGIN: Schema = {"type": "boolean", "description": "With a login one can go on"}
 PLACE: Schema = {
     "type": "object",
     "properties": {
-        "turn": INTEGER,
-        "role": {"type": "string", "enum": ["user", "assistant"]},
+        "turn": {"type": "integer", "description": "From 1; 0 is the custom prompt"},
+        "role": {"type": "string", "enum": ["user", "assistant", "prompt"]},
         "kind": {"type": "string", "description": "What it looks like"},
         "start": {"type": "integer", "description": "Character of the message, from 0"},
         "end": INTEGER,

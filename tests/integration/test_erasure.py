@@ -1189,7 +1189,7 @@ def test_a_custom_prompt_is_exported_and_erased(own: Mortal, user: str) -> None:
     exported = [session.get("prompt") for session in (everything(person, user) or {})["sessions"]]
     assert [prompt["text"] for prompt in exported if prompt] == [text]
     assert text in json.dumps(everywhere(own), default=str)
-    erase(own, user, pseudonym(22))
+    erase(own, user, pseudonym(222))
     assert text not in json.dumps(everywhere(own), default=str)
 
 
