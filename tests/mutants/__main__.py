@@ -25,7 +25,8 @@ from tests.mutants.catalogue import MUTANTS, Mutant
 ROOT = Path(__file__).parent.parent.parent
 LONGEST = 1200.0  # s for the tests of one mutant
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".*_cache", ".hypothesis", ".aws-sam", ".local", "__pycache__", "build", "dist"
+    *(".git", ".venv*", ".*cache", ".cache", ".hypothesis", ".aws-sam", ".local", "__pycache__"),
+    *("build", "dist", "node_modules", ".screenshots"),
 )  # some of the seed packages have hidden folders
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 
