@@ -57,6 +57,7 @@ from playground.ports import (
     Conclude,
     Conversation,
     Ended,
+    FeedbackAdded,
     Found,
     Held,
     HoldOutcome,
@@ -280,6 +281,14 @@ class InMemoryFeedback:
             self._sessions.feedback[session_id, feedback.run_id] = feedback
             self._given[feedback.run_id] = package, Ratings.of(feedback.rating, feedback.is_helpful)
             return True
+
+    def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
+        with self._sessions.lock:
+            there = self._sessions.feedback.get((session_id, feedback.run_id), feedback)
+            if there != feedback:
+                return FeedbackAdded.EXISTS
+            stored = self.put(user_id, session_id, feedback, package)
+            return FeedbackAdded.ADDED if stored else FeedbackAdded.NO_SESSION
 
     def ratings_of(self, package: str) -> Ratings:
         return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())

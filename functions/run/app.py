@@ -8,12 +8,14 @@ from playground.asgi import WebApp
 from playground.http import IDLE_TIMEOUT, Api, answers, authenticator
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareAnswer, CompareBody
-from playground.schemas.run import RunAnswer, RunBody
+from playground.schemas.run import Include, RunAnswer, RunBody
 from playground.settings import RunSettings
+from playground.usecases.browse_sessions import ReadEarlierTurns
 
 settings = RunSettings.load()
 store = wiring.store()
 run_prompt = wiring.run_prompt(settings, store)
+read_earlier = ReadEarlierTurns(sessions=wiring.sessions(settings, store))
 compare_prompts = wiring.compare_prompts(settings, store, run_prompt)
 api = Api(settings, authenticate=authenticator(settings, wiring.secrets_client), timeout=IDLE_TIMEOUT)
 app = api.app
@@ -26,7 +28,7 @@ web = WebApp(api)
     tags=["runs"],
     responses=answers(RunAnswer, 400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
 )
-def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
+def run(body: RunBody, idempotency_key: IdempotencyKey = None, include: Include = None) -> RunAnswer:
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
     answer = run_prompt(
@@ -36,7 +38,7 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
         seconds_left=api.seconds_left,
         show_standing=api.show_standing,
     )
-    return RunAnswer.of(answer)
+    return RunAnswer.of(answer, read_earlier(answer.run.session_id, answer.turn) if include else ())
 
 
 @app.post(

@@ -15,17 +15,20 @@ from playground.http import STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareBody
-from playground.schemas.run import RunBody
+from playground.schemas.run import Include, RunBody
 from playground.settings import RunSettings
-from playground.sse import encoded, encoded_comparison
+from playground.sse import encoded, encoded_comparison, nothing_earlier
+from playground.usecases.browse_sessions import ReadEarlierTurns
 from playground.usecases.stream_comparison import StreamComparison
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
 settings = RunSettings.load()
 store = wiring.store()
+sessions = wiring.sessions(settings, store)
+read_earlier = ReadEarlierTurns(sessions=sessions)
 follow = FollowRun(
     ledger=wiring.ledger(settings, store),
-    sessions=wiring.sessions(settings, store),
+    sessions=sessions,
     checkpoints=wiring.checkpoints(settings, store),
     clock=utc_now,
     sleep=time.sleep,
@@ -57,7 +60,9 @@ Offset = Annotated[
     tags=["runs"],
     responses=streams(400, 401, 402, 403, 404, 409, 413, 422, 429, 502, 503, 504),
 )
-def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None) -> Response[str]:
+def run_stream(
+    body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None, include: Include = None
+) -> Response[str]:
     """Spend credits on one prompt, and read the answer while it is written: `run`, then `delta`s, at the end `done`
     with the body that POST /playground/run answers, or `error`. What is refused before the model is asked is a plain
     error with its status. Who is cut off repeats the request with the same key and goes on behind the last delta: it is
@@ -70,7 +75,8 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
             seconds_left=api.seconds_left,
             offset=_offset(last_event_id),
             show_standing=api.show_standing,
-        )
+        ),
+        include,
     )
 
 
@@ -95,10 +101,12 @@ def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) ->
 
 
 @app.get("/playground/runs/<run_id>/stream", tags=["runs"], responses=streams(400, 401, 404, 409, 500, 502, 503, 504))
-def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
+def stream(
+    run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None, include: Include = None
+) -> Response[str]:
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""
-    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=api.seconds_left))
+    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=api.seconds_left), include)
 
 
 def _offset(last_event_id: str | None) -> int:
@@ -110,6 +118,7 @@ def _offset(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-def _sent(found: RunStream) -> Response[str]:
+def _sent(found: RunStream, include: str | None) -> Response[str]:
     request_id = api.request_id
-    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id)), found.wait)
+    earlier = (lambda answer: read_earlier(answer.run.session_id, answer.turn)) if include else nothing_earlier
+    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id), earlier), found.wait)

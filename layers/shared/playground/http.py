@@ -69,6 +69,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SessionConflictError: 409,
     errors.ShareBlockedError: 409,
     errors.ContextTooLongError: 413,
+    errors.FeedbackExistsError: 409,
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.RateLimitedError: 429,

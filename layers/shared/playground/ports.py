@@ -17,7 +17,7 @@ from playground.domain.errors import CorruptLedgerError
 from playground.domain.guard import Guard
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
-from playground.domain.packages import PackageSummary, PackageVersion
+from playground.domain.packages import PackageKind, PackageSummary, PackageVersion
 from playground.domain.paid_months import PaidMonth
 from playground.domain.payment_events import (
     CustomersSubscription,
@@ -479,6 +479,14 @@ class TextRef:
     digest: str
 
 
+class FeedbackAdded(Enum):
+    """What became of feedback that replaces nothing."""
+
+    ADDED = "added"
+    EXISTS = "exists"
+    NO_SESSION = "no session"
+
+
 class Sessions(Protocol):
     """Conversations. A deleted session is visible only to `deleted` and to the methods that remove it. All raise
     StoreUnavailableError when the store does not answer in time."""
@@ -565,6 +573,10 @@ class Feedback(Protocol):
         StoreUnavailableError."""
         ...
 
+    def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
+        """As `put`, but only if there is none yet. A repeat of the very same is ADDED."""
+        ...
+
 
 class Shares(Protocol):
     """Share links. Every write is conditional on what was read before; False means: read again."""
@@ -623,6 +635,20 @@ class CatalogReader(Protocol):
 
     def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
         """Those of these packages, by name, that are there and contain `text` as in `search`. At most 100 names."""
+        ...
+
+
+class PackageIndex(Protocol):
+    """The catalogue as it is searched by name and kind."""
+
+    def search(
+        self, text: str, *, after: str | None, limit: int, kind: PackageKind
+    ) -> tuple[Sequence[PackageSummary], str | None]:
+        """As `CatalogReader.search`, of packages of one kind only."""
+        ...
+
+    def count(self, text: str, kind: PackageKind) -> int | None:
+        """How many packages such a search finds in all; None if they are too many to be counted."""
         ...
 
 

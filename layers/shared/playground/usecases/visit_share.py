@@ -161,15 +161,25 @@ def _fork_id(user_id: str, idempotency_key: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOnShared:
     shares: Shares
+    keys: ShareKeys
     clock: Clock
 
-    def __call__(self, user_id: str, token: str, *, is_helpful: bool, comment: str) -> Vote:
-        """One vote per viewer; a later one replaces it. Raises ShareNotFoundError, or OwnShareError for the owner."""
+    def __call__(self, user_id: str | None, token: str, *, address: str, is_helpful: bool, comment: str) -> Vote:
+        """One vote per user, or per address and day without one, as views are counted; a later one replaces it.
+
+        Raises ShareNotFoundError, or OwnShareError for the owner.
+        """
         share = open_share(self.shares, token, self.clock)
         if share.user_id == user_id:
             raise OwnShareError
-        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=instant(self.clock()))
-        if not self.shares.vote(share.share_id, viewer_of(share.share_id, user_id), vote):
+        now = instant(self.clock())
+        viewer = (
+            viewer_of(share.share_id, user_id)
+            if user_id is not None
+            else self.keys.visitor(share.share_id, address, now)
+        )
+        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=now)
+        if not self.shares.vote(share.share_id, viewer, vote):
             raise ShareNotFoundError
         return vote
 
