@@ -33,7 +33,7 @@ from local.command import command
 from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
-from local.front_end import FrontEnd
+from local.front_end import CREDITS, SHARED, SUBSCRIPTION, FrontEnd
 from local.http_server import BusyPortError, listen
 from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
 from local.resources import TableChangedError, create_resources
@@ -204,6 +204,8 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
     values = {"FrontendUrl": settings.frontend_url, "ExtraOrigins": ",".join(settings.extra_origins)}
+    if not settings.has_front_end:
+        values |= {"CreditsPage": CREDITS, "SubscriptionPage": SUBSCRIPTION, "SharedPage": SHARED}
     if settings.rate_limit_factor != 1:
         values["RateLimitFactor"] = str(settings.rate_limit_factor)
     if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:

@@ -285,7 +285,8 @@ def subscription() -> SubscriptionAnswer:
 
 @app.post("/playground/subscribe", tags=["payments"], responses=answers(CheckoutAnswer, 400, 401, 409, 503))
 def subscribe(body: SubscribeBody) -> CheckoutAnswer:
-    """The address of Stripe's checkout page for PRPM+; the same one while that is open."""
+    """The address of Stripe's checkout page for PRPM+; the same one while that is open and leads back to the same
+    pages. With other ones, the open page is closed and replaced."""
     url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
     return CheckoutAnswer(url=url)
 
@@ -309,7 +310,7 @@ def resume() -> SubscriptionAnswer:
 @app.post("/playground/subscription/portal", tags=["payments"], responses=answers(PortalAnswer, 400, 401, 404, 503))
 def portal(body: PortalBody) -> PortalAnswer:
     """The address of Stripe's page for cards and invoices."""
-    return PortalAnswer(url=manage_subscription().portal(api.user_id))
+    return PortalAnswer(url=manage_subscription().portal(api.user_id, return_url=body.return_url))
 
 
 # Made on first use: most requests need no payment provider, and its package takes a while to load.
@@ -356,5 +357,6 @@ def manage_subscription() -> ManageSubscription:
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         frontend_url=settings.frontend_url,
+        subscription_page=settings.subscription_page,
         extra_origins=settings.extra_origins,
     )

@@ -224,7 +224,7 @@ def rate_exchange_(body: ExchangeFeedbackBody) -> ExchangeFeedbackAnswer:
 
 
 def _url(token: str) -> str:
-    return f"{settings.frontend_url}/playground/shared/{token}"
+    return settings.frontend_url + settings.shared_page.replace("{token}", token)
 
 
 def _cursor(following: int | None) -> str | None:

@@ -1654,9 +1654,30 @@ MUTANTS = (
     mutant(
         "payments: a page is given again although it is gone",
         BUY,
-        "if url is not None and self._is_open_there(subscription):",
+        "if url is not None and page is not None and not self._is_replaced(page, success, cancel):",
         "if url is not None:",
         f"{REFUSED}::test_a_page_of_another_account_is_not_given_again",
+    ),
+    mutant(
+        "payments: an open page is given again although it leads elsewhere",
+        BUY,
+        "if (page.success_url, page.cancel_url) == (success, cancel) or page.is_complete:",
+        "if True:",
+        "tests/integration/test_subscriptions.py::test_a_page_that_leads_back_elsewhere_is_closed_and_replaced",
+    ),
+    mutant(
+        "payments: a page that leads elsewhere stays open beside its successor",
+        BUY,
+        "return self.payments().close_checkout(page.checkout_id)",
+        "return True",
+        "tests/integration/test_subscriptions.py::test_a_page_that_leads_back_elsewhere_is_closed_and_replaced",
+    ),
+    mutant(
+        "payments: a second page is opened beside one that has just been paid",
+        STRIPE,
+        'return closed is None or closed.status == "expired"',
+        "return True",
+        "tests/integration/test_subscriptions.py::test_a_page_that_is_paid_is_not_replaced",
     ),
     mutant(
         "payments: the pay page redirects to a site whose name begins as the front end's",

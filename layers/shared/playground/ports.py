@@ -826,6 +826,16 @@ class CheckoutStarted:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutPage:
+    """A checkout page that is not closed. `is_complete`: it is paid. The others: where it leads back to."""
+
+    checkout_id: str
+    is_complete: bool
+    success_url: str | None
+    cancel_url: str | None
+
+
 class CustomerGoneError(Exception):
     """The payment provider does not have this customer, or has deleted it. The request had no effect."""
 
@@ -872,8 +882,14 @@ class PaymentProvider(Protocol):
         key: str,
     ) -> CheckoutStarted: ...
 
-    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
-        """Whether the page is there, is this customer's, and has not expired."""
+    def checkout_page(self, checkout_id: str, *, customer_id: str) -> CheckoutPage | None:
+        """A checkout page; None if the provider does not have it, if it is closed, or if its customer is another one or
+        was deleted."""
+        ...
+
+    def close_checkout(self, checkout_id: str) -> bool:
+        """Close a checkout page, so that nobody can pay on it. True if it is closed, also if it was before; False if it
+        is paid, or cannot be closed because it is being paid. May be repeated."""
         ...
 
     def subscription(self, subscription_id: str) -> SubscriptionSnapshot | None: ...

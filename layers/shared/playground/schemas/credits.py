@@ -191,13 +191,7 @@ class SubscribeBody(RequestBody):
 
 
 class PortalBody(RequestBody):
-    return_url: Annotated[
-        ReturnUrl,
-        Field(
-            validation_alias=AliasChoices("return_url", "returnUrl"),
-            description="Accepted from older clients and not used: the portal leads back to the subscription page",
-        ),
-    ] = None
+    return_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("return_url", "returnUrl"))] = None
 
 
 class CheckoutAnswer(CheckoutNames):
