@@ -49,7 +49,6 @@ from playground.usecases.share_session import ShareSession, UnshareSession, nonc
 from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
 
 SHARED = "/playground/shared/<token>"
-SHARED_VOTE = f"{SHARED}/feedback"
 # A link is a secret: no index, no cache, no Referer. The answer is data and may load nothing.
 SHARED_HEADERS = {
     "X-Robots-Tag": "noindex",
@@ -90,7 +89,7 @@ rate_run = RateRun(ledger=ledger, feedback=feedback, clock=utc_now)
 api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
-    public=frozenset({SHARED, SHARED_VOTE}),
+    public=frozenset({SHARED, f"{SHARED}/feedback"}),
     headers={SHARED: SHARED_HEADERS},
 )
 app = api.app
@@ -185,7 +184,7 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     return SessionListed.of(fork)
 
 
-@app.post(SHARED_VOTE, tags=["sharing"], responses=answers(VoteAnswer, 400, 403, 404, 503))
+@app.post("/playground/shared/<token>/feedback", tags=["sharing"], responses=answers(VoteAnswer, 400, 403, 404, 503))
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
     """Vote whether a shared conversation helped. One vote per user, and without a token one per address and day; a
     later one replaces it. Public."""
