@@ -365,7 +365,7 @@ class InMemoryShares:
                 self._sessions.shares[share_id] = replace(share, views=share.views + 1)
             return True
 
-    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+    def vote(self, share_id: str, viewer: str, vote: Vote, *, cleanup_at: datetime | None = None) -> bool:
         with self._lock:
             share = self._shown(share_id)
             if share is None:

@@ -17,7 +17,7 @@ from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareBody
 from playground.schemas.run import Include, RunBody
 from playground.settings import RunSettings
-from playground.sse import encoded, encoded_comparison, nothing_earlier
+from playground.sse import encoded, encoded_comparison
 from playground.usecases.browse_sessions import ReadEarlierTurns
 from playground.usecases.stream_comparison import StreamComparison
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
@@ -120,5 +120,5 @@ def _offset(last_event_id: str | None) -> int:
 
 def _sent(found: RunStream, include: str | None) -> Response[str]:
     request_id = api.request_id
-    earlier = (lambda answer: read_earlier(answer.run.session_id, answer.turn)) if include else nothing_earlier
+    earlier = (lambda answer: read_earlier(answer.run.session_id, answer.turn)) if include else None
     return api.stream(encoded(found.events, lambda error: api.failure(error, request_id), earlier), found.wait)

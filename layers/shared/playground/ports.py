@@ -610,8 +610,9 @@ class Shares(Protocol):
         raises StoreUnavailableError, and nothing is counted."""
         ...
 
-    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
-        """Store or replace a viewer's vote, with the counters. False if the share is gone or hidden."""
+    def vote(self, share_id: str, viewer: str, vote: Vote, *, cleanup_at: datetime | None = None) -> bool:
+        """Store or replace a viewer's vote, with the counters. False if the share is gone or hidden. `cleanup_at`: when
+        the vote may be removed, which the counters outlive."""
         ...
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:

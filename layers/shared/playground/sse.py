@@ -20,22 +20,22 @@ from playground.usecases.stream_run import Delta, Done, Event, Failed, KeepAlive
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def nothing_earlier(answer: PaidAnswer) -> Sequence[Turn]:
-    return ()
+Earlier = Callable[[PaidAnswer], Sequence[Turn]]
+"""Reads the turns that `done` has before the answer's own."""
 
 
 def encoded(
-    events: Iterable[Event],
-    failure: Callable[[Exception], str],
-    earlier: Callable[[PaidAnswer], Sequence[Turn]] = nothing_earlier,
+    events: Iterable[Event], failure: Callable[[Exception], str], earlier: Earlier | None = None
 ) -> Iterator[bytes]:
-    """Each event as it is sent; LiveEvents, if they are. `failure` is the body of an error; `earlier` are the turns that
-    `done` has before the answer's own."""
+    """Each event as it is sent; LiveEvents, if they are and there is no `earlier`, for which one has to wait. `failure`
+    is the body of an error."""
 
     def encode(event: Event) -> bytes:
         return _of_run(event, failure, {}, earlier)
 
-    return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
+    if isinstance(events, LiveEvents) and earlier is None:
+        return events.map(encode)
+    return map(encode, events)
 
 
 def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exception], str]) -> Iterator[bytes]:
@@ -54,10 +54,7 @@ def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exc
 
 
 def _of_run(
-    event: Event,
-    failure: Callable[[Exception], str],
-    of: Mapping[str, int],
-    earlier: Callable[[PaidAnswer], Sequence[Turn]] = nothing_earlier,
+    event: Event, failure: Callable[[Exception], str], of: Mapping[str, int], earlier: Earlier | None = None
 ) -> bytes:
     match event:
         case Started():
@@ -75,7 +72,10 @@ def _of_run(
         case KeepAlive():
             return KEEP_ALIVE
         case Done():
-            return _event("done", {**of, **RunAnswer.of(event.answer, earlier(event.answer)).model_dump(mode="json")})
+            return _event(
+                "done",
+                {**of, **RunAnswer.of(event.answer, earlier(event.answer) if earlier else ()).model_dump(mode="json")},
+            )
         case Failed():
             return _event("error", {**of, **json.loads(failure(event.error))})
 
