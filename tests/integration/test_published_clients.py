@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.domain.sharing import share_id_of
 from playground.settings import ApiSettings
 from tests.handlers import Answer, Handlers
-from tests.integration.test_sessions import PACKAGE, give, long_session, run
+from tests.integration.test_sessions import PACKAGE, give, left, long_session, run
 from tests.integration.test_subscriptions import subscribed
 from tests.kit.shop import Shop
 
@@ -271,6 +272,10 @@ def test_visitors_vote_once_per_address_and_users_once(world: World, user_id: st
     assert counts() == (2, 1), "a user has one vote, from wherever it comes"
     assert vote(True, user=user_id) == 403, "the owner"
     assert counts() == (2, 1)
+    stored = [item for item in left(world.handlers, "SHARE", share_id_of(world.token)) if "is_helpful" in item]
+    ends = {item["sk"]["S"][:7] for item in stored if "ttl" in item}
+    stays = {item["sk"]["S"][:7] for item in stored if "ttl" not in item}
+    assert (ends, stays) == ({"VOTE#a-"}, {"VOTE#u-"}), "the hash of an address does not stay"
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
