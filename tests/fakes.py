@@ -284,11 +284,12 @@ class InMemoryFeedback:
 
     def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
         with self._sessions.lock:
-            there = self._sessions.feedback.get((session_id, feedback.run_id), feedback)
-            if there != feedback:
+            if self._sessions.find(user_id, session_id) is None:
+                return FeedbackAdded.NO_SESSION
+            if self._sessions.feedback.get((session_id, feedback.run_id), feedback) != feedback:
                 return FeedbackAdded.EXISTS
-            stored = self.put(user_id, session_id, feedback, package)
-            return FeedbackAdded.ADDED if stored else FeedbackAdded.NO_SESSION
+            self.put(user_id, session_id, feedback, package)
+            return FeedbackAdded.ADDED
 
     def ratings_of(self, package: str) -> Ratings:
         return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())
