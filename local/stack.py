@@ -33,7 +33,7 @@ from local.command import command
 from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
-from local.front_end import PlaceholderPages
+from local.front_end import CREDITS, SHARED, SUBSCRIPTION, PlaceholderPages
 from local.http_server import BusyPortError, listen
 from local.page import FrontEnd, Page
 from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
@@ -224,6 +224,8 @@ def functions_of_the_api(description: Description) -> frozenset[str]:
 def parameters(settings: Settings) -> dict[str, str]:
     """Values of the template's parameters on this machine; the others keep their defaults."""
     values = {"FrontendUrl": settings.frontend_url, "ExtraOrigins": ",".join(settings.extra_origins)}
+    if not settings.has_front_end:
+        values |= {"CreditsPage": CREDITS, "SubscriptionPage": SUBSCRIPTION, "SharedPage": SHARED}
     if settings.rate_limit_factor != 1:
         values["RateLimitFactor"] = str(settings.rate_limit_factor)
     if settings.daily_ceiling_dollars != DEFAULT_CEILING_DOLLARS:

@@ -58,6 +58,7 @@ from playground.ports import (
     Conclude,
     Conversation,
     Ended,
+    FeedbackAdded,
     Found,
     Held,
     HoldOutcome,
@@ -294,6 +295,15 @@ class InMemoryFeedback:
             self._given[feedback.run_id] = package, Ratings.of(feedback.rating, feedback.is_helpful)
             return True
 
+    def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
+        with self._sessions.lock:
+            if self._sessions.find(user_id, session_id) is None:
+                return FeedbackAdded.NO_SESSION
+            if self._sessions.feedback.get((session_id, feedback.run_id), feedback) != feedback:
+                return FeedbackAdded.EXISTS
+            self.put(user_id, session_id, feedback, package)
+            return FeedbackAdded.ADDED
+
     def ratings_of(self, package: str) -> Ratings:
         return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())
 
@@ -373,7 +383,7 @@ class InMemoryShares:
                 self._sessions.shares[share_id] = replace(share, views=share.views + 1)
             return True
 
-    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+    def vote(self, share_id: str, viewer: str, vote: Vote, *, cleanup_at: datetime | None = None) -> bool:
         with self._lock:
             share = self._shown(share_id)
             if share is None:

@@ -136,6 +136,7 @@ CODES: Mapping[str, ErrorCode] = {
         errors.PurchaseUnavailableError(purchase_id="pur_01KBD4Y2QG5N7R8T9V0W1X2Y3Z", state="open"),
         {"purchase_id": TEXT, "state": TEXT},
     ),
+    "feedback_exists": ErrorCode("Feedback on this exchange was given before.", errors.FeedbackExistsError()),
     "share_blocked": ErrorCode(
         "The conversation may contain secrets, or an operator has removed it.",
         errors.ShareBlockedError(

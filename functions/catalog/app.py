@@ -13,9 +13,10 @@ from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_usage import DynamoUsage
 from playground.adapters.ranking import SnapshotRanking
 from playground.domain.errors import InvalidRequestError, PackageNotFoundError, StoreUnavailableError, UnreadableError
+from playground.domain.packages import PackageKind
 from playground.http import Answers, Api, answers
 from playground.observability import report_unreadable
-from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer
+from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer, SearchAnswer
 from playground.settings import CatalogFunctionSettings
 from playground.usecases.browse_catalog import (
     DEFAULT_PAGE,
@@ -24,6 +25,7 @@ from playground.usecases.browse_catalog import (
     ListPackages,
     ListPopular,
     ReadPackage,
+    SearchPackages,
 )
 from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, ReadPackageUsage
 
@@ -31,6 +33,7 @@ from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, ReadPackageUs
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 SORTS = ["name", "runs"]
+SEARCHED = "Part of the name, the description or a tag"
 
 settings = CatalogFunctionSettings.load()
 store = wiring.store()
@@ -38,6 +41,7 @@ catalog = SnapshotCatalog(wiring.catalog(settings, store))
 usage = DynamoUsage(store, settings.spend_table, report=report_unreadable)
 list_packages = ListPackages(catalog)
 list_popular = ListPopular(catalog, SnapshotRanking(usage))
+search_packages = SearchPackages(catalog)
 read_package = ReadPackage(catalog)
 read_usage = ReadPackageUsage(usage=usage, clock=utc_now)
 # Public and the same for everybody. Refusals are not cached.
@@ -45,6 +49,7 @@ api = Api(
     settings,
     max_age={
         "/packages": 60,
+        "/search": 60,
         "/packages/<package_id>": 10,
         "/packages/<package_id>/<name>": 10,
         "/playground/analytics/packages/<package_id>": 60,
@@ -61,9 +66,7 @@ handler = api
     "/packages", tags=["packages"], operation_id="listPackages", responses=answers(PackageList, StoreUnavailableError)
 )
 def packages(
-    q: Annotated[
-        str, Query(max_length=MAX_QUERY_CHARACTERS, description="Part of the name, the description or a tag")
-    ] = "",
+    q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
     cursor: Annotated[str | None, Query(max_length=300)] = None,
     sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "name",
@@ -74,6 +77,35 @@ def packages(
         raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}")
     page = (list_popular if sort == "runs" else list_packages)(q, limit=limit, cursor=cursor)
     return PackageList.of(page.packages, next_cursor=page.next_cursor)
+
+
+@app.get(
+    "/search", tags=["packages"], operation_id="searchPackages", responses=answers(SearchAnswer, StoreUnavailableError)
+)
+def search(
+    q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    format: Annotated[str | None, Query(max_length=64, description="As in a package: claude, for example")] = None,  # noqa: A002
+    subtype: Annotated[str | None, Query(max_length=64, description="As in a package: skill, for example")] = None,
+) -> SearchAnswer:
+    """Packages as in GET /packages, of a format or subtype, and how many there are in all."""
+    found = search_packages(q, kind=PackageKind(format=format, subtype=subtype), limit=limit, cursor=cursor)
+    return SearchAnswer.of_search(found, limit=limit)
+
+
+# Before /packages/<package_id>/<name>, which it would otherwise match.
+@app.get(
+    "/packages/by-id/<package_id>",
+    tags=["packages"],
+    operation_id="getPackageById",
+    responses=answers(PackageDetails, PackageNotFoundError, StoreUnavailableError),
+)
+def package_by_id(
+    package_id: Annotated[str, Path(max_length=200, description="UUID or encoded name")],
+) -> PackageDetails:
+    """The same as GET /packages/{package_id}, where earlier clients look for it."""
+    return PackageDetails.of(read_package(package_id))
 
 
 @app.get(

@@ -345,7 +345,8 @@ def subscription() -> SubscriptionAnswer:
     responses=answers(CheckoutAnswer, AlreadySubscribedError, PlanGrantedError, *PAYMENTS_FAILED),
 )
 def subscribe(body: SubscribeBody) -> CheckoutAnswer:
-    """The address of Stripe's checkout page for PRPM+; the same one while that is open."""
+    """The address of Stripe's checkout page for PRPM+; the same one while that is open and leads back to the same
+    pages. With other ones, the open page is closed and replaced."""
     url = manage_subscription().subscribe(api.user_id, success_url=body.success_url, cancel_url=body.cancel_url)
     return CheckoutAnswer(url=url)
 
@@ -380,7 +381,7 @@ def resume() -> SubscriptionAnswer:
 )
 def portal(body: PortalBody) -> PortalAnswer:
     """The address of Stripe's page for cards and invoices."""
-    return PortalAnswer(url=manage_subscription().portal(api.user_id))
+    return PortalAnswer(url=manage_subscription().portal(api.user_id, return_url=body.return_url))
 
 
 # Made on first use: most requests need no payment provider, and its package takes a while to load.
@@ -427,5 +428,6 @@ def manage_subscription() -> ManageSubscription:
         live=wiring.is_live(stripe_secret()["api_key"]),
         clock=utc_now,
         frontend_url=settings.frontend_url,
+        subscription_page=settings.subscription_page,
         extra_origins=settings.extra_origins,
     )

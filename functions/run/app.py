@@ -17,8 +17,9 @@ from playground.http import FAILED_RUNS, IDLE_TIMEOUT, REFUSED_RUNS, Api, answer
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareAnswer, CompareBody
 from playground.schemas.custom_prompt import CustomPromptInfo, CustomRunAnswer, CustomRunBody
-from playground.schemas.run import PRICES, RunAnswer, RunBody
+from playground.schemas.run import PRICES, Include, RunAnswer, RunBody
 from playground.settings import RunSettings
+from playground.usecases.browse_sessions import ReadEarlierTurns
 from playground.usecases.run_prompt import PaidAnswer
 
 INFO = "/custom-prompt/info"
@@ -26,6 +27,7 @@ INFO = "/custom-prompt/info"
 settings = RunSettings.load()
 store = wiring.store()
 run_prompt = wiring.run_prompt(settings, store)
+read_earlier = ReadEarlierTurns(sessions=wiring.sessions(settings, store))
 compare_prompts = wiring.compare_prompts(settings, store, run_prompt)
 authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(settings, authenticate=authenticate, public=frozenset({INFO}), timeout=IDLE_TIMEOUT)
@@ -40,10 +42,11 @@ web = WebApp(api)
     operation_id="runPackage",
     responses=answers(RunAnswer, *REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
-def run(body: RunBody, idempotency_key: IdempotencyKey = None) -> RunAnswer:
+def run(body: RunBody, idempotency_key: IdempotencyKey = None, include: Include = None) -> RunAnswer:
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
-    return RunAnswer.of(_answered(body.request(), idempotency_key))
+    answer = _answered(body.request(), idempotency_key)
+    return RunAnswer.of(answer, read_earlier(answer.run.session_id, answer.turn) if include else ())
 
 
 @app.post(

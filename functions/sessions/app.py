@@ -13,6 +13,7 @@ from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
 from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
 from playground.domain.errors import (
+    FeedbackExistsError,
     IdempotencyConflictError,
     OwnShareError,
     RunNotFoundError,
@@ -36,6 +37,8 @@ from playground.observability import Metric, count, logger, report_unreadable
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.sessions import (
     DeletedAnswer,
+    ExchangeFeedbackAnswer,
+    ExchangeFeedbackBody,
     ReportAnswer,
     ReportBody,
     RunFeedbackAnswer,
@@ -54,7 +57,7 @@ from playground.schemas.sessions import (
 from playground.settings import SessionsSettings
 from playground.usecases.browse_sessions import ListSessions, ReadSession
 from playground.usecases.delete_session import DeleteSession
-from playground.usecases.rate_run import RateRun
+from playground.usecases.rate_run import RateExchange, RateRun
 from playground.usecases.share_session import ShareSession, UnshareSession, nonce_maker
 from playground.usecases.visit_share import ForkShared, ReadShared, ReportShared, VoteOnShared
 
@@ -90,18 +93,16 @@ share_session = ShareSession(
 unshare_session = UnshareSession(sessions=sessions, shares=shares, clock=utc_now)
 read_shared = ReadShared(sessions=sessions, shares=shares, keys=keys, clock=utc_now)
 fork_shared = ForkShared(sessions=sessions, shares=shares, clock=utc_now, new_id=new_id)
-vote_on_shared = VoteOnShared(shares=shares, clock=utc_now)
+vote_on_shared = VoteOnShared(shares=shares, keys=keys, clock=utc_now)
 report_shared = ReportShared(shares=shares, clock=utc_now, hide_at=settings.reports_to_hide)
-rate_run = RateRun(
-    ledger=ledger,
-    feedback=DynamoFeedback(store, sessions_table=settings.sessions_table, spend_table=settings.spend_table),
-    clock=utc_now,
-)
+feedback = DynamoFeedback(store, sessions_table=settings.sessions_table, spend_table=settings.spend_table)
+rate_exchange = RateExchange(sessions=sessions, feedback=feedback, clock=utc_now)
+rate_run = RateRun(ledger=ledger, feedback=feedback, clock=utc_now)
 
 api = Api(
     settings,
     authenticate=authenticator(settings, wiring.secrets_client),
-    public=frozenset({SHARED}),
+    public=frozenset({SHARED, f"{SHARED}/feedback"}),
     headers={SHARED: SHARED_HEADERS},
 )
 app = api.app
@@ -225,8 +226,11 @@ def fork(token: Token, idempotency_key: IdempotencyKey = None) -> SessionListed:
     responses=answers(VoteAnswer, ShareNotFoundError, OwnShareError),
 )
 def vote(token: Token, body: VoteBody) -> VoteAnswer:
-    """Vote whether a shared conversation helped. One vote per user; a later one replaces it."""
-    vote = vote_on_shared(api.user_id, token, is_helpful=body.is_helpful, comment=body.comment)
+    """Vote whether a shared conversation helped. One vote per user, and without a token one per address and day; a
+    later one replaces it. Public."""
+    vote = vote_on_shared(
+        api.visitor_id, token, address=api.source_address, is_helpful=body.is_helpful, comment=body.comment
+    )
     return VoteAnswer.of(vote)
 
 
@@ -252,12 +256,29 @@ def report(token: Token, body: ReportBody) -> ReportAnswer:
 )
 def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> RunFeedbackAnswer:
     """Rate the answer of one of the caller's own runs. A later rating replaces it."""
-    feedback = rate_run(api.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
-    return RunFeedbackAnswer.of(feedback)
+    given = rate_run(api.user_id, run_id, rating=body.rating, is_helpful=body.is_helpful, comment=body.comment)
+    return RunFeedbackAnswer.of(given)
+
+
+@app.post(
+    "/playground/feedback",
+    tags=["runs"],
+    operation_id="rateExchange",
+    responses=answers(
+        ExchangeFeedbackAnswer, SessionNotFoundError, RunNotFoundError, FeedbackExistsError, UnreadableError
+    ),
+)
+def rate_exchange_(body: ExchangeFeedbackBody) -> ExchangeFeedbackAnswer:
+    """Say whether an exchange of one of the caller's own sessions was effective, once. For earlier clients: POST
+    /playground/runs/{run_id}/feedback is the same by the run, also takes a rating, and can be repeated."""
+    given = rate_exchange(
+        api.user_id, body.session_id, body.exchange_index, is_helpful=body.is_effective, comment=body.comment
+    )
+    return ExchangeFeedbackAnswer(success=True, feedback_id=given.run_id)
 
 
 def _url(token: str) -> str:
-    return f"{settings.frontend_url}/playground/shared/{token}"
+    return settings.frontend_url + settings.shared_page.replace("{token}", token)
 
 
 def _cursor(following: int | None) -> str | None:

@@ -21,17 +21,20 @@ from playground.http import FAILED_RUNS, REFUSED_RUNS, STREAM_TIMEOUT, Api, auth
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareBody
-from playground.schemas.run import RunBody
+from playground.schemas.run import Include, RunBody
 from playground.settings import RunSettings
 from playground.sse import encoded, encoded_comparison
+from playground.usecases.browse_sessions import ReadEarlierTurns
 from playground.usecases.stream_comparison import StreamComparison
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
 settings = RunSettings.load()
 store = wiring.store()
+sessions = wiring.sessions(settings, store)
+read_earlier = ReadEarlierTurns(sessions=sessions)
 follow = FollowRun(
     ledger=wiring.ledger(settings, store),
-    sessions=wiring.sessions(settings, store),
+    sessions=sessions,
     checkpoints=wiring.checkpoints(settings, store),
     clock=utc_now,
     sleep=time.sleep,
@@ -66,7 +69,9 @@ Offset = Annotated[
     operation_id="streamRun",
     responses=streams(*REFUSED_RUNS, SessionNotFoundError, *FAILED_RUNS, UnreadableError),
 )
-def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None) -> Response[str]:
+def run_stream(
+    body: RunBody, idempotency_key: IdempotencyKey = None, last_event_id: Offset = None, include: Include = None
+) -> Response[str]:
     """Spend credits on one prompt, and read the answer while it is written: `run`, then `delta`s, at the end `done`
     with the body that POST /playground/run answers, or `error`. What is refused before the model is asked is a plain
     error with its status. Who is cut off repeats the request with the same key and goes on behind the last delta: it is
@@ -81,7 +86,8 @@ def run_stream(body: RunBody, idempotency_key: IdempotencyKey = None, last_event
             offset=_offset(last_event_id),
             show_standing=api.show_standing,
             is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
-        )
+        ),
+        include,
     )
 
 
@@ -114,10 +120,12 @@ def compare_stream(body: CompareBody, idempotency_key: IdempotencyKey = None) ->
     operation_id="followRun",
     responses=streams(RunNotFoundError, SessionNotFoundError, RunInProgressError, *FAILED_RUNS, UnreadableError),
 )
-def stream(run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None) -> Response[str]:
+def stream(
+    run_id: Annotated[str, Path(max_length=64)], last_event_id: Offset = None, include: Include = None
+) -> Response[str]:
     """The stream of one of the caller's runs from a character on, while it is made and afterwards. A run that has
     failed is its error."""
-    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=api.seconds_left))
+    return _sent(follow(api.user_id, run_id, offset=_offset(last_event_id), seconds_left=api.seconds_left), include)
 
 
 def _offset(last_event_id: str | None) -> int:
@@ -129,6 +137,7 @@ def _offset(last_event_id: str | None) -> int:
     return int(last_event_id)
 
 
-def _sent(found: RunStream) -> Response[str]:
+def _sent(found: RunStream, include: str | None) -> Response[str]:
     request_id = api.request_id
-    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id)), found.wait)
+    earlier = (lambda answer: read_earlier(answer.run.session_id, answer.turn)) if include else None
+    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id), earlier), found.wait)

@@ -72,7 +72,7 @@ class Worker:
         self.read = ReadSession(sessions=self.sessions, shares=self.shares, keys=KEYS)
         self.delete = DeleteSession(sessions=self.sessions, shares=self.shares, clock=clock)
         self.fork = ForkShared(sessions=self.sessions, shares=self.shares, clock=clock, new_id=new_id)
-        self.vote = VoteOnShared(shares=self.shares, clock=clock)
+        self.vote = VoteOnShared(shares=self.shares, keys=KEYS, clock=clock)
         self.feedback = DynamoFeedback(ledger._store, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE)
         self.report = ReportShared(shares=self.shares, clock=clock, hide_at=3)
 
@@ -229,7 +229,7 @@ def test_after_a_withdrawal_no_view_succeeds(race: Race, user_id: str) -> None:
             return len(worker.look(token, user_id=None, address="203.0.113.1").turns)
 
         def vote(worker: Worker, token: str = first) -> object:
-            return worker.vote("somebody", token, is_helpful=True, comment="")
+            return worker.vote("somebody", token, address="", is_helpful=True, comment="")
 
         def delete(worker: Worker, session_id: str = session_id) -> object:
             return worker.delete(user_id, session_id, seconds_left=29)
@@ -279,7 +279,7 @@ def test_votes_are_exact(race: Race, user_id: str) -> None:
     token = worker.share(user_id, talk(worker, user_id, turns=1), expires_in=None, acknowledge_findings=False).token
 
     def vote(viewer: int, is_helpful: bool) -> Callable[[Worker], object]:
-        return lambda worker: worker.vote(f"viewer {viewer}", token, is_helpful=is_helpful, comment="")
+        return lambda worker: worker.vote(f"viewer {viewer}", token, address="", is_helpful=is_helpful, comment="")
 
     race(*(vote(number % 8, number % 3 == 0) for number in range(THREADS)))
     share = worker.shares.find(share_id_of(token))

@@ -25,7 +25,7 @@ from playground.domain.errors import CorruptLedgerError, SessionConflictError
 from playground.domain.sessions import RunFeedback, Session, SessionCursor
 from playground.domain.sharing import Report, Share, Vote, share_id_of
 from playground.domain.spend import Ratings
-from playground.ports import Amend, Conversation, Feedback, Held, Ledger, Sessions, Shares
+from playground.ports import Amend, Conversation, Feedback, FeedbackAdded, Held, Ledger, Sessions, Shares
 from tests.conftest import NOW
 from tests.fakes import (
     InMemoryFeedback,
@@ -368,6 +368,33 @@ def test_ratings_of_a_package_are_the_latest_opinions_on_its_runs(world: World, 
     world.sessions.mark_deleted(session, NOW + 50 * SECOND)
     assert not world.feedback.put(user_id, session.session_id, nowhere, package)
     assert world.ratings_of(package) == before  # they name nobody, and stay
+
+
+def test_feedback_that_is_added_replaces_nothing(world: World, user_id: str) -> None:
+    session, package = world.converse(user_id, "a"), f"@{user_id}/tidy"
+    feedback = RunFeedback(run_id=f"run_{user_id}_1", rating=None, is_helpful=True, comment="Fine.", given_at=NOW)
+    other = replace(feedback, is_helpful=False)
+
+    def add(feedback: RunFeedback, user: str = user_id) -> FeedbackAdded:
+        return world.feedback.add(user, session.session_id, feedback, package)
+
+    assert add(feedback, f"{user_id}-other") is FeedbackAdded.NO_SESSION
+    assert add(feedback) is FeedbackAdded.ADDED
+    assert add(other) is FeedbackAdded.EXISTS
+    assert add(feedback) is FeedbackAdded.ADDED, "the very same: a reply was lost"
+    assert world.ratings_of(package) == Ratings.of(None, True), "counted once"
+    assert add(replace(other, run_id=f"run_{user_id}_2")) is FeedbackAdded.ADDED
+
+    rated = replace(feedback, run_id=f"run_{user_id}_3", rating=5)
+    assert world.feedback.put(user_id, session.session_id, rated, package)
+    assert add(replace(other, run_id=rated.run_id)) is FeedbackAdded.EXISTS
+    assert world.feedback.put(user_id, session.session_id, replace(other, rating=1), package), "this one replaces"
+    assert world.ratings_of(package) == sum(
+        (Ratings.of(5, True), Ratings.of(1, False), Ratings.of(None, False)), Ratings()
+    )
+
+    world.sessions.mark_deleted(session, NOW)
+    assert add(replace(feedback, run_id=f"run_{user_id}_4")) is FeedbackAdded.NO_SESSION
 
 
 # --- share ------------------------------------------------------------------------------------------------------------

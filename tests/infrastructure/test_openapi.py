@@ -82,12 +82,15 @@ def test_every_route_that_needs_a_token_says_so(handlers: Handlers) -> None:
         "/packages/{scope}/{name}",
         "/playground/analytics/packages/{package_id}",
         "/playground/analytics/packages/{scope}/{name}",
+        "/packages/by-id/{package_id}",
         "/playground/anonymous-run",
         "/playground/credits/packages",
         "/playground/models",
         "/playground/pricing",
         "/playground/prices/{version}",
         "/playground/shared/{token}",
+        "/playground/shared/{token}/feedback",
+        "/search",
         "/webhooks/stripe/credits",
     }
 

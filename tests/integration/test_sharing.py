@@ -86,7 +86,7 @@ def test_sharing_again_is_the_same_link_with_what_was_said_since(play: Play) -> 
     run(play.handlers, play.owner, "And now?", session_id=play.session_id)
     again = play.share()
     assert (again.body["share_token"], again.body["turns"]) == (play.token, 2)
-    assert again.body["share_url"].endswith(f"/playground/shared/{play.token}")
+    assert again.body["share_url"].endswith(f"/playground/shared?token={play.token}")
     assert len(play.look().body["conversation"]) == 4
 
 
@@ -227,7 +227,13 @@ RULES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int, int]] = {
     ("POST", "/playground/runs/{run}/feedback"): ({"rating": 4}, 200, 404, 401),
     ("GET", "/playground/shared/{token}"): (None, 200, 200, 200),
     ("POST", "/playground/shared/{token}/fork"): (None, 200, 200, 401),
-    ("POST", "/playground/shared/{token}/feedback"): ({"is_helpful": True}, 403, 200, 401),
+    ("POST", "/playground/shared/{token}/feedback"): ({"is_helpful": True}, 403, 200, 200),
+    ("POST", "/playground/feedback"): (
+        {"session_id": "{session}", "exchange_index": 0, "is_effective": True},
+        200,
+        404,
+        401,
+    ),
     ("POST", "/playground/shared/{token}/report"): ({"reason": "spam"}, 403, 200, 401),
     ("DELETE", "/playground/sessions/{session}/share"): (None, 200, 404, 401),
     ("DELETE", "/playground/sessions/{session}"): (None, 200, 404, 401),
@@ -238,7 +244,7 @@ def test_every_route_of_sessions_and_shares_has_a_rule(handlers: Handlers) -> No
     routes = {
         (route.method, route.path.removeprefix("/v1").replace("_id}", "}"))
         for route in handlers.description.apis[0].routes
-        if any(part in route.path for part in ("session", "shared", "runs", "/run", "estimate"))
+        if any(part in route.path for part in ("session", "shared", "runs", "/run", "estimate", "playground/feedback"))
     }
     assert routes == set(RULES)
 
@@ -310,8 +316,8 @@ def test_a_bad_token_is_as_good_as_none_on_the_public_route_only(play: Play) -> 
 
 
 def test_who_has_no_token_learns_nothing_from_a_bad_body(play: Play) -> None:
-    for verb in ("feedback", "report"):
-        answer = play.call("POST", f"/playground/shared/{play.token}/{verb}", {"nonsense": 1})
+    for path in (f"/playground/shared/{play.token}/report", "/playground/feedback"):
+        answer = play.call("POST", path, {"nonsense": 1})
         assert (answer.status, answer.body["error"]) == (401, "unauthorized")
 
 

@@ -4,6 +4,7 @@ clock where months pass. Stripe's own package is on both ends."""
 import random
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -12,14 +13,16 @@ from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_store import DynamoStore
+from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Plan, start_plus
 from playground.domain.calendar import boundary, iso
 from playground.domain.errors import InvalidRequestError
+from playground.ports import CheckoutPage
 from playground.usecases.apply_payment import Outcome
 from playground.usecases.buy_credits import ManageSubscription
 from tests.fakes import InMemoryLedger
 from tests.handlers import Handlers
-from tests.kit.billing import DECLINED_LATER, Billing, stripe_in_process
+from tests.kit.billing import DECLINED_LATER, FRONTEND, Billing, stripe_in_process
 from tests.kit.shop import Shop
 from tests.support import LEDGER_TABLE
 
@@ -384,6 +387,7 @@ def test_on_a_laptop_the_pay_page_redirects_to_the_front_end_by_either_of_its_na
         live=False,
         clock=billing.clock,
         frontend_url="http://127.0.0.1:3000",
+        subscription_page="/plus",
         extra_origins=(other,),
     )
     for url in (other, f"{other}.evil.test/", "http://localhost:3001/", "https://evil.test/"):
@@ -392,3 +396,69 @@ def test_on_a_laptop_the_pay_page_redirects_to_the_front_end_by_either_of_its_na
     subscriptions.subscribe(billing.user_id, success_url=f"{other}/done", cancel_url="http://127.0.0.1:3000/no")
     (session,) = billing.double.account.world.all("checkout.session")
     assert (session["success_url"], session["cancel_url"]) == (f"{other}/done", "http://127.0.0.1:3000/no")
+
+
+# --- where Stripe's pages lead back to --------------------------------------------------------------------------------
+
+
+def pages_of(billing: Billing) -> list[tuple[str, str]]:
+    """Status and success address of each checkout page, in the order in which they were opened."""
+    sessions = sorted(billing.double.account.world.all("checkout.session"), key=lambda each: each["created"])
+    return [(session["status"], session["success_url"]) for session in sessions]
+
+
+def test_a_page_that_leads_back_elsewhere_is_closed_and_replaced(billing: Billing) -> None:
+    subscribe, user_id = billing.subscriptions.subscribe, billing.user_id
+    first = subscribe(user_id, success_url=f"{FRONTEND}/a")
+    assert subscribe(user_id, success_url=f"{FRONTEND}/a") == first
+    second = subscribe(user_id, success_url=f"{FRONTEND}/b")
+    third = subscribe(user_id, success_url=f"{FRONTEND}/b", cancel_url=f"{FRONTEND}/no")
+    again = subscribe(user_id, success_url=f"{FRONTEND}/a")
+    assert subscribe(user_id, success_url=f"{FRONTEND}/a") == again
+
+    assert len({first, second, third, again}) == 4
+    pages = pages_of(billing)
+    assert sorted(status for status, _ in pages) == ["expired"] * 3 + ["open"], "one page at most can be paid on"
+    assert [address for status, address in pages if status == "open"] == [f"{FRONTEND}/a"]
+
+
+def test_a_page_that_is_paid_is_not_replaced(billing: Billing) -> None:
+    """Also if it is paid after it was looked at: there is no second page to pay on."""
+    subscribe, user_id = billing.subscriptions.subscribe, billing.user_id
+    first = subscribe(user_id)
+
+    class PaidMeanwhile(StripePayments):
+        def checkout_page(self, checkout_id: str, *, customer_id: str) -> CheckoutPage | None:
+            page = super().checkout_page(checkout_id, customer_id=customer_id)
+            if page is not None and not page.is_complete:
+                billing.double.control("checkout", session=checkout_id)
+            return page
+
+    payments = PaidMeanwhile(api_key="sk_test_1")
+    payments.client = billing.payments.client
+    meanwhile = replace(billing.subscriptions, payments=lambda: payments)
+
+    assert meanwhile.subscribe(user_id, success_url=f"{FRONTEND}/b") == first
+    assert subscribe(user_id, success_url=f"{FRONTEND}/c") == first
+    assert [status for status, _ in pages_of(billing)] == ["complete"]
+
+
+def test_closing_a_page_can_be_repeated(billing: Billing) -> None:
+    billing.subscriptions.subscribe(billing.user_id)
+    (session,) = billing.double.account.world.all("checkout.session")
+
+    assert [billing.payments.close_checkout(session["id"]) for _ in range(2)] == [True, True]
+    assert billing.payments.close_checkout("cs_test_unknown") is True
+
+
+def test_the_portal_leads_back_to_the_page_that_was_asked_for(billing: Billing) -> None:
+    billing.subscribe()
+    billing.double.control("portal")
+    portal, user_id = billing.subscriptions.portal, billing.user_id
+    for url, expected in ((None, f"{FRONTEND}/plus"), (f"{FRONTEND}/here?a=1", f"{FRONTEND}/here?a=1")):
+        portal(user_id, return_url=url)
+        session = billing.double.account.world.all("billing_portal.session")[-1]
+        assert session["return_url"] == expected
+    for url in ("https://evil.test/", f"{FRONTEND}.evil.test/", FRONTEND):
+        with pytest.raises(InvalidRequestError):
+            portal(user_id, return_url=url)

@@ -100,6 +100,7 @@ class Billing:
             live=False,
             clock=self.clock,
             frontend_url=FRONTEND,
+            subscription_page="/plus",
         )
         self.apply_payment = ApplyPayment(
             ledger=self.ledger,

@@ -58,6 +58,9 @@ def test_a_field_is_the_variable_of_the_same_name() -> None:
         "rate_limit_factor": 1,
         "auth_require_issuer_and_audience": False,
         "extra_origins": (),
+        "credits_page": "/playground/credits/buy",
+        "subscription_page": "/playground/credits/subscribe",
+        "shared_page": "/playground/shared?token={token}",
     }
 
 

@@ -71,6 +71,7 @@ STATUS: Mapping[type[errors.PlaygroundError], int] = {
     errors.SessionConflictError: 409,
     errors.ShareBlockedError: 409,
     errors.ContextTooLongError: 413,
+    errors.FeedbackExistsError: 409,
     errors.IdempotencyConflictError: 422,
     errors.UnsupportedParameterError: 422,
     errors.RateLimitedError: 429,
@@ -142,7 +143,7 @@ class Api:
         self._clock = clock
         self._timeout = timeout
         self._stream: EventStream | None = None  # of the request that is being handled
-        self._frontend_url = settings.frontend_url
+        self._purchase_url = f"{settings.frontend_url}{settings.credits_page}"
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
@@ -356,7 +357,7 @@ class Api:
             return self._unhandled(error)
         facts = dict(error.facts)
         if isinstance(error, errors.InsufficientCreditsError):
-            facts["purchase_url"] = f"{self._frontend_url}/playground/credits"
+            facts["purchase_url"] = self._purchase_url
         if isinstance(error, errors.UnreadableError):
             report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))

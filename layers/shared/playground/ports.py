@@ -17,7 +17,7 @@ from playground.domain.errors import CorruptLedgerError
 from playground.domain.guard import Guard
 from playground.domain.leaks import Leak
 from playground.domain.notices import Notice
-from playground.domain.packages import PackageSummary, PackageVersion
+from playground.domain.packages import PackageKind, PackageSummary, PackageVersion
 from playground.domain.paid_months import PaidMonth
 from playground.domain.payment_events import (
     CustomersSubscription,
@@ -492,6 +492,14 @@ class TextRef:
     digest: str
 
 
+class FeedbackAdded(Enum):
+    """What became of feedback that replaces nothing."""
+
+    ADDED = "added"
+    EXISTS = "exists"
+    NO_SESSION = "no session"
+
+
 class Sessions(Protocol):
     """Conversations. A deleted session is visible only to `deleted` and to the methods that remove it. All raise
     StoreUnavailableError when the store does not answer in time."""
@@ -582,6 +590,10 @@ class Feedback(Protocol):
         StoreUnavailableError."""
         ...
 
+    def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
+        """As `put`, but only if there is none yet. A repeat of the very same is ADDED."""
+        ...
+
 
 class Shares(Protocol):
     """Share links. Every write is conditional on what was read before; False means: read again."""
@@ -615,8 +627,9 @@ class Shares(Protocol):
         raises StoreUnavailableError, and nothing is counted."""
         ...
 
-    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
-        """Store or replace a viewer's vote, with the counters. False if the share is gone or hidden."""
+    def vote(self, share_id: str, viewer: str, vote: Vote, *, cleanup_at: datetime | None = None) -> bool:
+        """Store or replace a viewer's vote, with the counters. False if the share is gone or hidden. `cleanup_at`: when
+        the vote may be removed, which the counters outlive."""
         ...
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
@@ -640,6 +653,20 @@ class CatalogReader(Protocol):
 
     def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:
         """Those of these packages, by name, that are there and contain `text` as in `search`. At most 100 names."""
+        ...
+
+
+class PackageIndex(Protocol):
+    """The catalogue as it is searched by name and kind."""
+
+    def search(
+        self, text: str, *, after: str | None, limit: int, kind: PackageKind
+    ) -> tuple[Sequence[PackageSummary], str | None]:
+        """As `CatalogReader.search`, of packages of one kind only."""
+        ...
+
+    def count(self, text: str, kind: PackageKind) -> int | None:
+        """How many packages such a search finds in all; None if they are too many to be counted."""
         ...
 
 
@@ -817,6 +844,16 @@ class CheckoutStarted:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutPage:
+    """A checkout page that is not closed. `is_complete`: it is paid. The others: where it leads back to."""
+
+    checkout_id: str
+    is_complete: bool
+    success_url: str | None
+    cancel_url: str | None
+
+
 class CustomerGoneError(Exception):
     """The payment provider does not have this customer, or has deleted it. The request had no effect."""
 
@@ -863,8 +900,14 @@ class PaymentProvider(Protocol):
         key: str,
     ) -> CheckoutStarted: ...
 
-    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
-        """Whether the page is there, is this customer's, and has not expired."""
+    def checkout_page(self, checkout_id: str, *, customer_id: str) -> CheckoutPage | None:
+        """A checkout page; None if the provider does not have it, if it is closed, or if its customer is another one or
+        was deleted."""
+        ...
+
+    def close_checkout(self, checkout_id: str) -> bool:
+        """Close a checkout page, so that nobody can pay on it. True if it is closed, also if it was before; False if it
+        is paid, or cannot be closed because it is being paid. May be repeated."""
         ...
 
     def subscription(self, subscription_id: str) -> SubscriptionSnapshot | None: ...

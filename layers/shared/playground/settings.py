@@ -10,6 +10,8 @@ from playground.domain.guard import MAX_CEILING_DOLLARS
 
 Name = Annotated[str, Field(min_length=1)]
 Origin = Annotated[str, Field(pattern=r"^https?://[^/]+$")]
+Page = Annotated[str, Field(pattern=r"^/[!-z|~]*$")]  # visible ASCII without braces
+SharedPage = Annotated[str, Field(pattern=r"^/[!-z|~]*\{token\}[!-z|~]*$")]
 
 
 def _listed(value: object) -> object:
@@ -37,6 +39,10 @@ class ApiSettings(Settings):
 
     frontend_url: Origin
     powertools_service_name: Name
+    # Pages of the front end that answers link to.
+    credits_page: Page = "/playground/credits/buy"
+    subscription_page: Page = "/playground/credits/subscribe"
+    shared_page: SharedPage = "/playground/shared?token={token}"
     # Other origins whose pages may call the API. Links lead to frontend_url.
     extra_origins: Origins = ()
 

@@ -6,25 +6,36 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from playground.domain.sessions import Turn
 from playground.schemas.run import RunAnswer
 from playground.usecases.compare_prompts import Compared
 from playground.usecases.live_events import LiveEvents
+from playground.usecases.run_prompt import PaidAnswer
 from playground.usecases.stream_comparison import ComparisonEvent, OfVariant
 from playground.usecases.stream_run import Delta, Done, Event, Failed, KeepAlive, Started
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def encoded(events: Iterable[Event], failure: Callable[[Exception], str]) -> Iterator[bytes]:
-    """Each event as it is sent; LiveEvents, if they are. `failure` is the body of an error."""
+Earlier = Callable[[PaidAnswer], Sequence[Turn]]
+"""Reads the turns that `done` has before the answer's own."""
+
+
+def encoded(
+    events: Iterable[Event], failure: Callable[[Exception], str], earlier: Earlier | None = None
+) -> Iterator[bytes]:
+    """Each event as it is sent; LiveEvents, if they are and there is no `earlier`, for which one has to wait. `failure`
+    is the body of an error."""
 
     def encode(event: Event) -> bytes:
-        return _of_run(event, failure, {})
+        return _of_run(event, failure, {}, earlier)
 
-    return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
+    if isinstance(events, LiveEvents) and earlier is None:
+        return events.map(encode)
+    return map(encode, events)
 
 
 def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exception], str]) -> Iterator[bytes]:
@@ -42,7 +53,9 @@ def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exc
     return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
 
 
-def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, int]) -> bytes:
+def _of_run(
+    event: Event, failure: Callable[[Exception], str], of: Mapping[str, int], earlier: Earlier | None = None
+) -> bytes:
     match event:
         case Started():
             about = {
@@ -59,7 +72,10 @@ def _of_run(event: Event, failure: Callable[[Exception], str], of: Mapping[str, 
         case KeepAlive():
             return KEEP_ALIVE
         case Done():
-            return _event("done", {**of, **RunAnswer.of(event.answer).model_dump(mode="json")})
+            return _event(
+                "done",
+                {**of, **RunAnswer.of(event.answer, earlier(event.answer) if earlier else ()).model_dump(mode="json")},
+            )
         case Failed():
             return _event("error", {**of, **json.loads(failure(event.error))})
 

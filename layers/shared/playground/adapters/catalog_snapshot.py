@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from playground.adapters.dynamo_catalog import DynamoCatalog, is_match
 from playground.domain.errors import StoreUnavailableError
-from playground.domain.packages import PackageSummary, package_uuid
+from playground.domain.packages import ANY_KIND, PackageKind, PackageSummary, package_uuid
 
 LIFE_SECONDS = 60.0  # of the list; a new package is found by a search that much later
 STALE_SECONDS = 600.0  # for which an older list is better than none, when the store does not answer
@@ -75,13 +75,22 @@ class SnapshotCatalog:
                     self._summaries.popitem(last=False)
         return summary
 
-    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
+    def count(self, text: str, kind: PackageKind = ANY_KIND) -> int | None:
+        """How many packages a search finds in all; None if there are more than are kept here."""
+        snapshot = self._current()
+        if not snapshot.complete:
+            return None
+        return sum(is_match(summary, text) and kind.includes(summary) for summary in snapshot.summaries)
+
+    def search(
+        self, text: str, *, after: str | None, limit: int, kind: PackageKind = ANY_KIND
+    ) -> tuple[Sequence[PackageSummary], str | None]:
         """As `DynamoCatalog.search`, in what was there at most a minute ago."""
         snapshot = self._current()
         first = bisect_right(snapshot.names, after) if after is not None else 0
         found: list[PackageSummary] = []
         for summary in snapshot.summaries[first:]:
-            if is_match(summary, text):
+            if is_match(summary, text) and kind.includes(summary):
                 if len(found) == limit:
                     return found, found[-1].name
                 found.append(summary)
@@ -90,7 +99,7 @@ class SnapshotCatalog:
         behind = max(after or "", snapshot.names[-1])
         if len(found) == limit:
             return found, behind
-        rest, following = self._catalog.search(text, after=behind, limit=limit - len(found))
+        rest, following = self._catalog.search(text, after=behind, limit=limit - len(found), kind=kind)
         return [*found, *rest], following
 
     def named(self, names: Sequence[str], text: str) -> Mapping[str, PackageSummary]:

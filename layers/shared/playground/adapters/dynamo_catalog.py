@@ -40,7 +40,15 @@ from playground.domain.errors import (
     UnreadableError,
     VersionExistsError,
 )
-from playground.domain.packages import Asset, Example, PackageSummary, PackageVersion, package_uuid
+from playground.domain.packages import (
+    ANY_KIND,
+    Asset,
+    Example,
+    PackageKind,
+    PackageSummary,
+    PackageVersion,
+    package_uuid,
+)
 from playground.domain.variables import Variable, variables_of
 from playground.domain.versions import is_version, newest_first, precedence
 from playground.ports import ReportUnreadable
@@ -170,17 +178,20 @@ class DynamoCatalog:
         newest = self.version(package_id, summary.latest_version)
         return replace(summary, variables=variables_of(newest.prompt)) if newest is not None else summary
 
-    def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
-        """Summaries whose name, description or tags contain `text` in any case (all for ""), by name, after the name
-        `after`, with previews of up to 300 characters; and the `after` of the next page, if any.
+    def search(
+        self, text: str, *, after: str | None, limit: int, kind: PackageKind = ANY_KIND
+    ) -> tuple[Sequence[PackageSummary], str | None]:
+        """Summaries of a kind whose name, description or tags contain `text` in any case (all for ""), by name, after
+        the name `after`, with previews of up to 300 characters; and the `after` of the next page, if any.
 
         One call reads at most 1,000 packages, so a page may hold fewer than `limit`, or none, although there are more.
         """
         found: list[PackageSummary] = []
         position = after
         for _ in range(SEARCH_QUERIES):
-            page, position = self.listed(position, SEARCHED_ITEMS if text.strip() else limit + 1 - len(found))
-            found += [summary for summary in page if is_match(summary, text)]
+            filtered = bool(text.strip()) or kind != ANY_KIND
+            page, position = self.listed(position, SEARCHED_ITEMS if filtered else limit + 1 - len(found))
+            found += [summary for summary in page if is_match(summary, text) and kind.includes(summary)]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].name
             if position is None:

@@ -31,6 +31,7 @@ from playground.adapters.dynamo_store import (
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.sessions import RunFeedback
 from playground.domain.spend import Ratings
+from playground.ports import FeedbackAdded
 
 COUNTED_FOR = "counted_for"  # the package in whose totals this opinion is
 
@@ -70,6 +71,23 @@ class DynamoFeedback:
                 continue  # another opinion on this run was stored meanwhile
             return True
         raise StoreUnavailableError
+
+    def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
+        key = feedback_key(self._sessions, session_id, feedback.run_id)
+        item = {**_FEEDBACK.write(feedback), **({COUNTED_FOR: {"S": package}} if package is not None else {})}
+        is_there = (SessionItem.user_id == user_id) & SessionItem.deleted_at.does_not_exist()
+        try:
+            self._store.transact(
+                Check(session_key(self._sessions, session_id), is_there),
+                Put(key, item),
+                *self._counts(None, feedback, package),
+            )
+        except TransactionRefused as refusal:
+            if 0 in refusal.refused:
+                return FeedbackAdded.NO_SESSION
+            is_own = refusal.refused.get(1) == {**item, **key.raw}  # the same write, whose reply was lost
+            return FeedbackAdded.ADDED if is_own else FeedbackAdded.EXISTS
+        return FeedbackAdded.ADDED
 
     def _counts(self, former: RawItem | None, feedback: RunFeedback, package: str | None) -> list[Update]:
         """What the totals change by."""

@@ -193,25 +193,25 @@ class DynamoShares:
     # --- viewers ------------------------------------------------------------------------------------------------------
 
     def count_view(self, share_id: str, viewer: str, *, cleanup_at: datetime | None) -> bool:
-        ttl = {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
         number = zlib.crc32(viewer.encode()) % COUNTERS
         counter = counter_key(self._table, share_id, number)
         try:
             self._store.transact_once(
-                Put(view_key(self._table, share_id, viewer), ttl),
+                Put(view_key(self._table, share_id, viewer), _ttl(cleanup_at)),
                 Update(counter, actions=[ShareItem.views.add(1)], condition=_ANY),
             )
         except TransactionRefused:
             return False
         return True
 
-    def vote(self, share_id: str, viewer: str, vote: Vote) -> bool:
+    def vote(self, share_id: str, viewer: str, vote: Vote, *, cleanup_at: datetime | None = None) -> bool:
         key = vote_key(self._table, share_id, viewer)
+        item = {**_VOTE.write(vote), **_ttl(cleanup_at)}
         former = self._store.get(key)
         for _ in range(MAX_TRIES):
             before = former["is_helpful"]["BOOL"] if former is not None else None
             try:
-                self._store.transact(*self._vote_writes(share_id, key, before, vote))
+                self._store.transact(*self._vote_writes(share_id, Replace(key, item, _voted_as(before)), before, vote))
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
                     return False
@@ -220,15 +220,14 @@ class DynamoShares:
                 return True
         return False
 
-    def _vote_writes(self, share_id: str, key: Key, before: bool | None, vote: Vote) -> Sequence[Write]:
-        as_seen = VoteItem.is_helpful.does_not_exist() if before is None else VoteItem.is_helpful == before
+    def _vote_writes(self, share_id: str, stored: Replace, before: bool | None, vote: Vote) -> Sequence[Write]:
         counters: list[Action] = []
         if before is not vote.is_helpful:
             counters.append(_counter(vote.is_helpful).add(1))
             if before is not None:
                 counters.append(_counter(before).add(-1))
         counting = self._counting(share_id, counters) if counters else Check(self._share(share_id), _shown())
-        return Replace(key, _VOTE.write(vote), as_seen), counting
+        return stored, counting
 
     def report(self, share: Share, report: Report, *, hide_at: int) -> bool:
         key = report_key(self._table, share.session_id, report.reporter)
@@ -274,6 +273,16 @@ def find_share(store: DynamoStore, table: str, share_id: str) -> Share | None:
 
 
 _ANY = Path("pk").exists() | Path("pk").does_not_exist()
+
+
+def _ttl(cleanup_at: datetime | None) -> RawItem:
+    return {"ttl": {"N": str(int(cleanup_at.timestamp()))}} if cleanup_at is not None else {}
+
+
+def _voted_as(before: bool | None) -> Condition:
+    """The viewer's vote is as it was read."""
+    as_seen: Condition = VoteItem.is_helpful.does_not_exist() if before is None else VoteItem.is_helpful == before
+    return as_seen
 
 
 def _shown() -> Condition:

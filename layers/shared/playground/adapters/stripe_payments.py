@@ -27,7 +27,7 @@ from playground.domain.payment_events import (
 )
 from playground.domain.pricing import PlanPrice
 from playground.domain.subscriptions import SubscriptionSnapshot
-from playground.ports import CheckoutStarted, CustomerGoneError, PaymentStarted
+from playground.ports import CheckoutPage, CheckoutStarted, CustomerGoneError, PaymentStarted
 
 TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
@@ -39,7 +39,7 @@ NONSENSE_SECONDS = 60  # after which it is asked again
 MAX_URL = 4_000  # characters of an address of a page; those of Checkout have some hundreds
 MAX_KEY = 255  # characters of an idempotency key
 PASSING = (409, 424)  # of 4xx: two requests at once; a part of Stripe's that failed
-RETURN_URLS = ("success_url", "cancel_url")  # parameters that a caller chose
+RETURN_URLS = ("success_url", "cancel_url", "return_url")  # parameters that a caller chose
 
 NONSENSE = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
 """Errors from reading an answer of another shape."""
@@ -187,11 +187,28 @@ class StripePayments:
             expires_at=datetime.fromtimestamp(made.expires_at, UTC),
         )
 
-    def has_checkout(self, checkout_id: str, *, customer_id: str) -> bool:
+    def checkout_page(self, checkout_id: str, *, customer_id: str) -> CheckoutPage | None:
         found = _find(lambda: self.client.v1.checkout.sessions.retrieve(checkout_id, {"expand": ["customer"]}))
         if found is None or found.status == "expired" or not isinstance(found.customer, stripe.Customer):
-            return False
-        return found.customer.id == customer_id and not _plain(found.customer).get("deleted", False)
+            return None
+        if found.customer.id != customer_id or _plain(found.customer).get("deleted", False):
+            return None
+        return CheckoutPage(
+            checkout_id=checkout_id,
+            is_complete=found.status == "complete",
+            success_url=found.success_url,
+            cancel_url=found.cancel_url,
+        )
+
+    def close_checkout(self, checkout_id: str) -> bool:
+        try:
+            closed = _find(lambda: self.client.v1.checkout.sessions.expire(checkout_id))
+        except PaymentsRejectedError as error:
+            # Stripe says in words only why it does not: it is paid, is being paid, or was closed before.
+            if not isinstance(error.__cause__, stripe.InvalidRequestError):
+                raise
+            closed = _find(lambda: self.client.v1.checkout.sessions.retrieve(checkout_id))
+        return closed is None or closed.status == "expired"
 
     def subscription(self, subscription_id: str) -> SubscriptionSnapshot | None:
         found = _find(lambda: self.client.v1.subscriptions.retrieve(subscription_id))

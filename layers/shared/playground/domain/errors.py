@@ -293,6 +293,13 @@ class AnonymousBudgetUsedError(PlaygroundError):
         )
 
 
+class FeedbackExistsError(PlaygroundError):
+    code = "feedback_exists"
+
+    def __init__(self) -> None:
+        super().__init__("There is feedback on this answer already.")
+
+
 class OwnShareError(PlaygroundError):
     code = "own_share"
 

@@ -97,3 +97,17 @@ class PackageSummary:
     hidden: tuple[tuple[str, int], ...] = ()  # likewise
     variables: tuple[Variable, ...] = ()  # likewise
     examples: tuple[Example, ...] = ()  # likewise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageKind:
+    """A filter of packages; None: any."""
+
+    format: str | None = None
+    subtype: str | None = None
+
+    def includes(self, summary: PackageSummary) -> bool:
+        return self.format in (None, summary.format) and self.subtype in (None, summary.subtype)
+
+
+ANY_KIND = PackageKind()

@@ -10,6 +10,7 @@ from playground.domain.hidden import escaped
 from playground.domain.packages import Asset, Example, PackageSummary
 from playground.domain.spend import Ratings
 from playground.domain.variables import Variable
+from playground.usecases.browse_catalog import FoundPackages
 from playground.usecases.read_usage import MIN_USERS_SHOWN, PackageUsage
 
 
@@ -158,4 +159,21 @@ class PackageUsageAnswer(BaseModel):
             ratings=PackageRatings.of(usage.ratings) if usage.ratings is not None else None,
             from_date=usage.first,
             days=[PackageDay(date=day, runs=runs) for day, runs in usage.days],
+        )
+
+
+class SearchAnswer(PackageList):
+    total: Annotated[
+        int | None, Field(description="How many packages match in all; null if there are too many to count")
+    ]
+    limit: int
+
+    @classmethod
+    def of_search(cls, found: FoundPackages, *, limit: int) -> Self:
+        page = found.page
+        return cls(
+            packages=[PackageListed.of(summary) for summary in page.packages],
+            next_cursor=page.next_cursor,
+            total=found.total,
+            limit=limit,
         )

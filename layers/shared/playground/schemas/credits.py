@@ -16,7 +16,15 @@ from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.domain.spend import Counters
 from playground.domain.spreadsheet import csv_of
 from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
-from playground.schemas.published import CheckoutNames, PortalNames, PurchaseNames, SubscriptionNames
+from playground.schemas.published import (
+    CheckoutNames,
+    CreditsNames,
+    PortalNames,
+    PricingNames,
+    PurchaseNames,
+    SubscriptionNames,
+    TransactionNames,
+)
 from playground.usecases.browse_runs import HistoryPage, RunsPage
 from playground.usecases.buy_credits import Offer, SubscriptionState
 from playground.usecases.list_purchases import Purchases
@@ -48,7 +56,7 @@ class Rollover(BaseModel):
     expires_at: Moment | None
 
 
-class CreditsAnswer(BaseModel):
+class CreditsAnswer(CreditsNames):
     balance: Annotated[int, Field(description="monthly + rollover + purchased")]
     available: Annotated[int, Field(description="balance − held")]
     held: Annotated[int, Field(description="Set aside for open runs")]
@@ -183,13 +191,7 @@ class SubscribeBody(RequestBody):
 
 
 class PortalBody(RequestBody):
-    return_url: Annotated[
-        ReturnUrl,
-        Field(
-            validation_alias=AliasChoices("return_url", "returnUrl"),
-            description="Accepted from older clients and not used: the portal leads back to the subscription page",
-        ),
-    ] = None
+    return_url: Annotated[ReturnUrl, Field(validation_alias=AliasChoices("return_url", "returnUrl"))] = None
 
 
 class CheckoutAnswer(CheckoutNames):
@@ -220,7 +222,7 @@ def _without_operator(entry: Entry) -> str:
     return reason if found and is_named and entry.reason.endswith(")") else entry.reason
 
 
-class Transaction(BaseModel):
+class Transaction(TransactionNames):
     id: str
     seq: int
     amount: int
@@ -273,6 +275,7 @@ class Transaction(BaseModel):
 class HistoryAnswer(BaseModel):
     transactions: list[Transaction]
     next_cursor: str | None
+    total: Annotated[int | None, Field(description="Lines of the whole history; null with `type`")]
     unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
 
     @classmethod
@@ -280,6 +283,7 @@ class HistoryAnswer(BaseModel):
         return cls(
             transactions=[Transaction.of(entry, page.runs.get(entry.run_id or "")) for entry in page.entries],
             next_cursor=next_cursor,
+            total=page.total,
             unreadable=list(page.unreadable),
         )
 
@@ -393,7 +397,7 @@ class PacksAnswer(BaseModel):
         return cls(packages=[PackAnswer.of(pack, smallest=packs[0]) for pack in packs])
 
 
-class PricingAnswer(BaseModel):
+class PricingAnswer(PricingNames):
     name: str
     price: Annotated[int, Field(description="in cents")]
     price_formatted: str

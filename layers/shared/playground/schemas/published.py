@@ -3,6 +3,8 @@
 Answers carry both names. OpenAPI marks the earlier ones deprecated.
 """
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, computed_field
@@ -13,9 +15,18 @@ from playground.schemas.common import Moment
 
 
 def _same_as(name: str, type_: Any) -> Any:
-    """A field with the value of the field `name`, under an earlier name."""
-    extra: JsonDict = {"deprecated": True, "description": f"The same as `{name}`"}
-    return computed_field(return_type=type_, json_schema_extra=extra)(property(lambda self: getattr(self, name)))
+    """A field with the value of the field `name` (`a.b` for one within another), under an earlier name."""
+    return _earlier(type_, f"The same as `{name}`", attrgetter(name))
+
+
+def _always(value: Any, type_: Any, why: str) -> Any:
+    """A field of which this API has nothing to say."""
+    return _earlier(type_, why, lambda _: value)
+
+
+def _earlier(type_: Any, description: str, get: Callable[[Any], Any]) -> Any:
+    extra: JsonDict = {"deprecated": True, "description": description}
+    return computed_field(return_type=type_, json_schema_extra=extra)(property(get))
 
 
 def _name_of_package() -> Any:
@@ -36,6 +47,37 @@ class SessionNames(BaseModel):
 
 class SharedNames(BaseModel):
     package_name: ClassVar[Any] = _name_of_package()
+    view_count: ClassVar[Any] = _same_as("views", int)
+    helpful_count: ClassVar[Any] = _same_as("helpful", int)
+    not_helpful_count: ClassVar[Any] = _same_as("not_helpful", int)
+
+
+class VoteNames(BaseModel):
+    message: ClassVar[Any] = _always("Thank you for your feedback.", str, "A text for a person")
+
+
+class CreditsNames(BaseModel):
+    monthly_credits: ClassVar[Any] = _same_as("monthly.allocated", int)
+    monthly_credits_used: ClassVar[Any] = _same_as("monthly.used", int)
+    monthly_reset_at: ClassVar[Any] = _same_as("monthly.reset_at", Moment | None)
+    rollover_credits: ClassVar[Any] = _same_as("rollover.amount", int)
+    rollover_expires_at: ClassVar[Any] = _same_as("rollover.expires_at", Moment | None)
+    purchased_credits: ClassVar[Any] = _same_as("purchased", int)
+    prpm_plus_status: ClassVar[Any] = _earlier(
+        str | None,
+        "`active` while `plan` is `plus`, otherwise null",
+        lambda self: "active" if self.plan == "plus" else None,
+    )
+
+
+class TransactionNames(BaseModel):
+    transaction_type: ClassVar[Any] = _same_as("type", str)
+
+
+class PricingNames(BaseModel):
+    isOrgMember: ClassVar[Any] = _always(False, bool, "There is one price for everybody")  # noqa: N815
+    orgName: ClassVar[Any] = _always(None, str | None, "There is one price for everybody")  # noqa: N815
+    discount: ClassVar[Any] = _always(None, int | None, "There is one price for everybody")
 
 
 class PurchaseNames(BaseModel):

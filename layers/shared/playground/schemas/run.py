@@ -1,8 +1,9 @@
 """Bodies of the functions run and estimate, which read the same request."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Self
 
+from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
 from playground.adapters.prices import load_prices
@@ -10,6 +11,7 @@ from playground.domain.custom_prompts import MAX_CHARACTERS, MIN_CHARACTERS
 from playground.domain.errors import InvalidRequestError
 from playground.domain.packages import PACKAGE_NAME, UUID_TEXT, package_uuid
 from playground.domain.runs import RunRequest
+from playground.domain.sessions import Turn
 from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
 from playground.schemas.common import MAX_MAX_TOKENS, Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
@@ -185,6 +187,11 @@ class RunBody(PromptChoice):
         return RunRequest(**fields, names_model="model" in self.model_fields_set)
 
 
+Include = Annotated[
+    Literal["conversation"] | None,
+    Query(description="`conversation`: answer with the session's earlier turns, too"),
+]
+
 OMITTED = (
     "How many turns of the session were not sent: the oldest, because they do not fit or cannot be afforded, "
     "and those that the model declined"
@@ -216,10 +223,17 @@ class RunAnswer(BaseModel):
     max_tokens: Annotated[int, Field(description="The limit of this answer")]
     max_tokens_reduced: Annotated[bool, Field(description="Whether that is less than asked for, to be affordable")]
     turns_omitted: Annotated[int, Field(description=OMITTED)]
-    conversation: list[Message]
+    conversation: Annotated[
+        list[Message],
+        Field(description="This turn; with include=conversation after the earlier ones, the newest that fit"),
+    ]
+    earlier_turns: Annotated[
+        int, Field(description="Turns of the session before those in `conversation`: GET /playground/sessions/{id}")
+    ]
 
     @classmethod
-    def of(cls, answer: PaidAnswer) -> Self:
+    def of(cls, answer: PaidAnswer, earlier: Sequence[Turn] = ()) -> Self:
+        """`earlier`: turns before the one of `answer`, oldest first."""
         run, turn = answer.run, answer.turn
         measured = run.measured
         assert measured is not None, "a settled run was measured"
@@ -239,7 +253,8 @@ class RunAnswer(BaseModel):
             max_tokens=run.max_tokens or 0,
             max_tokens_reduced=(run.max_tokens or 0) < (run.wanted_max_tokens or 0),
             turns_omitted=run.turns_omitted,
-            conversation=messages(turn),
+            conversation=[message for each in (*earlier, turn) for message in messages(each)],
+            earlier_turns=turn.number - 1 - len(earlier),
         )
 
 

@@ -17,7 +17,7 @@ from playground.schemas.common import (
     not_blank,
     plain,
 )
-from playground.schemas.published import SessionNames, SharedNames
+from playground.schemas.published import SessionNames, SharedNames, VoteNames
 from playground.usecases.browse_sessions import SessionsPage, SessionView
 from playground.usecases.share_session import Shared
 from playground.usecases.visit_share import SharedView
@@ -230,12 +230,15 @@ class SharedAnswer(SharedNames):
     turns: int
     created_at: Moment
     shared_at: Moment
+    views: Annotated[int, Field(description="Of all viewers but the owner. As are the next two: counted until now")]
+    helpful: int
+    not_helpful: int
     conversation: list[SharedMessage]
     next_cursor: str | None
 
     @classmethod
     def of(cls, view: SharedView, *, next_cursor: str | None) -> Self:
-        """What is public of a share: neither its owner nor its counts."""
+        """What is public of a share: not its owner, and of what viewers added only the counts."""
         share = view.share
         return cls(
             package_id=share.package_id,
@@ -247,6 +250,9 @@ class SharedAnswer(SharedNames):
             turns=share.turns,
             created_at=share.created_at,
             shared_at=share.shared_at,
+            views=share.views,
+            helpful=share.helpful,
+            not_helpful=share.not_helpful,
             conversation=[SharedMessage.of(message) for turn in view.turns for message in messages(turn)],
             next_cursor=next_cursor,
         )
@@ -257,7 +263,7 @@ class VoteBody(RequestBody):
     comment: Comment = ""
 
 
-class VoteAnswer(BaseModel):
+class VoteAnswer(VoteNames):
     is_helpful: bool
     comment: str
     given_at: Moment
@@ -297,3 +303,25 @@ class RunFeedbackAnswer(BaseModel):
     @classmethod
     def of(cls, feedback: RunFeedback) -> Self:
         return cls.model_validate(feedback, from_attributes=True)
+
+
+class ExchangeFeedbackBody(RequestBody):
+    session_id: Annotated[
+        str, Field(min_length=1, max_length=64, validation_alias=AliasChoices("session_id", "sessionId"))
+    ]
+    exchange_index: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=0,
+            validation_alias=AliasChoices("exchange_index", "exchangeIndex"),
+            description="Which turn of the session, from 0; the newest one if left out",
+        ),
+    ] = None
+    is_effective: Annotated[bool, Field(strict=True, validation_alias=AliasChoices("is_effective", "isEffective"))]
+    comment: Comment = ""
+
+
+class ExchangeFeedbackAnswer(BaseModel):
+    success: bool
+    feedback_id: Annotated[str, Field(description="The id of the run that gave the answer")]

@@ -1,4 +1,4 @@
-"""ListPackages, ListPopular and ReadPackage: the catalogue."""
+"""ListPackages, ListPopular, SearchPackages and ReadPackage: the catalogue."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from playground.domain.cursors import bad_cursor, parts_cursor, parts_of
 from playground.domain.errors import InvalidRequestError, PackageNotFoundError
-from playground.domain.packages import PackageSummary, is_package_name
+from playground.domain.packages import PackageKind, PackageSummary, is_package_name
 from playground.domain.spend import Rank
-from playground.ports import CatalogReader
+from playground.ports import CatalogReader, PackageIndex
 
 MAX_QUERY_CHARACTERS = 200
 MAX_PAGE = 100
@@ -37,11 +37,15 @@ class ListPackages:
 
         Raises InvalidRequestError for a query, limit or cursor that is out of bounds.
         """
-        _check(query, limit)
-        if cursor is not None and not is_package_name(cursor):
-            raise InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
+        _check_name(query, limit, cursor)
         packages, after = self.catalog.search(query.strip(), after=cursor, limit=limit)
         return PackagePage(packages, after)
+
+
+def _check_name(query: str, limit: int, cursor: str | None) -> None:
+    _check(query, limit)
+    if cursor is not None and not is_package_name(cursor):
+        raise InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
 
 
 def _check(query: str, limit: int) -> None:
@@ -117,6 +121,29 @@ def _rank_of(cursor: str | None) -> Rank | None:
     ):
         raise bad_cursor()
     return Rank(int(runs), name)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPackages:
+    """As `PackagePage`. `total`: how many match in all; None if they are too many to be counted."""
+
+    page: PackagePage
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPackages:
+    """A page of the packages of a kind that match a text, by name, and their number."""
+
+    index: PackageIndex
+
+    def __call__(
+        self, query: str, *, kind: PackageKind, limit: int = DEFAULT_PAGE, cursor: str | None = None
+    ) -> FoundPackages:
+        """As `ListPackages`."""
+        _check_name(query, limit, cursor)
+        packages, after = self.index.search(query.strip(), after=cursor, limit=limit, kind=kind)
+        return FoundPackages(PackagePage(packages, after), self.index.count(query.strip(), kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """ListRuns and ReadHistory: what became of a user's runs, and what each change of credits was for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from playground.domain.entries import Entry, EntryType
 from playground.domain.runs import Run, RunFilter, RunPlace, RunStatus
@@ -60,12 +60,14 @@ def _fits_while_open(wanted: RunFilter, run: Run) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """`runs`: receipts of the runs that `entries` name. `following` is the number below which the next page begins."""
+    """`runs`: receipts of the runs that `entries` name. `following` is the number below which the next page begins.
+    `total`: how many entries the account has; None if it was not read."""
 
     entries: Sequence[Entry]
     following: int | None
     unreadable: Sequence[int] = ()
     runs: Mapping[str, Run] = field(default_factory=dict)
+    total: int | None = None
 
 
 class ReadHistory:
@@ -77,8 +79,9 @@ class ReadHistory:
         self, user_id: str, *, limit: int, before: int | None = None, type_: EntryType | None = None
     ) -> HistoryPage:
         """At most `limit` entries of the user, newest first, as of now, with the runs that they are about."""
-        self._ledger.account(user_id, self._clock())
-        return read_history(self._ledger, user_id, limit=limit, before=before, type_=type_)
+        account = self._ledger.account(user_id, self._clock())
+        page = read_history(self._ledger, user_id, limit=limit, before=before, type_=type_)
+        return replace(page, total=account.version if type_ is None else None)
 
 
 def read_history(

@@ -1,17 +1,18 @@
-"""ListSessions and ReadSession: a user's conversations."""
+"""ListSessions, ReadSession and ReadEarlierTurns: a user's conversations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from playground.domain.calendar import instant
-from playground.domain.errors import NotFoundError, SessionNotFoundError, UnreadableError
+from playground.domain.errors import NotFoundError, SessionNotFoundError, StoreUnavailableError, UnreadableError
 from playground.domain.sessions import Session, SessionCursor, Turn
 from playground.domain.sharing import Share, ShareKeys
 from playground.domain.text import sent_bytes
 from playground.ports import Clock, ReportUnreadable, Sessions, Shares
 
 MAX_BYTES = 4_500_000  # of a conversation in one answer, as encoded by the function; Lambda's limit is 6 MB
+MAX_TURNS = 200  # of a conversation that is sent with the answer to a run: eight queries
 MESSAGE_BYTES = 400  # of a turn without its texts, as encoded
 
 
@@ -100,6 +101,33 @@ class ReadSession:
             return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadEarlierTurns:
+    """The conversation before an answer, to be sent with it."""
+
+    sessions: Sessions
+    max_turns: int = MAX_TURNS
+    max_bytes: int = MAX_BYTES
+
+    def __call__(self, session_id: str, turn: Turn) -> Sequence[Turn]:
+        """The turns before `turn`, oldest first: without a gap the newest of them that fit into one answer with it, at
+        most `max_turns` in all. Later turns are not among them, so a repeat answers the same.
+
+        The answer is paid for, so it does not fail with this: if turns cannot be read, they are left out.
+        """
+        found = [turn]
+        size = _sent_bytes(turn)
+        try:
+            for earlier in self.sessions.walk(session_id, first=1, last=turn.number - 1, newest_first=True):
+                size += _sent_bytes(earlier)
+                if size > self.max_bytes or len(found) == self.max_turns or earlier.number != found[-1].number - 1:
+                    break
+                found.append(earlier)
+        except StoreUnavailableError:
+            pass
+        return found[:0:-1]
+
+
 def read_turns(
     sessions: Sessions, session_id: str, *, after: int, last: int, if_deleted: type[NotFoundError]
 ) -> tuple[Sequence[Turn], int | None]:
@@ -116,8 +144,12 @@ def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | N
     found: list[Turn] = []
     size = 0
     for turn in turns:
-        size += sent_bytes(turn.input) + sent_bytes(turn.answer) + MESSAGE_BYTES
+        size += _sent_bytes(turn)
         if found and size > MAX_BYTES:
             return found, found[-1].number
         found.append(turn)
     return found, None
+
+
+def _sent_bytes(turn: Turn) -> int:
+    return sent_bytes(turn.input) + sent_bytes(turn.answer) + MESSAGE_BYTES

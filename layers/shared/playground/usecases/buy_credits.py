@@ -34,6 +34,7 @@ from playground.domain.subscriptions import AgreedPrice, Subscription, Subscript
 from playground.ports import (
     Begun,
     BegunBefore,
+    CheckoutPage,
     CheckoutStarted,
     Clock,
     CustomerGoneError,
@@ -260,6 +261,7 @@ class ManageSubscription:
     live: bool
     clock: Clock
     frontend_url: str
+    subscription_page: str
     extra_origins: Sequence[str] = ()
 
     def state(self, user_id: str) -> SubscriptionState:
@@ -276,7 +278,8 @@ class ManageSubscription:
         return _state(subscription)
 
     def subscribe(self, user_id: str, *, success_url: str | None = None, cancel_url: str | None = None) -> str:
-        """The URL of the provider's checkout page. A page that is still open is returned again.
+        """The URL of the provider's checkout page. A page that is still open is returned again, unless it leads back to
+        other addresses: it is closed then, before another one is opened, so that one page at most can be paid on.
 
         Recorded pages and subscriptions that the provider does not have (of a deleted customer, or of another Stripe
         account) are ignored.
@@ -284,8 +287,9 @@ class ManageSubscription:
         Raises AlreadySubscribedError, PlanGrantedError while an operator's plan is active, InvalidRequestError for a
         URL outside the front end, and StoreUnavailableError while the account is being erased.
         """
-        success = self._return_url("success_url", success_url, "/playground/subscription?checkout=success")
-        cancel = self._return_url("cancel_url", cancel_url, "/playground/subscription?checkout=canceled")
+        query = f"{self.subscription_page}{'&' if '?' in self.subscription_page else '?'}checkout="
+        success = self._return_url("success_url", success_url, f"{query}success")
+        cancel = self._return_url("cancel_url", cancel_url, f"{query}canceled")
         now = instant(self.clock())
         account = self.ledger.account(user_id, now)
         plan, currency = self.prices.plan, self.prices.currency.lower()
@@ -296,7 +300,8 @@ class ManageSubscription:
             if account.has_granted_plan:
                 raise PlanGrantedError(entitled_until=account.entitled_until)
             url = subscription.open_checkout(now)
-            if url is not None and self._is_open_there(subscription):
+            page = self._page_there(subscription) if url is not None else None
+            if url is not None and page is not None and not self._is_replaced(page, success, cancel):
                 return url
             mode = "live" if self.live else "test"
             key = f"checkout:{mode}:{_generation(account)}:{subscription.checkouts}:{_digest(success, cancel)}"
@@ -333,18 +338,17 @@ class ManageSubscription:
         """Undo `cancel`. Changes no credits."""
         return self._set(user_id, cancel=False)
 
-    def portal(self, user_id: str) -> str:
+    def portal(self, user_id: str, *, return_url: str | None = None) -> str:
         """The URL of the provider's page for cards and invoices. Raises SubscriptionNotFoundError if the user has
-        never paid."""
+        never paid, and InvalidRequestError for a URL outside the front end."""
+        back = self._return_url("return_url", return_url, self.subscription_page)
         if self.records.customer(user_id, live=self.live) is None:
             raise SubscriptionNotFoundError
         now = instant(self.clock())
         return self._customers().ask(
             self.ledger.account(user_id, now),
             now,
-            lambda customer: self.payments().create_portal(
-                customer_id=customer.customer_id, return_url=f"{self.frontend_url}/playground/subscription"
-            ),
+            lambda customer: self.payments().create_portal(customer_id=customer.customer_id, return_url=back),
         )
 
     def _customers(self) -> Customers:
@@ -362,14 +366,21 @@ class ManageSubscription:
         own = account.subscription_id
         return _pays(account, subscription) and own is not None and self.payments().subscription(own) is not None
 
-    def _is_open_there(self, subscription: Subscription) -> bool:
+    def _page_there(self, subscription: Subscription) -> CheckoutPage | None:
+        """The recorded page, if the provider has it and it is not closed."""
+        if subscription.checkout_id is None:
+            return None
         customer = self.records.customer(subscription.user_id, live=self.live)
-        return (
-            subscription.checkout_id is not None
-            and customer is not None
-            and not customer.gone
-            and self.payments().has_checkout(subscription.checkout_id, customer_id=customer.customer_id)
-        )
+        if customer is None or customer.gone:
+            return None
+        return self.payments().checkout_page(subscription.checkout_id, customer_id=customer.customer_id)
+
+    def _is_replaced(self, page: CheckoutPage, success: str, cancel: str) -> bool:
+        """Whether the page leads back elsewhere, and has been closed for that. What is paid on, or being paid on, is
+        not closed."""
+        if (page.success_url, page.cancel_url) == (success, cancel) or page.is_complete:
+            return False
+        return self.payments().close_checkout(page.checkout_id)
 
     def _set(self, user_id: str, *, cancel: bool) -> SubscriptionState:
         described = self.records.subscription(user_id).described

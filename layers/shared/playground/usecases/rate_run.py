@@ -1,12 +1,18 @@
-"""RateRun: the owner's feedback on an answer."""
+"""RateRun and RateExchange: the owner's feedback on an answer."""
 
 from dataclasses import dataclass
 
 from playground.domain.calendar import instant
-from playground.domain.errors import RunNotFoundError, SessionNotFoundError
+from playground.domain.errors import (
+    FeedbackExistsError,
+    InvalidRequestError,
+    RunNotFoundError,
+    SessionNotFoundError,
+    UnreadableError,
+)
 from playground.domain.runs import RunStatus
 from playground.domain.sessions import RunFeedback
-from playground.ports import Clock, Feedback, Ledger
+from playground.ports import Clock, Feedback, FeedbackAdded, Ledger, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +36,44 @@ class RateRun:
         if not self.feedback.put(user_id, run.session_id, feedback, run.package):
             raise SessionNotFoundError
         return feedback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateExchange:
+    sessions: Sessions
+    feedback: Feedback
+    clock: Clock
+
+    def __call__(
+        self, user_id: str, session_id: str, index: int | None, *, is_helpful: bool, comment: str
+    ) -> RunFeedback:
+        """Store feedback on an exchange of the user's own session, counted from 0; None: the newest one. Nothing
+        replaces it, and it does not replace what RateRun stored. It is deleted with the session.
+
+        Raises SessionNotFoundError, InvalidRequestError for an exchange that the session does not have,
+        RunNotFoundError for one that was copied, because it is the answer to somebody else's run, and
+        FeedbackExistsError.
+        """
+        session = self.sessions.find(user_id, session_id)
+        if session is None:
+            raise SessionNotFoundError
+        number = session.turns if index is None else index + 1
+        if number > session.turns:
+            raise InvalidRequestError("exchange_index", f"must be 0 to {session.turns - 1}")
+        turn = self.sessions.turn(session_id, number)
+        if turn is None:
+            raise SessionNotFoundError  # it is being deleted
+        if turn.unreadable:
+            raise UnreadableError(f"turn {number} of {session_id}")
+        if number <= session.copied:
+            raise RunNotFoundError
+        feedback = RunFeedback(
+            run_id=turn.run_id, rating=None, is_helpful=is_helpful, comment=comment, given_at=instant(self.clock())
+        )
+        match self.feedback.add(user_id, session_id, feedback, session.package):
+            case FeedbackAdded.ADDED:
+                return feedback
+            case FeedbackAdded.EXISTS:
+                raise FeedbackExistsError
+            case FeedbackAdded.NO_SESSION:
+                raise SessionNotFoundError

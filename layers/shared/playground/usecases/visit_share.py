@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from playground.domain.calendar import instant
@@ -66,14 +66,20 @@ class ReadShared:
 
     def _count(self, share: Share, user_id: str | None, address: str) -> None:
         now = instant(self.clock())
-        if user_id is not None:
-            viewer, cleanup_at = viewer_of(share.share_id, user_id), None
-        else:
-            viewer, cleanup_at = self.keys.visitor(share.share_id, address, now), now + CLEANUP_AFTER
+        viewer, cleanup_at = _name_of(share, user_id, address, self.keys, now)
         try:
             self.shares.count_view(share.share_id, viewer, cleanup_at=cleanup_at)
         except StoreUnavailableError:
             return  # counting must not delay or refuse the conversation; the next view counts
+
+
+def _name_of(
+    share: Share, user_id: str | None, address: str, keys: ShareKeys, now: datetime
+) -> tuple[str, datetime | None]:
+    """The name of a viewer among those of the share, and when what is stored under it may be removed."""
+    if user_id is not None:
+        return viewer_of(share.share_id, user_id), None
+    return keys.visitor(share.share_id, address, now), now + CLEANUP_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +170,21 @@ def _fork_id(user_id: str, idempotency_key: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOnShared:
     shares: Shares
+    keys: ShareKeys
     clock: Clock
 
-    def __call__(self, user_id: str, token: str, *, is_helpful: bool, comment: str) -> Vote:
-        """One vote per viewer; a later one replaces it. Raises ShareNotFoundError, or OwnShareError for the owner."""
+    def __call__(self, user_id: str | None, token: str, *, address: str, is_helpful: bool, comment: str) -> Vote:
+        """One vote per user, or per address and day without one, as views are counted; a later one replaces it.
+
+        Raises ShareNotFoundError, or OwnShareError for the owner.
+        """
         share = open_share(self.shares, token, self.clock)
         if share.user_id == user_id:
             raise OwnShareError
-        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=instant(self.clock()))
-        if not self.shares.vote(share.share_id, viewer_of(share.share_id, user_id), vote):
+        now = instant(self.clock())
+        viewer, cleanup_at = _name_of(share, user_id, address, self.keys, now)
+        vote = Vote(is_helpful=is_helpful, comment=comment, given_at=now)
+        if not self.shares.vote(share.share_id, viewer, vote, cleanup_at=cleanup_at):
             raise ShareNotFoundError
         return vote
 
