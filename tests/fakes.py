@@ -847,12 +847,10 @@ class InMemoryCatalog:
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
         summaries = [summary for package_id in self._versions if (summary := self.summary(package_id)) is not None]
-        wanted = text.strip().casefold()
         found = [
             summary
             for summary in sorted(summaries, key=lambda summary: summary.name)
-            if any(wanted in field.casefold() for field in (summary.name, summary.description, *summary.tags))
-            and (after is None or summary.name > after)
+            if summary.matches(text) and (after is None or summary.name > after)
         ]
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 

@@ -33,7 +33,7 @@ from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, ReadPackageUs
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
 SORTS = ["name", "runs"]
-SEARCHED = "Part of the name, the description or a tag"
+SEARCHED = "Words that are all in the name, the description or the tags"
 
 settings = CatalogFunctionSettings.load()
 store = wiring.store()

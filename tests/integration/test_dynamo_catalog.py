@@ -445,6 +445,9 @@ def test_lists_all_by_name_page_by_page(shelf: DynamoCatalog) -> None:
     [
         ("sql", ["03", "17"]),
         ("REVIEWS sql", ["03", "17"]),
+        ("sql  reviews", ["03", "17"]),
+        ("p03 sql", ["03"]),
+        ("p04 sql", []),
         (" p1", [f"{number}" for number in range(10, 20)]),
         ("@ACME/P04", ["04"]),
         ("odd", [f"{number:02d}" for number in range(1, 25, 2)]),

@@ -647,7 +647,7 @@ class CatalogReader(Protocol):
     def summary(self, package_id: str) -> PackageSummary | None: ...
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:
-        """Summaries whose name, description or tags contain `text` (all for ""), by name, after the name `after`; and
+        """Summaries whose name, description or tags contain all words of `text`, by name, after the name `after`; and
         the `after` of the next page, if any. A page may hold fewer than `limit` although there are more."""
         ...
 

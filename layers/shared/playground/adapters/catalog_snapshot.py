@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from playground.adapters.dynamo_catalog import DynamoCatalog, is_match
+from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.packages import ANY_KIND, PackageKind, PackageSummary, package_uuid
 
@@ -80,7 +80,7 @@ class SnapshotCatalog:
         snapshot = self._current()
         if not snapshot.complete:
             return None
-        return sum(is_match(summary, text) and kind.includes(summary) for summary in snapshot.summaries)
+        return sum(summary.matches(text) and kind.includes(summary) for summary in snapshot.summaries)
 
     def search(
         self, text: str, *, after: str | None, limit: int, kind: PackageKind = ANY_KIND
@@ -90,7 +90,7 @@ class SnapshotCatalog:
         first = bisect_right(snapshot.names, after) if after is not None else 0
         found: list[PackageSummary] = []
         for summary in snapshot.summaries[first:]:
-            if is_match(summary, text) and kind.includes(summary):
+            if summary.matches(text) and kind.includes(summary):
                 if len(found) == limit:
                     return found, found[-1].name
                 found.append(summary)
@@ -110,7 +110,7 @@ class SnapshotCatalog:
         for name in names:
             place = bisect_left(snapshot.names, name)
             if place < len(snapshot.names):
-                if snapshot.names[place] == name and is_match(snapshot.summaries[place], text):
+                if snapshot.names[place] == name and snapshot.summaries[place].matches(text):
                     found[name] = snapshot.summaries[place]
             elif not snapshot.complete:
                 behind.append(name)

@@ -191,7 +191,7 @@ class DynamoCatalog:
         for _ in range(SEARCH_QUERIES):
             filtered = bool(text.strip()) or kind != ANY_KIND
             page, position = self.listed(position, SEARCHED_ITEMS if filtered else limit + 1 - len(found))
-            found += [summary for summary in page if is_match(summary, text) and kind.includes(summary)]
+            found += [summary for summary in page if summary.matches(text) and kind.includes(summary)]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].name
             if position is None:
@@ -203,7 +203,7 @@ class DynamoCatalog:
         batch."""
         keys = [listing_key(self._table, name) for name in names]
         summaries = self._readable(list(self._store.get_all(keys).values()) if keys else [])
-        return {summary.name: summary for summary in summaries if is_match(summary, text)}
+        return {summary.name: summary for summary in summaries if summary.matches(text)}
 
     def _readable(self, listing: Sequence[RawItem]) -> Iterator[PackageSummary]:
         """What can be read of a part of the list; the rest is reported."""
@@ -436,16 +436,6 @@ def _examples(item: RawItem) -> tuple[Example, ...]:
         )
         for each in stored
     )
-
-
-def is_match(summary: PackageSummary, text: str) -> bool:
-    """Whether name, description or tags contain `text` in any case."""
-    return text.strip().casefold() in _searched(summary)
-
-
-def _searched(summary: PackageSummary) -> str:
-    """What a search looks at, in one case. Line ends keep a match from spanning two fields."""
-    return "\n".join((summary.name, summary.description, *summary.tags)).casefold()
 
 
 def _preview(prompt: str, length: int) -> str:

@@ -98,6 +98,11 @@ class PackageSummary:
     variables: tuple[Variable, ...] = ()  # likewise
     examples: tuple[Example, ...] = ()  # likewise
 
+    def matches(self, text: str) -> bool:
+        """Whether each word of `text` is in the name, the description or the tags, in any case; a blank one matches."""
+        searched = "\n".join((self.name, self.description, *self.tags)).casefold()
+        return all(word in searched for word in text.casefold().split())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageKind:

@@ -33,7 +33,7 @@ class ListPackages:
     catalog: CatalogReader
 
     def __call__(self, query: str = "", *, limit: int = DEFAULT_PAGE, cursor: str | None = None) -> PackagePage:
-        """The packages whose name, description or tags contain `query` in any case; all of them for a blank one.
+        """The packages whose name, description or tags contain each word of `query`, in any case.
 
         Raises InvalidRequestError for a query, limit or cursor that is out of bounds.
         """
