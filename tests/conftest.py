@@ -17,7 +17,7 @@ from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from tests.handlers import Handlers, loaded
-from tests.kit.extent import HANG_SECONDS, load_profile
+from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
 from tests.schedule import longest_first
 from tests.support import new_ledger, new_store
 
@@ -27,6 +27,12 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 load_profile()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores outside of continuous integration: workers wait for stores and processes half of the time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if WHOLE else cores + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
