@@ -16,6 +16,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.conftest import ROOT
 from tests.e2e.conftest import Stack
+from tests.kit.extent import WHOLE
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 RUN_AXE = "(tags) => axe.run(document, { runOnly: tags })"
@@ -63,8 +64,15 @@ VIEWS = (
 )
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("screen", SCREENS)
+# Outside of continuous integration each screen with one of the schemes; all of them for `make screenshots`.
+LOOKS = [("phone", True), ("desktop", False), ("phone", False), ("desktop", True)][
+    : 4 if WHOLE or "SCREENSHOTS" in os.environ else 2
+]
+
+
+@pytest.mark.parametrize(
+    ("screen", "dark"), LOOKS, ids=[f"{screen}-{'dark' if dark else 'light'}" for screen, dark in LOOKS]
+)
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing_and_everything_fits(
     open_window: Callable[..., Any],
