@@ -99,6 +99,7 @@ def search(
     "/packages/by-id/<package_id>",
     tags=["packages"],
     operation_id="getPackageById",
+    deprecated=True,
     responses=answers(PackageDetails, PackageNotFoundError, StoreUnavailableError),
 )
 def package_by_id(

@@ -53,6 +53,7 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None, include: Include 
     "/custom-prompt/run",
     tags=["runs"],
     operation_id="runCustomPrompt",
+    deprecated=True,
     responses=answers(
         CustomRunAnswer,
         *(error for error in REFUSED_RUNS if error is not NotEntitledError),

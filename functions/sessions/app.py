@@ -264,6 +264,7 @@ def rate(run_id: Annotated[str, Path(max_length=64)], body: RunFeedbackBody) -> 
     "/playground/feedback",
     tags=["runs"],
     operation_id="rateExchange",
+    deprecated=True,
     responses=answers(
         ExchangeFeedbackAnswer, SessionNotFoundError, RunNotFoundError, FeedbackExistsError, UnreadableError
     ),
