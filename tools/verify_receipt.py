@@ -324,6 +324,7 @@ def verify_entry(receipt: dict[str, Any], given: dict[str, Any], user_id: str, c
         "input_tokens": prompt_tokens,
         "output_tokens": usage["output_tokens"],
         "tokens_used": prompt_tokens + usage["output_tokens"],
+        "transaction_type": entry["type"],  # by its earlier name
     }
     # They are shown with the line and are not part of its hash. Lines that earlier versions gave out lack them.
     same += [(name, value, entry[name]) for name, value in of_the_run.items() if name in entry]

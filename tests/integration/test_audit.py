@@ -266,7 +266,7 @@ def test_no_change_of_a_single_attribute_stays_hidden(
     assert len(tried) > 250
 
 
-KINDS = {"account", "entry", "key", "settled", "released", "expired", "session", "turn"}
+KINDS = {"account", "entry", "key", "settled", "released", "expired", "session", "turn", "prompt"}
 
 
 def kind_of(item: Mapping[str, Any]) -> str:

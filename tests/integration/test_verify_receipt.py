@@ -50,7 +50,7 @@ CASES: Mapping[str, dict[str, Any]] = {
 # They say what was asked for; only a change that moves the ceiling, or puts one above the other, can be seen.
 UNSEEN = {("prompt_tokens",), ("max_tokens",), ("wanted_max_tokens",)}
 
-OF_THE_RUN = {"model", "package", "package_version", "input_tokens", "output_tokens", "tokens_used"}
+OF_THE_RUN = {"model", "package", "package_version", "input_tokens", "output_tokens", "tokens_used", "transaction_type"}
 
 Path_ = tuple[str, ...]
 
