@@ -784,3 +784,24 @@ def test_a_ticket_in_the_queue_is_no_obstacle_to_a_change(ledger: DynamoLedger, 
     account = giving(user_id, 7, "bonus:1")(ledger)
 
     assert account.buckets.purchased == checked(ledger, user_id).buckets.purchased == 12
+
+
+def test_a_change_sees_what_was_counted_by_a_hold_that_came_and_went(ledger: DynamoLedger, user_id: str) -> None:
+    """The holds are the same as when the account was read; the stamps of its limits are not."""
+    hold, rounds = a_hold("run_1", 2, NOW), itertools.count(1)
+
+    def amend(account: Account) -> Change:
+        if next(rounds) == 1:
+            outcome = ledger.place_hold(
+                user_id, hold, limit=MAX_THREADS, now=NOW, rate=RateLimit(name="runs", per_minute=5)
+            )
+            assert isinstance(outcome, Held)
+            failing(user_id, hold, 25_000_000)(ledger)
+        after, entry = grant(account, 7, type_=EntryType.BONUS, business_key="b", reason="For you", now=NOW)
+        return after, (entry,)
+
+    account = ledger.change(user_id, amend, business_key="b", now=NOW)
+
+    assert next(rounds) == 3
+    assert account == ledger.account(user_id, NOW)
+    assert None not in (account.failures_at, account.unpaid_at, account.runs_at)

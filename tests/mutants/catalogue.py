@@ -454,6 +454,13 @@ MUTANTS = (
         f"{RACES}::test_of_sixty_four_failing_runs_twenty_get_a_hold",
     ),
     mutant(
+        "a change does not see what was counted meanwhile",
+        LEDGER,
+        "            & _same_limits(account),\n",
+        ",\n",
+        f"{RACES}::test_a_change_sees_what_was_counted_by_a_hold_that_came_and_went",
+    ),
+    mutant(
         "open runs do not count as if they failed",
         ALLOWANCE,
         "return [(runs, now + (allowed - runs) * self.interval) for runs in range(most + 1)] or [(0, now)]",

@@ -93,6 +93,7 @@ def test_unknown_and_missing_variables_are_named(values: dict[str, str], field: 
         ({"a" * 100_000: ""}, "variables"),
         ({"a\n": ""}, "variables"),
         ({"a": "\0"}, "variables.a"),
+        ({"a": "\ud800"}, "variables.a"),
         ({"a": 1}, "variables.a"),
         ({"a": None}, "variables.a"),
         ({"a": ["x"]}, "variables.a"),

@@ -554,7 +554,8 @@ class DynamoLedger:
         """Write a change of buckets and plan with its other items; None if any of them changed meanwhile. `ended`: with
         the end of these holds. `also`: with these updates of the account.
 
-        Holds count, too: what is held cannot leave, and the account that is returned is one that was there.
+        Holds count, too: what is held cannot leave, and the account that is returned is one that was there. So do the
+        stamps of limits: a hold that came and went meanwhile has moved them.
         Raises _DoneBeforeError if a `Put` among the others was there: this change was made before.
         """
         after, entries = change
@@ -572,7 +573,8 @@ class DynamoLedger:
             ],
             condition=(AccountItem.version == account.version)
             & (AccountItem.revision == account.revision)
-            & (Path(AccountItem.holds) == items.holds_map(account)),
+            & (Path(AccountItem.holds) == items.holds_map(account))
+            & _same_limits(account),
         )
         try:
             self._store.transact(write, *self._entry_puts(entries), *others)
@@ -841,6 +843,18 @@ def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None)
 
 def _millis(duration: timedelta) -> int:
     return duration // timedelta(milliseconds=1)
+
+
+def _same_limits(account: Account) -> Condition:
+    """Nothing was counted against the account's limits since it was read."""
+    stamps = (
+        (AccountItem.failures_at, account.failures_at),
+        (AccountItem.unpaid_at, account.unpaid_at),
+        (AccountItem.runs_at, account.runs_at),
+    )
+    same = [attribute == millis(at) if at is not None else attribute.does_not_exist() for attribute, at in stamps]
+    condition: Condition = reduce(and_, same)
+    return condition
 
 
 def _not_due(now: datetime) -> Condition:

@@ -61,6 +61,8 @@ def check_values(values: Mapping[str, object]) -> None:
             raise InvalidRequestError(f"{FIELD}.{name}", f"must have at most {MAX_VALUE_CHARACTERS:,} characters")
         if "\0" in value:
             raise InvalidRequestError(f"{FIELD}.{name}", "must not contain NUL characters")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidRequestError(f"{FIELD}.{name}", "must not contain half of a surrogate pair")
         lengths[name] = len(value)
     if sum(lengths.values()) > MAX_VALUES_CHARACTERS:
         names = ", ".join(sorted(lengths, key=lambda name: -lengths[name])[:_SHOWN])
