@@ -457,7 +457,7 @@ MUTANTS = (
         "a change does not see what was counted meanwhile",
         LEDGER,
         "            & _same_limits(account),\n",
-        ",\n",
+        "            ,\n",
         f"{RACES}::test_a_change_sees_what_was_counted_by_a_hold_that_came_and_went",
     ),
     mutant(
@@ -1190,7 +1190,7 @@ MUTANTS = (
     mutant(
         "a change does not look at what is held meanwhile",
         LEDGER,
-        "            & (Path(AccountItem.holds) == items.holds_map(account)),",
+        "            & (Path(AccountItem.holds) == items.holds_map(account))\n",
         "",
         HISTORIES,
     ),
