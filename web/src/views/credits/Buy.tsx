@@ -54,7 +54,7 @@ export function Buy({ onPaid, onError }: { onPaid: () => void; onError: (error: 
                 {pack.per_credit_cost.toFixed(1)}¢ each{pack.bonus > 0 && `, ${pack.bonus}% more for the money`}
               </small>
             </p>
-            {pack.popular && <p class="credits-badge">Most people take this</p>}
+            {pack.popular && <p class="credits-badge">Popular</p>}
             <button
               type="button"
               class="button"

@@ -22,6 +22,13 @@ describe("why a run cost what it did", () => {
     ]);
   });
 
+  it("says that a prompt of one's own counts more", () => {
+    const own = { ...settled, custom_prompt: true, price: { ...settled.price, factor: 6 } };
+    expect(explain(own)).toContain(
+      "A run of that size costs 2 credits, times 6 for opus with a prompt of your own: 12 credits.",
+    );
+  });
+
   it("says when the floor applied, and when the ceiling did", () => {
     const floor = { ...settled, credits_spent: 9, overrun: 2, price: { ...settled.price, floor: 11 } };
     expect(explain(floor)).toContain("Its tokens cost more than usual, so the floor applied: 11 credits.");

@@ -4,6 +4,7 @@ import { count as tokens, credits } from "../../lib/format";
 export interface ReceiptFacts {
   status: string;
   model: string;
+  custom_prompt?: boolean;
   ceiling: number;
   credits_spent?: number;
   overrun?: number;
@@ -38,7 +39,7 @@ export function explain(receipt: ReceiptFacts): string[] {
   said.push(
     factor === 1
       ? `A run of that size costs ${credits(tier)}.`
-      : `A run of that size costs ${credits(tier)}, times ${factor} for ${receipt.model}: ${credits(tier * factor)}.`,
+      : `A run of that size costs ${credits(tier)}, times ${factor} for ${factorOf(receipt)}: ${credits(tier * factor)}.`,
   );
   if (floor > tier * factor) {
     said.push(`Its tokens cost more than usual, so the floor applied: ${credits(floor)}.`);
@@ -57,6 +58,11 @@ export function explain(receipt: ReceiptFacts): string[] {
   if (from) said.push(from);
   if (receipt.stop_reason === "cancelled") said.push("You stopped it: what was written by then is kept and paid for.");
   return said;
+}
+
+/** What the factor is for. */
+function factorOf({ model, custom_prompt }: ReceiptFacts): string {
+  return custom_prompt ? `${model} with a prompt of your own` : model;
 }
 
 /** From which parts of the balance it was paid, if there were several or one is worth naming. */
