@@ -14,6 +14,7 @@ FIRST = (
     "tests/e2e/test_stack.py",
     "tests/integration/test_erasure.py",
     "tests/local/test_stack.py",
+    "tests/browser/",
     "tests/infrastructure/test_commands.py",
     "tests/faults/test_crash_matrix.py",
     "tests/property/test_ledger_machine.py",
