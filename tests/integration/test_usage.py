@@ -39,7 +39,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def fresh(handlers: Handlers, store: DynamoStore) -> Iterator[None]:
-    """Nobody has run anything of the catalogue, and the function has read nothing."""
+    """Nobody has run any package, and the function has read nothing."""
     forget_ranking(handlers)
     clear_packages(store)
     yield
@@ -50,7 +50,7 @@ def fresh(handlers: Handlers, store: DynamoStore) -> Iterator[None]:
 def clear_packages(store: DynamoStore) -> None:
     client: Any = store.client
     found = client.scan(TableName=SPEND_TABLE)["Items"]
-    packages = [raw for raw in found if "@playground/" in raw["pk"]["S"] + raw["sk"]["S"]]
+    packages = [raw for raw in found if "@" in raw["pk"]["S"] + raw["sk"]["S"]]
     for raw in packages:
         client.delete_item(TableName=SPEND_TABLE, Key={name: raw[name] for name in ("pk", "sk")})
 

@@ -6,7 +6,7 @@ describe("the columns of a comparison", () => {
     const variants = withAndWithout("id-1", "@acme/tidy", "sonnet");
     expect(variants.map(title)).toEqual(["@acme/tidy, sonnet", "Without a package, sonnet"]);
     expect(variants.map(body)).toEqual([
-      { package_id: "id-1", model: "sonnet", use_no_prompt: false },
+      { package_id: "id-1", model: "sonnet", use_no_prompt: false, variables: {} },
       { package_id: "id-1", model: "sonnet", use_no_prompt: true },
     ]);
     expect(repeated(variants)).toEqual([]);

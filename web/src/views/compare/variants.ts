@@ -19,10 +19,13 @@ export interface VariantBody {
   package_id: string;
   model: Model;
   use_no_prompt: boolean;
+  variables?: Record<string, string>;
 }
 
-export function body(variant: Variant): VariantBody {
-  return { package_id: variant.packageId, model: variant.model, use_no_prompt: !variant.withPackage };
+/** Variables get their defaults; one without a default is refused before anything is charged. */
+export function body({ packageId, model, withPackage }: Variant): VariantBody {
+  const common = { package_id: packageId, model, use_no_prompt: !withPackage };
+  return withPackage ? { ...common, variables: {} } : common;
 }
 
 export function title(variant: Variant): string {
