@@ -50,7 +50,7 @@ def encoded_comparison(events: Iterable[ComparisonEvent], failure: Callable[[Exc
             case _:
                 return _of_run(event, failure, {})
 
-    return events.map(encode) if isinstance(events, LiveEvents) else map(encode, events)
+    return map(encode, events)
 
 
 def _of_run(
