@@ -1,11 +1,13 @@
 """What tests share: one real engine, with the tables that template.yaml describes; every test has its own users."""
 
+import asyncio
 import itertools
 import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from tests.handlers import Handlers, loaded
 from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
-from tests.schedule import longest_first
+from tests.schedule import Scheduling, longest_first
 from tests.support import new_ledger, new_store
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +37,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores if WHOLE else cores + 1
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items[:] = longest_first(items)
@@ -44,6 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def credentials() -> None:
     """What SDKs sign with: made up, and never the developer's own."""
     os.environ.update(CREDENTIALS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_loop_left() -> Iterator[None]:
+    """A file that leaves an event loop running (Playwright's, say) breaks files that the same worker runs after it."""
+    yield
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,18 @@ stand-ins and ports of its own.
 from collections.abc import Sequence
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # By how long the longest files take; those of a folder one after the other.
 FIRST = (
-    "tests/browser/test_views.py",
+    "tests/browser/",
+    "tests/faults/test_exhaustive_faults.py",
     "tests/e2e/test_stack.py",
     "tests/integration/test_erasure.py",
     "tests/local/test_stack.py",
-    "tests/browser/",
-    "tests/infrastructure/test_commands.py",
     "tests/faults/test_crash_matrix.py",
     "tests/property/test_ledger_machine.py",
     "tests/integration/test_a_long_life.py",
-    "tests/browser/",
     "tests/e2e/",
     "tests/faults/",
     "tests/concurrency/",
@@ -29,6 +28,16 @@ FIRST = (
     "tests/infrastructure/",
     "tests/contract/",
 )
+
+# Their stack is started, and the page built, once.
+TOGETHER = ("tests/browser/",)
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """`--dist loadfile`, but all files of TOGETHER are the work of one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:

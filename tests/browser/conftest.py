@@ -43,8 +43,10 @@ def cannot(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One of each file's own: while Playwright runs, its event loop is the running one of this thread, and a test of
+    another file that the same worker runs could not have one (`asyncio.run`)."""
     try:
         from playwright.sync_api import expect, sync_playwright
     except ImportError:

@@ -67,11 +67,12 @@ def test_the_crash_matrix_is_of_paths_that_there_are(capsys: pytest.CaptureFixtu
 
 def test_every_planted_mistake_fits_the_code(tmp_path: Path) -> None:
     """Its text is there exactly once, and its tests exist."""
-    files = {edit.file for mutant in MUTANTS for edit in mutant.edits}
+    texts = {edit.file: (ROOT / edit.file).read_text(encoding="utf-8") for mutant in MUTANTS for edit in mutant.edits}
+    for file in texts:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     for mutant in MUTANTS:
-        for file in files:
-            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / file).write_text((ROOT / file).read_text(encoding="utf-8"), encoding="utf-8")
+        for edit in mutant.edits:
+            (tmp_path / edit.file).write_text(texts[edit.file], encoding="utf-8")
         plant(mutant, tmp_path)
         assert changed(mutant, tmp_path)
         assert all((ROOT / test.partition("::")[0]).is_file() for test in mutant.tests), mutant.name

@@ -473,7 +473,7 @@ def count_steps(store: Mortal, name: str) -> int:
 
 @pytest.mark.parametrize("reply_lost", [False, True], ids=["before", "after"])
 def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one(own: Mortal, reply_lost: bool) -> None:
-    """At every call to the store, before it and after it; outside of continuous integration at every fourth."""
+    """At every call to the store, before it and after it; outside of continuous integration at every eighth."""
     first, every = (1, 1) if WHOLE else (3 if reply_lost else 1, DEV_PART)
     for step in range(first, count_steps(own, pseudonym(next(_numbers) + 100)) + 1, every):
         user_id, name = f"mortal-{next(_numbers)}", pseudonym(next(_numbers) + 1000)

@@ -31,7 +31,7 @@ from playground.ports import Held
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 from tests.fakes import a_hold, charging, conversation
 from tests.handlers import EVENTS
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, examples
 from tests.support import LEDGER_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 ANCHOR = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)  # a common one
@@ -136,7 +136,7 @@ def event_file(name: str, at: datetime) -> dict[str, Any]:
 
 def test_a_nights_work_is_done_once_however_often_it_is_started(world: World) -> None:
     """Three starts at once, one of them late: every account crosses its boundary once."""
-    users = [world.subscribed(f"common-{number}") for number in range(MANY)]
+    users = [world.subscribed(f"common-{number}") for number in range(examples(MANY))]
     later = [world.subscribed(f"later-{number}", ANCHOR + timedelta(hours=1)) for number in range(5)]
 
     starts = [threading.Thread(target=world.reset, args=[event_file("daily", FIRST)]) for _ in range(3)]

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, Phase, settings
 
 WHOLE = os.environ.get("CI", "").lower() not in ("", "0", "false", "no")
 
-DEV_PART = 4  # outside of it, one of so many examples, cells or moments of death
+DEV_PART = 8  # outside of it, one of so many examples, cells or moments of death
 HANG_SECONDS = 300  # far longer than anything takes, also on a machine that is ten times too busy: then it hangs
 
 whole_only = pytest.mark.skipif(not WHOLE, reason="is about the repository's own tools: CI=true runs it")
 
 
-def examples(whole: int) -> int:
-    """How many examples a property gets that has `whole` of them in continuous integration."""
-    return whole if WHOLE else -(-whole // DEV_PART)
+def examples(whole: int, minimum: int = 1) -> int:
+    """How many examples a property gets that has `whole` of them in continuous integration, but not below `minimum`."""
+    return whole if WHOLE else max(minimum, -(-whole // DEV_PART))
 
 
 def load_profile() -> None:
