@@ -340,6 +340,11 @@ def _take_folders(source: dict[str, Any], root: Path) -> dict[str, Path]:
     return folders
 
 
+def as_cloudformation(source: dict[str, Any], given: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the transform of CloudFormation makes of a packaged SAM template. Raises TemplateError."""
+    return _translate(source, _parameter_values(source, given or {}))
+
+
 def _translate(source: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
     # Imported here because it takes 0.7 s, and reading the parameters does not need it.
     from samtranslator.parser.parser import Parser
