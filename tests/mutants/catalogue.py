@@ -754,6 +754,13 @@ MUTANTS = (
         CUSTOM,
     ),
     mutant(
+        "custom: a repeat of what is being made is refused because the plan has ended since",
+        RUN_PROMPT,
+        "        if there is not None:  # before",
+        "        if False:  # before",
+        CUSTOM,
+    ),
+    mutant(
         "custom: only the first variant of a comparison is asked for its plan",
         PLACE_HOLD,
         "needed = [run.attempt.plans for run in wanted if",
@@ -2576,6 +2583,13 @@ MUTANTS = (
         TRANSPORT,
         "        self._answer.close()\n",
         "",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: an interim response is the answer, and the answer that of the next request",
+        TRANSPORT,
+        "    response_class = _FinalResponse",
+        "    other_class = _FinalResponse",
         CONNECTIONS,
     ),
     mutant(

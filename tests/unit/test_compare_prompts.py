@@ -465,6 +465,7 @@ def test_a_repeat_of_a_comparison_that_is_being_made_is_told_so() -> None:
 
     assert len(answers(world.compare())) == 2
     assert [error.run_id for error in refused] == [run_id_of(USER, "k", 0), run_id_of(USER, "k", 1)]
+    assert not any("variant" in error.facts for error in refused), "it is the whole that is being made"
     with pytest.raises(IdempotencyConflictError):
         world.compare((WITHOUT, WITH))
 

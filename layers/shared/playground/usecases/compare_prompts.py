@@ -18,7 +18,12 @@ from typing import Protocol, TypeVar
 
 from playground.domain.calendar import instant
 from playground.domain.comparisons import comparison_id_of, variants_of
-from playground.domain.errors import IdempotencyConflictError, PlaygroundError, StoreUnavailableError
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    PlaygroundError,
+    RunInProgressError,
+    StoreUnavailableError,
+)
 from playground.domain.runs import Run, RunRequest, run_id_of
 from playground.domain.sessions import Comparison
 from playground.ports import Clock, Ledger, NewId, TimeLimit
@@ -220,8 +225,10 @@ class ComparePrompts:
 
 @contextmanager
 def naming_variant(index: int) -> Iterator[None]:
-    """What is refused says which variant it is about."""
+    """What is refused says which variant it is about, unless it is about the attempt."""
     try:
         yield
+    except (RunInProgressError, IdempotencyConflictError):
+        raise
     except PlaygroundError as error:
         raise error.of_variant(index) from error.__cause__

@@ -204,6 +204,9 @@ class RunPrompt:
         self.show(account, show_standing)
         if found.run is not None:
             return found.run
+        there = found.account.holds.get(run_id) if found.account is not None else None
+        if there is not None:  # before anything that has changed since can refuse a run which is being made
+            return self.place_hold.ended(account, there, request_hash=request.hash, now=started)
         if found.runs_paused:
             raise RunsPausedError
         paused_until = found.free_runs_paused_until
