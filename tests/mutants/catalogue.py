@@ -761,6 +761,13 @@ MUTANTS = (
         CUSTOM,
     ),
     mutant(
+        "custom: the audit does not miss a prompt that is gone",
+        RECEIPTS,
+        'if item.fields.get("custom_prompt") is True:\n            self._prompt',
+        "if False:\n            self._prompt",
+        AUDITS,
+    ),
+    mutant(
         "custom: only the first variant of a comparison is asked for its plan",
         PLACE_HOLD,
         "needed = [run.attempt.plans for run in wanted if",
