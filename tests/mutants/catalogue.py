@@ -2593,6 +2593,27 @@ MUTANTS = (
         CONNECTIONS,
     ),
     mutant(
+        "failures: what a lost attempt may have cost is forgotten when the next one fails for nothing",
+        RUN_PROMPT,
+        "_unpaid(held.attempt.model, error.spent, *error.lost)",
+        "_unpaid(held.attempt.model, error.spent)",
+        RUNS,
+    ),
+    mutant(
+        "failures: what a lost attempt may have cost is forgotten with the answer of the next",
+        RUN_PROMPT,
+        "                unpaid=_unpaid(attempt.model, *completion.lost),\n",
+        "",
+        RUNS,
+    ),
+    mutant(
+        "failures: lost attempts are not remembered",
+        CLAUDE,
+        "                    lost.append(failure.error.spent)\n",
+        "                    pass\n",
+        "tests/unit/test_claude_streams.py",
+    ),
+    mutant(
         "connections: an interim response is the answer, and the answer that of the next request",
         TRANSPORT,
         "    response_class = _FinalResponse",
