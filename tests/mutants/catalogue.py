@@ -740,6 +740,13 @@ MUTANTS = (
     ),
     # --- custom prompts -----------------------------------------------------------------------------------------------
     mutant(
+        "compare: a repeat forgets what deleted answers have cost",
+        COMPARE,
+        "spent = sum(run.charged for run in runs.values())",
+        "spent = sum(each.run.charged for each in outcomes if isinstance(each, PaidAnswer))",
+        VARIANTS,
+    ),
+    mutant(
         "custom: a hold does not ask for the plan",
         LEDGER,
         "if plans is not None:\n                write",

@@ -538,6 +538,8 @@ def test_a_deleted_session_takes_only_its_own_answer() -> None:
     world = Comparing()
     first, second = answers(world.compare())
     world.ledger.sessions.delete(first.run.session_id)
+    spent = world.compare().credits_spent
+    assert spent == sum(run.charged for run in world.runs() if run is not None) == 2, "as the receipts say"
 
     again = world.compare()
 

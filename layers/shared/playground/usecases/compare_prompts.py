@@ -50,14 +50,12 @@ class Each(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The outcomes in the order of the variants."""
+    """The outcomes in the order of the variants. `credits_spent` is what their receipts say, also of answers that were
+    deleted since."""
 
     comparison_id: str
     outcomes: Sequence[Outcome]
-
-    @property
-    def credits_spent(self) -> int:
-        return sum(outcome.run.charged for outcome in self.outcomes if isinstance(outcome, PaidAnswer))
+    credits_spent: int
 
 
 def at_once(tasks: Sequence[Callable[[], _T]]) -> Sequence[_T]:
@@ -177,7 +175,9 @@ class ComparePrompts:
                 return self._replayed(user_id, variants, run_ids, comparison_id)
             self._run_prompt.show(held[0].account, show_standing)
             finishing = [partial(self._finish, index, run, on_start, on_end) for index, run in enumerate(held)]
-            return Compared(comparison_id=comparison_id, outcomes=self._each(finishing))
+            outcomes = self._each(finishing)
+            spent = sum(outcome.run.charged for outcome in outcomes if isinstance(outcome, PaidAnswer))
+            return Compared(comparison_id=comparison_id, outcomes=outcomes, credits_spent=spent)
 
     def _finish(self, index: int, held: HeldRun, on_start: OnVariantStart, on_end: OnVariantEnd) -> Outcome:
         outcome: Outcome
@@ -205,7 +205,8 @@ class ComparePrompts:
                 outcomes = [
                     self._replay(runs[run_id], variant) for variant, run_id in zip(variants, run_ids, strict=True)
                 ]
-                return Compared(comparison_id=comparison_id, outcomes=outcomes)
+                spent = sum(run.charged for run in runs.values())
+                return Compared(comparison_id=comparison_id, outcomes=outcomes, credits_spent=spent)
             now = instant(self._clock())
             account = self._ledger.account(user_id, now)
             for variant, run_id in zip(variants, run_ids, strict=True):
