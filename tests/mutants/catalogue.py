@@ -362,11 +362,12 @@ MUTANTS = (
         f"{RATE_RUNS}::test_the_prompt_of_a_refused_run_is_not_counted",
     ),
     mutant(
-        "limits: a repeat of an open run is too fast",
+        "limits: a repeat of an open run is too fast, or has no plan any more",
         RUN_PROMPT,
-        "first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)",
-        "first = account.paused_at is not None",
+        "        if there is not None:  # before",
+        "        if False:  # before",
         f"{RATE_RUNS}::test_a_repeat_of_an_open_run_is_told_that_it_is_open",
+        CUSTOM,
     ),
     mutant(
         "limits: everybody has the limit of organisations",
@@ -758,13 +759,6 @@ MUTANTS = (
         PLACE_HOLD,
         "plans=plans,",
         "plans=None,",
-        CUSTOM,
-    ),
-    mutant(
-        "custom: a repeat of what is being made is refused because the plan has ended since",
-        RUN_PROMPT,
-        "        if there is not None:  # before",
-        "        if False:  # before",
         CUSTOM,
     ),
     mutant(

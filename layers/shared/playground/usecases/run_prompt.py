@@ -243,9 +243,8 @@ class RunPrompt:
         ignores Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
         account, started = attempts[0].account, attempts[0].started
         limit = self._prices.run_limit(account)
-        # These refuse with another error.
-        first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)
-        if not first and not limit.admits(account.runs_at, started, added=len(attempts)):
+        # A pause is refused with another error.
+        if account.paused_at is None and not limit.admits(account.runs_at, started, added=len(attempts)):
             raise rate_limited(limit, account, instant(self._clock()), added=len(attempts))
 
     # --- count, hold --------------------------------------------------------------------------------------------------
