@@ -332,9 +332,9 @@ def _add_credits(books: Books, part: _OfAccount) -> None:
 
 
 def _add_run(books: Books, run: Run, spend: Valued | None) -> None:
+    if run.unpaid is not None:
+        books.unpaid.add(run.unpaid.cost_nano)
     if spend is None:
-        if run.unpaid is not None:
-            books.unpaid.add(run.unpaid.cost_nano)
         return
     assert run.measured is not None
     for margin in (

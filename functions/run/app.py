@@ -4,6 +4,7 @@ whole of what that gave."""
 import json
 
 from playground import wiring
+from playground.adapters.time_limit import time_limit
 from playground.asgi import WebApp
 from playground.domain.custom_prompts import CustomPrompts, warnings_of
 from playground.domain.errors import (
@@ -27,7 +28,7 @@ INFO = "/custom-prompt/info"
 settings = RunSettings.load()
 store = wiring.store()
 run_prompt = wiring.run_prompt(settings, store)
-read_earlier = ReadEarlierTurns(sessions=wiring.sessions(settings, store))
+read_earlier = ReadEarlierTurns(sessions=wiring.sessions(settings, store), time_limit=time_limit)
 compare_prompts = wiring.compare_prompts(settings, store, run_prompt)
 authenticate = authenticator(settings, wiring.secrets_client)
 api = Api(settings, authenticate=authenticate, public=frozenset({INFO}), timeout=IDLE_TIMEOUT)
@@ -46,7 +47,9 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None, include: Include 
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
     answer = _answered(body.request(), idempotency_key)
-    return RunAnswer.of(answer, read_earlier(answer.run.session_id, answer.turn) if include else ())
+    if include is None:
+        return RunAnswer.of(answer)
+    return RunAnswer.of(answer, read_earlier(answer.run.session_id, answer.turn, seconds_left=api.seconds_left))
 
 
 @app.post(

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler import Response
@@ -17,6 +18,7 @@ from playground.domain.errors import (
     SessionNotFoundError,
     UnreadableError,
 )
+from playground.domain.sessions import Turn
 from playground.http import FAILED_RUNS, REFUSED_RUNS, STREAM_TIMEOUT, Api, authenticator, streams, utc_now
 from playground.observability import flush_metrics, report_run
 from playground.schemas.common import IdempotencyKey
@@ -25,13 +27,14 @@ from playground.schemas.run import Include, RunBody
 from playground.settings import RunSettings
 from playground.sse import encoded, encoded_comparison
 from playground.usecases.browse_sessions import ReadEarlierTurns
+from playground.usecases.run_prompt import PaidAnswer
 from playground.usecases.stream_comparison import StreamComparison
 from playground.usecases.stream_run import OFFSET, FollowRun, RunStream, StreamRun
 
 settings = RunSettings.load()
 store = wiring.store()
 sessions = wiring.sessions(settings, store)
-read_earlier = ReadEarlierTurns(sessions=sessions)
+read_earlier = ReadEarlierTurns(sessions=sessions, time_limit=time_limit)
 follow = FollowRun(
     ledger=wiring.ledger(settings, store),
     sessions=sessions,
@@ -139,5 +142,10 @@ def _offset(last_event_id: str | None) -> int:
 
 def _sent(found: RunStream, include: str | None) -> Response[str]:
     request_id = api.request_id
-    earlier = (lambda answer: read_earlier(answer.run.session_id, answer.turn)) if include else None
-    return api.stream(encoded(found.events, lambda error: api.failure(error, request_id), earlier), found.wait)
+    ends = time.monotonic() + api.seconds_left
+
+    def earlier(answer: PaidAnswer) -> Sequence[Turn]:
+        return read_earlier(answer.run.session_id, answer.turn, seconds_left=ends - time.monotonic())
+
+    events = encoded(found.events, lambda error: api.failure(error, request_id), earlier if include else None)
+    return api.stream(events, found.wait)

@@ -23,7 +23,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import DynamoStore, Key, RawItem
 from playground.adapters.prices import published_prices
 from playground.domain.account import Account, Change, Hold, grant, start_plus
-from playground.domain.audit import Fields, Finding, Stored, StoredEntry
+from playground.domain.audit import Code, Fields, Finding, Stored, StoredEntry
 from playground.domain.calendar import from_iso, instant, iso
 from playground.domain.entries import EntryType
 from playground.ports import Held
@@ -47,7 +47,6 @@ HANDLE = "names an attempt or a request; nothing is worked out from it"
 SHOWN = "is only shown"
 OUTSIDE = "what it says happened outside of the store"
 STEP = "counts only when it moves the ceiling"
-NEXT = "no credit depends on it; the next run of its session finds it"
 EARLY = "may be too early, the sweeper corrects it"
 MERGED = "a next boundary before the regular one may be when rollover of an earlier plan expires"
 
@@ -102,7 +101,6 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("session", "use_no_prompt", "changed"): ALONE,
     ("turn", "input", "changed"): WORDS,
     ("prompt", "text", "changed"): WORDS,
-    ("prompt", "text", "deleted"): NEXT,
 }
 
 
@@ -243,6 +241,19 @@ def test_session_that_was_deleted_is_no_damage(
     for item in session_items(books, user_id):
         books.delete(SESSIONS_TABLE, item)
     assert books.audit(user_id).findings == ()
+
+
+def test_a_custom_prompt_that_is_gone_is_found(
+    handlers: Handlers, ledger: DynamoLedger, books: Books, user_id: str
+) -> None:
+    live(handlers, ledger, user_id)
+    (prompt,) = [item for item in session_items(books, user_id) if kind_of(item) == "prompt"]
+    books.delete(SESSIONS_TABLE, prompt)
+
+    (finding,) = books.audit(user_id).findings
+
+    assert finding.code is Code.SESSION
+    assert str(finding) == f"prompt of {prompt['pk']['S'].removeprefix('SESSION#')} is nothing, should be there"
 
 
 # --- every attribute --------------------------------------------------------------------------------------------------

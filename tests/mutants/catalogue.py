@@ -362,11 +362,12 @@ MUTANTS = (
         f"{RATE_RUNS}::test_the_prompt_of_a_refused_run_is_not_counted",
     ),
     mutant(
-        "limits: a repeat of an open run is too fast",
+        "limits: a repeat of an open run is too fast, or has no plan any more",
         RUN_PROMPT,
-        "first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)",
-        "first = account.paused_at is not None",
+        "        if there is not None:  # before",
+        "        if False:  # before",
         f"{RATE_RUNS}::test_a_repeat_of_an_open_run_is_told_that_it_is_open",
+        CUSTOM,
     ),
     mutant(
         "limits: everybody has the limit of organisations",
@@ -740,6 +741,13 @@ MUTANTS = (
     ),
     # --- custom prompts -----------------------------------------------------------------------------------------------
     mutant(
+        "compare: a repeat forgets what deleted answers have cost",
+        COMPARE,
+        "spent = sum(run.charged for run in runs.values())",
+        "spent = sum(each.run.charged for each in outcomes if isinstance(each, PaidAnswer))",
+        VARIANTS,
+    ),
+    mutant(
         "custom: a hold does not ask for the plan",
         LEDGER,
         "if plans is not None:\n                write",
@@ -752,6 +760,13 @@ MUTANTS = (
         "plans=plans,",
         "plans=None,",
         CUSTOM,
+    ),
+    mutant(
+        "custom: the audit does not miss a prompt that is gone",
+        RECEIPTS,
+        'if item.fields.get("custom_prompt") is True:\n            self._prompt',
+        "if False:\n            self._prompt",
+        AUDITS,
     ),
     mutant(
         "custom: only the first variant of a comparison is asked for its plan",
@@ -2576,6 +2591,34 @@ MUTANTS = (
         TRANSPORT,
         "        self._answer.close()\n",
         "",
+        CONNECTIONS,
+    ),
+    mutant(
+        "failures: what a lost attempt may have cost is forgotten when the next one fails for nothing",
+        RUN_PROMPT,
+        "_unpaid(held.attempt.model, error.spent, *error.lost)",
+        "_unpaid(held.attempt.model, error.spent)",
+        RUNS,
+    ),
+    mutant(
+        "failures: what a lost attempt may have cost is forgotten with the answer of the next",
+        RUN_PROMPT,
+        "                unpaid=_unpaid(attempt.model, *completion.lost),\n",
+        "",
+        RUNS,
+    ),
+    mutant(
+        "failures: lost attempts are not remembered",
+        CLAUDE,
+        "                    lost.append(failure.error.spent)\n",
+        "                    pass\n",
+        "tests/unit/test_claude_streams.py",
+    ),
+    mutant(
+        "connections: an interim response is the answer, and the answer that of the next request",
+        TRANSPORT,
+        "    response_class = _FinalResponse",
+        "    other_class = _FinalResponse",
         CONNECTIONS,
     ),
     mutant(

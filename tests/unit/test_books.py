@@ -17,6 +17,7 @@ from operate.operator_request import OperatorRequest
 from operate.take_credits import TakeCredits
 from operate.undo_grant import UndoGrant
 from playground.domain.credits import Deltas
+from playground.domain.runs import UnpaidCost
 from tests.conftest import ROOT
 from tests.fakes import InMemoryLedger
 from tests.kit.billing import Billing, stripe_in_process
@@ -116,6 +117,24 @@ def test_a_damaged_account_is_named_and_the_books_are_incomplete(
     assert (books.accounts, list(books.damaged), books.complete) == (0, ["alice"], False)
     assert report(books, None, now=billing.clock(), as_csv=False, as_json=True) == 1
     assert "alice is not in the books: entry 2" in capsys.readouterr().err
+
+
+class Lossy(OneUser):
+    """Each answer is that of a second attempt."""
+
+    def read(self, user_id: str) -> AccountRecords:
+        records = super().read(user_id)
+        lost = UnpaidCost(cost_nano=7, estimated=True)
+        return replace(records, runs=[replace(run, unpaid=lost) for run in records.runs])
+
+
+def test_what_attempts_before_an_answer_may_have_cost_is_unpaid(billing: Billing) -> None:
+    play(billing)
+    plain, _ = keep_books(OneUser(billing), FEBRUARY, now=billing.clock())
+    books, _ = keep_books(Lossy(billing), FEBRUARY, now=billing.clock())
+    assert books.total == plain.total
+    assert (books.unpaid.count, books.unpaid.cents) == (books.total.runs, 7 * books.total.runs)
+    assert books.total.runs > 0
 
 
 def test_what_stripe_has_and_we_do_not_is_listed(billing: Billing, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from playground.domain.errors import ModelError
+from playground.adapters.claude import RETRIES
+from playground.domain.errors import ModelError, RunCancelledError
 from playground.domain.pricing import Spent, Usage
-from playground.ports import TokenCount
+from playground.ports import TokenCount, Unwatched
 from tests.unit.test_claude_model import EVENTS, PING, Speaker, fails, model, prompt, says, speaking
 from tests.unit.test_claude_usage import SENSIBLE, STREAM, _object, answer_of, event
 
@@ -286,3 +287,54 @@ def test_a_connection_that_breaks_after_the_question_may_have_been_billed(says_f
     assert (type(error), error.reason) == (ModelError, reason)
     assert error.spent is not None
     assert error.spent.estimated
+
+
+# --- attempts that broke ----------------------------------------------------------------------------------------------
+
+
+def breaking(then: Speaker) -> Speaker:
+    """Ends the first connection without a word, and lets `then` have the others."""
+    first = threading.Lock()
+
+    def speak(connection: socket.socket, over: threading.Event) -> None:
+        if not first.acquire(blocking=False):
+            then(connection, over)
+
+    return speak
+
+
+def whole_prompt() -> Spent:
+    """The most that one attempt may have cost."""
+    asked = prompt()
+    return Spent(usage=asked.model.most_expensive(asked.guessed_tokens, asked.max_tokens), estimated=True)
+
+
+def test_what_a_broken_attempt_may_have_cost_comes_with_the_answer_of_the_next() -> None:
+    with speaking(breaking(streaming(WHOLE))) as url:
+        assert model(url).complete(prompt(), timeout=20).lost == (whole_prompt(),)
+
+
+def test_what_a_broken_attempt_may_have_cost_comes_with_the_error_of_the_last() -> None:
+    with speaking(breaking(says(b"", status="529 X"))) as url:
+        overloaded = fails(prompt(), url)
+    with speaking(breaking(says(b"", status="400 X"))) as url:
+        refused = fails(prompt(), url)
+    for error in (overloaded, refused):
+        assert (error.spent, error.lost) == (None, (whole_prompt(),))
+
+
+def test_broken_attempts_each_count_once() -> None:
+    with speaking(lambda connection, over: None) as url:
+        error = fails(prompt(), url)
+    assert (error.spent, error.lost) == (whole_prompt(), (whole_prompt(),) * RETRIES)
+
+
+def test_what_a_broken_attempt_may_have_cost_is_known_when_its_owner_stops_in_the_pause() -> None:
+    class Stopping(Unwatched):
+        def stopping(self, seconds: float = 0) -> bool:
+            return seconds > 0
+
+    with speaking(breaking(says(b""))) as url, pytest.raises(RunCancelledError) as caught:
+        model(url, sleep=None).complete(prompt(), timeout=20, progress=Stopping())
+
+    assert (caught.value.spent, caught.value.lost) == (None, (whole_prompt(),))

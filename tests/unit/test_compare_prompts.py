@@ -465,6 +465,7 @@ def test_a_repeat_of_a_comparison_that_is_being_made_is_told_so() -> None:
 
     assert len(answers(world.compare())) == 2
     assert [error.run_id for error in refused] == [run_id_of(USER, "k", 0), run_id_of(USER, "k", 1)]
+    assert not any("variant" in error.facts for error in refused), "it is the whole that is being made"
     with pytest.raises(IdempotencyConflictError):
         world.compare((WITHOUT, WITH))
 
@@ -537,6 +538,8 @@ def test_a_deleted_session_takes_only_its_own_answer() -> None:
     world = Comparing()
     first, second = answers(world.compare())
     world.ledger.sessions.delete(first.run.session_id)
+    spent = world.compare().credits_spent
+    assert spent == sum(run.charged for run in world.runs() if run is not None) == 2, "as the receipts say"
 
     again = world.compare()
 

@@ -9,7 +9,14 @@ import pytest
 
 from playground.domain.account import Account, Change, Plan, start_plus
 from playground.domain.custom_prompts import CustomPrompts, warnings_of
-from playground.domain.errors import InvalidRequestError, NotEntitledError, SessionConflictError, UnreadableError
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    InvalidRequestError,
+    NotEntitledError,
+    RunInProgressError,
+    SessionConflictError,
+    UnreadableError,
+)
 from playground.domain.pricing import CustomPromptTerms, PriceTableError
 from playground.domain.runs import RunRequest
 from playground.ports import Found, HoldOutcome
@@ -119,6 +126,22 @@ def test_what_is_held_goes_on_when_the_plan_ends() -> None:
     world.reply = answer
     assert run(world, key="k").run.charged == 2
     assert run(world, key="k").replayed
+
+
+def test_a_repeat_of_what_is_held_is_asked_to_wait_when_the_plan_has_ended() -> None:
+    world = a_world()
+
+    def answer(prompt: Any) -> Any:
+        end_plan(world.ledger)
+        with pytest.raises(RunInProgressError):
+            run(world, key="k")
+        with pytest.raises(IdempotencyConflictError):
+            run(world, replace(CUSTOM, input="Something else"), key="k")
+        return ANSWER
+
+    world.reply = answer
+    assert run(world, key="k").run.charged == 2
+    assert len(world.model.prompts) == 1
 
 
 class Recording(InMemoryLedger):

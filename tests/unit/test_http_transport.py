@@ -134,6 +134,32 @@ def test_what_is_read_in_part_is_not_the_beginning_of_the_next_answer(serve: Cal
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
+def test_answers_on_the_way_are_no_answer(serve: Callable[[bytes], Server], status: bytes) -> None:
+    """What follows one would otherwise be the answer to the next request, which may be another user's."""
+    interim = b"HTTP/1.1 %b\r\nlink: </style.css>\r\n\r\n" % status
+    server = serve(interim * 3 + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+    with calling(server.url) as client:
+        for _ in range(2):
+            answer = client.get(server.url)
+            assert (answer.status_code, answer.content) == (200, b"{}")
+    assert (server.connections, len(server.requests)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, b"HTTP/1.1 101 Switching Protocols\r\n\r\n"]
+)
+def test_answers_on_the_way_without_end_and_other_protocols_are_errors(
+    serve: Callable[[bytes], Server], said: bytes
+) -> None:
+    server = serve(said)
+    with calling(server.url) as client:
+        for _ in range(2):
+            with pytest.raises(httpx2.RemoteProtocolError):
+                client.get(server.url)
+    assert server.connections == 2
+
+
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 

@@ -786,6 +786,34 @@ def test_a_bug_in_the_model_adapter_is_free_and_seen() -> None:
     assert len(world.model.prompts) == 1
 
 
+LOST = Spent(usage=Usage(input_tokens=1_000, output_tokens=500), estimated=True)
+LOST_NANO = 1_000 * 2_000 + 500 * 10_000
+
+
+def test_what_lost_attempts_may_have_cost_is_on_the_receipt_of_an_answer() -> None:
+    """Nobody pays for it, and it is no failure of the user."""
+    world = World(reply=lambda prompt: replace(ANSWER, lost=(LOST, LOST)))
+
+    answer = world.run(key="k")
+
+    unpaid = world.receipt("k").unpaid
+    assert unpaid is not None
+    assert (unpaid.cost_nano, unpaid.estimated) == (2 * LOST_NANO, True)
+    assert (answer.run.charged, answer.run.unpaid) == (1, unpaid)
+    assert (world.account().failures_at, world.account().unpaid_at) == (None, None)
+
+
+def test_what_lost_attempts_may_have_cost_is_on_the_receipt_of_a_failure_that_costs_nothing_itself() -> None:
+    world = World(reply=lambda prompt: ModelOverloadedError("overloaded", retry_after=1).after([LOST]))
+    with pytest.raises(ModelOverloadedError):
+        world.run(key="k")
+
+    unpaid = world.receipt("k").unpaid
+    assert unpaid is not None
+    assert (unpaid.cost_nano, unpaid.estimated) == (LOST_NANO, True)
+    assert world.account().unpaid_at is not None
+
+
 def test_while_a_run_is_at_work_the_same_attempt_is_asked_to_wait() -> None:
     world = World()
     refused: list[RunInProgressError] = []

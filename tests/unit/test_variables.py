@@ -186,3 +186,9 @@ def test_no_variables_and_only_defaults_are_different_requests() -> None:
     assert replace(REQUEST, variables={}).hash != replace(REQUEST, variables=None).hash
     one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     assert replace(REQUEST, variables=one).hash == replace(REQUEST, variables=other).hash
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_FILLED_CHARACTERS + 1), "{{a" * (MAX_FILLED_CHARACTERS // 3 + 1)])
+def test_a_long_text_without_variables_stays_as_it_is(text: str) -> None:
+    """Whether it is too long for the model is another question."""
+    assert filled(text, {}) == text

@@ -28,7 +28,7 @@ from playground.domain.payment_events import (
     ProviderObject,
     Statement,
 )
-from playground.domain.pricing import ModelPrice, PlanPrice, Usage, guess_tokens
+from playground.domain.pricing import ModelPrice, PlanPrice, Spent, Usage, guess_tokens
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace
@@ -735,12 +735,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """An answer; its text is not blank."""
+    """An answer; its text is not blank. `lost`: what attempts before it may have cost, which gave none."""
 
     text: str
     usage: Usage
     stop_reason: str
     model_id: str
+    lost: Sequence[Spent] = ()
 
 
 @dataclass(frozen=True, slots=True)

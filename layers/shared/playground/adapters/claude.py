@@ -101,22 +101,29 @@ class ClaudeModel:
     def complete(self, prompt: Prompt, *, timeout: float, progress: Progress = UNWATCHED) -> Completion:
         deadline = self._monotonic() + timeout
         pause = FIRST_PAUSE
+        lost: list[Spent] = []  # by attempts that were followed by another
         for retries_left in reversed(range(self._retries + 1)):
             try:
-                return self._attempt(prompt, deadline, progress)
+                return replace(self._attempt(prompt, deadline, progress), lost=tuple(lost))
             except _RetryableError as failure:
                 wait = max(pause, failure.retry_after)
                 if not retries_left or self._monotonic() + wait + MIN_USEFUL_SECONDS > deadline:
-                    raise failure.error from failure
-                self._pause(wait, progress)
-                pause *= 2
+                    raise failure.error.after(lost) from failure
+                if failure.error.spent is not None:
+                    lost.append(failure.error.spent)
+            except ModelError as error:
+                raise error.after(lost) from error.__cause__
+            if self._stops_in(wait, progress):
+                raise RunCancelledError().after(lost)
+            pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    def _pause(self, seconds: float, progress: Progress) -> None:
-        if self._sleep is not None:
-            self._sleep(seconds)
-        elif progress.stopping(seconds):
-            raise RunCancelledError
+    def _stops_in(self, seconds: float, progress: Progress) -> bool:
+        """Wait so long; whether the call is to end."""
+        if self._sleep is None:
+            return progress.stopping(seconds)
+        self._sleep(seconds)
+        return False
 
     def _attempt(self, prompt: Prompt, deadline: float, progress: Progress) -> Completion:
         left = deadline - self._monotonic()

@@ -14,6 +14,7 @@ from playground.adapters.dynamo_keys import (
     MAX_SEQ_DIGITS,
     account_key,
     entry_key,
+    prompt_key,
     run_key,
     session_key,
     shard_of,
@@ -103,17 +104,20 @@ class DynamoAudit:
             of_entry = [self._entry_key(user_id, run.get("entry_seq")) for run in runs]
             of_session = [self._session_key(run.get("session_id")) for run in runs]
             of_turn = [self._turn_key(run.get("session_id"), run.get("turn")) for run in runs]
+            of_prompt = [self._prompt_key(run.get("session_id")) if run.get("custom_prompt") else None for run in runs]
             found = self._get([*of_entry, *of_session])
-            turns = self._get(of_turn)
+            turns = self._get([*of_turn, *of_prompt])
             for number, (raw, run) in enumerate(zip(page, runs, strict=True)):
                 run_id = raw["sk"]["S"].removeprefix("RUN#")
                 entry, session, turn = of_entry[number], of_session[number], of_turn[number]
+                prompt = of_prompt[number]
                 yield StoredRun(
                     run_id=run_id,
                     fields=run,
                     entry=found.get(entry) if entry is not None else None,
                     session=_unless_deleted(found.get(session)) if session is not None else None,
                     turn=with_texts(turns[turn]) if turn is not None and turn in turns else None,
+                    prompt=turns.get(prompt) if prompt is not None else None,
                     stray_turn=None
                     if run.get("status") == RunStatus.SETTLED
                     else self._stray_turn(run.get("session_id"), run_id),
@@ -190,6 +194,9 @@ class DynamoAudit:
 
     def _session_key(self, session_id: object) -> Key | None:
         return session_key(self._sessions, session_id) if _is_id(session_id) else None
+
+    def _prompt_key(self, session_id: object) -> Key | None:
+        return prompt_key(self._sessions, session_id) if _is_id(session_id) else None
 
     def _turn_key(self, session_id: object, number: object) -> Key | None:
         if not _is_id(session_id) or not isinstance(number, int) or not 0 < number < 10**6:

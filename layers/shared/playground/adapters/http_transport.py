@@ -3,6 +3,7 @@
 A call can be given up from another thread, at any moment: its connection is shut down at the socket.
 """
 
+import http.client
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 MAX_IDLE_CONNECTIONS = 10
 MAX_IDLE_SECONDS = 30.0  # of a connection: then another one is made, as something in between may have dropped it
 READ_BYTES = 65_536
+MAX_INTERIM_RESPONSES = 20  # before a final one
 
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))  # as the SDK sets them
 
@@ -69,9 +71,28 @@ class Call:
                 self._connection.hurry(seconds)
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """The final response to a request, behind interim ones (1xx), which say nothing about a call.
+
+    `http.client` knows 100 only, and takes any other for a final one without a body: the next request on the connection
+    would get what follows, the answer to this one.
+    """
+
+    def begin(self) -> None:
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
+            super().begin()
+            if self.status >= http.HTTPStatus.OK:
+                return
+            if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.HTTPException("another protocol, which was not asked for")
+            self.headers = None  # type: ignore[assignment]  # read on
+        raise http.client.HTTPException("too many interim responses")
+
+
 class _Watched(HTTPConnection):
     """A connection that knows the call which uses it."""
 
+    response_class = _FinalResponse
     call: Call | None = None
     _used_at = 0.0
     _socket: socket.socket | None = None  # also while only the response has it

@@ -435,10 +435,17 @@ class ModelError(PlaygroundError):
         self.reason = reason
         self.spent: Spent | None = None
         """The provider's bill for it; None if it certainly bills nothing."""
+        self.lost: tuple[Spent, ...] = ()
+        """The bills for attempts before it."""
 
     def costing(self, spent: "Spent | None") -> Self:
         """This error with the provider's bill for it."""
         self.spent = spent
+        return self
+
+    def after(self, lost: "Sequence[Spent]") -> Self:
+        """This error with the bills for the attempts before it."""
+        self.lost = tuple(lost)
         return self
 
 

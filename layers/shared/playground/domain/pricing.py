@@ -6,7 +6,7 @@ $0.01 per million tokens is 10 nano-dollars a token. Nothing here is a float.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeGuard
@@ -54,6 +54,9 @@ class Usage:
     def billed_tokens(self) -> int:
         """What the size tiers count: input of every class, and output."""
         return self.prompt_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ def filled(text: str, values: Mapping[str, str] | None) -> str:
         message = f"{FIELD}: missing {_listed(missing)}"
         raise InvalidRequestError(f"{FIELD}.{missing[0]}", "must be given", message=message)
     used = {each.name: values.get(each.name, each.default or "") for each in known}
-    if len(text) + sum(len(used.get(name, "")) for name, _ in _places(text)) > MAX_FILLED_CHARACTERS:
+    if used and len(text) + sum(len(used.get(name, "")) for name, _ in _places(text)) > MAX_FILLED_CHARACTERS:
         expected = f"must give a prompt of at most {MAX_FILLED_CHARACTERS:,} characters"
         longest = max(used, key=lambda name: len(used[name]))
         raise InvalidRequestError(f"{FIELD}.{longest}", expected)

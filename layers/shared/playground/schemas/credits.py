@@ -587,7 +587,7 @@ class ReceiptAnswer(BaseModel):
     usage: dict[str, int] | None = None
     price: dict[str, int] | None = None
     unpaid: Annotated[
-        UnpaidAnswer | None, Field(description="What a run without an answer cost the service; never charged")
+        UnpaidAnswer | None, Field(description="What attempts without an answer cost the service; never charged")
     ] = None
     price_version: Annotated[
         str | None, Field(description="The table of ceiling and charge: GET /playground/prices/{price_version}")

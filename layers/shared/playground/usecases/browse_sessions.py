@@ -1,6 +1,7 @@
 """ListSessions, ReadSession and ReadEarlierTurns: a user's conversations."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,10 +10,12 @@ from playground.domain.errors import NotFoundError, SessionNotFoundError, StoreU
 from playground.domain.sessions import Session, SessionCursor, Turn
 from playground.domain.sharing import Share, ShareKeys
 from playground.domain.text import sent_bytes
-from playground.ports import Clock, ReportUnreadable, Sessions, Shares
+from playground.ports import Clock, ReportUnreadable, Sessions, Shares, TimeLimit
 
 MAX_BYTES = 4_500_000  # of a conversation in one answer, as encoded by the function; Lambda's limit is 6 MB
 MAX_TURNS = 200  # of a conversation that is sent with the answer to a run: eight queries
+MAX_EARLIER_SECONDS = 3.0  # for reading them, while the answer waits
+RESERVE_SECONDS = 0.5  # of an invocation, for sending the answer
 MESSAGE_BYTES = 400  # of a turn without its texts, as encoded
 
 
@@ -106,25 +109,25 @@ class ReadEarlierTurns:
     """The conversation before an answer, to be sent with it."""
 
     sessions: Sessions
+    time_limit: TimeLimit
     max_turns: int = MAX_TURNS
     max_bytes: int = MAX_BYTES
 
-    def __call__(self, session_id: str, turn: Turn) -> Sequence[Turn]:
+    def __call__(self, session_id: str, turn: Turn, *, seconds_left: float) -> Sequence[Turn]:
         """The turns before `turn`, oldest first: without a gap the newest of them that fit into one answer with it, at
         most `max_turns` in all. Later turns are not among them, so a repeat answers the same.
 
-        The answer is paid for, so it does not fail with this: if turns cannot be read, they are left out.
+        The answer is paid for, so it does not fail with this: turns that cannot be read, or not in time, are left out.
+        `seconds_left` is what the invocation has.
         """
         found = [turn]
         size = _sent_bytes(turn)
-        try:
+        with suppress(StoreUnavailableError), self.time_limit(min(MAX_EARLIER_SECONDS, seconds_left - RESERVE_SECONDS)):
             for earlier in self.sessions.walk(session_id, first=1, last=turn.number - 1, newest_first=True):
                 size += _sent_bytes(earlier)
                 if size > self.max_bytes or len(found) == self.max_turns or earlier.number != found[-1].number - 1:
                     break
                 found.append(earlier)
-        except StoreUnavailableError:
-            pass
         return found[:0:-1]
 
 

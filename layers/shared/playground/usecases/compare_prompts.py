@@ -18,7 +18,12 @@ from typing import Protocol, TypeVar
 
 from playground.domain.calendar import instant
 from playground.domain.comparisons import comparison_id_of, variants_of
-from playground.domain.errors import IdempotencyConflictError, PlaygroundError, StoreUnavailableError
+from playground.domain.errors import (
+    IdempotencyConflictError,
+    PlaygroundError,
+    RunInProgressError,
+    StoreUnavailableError,
+)
 from playground.domain.runs import Run, RunRequest, run_id_of
 from playground.domain.sessions import Comparison
 from playground.ports import Clock, Ledger, NewId, TimeLimit
@@ -45,14 +50,12 @@ class Each(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The outcomes in the order of the variants."""
+    """The outcomes in the order of the variants. `credits_spent` is what their receipts say, also of answers that were
+    deleted since."""
 
     comparison_id: str
     outcomes: Sequence[Outcome]
-
-    @property
-    def credits_spent(self) -> int:
-        return sum(outcome.run.charged for outcome in self.outcomes if isinstance(outcome, PaidAnswer))
+    credits_spent: int
 
 
 def at_once(tasks: Sequence[Callable[[], _T]]) -> Sequence[_T]:
@@ -172,7 +175,9 @@ class ComparePrompts:
                 return self._replayed(user_id, variants, run_ids, comparison_id)
             self._run_prompt.show(held[0].account, show_standing)
             finishing = [partial(self._finish, index, run, on_start, on_end) for index, run in enumerate(held)]
-            return Compared(comparison_id=comparison_id, outcomes=self._each(finishing))
+            outcomes = self._each(finishing)
+            spent = sum(outcome.run.charged for outcome in outcomes if isinstance(outcome, PaidAnswer))
+            return Compared(comparison_id=comparison_id, outcomes=outcomes, credits_spent=spent)
 
     def _finish(self, index: int, held: HeldRun, on_start: OnVariantStart, on_end: OnVariantEnd) -> Outcome:
         outcome: Outcome
@@ -200,7 +205,8 @@ class ComparePrompts:
                 outcomes = [
                     self._replay(runs[run_id], variant) for variant, run_id in zip(variants, run_ids, strict=True)
                 ]
-                return Compared(comparison_id=comparison_id, outcomes=outcomes)
+                spent = sum(run.charged for run in runs.values())
+                return Compared(comparison_id=comparison_id, outcomes=outcomes, credits_spent=spent)
             now = instant(self._clock())
             account = self._ledger.account(user_id, now)
             for variant, run_id in zip(variants, run_ids, strict=True):
@@ -220,8 +226,10 @@ class ComparePrompts:
 
 @contextmanager
 def naming_variant(index: int) -> Iterator[None]:
-    """What is refused says which variant it is about."""
+    """What is refused says which variant it is about, unless it is about the attempt."""
     try:
         yield
+    except (RunInProgressError, IdempotencyConflictError):
+        raise
     except PlaygroundError as error:
         raise error.of_variant(index) from error.__cause__

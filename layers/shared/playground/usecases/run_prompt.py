@@ -29,7 +29,7 @@ from playground.domain.errors import (
     UnreadableError,
 )
 from playground.domain.guard import has_signup_credits_only, retry_after_seconds
-from playground.domain.pricing import ModelPrice, PriceTable, Spent
+from playground.domain.pricing import ModelPrice, PriceTable, Spent, Usage
 from playground.domain.rates import RateStanding
 from playground.domain.runs import (
     Failure,
@@ -204,6 +204,9 @@ class RunPrompt:
         self.show(account, show_standing)
         if found.run is not None:
             return found.run
+        there = found.account.holds.get(run_id) if found.account is not None else None
+        if there is not None:  # before anything that has changed since can refuse a run which is being made
+            return self.place_hold.ended(account, there, request_hash=request.hash, now=started)
         if found.runs_paused:
             raise RunsPausedError
         paused_until = found.free_runs_paused_until
@@ -240,9 +243,8 @@ class RunPrompt:
         ignores Retry-After costs one read. The write decides about all others. Raises RateLimitedError."""
         account, started = attempts[0].account, attempts[0].started
         limit = self._prices.run_limit(account)
-        # These refuse with another error.
-        first = account.paused_at is not None or any(attempt.run_id in account.holds for attempt in attempts)
-        if not first and not limit.admits(account.runs_at, started, added=len(attempts)):
+        # A pause is refused with another error.
+        if account.paused_at is None and not limit.admits(account.runs_at, started, added=len(attempts)):
             raise rate_limited(limit, account, instant(self._clock()), added=len(attempts))
 
     # --- count, hold --------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ class RunPrompt:
             timeout = self._time_for_model(held.attempt.deadline)
             return self._model.complete(held.prompt, timeout=timeout, progress=live)
         except ModelError as error:
-            unpaid = _unpaid(held.attempt.model, error.spent)
+            unpaid = _unpaid(held.attempt.model, error.spent, *error.lost)
             use = self._prices.allowance(held.account).use(unpaid.cost_nano) if unpaid is not None else NOTHING_USED
             ended = self._release(held, failure_of(error), unpaid, use)
             if ended.by_us:
@@ -305,7 +307,7 @@ class RunPrompt:
     def _settle(self, held: HeldRun, completion: Completion) -> PaidAnswer:
         attempt, hold = held.attempt, held.hold
         stored: TextRef | None = None
-        unpaid = _unpaid(attempt.model, Spent(usage=completion.usage, estimated=False))
+        unpaid = _unpaid(attempt.model, Spent(usage=completion.usage, estimated=False), *completion.lost)
         try:
             turn, session, conclude = self._conclude(held, completion)
             left = attempt.deadline - self._monotonic() - RELEASE_RESERVE_SECONDS - ANSWER_RESERVE_SECONDS
@@ -370,6 +372,7 @@ class RunPrompt:
                 entry_hash=entry.hash,
                 turn=turn.number,
                 measured=measured,
+                unpaid=_unpaid(attempt.model, *completion.lost),
             )
             return after, run, entries
 
@@ -419,8 +422,13 @@ class RunPrompt:
         return PaidAnswer(run=run, turn=turn, replayed=True)
 
 
-def _unpaid(model: ModelPrice, spent: Spent | None) -> UnpaidCost | None:
-    """What a call without an answer cost us; None if it is surely not billed."""
-    if spent is None:
+def _unpaid(model: ModelPrice, *attempts: Spent | None) -> UnpaidCost | None:
+    """What attempts without an answer cost us; None if they are surely not billed."""
+    billed = [spent for spent in attempts if spent is not None]
+    if not billed:
         return None
-    return UnpaidCost(cost_nano=model.cost_nano(spent.usage), estimated=spent.estimated, usage=spent.usage)
+    return UnpaidCost(
+        cost_nano=sum(model.cost_nano(spent.usage) for spent in billed),  # each has its own tier of length
+        estimated=any(spent.estimated for spent in billed),
+        usage=sum((spent.usage for spent in billed), Usage()),
+    )

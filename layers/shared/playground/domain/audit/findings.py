@@ -41,7 +41,7 @@ class Code(StrEnum):
     PLAN = "plan"  # plan and allowance do not go together
     PRICE = "price"  # is not what usage and price table give
     RECEIPT = "receipt"  # does not say the same as its entry, its turn or its session
-    SESSION = "session"  # its sums are not those of its runs
+    SESSION = "session"  # its sums are not those of its runs, or its custom prompt is gone
     SIGNUP = "signup"  # the first entry is not the one that opened the account
     SPEND = "spend"  # a settled run and its one spend entry do not go together
     TURN = "turn"  # a settled run without its turn, or a turn of a run that is not settled

@@ -134,6 +134,15 @@ class Runs:
         for name in ("package", "package_version"):
             self._compare(Code.RECEIPT, f"{place}: {name}", fact(stored.session.get(name)), fact(item.fields.get(name)))
         self._turn(f"turn {turn} of {session_id}", place, item, usage, stored.turn)
+        if item.fields.get("custom_prompt") is True:
+            self._prompt(f"prompt of {session_id}", stored.prompt)
+
+    def _prompt(self, place: str, fields: Fields | None) -> None:
+        """The session can go on: what it runs is there, and can be read."""
+        if fields is None:
+            self._findings.add(Code.SESSION, place, "there", "nothing")
+        else:
+            Reader(place, fields, self._findings).text("text")
 
     def _charge(self, place: str, item: Reader, charged: int | None, usage: tuple[int, ...] | None) -> None:
         price = item.numbers("price", 5)

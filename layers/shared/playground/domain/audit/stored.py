@@ -28,13 +28,15 @@ class StoredEntry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
     """A receipt and what it names: its entry, its turn and its session. `stray_turn` is the number of a turn of its
-    session that names this run; it is looked for only if the run is not settled."""
+    session that names this run; it is looked for only if the run is not settled. `prompt` is the custom prompt of its
+    session; it is looked for only if the run has one."""
 
     run_id: str
     fields: Fields
     entry: Fields | None = None
     turn: Fields | None = None
     session: Fields | None = None
+    prompt: Fields | None = None
     stray_turn: int | None = None
 
 
