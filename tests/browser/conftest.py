@@ -143,9 +143,14 @@ def proxy(stack: Stack) -> Iterator[CuttingProxy]:
 
 
 @pytest.fixture(scope="session")
-def token_of(stack: Stack) -> Callable[[str], str]:
+def token_of(stack: Stack) -> Callable[..., str]:
+    """`verified_author`: as the registry says it, of somebody who may run prompts of their own."""
     tokens = issuer(TEMPLATE, stack.folder, {})
-    return lambda user_id: tokens.token(user_id, timedelta(hours=1))
+
+    def token(user_id: str, *, verified_author: bool = False) -> str:
+        return tokens.token(user_id, timedelta(hours=1), verified_author=verified_author)
+
+    return token
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,46 @@ def test_columns_that_cannot_be_paid_lead_to_buying(
     expect(page.get_by_role("heading", name="Buy credits")).to_be_visible()
 
 
+def test_columns_have_variables_settings_and_a_prompt_of_ones_own(
+    open_window: Callable, stack, token_of: Callable[..., str], user_id: str
+) -> None:
+    """The total price follows what is written, and is asked for again once it is paid; so does who may run a prompt."""
+    page = open_window().open("/compare", token_of(user_id))
+    first, second = page.get_by_role("group", name="Column 1"), page.get_by_role("group", name="Column 2")
+    choice = page.get_by_role("combobox", name="Package of column 1")
+    choice.fill("plain-english")
+    page.get_by_role("option", name="@playground/plain-english").click()
+    page.get_by_role("textbox", name="Your input").fill("Explain a lien [[claude: output_tokens=60]]")
+    first.get_by_role("textbox", name="audience").fill("tenants of a flat")
+    expect(page.get_by_text("All columns together: 2 credits, at most 4; you have 5.")).to_be_visible()
+
+    second.get_by_role("combobox", name="Prompt").select_option("Your own prompt")
+    prompt = page.get_by_role("textbox", name="Prompt of column 2")
+    prompt.fill("You are")
+    expect(page.get_by_text("Column 2: Write a prompt of at least 10 characters.")).to_be_visible()
+    prompt.fill("You are a pirate lawyer. Answer in one sentence.")
+    refused = page.get_by_role("alert").filter(has_text="Column 2: Your account cannot run prompts of its own")
+    refused.get_by_role("link", name="See PRPM+").click()
+    expect(page.get_by_text("200 credits every month")).to_be_visible()
+
+    page.goto(f"{stack.url}/compare#token={token_of(user_id, verified_author=True)}")
+    page.reload()
+    expect(prompt).to_have_value("You are a pirate lawyer. Answer in one sentence.")
+    expect(page.get_by_text("All columns together: 3 credits, at most 4; you have 5.")).to_be_visible()
+    first.get_by_text("More settings").click()
+    first.get_by_label("Maximum of tokens").fill("200")
+    expect(page.get_by_text("All columns together: 3 credits; you have 5.")).to_be_visible()
+    page.get_by_role("button", name="Compare", exact=True).click()
+
+    expect(page.get_by_role("status").filter(has_text="All answers are there. Together: 3 credits.")).to_be_visible()
+    expect(page.get_by_text("All columns together: 3 credits; you have 2.")).to_be_visible()
+    newest = stack.client(user_id).get("/playground/sessions").body["sessions"][:2]
+    sessions = [stack.client(user_id).get(f"/playground/sessions/{each['session_id']}").body for each in newest]
+    kept = {each["package"]: (each["custom_prompt"], each["variables"]) for each in sessions}
+    assert kept["@playground/plain-english"] == (None, {"audience": "tenants of a flat"})
+    assert kept[None] == ("You are a pirate lawyer. Answer in one sentence.", None)
+
+
 def test_the_same_column_twice_is_not_asked(
     open_window: Callable, token_of: Callable[[str], str], user_id: str
 ) -> None:

@@ -43,6 +43,7 @@ export const links = {
   compare: (packageId?: string | null) => (packageId ? `/compare?${new URLSearchParams({ package: packageId })}` : "/compare"),
   conversations: (sessionId?: string) => (sessionId ? `/conversations/${encodeURIComponent(sessionId)}` : "/conversations"),
   credits: () => "/playground/credits",
+  subscription: () => "/playground/subscription",
 };
 
 const address = signal(location.pathname + location.search);

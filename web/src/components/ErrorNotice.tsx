@@ -28,6 +28,12 @@ export function ErrorNotice({ error, onRetry, onShorten, onNew }: Props) {
                   Buy credits
                 </a>
               );
+            case "plan":
+              return (
+                <a key={step} class="button button-main" href={links.subscription()}>
+                  See PRPM+
+                </a>
+              );
             case "sign-in":
               return <SignIn key={step} />;
             case "shorten":

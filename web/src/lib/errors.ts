@@ -2,7 +2,7 @@
 import { ApiError, NetworkError } from "../api/client";
 import { count, credits, day, duration } from "./format";
 
-export type Step = "buy" | "sign-in" | "shorten" | "retry" | "new" | "reload";
+export type Step = "buy" | "plan" | "sign-in" | "shorten" | "retry" | "new" | "reload";
 
 export interface Problem {
   title: string;
@@ -38,7 +38,8 @@ export function problemOf(error: unknown): Problem {
 
 function problemOfApi(error: ApiError): Problem {
   const { facts, retryAfter: waitSeconds, message } = error;
-  const problem = (title: string, text: string, ...steps: Step[]): Problem => ({ title, text, steps, waitSeconds });
+  const column = typeof facts["variant"] === "number" ? `Column ${facts["variant"] + 1}: ` : "";
+  const problem = (title: string, text: string, ...steps: Step[]): Problem => ({ title: column + title, text, steps, waitSeconds });
   switch (error.code) {
     case "insufficient_credits": {
       const required = Number(facts["required_credits"]);
@@ -50,13 +51,18 @@ function problemOfApi(error: ApiError): Problem {
     case "unauthorized":
       return problem("You are signed out", "Sign in again to go on. What you have written is kept.", "sign-in");
     case "not_entitled":
-      return problem("Sign in to do this", message, "sign-in");
+    case "verified_author_required":
+      if (facts["login_required"] === true) return problem("Sign in to do this", message, "sign-in");
+      return problem("Your account cannot run prompts of its own", "They are for PRPM+ and for verified authors. With PRPM+ you can run this at once.", "plan");
     case "context_too_long":
     case "request_too_large":
       return problem("This is too long", "Shorten your text, or start a new conversation: earlier turns are sent along.", "shorten", "new");
     case "too_many_runs":
       return problem("Too many runs at the same time", `${count(Number(facts["limit"]))} of your runs are being made. Wait until one of them has ended.`, "retry");
     case "rate_limited":
+      if (facts["login_required"] === true) {
+        return problem("You have had today's try without an account", "Sign in to go on, or come back tomorrow (UTC).", "sign-in");
+      }
       return problem("That was a bit fast", `${facts["limit"] ? `You can start ${count(Number(facts["limit"]))} a minute.` : "Many people are here at the moment."} ${whenAgain(waitSeconds)}`, "retry");
     case "too_many_failures":
       return problem("Many of your runs have failed lately", `They cost you nothing, but they cost us. ${whenAgain(waitSeconds)}`, "retry");
@@ -83,6 +89,9 @@ function problemOfApi(error: ApiError): Problem {
     case "runs_paused":
       return problem("Runs are paused", `We are working on it. ${whenAgain(waitSeconds)}`, "retry");
     case "paused":
+      if (facts["login_required"] === true) {
+        return problem("Today's tries without an account are used up", "Sign in to go on, or come back tomorrow (UTC).", "sign-in");
+      }
       return problem("Free runs are used up for today", `They are back at midnight UTC. With credits that you buy you can go on now.`, "buy", "retry");
     case "idempotency_conflict":
       return problem("This was sent before in another form", "Try again: it becomes a new run.", "retry");

@@ -1,12 +1,15 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { api, errorOf, newKey, open } from "../../api/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, errorOf, newKey, open, type Schemas } from "../../api/client";
 import { events } from "../../api/sse";
-import { count, credits } from "../../lib/format";
+import { problemOf } from "../../lib/errors";
+import { characters, count, credits } from "../../lib/format";
+import { loadPromptInfo, promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { SignIn } from "../../components/SignIn";
 import { refreshBalance } from "../../session/balance";
+import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
 import {
   applied,
@@ -21,21 +24,42 @@ import {
   type Failure,
   type ServerEvent,
 } from "./columns";
-import { PackageChoice } from "./PackageChoice";
-import { useQuote } from "./quote";
+import { ColumnForm } from "./ColumnForm";
+import { useQuote, type Quote } from "./quote";
 import "./compare.css";
-import { MAX_INPUT_LENGTH, MAX_VARIANTS, MIN_VARIANTS, another, body, repeated, title, withAndWithout } from "./variants";
-import type { Model, Variant } from "./variants";
+import {
+  MAX_INPUT_LENGTH,
+  MAX_VARIANTS,
+  MIN_VARIANTS,
+  another,
+  body,
+  firstMissing,
+  packageOfAny,
+  repeated,
+  title,
+  withAndWithout,
+} from "./variants";
+import type { Known, Model, ModelDetails, Variant, Variable } from "./variants";
 
-const DEFAULT_MODEL = "sonnet";
+const DEFAULT_MODEL: Model = "sonnet";
 const MAX_RETRIES = 6;
 const MAX_SILENCE_MS = 25_000; // the API sends a comment every 10 s
 
+/** What is written here, kept for the way back from another view. */
+interface Kept {
+  variants: Variant[];
+  input: string;
+}
+
 /** One input in two to four columns, which are answered at the same time. */
 export function Compare({ packageId }: { packageId: string | null }) {
-  const [models, setModels] = useState<Model[]>([]);
-  const [variants, setVariants] = useState<Variant[]>(() => withAndWithout("", "", DEFAULT_MODEL));
-  const [input, setInput] = useState("");
+  const kept = useRef(readTab<Kept>("compare"));
+  const [models, setModels] = useState<readonly ModelDetails[]>([]);
+  const [variables, setVariables] = useState<Readonly<Record<string, readonly Variable[]>>>({});
+  const [anyPackageId, setAnyPackageId] = useState("");
+  const [variants, setVariants] = useState<Variant[]>(() => kept.current?.variants ?? withAndWithout("", "", DEFAULT_MODEL));
+  const [input, setInput] = useState(kept.current?.input ?? "");
+  const [round, setRound] = useState(0);
   const [asked, setAsked] = useState<Variant[]>([]);
   const [columns, setColumns] = useState<Column[]>([]);
   const [busy, setBusy] = useState(false);
@@ -46,8 +70,9 @@ export function Compare({ packageId }: { packageId: string | null }) {
   useEffect(() => {
     api
       .get("/playground/models")
-      .then((found) => setModels(found.models.filter((model) => !model.retired).map((model) => model.name as Model)))
-      .catch(() => setModels([DEFAULT_MODEL]));
+      .then((found) => setModels(found.models.filter((model) => !model.retired)))
+      .catch(setRefusal);
+    void loadPromptInfo();
     return () => running.current?.abort();
   }, []);
 
@@ -56,17 +81,49 @@ export function Compare({ packageId }: { packageId: string | null }) {
     let isCurrent = true;
     api
       .get("/packages/{package_id}", { path: { package_id: packageId } })
-      .then((found) => isCurrent && setVariants(withAndWithout(found.id, found.name, DEFAULT_MODEL)))
+      .then((found) => {
+        if (!isCurrent) return;
+        setVariables((before) => ({ ...before, [found.id]: found.variables }));
+        setVariants((before) =>
+          before.some((variant) => variant.packageId === found.id) ? before : withAndWithout(found.id, found.name, DEFAULT_MODEL),
+        );
+      })
       .catch((error: unknown) => isCurrent && setRefusal(error));
     return () => {
       isCurrent = false;
     };
   }, [packageId]);
 
-  const same = useMemo(() => repeated(variants), [variants]);
-  const isChosen = variants.every((variant) => variant.packageId !== "");
-  const isReady = isSignedIn.value && isChosen && same.length === 0 && input.trim() !== "" && input.length <= MAX_INPUT_LENGTH;
-  const quote = useQuote(isReady ? variants : [], input);
+  useEffect(() => writeTab("compare", { variants, input } satisfies Kept), [variants, input]);
+
+  // The variables of each package that is chosen, once.
+  const unread = variants.find((each) => each.prompt === "package" && each.packageId !== "" && !variables[each.packageId]);
+  const unreadId = unread?.packageId ?? null;
+  useEffect(() => {
+    if (unreadId === null) return;
+    api
+      .get("/packages/{package_id}", { path: { package_id: unreadId } })
+      .then((found) => setVariables((before) => ({ ...before, [unreadId]: found.variables })))
+      .catch(setRefusal);
+  }, [unreadId]);
+
+  // A column without a prompt names a package all the same; without one in any column, some package stands in.
+  const needsAny = packageOfAny(variants) === "" && variants.some((variant) => variant.prompt === "none");
+  useEffect(() => {
+    if (!needsAny || anyPackageId !== "") return;
+    api
+      .get("/packages", { query: { limit: 1 } })
+      .then((page) => setAnyPackageId(page.packages[0]?.id ?? ""))
+      .catch(setRefusal);
+  }, [needsAny]);
+
+  const known: Known = { variables, models, info: promptInfo.value };
+  const same = repeated(variants, known);
+  const lacking = firstMissing(variants, known);
+  const isComplete = lacking === null && same.length === 0 && input.trim() !== "" && characters(input) <= MAX_INPUT_LENGTH;
+  const isReady = isSignedIn.value && isComplete && !(needsAny && anyPackageId === "");
+  const bodies = isReady ? variants.map((each) => body(each, known, packageOfAny(variants) || anyPackageId)) : [];
+  const quote = useQuote(busy ? [] : bodies, input, round);
 
   function change(place: number, part: Partial<Variant>) {
     setVariants((before) => before.map((variant, index) => (index === place ? { ...variant, ...part } : variant)));
@@ -76,11 +133,15 @@ export function Compare({ packageId }: { packageId: string | null }) {
   function choose(place: number, packageId: string, packageName: string) {
     setVariants((before) =>
       before.map((variant, index) =>
-        index === place || variant.packageId === "" || !variant.withPackage
-          ? { ...variant, packageId, packageName }
+        index === place || variant.packageId === "" || variant.prompt === "none"
+          ? { ...variant, packageId, packageName, values: variant.packageId === packageId ? variant.values : {} }
           : variant,
       ),
     );
+  }
+
+  function remove(place: number) {
+    setVariants((before) => before.filter((_, index) => index !== place));
   }
 
   async function compare() {
@@ -97,7 +158,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
     setAsked(wanted);
     setSaid("The answers are being written.");
     show(current);
-    const request = { input, variants: wanted.map(body) };
+    const request = { input, variants: bodies as Schemas["Variant"][] };
     try {
       const { signal } = control;
       const answer = await open("post", "/playground/compare/stream", { body: request, key: newKey(), signal });
@@ -120,6 +181,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
     if (control.signal.aborted) return;
     setBusy(false);
     setSaid(current.length > 0 && current.every(isOver) ? `All answers are there. Together: ${credits(spent(current))}.` : "");
+    setRound((before) => before + 1);
     void refreshBalance();
   }
 
@@ -144,42 +206,16 @@ export function Compare({ packageId }: { packageId: string | null }) {
       >
         <div class="compare-variants">
           {variants.map((variant, place) => (
-            <fieldset key={place}>
-              <legend>Column {place + 1}</legend>
-              <label class="compare-check">
-                <input
-                  type="checkbox"
-                  checked={variant.withPackage}
-                  onChange={(event) => change(place, { withPackage: event.currentTarget.checked })}
-                />{" "}
-                With a package
-              </label>
-              {variant.withPackage && (
-                <PackageChoice
-                  label={`Package of column ${place + 1}`}
-                  value={variant.packageName}
-                  onChoose={(id, name) => choose(place, id, name)}
-                />
-              )}
-              <label>
-                Model
-                <select value={variant.model} onChange={(event) => change(place, { model: event.currentTarget.value as Model })}>
-                  {(models.length > 0 ? models : [variant.model]).map((name) => (
-                    <option key={name}>{name}</option>
-                  ))}
-                </select>
-              </label>
-              {same.includes(place) && <p role="alert">This column would be the same as another one.</p>}
-              {variants.length > MIN_VARIANTS && (
-                <button
-                  type="button"
-                  class="button button-quiet"
-                  onClick={() => setVariants(variants.filter((_, index) => index !== place))}
-                >
-                  Remove column {place + 1}
-                </button>
-              )}
-            </fieldset>
+            <ColumnForm
+              key={place}
+              place={place}
+              variant={variant}
+              known={known}
+              isRepeated={same.includes(place)}
+              onChange={(part) => change(place, part)}
+              onChoose={(id, name) => choose(place, id, name)}
+              onRemove={variants.length > MIN_VARIANTS ? () => remove(place) : null}
+            />
           ))}
         </div>
         {variants.length < MAX_VARIANTS && (
@@ -200,11 +236,9 @@ export function Compare({ packageId }: { packageId: string | null }) {
           />
         </label>
         <p id="compare-count" class="hint">
-          {input.length.toLocaleString("en-US")} of {MAX_INPUT_LENGTH.toLocaleString("en-US")} characters
+          {count(characters(input))} of {count(MAX_INPUT_LENGTH)} characters
         </p>
-        <p class="compare-quote hint" aria-live="polite">
-          {isReady ? quote.text : !isChosen ? "Choose a package first." : ""}
-        </p>
+        <Price quote={quote} lacking={lacking} />
         <p class="compare-actions">
           <button type="submit" class="button button-main" disabled={!isReady || busy}>
             {busy ? "Comparing…" : "Compare"}
@@ -234,6 +268,23 @@ export function Compare({ packageId }: { packageId: string | null }) {
         </div>
       )}
     </div>
+  );
+}
+
+function Price({ quote, lacking }: { quote: Quote; lacking: string | null }) {
+  if (lacking !== null) return <p class="compare-quote hint">{lacking}</p>;
+  if (quote.error === null) {
+    return (
+      <p class={quote.isOld ? "compare-quote hint" : "compare-quote"} aria-live="polite">
+        {quote.text}
+      </p>
+    );
+  }
+  const problem = problemOf(quote.error);
+  return (
+    <p class="compare-quote problem" role="alert">
+      {problem.title}. {problem.text} {problem.steps.includes("plan") && <a href={links.subscription()}>See PRPM+</a>}
+    </p>
   );
 }
 

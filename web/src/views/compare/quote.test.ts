@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { quoteText } from "./quote";
+import { ApiError } from "../../api/client";
+import { problemOf } from "../../lib/errors";
+import { inColumn, quoteText } from "./quote";
 
 const estimate = (expected: number, most: number, balance: number) => ({
   estimated_credits: expected,
@@ -14,6 +16,12 @@ describe("the quote of a comparison", () => {
     );
     expect(quoteText([estimate(1, 1, 1)])).toBe("All columns together: 1 credit; you have 1.");
     expect(quoteText([])).toBe("");
+  });
+
+  it("says in which column it is refused, and what can be done", () => {
+    const problem = problemOf(inColumn(new ApiError(403, "not_entitled", "Not for you."), 1));
+    expect(problem.title).toBe("Column 2: Your account cannot run prompts of its own");
+    expect(problem.steps).toEqual(["plan"]);
   });
 
   it("says that answers may be shorter", () => {
