@@ -82,6 +82,39 @@ def test_a_package_is_picked_priced_run_and_continued(open_window: OpenWindow, t
     expect(page.get_by_text("3 credits")).to_be_visible()
 
 
+def test_a_prompt_of_ones_own_is_priced_run_and_continued(
+    open_window: OpenWindow, token_of: Callable[..., str], user_id: str, stack: Stack
+) -> None:
+    page = open_window().open("/", token_of(user_id))
+    page.get_by_role("link", name="write your own prompt").click()
+    prompt = page.get_by_role("textbox", name="Your prompt")
+    prompt.fill("Short")
+    run(page, "What is a lien? [[claude: output_tokens=60]]")
+    expect(page.get_by_role("alert").filter(has_text="Write a prompt of at least 10 characters.")).to_be_visible()
+    expect(prompt).to_be_focused()
+    prompt.fill("You are a pirate lawyer. Answer in one sentence.")
+    expect(page.get_by_text("48 of 50,000 characters")).to_be_visible()
+    expect(page.get_by_text("Your account cannot run prompts of its own.")).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("alert").get_by_role("link", name="See PRPM+").click()
+    expect(page.get_by_text("200 credits every month")).to_be_visible()
+
+    page.goto(f"{stack.url}/?prompt=own#token={token_of(user_id, verified_author=True)}")
+    page.reload()
+    expect(prompt).to_have_value("You are a pirate lawyer. Answer in one sentence.")
+    expect(page.get_by_text("2 credits; you have 5")).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("article", name="Turn 1").get_by_text(DONE)).to_be_visible()
+    run(page, "And then?", label="Continue")
+    expect(page.get_by_role("article", name="Turn 2").get_by_text(DONE)).to_be_visible()
+    assert stack.client(user_id).get("/playground/credits").body["balance"] == 1
+    [session] = stack.client(user_id).get("/playground/sessions").body["sessions"]
+    kept = stack.client(user_id).get(f"/playground/sessions/{session['session_id']}").body
+    assert (kept["custom_prompt"], kept["turns"]) == ("You are a pirate lawyer. Answer in one sentence.", 2)
+    page.get_by_role("link", name="New conversation").click()
+    expect(prompt).to_have_value("You are a pirate lawyer. Answer in one sentence.")
+
+
 def test_a_run_that_is_stopped_keeps_what_was_written(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
     page = open_window().open("/", token_of(user_id))
     choose(page)

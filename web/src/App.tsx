@@ -90,7 +90,7 @@ function View() {
   const current = route.value;
   switch (current.view) {
     case "try":
-      return <Try packageId={current.packageId} sessionId={current.sessionId} />;
+      return <Try packageId={current.packageId} sessionId={current.sessionId} isOwn={current.isOwn} />;
     case "compare":
       return <Compare packageId={current.packageId} />;
     case "conversations":

@@ -2,7 +2,7 @@
 import { computed, signal } from "@preact/signals";
 
 export type Route =
-  | { view: "try"; packageId: string | null; sessionId: string | null }
+  | { view: "try"; packageId: string | null; sessionId: string | null; isOwn: boolean }
   | { view: "compare"; packageId: string | null }
   | { view: "conversations"; sessionId: string | null }
   | { view: "credits"; section: "credits" | "subscription" }
@@ -14,7 +14,9 @@ export function parse(path: string, search: string): Route {
   const query = new URLSearchParams(search);
   const packageId = query.get("package");
   const [first, second, third] = parts;
-  if (parts.length === 0) return { view: "try", packageId, sessionId: query.get("session") };
+  if (parts.length === 0) {
+    return { view: "try", packageId, sessionId: query.get("session"), isOwn: query.get("prompt") === "own" };
+  }
   if (first === "compare" && parts.length === 1) return { view: "compare", packageId };
   if (first === "conversations" && parts.length <= 2) return { view: "conversations", sessionId: decoded(second) };
   if (first === "playground" && parts.length === 2 && (second === "credits" || second === "subscription")) {
@@ -34,10 +36,12 @@ function decoded(part: string | undefined): string | null {
 }
 
 export const links = {
-  try: (of: { packageId?: string | null; sessionId?: string | null } = {}) => {
+  /** `isOwn`: a prompt of the reader's own in place of a package. */
+  try: (of: { packageId?: string | null; sessionId?: string | null; isOwn?: boolean } = {}) => {
     const query = new URLSearchParams();
     if (of.packageId) query.set("package", of.packageId);
     if (of.sessionId) query.set("session", of.sessionId);
+    if (of.isOwn) query.set("prompt", "own");
     return query.size > 0 ? `/?${query}` : "/";
   },
   compare: (packageId?: string | null) => (packageId ? `/compare?${new URLSearchParams({ package: packageId })}` : "/compare"),

@@ -9,8 +9,8 @@ import { markdown } from "./markdown";
 
 describe("addresses of the page", () => {
   it("are those that the backend links to", () => {
-    expect(parse("/", "")).toEqual({ view: "try", packageId: null, sessionId: null });
-    expect(parse("/", "?package=%40a%2Fb&session=ses_1")).toEqual({ view: "try", packageId: "@a/b", sessionId: "ses_1" });
+    expect(parse("/", "")).toEqual({ view: "try", packageId: null, sessionId: null, isOwn: false });
+    expect(parse("/", "?package=%40a%2Fb&session=ses_1")).toEqual({ view: "try", packageId: "@a/b", sessionId: "ses_1", isOwn: false });
     expect(parse("/playground/credits", "")).toEqual({ view: "credits", section: "credits" });
     expect(parse("/playground/subscription", "?checkout=success")).toEqual({ view: "credits", section: "subscription" });
     expect(parse("/playground/shared/a-b_c", "")).toEqual({ view: "shared", token: "a-b_c" });

@@ -12,8 +12,9 @@ describe("a prompt of one's own", () => {
   });
 
   it("says for whom it is and what it costs", () => {
-    const info = { requirements: { description: "For PRPM+." }, pricing: { credit_multiplier: 2 } } as PromptInfo;
+    const info = { available: true, requirements: { description: "For PRPM+." }, pricing: { credit_multiplier: 2 } } as PromptInfo;
     expect(promptTerms(info)).toBe("For PRPM+. Costs 2 times the credits of a package.");
+    expect(promptTerms({ ...info, available: false })).toBe("They are switched off here and cannot be run.");
   });
 
   it("has shorter answers than a package", () => {

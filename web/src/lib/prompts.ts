@@ -31,7 +31,8 @@ export function promptProblem(text: string, limits: Limits): string | null {
 }
 
 /** "For PRPM+ and for verified authors. Costs 2 times the credits of a package." */
-export function promptTerms(info: Pick<PromptInfo, "requirements" | "pricing">): string {
+export function promptTerms(info: Pick<PromptInfo, "available" | "requirements" | "pricing">): string {
+  if (!info.available) return "They are switched off here and cannot be run.";
   return `${info.requirements.description} Costs ${count(info.pricing.credit_multiplier)} times the credits of a package.`;
 }
 

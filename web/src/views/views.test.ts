@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { kindName, readFindings } from "../components/findings";
 import { matches } from "./conversations/store";
 import { sentence } from "./try/Price";
-import { merged } from "./try/store";
+import { merged, placeOf } from "./try/store";
+import { parse } from "../router";
 
 describe("the price before a run", () => {
   const price = { estimated_credits: 1, max_credits: 2, available: 5, approximate: false };
@@ -28,6 +29,16 @@ describe("findings of the secret scan", () => {
     expect(kindName("github_token")).toBe("a github token");
     expect(kindName("openai_key")).toBe("an openai key");
     expect(readFindings({})).toEqual([]);
+  });
+});
+
+describe("a run with a prompt of one's own", () => {
+  it("is shown at an address that leads back to it", () => {
+    const to = placeOf({ input: "x", custom_prompt: "You are a pirate." });
+    expect(to).toBe("/?prompt=own");
+    expect(parse("/", "?prompt=own")).toEqual({ view: "try", packageId: null, sessionId: null, isOwn: true });
+    expect(placeOf({ input: "x", custom_prompt: "You are a pirate.", session_id: "ses_1" })).toBe("/?session=ses_1");
+    expect(placeOf({ input: "x", package_id: "p" })).toBe("/?package=p");
   });
 });
 

@@ -1,5 +1,6 @@
 import type { RefObject } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { OwnPrompt } from "../../components/OwnPrompt";
 import { SignIn } from "../../components/SignIn";
 import { count } from "../../lib/format";
 import { isExpired, isSignedIn } from "../../session/token";
@@ -19,6 +20,11 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
 
   const run = () => {
     if (isRunning) return complain("Wait until your other run has ended.");
+    const lack = store.promptLack.peek();
+    if (lack !== null) {
+      document.getElementById("own-prompt")?.focus();
+      return setProblem(lack);
+    }
     if (draft.input.trim() === "") return complain("Write something first.");
     if (isLong) return complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
     const missing = store.missingVariables.value[0];
@@ -46,6 +52,17 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
         }
       }}
     >
+      {store.takesPrompt.value && (
+        <OwnPrompt
+          id="own-prompt"
+          label="Your prompt"
+          value={draft.prompt}
+          onInput={(prompt) => {
+            setProblem(null);
+            store.change({ prompt });
+          }}
+        />
+      )}
       {store.takesVariables.value && <Variables />}
       {!goesOn && <Suggestions field={field} />}
       <label for="input">{goesOn ? "Continue" : "Your text"}</label>

@@ -1,4 +1,5 @@
 import { count, credits } from "../../lib/format";
+import { promptInfo } from "../../lib/prompts";
 import * as store from "./store";
 
 const EFFORTS: Readonly<Record<string, string>> = {
@@ -16,6 +17,9 @@ export function Options() {
   if (!model) return null;
   const offered = store.models.value.filter((each) => !each.retired);
   const effort = draft.effort && model.efforts.includes(draft.effort) ? draft.effort : model.default_effort;
+  const most = store.mostTokens.value;
+  const isOwn = store.runsOwnPrompt.value;
+  const factor = isOwn ? (promptInfo.value?.pricing.credit_multiplier ?? 1) : 1;
   const smallest = model.tiers.steps[0];
   return (
     <div class="options">
@@ -39,7 +43,7 @@ export function Options() {
           More settings
           <span class="hint">
             {" "}
-            effort {effort}, at most {count(Math.min(draft.maxTokens ?? model.max_tokens.default, model.max_tokens.most))} tokens
+            effort {effort}, at most {count(Math.min(draft.maxTokens ?? model.max_tokens.default, most))} tokens
           </span>
         </summary>
         <div class="fields">
@@ -60,17 +64,17 @@ export function Options() {
             <input
               type="number"
               min={1}
-              max={model.max_tokens.most}
+              max={most}
               step={1}
               inputMode="numeric"
-              placeholder={String(model.max_tokens.default)}
+              placeholder={String(Math.min(model.max_tokens.default, most))}
               value={draft.maxTokens ?? ""}
               onInput={(event) => {
                 const wanted = event.currentTarget.valueAsNumber;
                 store.change({ maxTokens: Number.isInteger(wanted) && wanted > 0 ? wanted : null });
               }}
             />
-            <span class="hint">up to {count(model.max_tokens.most)}; thinking counts, too</span>
+            <span class="hint">up to {count(most)}; thinking counts, too</span>
           </label>
           {model.takes_temperature && (
             <label class="field">
@@ -89,7 +93,7 @@ export function Options() {
               />
             </label>
           )}
-          {store.session.value === null && (
+          {store.session.value === null && !isOwn && (
             <label class="choice">
               <input
                 type="checkbox"
@@ -102,7 +106,7 @@ export function Options() {
         </div>
         {smallest && (
           <p class="hint">
-            A run with {model.name} costs {credits(smallest.credits)} up to {count(smallest.up_to_tokens)} tokens, read and
+            A run with {model.name} costs {credits(smallest.credits * factor)} up to {count(smallest.up_to_tokens)} tokens, read and
             written, and more for longer ones.
           </p>
         )}

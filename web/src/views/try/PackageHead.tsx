@@ -4,6 +4,7 @@ import { api, type Schemas } from "../../api/client";
 import { shortName } from "./Picker";
 import { packageName } from "../../lib/conversation";
 import { count, day } from "../../lib/format";
+import { promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
 import { Share } from "../../components/Share";
 import * as store from "./store";
@@ -13,15 +14,17 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
   const chosen = store.details.value;
   const current = store.session.value;
   const name = chosen?.name ?? current?.package ?? store.packageId.value ?? (current ? packageName(current) : "");
+  const isOwn = store.runsOwnPrompt.value;
   const hidden = Object.values(chosen?.hidden_characters ?? {}).reduce((sum, each) => sum + each, 0);
   return (
-    <aside class="about" aria-label="Package">
+    <aside class="about" aria-label={isOwn ? "Prompt" : "Package"}>
       <p class="back">
         <a href="/">All packages</a>
       </p>
       <h1 ref={heading} tabIndex={-1}>
-        {shortName(name)}
+        {isOwn ? "Your own prompt" : shortName(name)}
       </h1>
+      {isOwn && <OwnHead of={current} />}
       {chosen ? (
         <>
           <p class="lead" dir="auto">
@@ -53,7 +56,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
           {!current && chosen.versions.length > 1 && <Versions of={chosen} />}
         </>
       ) : (
-        current === null && <p class="loading">Loading…</p>
+        current === null && !isOwn && <p class="loading">Loading…</p>
       )}
       {current && (
         <div class="conversation-head">
@@ -64,7 +67,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             {current.use_no_prompt && ", without the package's prompt"}
           </p>
           <p class="actions">
-            <a class="button" href={links.try({ packageId: chosen?.name ?? current.package })}>
+            <a class="button" href={links.try(isOwn ? { isOwn } : { packageId: chosen?.name ?? current.package })}>
               New conversation
             </a>
           </p>
@@ -72,6 +75,32 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
         </div>
       )}
     </aside>
+  );
+}
+
+/** A prompt of one's own: what it is, and once a conversation has it, its text. */
+function OwnHead({ of }: { of: store.Session | null }) {
+  const tips = promptInfo.value?.tips ?? [];
+  return (
+    <>
+      <p class="lead">It is sent to Claude before your text, as a package's prompt would be.</p>
+      {of?.custom_prompt ? (
+        <details class="prompt">
+          <summary>Read it</summary>
+          <pre tabIndex={0} dir="auto">
+            {of.custom_prompt}
+          </pre>
+        </details>
+      ) : (
+        tips.length > 0 && (
+          <ul class="hint">
+            {tips.map((each) => (
+              <li key={each}>{each}</li>
+            ))}
+          </ul>
+        )
+      )}
+    </>
   );
 }
 

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { announce } from "../../components/announcer";
+import { arePromptsOffered } from "../../lib/prompts";
 import { links } from "../../router";
 
 type Listed = Schemas["PackageListed"];
@@ -89,6 +90,11 @@ export function Picker() {
           <option value="name">by name</option>
         </select>
       </search>
+      {arePromptsOffered() && (
+        <p>
+          Or <a href={links.try({ isOwn: true })}>write your own prompt</a> in place of a package.
+        </p>
+      )}
       {error !== null && <ErrorNotice error={error} onRetry={() => setAttempt(attempt + 1)} />}
       {found === null && error === null && <p class="loading">Loading…</p>}
       {found !== null && found.packages.length === 0 && (

@@ -13,7 +13,7 @@ export function Price() {
   const body = store.request.value;
   const asked = body === null || body.input.trim() === "" ? null : JSON.stringify(body);
   const canBeAsked =
-    asked !== null && store.inputLength.value <= store.MAX_INPUT_CHARACTERS && store.missingVariables.value.length === 0;
+    asked !== null && store.inputLength.value <= store.MAX_INPUT_CHARACTERS && store.missingVariables.value.length === 0 && store.promptLack.value === null;
   const [price, setPrice] = useState<{ of: string; answer: Schemas["EstimateAnswer"] } | null>(null);
   const [error, setError] = useState<unknown>(null);
   const isRunning = store.live.value !== null;
@@ -38,7 +38,13 @@ export function Price() {
   if (error !== null) {
     // What the run would be refused for is said now; what only the estimate has met is not worth a word.
     const isRefused = error instanceof ApiError && error.status < 429;
-    return <p class="price problem">{isRefused ? `${problemOf(error).title}. ${problemOf(error).text}` : "The price is not known at present."}</p>;
+    if (!isRefused) return <p class="price problem">The price is not known at present.</p>;
+    const problem = problemOf(error);
+    return (
+      <p class="price problem">
+        {problem.title}. {problem.text} {problem.steps.includes("plan") && <a href={links.subscription()}>See PRPM+</a>}
+      </p>
+    );
   }
   if (price === null) return <p class="price hint">Working out the price…</p>;
   const { answer } = price;

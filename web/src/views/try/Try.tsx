@@ -2,6 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
+import { loadPromptInfo } from "../../lib/prompts";
 import { hasNavigated, links, navigate } from "../../router";
 import { isExpired, isSignedIn } from "../../session/token";
 import { Answer } from "./Answer";
@@ -14,18 +15,21 @@ import "./try.css";
 interface Props {
   packageId: string | null;
   sessionId: string | null;
+  /** A prompt of the reader's own in place of a package. */
+  isOwn: boolean;
 }
 
-export function Try({ packageId, sessionId }: Props) {
+export function Try({ packageId, sessionId, isOwn }: Props) {
   const signedIn = isSignedIn.value;
   useEffect(() => {
-    store.place.value = { packageId, sessionId };
-    const shown = load(packageId, sessionId);
+    store.place.value = { packageId, sessionId, isOwn };
+    const shown = load({ packageId, sessionId, isOwn });
     store.loadModels().catch(() => undefined);
+    void loadPromptInfo();
     // After the conversation is there: what a resumed run says belongs to it.
     if (signedIn) void shown.then(store.resume);
-  }, [packageId, sessionId, signedIn]);
-  if (packageId === null && sessionId === null) return <Picker />;
+  }, [packageId, sessionId, isOwn, signedIn]);
+  if (packageId === null && sessionId === null && !isOwn) return <Picker />;
   if (sessionId !== null && !signedIn && store.sessionId.value !== sessionId) {
     return (
       <>
@@ -37,20 +41,20 @@ export function Try({ packageId, sessionId }: Props) {
       </>
     );
   }
-  return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => void load(packageId, sessionId)} />;
+  return <Workbench wanted={sessionId ?? packageId ?? ""} reload={() => void load({ packageId, sessionId, isOwn })} />;
 }
 
-async function load(packageId: string | null, sessionId: string | null): Promise<void> {
+async function load({ packageId, sessionId, isOwn }: Props): Promise<void> {
   if (sessionId !== null) {
     // Signed out meanwhile: what is shown stays.
     if (isSignedIn.peek()) await store.showSession(sessionId);
   } else if (packageId !== null) await store.showPackage(packageId);
+  else if (isOwn) store.showOwn();
   else store.chooseNone();
 }
 
 function anew(): void {
-  const wanted = store.packageId.peek();
-  navigate(links.try({ packageId: wanted }));
+  navigate(links.try(store.runsOwnPrompt.peek() ? { isOwn: true } : { packageId: store.packageId.peek() }));
 }
 
 function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {

@@ -11,6 +11,7 @@ import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
 import { getSession, turnsOf, type Session, type Turn } from "../../lib/conversation";
 import { characters, credits } from "../../lib/format";
+import { mostTokens as mostOf, promptInfo, promptProblem } from "../../lib/prompts";
 import { links, navigate, route } from "../../router";
 import { loadMarkdown } from "../../components/Markdown";
 
@@ -18,6 +19,7 @@ export const MAX_INPUT_CHARACTERS = 10_000;
 
 export type Package = Schemas["PackageDetails"];
 export type Model = Schemas["ModelAnswer"];
+export type { Session };
 
 export interface LiveRun {
   key: string;
@@ -33,6 +35,8 @@ export interface LiveRun {
 
 export interface Draft {
   input: string;
+  /** Of one's own, in place of a package. */
+  prompt: string;
   variables: Record<string, string>;
   model: string | null;
   effort: string | null;
@@ -44,6 +48,7 @@ export interface Draft {
 
 const EMPTY: Draft = {
   input: "",
+  prompt: "",
   variables: {},
   model: null,
   effort: null,
@@ -62,6 +67,8 @@ const kept = readTab<Kept>("draft");
 
 export const packageId = signal<string | null>(kept?.packageId ?? null);
 export const details = signal<Package | null>(null);
+/** A prompt of one's own is tried in place of a package. */
+export const isOwn = signal(false);
 export const session = signal<Session | null>(null);
 export const turns = signal<readonly Turn[]>([]);
 export const live = signal<LiveRun | null>(null);
@@ -98,23 +105,39 @@ export const missingVariables = computed<readonly string[]>(() => {
   return (details.value?.variables ?? []).filter((each) => each.default === null && !given[each.name]).map((each) => each.name);
 });
 
+/** What is shown runs a prompt of its own in place of a package. */
+export const runsOwnPrompt = computed(() => (session.value === null ? isOwn.value : session.value.package_id === null));
+
+/** A prompt of one's own is given when a conversation begins, and by the first run in a copy of a shared one. */
+export const takesPrompt = computed(() => runsOwnPrompt.value && (session.value?.custom_prompt ?? null) === null);
+
+export const promptLack = computed(() => {
+  const info = promptInfo.value;
+  if (!takesPrompt.value) return null;
+  return info === null ? "What prompts may be is still being loaded. Try again in a moment." : promptProblem(draft.value.prompt, info.limits);
+});
+
+/** Of an answer by the chosen model. */
+export const mostTokens = computed(() => mostOf(model.value?.max_tokens.most ?? 0, runsOwnPrompt.value, promptInfo.value));
+
 /** The request for the input as it is now; null while nothing is chosen. */
 export const request = computed<RunBody | null>(() => {
   const chosen = details.value;
   const current = session.value;
   const packageId = current ? current.package_id : chosen?.id;
   const selected = model.value;
-  if ((!packageId && !current) || !selected) return null;
+  if ((!packageId && !current && !isOwn.value) || !selected) return null;
   const now = draft.value;
   const body: RunBody = { input: now.input, model: selected.name as RunBody["model"] & string };
   if (packageId) body.package_id = packageId; // else the conversation has a prompt of its own
   if (current) body.session_id = current.session_id;
+  if (takesPrompt.value) body.custom_prompt = now.prompt;
   const version = current?.package_version ?? now.version;
-  if (version) body.package_version = version;
+  if (version && packageId) body.package_version = version;
   if (now.effort && selected.efforts.includes(now.effort)) body.effort = now.effort as NonNullable<RunBody["effort"]>;
-  if (now.maxTokens !== null) body.max_tokens = Math.min(now.maxTokens, selected.max_tokens.most);
+  if (now.maxTokens !== null) body.max_tokens = Math.min(now.maxTokens, mostTokens.value);
   if (now.temperature !== null && selected.takes_temperature) body.temperature = now.temperature;
-  if (current ? current.use_no_prompt : now.withoutPrompt) body.use_no_prompt = true;
+  if (current ? current.use_no_prompt : packageId && now.withoutPrompt) body.use_no_prompt = true;
   if (takesVariables.value && chosen && chosen.variables.length > 0) {
     const names = new Set(chosen.variables.map((each) => each.name));
     body.variables = Object.fromEntries(Object.entries(now.variables).filter(([name, text]) => names.has(name) && text !== ""));
@@ -133,12 +156,27 @@ export async function loadModels(): Promise<void> {
   models.value = (await api.get("/playground/models")).models;
 }
 
+/** Show the field for a prompt of one's own; nothing of an earlier conversation stays. The draft stays. */
+export function showOwn(): void {
+  loading += 1;
+  batch(() => {
+    if (!isOwn.peek() || session.peek() !== null) runError.value = null;
+    packageId.value = null;
+    details.value = null;
+    isOwn.value = true;
+    session.value = null;
+    loadError.value = null;
+    turns.value = [];
+  });
+}
+
 /** Show a package; nothing of an earlier conversation stays. The draft's input stays. */
 export async function showPackage(wanted: string): Promise<void> {
   const number = ++loading;
   const isAnother = packageId.peek() !== wanted;
   batch(() => {
     packageId.value = wanted;
+    isOwn.value = false;
     if (session.peek() !== null) runError.value = null;
     session.value = null;
     loadError.value = null;
@@ -180,6 +218,7 @@ export async function showSession(id: string): Promise<void> {
     if (number !== loading) return;
     batch(() => {
       session.value = found;
+      isOwn.value = false;
       packageId.value = found.package;
       turns.value = merged(turnsOf(found.conversation), turns.peek());
       if (isAnother) {
@@ -212,6 +251,7 @@ export function chooseNone(): void {
   batch(() => {
     packageId.value = null;
     details.value = null;
+    isOwn.value = false;
     session.value = null;
     loadError.value = null;
     runError.value = null;
@@ -271,7 +311,8 @@ function begin(run: KeptRun): void {
 export function isShown(body: RunBody): boolean {
   const current = session.value;
   if (body.session_id) return current?.session_id === body.session_id;
-  return current === null && details.value?.id === body.package_id;
+  if (current !== null) return false;
+  return body.custom_prompt ? isOwn.value : details.value?.id === body.package_id;
 }
 
 export const shownRun = computed(() => (live.value !== null && isShown(live.value.body) ? live.value : null));
@@ -280,7 +321,8 @@ export const endedElsewhere = signal<{ to: string; error: unknown } | null>(null
 
 /** Where a run is shown. */
 export function placeOf(body: RunBody): string {
-  return body.session_id ? links.try({ sessionId: body.session_id }) : links.try({ packageId: body.package_id });
+  if (body.session_id) return links.try({ sessionId: body.session_id });
+  return links.try(body.custom_prompt ? { isOwn: true } : { packageId: body.package_id });
 }
 
 function update(part: Partial<LiveRun>): void {
@@ -374,7 +416,7 @@ async function finish(run: KeptRun, answer: Schemas["RunAnswer"]): Promise<void>
       session.value = found;
       turns.value = merged(turnsOf(found.conversation), turns.peek());
     });
-    place.value = { packageId: null, sessionId: answer.session_id };
+    place.value = { packageId: null, sessionId: answer.session_id, isOwn: false };
     if (route.peek().view === "try") navigate(links.try({ sessionId: answer.session_id }), { replace: true });
   } catch {
     /* the answer is shown; the conversation can be opened later */
@@ -410,10 +452,11 @@ effect(() => {
 interface Place {
   packageId: string | null;
   sessionId: string | null;
+  isOwn: boolean;
 }
 
 /** What the view showed last, so that the way back from another view, or another page, leads to it. */
-export const place = signal<Place>(readTab<Place>("place") ?? { packageId: null, sessionId: null });
+export const place = signal<Place>(readTab<Place>("place") ?? { packageId: null, sessionId: null, isOwn: false });
 
 effect(() => writeTab("place", place.value));
 
