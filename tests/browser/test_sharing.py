@@ -91,7 +91,7 @@ def test_a_conversation_can_be_had_back_for_a_while_after_deleting_it(
     page.get_by_role("button", name="Delete").click()
     expect(title).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
-    expect(title).to_be_visible()
+    expect(title).to_be_focused()
     assert client.get(f"/playground/sessions/{session_id}").status == 200
 
     page.get_by_role("button", name="Delete").click()

@@ -1,6 +1,7 @@
 """The main story, clicked by one person with a real browser against the stack as `make run` starts it."""
 
 import re
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import PHONE, WAIT_SECONDS
 from tests.e2e.conftest import Stack
 
 OpenWindow = Callable[..., Any]
@@ -34,6 +35,14 @@ def choose(page: Page, name: str = "code-reviewer") -> None:
 def run(page: Page, text: str, *, label: str = "Your text") -> None:
     page.get_by_role("textbox", name=label, exact=True).fill(text)
     page.get_by_role("button", name="Run", exact=True).click()
+
+
+def wait_for_height(page: Page, pixels: int) -> None:
+    """Until the document is that high. The content security policy forbids Playwright's wait_for_function."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while page.evaluate("document.documentElement.scrollHeight") < pixels:
+        assert time.monotonic() < deadline, "it does not grow"
+        page.wait_for_timeout(50)
 
 
 def buy_the_small_pack(page: Page) -> None:
@@ -116,13 +125,25 @@ def test_a_prompt_of_ones_own_is_priced_run_and_continued(
 
 
 def test_a_run_that_is_stopped_keeps_what_was_written(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
-    page = open_window().open("/", token_of(user_id))
+    """Stop is in view wherever one reads; the end of the answer only for who was there."""
+    page = open_window(viewport=PHONE).open("/", token_of(user_id))
     choose(page)
     run(page, "Explain it at length [[claude: output_tokens=3000 slow=100]]")
+    stop, end = page.get_by_role("button", name="Stop"), page.get_by_text("Claude is writing…")
     expect(page.get_by_role("article")).to_contain_text("This answer is based on")
-    page.get_by_role("button", name="Stop").click()
+    wait_for_height(page, 2000)
+    expect(end).to_be_in_viewport(ratio=1)
+    expect(stop).to_be_in_viewport(ratio=1)
+    page.evaluate("scrollBy(0, -600)")
+    height, place = page.evaluate("[document.documentElement.scrollHeight, scrollY]")
+    wait_for_height(page, height + 200)
+    assert page.evaluate("scrollY") == place
+    expect(stop).to_be_in_viewport(ratio=1)
+    stop.focus()
+    page.keyboard.press("Enter")
 
     expect(page.get_by_text("You stopped it. What was written by then is kept and paid for.")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Continue", exact=True)).to_be_focused()
     expect(page.get_by_text("4 credits")).to_be_visible()
 
 

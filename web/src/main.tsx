@@ -1,11 +1,13 @@
 import "./session/token"; // first: it takes the token out of the address
 import { render } from "preact";
 import { App } from "./App";
+import { keepFocus } from "./lib/focus";
 import { followLinks } from "./router";
 import "./styles/base.css";
 
 const root = document.getElementById("app");
 if (root) {
   followLinks(root);
+  keepFocus();
   render(<App />, root);
 }

@@ -36,6 +36,11 @@ function undo(what: Pending): void {
   isHeld.value = false;
   what.undo();
   announce("Undone");
+  // The button is gone; whoever pressed it goes on at what is there again, which its link leads to.
+  requestAnimationFrame(() => {
+    const links = Array.from(document.querySelectorAll<HTMLElement>("main a[href]"));
+    links.find((each) => each.getAttribute("href")?.endsWith(encodeURIComponent(what.id)))?.focus();
+  });
 }
 
 function commit(what: Pending, isLeaving: boolean): void {

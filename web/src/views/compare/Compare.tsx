@@ -8,6 +8,7 @@ import { links } from "../../router";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { SignIn } from "../../components/SignIn";
+import { StopBar } from "../../components/StopBar";
 import { refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
@@ -63,8 +64,10 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const [asked, setAsked] = useState<Variant[]>([]);
   const [columns, setColumns] = useState<Column[]>([]);
   const [busy, setBusy] = useState(false);
+  const [isStopping, setStopping] = useState(false);
   const [refusal, setRefusal] = useState<unknown>(null);
   const [said, setSaid] = useState("");
+  const go = useRef<HTMLButtonElement>(null);
   const running = useRef<AbortController | null>(null);
 
   useEffect(() => {
@@ -154,6 +157,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
       if (!control.signal.aborted) setColumns(now);
     };
     setBusy(true);
+    setStopping(false);
     setRefusal(null);
     setAsked(wanted);
     setSaid("The answers are being written.");
@@ -186,6 +190,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
   }
 
   function stop() {
+    setStopping(true);
     for (const column of columns) {
       if (!isOver(column) && column.runId) {
         api.post("/playground/runs/{run_id}/cancel", { path: { run_id: column.runId } }).catch(() => undefined);
@@ -240,14 +245,9 @@ export function Compare({ packageId }: { packageId: string | null }) {
         </p>
         <Price quote={quote} lacking={lacking} />
         <p class="compare-actions">
-          <button type="submit" class="button button-main" disabled={!isReady || busy}>
+          <button type="submit" class="button button-main" ref={go} disabled={!isReady} aria-disabled={busy}>
             {busy ? "Comparing…" : "Compare"}
           </button>
-          {busy && columns.some((column) => column.runId) && (
-            <button type="button" class="button button-quiet" onClick={stop}>
-              Stop
-            </button>
-          )}
         </p>
       </form>
       {!isSignedIn.value && (
@@ -257,6 +257,14 @@ export function Compare({ packageId }: { packageId: string | null }) {
         </div>
       )}
       {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare() : undefined} />}
+      {busy && (
+        <StopBar
+          isOff={isStopping || !columns.some((column) => column.runId)}
+          onStop={stop}
+          note="What is written when you stop is kept and paid for."
+          onGone={() => go.current?.focus({ preventScroll: true })}
+        />
+      )}
       <p role="status" class="compare-status">
         {said}
       </p>

@@ -2,6 +2,8 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
+import { StopBar } from "../../components/StopBar";
+import { useFollowedEnd } from "../../lib/follow";
 import { credits } from "../../lib/format";
 import * as store from "./store";
 
@@ -13,6 +15,7 @@ export function Answer({ run }: { run: store.LiveRun }) {
   const text = useThrottled(run.text, SHOW_EVERY_MS);
   useReadOut(run.text);
   const article = useRef<HTMLElement>(null);
+  useFollowedEnd(article);
   useLayoutEffect(() => {
     article.current?.scrollIntoView({ block: "nearest" });
     return () => {
@@ -44,20 +47,11 @@ export function Answer({ run }: { run: store.LiveRun }) {
             </p>
           </>
         ) : (
-          <div class="actions">
-            <button
-              type="button"
-              class="button"
-              disabled={run.runId === null || run.state === "stopping"}
-              onClick={() => void store.stop()}
-            >
-              Stop
-            </button>
-            <span class="hint">
-              {run.ceiling !== null && `At most ${credits(run.ceiling)}. `}
-              What is written when you stop is kept and paid for.
-            </span>
-          </div>
+          <StopBar
+            isOff={run.runId === null || run.state === "stopping"}
+            onStop={() => void store.stop()}
+            note={`${run.ceiling === null ? "" : `At most ${credits(run.ceiling)}. `}What is written when you stop is kept and paid for.`}
+          />
         )}
         {run.error !== null && run.state !== "lost" && <p class="problem" role="alert">It could not be stopped. Try again.</p>}
       </div>
