@@ -54,11 +54,20 @@ class _Build:
 
 class Page:
     """Answers GET and HEAD for every path. `publishable_key`: Stripe's, for its form; `pay_page`: the stand-in's
-    address, to pay there instead."""
+    address, to pay there instead; `anonymous_runs`: a package can be run without a login."""
 
-    def __init__(self, folder: Path, *, publishable_key: str | None = None, pay_page: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        publishable_key: str | None = None,
+        pay_page: str | None = None,
+        anonymous_runs: bool = False,
+    ) -> None:
         self._folder = folder
-        self._config = config(publishable_key=publishable_key, pay_page=pay_page)
+        self._config = config(
+            publishable_key=publishable_key, pay_page=pay_page, anonymous_runs=anonymous_runs, laptop=True
+        )
         policy = content_security_policy(with_stripe=publishable_key is not None)
         self._headers: Headers = (("Content-Security-Policy", policy), *SECURITY_HEADERS.items())
         self._lock = threading.Lock()

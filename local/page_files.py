@@ -89,9 +89,18 @@ def read_files(folder: Path) -> Mapping[str, PageFile]:
     return files
 
 
-def config(*, publishable_key: str | None, pay_page: str | None) -> PageFile:
-    """What the page has to know about where it is served."""
-    content = {"api": "/api/v1", "stripe_publishable_key": publishable_key, "pay_page": pay_page}
+def config(
+    *, publishable_key: str | None, pay_page: str | None, anonymous_runs: bool = False, laptop: bool = False
+) -> PageFile:
+    """What the page has to know about where it is served. `anonymous_runs`: a package can be run without a login;
+    `laptop`: the commands of this project make tokens."""
+    content = {
+        "api": "/api/v1",
+        "stripe_publishable_key": publishable_key,
+        "pay_page": pay_page,
+        "anonymous_runs": anonymous_runs,
+        "laptop": laptop,
+    }
     return PageFile(CONFIG, json.dumps(content).encode())
 
 

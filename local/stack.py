@@ -206,7 +206,12 @@ def front_end(settings: Settings, description: Description) -> FrontEnd | None:
         return PlaceholderPages(f"{settings.url}/{description.apis[0].stage}/v1")
     # Stripe's form speaks to the real Stripe, which knows nothing of what the stand-in has.
     key = settings.stripe_publishable_key if settings.stripe_secret_key is not None else None
-    return Page(settings.page_dir, publishable_key=key, pay_page=pay_page(settings))
+    return Page(
+        settings.page_dir,
+        publishable_key=key,
+        pay_page=pay_page(settings),
+        anonymous_runs=settings.anonymous_runs,
+    )
 
 
 def pay_page(settings: Settings) -> str | None:

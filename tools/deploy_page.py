@@ -40,7 +40,11 @@ def read_stack(cloudformation: Any, name: str) -> Stack:
 
 def files_of(folder: Path, stack: Stack) -> list[PageFile]:
     """What is uploaded, in this order."""
-    about = config(publishable_key=stack.parameters.get("StripePublishableKey") or None, pay_page=None)
+    about = config(
+        publishable_key=stack.parameters.get("StripePublishableKey") or None,
+        pay_page=None,
+        anonymous_runs=stack.parameters.get("AnonymousRuns") == "true",
+    )
     files = {**read_files(folder), about.path: about}
     return sorted(files.values(), key=lambda file: (file.path == INDEX, not file.path.startswith(ASSETS), file.path))
 

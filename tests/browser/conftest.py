@@ -73,9 +73,10 @@ def page_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def stack(page_dir: Path) -> Iterator[Stack]:
-    """As `make run` starts it, with more runs a minute: a story is more than five."""
+    """As `make run` starts it, with more runs a minute (a story is more than five), and with runs without a login."""
     with tempfile.TemporaryDirectory(prefix="playground-browser-") as folder:
-        stack = start_stack(Path(folder), free_ports(5), {"RATE_LIMIT_FACTOR": "100", "PAGE_DIR": str(page_dir)})
+        variables = {"RATE_LIMIT_FACTOR": "100", "PAGE_DIR": str(page_dir), "ANONYMOUS_RUNS": "true"}
+        stack = start_stack(Path(folder), free_ports(5), variables)
         yield stack
         stop_stack(stack)
         assert not re.search(r"Traceback|unhandled error", stack.log), stack.log[-5000:]

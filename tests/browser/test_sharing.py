@@ -51,7 +51,7 @@ def test_a_conversation_is_shared_read_by_a_stranger_copied_and_withdrawn(
     assert user_id not in shared.content()
     shared.get_by_role("button", name="Continue in a copy of your own").click()
     shared.get_by_label("Token").fill(token_of(f"{user_id}-friend"))
-    shared.get_by_role("button", name="Sign in").click()
+    shared.get_by_role("main").get_by_role("button", name="Sign in").click()
     shared.get_by_role("button", name="Helpful", exact=True).click()
     expect(shared.get_by_text("Your vote is counted.").first).to_be_visible()
     shared.get_by_role("button", name="Continue in a copy of your own").click()

@@ -124,6 +124,30 @@ def test_a_prompt_of_ones_own_is_priced_run_and_continued(
     expect(prompt).to_have_value("You are a pirate lawyer. Answer in one sentence.")
 
 
+def test_a_package_is_tried_without_an_account_once_a_day(open_window: OpenWindow) -> None:
+    page = open_window().open("/")
+    choose(page)
+    main = page.get_by_role("main")
+    page.get_by_role("button", name="Try it").click()
+    expect(main.get_by_role("alert").filter(has_text="Write something first.")).to_be_visible()
+    page.get_by_role("textbox", name="Your text").fill("Review: return a - b [[claude: output_tokens=60]]")
+    page.get_by_role("button", name="Try it").click()
+    tried = page.get_by_role("article", name="A try without an account")
+    expect(tried).to_contain_text("This answer is based on")
+    expect(tried).to_contain_text("This was today's try without an account")
+    expect(tried).to_be_focused()
+    expect(page.get_by_role("button", name="Try it")).to_have_count(0)
+    expect(main.get_by_text("./playground token alice")).to_be_visible()
+
+    again = open_window().open("/?package=%40playground%2Fcode-reviewer")
+    again.get_by_role("textbox", name="Your text").fill("Another one")
+    again.get_by_role("button", name="Try it").click()
+    refused = again.get_by_role("alert").filter(has_text="You have had today's try without an account")
+    expect(refused.get_by_role("textbox", name="Token")).to_be_visible()
+    again.get_by_role("banner").locator("summary").click()
+    expect(again.get_by_role("banner").get_by_text("make run")).to_be_visible()
+
+
 def test_a_run_that_is_stopped_keeps_what_was_written(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
     """Stop is in view wherever one reads; the end of the answer only for who was there."""
     page = open_window(viewport=PHONE).open("/", token_of(user_id))

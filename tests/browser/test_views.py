@@ -39,7 +39,9 @@ def addresses(stack: Stack, token_of: Callable[[str], str]) -> Mapping[str, tupl
     return {
         "try": ("/", token, "Try a package"),
         "package": ("/?package=%40playground%2Fcode-reviewer", token, "code-reviewer"),
+        "own": ("/?prompt=own", token, "Your own prompt"),
         "signed-out": ("/", None, "Try a package"),
+        "visitor": ("/?package=%40playground%2Fcode-reviewer", None, "Try it without an account"),
         "compare": ("/compare?package=%40playground%2Fcode-reviewer", token, "Column 2"),
         "conversations": ("/conversations", token, "Review this"),
         "conversation": (f"/conversations/{session_id}", token, "sub(a, b)"),
@@ -53,7 +55,9 @@ def addresses(stack: Stack, token_of: Callable[[str], str]) -> Mapping[str, tupl
 VIEWS = (
     "try",
     "package",
+    "own",
     "signed-out",
+    "visitor",
     "compare",
     "conversations",
     "conversation",

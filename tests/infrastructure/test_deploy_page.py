@@ -41,7 +41,15 @@ def test_the_index_is_last_and_the_stack_says_what_the_page_must_know(project: P
     files = files_of(project / "web" / "dist", Stack({"StripePublishableKey": "pk_test_1"}, {}))
 
     assert [file.path for file in files] == ["/assets/index-1.js", "/config.json", "/robots.txt", "/index.html"]
-    assert json.loads(files[1].body) == {"api": "/api/v1", "stripe_publishable_key": "pk_test_1", "pay_page": None}
+    assert json.loads(files[1].body) == {
+        "api": "/api/v1",
+        "stripe_publishable_key": "pk_test_1",
+        "pay_page": None,
+        "anonymous_runs": False,
+        "laptop": False,
+    }
+    visitors = files_of(project / "web" / "dist", Stack({"AnonymousRuns": "true"}, {}))
+    assert json.loads(visitors[1].body)["anonymous_runs"] is True
 
 
 def test_what_is_uploaded_has_its_headers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,7 @@ def test_it_is_only_read(folder: Path) -> None:
 
 def test_the_page_is_told_where_it_is(folder: Path) -> None:
     (folder / "config.json").write_text("{}", encoding="utf-8")
-    page = Page(folder, publishable_key="pk_test_1", pay_page="http://127.0.0.1:3004/pay")
+    page = Page(folder, publishable_key="pk_test_1", pay_page="http://127.0.0.1:3004/pay", anonymous_runs=True)
 
     response = get(page, "/config.json")
 
@@ -170,6 +170,8 @@ def test_the_page_is_told_where_it_is(folder: Path) -> None:
         "api": "/api/v1",
         "stripe_publishable_key": "pk_test_1",
         "pay_page": "http://127.0.0.1:3004/pay",
+        "anonymous_runs": True,
+        "laptop": True,
     }
     assert dict(response.headers)["Cache-Control"] == REVALIDATE
 
@@ -225,7 +227,10 @@ def test_the_page_is_there_when_it_is_built(folder: Path, description: Descripti
     def made(**variables: str) -> object:
         return front_end(read_settings({"PAGE_DIR": str(folder), **variables}), description)
 
-    assert isinstance(made(), Page)
+    for variables, expected in (({}, False), ({"ANONYMOUS_RUNS": "true"}, True)):
+        page = made(**variables)
+        assert isinstance(page, Page)
+        assert json.loads(get(page, "/config.json").body)["anonymous_runs"] is expected
     assert made(FRONTEND_URL="http://localhost:5173") is None
     (folder / STAMP).unlink()
     assert not isinstance(made(), Page)

@@ -3,6 +3,7 @@ import { Announcer } from "./components/announcer";
 import { BalanceBadge } from "./components/BalanceBadge";
 import { Undo } from "./components/undo";
 import { lazy } from "./components/lazy";
+import { SignInMenu } from "./components/SignInMenu";
 import { links, route, type Route } from "./router";
 import { isSignedIn, signOut } from "./session/token";
 import { RunStatus } from "./views/try/RunStatus";
@@ -67,14 +68,18 @@ export function App() {
             ))}
           </ul>
         </nav>
-        {isSignedIn.value && (
-          <div class="who">
-            <BalanceBadge />
-            <button type="button" class="button button-quiet" onClick={signOut}>
-              Sign out
-            </button>
-          </div>
-        )}
+        <div class="who">
+          {isSignedIn.value ? (
+            <>
+              <BalanceBadge />
+              <button type="button" class="button button-quiet" onClick={signOut}>
+                Sign out
+              </button>
+            </>
+          ) : (
+            <SignInMenu />
+          )}
+        </div>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         <RunStatus />

@@ -1,46 +1,34 @@
-import { useEffect, useRef } from "preact/hooks";
 import { count, credits, day } from "../lib/format";
-import { links, route } from "../router";
+import { links } from "../router";
 import { balance, type Balance } from "../session/balance";
+import { Menu } from "./Menu";
 
 /** The balance in the page's head, with its parts to open. */
 export function BalanceBadge() {
   const now = balance.value;
-  const place = useRef<HTMLDetailsElement>(null);
-  const current = route.value;
-  useEffect(() => {
-    if (place.current) place.current.open = false;
-  }, [current]);
   if (now === null) return null;
   return (
-    <details
-      class="badge"
-      ref={place}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || !place.current?.open) return;
-        place.current.open = false;
-        place.current.querySelector("summary")?.focus();
-      }}
+    <Menu
+      name={
+        <>
+          {credits(now.available)}
+          <span class="unseen"> to spend: show the parts</span>
+        </>
+      }
     >
-      <summary>
-        {credits(now.available)}
-        <span class="unseen"> to spend: show the parts</span>
-      </summary>
-      <div class="badge-parts">
-        <dl>
-          {parts(now).map(([name, amount, note]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>
-                {count(amount)}
-                {note && <span class="hint"> {note}</span>}
-              </dd>
-            </div>
-          ))}
-        </dl>
-        <a href={links.credits()}>Receipts, packs and PRPM+</a>
-      </div>
-    </details>
+      <dl>
+        {parts(now).map(([name, amount, note]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              {count(amount)}
+              {note && <span class="hint"> {note}</span>}
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <a href={links.credits()}>Receipts, packs and PRPM+</a>
+    </Menu>
   );
 }
 

@@ -1,10 +1,12 @@
-import { useState } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
+import { site } from "../config";
 import { signIn } from "../session/token";
 
-/** A token comes with the link that the registry gives; whoever has only the token can put it in here. */
+/** A token comes with the link that the registry, or `make run` on a laptop, gives; whoever has only the token can put it in here. */
 export function SignIn() {
   const [text, setText] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
+  const id = useId();
   return (
     <form
       class="sign-in"
@@ -19,7 +21,16 @@ export function SignIn() {
         signIn(token);
       }}
     >
-      <p>Open the playground by the link from your registry, or put your token in here. It is kept in this tab only.</p>
+      <p>
+        {site.value.laptop ? (
+          <>
+            Open the link that <code>make run</code> has printed, or put in what <code>./playground token alice</code> prints.
+          </>
+        ) : (
+          "Open the playground by the link from your registry, or put your token in here."
+        )}{" "}
+        It is kept in this tab only.
+      </p>
       <label>
         Token
         <input
@@ -29,7 +40,7 @@ export function SignIn() {
           spellcheck={false}
           value={text}
           aria-invalid={problem !== null}
-          aria-describedby={problem === null ? undefined : "sign-in-problem"}
+          aria-describedby={problem === null ? undefined : id}
           onInput={(event) => {
             setText(event.currentTarget.value);
             setProblem(null);
@@ -40,7 +51,7 @@ export function SignIn() {
         Sign in
       </button>
       {problem && (
-        <p class="problem" id="sign-in-problem" role="alert">
+        <p class="problem" id={id} role="alert">
           {problem}
         </p>
       )}

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { ApiError } from "../api/client";
+import { problemOf } from "../lib/errors";
 import { kindName, readFindings } from "../components/findings";
 import { matches } from "./conversations/store";
 import { sentence } from "./try/Price";
+import { lost } from "./try/TryOut";
 import { merged, placeOf } from "./try/store";
 import { parse } from "../router";
 
@@ -39,6 +42,15 @@ describe("a run with a prompt of one's own", () => {
     expect(parse("/", "?prompt=own")).toEqual({ view: "try", packageId: null, sessionId: null, isOwn: true });
     expect(placeOf({ input: "x", custom_prompt: "You are a pirate.", session_id: "ses_1" })).toBe("/?session=ses_1");
     expect(placeOf({ input: "x", package_id: "p" })).toBe("/?package=p");
+  });
+});
+
+describe("a try without an account", () => {
+  const refused = (code: string) => problemOf(new ApiError(code === "not_entitled" ? 403 : 429, code, "…", { login_required: true }, 3600));
+  it("leads to signing in when it is refused, and is not offered again", () => {
+    for (const code of ["not_entitled", "rate_limited", "paused"]) expect(refused(code).steps).toEqual(["sign-in"]);
+    expect(refused("rate_limited").title).toBe("You have had today's try without an account");
+    expect(problemOf(lost()).steps).toEqual([]);
   });
 });
 

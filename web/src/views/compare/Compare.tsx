@@ -68,6 +68,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const [refusal, setRefusal] = useState<unknown>(null);
   const [said, setSaid] = useState("");
   const go = useRef<HTMLButtonElement>(null);
+  const answers = useRef<HTMLDivElement>(null);
   const running = useRef<AbortController | null>(null);
 
   useEffect(() => {
@@ -96,6 +97,11 @@ export function Compare({ packageId }: { packageId: string | null }) {
       isCurrent = false;
     };
   }, [packageId]);
+
+  // Who has pressed Compare sees the columns begin, and is left alone from then on.
+  useEffect(() => {
+    if (busy) answers.current?.scrollIntoView({ block: "nearest" });
+  }, [busy]);
 
   useEffect(() => writeTab("compare", { variants, input } satisfies Kept), [variants, input]);
 
@@ -269,7 +275,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
         {said}
       </p>
       {columns.length > 0 && (
-        <div class="compare-columns" data-count={columns.length}>
+        <div class="compare-columns" data-count={columns.length} ref={answers}>
           {columns.map((column, place) => (
             <ColumnView key={place} column={column} name={title(asked[place] as Variant)} />
           ))}

@@ -7,6 +7,7 @@ import { isExpired, isSignedIn } from "../../session/token";
 import { Options } from "./Options";
 import { Price } from "./Price";
 import * as store from "./store";
+import { asksToSignIn, isTryOutOffered, TriedOut, TryOut } from "./TryOut";
 
 /** Where the text is written, with what it is run with and what that costs. */
 export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
@@ -19,14 +20,14 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
   useAutosize(field, draft.input);
 
   const run = () => {
+    if (!isSignedIn.value) return complain("Sign in to run it.");
     if (isRunning) return complain("Wait until your other run has ended.");
     const lack = store.promptLack.peek();
     if (lack !== null) {
       document.getElementById("own-prompt")?.focus();
       return setProblem(lack);
     }
-    if (draft.input.trim() === "") return complain("Write something first.");
-    if (isLong) return complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
+    if (!hasText()) return;
     const missing = store.missingVariables.value[0];
     if (missing !== undefined) {
       document.getElementById(`variable-${missing}`)?.focus();
@@ -36,72 +37,87 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
     setProblem(null);
     store.start();
   };
+  const hasText = (): boolean => {
+    setProblem(null);
+    if (draft.input.trim() === "") complain("Write something first.");
+    else if (isLong) complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
+    else return true;
+    return false;
+  };
   const complain = (text: string) => {
     setProblem(text);
     field.current?.focus();
   };
 
   return (
-    <form
-      class="composer"
-      onSubmit={(event) => event.preventDefault()} // Enter in a small field must not spend credits
-      onKeyDown={(event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
-          event.preventDefault();
-          run();
-        }
-      }}
-    >
-      {store.takesPrompt.value && (
-        <OwnPrompt
-          id="own-prompt"
-          label="Your prompt"
-          value={draft.prompt}
-          onInput={(prompt) => {
+    <>
+      <TriedOut check={hasText} />
+      <form
+        class="composer"
+        onSubmit={(event) => event.preventDefault()} // Enter in a small field must not spend credits
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
+            event.preventDefault();
+            run();
+          }
+        }}
+      >
+        {store.takesPrompt.value && (
+          <OwnPrompt
+            id="own-prompt"
+            label="Your prompt"
+            value={draft.prompt}
+            onInput={(prompt) => {
+              setProblem(null);
+              store.change({ prompt });
+            }}
+          />
+        )}
+        {store.takesVariables.value && <Variables />}
+        {!goesOn && <Suggestions field={field} />}
+        <label for="input">{goesOn ? "Continue" : "Your text"}</label>
+        <textarea
+          id="input"
+          ref={field}
+          dir="auto"
+          rows={goesOn ? 2 : 5}
+          value={draft.input}
+          aria-invalid={isLong}
+          aria-describedby="input-count input-problem"
+          onInput={(event) => {
             setProblem(null);
-            store.change({ prompt });
+            store.change({ input: event.currentTarget.value });
           }}
         />
-      )}
-      {store.takesVariables.value && <Variables />}
-      {!goesOn && <Suggestions field={field} />}
-      <label for="input">{goesOn ? "Continue" : "Your text"}</label>
-      <textarea
-        id="input"
-        ref={field}
-        dir="auto"
-        rows={goesOn ? 2 : 5}
-        value={draft.input}
-        aria-invalid={isLong}
-        aria-describedby="input-count input-problem"
-        onInput={(event) => {
-          setProblem(null);
-          store.change({ input: event.currentTarget.value });
-        }}
-      />
-      <p class="under-input">
-        <span id="input-problem" class="problem" role="alert">
-          {problem}
-        </span>
-        <span id="input-count" class={isLong ? "count problem" : "count"}>
-          {count(length)} of {count(store.MAX_INPUT_CHARACTERS)} characters
-        </span>
-      </p>
-      <Options />
-      {isSignedIn.value ? (
-        <div class="run-line">
-          <button type="button" class="button button-main" onClick={run} aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
-            Run
-          </button>
-          <Price />
-        </div>
-      ) : (
-        <div class="notice">
-          <p class="notice-title">{isExpired.value ? "Your sign-in has run out" : "Sign in to run it"}</p>
-          <SignIn />
-        </div>
-      )}
-    </form>
+        <p class="under-input">
+          <span id="input-problem" class="problem" role="alert">
+            {problem}
+          </span>
+          <span id="input-count" class={isLong ? "count problem" : "count"}>
+            {count(length)} of {count(store.MAX_INPUT_CHARACTERS)} characters
+          </span>
+        </p>
+        {(isSignedIn.value || isExpired.value) && <Options />}
+        {isSignedIn.value ? (
+          <div class="run-line">
+            <button type="button" class="button button-main" onClick={run} aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
+              Run
+            </button>
+            <Price />
+          </div>
+        ) : (
+          <>
+            {isTryOutOffered() && <TryOut check={hasText} />}
+            {!asksToSignIn() && (
+              <div class="notice">
+                <p class="notice-title">{isExpired.value ? "Your sign-in has run out" : "Sign in to run it"}</p>
+                <SignIn />
+              </div>
+            )}
+          </>
+        )}
+      </form>
+    </>
   );
 }
 
