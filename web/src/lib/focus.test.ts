@@ -54,6 +54,14 @@ describe("the focus", () => {
     expect(focused()).toBe("go");
   });
 
+  it("goes to what took the place of a control and all its neighbours", async () => {
+    get("stop").focus();
+    const place = get("stop").parentElement as HTMLElement;
+    place.innerHTML = `<span>Done</span><a href="/x" id="link">The link</a>`;
+    await settle();
+    expect(focused()).toBe("link");
+  });
+
   it("goes to the content when nothing near is left", async () => {
     get("undo-button-1").focus();
     get("undo-1").remove();
@@ -66,12 +74,26 @@ describe("the focus", () => {
 
   it("comes back to a control that was disabled for a while", async () => {
     get("go").focus();
+    get("go").blur(); // browsers do that by themselves
     get("go").setAttribute("disabled", "");
-    get("go").blur(); // as browsers do
     await settle();
+    expect(document.activeElement).toBe(document.body);
     get("go").removeAttribute("disabled");
     await settle();
     expect(focused()).toBe("go");
+    get("go").blur();
+    get("go").setAttribute("disabled", "");
+    await Promise.resolve();
+    get("go").removeAttribute("disabled"); // before anybody has looked
+    await settle();
+    expect(focused()).toBe("go");
+    get("go").blur();
+    get("row-1").remove();
+    await settle();
+    get("go").setAttribute("disabled", "");
+    get("go").remove(); // done with, after it was disabled
+    await settle();
+    expect(focused()).toBe("stop");
   });
 
   it("is left alone where a view or a click has moved it", async () => {

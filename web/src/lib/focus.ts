@@ -1,7 +1,8 @@
 /**
  * Keeps the focus on the page. When the element that has it is taken away (a row that is deleted, a button that is done
  * with), the browser gives the focus to the body, and keyboards and screen readers begin at the top again. It moves to the
- * nearest element that is left: behind the one that is gone, else before it, else farther out; at last to `main`.
+ * nearest element that is left: behind the one that is gone, else before it, else what took its place, else farther out; at
+ * last to `main`.
  *
  * A view that knows better moves the focus by itself: that comes first, as this waits for WAIT_MS.
  */
@@ -9,6 +10,7 @@ const WAIT_MS = 100;
 const CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']";
 
 interface Level {
+  parent: Element | null;
   after: readonly Element[];
   before: readonly Element[];
 }
@@ -25,7 +27,7 @@ function placeOf(element: Element): Place {
   for (let each: Element | null = element; each !== null && each !== document.body && each.id !== "main"; each = each.parentElement) {
     const siblings = Array.from(each.parentElement?.children ?? []);
     const at = siblings.indexOf(each);
-    levels.push({ after: siblings.slice(at + 1), before: siblings.slice(0, at).reverse() });
+    levels.push({ parent: each.parentElement, after: siblings.slice(at + 1), before: siblings.slice(0, at).reverse() });
   }
   return { element, levels, wasDisabled: false };
 }
@@ -41,15 +43,16 @@ function canHaveFocus(element: Element): element is HTMLElement {
 
 function firstIn(element: Element): HTMLElement | null {
   if (!element.isConnected) return null;
-  if (element.id === "main") return element as HTMLElement;
+  const main = document.getElementById("main");
+  if (element.contains(main)) return main;
   if (canHaveFocus(element)) return element;
   return Array.from(element.querySelectorAll(CONTROLS)).find(canHaveFocus) ?? null;
 }
 
 function nearest(levels: readonly Level[]): HTMLElement | null {
-  for (const { after, before } of levels) {
-    for (const each of [...after, ...before]) {
-      const found = firstIn(each);
+  for (const { parent, after, before } of levels) {
+    for (const each of [...after, ...before, parent]) {
+      const found = each && firstIn(each);
       if (found) return found;
     }
   }
@@ -73,11 +76,14 @@ export function keepFocus(): () => void {
     if (last === null || !isLost()) return;
     const { element } = last;
     if (!element.isConnected) nearest(last.levels)?.focus({ preventScroll: true });
-    else if (element.matches(":disabled")) last.wasDisabled = true; // it gets the focus back when it can be used again
-    else if (last.wasDisabled) (element as HTMLElement).focus({ preventScroll: true });
+    else if (last.wasDisabled && !element.matches(":disabled")) (element as HTMLElement).focus({ preventScroll: true });
   };
-  const observer = new MutationObserver(() => {
-    if (last !== null && isLost()) timer ??= setTimeout(look, WAIT_MS);
+  const observer = new MutationObserver((records) => {
+    if (last === null) return;
+    const { element } = last;
+    // It gets the focus back when it can be used again.
+    if (records.some((each) => each.type === "attributes" && each.target.contains(element))) last.wasDisabled = true;
+    if (isLost()) timer ??= setTimeout(look, WAIT_MS);
   });
 
   document.addEventListener("focusin", onFocus);

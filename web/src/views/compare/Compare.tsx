@@ -88,9 +88,12 @@ export function Compare({ packageId }: { packageId: string | null }) {
       .then((found) => {
         if (!isCurrent) return;
         setVariables((before) => ({ ...before, [found.id]: found.variables }));
-        setVariants((before) =>
-          before.some((variant) => variant.packageId === found.id) ? before : withAndWithout(found.id, found.name, DEFAULT_MODEL),
-        );
+        setVariants((before) => {
+          if (before.some((variant) => variant.packageId === found.id)) return before;
+          // What was chosen while it was being loaded stays.
+          if (packageOfAny(before) === "") return before.map((each) => ({ ...each, packageId: found.id, packageName: found.name }));
+          return withAndWithout(found.id, found.name, DEFAULT_MODEL);
+        });
       })
       .catch((error: unknown) => isCurrent && setRefusal(error));
     return () => {

@@ -107,7 +107,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           </div>
         ) : (
           <>
-            {isTryOutOffered() && <TryOut check={hasText} />}
+            {isTryOutOffered() && !asksToSignIn() && <TryOut check={hasText} />}
             {!asksToSignIn() && (
               <div class="notice">
                 <p class="notice-title">{isExpired.value ? "Your sign-in has run out" : "Sign in to run it"}</p>
