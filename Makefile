@@ -19,7 +19,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load \
 	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -109,6 +109,10 @@ bench-reset: ## advance 10,000 due accounts through the queue, and print the rat
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m bench.reset $(ARGS)
 
+load: ## many users at once on a whole stack, and whether all adds up afterwards (MINUTES=2 USERS=20 ARGS=--page)
+	$(call bootstrap,run engine load)
+	@exec $(PYTHON) -m bench.load --minutes $(or $(MINUTES),2) --users $(or $(USERS),20) $(ARGS)
+
 crash-matrix: ## kill a worker at every step of every money path, and print what came of it
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m tests.kit.crash_matrix $(ARGS)
@@ -148,7 +152,7 @@ environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
-	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-load .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)

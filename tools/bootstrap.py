@@ -7,6 +7,7 @@
 | engine | .venv-engine | the store, whose pins contradict ours                                     |
 | sam    | .venv-sam    | `sam build`, `sam deploy` and `sam validate`                              |
 | api    | .venv-api    | what reads the description of the API in tests                            |
+| load   | .venv-load   | locust, for `make load`                                                   |
 | node   | .venv-node   | `make web` where there is no Node.js                                      |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
@@ -72,6 +73,7 @@ ENVIRONMENTS = {
     "engine": Environment(".venv-engine", "requirements/engine.txt"),
     "sam": Environment(".venv-sam", "requirements/sam.txt"),
     "api": Environment(".venv-api", "requirements/api.txt"),
+    "load": Environment(".venv-load", "requirements/load.txt"),
     "node": Environment(".venv-node", "requirements/node.txt"),
     "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
@@ -347,7 +349,7 @@ def main() -> int:
         nargs="+",
         choices=sorted(ENVIRONMENTS),
         metavar="name",
-        help="run, dev, engine, sam, node, api or lock",
+        help="run, dev, engine, sam, node, api, load or lock",
     )
     arguments = parser.parse_args()
     try:

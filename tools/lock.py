@@ -18,6 +18,7 @@ LOCKS = {  # in this order: later locks use the versions of earlier ones
     "engine": "requirements/engine.txt",
     "sam": "requirements/sam.txt",
     "api": "requirements/api.txt",
+    "load": "requirements/load.txt",
     "node": "requirements/node.txt",
     "lock": "requirements/lock.txt",
 }
