@@ -340,7 +340,7 @@ def page(title: str, lines: Sequence[str]) -> str:
     where = (
         f"Made by `make load ARGS=--page` on {datetime.now(UTC):%Y-%m-%d}, from one run on this machine: "
         f"{processor()}, {machine()}, {platform.system()} {platform.release()}. Clients, functions, store and "
-        "stand-ins shared it, so the numbers say what a laptop does, and whether all adds up under load; they say nothing "
+        "stand-ins shared it: the numbers say what a laptop does, and whether all adds up under load. They say nothing "
         f"about AWS. The stand-in for Claude answered after {CLAUDE_SECONDS:g} s, and rate limits were multiplied by "
         f'{RATE_LIMIT_FACTOR}. "Load" is the average of a minute, before it began: where it is more than the number '
         "of CPUs, others were at work, and the times are theirs, too."
