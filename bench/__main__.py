@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from bench import measured as measured_units
 from bench.functions import invocations
 from bench.latency import CONFLICTS, LATENCY, Crowd, Plan, a_hold, crowd, percentile, two_ways_to_hold
 from bench.units import Written
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=int(time.time()), help="for conflicts, texts and times (default: from the clock)"
     )
     parser.add_argument("--runs", type=int, default=50, help="parallel runs (default: 50)")
+    parser.add_argument("--save", action="store_true", help=f"write {measured_units.FILE.name}, for `make capacity`")
     options = parser.parse_args(arguments)
     if not 1 <= options.runs <= 60:
         parser.error("--runs must be 1 to 60: no more than the store's connections")
@@ -69,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_write_units(measured, options.seed)
             print_crowds(measured, options.runs, options.seed)
             print_two_ways(measured, description, engine.endpoint_url)
+            if options.save:
+                table = description.tables["SpendTable"].name
+                measured_units.save(measured_units.measure(measured, table, "saved"))
     print(f"\ntook {time.monotonic() - started:.0f} s")
     return 0
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.checkpoints import checkpointed
+from bench.measured import load, measure
 from bench.units import Index, index_writes, item_size, number_size, value_size, write_units, written
 from bench.world import FixedModel, World, a_request, world
 from doubles.claude.server import ClaudeDouble
@@ -96,6 +97,13 @@ def test_run_with_an_answer_of_2_kb_costs_16_units_at_most(measured: World, user
         ("session", "put"),
         ("by_owner", "put"),  # the place in the user's list
     }
+
+
+def test_what_capacity_is_computed_from_is_what_is_measured(
+    measured: World, description: Description, user_id: str
+) -> None:
+    """If this fails: `make bench ARGS=--save`, then `make capacity`."""
+    assert measure(measured, description.tables["SpendTable"].name, user_id) == load()
 
 
 def test_checkpoints_cost_a_unit_every_two_seconds_and_one_to_delete(measured: World, user_id: str) -> None:
