@@ -19,7 +19,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load capacity \
 	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -112,6 +112,10 @@ bench-reset: ## advance 10,000 due accounts through the queue, and print the rat
 load: ## many users at once on a whole stack, and whether all adds up afterwards (MINUTES=2 USERS=20 ARGS=--page)
 	$(call bootstrap,run engine load)
 	@exec $(PYTHON) -m bench.load --minutes $(or $(MINUTES),2) --users $(or $(USERS),20) $(ARGS)
+
+capacity: ## what runs cost and need at AWS, and what breaks first; writes docs/capacity.md (ARGS=--check)
+	$(call bootstrap,run)
+	@exec $(PYTHON) -m bench.capacity $(ARGS)
 
 crash-matrix: ## kill a worker at every step of every money path, and print what came of it
 	$(call bootstrap,dev engine)
