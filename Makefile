@@ -19,7 +19,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load capacity \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load capacity simulate-reset \
 	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -116,6 +116,10 @@ load: ## many users at once on a whole stack, and whether all adds up afterwards
 capacity: ## what runs cost and need at AWS, and what breaks first; writes docs/capacity.md (ARGS=--check)
 	$(call bootstrap,run)
 	@exec $(PYTHON) -m bench.capacity $(ARGS)
+
+simulate-reset: ## a million accounts cross their monthly boundary, in memory, with a clock of its own (ACCOUNTS=1000000)
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m tests.simulate_reset --accounts $(or $(ACCOUNTS),1000000) $(ARGS)
 
 crash-matrix: ## kill a worker at every step of every money path, and print what came of it
 	$(call bootstrap,dev engine)
