@@ -72,8 +72,6 @@ class Functions:
     run_gb: float
     short_gb: float
     work_concurrency: int
-    sweep_accounts: int
-    """That one sweep deals with at most."""
     sweep_minutes: float
     """Between two sweeps."""
 
@@ -113,7 +111,6 @@ def functions_of(description: Description) -> Functions:
         run_gb=description.functions["StreamFunction"].memory / 1024,
         short_gb=description.functions["EstimateFunction"].memory / 1024,
         work_concurrency=work.concurrency,
-        sweep_accounts=int(description.functions["ResetFunction"].environment["MAX_ACCOUNTS"]),
         sweep_minutes=int(every[1]),
     )
 
@@ -243,13 +240,12 @@ class Capacity:
         found = [
             Limit(
                 "the sweeper of leases",
-                self.functions.sweep_accounts / self.functions.sweep_minutes,
-                f"{self.functions.sweep_accounts:,} accounts every {self.functions.sweep_minutes:g} minutes, one after "
-                "the other; an account that ran once is one of them",
+                SHARDS * SWEEP_SECONDS / a.sweep_account_seconds / self.functions.sweep_minutes,
+                f"{SHARDS} shards every {self.functions.sweep_minutes:g} minutes, each for {SWEEP_SECONDS} s at "
+                f"{a.sweep_account_seconds * 1000:.0f} ms an account; one that ran once is swept once",
                 "Beyond that the index by_lease grows, and holds of dead runs of accounts that nobody touches come "
-                "back later; who returns finds them given back. First a larger `MAX_ACCOUNTS`: the function has time "
-                f"for about {SWEEP_SECONDS / a.sweep_account_seconds:,.0f}. Then a message for each shard, as the "
-                f"walks of `advance` have: {SHARDS} times as many.",
+                "back later; who returns finds them given back. More shards, or a message for each account, as "
+                "`advance` has.",
             ),
             Limit(
                 "Claude: output tokens",

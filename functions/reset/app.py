@@ -14,10 +14,10 @@ from playground.adapters.dynamo_notices import DynamoNoticeOutbox
 from playground.adapters.sqs import SqsQueue
 from playground.domain.calendar import scheduled_time
 from playground.domain.errors import PlaygroundError
-from playground.domain.work import AccountTask, ShardTask, Task, work_of
+from playground.domain.work import AccountTask, ShardTask, SweepTask, Task, work_of
 from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_run
 from playground.settings import ResetSettings
-from playground.usecases.sweep_holds import SweepHolds
+from playground.usecases.sweep_holds import SweepHolds, Swept
 from playground.usecases.visit_accounts import FanOut, VisitAccount
 
 RESERVE_MS = 10_000  # kept for the account at hand
@@ -31,9 +31,10 @@ sweep_holds = SweepHolds(
     report_failure=report_failure,
     report=report_run,
 )
+shard_work = SqsQueue(wiring.client("sqs"), settings.shard_work_url)
 fan_out = FanOut(
     boundaries=DynamoBoundaries(store, settings.ledger_table),
-    walks=SqsQueue(wiring.client("sqs"), settings.shard_work_url),
+    walks=shard_work,
     visits=SqsQueue(wiring.client("sqs"), settings.account_work_url),
     cursors=DynamoWalkCursors(store, settings.ledger_table),
 )
@@ -43,7 +44,8 @@ visit_account = VisitAccount(ledger=ledger, outbox=DynamoNoticeOutbox(store, set
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Messages from the queues of work, or one task:
 
-    `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then.
+    `{"task": "expire_holds", "at": time}`: expire the holds whose leases have ended by then. If these are more than one
+    invocation takes, a sweep of each shard is queued.
     `{"task": "advance", "at": time}`: advance every account across the boundaries that have passed by then.
     `{"task": "warn", "at": time}`: record a notice for every account whose rollover expires within seven days.
     """
@@ -87,13 +89,17 @@ def _work(records: list[dict[str, Any]], time_is_up: Callable[[], bool]) -> dict
 
 
 def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
-    work: ShardTask | AccountTask | None = None
+    work: ShardTask | AccountTask | SweepTask | None = None
     try:
         work = work_of(json.loads(record["body"]))
         if isinstance(work, ShardTask):
             walked = fan_out.walk(work, piece=settings.max_accounts, time_is_up=time_is_up)
             logger.info("index walked", task=work.task.value, shard=work.shard, outcome=asdict(walked))
             return Result.DONE if walked.finished else Result.UNFINISHED
+        if isinstance(work, SweepTask):
+            # Also if it is not finished: the next schedule comes before this message would come again.
+            _count_swept(sweep_holds.shard(work.shard, now=work.at, time_is_up=time_is_up), shard=work.shard)
+            return Result.DONE
         visit_account(work)
     except PlaygroundError as error:
         report_failure(work.user_id if isinstance(work, AccountTask) else None, error)
@@ -107,9 +113,17 @@ def _done(record: Mapping[str, Any], time_is_up: Callable[[], bool]) -> Result:
 
 
 def _expire_holds(event: dict[str, Any], time_is_up: Callable[[], bool]) -> dict[str, Any]:
-    swept = sweep_holds(now=scheduled_time(event.get("at")), limit=settings.max_accounts, time_is_up=time_is_up)
+    at = scheduled_time(event.get("at"))
+    swept = sweep_holds(now=at, limit=settings.max_accounts, time_is_up=time_is_up)
+    outcome = _count_swept(swept)
+    if not swept.finished:
+        sweep_holds.queue_shards(shard_work, at=at)
+    return outcome
+
+
+def _count_swept(swept: Swept, *, shard: int | None = None) -> dict[str, Any]:
     count(Metric.HOLDS_EXPIRED, swept.expired)
     count(Metric.SWEEP_FAILED, swept.failed)
     outcome = asdict(swept)
-    logger.info("holds swept", outcome=outcome)
+    logger.info("holds swept", outcome=outcome, shard=shard)
     return outcome

@@ -191,16 +191,45 @@ def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None
     sqs.close()
 
 
-def test_a_shard_of_many_pieces_is_no_recursive_loop(description: Description) -> None:
+@pytest.fixture(scope="module")
+def narrow(description: Description) -> Iterator[World]:
+    """Whose function deals with one account before it looks whether to go on elsewhere."""
+    with a_world(description, MAX_ACCOUNTS="1") as world:
+        yield world
+
+
+def test_a_shard_of_many_pieces_is_no_recursive_loop(narrow: World) -> None:
     """Lambda stops what starts a function for the 17th time in one chain of messages."""
     pieces = 20
     shard = [name for name in map("many-{}".format, range(1000)) if shard_of(name) == shard_name(0)]
-    with a_world(description, MAX_ACCOUNTS="1") as world:
-        users = [world.subscribed(name) for name in shard[:pieces]]
-        world.reset(event_file("daily", FIRST))
-        eventually(world.is_done)
-        assert world.messages("AccountWorkFailures") == 0
-        assert [world.period(user) for user in users] == [1] * pieces
+    users = [narrow.subscribed(name) for name in shard[:pieces]]
+    narrow.reset(event_file("daily", FIRST))
+    eventually(narrow.is_done)
+    assert narrow.messages("AccountWorkFailures") == 0
+    assert [narrow.period(user) for user in users] == [1] * pieces
+
+
+def test_more_dead_holds_than_one_sweep_takes_come_back_with_the_same_schedule(narrow: World) -> None:
+    """Not a few of them every five minutes."""
+    users = [f"left-{number}" for number in range(25)]
+    for user in users:
+        hold = a_hold(f"run_{user}".ljust(30, "0"), 1, ANCHOR)
+        assert isinstance(narrow.ledger.place_hold(user, hold, limit=20, now=ANCHOR), Held)
+    damaged = users[3]
+    narrow.store.client.update_item(
+        TableName=LEDGER_TABLE,
+        Key=account_key(LEDGER_TABLE, damaged).raw,
+        UpdateExpression="SET available = :many",
+        ExpressionAttributeValues={":many": {"N": "1000"}},
+    )
+
+    swept = narrow.reset(event_file("expire_holds", FIRST))
+
+    assert (swept["accounts"], swept["finished"]) == (1, False)
+    eventually(narrow.is_done)
+    held = {user: narrow.store.get(account_key(LEDGER_TABLE, user)) for user in users}
+    assert {user for user, raw in held.items() if raw is not None and raw["held"] != {"N": "0"}} == {damaged}
+    assert narrow.messages("AccountWorkFailures") == 0  # the log names it, and every sweep tries it again
 
 
 # --- without the functions: steps in an order of our own --------------------------------------------------------------

@@ -36,6 +36,7 @@ NOTICES = "layers/shared/playground/domain/notices.py"
 VISITS = "layers/shared/playground/usecases/visit_accounts.py"
 INDEX = "layers/shared/playground/adapters/dynamo_index.py"
 RESET = "functions/reset/app.py"
+SWEEPS = "layers/shared/playground/usecases/sweep_holds.py"
 SPEND = "layers/shared/playground/adapters/dynamo_spend.py"
 USAGE = "layers/shared/playground/usecases/read_usage.py"
 OPINIONS = "layers/shared/playground/adapters/dynamo_feedback.py"
@@ -1955,6 +1956,20 @@ MUTANTS = (
         "for message_id, result in results.items() if result is not Result.DONE]",
         "for message_id, result in results.items() if result is Result.UNFINISHED]",
         NIGHTS,
+    ),
+    mutant(
+        "time: what one sweep does not take waits for the next one",
+        RESET,
+        "    if not swept.finished:\n",
+        "    if swept.finished and swept.failed:\n",
+        NIGHTS,
+    ),
+    mutant(
+        "time: a sweep of a shard takes its first page only",
+        SWEEPS,
+        "            if after is None:\n",
+        "            if users or after is None:\n",
+        "tests/unit/test_sweep_holds.py",
     ),
     mutant(
         "time: one message that is no work fails the others",

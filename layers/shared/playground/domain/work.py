@@ -1,4 +1,5 @@
-"""Tasks of scheduled work, as messages: read a shard of the index of boundaries, or process one account."""
+"""Tasks of scheduled work, as messages: read a shard of the index of boundaries, process one account, or sweep a shard
+of the index of leases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from playground.domain.calendar import iso, scheduled_time
 from playground.domain.notices import EXPIRY_AHEAD
 
 Message = Mapping[str, str | int | None]
+
+SWEEP = "expire_holds"
 
 
 class Task(StrEnum):
@@ -48,9 +51,22 @@ class AccountTask:
         return {"task": self.task.value, "at": iso(self.at), "user_id": self.user_id}
 
 
-def work_of(message: object) -> ShardTask | AccountTask:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTask:
+    """Expire the holds of one shard whose leases have ended by `at`."""
+
+    at: datetime
+    shard: int
+
+    def message(self) -> Message:
+        return {"task": SWEEP, "at": iso(self.at), "shard": self.shard}
+
+
+def work_of(message: object) -> ShardTask | AccountTask | SweepTask:
     """The task in a message. Raises ValueError for anything else."""
     match message:
+        case {"task": "expire_holds", "at": at, "shard": int(shard)}:
+            return SweepTask(at=scheduled_time(at), shard=shard)
         case {"task": str(task), "at": at, "user_id": str(user_id)} if user_id:
             return AccountTask(task=Task(task), at=scheduled_time(at), user_id=user_id)
         case {"task": str(task), "at": at, "shard": int(shard), "after": str() | None as after}:

@@ -1,11 +1,16 @@
-"""SweepHolds: give back the holds of dead attempts on accounts that nothing else touches."""
+"""SweepHolds: give back the holds of dead attempts on accounts that nothing else touches.
+
+A schedule sweeps by itself what it can. If that is not everything it queues a SweepTask for each shard, and all shards
+are swept at the same time, each in an invocation of its own. What they leave is found by the next schedule.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from playground.domain.runs import Run
-from playground.ports import Leases, Ledger
+from playground.domain.work import SweepTask
+from playground.ports import Leases, Ledger, Queue
 from playground.usecases.expire_holds import ExpireHolds
 
 PAGE_ACCOUNTS = 25
@@ -19,6 +24,14 @@ class Swept:
     expired: int = 0
     failed: int = 0
     finished: bool = True
+
+    def __add__(self, other: "Swept") -> "Swept":
+        return Swept(
+            accounts=self.accounts + other.accounts,
+            expired=self.expired + other.expired,
+            failed=self.failed + other.failed,
+            finished=self.finished and other.finished,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +50,32 @@ class SweepHolds:
         swept = Swept()
         first = int(now.timestamp()) // 60 % self.leases.shards  # so that no shard is always the last one
         for offset in range(self.leases.shards):
-            shard, after = (first + offset) % self.leases.shards, None
-            while True:
-                room = min(PAGE_ACCOUNTS, limit - swept.accounts)
-                if room <= 0 or time_is_up():
-                    return replace(swept, finished=False)
-                users, after = self.leases.due(shard, now=now, after=after, limit=room)
-                for user_id in users:
-                    if time_is_up():
-                        return replace(swept, finished=False)
-                    swept = self._sweep(user_id, now, swept)
-                if after is None:
-                    break
+            shard = (first + offset) % self.leases.shards
+            swept += self.shard(shard, now=now, limit=limit - swept.accounts, time_is_up=time_is_up)
+            if not swept.finished:
+                break
         return swept
+
+    def shard(
+        self, shard: int, *, now: datetime, limit: int | None = None, time_is_up: Callable[[], bool] = lambda: False
+    ) -> Swept:
+        """The same for one shard of the index. No `limit`: until its end."""
+        swept, after = Swept(), None
+        while True:
+            room = PAGE_ACCOUNTS if limit is None else min(PAGE_ACCOUNTS, limit - swept.accounts)
+            if room <= 0 or time_is_up():
+                return replace(swept, finished=False)
+            users, after = self.leases.due(shard, now=now, after=after, limit=room)
+            for user_id in users:
+                if time_is_up():
+                    return replace(swept, finished=False)
+                swept = self._sweep(user_id, now, swept)
+            if after is None:
+                return swept
+
+    def queue_shards(self, queue: Queue, *, at: datetime) -> None:
+        """Queue a sweep of every shard."""
+        queue.put([SweepTask(at=at, shard=shard).message() for shard in range(self.leases.shards)])
 
     def _sweep(self, user_id: str, now: datetime, swept: Swept) -> Swept:
         swept = replace(swept, accounts=swept.accounts + 1)
