@@ -30,7 +30,7 @@ from operate.commands.reconcile import sides
 from operate.stack import Stack, open_stack
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.prices import published_prices
-from playground.domain.audit import audit
+from playground.domain.audit import Audited, audit
 from playground.domain.audit.stored import StoredEntry
 from playground.domain.errors import PlaygroundError
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(title, *lines, sep="\n")
     if options.page:
         PAGE.write_text(page(title, lines), encoding="utf-8")
-    return 0 if checked.fine and not faults(samples) else 1
+    return exit_status(samples, checked)
 
 
 @contextmanager
@@ -237,25 +237,24 @@ def check(stack: Stack) -> Checked:
     """Compare Stripe with the ledger, then audit every account."""
     reconciled = sides(stack)(window=None, everything=True)
     archive = DynamoAudit(stack.store, ledger_table=stack.ledger_table, sessions_table=stack.sessions_table)
-    accounts = held = 0
     entries: Counter[str] = Counter()
-    damaged: list[str] = []
-    for user_id in users_of(archive):
-        stored = archive.read(user_id)
-        audited = audit(replace(stored, entries=counted_by_type(stored.entries, entries)), published_prices)
-        accounts, held = accounts + 1, held + audited.held
-        if not audited.fine:
-            damaged.append(f"{user_id}: {'; '.join(map(str, audited.findings))}")
+    audits = [audited(archive, user_id, entries) for user_id in users_of(archive)]
     return Checked(
-        accounts=accounts,
+        accounts=len(audits),
         entries=entries,
-        held=held,
-        damaged=tuple(damaged),
+        held=sum(each.held for each in audits),
+        damaged=tuple(f"{each.user_id}: {'; '.join(map(str, each.findings))}" for each in audits if not each.fine),
         looked_at=reconciled.looked_at,
         repaired=reconciled.repaired,
         differences=tuple(f"{each.subject}: {each.cause.value} {each.detail or ''}" for each in reconciled.differences),
         dead_letters={queue: count for queue, count in messages(stack).items() if is_dead_letters(queue)},
     )
+
+
+def audited(archive: DynamoAudit, user_id: str, entries: Counter[str]) -> Audited:
+    """The audit of an account. Adds its entries to `entries`, by type."""
+    stored = archive.read(user_id)
+    return audit(replace(stored, entries=counted_by_type(stored.entries, entries)), published_prices)
 
 
 def counted_by_type(entries: Iterable[StoredEntry], counts: Counter[str]) -> Iterator[StoredEntry]:
@@ -279,6 +278,10 @@ def users_of(archive: DynamoAudit) -> Iterator[str]:
 
 def faults(samples: Sequence[Sample]) -> Counter[str]:
     return Counter(sample.code for sample in samples if sample.code is not None and sample.code not in REFUSALS)
+
+
+def exit_status(samples: Sequence[Sample], checked: Checked) -> int:
+    return 0 if checked.fine and not faults(samples) else 1
 
 
 def report(samples: Sequence[Sample], seconds: float, checked: Checked, waited: float) -> list[str]:

@@ -4,7 +4,8 @@ A receipt and everything that it adds to are one transaction, with a mark that t
 record of the stream that comes again adds nothing: repeated, split, out of order, from a parent shard or its child, or
 from a queue of failures days later. The mark expires long after a record can come again.
 
-Transactions of different shards of the stream meet in the totals only, which are split over `TOTAL_SHARDS` partitions.
+Transactions of different shards of the stream meet in the totals, which are split over `TOTAL_SHARDS` partitions, and
+in the two rows of a package, which are not: docs/capacity.md says for how many runs of one package that is enough.
 """
 
 from collections.abc import Mapping, Sequence
