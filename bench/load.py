@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,10 +29,13 @@ from local.tokens import issuer
 from operate.commands.reconcile import sides
 from operate.stack import Stack, open_stack
 from playground.adapters.dynamo_audit import DynamoAudit
+from playground.adapters.dynamo_spend import DynamoSpend
 from playground.adapters.prices import published_prices
 from playground.domain.audit import Audited, audit
-from playground.domain.audit.stored import StoredEntry
+from playground.domain.audit.stored import StoredEntry, StoredRun
+from playground.domain.entries import EntryType
 from playground.domain.errors import PlaygroundError
+from playground.domain.runs import RunStatus
 
 LOCUST = ROOT / ".venv-load" / "bin" / "locust"
 PAGE = ROOT / "docs" / "load.md"
@@ -40,6 +43,7 @@ RATE_LIMIT_FACTOR = 600  # each user does in seconds what takes a person minutes
 CLAUDE_SECONDS = 0.2
 TOKENS_PER_USER_AND_MINUTE = 60  # more lives than anybody can lead
 QUIET_SECONDS = 120  # that work which has begun may take until its end
+COUNTED_SECONDS = 30  # that the stream may be behind
 STOP_SECONDS = 30
 COLUMNS = 80
 
@@ -74,6 +78,10 @@ class Checked:
     accounts: int
     entries: Counter[str]
     """By type."""
+    receipts: tuple[int, int, int]
+    """Charged and other runs, and credits that were charged, as the accounts say."""
+    counted: tuple[int, int, int]
+    """The same as `guard` has counted them."""
     held: int
     damaged: tuple[str, ...]
     looked_at: int
@@ -83,7 +91,13 @@ class Checked:
 
     @property
     def fine(self) -> bool:
-        return not (self.damaged or self.differences or self.held or any(self.dead_letters.values()))
+        return not (
+            self.damaged
+            or self.differences
+            or self.held
+            or self.receipts != self.counted
+            or any(self.dead_letters.values())
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,11 +251,13 @@ def check(stack: Stack) -> Checked:
     """Compare Stripe with the ledger, then audit every account."""
     reconciled = sides(stack)(window=None, everything=True)
     archive = DynamoAudit(stack.store, ledger_table=stack.ledger_table, sessions_table=stack.sessions_table)
-    entries: Counter[str] = Counter()
-    audits = [audited(archive, user_id, entries) for user_id in users_of(archive)]
+    tally = Tally()
+    audits = [audited(archive, user_id, tally) for user_id in users_of(archive)]
     return Checked(
         accounts=len(audits),
-        entries=entries,
+        entries=tally.entries,
+        receipts=tally.receipts,
+        counted=counted(stack, tally.receipts),
         held=sum(each.held for each in audits),
         damaged=tuple(f"{each.user_id}: {'; '.join(map(str, each.findings))}" for each in audits if not each.fine),
         looked_at=reconciled.looked_at,
@@ -251,17 +267,50 @@ def check(stack: Stack) -> Checked:
     )
 
 
-def audited(archive: DynamoAudit, user_id: str, entries: Counter[str]) -> Audited:
-    """The audit of an account. Adds its entries to `entries`, by type."""
+@dataclass(slots=True)
+class Tally:
+    """Of what audits pass on, which can be read only once."""
+
+    entries: Counter[str] = field(default_factory=Counter)
+    credits: int = 0
+    runs: Counter[bool] = field(default_factory=Counter)
+
+    @property
+    def receipts(self) -> tuple[int, int, int]:
+        return self.runs[True], self.runs[False], self.credits
+
+    def of_entries(self, entries: Iterable[StoredEntry]) -> Iterator[StoredEntry]:
+        for entry in entries:
+            type_, amount = entry.fields.get("type"), entry.fields.get("amount")
+            self.entries[str(type_)] += 1
+            if type_ == EntryType.SPEND and isinstance(amount, int):
+                self.credits -= amount
+            yield entry
+
+    def of_runs(self, runs: Iterable[StoredRun]) -> Iterator[StoredRun]:
+        for run in runs:
+            self.runs[run.fields.get("status") == RunStatus.SETTLED] += 1
+            yield run
+
+
+def audited(archive: DynamoAudit, user_id: str, tally: Tally) -> Audited:
+    """The audit of an account, which is added to `tally`."""
     stored = archive.read(user_id)
-    return audit(replace(stored, entries=counted_by_type(stored.entries, entries)), published_prices)
+    return audit(
+        replace(stored, entries=tally.of_entries(stored.entries), runs=tally.of_runs(stored.runs)), published_prices
+    )
 
 
-def counted_by_type(entries: Iterable[StoredEntry], counts: Counter[str]) -> Iterator[StoredEntry]:
-    """Pass the entries on, which can be read once only."""
-    for entry in entries:
-        counts[str(entry.fields.get("type"))] += 1
-        yield entry
+def counted(stack: Stack, receipts: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What `guard` has counted of all runs, as soon as it is that of `receipts`, or after `COUNTED_SECONDS`."""
+    spend, today = DynamoSpend(stack.store, stack.spend_table), datetime.now(UTC).date()
+    begun = time.monotonic()
+    while True:
+        sums = [row.counters for row in spend.totals(today - timedelta(days=1), today + timedelta(days=1))]
+        found = (sum(row.runs for row in sums), sum(row.failed for row in sums), sum(row.credits for row in sums))
+        if found == receipts or time.monotonic() - begun > COUNTED_SECONDS:
+            return found
+        time.sleep(0.5)
 
 
 def users_of(archive: DynamoAudit) -> Iterator[str]:
@@ -316,6 +365,9 @@ def report(samples: Sequence[Sample], seconds: float, checked: Checked, waited: 
         initial_indent="  ",
         subsequent_indent="  ",
     )
+    charged, others, credits_ = checked.receipts
+    as_counted = "as guard counted them" if checked.receipts == checked.counted else f"guard counted {checked.counted}"
+    lines.append(f"receipts: {charged:,} charged {credits_:,} credits, {others:,} not charged; {as_counted}")
     lines.append(
         f"Stripe: {checked.looked_at:,} looked at, {len(checked.repaired)} made up for, "
         f"{len(checked.differences)} differences"

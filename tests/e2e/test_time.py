@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from bench.life import Life, Places
-from bench.load import Sample, audited, faults
+from bench.load import Sample, Tally, audited, faults
 from bench.operator import Operator, serving
 from local.invoke import call
 from local.state_file import read_state
@@ -53,7 +53,7 @@ def test_users_live_without_faults_and_their_accounts_add_up(stack: Stack, monke
     """One who buys, is refunded and erased; one who subscribes."""
     monkeypatch.setenv("STATE_DIR", str(stack.folder))
     samples: list[Sample] = []
-    entries: Counter[str] = Counter()
+    tally = Tally()
     with open_stack(None) as opened, serving(Operator(opened)) as operator:
         places = Places(stack.url, stack.stripe_url, operator)
         archive = DynamoAudit(opened.store, ledger_table=opened.ledger_table, sessions_table=opened.sessions_table)
@@ -62,8 +62,9 @@ def test_users_live_without_faults_and_their_accounts_add_up(stack: Stack, monke
             token = stack.client(user).token
             assert token is not None
             Life(places, user, token, Random(seed), lambda *step: samples.append(Sample(*step)), 0)()
-            assert audited(archive, user, entries).fine
+            assert audited(archive, user, tally).fine
     assert faults(samples) == Counter()
+    assert tally.receipts[2] > 0
     names = {sample.name for sample in samples if sample.code is None}
     assert names >= {
         "sign up",

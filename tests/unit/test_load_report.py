@@ -10,6 +10,8 @@ from bench.load import Checked, Sample, exit_status, report
 FINE = Checked(
     accounts=1,
     entries=Counter({"signup": 1}),
+    receipts=(2, 1, 3),
+    counted=(2, 1, 3),
     held=0,
     damaged=(),
     looked_at=0,
@@ -25,6 +27,7 @@ FINE = Checked(
         ({}, 0),
         ({"repaired": ("pi_1",)}, 0),
         ({"held": 1}, 1),
+        ({"counted": (2, 1, 4)}, 1),
         ({"damaged": ("alice: held is 3",)}, 1),
         ({"differences": ("pi_1: unknown",)}, 1),
         ({"dead_letters": {"AccountWorkFailures": 1}}, 1),
