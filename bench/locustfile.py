@@ -19,14 +19,15 @@ plan = json.loads(Path(os.environ["LOAD_PLAN"]).read_text(encoding="utf-8"))
 places = Places(**plan["places"])
 crowd = people(plan["people"])
 taking = threading.Lock()
-samples: list[tuple[str, float, str | None]] = []
+samples: list[tuple[str, float, str | None, float]] = []
+begun = time.monotonic()
 
 
 class Recording(User):
     abstract = True
 
     def record(self, name: str, seconds: float, code: str | None) -> None:
-        samples.append((name, seconds, code))
+        samples.append((name, seconds, code, time.monotonic() - begun))
         self.environment.events.request.fire(
             request_type="",
             name=name,

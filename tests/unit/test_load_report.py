@@ -21,6 +21,13 @@ FINE = Checked(
 )
 
 
+def test_times_are_those_after_the_warm_up() -> None:
+    samples = [Sample("run", 9.0, None, 3.0), *(Sample("run", 0.1, None, 25.0 + number) for number in range(60))]
+    [row] = [line for line in report(samples, 60, FINE, 0) if line.startswith("run ")]
+    assert row.split() == ["run", "60", "1.0", "100", "100", "100", "100"]
+    assert max(map(len, report(samples, 60, FINE, 0))) <= 80
+
+
 @pytest.mark.parametrize(
     ("found", "status"),
     [
