@@ -409,6 +409,7 @@ def page(title: str, lines: Sequence[str]) -> str:
         "stand-ins shared it: the numbers say what a laptop does, and whether all adds up under load. They say nothing "
         f"about AWS. The stand-in for Claude answered after {CLAUDE_SECONDS:g} s, and rate limits were multiplied by "
         f"{RATE_LIMIT_FACTOR}. The first {WARM_UP_SECONDS} s, in which functions start, are not among the times. "
+        "The stand-in for Stripe sends four events at a time, and the next ones when all four are answered. "
         '"Load" is the average of a minute, before it began: where it is more than the number '
         "of CPUs, others were at work, and the times are theirs, too."
     )
