@@ -40,6 +40,18 @@ def test_an_account_that_nobody_visits_takes_a_few_bytes() -> None:
     assert sum(map(sys.getsizeof, stored)) / 2_000 < 16
 
 
+def test_a_night_that_is_longer_than_an_hour_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walks of the next hour queue once more who is not done, and nobody is advanced twice."""
+    pace = simulate_reset.pace_of_the_template()
+    monkeypatch.setattr(simulate_reset, "pace_of_the_template", lambda: replace(pace, workers=1))
+    monkeypatch.setattr(simulate_reset, "ADVANCE_SECONDS", 2.0)  # so that a batch is within the function's 120 s
+    night = simulate(2_000, 0, seed=1)
+    assert night.advanced == 1_998
+    assert night.invocations["schedule"] > 1
+    assert night.last_at > 3_600
+    assert night.repeats < night.invocations["schedule"] * 2_000
+
+
 def test_a_boundary_that_is_crossed_again_by_a_repeat_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def twice(account: Account, now: Any) -> Change | None:
         return cross_boundary(account) if account.buckets.rollover == 0 or account.version % 7 == 0 else None
