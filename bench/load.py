@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import platform
-import secrets
 import signal
 import subprocess
 import sys
@@ -171,13 +170,9 @@ def drive(stack: Stack, folder: Path, minutes: float, users: int, seed: int) -> 
     tokens = issuer(TEMPLATE, folder)
     lives = int(users * TOKENS_PER_USER_AND_MINUTE * max(minutes, 1))
     people, samples, plan = folder / "people", folder / "samples.json", folder / "plan.json"
-    run = secrets.token_hex(3)
+    names = [f"load-{number}" for number in range(lives)]
     people.write_text(
-        "".join(
-            f"load-{run}-{number}\t{tokens.token(f'load-{run}-{number}', timedelta(hours=3))}\n"
-            for number in range(lives)
-        ),
-        encoding="utf-8",
+        "".join(f"{name}\t{tokens.token(name, timedelta(hours=3))}\n" for name in names), encoding="utf-8"
     )
     with serving(Operator(stack)) as operator:
         plan.write_text(
