@@ -1,5 +1,7 @@
 """The measured system: RunPrompt with the real adapters, an engine and a stand-in for Claude."""
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +11,13 @@ from typing import Any
 
 from bench.transport import Call, Transport
 from bench.units import Index, Item, Written, written
-from local.engine import CREDENTIALS
-from local.resources import client
+from doubles.claude.server import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
+from local.process import ROOT
+from local.resources import client, create_resources
 from local.seed import local_catalog
-from local.template import REGION, Description
+from local.seed import seed as seed_packages
+from local.template import REGION, Description, read_template
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -262,3 +267,16 @@ def indexes_of(properties: Mapping[str, Any]) -> tuple[Index, ...]:
         keys = tuple(key["AttributeName"] for key in index["KeySchema"])
         found.append(Index(index["IndexName"], keys, tuple(index["Projection"].get("NonKeyAttributes", ()))))
     return tuple(found)
+
+
+@contextmanager
+def started_world() -> Iterator[World]:
+    """The parts, with an engine and a stand-in for Claude of their own, which end with the context."""
+    os.environ.update(CREDENTIALS)
+    with Engine() as engine, ClaudeDouble() as claude:
+        description = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url})
+        secrets = {"AuthSecret": json.dumps({"secrets": ["-" * 32]}), "AnthropicSecret": json.dumps({"api_key": "-"})}
+        create_resources(description, engine.endpoint_url, secrets)
+        seed_packages({**CREDENTIALS, **description.functions["CatalogFunction"].environment}, engine.endpoint_url)
+        with world(engine.endpoint_url, description, claude.url) as started:
+            yield started
