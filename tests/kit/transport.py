@@ -8,6 +8,7 @@ whatever still asks for something afterwards is found out. A call of the model r
 call ends as one that timed out, and the thread that waits for it is killed as soon as it hears of that.
 """
 
+import json
 import random
 import zlib
 from collections import Counter
@@ -29,6 +30,7 @@ from tests.kit.intercept import Interception, Request
 STRIPE = "STRIPE"
 WRITES = frozenset({"UpdateItem", "TransactWriteItems", "BatchWriteItem", STRIPE})
 MODEL = "POST"
+OUTCOME = "#OUTCOME"  # ends the keys of outcomes that wait to be settled
 
 _T = TypeVar("_T")
 StripeReply = tuple[Any, int, Mapping[str, str]]
@@ -379,12 +381,18 @@ def _subject(operation: str, body: Mapping[str, Any]) -> str:
             names = set(body["ExpressionAttributeNames"].values())
             if "x" in names:
                 return "ask to stop"
+            if "q" in names:
+                return "ticket"
             return "lease" if "held" not in names else "hold" if "lease_at" in names else "give back"
         case "BatchWriteItem":
             [requests] = body["RequestItems"].values()
+            if OUTCOME in json.dumps(requests):
+                return "outcome" if all("PutRequest" in request for request in requests) else "no outcome"
             return "checkpoint" if all("PutRequest" in request for request in requests) else "no checkpoints"
         case "BatchGetItem":
             wanted = [key for table in body["RequestItems"].values() for key in table["Keys"]]
+            if wanted[0]["sk"]["S"].endswith(OUTCOME):
+                return "outcomes"
             return "+".join(sorted({_kind(key) for key in wanted}))
         case "Query":
             return str(body.get("IndexName") or _kind({"sk": body["ExpressionAttributeValues"][":first"]}) + "s")

@@ -329,12 +329,13 @@ class DynamoLedger:
             prompt=conversation.prompt,
         )
         line = _Line(ours, deadline=self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2))
-        ended = None
         try:
             ended = self._settle(account, line)
-        finally:
-            if line.published and not (ended and ended.by_us):  # otherwise whoever settled it has deleted it
-                self._forget([hold])
+        except Exception:
+            self._withdraw(line)
+            raise
+        if not ended.by_us:
+            self._withdraw(line)
         return ended
 
     def _settle(self, account: Account, line: "_Line") -> Ended:
@@ -519,13 +520,16 @@ class DynamoLedger:
             line.alone = True
             return
         for run_id, key in keys.items():
-            try:
-                line.outcomes[run_id] = outcome_of(user_id, found[key])
-            except KeyError:  # it is too large to be shared, or about to be settled
+            outcome = outcome_of(user_id, found[key]) if key in found else None
+            if outcome is not None:
+                line.outcomes[run_id] = outcome
+            else:  # too large to be shared, of another version, or settled meanwhile
                 line.apart.add(run_id)
-            except CorruptLedgerError as error:
-                self._report(error)
-                line.apart.add(run_id)
+
+    def _withdraw(self, line: "_Line") -> None:
+        """Nobody has settled our run, so nobody else deletes its outcome."""
+        if line.published:
+            self._forget([line.ours.hold])
 
     def _forget(self, holds: Sequence[Hold]) -> None:
         """Delete outcomes whose runs have ended. What is left is removed by the table's time to live."""

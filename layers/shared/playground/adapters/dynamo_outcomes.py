@@ -11,10 +11,12 @@ from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_store import RawItem
 from playground.domain.account import Account, Hold, settle
 from playground.domain.entries import Entry
-from playground.domain.errors import UnreadableError
+from playground.domain.errors import CorruptLedgerError
 from playground.domain.runs import Run, RunStatus
 from playground.domain.sessions import Session
 
+KEYS = ("pk", "sk")
+DAMAGED = (LookupError, TypeError, ValueError, AttributeError)
 LIFETIME = timedelta(hours=1)  # longer than any settlement waits
 MAX_OUTCOME_BYTES = 64 * 1024  # of texts; with more a run is settled alone. A transaction has 4 MB at most
 
@@ -77,13 +79,17 @@ def outcome_item(outcome: Outcome) -> RawItem | None:
     }
 
 
-def outcome_of(user_id: str, raw: RawItem) -> Outcome:
-    """The outcome in an item. Raises UnreadableError if it is damaged."""
-    with items.undamaged(f"an outcome of {user_id}", UnreadableError):
-        return Outcome(
+def outcome_of(user_id: str, raw: RawItem) -> Outcome | None:
+    """The outcome in an item. None if it is damaged, or if another version of the code has stored what this one would
+    not write: then it is left to its own worker."""
+    try:
+        outcome = Outcome(
             run=items.run_of(user_id, raw["run"]["M"]),
             reason=raw["reason"]["S"],
             session=items.session_of(raw["session"]["M"]),
             turn=raw["turn"]["M"],
             prompt=raw["prompt"]["S"] if "prompt" in raw else None,
         )
+        return outcome if outcome_item(outcome) == {name: raw[name] for name in raw if name not in KEYS} else None
+    except (CorruptLedgerError, *DAMAGED):
+        return None
