@@ -15,7 +15,7 @@ from typing import Any
 from bench.latency import a_hold, percentile
 from bench.transport import WRITES, Call, Transport
 from bench.virtual_time import VirtualTime
-from bench.world import PRICES, World, started_world, utc_now
+from bench.world import MAX_OPEN, PRICES, World, started_world, utc_now
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore, Write
 from playground.domain.account import Account, Hold, settle
@@ -31,10 +31,9 @@ LATENCY = 0.006  # s that a read or a write takes, in the median
 TRANSACTION_LATENCY = 0.018  # s that a transaction takes, in the median
 ITEM_LATENCY = 0.0003  # s more for each of its items
 MAX_ADDED = 0.5  # s
-MAX_OPEN = 20  # runs of an account, as in template.yaml
 LIMIT = 64  # open holds in this measurement
 ANSWER = 2048  # bytes
-CEILING = 50  # credits
+CEILING = 1  # credits
 PACKAGE = "@playground/code-reviewer"
 
 DESCRIPTION = f"""\
@@ -175,7 +174,7 @@ def an_answer(user: str, hold: Hold, seed: int) -> tuple[Conclude, Conversation]
         turns=1,
         credits=price.credits,
         tokens=usage.billed_tokens,
-        duration_ms=1000,
+        duration_ms=0,
     )
 
     def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
@@ -193,7 +192,7 @@ def an_answer(user: str, hold: Hold, seed: int) -> tuple[Conclude, Conversation]
             prompt_tokens=usage.prompt_tokens,
             max_tokens=1000,
             wanted_max_tokens=1000,
-            measured=Measured(usage=usage, price=price, stop_reason="end_turn", duration_ms=1000),
+            measured=Measured(usage=usage, price=price, stop_reason="end_turn", duration_ms=0),
             charged=price.credits,
             deltas=spend.deltas,
             balance_after=spend.balance_after,
@@ -220,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(world: World, rounds: int, seed: int) -> None:
-    alone = settlements(world, DynamoLedger, ["alone"] * 20, seed, at_once=False)
+    alone = settlements(world, DynamoLedger, ["alone"] * 50, seed, at_once=False)
     base = statistics.median(alone.seconds)
     print(f"one settlement without others: {base * 1000:.0f} ms, {counted(alone)}")
     for many in (50, MAX_OPEN, 5, 2):

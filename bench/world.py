@@ -32,7 +32,7 @@ from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunRequest
-from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
+from playground.ports import UNWATCHED, Completion, HoldOutcome, Model, Progress, Prompt, TokenCount
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.live_runs import LiveAnswer, not_followed
 from playground.usecases.run_prompt import RunPrompt
@@ -42,6 +42,7 @@ PRICES = load_prices().with_rate_limits_times(RATE_LIMIT_FACTOR)
 PACKAGE = package_uuid("@playground/code-reviewer")
 TIMEOUT = 24.0  # s, as in template.yaml
 SECONDS_LEFT = 29.0  # s, as in template.yaml
+MAX_OPEN = 20  # runs of an account, as in template.yaml
 TABLES = ("LedgerTable", "SessionsTable", "CatalogTable")
 
 
@@ -100,6 +101,13 @@ class RoundTrips:
     after: tuple[str, ...] | None
 
 
+class _WithoutAllowance(DynamoLedger):
+    """For more open runs than the condition of the allowance has room for: an expression has 4 KB at most."""
+
+    def place_hold(self, user_id: str, *holds: Hold, **conditions: Any) -> HoldOutcome:
+        return super().place_hold(user_id, *holds, **{**conditions, "allowance": None})
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     store: DynamoStore
@@ -118,11 +126,11 @@ class World:
         self,
         model: Model | None = None,
         *,
-        max_open_runs: int = 20,
+        max_open_runs: int = MAX_OPEN,
         live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
     ) -> RunPrompt:
         return RunPrompt(
-            ledger=self.ledger,
+            ledger=self.ledger if max_open_runs <= MAX_OPEN else self._without_allowance(),
             lookup=self.lookup,
             sessions=self.sessions,
             catalog=self.catalog,
@@ -133,6 +141,11 @@ class World:
             max_open_runs=max_open_runs,
             model_timeout_seconds=TIMEOUT,
             live=live,
+        )
+
+    def _without_allowance(self) -> DynamoLedger:
+        return _WithoutAllowance(
+            self.store, ledger_table=self.tables["LedgerTable"], sessions_table=self.tables["SessionsTable"]
         )
 
     def give(self, user_id: str, credits_: int) -> Account:

@@ -784,16 +784,23 @@ def test_waiting_in_the_queue_ends_with_the_time_limit(line: Line, ledger: Dynam
     assert set(checked(ledger, user_id).holds) == {front.run_id, ours.run_id}
 
 
-def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, store: DynamoStore, user_id: str) -> None:
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)
     account = held(ledger, user_id, ours)
     ledger._take_ticket(user_id, front)
-    line.meanwhile = [lambda: ending(user_id, ours, RunStatus.EXPIRED)(ledger)]
+    outcome = outcome_key(SESSIONS_TABLE, ours.run_id, ours.nonce)
+
+    def expire() -> None:
+        assert store.get(outcome) is not None
+        ending(user_id, ours, RunStatus.EXPIRED)(ledger)
+
+    line.meanwhile = [expire]
 
     ended = settling(account, ours, 1)(line.ledger)
 
     assert (ended.by_us, ended.run.status, line.transactions) == (False, RunStatus.EXPIRED, 0)
+    assert store.get(outcome) is None
 
 
 @dataclass(frozen=True, slots=True)

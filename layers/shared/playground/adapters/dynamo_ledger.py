@@ -1,7 +1,8 @@
 """The ledger on DynamoDB: four kinds of writes, with every rule in the condition of a write.
 
     place hold    one conditional update of the account: no read before it, no version
-    end a run     one transaction: account, receipt and, if paid, entry, turn and session
+    end a run     one transaction: account, receipt and, if paid, entry, turn and session; of several runs that are
+                  settled at the same time, all of them
     change        one transaction: account, entries and the item that makes its business key unique for ever
     open          one transaction: account and signup entry, if there is no account
 

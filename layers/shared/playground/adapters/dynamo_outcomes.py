@@ -55,7 +55,7 @@ class Outcome:
         return (
             run.status is RunStatus.SETTLED
             and (run.run_id, run.nonce, run.session_id) == (hold.run_id, hold.nonce, hold.session_id)
-            and run.session_id == self.session.session_id
+            and (self.session.session_id, self.session.user_id) == (run.session_id, run.user_id)
             and 1 <= run.charged <= hold.ceiling
         )
 
