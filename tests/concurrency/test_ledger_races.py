@@ -897,30 +897,54 @@ def test_as_many_with_prompts_of_their_own_fit_into_transactions(
     assert prompts == [f"Do {hold.run_id}." for hold in settled]
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["gone", "placed by another attempt"])
+@pytest.mark.parametrize("happens", ["cancelled", "cancelled and placed by another attempt", "expired"])
 def test_a_hold_that_is_gone_is_not_settled_by_others(
-    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str, again: bool
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str, happens: str
 ) -> None:
-    """It was cancelled after the account was read: the version is the same."""
+    """It ended after the account was read: the version is the same."""
     other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
     held(ledger, user_id, other)
     account = held(ledger, user_id, ours)
     waiting(other)
-    pending = [lambda: ledger.cancel_hold(user_id, other, now=NOW)]
-    if again:
+    pending: list[Callable[[], object]] = [lambda: ledger.cancel_hold(user_id, other, now=NOW)]
+    if happens == "expired":
+        pending = [lambda: ending(user_id, other, RunStatus.EXPIRED)(ledger)]
+    elif happens != "cancelled":
         pending.append(lambda: held(ledger, user_id, replace(other, nonce="another attempt")))
 
-    def cancel() -> None:
+    def meanwhile() -> None:
         while pending:
             pending.pop(0)()
 
-    line.before_transaction = cancel
+    line.before_transaction = meanwhile
 
     assert settling(account, ours, 2)(line.ledger).by_us
 
     account = checked(ledger, user_id)
-    assert (account.balance, list(account.holds)) == (103, [other.run_id] if again else [])
-    assert ledger.run(user_id, other.run_id) is None
+    assert (account.balance, len(account.holds)) == (103, "placed" in happens)
+    run = ledger.run(user_id, other.run_id)
+    assert (run.status if run is not None else None) == (RunStatus.EXPIRED if happens == "expired" else None)
+
+
+def test_a_run_with_a_large_answer_settles_others(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    """It cannot be settled by them."""
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    talk = conversation(user_id, ours, NOW)
+    noise = random.Random(1).randbytes(MAX_OUTCOME_BYTES).decode("latin-1")
+    large = replace(talk, turn=replace(talk.turn, answer=noise))
+    line.before_transaction = lambda: seen.append(waiting.is_stored(ours))
+    seen: list[bool] = []
+
+    assert line.ledger.settle(account, ours, charging(ours, 2, NOW), large).by_us
+
+    assert seen == [False]
+    assert not checked(ledger, user_id).holds
+    assert not waiting.is_stored(other)
 
 
 def test_an_outcome_is_that_of_the_attempt_that_holds(

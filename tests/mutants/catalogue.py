@@ -1049,7 +1049,7 @@ MUTANTS = (
         LEDGER,
         "                if line.published or len(together) > 1:\n",
         "                if line.published:\n",
-        f"{RACES}::test_whoever_settles_settles_those_who_wait",
+        f"{RACES}::test_a_run_with_a_large_answer_settles_others",
     ),
     mutant(
         "together: an outcome outlives a run that ended otherwise",
