@@ -126,20 +126,19 @@ def at_first(label: str, fault: Fault) -> Plan:
 
 
 def at_each(faults: Sequence[Fault], offset: int, *, times: int) -> Plan:
-    """At every request one of `faults`, which one depends on its label and on `offset`; so many times in a row, then it
-    goes through. Over as many offsets as there are faults, every request has every fault that concerns it; but those to
-    Stripe, whose package pauses for half a second before it asks again, and here does not ask again at all."""
-    failed: list[str] = []
+    """At every request one of `faults`, which one depends on its label and on `offset`; so many times, then it goes
+    through, whatever was asked for in between. Over as many offsets as there are faults, every request has every fault
+    that concerns it; but those to Stripe, whose package pauses for half a second before it asks again, and here does
+    not ask again at all."""
+    failed: Counter[str] = Counter()
 
     def plan(step: Step) -> Fault | None:
         if step.operation == STRIPE:
             return None
-        if failed and (len(failed) == times or failed[0] != str(step)):
-            goes_through = failed[0] == str(step)
-            failed.clear()
-            if goes_through:
-                return None
-        failed.append(str(step))
+        if failed[str(step)] == times:
+            failed[str(step)] = 0
+            return None
+        failed[str(step)] += 1
         possible = [fault for fault in faults if fault.concerns(step)]
         return possible[(zlib.crc32(str(step).encode()) + offset) % len(possible)]
 
