@@ -210,11 +210,12 @@ def _undecided(outcome: object) -> bool:
 
 def _new_user(variants: int) -> str:
     """All of them in one shard, so that a sweep takes the same requests for each; and the account remembers the end of
-    each variant, because they have slots of their own."""
+    each variant, and of the runs that wait for a settlement, because they have slots of their own."""
 
     def fits(user_id: str) -> bool:
-        slots = {items.recent_slot(run_id_of(user_id, KEY, index))[0] for index in range(variants)}
-        return shard_of(user_id) == SHARD and len(slots) == variants
+        runs = [run_id_of(user_id, KEY, index) for index in range(variants)]
+        runs = runs or [run_id_of(user_id, key) for key in (KEY, ANOTHER, A_THIRD)]
+        return shard_of(user_id) == SHARD and len({items.recent_slot(run_id)[0] for run_id in runs}) == len(runs)
 
     return next(user_id for _ in itertools.count() if fits(user_id := f"crash-{uuid4().hex}"))
 
@@ -436,6 +437,7 @@ class Scene:
 # --- paths ------------------------------------------------------------------------------------------------------------
 
 KEY = "the key"
+ANOTHER, A_THIRD = "another", "a third"
 ORDINARY = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: output_tokens=20 usage_factor=150]]", model="sonnet", max_tokens=7000
 )  # holds 3 credits and costs 2
@@ -594,7 +596,7 @@ def _another_waits_dead(scene: Scene) -> None:
 
     outrun = _before("settled", lambda scene: scene.by_other(lambda other: scene.give(other, 1, "bonus#meanwhile")))
     life, _ = scene.live(
-        scene.stage.worker, lambda: scene.run(scene.stage.worker, ORDINARY, "another"), plan, outrun(scene)
+        scene.stage.worker, lambda: scene.run(scene.stage.worker, ORDINARY, ANOTHER), plan, outrun(scene)
     )
     assert life.dead
     assert life.count("outcome") == life.count("ticket") == 1
@@ -609,7 +611,7 @@ def _a_third_settles(scene: Scene) -> Meanwhile:
         nonlocal waits, settled
         if step.label == "account" and waits and not settled:
             settled = True
-            scene.by_other(lambda other: scene.run(other, ORDINARY, "a third"))
+            scene.by_other(lambda other: scene.run(other, ORDINARY, A_THIRD))
         waits = waits or step.label == "ticket"
 
     return happen
@@ -618,7 +620,7 @@ def _a_third_settles(scene: Scene) -> Meanwhile:
 def _others_are_paid(scene: Scene) -> None:
     """Whoever settled it: the other run was paid once, or has expired, and has its answer if it was paid."""
     books = scene.books()
-    for name in ("another", "a third"):
+    for name in (ANOTHER, A_THIRD):
         run = books.receipts.get(run_id_of(scene.user_id, name))
         if run is not None and run.status is RunStatus.SETTLED:
             assert run.charged == 2
