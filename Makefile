@@ -20,7 +20,7 @@ bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
 .PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load capacity simulate-reset \
-	crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
+	bench-settle crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,10 @@ bench: ## measure round trips, write units and latency under conflicts; then str
 	$(call bootstrap,dev engine)
 	@$(PYTHON) -m bench $(ARGS)
 	@exec $(PYTHON) -m bench.streams
+
+bench-settle: ## measure settlements of one account at the same moment, in virtual time (ARGS="--rounds 10")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m bench.settle $(ARGS)
 
 bench-streams: ## measure what a stream adds to Claude's, against targets (ARGS="--short 20 --long 3")
 	$(call bootstrap,dev engine)

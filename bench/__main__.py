@@ -13,7 +13,7 @@ from bench import measured as measured_units
 from bench.functions import invocations
 from bench.latency import CONFLICTS, LATENCY, Crowd, Plan, a_hold, crowd, percentile, two_ways_to_hold
 from bench.units import Written
-from bench.world import SECONDS_LEFT, FixedModel, RoundTrips, World, a_request, utc_now, world
+from bench.world import MAX_OPEN, SECONDS_LEFT, FixedModel, RoundTrips, World, a_request, utc_now, world
 from doubles.claude.server import ClaudeDouble
 from local.engine import CREDENTIALS, Engine
 from local.process import ROOT
@@ -23,7 +23,6 @@ from local.template import Description, read_template
 
 MAX_WRITE_UNITS = 16
 MAX_ADDED = 0.5  # s
-MAX_OPEN = 20  # runs of an account, as in template.yaml
 ANSWER = 2048  # bytes
 
 DESCRIPTION = """\

@@ -1,5 +1,7 @@
 """The measured system: RunPrompt with the real adapters, an engine and a stand-in for Claude."""
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +11,13 @@ from typing import Any
 
 from bench.transport import Call, Transport
 from bench.units import Index, Item, Written, written
-from local.engine import CREDENTIALS
-from local.resources import client
+from doubles.claude.server import ClaudeDouble
+from local.engine import CREDENTIALS, Engine
+from local.process import ROOT
+from local.resources import client, create_resources
 from local.seed import local_catalog
-from local.template import REGION, Description
+from local.seed import seed as seed_packages
+from local.template import REGION, Description, read_template
 from playground.adapters.claude import ClaudeModel
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -27,7 +32,7 @@ from playground.domain.entries import EntryType
 from playground.domain.packages import package_uuid
 from playground.domain.pricing import Usage
 from playground.domain.runs import RunRequest
-from playground.ports import UNWATCHED, Completion, Model, Progress, Prompt, TokenCount
+from playground.ports import UNWATCHED, Completion, HoldOutcome, Model, Progress, Prompt, TokenCount
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.live_runs import LiveAnswer, not_followed
 from playground.usecases.run_prompt import RunPrompt
@@ -37,6 +42,7 @@ PRICES = load_prices().with_rate_limits_times(RATE_LIMIT_FACTOR)
 PACKAGE = package_uuid("@playground/code-reviewer")
 TIMEOUT = 24.0  # s, as in template.yaml
 SECONDS_LEFT = 29.0  # s, as in template.yaml
+MAX_OPEN = 20  # runs of an account, as in template.yaml
 TABLES = ("LedgerTable", "SessionsTable", "CatalogTable")
 
 
@@ -95,6 +101,13 @@ class RoundTrips:
     after: tuple[str, ...] | None
 
 
+class _WithoutAllowance(DynamoLedger):
+    """For more open runs than the condition of the allowance has room for: an expression has 4 KB at most."""
+
+    def place_hold(self, user_id: str, *holds: Hold, **conditions: Any) -> HoldOutcome:
+        return super().place_hold(user_id, *holds, **{**conditions, "allowance": None})
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     store: DynamoStore
@@ -113,11 +126,11 @@ class World:
         self,
         model: Model | None = None,
         *,
-        max_open_runs: int = 20,
+        max_open_runs: int = MAX_OPEN,
         live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
     ) -> RunPrompt:
         return RunPrompt(
-            ledger=self.ledger,
+            ledger=self.ledger if max_open_runs <= MAX_OPEN else self._without_allowance(),
             lookup=self.lookup,
             sessions=self.sessions,
             catalog=self.catalog,
@@ -128,6 +141,11 @@ class World:
             max_open_runs=max_open_runs,
             model_timeout_seconds=TIMEOUT,
             live=live,
+        )
+
+    def _without_allowance(self) -> DynamoLedger:
+        return _WithoutAllowance(
+            self.store, ledger_table=self.tables["LedgerTable"], sessions_table=self.tables["SessionsTable"]
         )
 
     def give(self, user_id: str, credits_: int) -> Account:
@@ -262,3 +280,16 @@ def indexes_of(properties: Mapping[str, Any]) -> tuple[Index, ...]:
         keys = tuple(key["AttributeName"] for key in index["KeySchema"])
         found.append(Index(index["IndexName"], keys, tuple(index["Projection"].get("NonKeyAttributes", ()))))
     return tuple(found)
+
+
+@contextmanager
+def started_world() -> Iterator[World]:
+    """The parts, with an engine and a stand-in for Claude of their own, which end with the context."""
+    os.environ.update(CREDENTIALS)
+    with Engine() as engine, ClaudeDouble() as claude:
+        description = read_template(ROOT / "template.yaml", {"AnthropicBaseUrl": claude.url})
+        secrets = {"AuthSecret": json.dumps({"secrets": ["-" * 32]}), "AnthropicSecret": json.dumps({"api_key": "-"})}
+        create_resources(description, engine.endpoint_url, secrets)
+        seed_packages({**CREDENTIALS, **description.functions["CatalogFunction"].environment}, engine.endpoint_url)
+        with world(engine.endpoint_url, description, claude.url) as started:
+            yield started

@@ -5,29 +5,45 @@ sockets, so that requests really are under way at the same time.
 """
 
 import itertools
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from local.engine import Engine
 from local.template import Description
+from playground.adapters import dynamo_items as items
+from playground.adapters.dynamo_keys import outcome_key
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_outcomes import MAX_OUTCOME_BYTES, Outcome, outcome_item
 from playground.adapters.dynamo_sessions import DynamoSessions
-from playground.adapters.dynamo_store import Backoff, DynamoStore
-from playground.domain.account import Account, Change, Hold, Plan, ending_at, grant, start_plus, take_back
+from playground.adapters.dynamo_store import Backoff, DynamoStore, RawItem
+from playground.domain.account import (
+    Account,
+    Change,
+    Hold,
+    Plan,
+    ending_at,
+    grant,
+    open_account,
+    place_hold,
+    start_plus,
+    take_back,
+)
 from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
-from playground.domain.entries import EntryType
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.entries import Entry, EntryType
+from playground.domain.errors import SessionConflictError, StoreUnavailableError
 from playground.domain.rates import RateLimit
-from playground.domain.runs import RunFilter, RunPlace, RunStatus
+from playground.domain.runs import Run, RunFilter, RunPlace, RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
@@ -690,6 +706,7 @@ class Line:
         self.ledger = new_ledger(store)
         self.meanwhile: list[Callable[[], object]] = []
         self.before_transaction: Callable[[], object] = lambda: None
+        self.instead: Callable[[Request], AWSResponse | None] = lambda request: None
         self.now = 0.0
         self.pauses = 0
         self.transactions = 0
@@ -700,9 +717,10 @@ class Line:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
-    def _on_request(self, _request: Request) -> None:
+    def _on_request(self, request: Request) -> AWSResponse | None:
         self.transactions += 1
         self.before_transaction()
+        return self.instead(request)
 
     def close(self) -> None:
         self._interception.close()
@@ -716,7 +734,9 @@ def line(engine: Engine, description: Description) -> Iterator[Line]:
     line.close()
 
 
-def test_a_settlement_waits_for_those_in_front_of_it(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+def test_a_settlement_that_waits_is_settled_by_the_one_in_front_of_it(
+    line: Line, ledger: DynamoLedger, user_id: str
+) -> None:
     first, second = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, first)
     account = held(ledger, user_id, second)
@@ -725,7 +745,7 @@ def test_a_settlement_waits_for_those_in_front_of_it(line: Line, ledger: DynamoL
 
     ended = settling(account, second, 1)(line.ledger)
 
-    assert (ended.by_us, line.pauses, line.transactions) == (True, 1, 1)
+    assert (ended.by_us, line.pauses, line.transactions) == (True, 1, 0)
     assert not checked(ledger, user_id).holds
 
 
@@ -764,16 +784,353 @@ def test_waiting_in_the_queue_ends_with_the_time_limit(line: Line, ledger: Dynam
     assert set(checked(ledger, user_id).holds) == {front.run_id, ours.run_id}
 
 
-def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, user_id: str) -> None:
+def test_who_is_ended_in_line_reads_how(line: Line, ledger: DynamoLedger, store: DynamoStore, user_id: str) -> None:
     front, ours = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
     held(ledger, user_id, front)
     account = held(ledger, user_id, ours)
     ledger._take_ticket(user_id, front)
-    line.meanwhile = [lambda: ending(user_id, ours, RunStatus.EXPIRED)(ledger)]
+    outcome = outcome_key(SESSIONS_TABLE, ours.run_id, ours.nonce)
+
+    def expire() -> None:
+        assert store.get(outcome) is not None
+        ending(user_id, ours, RunStatus.EXPIRED)(ledger)
+
+    line.meanwhile = [expire]
 
     ended = settling(account, ours, 1)(line.ledger)
 
     assert (ended.by_us, ended.run.status, line.transactions) == (False, RunStatus.EXPIRED, 0)
+    assert store.get(outcome) is None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The worker of a run has stored its outcome and taken a ticket, and is slow, or dead."""
+
+    ledger: DynamoLedger
+    store: DynamoStore
+    user_id: str
+
+    def __call__(self, hold: Hold, cost: int = 1, at: datetime = NOW, **changed: Any) -> Run:
+        """The receipt that it would have now. `changed`: fields of its outcome."""
+        account = self.ledger.account(self.user_id, NOW)
+        _, run, entries = charging(hold, cost, at)(account)
+        talk = conversation(self.user_id, hold, at)
+        outcome = Outcome(
+            run=run,
+            reason=entries[-1].reason,
+            session=talk.session,
+            turn=items.turn_item(talk.turn),
+        )
+        self.put(hold, outcome_item(replace(outcome, **changed)))
+        self.ledger._take_ticket(self.user_id, hold)
+        return run
+
+    def put(self, hold: Hold, item: RawItem | None) -> None:
+        assert item is not None
+        self.store.put_all({outcome_key(SESSIONS_TABLE, hold.run_id, hold.nonce): item})
+
+    def is_stored(self, hold: Hold) -> bool:
+        return self.store.get(outcome_key(SESSIONS_TABLE, hold.run_id, hold.nonce)) is not None
+
+
+@pytest.fixture
+def waiting(ledger: DynamoLedger, store: DynamoStore, user_id: str) -> Waiting:
+    giving(user_id, 100, "plenty")(ledger)
+    return Waiting(ledger, store, user_id)
+
+
+def test_whoever_settles_settles_those_who_wait(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str
+) -> None:
+    """Also those whose workers are dead. Each has what it would have had alone; the outcomes are deleted."""
+    others = [a_hold(f"run_{number}", 3, NOW) for number in range(18)]
+    ours = a_hold("ours", 3, NOW)
+    for hold in others:
+        held(ledger, user_id, hold)
+    account = held(ledger, user_id, ours)
+    outcomes = [waiting(hold, 1 + number % 3) for number, hold in enumerate(others)]
+
+    ended = settling(account, ours, 2)(line.ledger)
+
+    assert (ended.by_us, line.transactions) == (True, 1)
+    account = checked(ledger, user_id)
+    assert (account.held, account.balance) == (0, 105 - 2 - sum(run.charged for run in outcomes))
+    spends = {entry.run_id: entry for entry in all_entries(ledger, user_id) if entry.type is EntryType.SPEND}
+    for hold, outcome in zip(others, outcomes, strict=True):
+        entry = spends[hold.run_id]
+        settled = ledger.run(user_id, hold.run_id)
+        assert settled == replace(
+            outcome,
+            deltas=entry.deltas,
+            balance_after=entry.balance_after,
+            entry_seq=entry.seq,
+            entry_hash=entry.hash,
+        )
+        [turn] = DynamoSessions(store, SESSIONS_TABLE).turns(hold.session_id)
+        assert turn == conversation(user_id, hold, NOW).turn
+        session = DynamoSessions(store, SESSIONS_TABLE).find(user_id, hold.session_id)
+        assert session == conversation(user_id, hold, NOW).session
+        assert not waiting.is_stored(hold)
+        again = settling(account, hold, 1)(ledger)
+        assert (again.by_us, again.run) == (True, settled)
+    assert checked(ledger, user_id) == account
+
+
+def test_as_many_with_prompts_of_their_own_fit_into_transactions(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str
+) -> None:
+    others = [a_hold(f"run_{number}", 1, NOW) for number in range(24)]
+    ours = a_hold("ours", 1, NOW)
+    for hold in others:
+        held(ledger, user_id, hold)
+    account = held(ledger, user_id, ours)
+    for hold in others:
+        waiting(hold, prompt=f"Do {hold.run_id}.")
+
+    assert settling(account, ours, 1)(line.ledger).by_us
+
+    account = checked(ledger, user_id)
+    settled = [hold for hold in others if hold.run_id not in account.holds]
+    assert len(settled) == 19  # 1 + 4 + 19 × 5 items
+    prompts = [DynamoSessions(store, SESSIONS_TABLE).prompt(hold.session_id) for hold in settled]
+    assert prompts == [f"Do {hold.run_id}." for hold in settled]
+
+
+@pytest.mark.parametrize("happens", ["cancelled", "cancelled and placed by another attempt", "expired"])
+def test_a_hold_that_is_gone_is_not_settled_by_others(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str, happens: str
+) -> None:
+    """It ended after the account was read: the version is the same."""
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    pending: list[Callable[[], object]] = [lambda: ledger.cancel_hold(user_id, other, now=NOW)]
+    if happens == "expired":
+        pending = [lambda: ending(user_id, other, RunStatus.EXPIRED)(ledger)]
+    elif happens != "cancelled":
+        pending.append(lambda: held(ledger, user_id, replace(other, nonce="another attempt")))
+
+    def meanwhile() -> None:
+        while pending:
+            pending.pop(0)()
+
+    line.before_transaction = meanwhile
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    account = checked(ledger, user_id)
+    assert (account.balance, len(account.holds)) == (103, "placed" in happens)
+    run = ledger.run(user_id, other.run_id)
+    assert (run.status if run is not None else None) == (RunStatus.EXPIRED if happens == "expired" else None)
+
+
+def test_a_run_with_a_large_answer_settles_others(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    """It cannot be settled by them."""
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    talk = conversation(user_id, ours, NOW)
+    noise = random.Random(1).randbytes(MAX_OUTCOME_BYTES).decode("latin-1")
+    large = replace(talk, turn=replace(talk.turn, answer=noise))
+    line.before_transaction = lambda: seen.append(waiting.is_stored(ours))
+    seen: list[bool] = []
+
+    assert line.ledger.settle(account, ours, charging(ours, 2, NOW), large).by_us
+
+    assert seen == [False]
+    assert not checked(ledger, user_id).holds
+    assert not waiting.is_stored(other)
+
+
+def test_an_outcome_is_that_of_the_attempt_that_holds(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str
+) -> None:
+    first, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    second = replace(first, nonce="another attempt")
+    held(ledger, user_id, first)
+    waiting(first)
+    ledger.cancel_hold(user_id, first, now=NOW)
+    held(ledger, user_id, second)
+    account = held(ledger, user_id, ours)
+    ledger._take_ticket(user_id, second)
+    item = store.get(outcome_key(SESSIONS_TABLE, first.run_id, first.nonce))
+    assert item is not None
+    waiting.put(second, {name: value for name, value in item.items() if name not in ("pk", "sk")})
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [second.run_id]
+
+
+@pytest.mark.parametrize("cost", [0, 4])
+def test_an_outcome_that_costs_what_it_must_not_is_left_alone(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str, cost: int
+) -> None:
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    run = waiting(other)
+    waiting(other, run=replace(run, charged=cost))
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [other.run_id]
+
+
+def test_a_session_that_moved_keeps_nobody_else_from_being_settled(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str
+) -> None:
+    """Its own worker learns that its session has changed."""
+    first = a_hold("run_0", 3, NOW)
+    other, third, ours = (a_hold(name, 3, NOW) for name in ("run_1", "run_2", "ours"))
+    other = replace(other, session_id=first.session_id)
+    settling(held(ledger, user_id, first), first, 1)(ledger)
+    for hold in (other, third):
+        held(ledger, user_id, hold)
+    account = held(ledger, user_id, ours)
+    waiting(other)  # turn 1 again
+    waiting(third)
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert line.transactions == 2
+    assert list(checked(ledger, user_id).holds) == [other.run_id]
+    with pytest.raises(SessionConflictError):
+        settling(account, other, 1)(line.ledger)
+
+
+def test_two_runs_of_one_session_are_not_settled_together(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    first, second, ours = (a_hold(name, 3, NOW) for name in ("run_1", "run_2", "ours"))
+    second = replace(second, session_id=first.session_id)
+    for hold in (first, second):
+        held(ledger, user_id, hold)
+        waiting(hold)
+    account = held(ledger, user_id, ours)
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [second.run_id]
+
+
+def test_what_another_version_has_stored_or_damaged_is_left_to_its_own_worker(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str
+) -> None:
+    newer, damaged, ours = (a_hold(name, 3, NOW) for name in ("run_1", "run_2", "ours"))
+    for hold in (newer, damaged):
+        held(ledger, user_id, hold)
+        waiting(hold)
+        item = dict(store.get(outcome_key(SESSIONS_TABLE, hold.run_id, hold.nonce)) or {})
+        more = {"M": {**item["run"]["M"], "since": {"S": "2027"}}} if hold is newer else {"M": {}}
+        waiting.put(hold, {**item, "run": more})
+    account = held(ledger, user_id, ours)
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [newer.run_id, damaged.run_id]
+
+
+def test_an_account_that_owes_settles_one_run_at_a_time(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 102, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    taking(user_id, 50, "fraud")(ledger)
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    account = checked(ledger, user_id)
+    assert (list(account.holds), account.debt, account.balance) == ([other.run_id], 0, 53)
+
+
+def test_a_run_that_ended_after_a_boundary_is_not_settled_before_it(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    on_plus(ledger, user_id)
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other, at=boundary(NOW, 1))
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [other.run_id]
+    late = boundary(NOW, 1)
+    assert settling(account, other, 1, late)(ledger).by_us
+    assert not checked(ledger, user_id, late).holds
+
+
+def test_whatever_is_wrong_with_what_others_write_ours_is_settled(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    line.instead = lambda request: request.error(400, "ValidationException") if len(request.writes) > 5 else None
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [other.run_id]
+
+
+def test_one_that_meets_another_transaction_queues_up_at_once(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    """Many that try again and again would be in each other's way."""
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    line.instead = lambda request: request.in_conflict() if line.transactions == 1 else None
+    seen: list[bool] = []
+    line.before_transaction = lambda: seen.append(waiting.is_stored(ours))
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert (seen, line.now) == ([False, True], 0)
+    assert not waiting.is_stored(ours)
+
+
+def test_an_outcome_that_says_less_than_its_worker_knows_is_not_stored(
+    line: Line, ledger: DynamoLedger, waiting: Waiting, user_id: str
+) -> None:
+    """The overrun of this run depends on the account."""
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    seen: list[bool] = []
+    line.before_transaction = lambda: seen.append(waiting.is_stored(ours))
+    line.instead = lambda request: request.in_conflict() if line.transactions == 1 else None
+    rounds = itertools.count()
+
+    def conclude(account: Account) -> tuple[Account, Run, Sequence[Entry]]:
+        after, run, entries = charging(ours, 2, NOW)(account)
+        return replace(after, period=next(rounds)), run, entries
+
+    assert line.ledger.settle(account, ours, conclude, conversation(user_id, ours, NOW)).by_us
+
+    assert seen == [False, False]
+
+
+def test_a_large_answer_is_settled_by_its_own_worker() -> None:
+    hold = a_hold("run_1", 3, NOW)
+    _, run, _ = charging(hold, 1, NOW)(place_hold(open_account("u", NOW)[0], hold))
+    talk = conversation("u", hold, NOW)
+    noise = random.Random(1).randbytes(MAX_OUTCOME_BYTES).decode("latin-1")
+    large = items.turn_item(replace(talk.turn, answer=noise))
+    small = Outcome(run=run, reason="A run", session=talk.session, turn=items.turn_item(talk.turn))
+
+    assert outcome_item(small) is not None
+    assert outcome_item(replace(small, turn=large)) is None
+    assert outcome_item(replace(small, prompt=noise)) is None
 
 
 def test_a_ticket_in_the_queue_is_no_obstacle_to_a_change(ledger: DynamoLedger, user_id: str) -> None:

@@ -41,6 +41,14 @@ def test_the_bench_measures_everything_that_it_names() -> None:
 
 
 @whole_only
+def test_settlements_at_the_same_moment_take_half_a_second_at_most() -> None:
+    """In virtual time: the load of this machine does not matter."""
+    printed = run("bench.settle", "--rounds", "1", "--seed", "1")
+    assert printed.count("target p99 ≤ 500 ms: reached") == 4
+    assert printed.count("failed 0, findings 0") == 9
+
+
+@whole_only
 def test_the_bench_of_streams_measures_everything_that_it_names() -> None:
     """Its targets are for a machine that does nothing else."""
     printed = run("bench.streams", "--short", "3", "--long", "1", statuses=(0, 1))

@@ -102,7 +102,11 @@ class Worker:
     """The adapters of one process, all of them over one wire."""
 
     def __init__(self, engine: Engine, claude_url: str) -> None:
-        self.store = new_store(engine, Backoff(sleep=no_pause, most_seconds=HANG_SECONDS))
+        self.paused = 0.0
+        """Seconds: pauses take no time, but that of the clock that bounds them."""
+        self.store = new_store(
+            engine, Backoff(sleep=self._pause, monotonic=lambda: self.paused, most_seconds=HANG_SECONDS)
+        )
         self._claude = ClaudeModel(api_key="test", base_url=claude_url, sleep=no_pause)
         self.wire = Wire(self.store.client, self._claude)
         self.ledger = new_ledger(self.store)
@@ -118,6 +122,9 @@ class Worker:
             catalog_table=CATALOG_TABLE,
             monotonic=itertools.count(0, CONTROL_SECONDS).__next__,  # each life makes the same requests
         )
+
+    def _pause(self, seconds: float) -> None:
+        self.paused += seconds
 
     def close(self) -> None:
         self.wire.close()
@@ -203,11 +210,12 @@ def _undecided(outcome: object) -> bool:
 
 def _new_user(variants: int) -> str:
     """All of them in one shard, so that a sweep takes the same requests for each; and the account remembers the end of
-    each variant, because they have slots of their own."""
+    each variant, and of the runs that wait for a settlement, because they have slots of their own."""
 
     def fits(user_id: str) -> bool:
-        slots = {items.recent_slot(run_id_of(user_id, KEY, index))[0] for index in range(variants)}
-        return shard_of(user_id) == SHARD and len(slots) == variants
+        runs = [run_id_of(user_id, KEY, index) for index in range(variants)]
+        runs = runs or [run_id_of(user_id, key) for key in (KEY, ANOTHER, A_THIRD)]
+        return shard_of(user_id) == SHARD and len({items.recent_slot(run_id)[0] for run_id in runs}) == len(runs)
 
     return next(user_id for _ in itertools.count() if fits(user_id := f"crash-{uuid4().hex}"))
 
@@ -429,6 +437,7 @@ class Scene:
 # --- paths ------------------------------------------------------------------------------------------------------------
 
 KEY = "the key"
+ANOTHER, A_THIRD = "another", "a third"
 ORDINARY = RunRequest(
     package_id="@crash/tidy", input="Go. [[claude: output_tokens=20 usage_factor=150]]", model="sonnet", max_tokens=7000
 )  # holds 3 credits and costs 2
@@ -575,6 +584,47 @@ def _before(label: str, what: Callable[[Scene], Any]) -> Callable[[Scene], Meanw
         return happen
 
     return meanwhile
+
+
+def _another_waits_dead(scene: Scene) -> None:
+    """The worker of another run stored its outcome, because it was outrun, and died before it was its turn."""
+    _bonus(20)(scene)
+    settlements = itertools.count(1)
+
+    def plan(step: Step) -> Fault | None:
+        return Fault.KILLED_BEFORE if step.label == "settled" and next(settlements) == 2 else None
+
+    outrun = _before("settled", lambda scene: scene.by_other(lambda other: scene.give(other, 1, "bonus#meanwhile")))
+    life, _ = scene.live(
+        scene.stage.worker, lambda: scene.run(scene.stage.worker, ORDINARY, ANOTHER), plan, outrun(scene)
+    )
+    assert life.dead
+    assert life.count("outcome") == life.count("ticket") == 1
+    scene.move(timedelta(seconds=1))
+
+
+def _a_third_settles(scene: Scene) -> Meanwhile:
+    """While ours waits, a third run settles all of them."""
+    waits = settled = False
+
+    def happen(step: Step) -> None:
+        nonlocal waits, settled
+        if step.label == "account" and waits and not settled:
+            settled = True
+            scene.by_other(lambda other: scene.run(other, ORDINARY, A_THIRD))
+        waits = waits or step.label == "ticket"
+
+    return happen
+
+
+def _others_are_paid(scene: Scene) -> None:
+    """Whoever settled it: the other run was paid once, or has expired, and has its answer if it was paid."""
+    books = scene.books()
+    for name in (ANOTHER, A_THIRD):
+        run = books.receipts.get(run_id_of(scene.user_id, name))
+        if run is not None and run.status is RunStatus.SETTLED:
+            assert run.charged == 2
+            assert (run.session_id, run.turn) in books.turns
 
 
 def _account(scene: Scene) -> Outcome:
@@ -1058,6 +1108,14 @@ PATHS: Sequence[Path] = (
         act=_run(FAILING),
         prepare=_account,
         meanwhile=_before("released", _sweeper_comes),
+    ),
+    Path(name="run, settles another", act=_run(ORDINARY), prepare=_another_waits_dead, check=_others_are_paid),
+    Path(
+        name="run, settled by another",
+        act=_run(ORDINARY),
+        prepare=_another_waits_dead,
+        meanwhile=_a_third_settles,
+        check=_others_are_paid,
     ),
     Path(name="run, its key runs meanwhile", act=_run(ORDINARY), meanwhile=_before("hold", _same_key_runs)),
     Path(

@@ -8,6 +8,7 @@ whatever still asks for something afterwards is found out. A call of the model r
 call ends as one that timed out, and the thread that waits for it is killed as soon as it hears of that.
 """
 
+import json
 import random
 import zlib
 from collections import Counter
@@ -29,6 +30,7 @@ from tests.kit.intercept import Interception, Request
 STRIPE = "STRIPE"
 WRITES = frozenset({"UpdateItem", "TransactWriteItems", "BatchWriteItem", STRIPE})
 MODEL = "POST"
+OUTCOME = "#OUTCOME"  # ends the keys of outcomes that wait to be settled
 
 _T = TypeVar("_T")
 StripeReply = tuple[Any, int, Mapping[str, str]]
@@ -124,20 +126,19 @@ def at_first(label: str, fault: Fault) -> Plan:
 
 
 def at_each(faults: Sequence[Fault], offset: int, *, times: int) -> Plan:
-    """At every request one of `faults`, which one depends on its label and on `offset`; so many times in a row, then it
-    goes through. Over as many offsets as there are faults, every request has every fault that concerns it; but those to
-    Stripe, whose package pauses for half a second before it asks again, and here does not ask again at all."""
-    failed: list[str] = []
+    """At every request one of `faults`, which one depends on its label and on `offset`; so many times, then it goes
+    through, whatever was asked for in between. Over as many offsets as there are faults, every request has every fault
+    that concerns it; but those to Stripe, whose package pauses for half a second before it asks again, and here does
+    not ask again at all."""
+    failed: Counter[str] = Counter()
 
     def plan(step: Step) -> Fault | None:
         if step.operation == STRIPE:
             return None
-        if failed and (len(failed) == times or failed[0] != str(step)):
-            goes_through = failed[0] == str(step)
-            failed.clear()
-            if goes_through:
-                return None
-        failed.append(str(step))
+        if failed[str(step)] == times:
+            failed[str(step)] = 0
+            return None
+        failed[str(step)] += 1
         possible = [fault for fault in faults if fault.concerns(step)]
         return possible[(zlib.crc32(str(step).encode()) + offset) % len(possible)]
 
@@ -379,12 +380,18 @@ def _subject(operation: str, body: Mapping[str, Any]) -> str:
             names = set(body["ExpressionAttributeNames"].values())
             if "x" in names:
                 return "ask to stop"
+            if "q" in names:
+                return "ticket"
             return "lease" if "held" not in names else "hold" if "lease_at" in names else "give back"
         case "BatchWriteItem":
             [requests] = body["RequestItems"].values()
+            if OUTCOME in json.dumps(requests):
+                return "outcome" if all("PutRequest" in request for request in requests) else "no outcome"
             return "checkpoint" if all("PutRequest" in request for request in requests) else "no checkpoints"
         case "BatchGetItem":
             wanted = [key for table in body["RequestItems"].values() for key in table["Keys"]]
+            if wanted[0]["sk"]["S"].endswith(OUTCOME):
+                return "outcomes"
             return "+".join(sorted({_kind(key) for key in wanted}))
         case "Query":
             return str(body.get("IndexName") or _kind({"sk": body["ExpressionAttributeValues"][":first"]}) + "s")

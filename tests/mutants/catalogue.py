@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LEDGER = "layers/shared/playground/adapters/dynamo_ledger.py"
+OUTCOMES = "layers/shared/playground/adapters/dynamo_outcomes.py"
 ITEMS = "layers/shared/playground/adapters/dynamo_items.py"
 MAPPING = "layers/shared/playground/adapters/dynamo_mapping.py"
 ITEM_KEYS = "layers/shared/playground/adapters/dynamo_keys.py"
@@ -842,8 +843,8 @@ MUTANTS = (
     mutant(
         "custom: its text is not stored",
         LEDGER,
-        "                *prompts,\n",
-        "",
+        "        if settling.prompt is not None:\n",
+        "        if settling.prompt is not None and not settling.prompt:\n",
         "tests/contract/test_sessions_contract.py",
     ),
     mutant(
@@ -899,8 +900,8 @@ MUTANTS = (
     mutant(
         "a settlement does not compare the version",
         LEDGER,
-        "condition=(AccountItem.version == account.version)\n                    & (Path",
-        "condition=(Path",
+        "condition=(AccountItem.version == account.version)\n            & reduce(",
+        "condition=reduce(",
         CONTRACT,
         RACES,
         HISTORIES,
@@ -908,8 +909,8 @@ MUTANTS = (
     mutant(
         "a settlement does not ask whose hold it is",
         LEDGER,
-        '& (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)',
-        "& Path(AccountItem.holds)[run_id].exists()",
+        '& reduce(and_, [there[each.hold.run_id]["n"] == each.hold.nonce for each in together])',
+        "& reduce(and_, [there[each.hold.run_id].exists() for each in together])",
         HISTORIES,
         CONTRACT,
         RACES,
@@ -923,20 +924,22 @@ MUTANTS = (
     mutant(
         "a settlement writes what is available by value",
         LEDGER,
-        "AccountItem.available.set(AccountItem.available + (hold.ceiling - spent))",
+        "AccountItem.available.set(AccountItem.available + (ceiling - spent))",
         "AccountItem.available.set(after.available)",
     ),
     mutant(
         "a settlement writes what is held by value",
         LEDGER,
-        "                        AccountItem.held.set(AccountItem.held - hold.ceiling),\n",
-        "                        AccountItem.held.set(after.held),\n",
+        "                AccountItem.held.set(AccountItem.held - ceiling),\n"
+        "                AccountItem.available.set(AccountItem.available + (ceiling - spent)),\n",
+        "                AccountItem.held.set(after.held),\n"
+        "                AccountItem.available.set(AccountItem.available + (ceiling - spent)),\n",
     ),
     mutant(
         "a settlement gives the whole hold back",
         LEDGER,
-        "(hold.ceiling - spent)",
-        "hold.ceiling",
+        "(ceiling - spent)",
+        "ceiling",
     ),
     mutant(
         "a receipt is written over another one",
@@ -955,8 +958,113 @@ MUTANTS = (
     mutant(
         "a settled run has no turn",
         LEDGER,
-        "                turn,\n                session,\n",
-        "                session,\n",
+        "            Put(turn_key(self._sessions, session_id, number), settling.turn),\n",
+        "",
+    ),
+    mutant(
+        "together: only one's own hold has to be there",
+        LEDGER,
+        '& reduce(and_, [there[each.hold.run_id]["n"] == each.hold.nonce for each in together])',
+        '& reduce(and_, [there[each.hold.run_id]["n"] == each.hold.nonce for each in together[:1]])',
+        f"{RACES}::test_a_hold_that_is_gone_is_not_settled_by_others",
+    ),
+    mutant(
+        "together: the outcome of an earlier attempt is settled",
+        OUTCOMES,
+        "(run.run_id, run.nonce, run.session_id) == (hold.run_id, hold.nonce, hold.session_id)",
+        "(run.run_id, run.session_id) == (hold.run_id, hold.session_id)",
+        f"{RACES}::test_an_outcome_is_that_of_the_attempt_that_holds",
+    ),
+    mutant(
+        "together: a run that costs more than its hold is in the way of others",
+        OUTCOMES,
+        "            and 1 <= run.charged <= hold.ceiling\n",
+        "",
+        f"{RACES}::test_an_outcome_that_costs_what_it_must_not_is_left_alone",
+    ),
+    mutant(
+        "together: a session that moved is in the way of others",
+        LEDGER,
+        "                line.apart.update(each.hold.run_id for each in at_fault if isinstance(each, _Settling))\n",
+        "",
+        f"{RACES}::test_a_session_that_moved_keeps_nobody_else_from_being_settled",
+    ),
+    mutant(
+        "together: somebody else's session is taken for one's own",
+        LEDGER,
+        "if any(each is ours for each in at_fault):",
+        "if at_fault:",
+        f"{RACES}::test_a_session_that_moved_keeps_nobody_else_from_being_settled",
+    ),
+    mutant(
+        "together: two runs of one session in one transaction",
+        LEDGER,
+        "if hold.session_id not in sessions and room >= 0:",
+        "if room >= 0:",
+        f"{RACES}::test_two_runs_of_one_session_are_not_settled_together",
+    ),
+    mutant(
+        "together: more than fits into a transaction",
+        LEDGER,
+        "if hold.session_id not in sessions and room >= 0:",
+        "if hold.session_id not in sessions:",
+        f"{RACES}::test_as_many_with_prompts_of_their_own_fit_into_transactions",
+    ),
+    mutant(
+        "together: a boundary that ours has not reached is ignored",
+        LEDGER,
+        " or account.is_due(outcome.run.ended_at):",
+        ":",
+        f"{RACES}::test_a_run_that_ended_after_a_boundary_is_not_settled_before_it",
+    ),
+    mutant(
+        "together: an account that owes",
+        LEDGER,
+        "if line.alone or account.owes:",
+        "if line.alone:",
+        f"{RACES}::test_an_account_that_owes_settles_one_run_at_a_time",
+    ),
+    mutant(
+        "together: what is wrong with others is wrong with ours",
+        LEDGER,
+        "                if len(together) == 1:\n                    raise\n",
+        "                raise\n",
+        f"{RACES}::test_whatever_is_wrong_with_what_others_write_ours_is_settled",
+    ),
+    mutant(
+        "together: what another version has stored is written without what is not known",
+        OUTCOMES,
+        "return outcome if outcome_item(outcome) == {name: raw[name] for name in raw if name not in KEYS} else None",
+        "return outcome",
+        f"{RACES}::test_what_another_version_has_stored_or_damaged_is_left_to_its_own_worker",
+    ),
+    mutant(
+        "together: an outcome that says less than its worker knows",
+        LEDGER,
+        "if item is None or outcome.conclude(account) != (after, run, tuple(entries)):",
+        "if item is None:",
+        f"{RACES}::test_an_outcome_that_says_less_than_its_worker_knows_is_not_stored",
+    ),
+    mutant(
+        "together: answers stay where nobody deletes them",
+        LEDGER,
+        "                if line.published or len(together) > 1:\n",
+        "                if line.published:\n",
+        f"{RACES}::test_a_run_with_a_large_answer_settles_others",
+    ),
+    mutant(
+        "together: an outcome outlives a run that ended otherwise",
+        LEDGER,
+        "        if not ended.by_us:\n            self._withdraw(line)\n",
+        "",
+        f"{RACES}::test_who_is_ended_in_line_reads_how",
+    ),
+    mutant(
+        "together: others write what the receipt was before them",
+        OUTCOMES,
+        "                balance_after=spend.balance_after,\n",
+        "",
+        f"{RACES}::test_whoever_settles_settles_those_who_wait",
     ),
     # --- release, expire, cancel --------------------------------------------------------------------------------------
     mutant(
@@ -986,14 +1094,14 @@ MUTANTS = (
     mutant(
         "a conflict of one write is taken for a refusal",
         STORE,
-        "    return _PassingError() if code in PASSING else StoreUnavailableError()",
+        "    return PassingError() if code in PASSING else StoreUnavailableError()",
         "    return ConditionFailed(None) if code in PASSING else StoreUnavailableError()",
         FAULTS,
     ),
     mutant(
         "a conflict of a transaction is taken for a refusal",
         STORE,
-        "            return _PassingError()\n        return StoreUnavailableError()",
+        "            return PassingError()\n        return StoreUnavailableError()",
         "            return TransactionRefused({0: None})\n        return StoreUnavailableError()",
         FAULTS,
     ),
@@ -1083,15 +1191,15 @@ MUTANTS = (
     mutant(
         "owed: a settlement does not ask",
         LEDGER,
-        "                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),\n",
+        "            & (_owes_as_seen(account) if account.owes else _owes_nothing()),\n",
         "",
         CONTRACT,
     ),
     mutant(
         "owed: a settlement does not write what is left of it",
         LEDGER,
-        "                        *_owed_actions(after),\n",
-        "",
+        "                *_owed_actions(after),\n                AccountItem.held",
+        "                AccountItem.held",
         CONTRACT,
     ),
     mutant(
@@ -1248,21 +1356,21 @@ MUTANTS = (
     mutant(
         "nobody passes those who died in line",
         LEDGER,
-        "min(deadline, moved + MAX_STANDSTILL_SECONDS)",
-        "deadline",
+        "min(line.deadline, moved + standstill)",
+        "line.deadline",
         RACES,
     ),
     mutant(
         "time in line does not count",
         LEDGER,
-        "deadline = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)",
-        "deadline = self._store.backoff.monotonic() + 1e9",
+        "deadline=self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)",
+        "deadline=self._store.backoff.monotonic() + 1e9",
         RACES,
     ),
     mutant(
         "nobody waits in line",
         LEDGER,
-        "before = sum(ticket < ours for ticket in _tickets(account))",
+        "before = sum(other < ticket for other in _tickets(account))",
         "before = 0",
         RACES,
     ),

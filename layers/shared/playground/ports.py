@@ -120,7 +120,8 @@ HoldOutcome = Held | CannotAfford | TooManyHolds | AllowanceUsedUp | TooFast | P
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended. `by_us` is false if another worker ended it first: then `run` is that worker's receipt."""
+    """How a run ended. `by_us` is false if another worker ended it otherwise: then `run` is that worker's receipt. A
+    settlement is ours even if another worker has written it for us."""
 
     run: Run
     by_us: bool
@@ -202,10 +203,11 @@ class Ledger(Protocol):
         ...
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
-        """End a held run as paid: account, receipt, entry, turn and session in one transaction, or nothing. `account`
-        is the account as it was last read; it may have changed since. If the run has ended otherwise, that outcome
-        comes back (`by_us` false). Raises SessionConflictError if the session was changed or deleted meanwhile; the
-        hold is then still in place."""
+        """End a held run as paid: account, receipt, entry, turn and session in one transaction, or nothing. Others that
+        are settled at the same time may be in the same transaction. `account` is the account as it was last read; it
+        may have changed since. If the run has ended otherwise, that outcome comes back (`by_us` false). Raises
+        SessionConflictError if the session was changed or deleted meanwhile; the hold is then still in place. After
+        StoreUnavailableError the run may yet be settled, until it is released."""
         ...
 
     def release(

@@ -25,6 +25,7 @@ sessions  SESSION#<id>      SESSION             the summary; in the index by_own
           SESSION#<id>      REPORT#<reporter>   a report of its share; with the session, so that a new link is
                                                       no new chance
           LIVE#<run>        <nonce>#<end>       a piece of an answer that is being written, up to this character
+          LIVE#<run>        <nonce>#OUTCOME     the outcome of a run that waits to be settled
           SHARE#<share>     SHARE               the snapshot's reference, state and counters; <share> is the
                                                       SHA-256 of the token
           SHARE#<share>     COUNT#<number>      a part of the views; `views` of SHARE has what earlier
@@ -203,6 +204,10 @@ def report_key(table: str, session_id: str, reporter: str) -> Key:
 
 def checkpoint_key(table: str, run_id: str, nonce: str, end: int) -> Key:
     return Key(table, f"LIVE#{run_id}", f"{nonce}#{end:09d}")
+
+
+def outcome_key(table: str, run_id: str, nonce: str) -> Key:
+    return Key(table, f"LIVE#{run_id}", f"{nonce}#OUTCOME")
 
 
 def share_key(table: str, share_id: str) -> Key:

@@ -1,7 +1,8 @@
 """The ledger on DynamoDB: four kinds of writes, with every rule in the condition of a write.
 
     place hold    one conditional update of the account: no read before it, no version
-    end a run     one transaction: account, receipt and, if paid, entry, turn and session
+    end a run     one transaction: account, receipt and, if paid, entry, turn and session; of several runs that are
+                  settled at the same time, all of them
     change        one transaction: account, entries and the item that makes its business key unique for ever
     open          one transaction: account and signup entry, if there is no account
 
@@ -16,7 +17,7 @@ So a hold can end without comparing `version` only while nothing is owed; otherw
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_, or_
@@ -35,6 +36,7 @@ from playground.adapters.dynamo_keys import (
     entry_key,
     entry_sk,
     index_key,
+    outcome_key,
     prompt_key,
     run_id_in,
     run_key,
@@ -46,11 +48,14 @@ from playground.adapters.dynamo_keys import (
     user_pk,
 )
 from playground.adapters.dynamo_mapping import encode, millis
+from playground.adapters.dynamo_outcomes import Outcome, outcome_item, outcome_of
 from playground.adapters.dynamo_payments import record_writes
 from playground.adapters.dynamo_rates import counted
 from playground.adapters.dynamo_store import (
+    MAX_TRANSACTION_ITEMS,
     ConditionFailed,
     DynamoStore,
+    PassingError,
     Put,
     RawItem,
     Save,
@@ -94,7 +99,9 @@ from playground.ports import (
 )
 
 MAX_BOUNDARIES = 1200  # a hundred years of months: a loop that needs more is broken
-SETTLEMENT_SECONDS = 0.02  # s that one settlement takes, roughly
+MAX_TOGETHER = 24  # runs that are settled in one transaction
+SETTLEMENT_SECONDS = 0.04  # s that a settlement of many takes, roughly
+TICKET_SECONDS = 0.002  # s between those who wait: so they neither read nor go on all at once
 MAX_WAIT_SECONDS = 3.0  # s in the queue, of the time that a settlement has
 MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
 MAX_PAGES = 20  # reads per page of a filtered list; a shorter page with a cursor is fine
@@ -314,92 +321,221 @@ class DynamoLedger:
     # --- end a run ----------------------------------------------------------------------------------------------------
 
     def settle(self, account: Account, hold: Hold, conclude: Conclude, conversation: Conversation) -> Ended:
-        user_id, run_id = account.user_id, hold.run_id
-        slot, mark = items.recent_slot(run_id)
-        now = conversation.turn.answered_at
-        turn = Put(
-            turn_key(self._sessions, hold.session_id, conversation.turn.number),
-            items.turn_item(conversation.turn, conversation.kept),
+        ours = _Settling(
+            hold=hold,
+            conclude=conclude,
+            at=conversation.turn.answered_at,
+            session=conversation.session,
+            turn=items.turn_item(conversation.turn, conversation.kept),
+            prompt=conversation.prompt,
         )
-        session = self._session_write(conversation.session)
-        prompts = []
-        if conversation.prompt is not None:
-            prompts.append(Put(prompt_key(self._sessions, hold.session_id), items.prompt_item(conversation.prompt)))
-        deadline = self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2)
+        line = _Line(ours, deadline=self._store.backoff.monotonic() + min(MAX_WAIT_SECONDS, time_left() / 2))
+        try:
+            ended = self._settle(account, line)
+        except Exception:
+            self._withdraw(line)
+            raise
+        if not ended.by_us:
+            self._withdraw(line)
+        return ended
+
+    def _settle(self, account: Account, line: "_Line") -> Ended:
+        ours, user_id = line.ours, account.user_id
+        hold, now = ours.hold, ours.at
         for number in self._store.backoff.without_pauses():  # its time includes waiting in the queue
             if number == 0 and len(account.holds) > 1:  # other runs are open: it has probably changed
-                account = self._wait_in_queue(self._reread(user_id), hold, deadline)
+                account = self._wait_in_queue(self._reread(user_id), line)
             account = self._advance(account, now)
             if not _holds(account, hold):
-                return self._settled_or_ended(user_id, hold, self._receipt(user_id, run_id), now)
-            after, run, entries = conclude(account)
-            spent = account.balance - after.balance  # by the run, and for what the account owes
-            writes = [
-                Update(
-                    account_key(self._ledger, user_id),
-                    actions=[
-                        *_bucket_actions(after),
-                        *_owed_actions(after),
-                        AccountItem.held.set(AccountItem.held - hold.ceiling),
-                        AccountItem.available.set(AccountItem.available + (hold.ceiling - spent)),
-                        Path(AccountItem.holds)[run_id].remove(),
-                        Path(AccountItem.recent)[slot].set(mark),
-                    ],
-                    condition=(AccountItem.version == account.version)
-                    & (Path(AccountItem.holds)[run_id]["n"] == hold.nonce)
-                    & _not_due(now)
-                    & (_owes_as_seen(account) if account.owes else _owes_nothing()),
-                ),
-                self._receipt_put(run),
-                *self._entry_puts(entries),
-                turn,
-                session,
-                *prompts,
-            ]
+                raw = self._receipt(user_id, hold.run_id)
+                return self._settled_or_ended(user_id, hold, raw, now, outlived=not line.published)
+            together = [ours, *self._others(account, line)]
+            writes, places, run = self._settlement(account, together)
+            transact = self._store.transact if len(account.holds) == 1 else self._store.transact_once
             try:
-                self._store.transact(*writes)
+                transact(*writes)
             except TransactionRefused as refusal:
                 if 1 in refusal.refused:
                     return self._settled_or_ended(user_id, hold, refusal.refused[1], now)
                 if 0 in refusal.refused:
-                    account = self._wait_in_queue(
-                        self._moved(user_id, refusal.refused[0]), hold, deadline, lost_race=True
-                    )
-                elif refusal.in_the_way:
+                    account = self._wait_in_queue(self._moved(user_id, refusal.refused[0]), line, lost_race=True)
+                    continue
+                if refusal.in_the_way:
                     account = self._reread(user_id)
-                elif any(place in refusal.refused for place in range(2, 2 + len(entries))):
-                    raise CorruptLedgerError(f"entry {after.version} of {user_id} is there already") from None
-                else:
+                    continue
+                at_fault = [places[place] for place in refusal.refused]
+                if any(isinstance(each, Entry) for each in at_fault):
+                    raise CorruptLedgerError(f"an entry of {user_id} beyond {account.version} is there") from None
+                if any(each is ours for each in at_fault):
                     raise SessionConflictError from None
+                line.apart.update(each.hold.run_id for each in at_fault if isinstance(each, _Settling))
+            except PassingError:  # another transaction is at work, and tries at once would be in its way
+                if account.holds[hold.run_id].ticket is not None:
+                    self._store.backoff.sleep(self._store.backoff.random() * SETTLEMENT_SECONDS)
+                account = self._wait_in_queue(self._reread(user_id), line, lost_race=True)
+            except StoreUnavailableError:
+                if len(together) == 1:
+                    raise
+                line.alone = True  # it may be for what the others write
             else:
+                if line.published or len(together) > 1:
+                    self._forget([each.hold for each in together])
                 return Ended(run, by_us=True)
         raise StoreUnavailableError
 
-    def _wait_in_queue(self, account: Account, hold: Hold, deadline: float, *, lost_race: bool = False) -> Account:
-        """Wait for the earlier settlements of this account, until `deadline` at most; the account then.
+    def _settlement(
+        self, account: Account, together: Sequence["_Settling"]
+    ) -> tuple[list[Update | Put], Mapping[int, "_Settling | Entry"], Run]:
+        """The transaction that settles runs of one account: the account, then the receipt, the entries and the
+        conversation of each. With what each of its writes is for, and the receipt of the first run."""
+        after, runs = account, []
+        writes: list[Update | Put] = []
+        places: dict[int, _Settling | Entry] = {}
+        for each in together:
+            after, run, entries = each.conclude(after)
+            runs.append(run)
+            writes.append(self._receipt_put(run))
+            places[len(writes)] = each
+            for entry, put in zip(entries, self._entry_puts(entries), strict=True):
+                writes.append(put)
+                places[len(writes)] = entry
+            for write in self._conversation_writes(each):
+                writes.append(write)
+                places[len(writes)] = each
+        ceiling = sum(each.hold.ceiling for each in together)
+        spent = account.balance - after.balance  # by the runs, and for what the account owes
+        there = {each.hold.run_id: Path(AccountItem.holds)[each.hold.run_id] for each in together}
+        update = Update(
+            account_key(self._ledger, account.user_id),
+            actions=[
+                *_bucket_actions(after),
+                *_owed_actions(after),
+                AccountItem.held.set(AccountItem.held - ceiling),
+                AccountItem.available.set(AccountItem.available + (ceiling - spent)),
+                *(place.remove() for place in there.values()),
+                *_recent_actions(there),
+            ],
+            condition=(AccountItem.version == account.version)
+            & reduce(and_, [there[each.hold.run_id]["n"] == each.hold.nonce for each in together])
+            & _not_due(max(each.at for each in together))
+            & (_owes_as_seen(account) if account.owes else _owes_nothing()),
+        )
+        return [update, *writes], places, runs[0]
+
+    def _conversation_writes(self, settling: "_Settling") -> list[Put | Update]:
+        session_id, number = settling.hold.session_id, int(settling.turn["number"]["N"])
+        writes = [
+            Put(turn_key(self._sessions, session_id, number), settling.turn),
+            self._session_write(settling.session),
+        ]
+        if settling.prompt is not None:
+            writes.append(Put(prompt_key(self._sessions, session_id), items.prompt_item(settling.prompt)))
+        return writes
+
+    # --- settlements of one account at the same time ------------------------------------------------------------------
+
+    def _wait_in_queue(self, account: Account, line: "_Line", *, lost_race: bool = False) -> Account:
+        """Wait for the earlier settlements of this account, until the deadline at most; the account then.
 
         Only one settlement at a time can go through, and many that try at once slow that one down. So a settlement that
-        lost a race, or finds others waiting, takes a ticket from the account and tries when its number is the lowest.
+        lost a race, or finds others waiting, stores its outcome, takes a ticket from the account, and tries when its
+        number is the lowest. Whoever settles meanwhile settles it, too.
         Correctness does not depend on it: a settlement that does not wait is refused as before, and tickets of dead
         workers are passed.
         """
+        hold = line.ours.hold
         if not (_holds(account, hold) and (lost_race or any(_tickets(account)))):
             return account
         if account.holds[hold.run_id].ticket is None:
+            self._publish(account, line)
             account = self._take_ticket(account.user_id, hold)
         backoff = self._store.backoff
         moved = backoff.monotonic()
-        while backoff.monotonic() < min(deadline, moved + MAX_STANDSTILL_SECONDS) and _holds(account, hold):
-            ours = account.holds[hold.run_id].ticket or 0
-            before = sum(ticket < ours for ticket in _tickets(account))
-            if not before:
+        while _holds(account, hold):
+            ticket = account.holds[hold.run_id].ticket or 0
+            before = sum(other < ticket for other in _tickets(account))
+            standstill = MAX_STANDSTILL_SECONDS + before * SETTLEMENT_SECONDS / 2  # not all pass a dead one at once
+            if not before or backoff.monotonic() >= min(line.deadline, moved + standstill):
                 break
-            pause = min((before - 0.5) * SETTLEMENT_SECONDS, MAX_STANDSTILL_SECONDS)
-            backoff.sleep(pause)
+            backoff.sleep(min(self._pause(before), MAX_STANDSTILL_SECONDS))
             seen, account = account, self._reread(account.user_id)
             if account.version != seen.version:
                 moved = backoff.monotonic()
         return account
+
+    def _pause(self, before: int) -> float:
+        """Seconds until so many settlements in front of one are probably over."""
+        return SETTLEMENT_SECONDS * (1 + before // MAX_TOGETHER) + before * TICKET_SECONDS
+
+    def _publish(self, account: Account, line: "_Line") -> None:
+        """Store our outcome, so that others can settle it. Not if it is too large, or would not do what `conclude`
+        does."""
+        ours = line.ours
+        after, run, entries = ours.conclude(account)
+        outcome = Outcome(run=run, reason=entries[-1].reason, session=ours.session, turn=ours.turn, prompt=ours.prompt)
+        item = outcome_item(outcome)
+        if item is None or outcome.conclude(account) != (after, run, tuple(entries)):
+            return
+        line.published = True  # first: nobody knows whether a request without a reply was written
+        with suppress(StoreUnavailableError):  # then it is settled alone
+            self._store.put_all({outcome_key(self._sessions, run.run_id, run.nonce): item})
+
+    def _others(self, account: Account, line: "_Line") -> list["_Settling"]:
+        """Other runs of this account that can be settled together with ours: those whose outcome is stored, the lowest
+        tickets first, and no more than fit into a transaction. Each session once, because items are written once."""
+        if line.alone or account.owes:
+            return []
+        ours = line.ours
+        tickets = {hold.run_id: hold.ticket for hold in account.holds.values() if hold.ticket is not None}
+        waiting = sorted(set(tickets) - line.apart - {ours.hold.run_id}, key=lambda run_id: tickets[run_id])
+        holds = [account.holds[run_id] for run_id in waiting[:MAX_TOGETHER]]
+        self._read_outcomes(account.user_id, [hold for hold in holds if hold.run_id not in line.outcomes], line)
+        sessions, others = {ours.hold.session_id}, []
+        room = MAX_TRANSACTION_ITEMS - 1 - ours.writes
+        for hold in holds:
+            outcome = line.outcomes.get(hold.run_id)
+            if outcome is None or not outcome.is_of(hold) or account.is_due(outcome.run.ended_at):
+                continue
+            other = _Settling(
+                hold=hold,
+                conclude=outcome.conclude,
+                at=outcome.run.ended_at,
+                session=outcome.session,
+                turn=outcome.turn,
+                prompt=outcome.prompt,
+            )
+            room -= other.writes
+            if hold.session_id not in sessions and room >= 0:
+                sessions.add(hold.session_id)
+                others.append(other)
+        return others
+
+    def _read_outcomes(self, user_id: str, holds: Sequence[Hold], line: "_Line") -> None:
+        """Those that cannot be read are left to their own workers."""
+        if not holds:
+            return
+        keys = {hold.run_id: outcome_key(self._sessions, hold.run_id, hold.nonce) for hold in holds}
+        try:
+            found = self._store.get_all(list(keys.values()), consistent=frozenset({self._sessions}))
+        except StoreUnavailableError:
+            line.alone = True
+            return
+        for run_id, key in keys.items():
+            outcome = outcome_of(user_id, found[key]) if key in found else None
+            if outcome is not None:
+                line.outcomes[run_id] = outcome
+            else:  # too large to be shared, of another version, or settled meanwhile
+                line.apart.add(run_id)
+
+    def _withdraw(self, line: "_Line") -> None:
+        """Nobody has settled our run, so nobody else deletes its outcome."""
+        if line.published:
+            self._forget([line.ours.hold])
+
+    def _forget(self, holds: Sequence[Hold]) -> None:
+        """Delete outcomes whose runs have ended. What is left is removed by the table's time to live."""
+        with suppress(StoreUnavailableError):
+            self._store.delete_all([outcome_key(self._sessions, hold.run_id, hold.nonce) for hold in holds])
 
     def _take_ticket(self, user_id: str, hold: Hold) -> Account:
         there = Path(AccountItem.holds)[hold.run_id]
@@ -462,11 +598,14 @@ class DynamoLedger:
             condition=reduce(and_, ours) & condition,
         )
 
-    def _settled_or_ended(self, user_id: str, hold: Hold, raw: RawItem | None, now: datetime) -> Ended:
-        """The outcome on record. Only the attempt that holds settles, so a settlement with its nonce is its own."""
+    def _settled_or_ended(
+        self, user_id: str, hold: Hold, raw: RawItem | None, now: datetime, *, outlived: bool = True
+    ) -> Ended:
+        """The outcome on record. A settlement with the nonce of the attempt is its own, or was made for it. `outlived`:
+        the hold may have outlived the run, or may have been placed once more by a late repeat."""
         there = self._on_record(user_id, hold, raw)
-        # If it outlived the run, or was placed once more by a late repeat.
-        self.cancel_hold(user_id, hold, now=now)
+        if outlived:
+            self.cancel_hold(user_id, hold, now=now)
         return Ended(there, by_us=there.nonce == hold.nonce and there.status is RunStatus.SETTLED)
 
     def _released_or_ended(self, user_id: str, run: Run, raw: RawItem | None) -> Ended:
@@ -690,6 +829,36 @@ class DynamoLedger:
                 return found, seen_down_to, unreadable
             last = entry_sk(seen_down_to - 1)
         return found, seen_down_to, unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settling:
+    """A run that is about to be settled: how the account pays for it, when it ended, and what is stored of it."""
+
+    hold: Hold
+    conclude: Conclude
+    at: datetime
+    session: Session
+    turn: RawItem
+    prompt: str | None
+
+    @property
+    def writes(self) -> int:
+        """Besides the account: receipt, entry, turn, session and prompt, while nothing is owed."""
+        return 4 if self.prompt is None else 5
+
+
+@dataclass(slots=True)
+class _Line:
+    """What a settlement knows of those of the same account. `deadline`: when it stops waiting for them. `published`:
+    others may settle ours. `apart`: runs that cannot be settled with ours; `alone`: none can."""
+
+    ours: _Settling
+    deadline: float
+    published: bool = False
+    alone: bool = False
+    apart: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
 class _DoneBeforeError(Exception):

@@ -69,6 +69,10 @@ class TransactionRefused(Exception):  # noqa: N818
         self.in_the_way = in_the_way
 
 
+class PassingError(StoreUnavailableError):
+    """Another transaction is in the way, or capacity is short: the same request may go through in a moment."""
+
+
 class TooManyWritesError(Exception):
     """A transaction writes an item twice, or more items than allowed: a bug, which no retry cures."""
 
@@ -318,7 +322,7 @@ class DynamoStore:
         self._write("transact_write_items", self._transaction(writes))
 
     def transact_once(self, *writes: Write) -> None:
-        """As `transact`, but not tried again: raises StoreUnavailableError at once if something is in the way."""
+        """As `transact`, but not tried again: raises PassingError at once if something is in the way."""
         self._call("transact_write_items", self._transaction(writes))
 
     def _transaction(self, writes: Sequence[Write]) -> dict[str, Any]:
@@ -382,7 +386,7 @@ class DynamoStore:
         for _ in self.backoff:
             try:
                 return self._call(operation, arguments)
-            except _PassingError:
+            except PassingError:
                 continue
         raise AssertionError("a backoff ends by raising")
 
@@ -394,10 +398,6 @@ class DynamoStore:
         except BotoCoreError as error:
             raise StoreUnavailableError from error
         return answer
-
-
-class _PassingError(StoreUnavailableError):
-    """The same request may go through in a moment."""
 
 
 _SHOW_REFUSING = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -442,9 +442,9 @@ def _meaning(error: ClientError) -> Exception:
         if refused:
             return TransactionRefused(refused, in_the_way=any(others))
         if others and all(others):
-            return _PassingError()
+            return PassingError()
         return StoreUnavailableError()
-    return _PassingError() if code in PASSING else StoreUnavailableError()
+    return PassingError() if code in PASSING else StoreUnavailableError()
 
 
 def connect(region: str | None = None, endpoint_url: str | None = None, **credentials: str) -> Any:
