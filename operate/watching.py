@@ -155,10 +155,10 @@ class View:
                 for name in pair
             ]
             found += ["", *_beside(*columns)]
-        found += ["", f"{'last ' + str(minutes) + ' min':<12}" + "".join(f"{each.value:>11}" for each in RunOutcome)]
+        found += ["", f"{str(minutes) + ' min':<8}" + "".join(f"{each.value:>12}" for each in RunOutcome)]
         for model in sorted({model for model, _ in self.long.runs}):
-            numbers = "".join(f"{self.long.runs.get((model, each.value), 0):>11,}" for each in RunOutcome)
-            found.append(f"{model[:12]:<12}{numbers}")
+            numbers = "".join(f"{self.long.runs.get((model, each.value), 0):>12,}" for each in RunOutcome)
+            found.append(f"{model[:8]:<8}{numbers}")
         return found
 
 
@@ -187,4 +187,5 @@ def _one(number: float | None) -> str:
 
 
 def _dollars(nano: int) -> str:
-    return f"{nano / NANO_PER_DOLLAR:,.4f}"
+    dollars = nano / NANO_PER_DOLLAR
+    return f"{dollars:,.4f}" if abs(dollars) < 10 else f"{dollars:,.2f}" if abs(dollars) < 10_000 else f"{dollars:,.0f}"

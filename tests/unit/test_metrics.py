@@ -1,6 +1,8 @@
 """What is counted: outcomes, credits, times, and that nothing with unbounded values becomes a dimension."""
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -108,6 +110,27 @@ def test_dimensions_are_few_and_say_nothing_of_a_user(capsys: pytest.CaptureFixt
     assert (values["SlowRuns"], values["TimedRuns"]) == ([1, 0], [1, 1])
     assert values["TimeToFirstText"] == [400]
     assert (values["RunsEnded"], values["RunsLost"], values["StoreRetries"]) == ([3], [1], [1])
+
+
+def test_what_is_counted_does_not_wait_in_a_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output of a function behind the Web Adapter is a pipe."""
+    pipe = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Raw(pipe), 100_000), encoding="utf-8"))
+    report_retry()
+    flush_metrics()
+
+    assert b"StoreRetries" in pipe.getvalue()
+
+
+class Raw(io.RawIOBase):
+    def __init__(self, pipe: io.BytesIO) -> None:
+        self._pipe = pipe
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self._pipe.write(data)
 
 
 def test_each_try_after_the_first_is_a_retry() -> None:

@@ -1,5 +1,6 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
+import sys
 import threading
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -151,10 +152,12 @@ def report_rejected(error: PaymentsRejectedError) -> None:
 
 
 def flush_metrics() -> None:
-    """Write the metrics, if there are any."""
+    """Write the metrics, if there are any. A web server's output is a pipe with a buffer: it is emptied here, because an
+    instance may be frozen or ended before more is written."""
     with _metrics_lock:
         if metrics.metric_set:
             metrics.flush_metrics()
+        sys.stdout.flush()
 
 
 def report_run(run: Run) -> None:
