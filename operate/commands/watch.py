@@ -65,16 +65,18 @@ def command(minutes: int, every: float, once: bool, as_json: bool) -> None:
 @contextmanager
 def _screen() -> Iterator[None]:
     """Ctrl-C ends what is done here, and the terminal is as it was."""
-    click.echo(ENTER, nl=False)
+    click.echo(ENTER, nl=False, color=True)
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        click.echo(LEAVE, nl=False)
+        click.echo(LEAVE, nl=False, color=True)
 
 
 def draw(lines: list[str]) -> None:
     """Over what is there, in one write, so that nothing flickers. No more lines than the terminal has."""
     rows = shutil.get_terminal_size((80, 24)).lines
-    click.echo(TOP + "\n".join(f"{line}{END_OF_LINE}" for line in lines[: rows - 1]) + END_OF_SCREEN, nl=False)
+    click.echo(
+        TOP + "\n".join(f"{line}{END_OF_LINE}" for line in lines[: rows - 1]) + END_OF_SCREEN, nl=False, color=True
+    )

@@ -87,7 +87,10 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
 
 
-def test_dimensions_are_few_and_say_nothing_of_a_user(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dimensions_are_few_and_say_nothing_of_a_user(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "guard")
     report_flow(flow_of(PAID, PAID, failed(ModelError("empty"))))
     report_times(RunTimes(added_ms=MAX_ADDED_MS + 1, first_text_ms=400))
     report_times(RunTimes(added_ms=MAX_ADDED_MS, first_text_ms=None))
@@ -102,6 +105,11 @@ def test_dimensions_are_few_and_say_nothing_of_a_user(capsys: pytest.CaptureFixt
         for name in each["Dimensions"][0]
     }
     assert dimensions <= {"service", "model", "outcome"}
+    assert {
+        frozenset(document["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0])
+        for document in documents
+        if "Runs" in document
+    } == {frozenset({"service", "model", "outcome"})}  # as the dashboard searches for it
     assert "alice" not in json.dumps(documents)
     assert sorted(
         (document["model"], document["outcome"], *document["Runs"]) for document in documents if "Runs" in document

@@ -152,7 +152,7 @@ def report_rejected(error: PaymentsRejectedError) -> None:
 
 
 def flush_metrics() -> None:
-    """Write the metrics, if there are any. A web server's output is a pipe with a buffer: it is emptied here, because an
+    """Write the metrics, if there are any. A web server's output is a pipe with a buffer, which is emptied here: an
     instance may be frozen or ended before more is written."""
     with _metrics_lock:
         if metrics.metric_set:
