@@ -481,7 +481,9 @@ def test_what_outlives_the_stack_does_not_outlive_a_first_deployment_that_failed
         if "DeletionPolicy" in resource or "UpdateReplacePolicy" in resource
     }
     data = {name for name, it in RESOURCES.items() if it["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket")}
-    assert retained == dict.fromkeys(data, ("RetainExceptOnCreate", "Retain"))
+    assert retained == dict.fromkeys(
+        data | {"GatewayLogsRole", "GatewayLogsAccount"}, ("RetainExceptOnCreate", "Retain")
+    )
     first = read_template(ROOT / "template.yaml", {"ProtectTables": "false"})
     assert {table.properties["DeletionProtectionEnabled"] for table in first.tables.values()} == {False}
 
@@ -741,6 +743,46 @@ def test_the_age_of_what_waits_is_watched() -> None:
     ages = {alarm["MetricName"] for alarm in ALARMS.values() if "MetricName" in alarm}
 
     assert {"ApproximateAgeOfOldestMessage", "IteratorAge"} <= ages
+
+
+# --- access log -------------------------------------------------------------------------------------------------------
+
+# Nothing of these names a person or opens a page.
+MAY_BE_LOGGED = {
+    "requestId",
+    "integration.requestId",
+    "requestTimeEpoch",
+    "httpMethod",
+    "resourcePath",
+    "status",
+    "error.responseType",
+    "responseLatency",
+    "integration.latency",
+    "integration.status",
+    "responseLength",
+}
+
+
+def test_the_access_log_has_routes_and_times_and_nothing_of_a_person() -> None:
+    condition, setting, otherwise = RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    line = json.loads(setting["Format"])
+
+    assert {"request_id", "route", "status", "latency_ms", "integration_latency_ms"} <= set(line)
+    assert {value.removeprefix("$context.") for value in line.values()} == MAY_BE_LOGGED
+    assert (condition, otherwise) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
+    assert RESOURCES["AccessLog"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_the_stage_waits_for_the_role_of_its_log_which_outlives_the_stack() -> None:
+    assert RESOURCES["AccessLog"]["DependsOn"] == "GatewayLogsAccount"
+    assert (
+        "${AccessLog}" in RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"][1]["DestinationArn"]["Fn::Sub"]
+    )
+    for name in ("GatewayLogsRole", "GatewayLogsAccount"):
+        assert RESOURCES[name]["Condition"] == "HasAccessLogs"
+        assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    [policy] = RESOURCES["GatewayLogsRole"]["Properties"]["ManagedPolicyArns"]
+    assert policy["Fn::Sub"].endswith(":policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs")
 
 
 # --- alarms -----------------------------------------------------------------------------------------------------------
