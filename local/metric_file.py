@@ -85,5 +85,5 @@ def samples_of(line: str) -> list[Sample]:
         return []
 
 
-def _values(value: object) -> tuple[float, ...]:
+def _values(value: Any) -> tuple[float, ...]:
     return tuple(float(each) for each in (value if isinstance(value, list) else [value]))
