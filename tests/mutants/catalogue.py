@@ -2283,10 +2283,15 @@ MUTANTS = (
         "tests/unit/test_metrics.py",
     ),
     mutant(
-        "logs: an invalid request is logged with its body",
+        "logs: a request is logged with its body",
         "layers/shared/playground/http.py",
-        """logger.info("refused", error=error.code, status=status, facts=_loggable(error))""",
-        """logger.info("refused", body=self.app.current_event.raw_event, error=error.code, status=status, facts={})""",
+        """        path = _path_of(event)
+        try:
+            if event""",
+        """        path = _path_of(event)
+        logger.info("request", body=event.get("body"))
+        try:
+            if event""",
         "tests/integration/test_handlers.py",
     ),
     mutant(
