@@ -87,6 +87,7 @@ check: ## lint, format, types, import rules, routes, template
 	$(PYTHON) -m tools.check_prices
 	$(PYTHON) -m tools.check_routes
 	$(PYTHON) -m tools.openapi --check
+	$(PYTHON) -m tools.dashboard --check
 	.venv/bin/cfn-lint template.yaml
 	$(call bootstrap,sam)
 	@echo 'sam validate --lint'; AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
@@ -141,9 +142,10 @@ soak-payments: ## lives of payments told in any order, with new seeds (LIVES=100
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m tests.soak_payments --lives $(or $(LIVES),10000) $(ARGS)
 
-openapi: ## write what is made from the code: the API's description, the schema of notices
+openapi: ## write what is made from the code: the API's description, the schema of notices, the dashboard
 	$(call bootstrap,dev)
-	@exec $(PYTHON) -m tools.openapi
+	@$(PYTHON) -m tools.openapi
+	@exec $(PYTHON) -m tools.dashboard
 
 lock: ## write the lock files anew from requirements/*.in (ARGS="--upgrade")
 	$(call bootstrap,lock)

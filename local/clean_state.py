@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.command import command
+from local.metric_file import FILE_NAME as METRICS
+from local.metric_file import OLDER_NAME as OLDER_METRICS
 from local.settings import state_dir
 from local.state_file import FILE_NAME as STATE
 from local.state_file import LOCK_NAME, FolderInUseError, UnusableFolderError, lock_folder
@@ -17,7 +19,7 @@ from local.stripe_keys import FILE_NAME as WEBHOOK_SECRET
 from local.tokens import FILE_NAME as TOKEN_SECRETS
 
 FOLDERS = ("store", "stripe")
-FILES = (STATE, TOKEN_SECRETS, WEBHOOK_SECRET)
+FILES = (STATE, TOKEN_SECRETS, WEBHOOK_SECRET, METRICS, OLDER_METRICS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,6 +35,7 @@ from local.engine import CREDENTIALS, Engine
 from local.event_sources import EventSources
 from local.front_end import CREDITS, SHARED, SUBSCRIPTION, PlaceholderPages
 from local.http_server import BusyPortError, listen
+from local.metric_file import MetricFile
 from local.page import FrontEnd, Page
 from local.process import ROOT, Program, ProgramError, die_with_parent, show_line
 from local.resources import TableChangedError, create_resources
@@ -165,7 +166,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         parts.enter_context(stripe_double(settings, description, signals))
     import_packages(description, engine.endpoint_url)
 
-    show = (
+    show = MetricFile(settings.state_dir).keeping(
         show_line
         if settings.log_as_json
         else for_a_person(behind_the_api=functions_of_the_api(description).__contains__)

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "pause": Entry("pause", "Have an account refuse new runs."),
     "resume": Entry("resume", "Let a paused account start runs again."),
     "guard": Entry("guard", "Show what Claude costs today and this month; lift or set the ceiling of a day."),
+    "watch": Entry("watch", "Watch runs, credits, cost and refusals of the stack on this machine."),
     "plan": Entry("plan", "Begin, prolong or end a plan."),
     "audit": Entry("audit", "Replay the entries of an account, or of all, and say what does not add up."),
     "reconcile": Entry("reconcile", "Compare Stripe with the ledger and make up for lost events."),

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from local.resources import create_resources
 from local.template import Description, read_template
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
+from playground.observability import logger
 from tests.handlers import Handlers, loaded
 from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
+from tests.kit.log_leaks import LogWatch
 from tests.schedule import Scheduling, longest_first
 from tests.support import new_ledger, new_store
 
@@ -58,6 +61,27 @@ def no_loop_left() -> Iterator[None]:
     yield
     with pytest.raises(RuntimeError, match="no running event loop"):
         asyncio.get_running_loop()
+
+
+def formatted(record: logging.LogRecord) -> str:
+    """A line as functions write it."""
+    return str(logger.registered_formatter.format(record))
+
+
+@pytest.fixture(scope="session")
+def log_watch() -> Iterator[LogWatch]:
+    """Looks at every line that functions log in this process."""
+    watch = LogWatch(formatted)
+    logger.addHandler(watch)
+    yield watch
+    logger._logger.removeHandler(watch)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks_into_a_log(log_watch: LogWatch) -> Iterator[None]:
+    yield
+    found, log_watch.found[:] = list(log_watch.found), []
+    assert not found, found
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from playground import wiring
 from playground.adapters.dynamo_audit import DynamoAudit
 from playground.adapters.prices import published_prices
-from playground.observability import logger, report_failure
+from playground.observability import Metric, count, flush_metrics, logger, report_failure
 from playground.settings import AuditSettings
 from playground.usecases.audit_account import AuditAccount, AuditAccounts, AuditPage
 
@@ -40,9 +40,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             limit=settings.max_accounts,
             time_is_up=lambda: context.get_remaining_time_in_millis() < RESERVE_MS,
         )
+    count(Metric.AUDIT_DIFFERENCES, sum(len(damaged.findings) for damaged in page.damaged))
     for damaged in page.damaged:
         codes = sorted({finding.code.value for finding in damaged.findings})
         logger.error("account does not add up", user_id=damaged.user_id, findings=len(damaged.findings), codes=codes)
+    flush_metrics()
     return asdict(page)
 
 

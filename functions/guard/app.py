@@ -9,7 +9,15 @@ from playground.adapters.clock import utc_now
 from playground.adapters.dynamo_guard import DynamoGuard
 from playground.adapters.dynamo_spend import DynamoSpend, receipt_of
 from playground.domain.guard import NANO_PER_DOLLAR, GuardSettings
-from playground.observability import Metric, count, flush_metrics, logger, report_failure, report_unreadable
+from playground.observability import (
+    Metric,
+    count,
+    flush_metrics,
+    logger,
+    report_failure,
+    report_flow,
+    report_unreadable,
+)
 from playground.settings import GuardFunctionSettings
 from playground.usecases.count_spend import CountSpend
 
@@ -30,6 +38,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Count the receipts of the records, each once. Those from the first failure on are retried."""
     counted = count_spend([receipt_of(record) for record in event["Records"]])
     count(Metric.PROVIDER_COST, counted.cost_nano)
+    count(Metric.PAID_COST, counted.cost_nano - counted.unpaid_nano)
+    report_flow(counted.flow)
     if counted.percent is not None:
         count(Metric.SPEND_PERCENT, counted.percent)
     if counted.error is not None:

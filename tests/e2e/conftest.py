@@ -19,6 +19,7 @@ from local.tokens import issuer
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.conftest import ROOT
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.log_leaks import leaks_in_stack_log
 from tests.kit.ports import free_ports
 from tests.support import new_ledger, new_store
 
@@ -84,6 +85,7 @@ def stop_stack(stack: Stack) -> None:
         stack.process.kill()
         stack.process.wait()
         stack.ledger._store.client.close()
+    assert not (found := leaks_in_stack_log(stack.log)), found[:10]
 
 
 @pytest.fixture(scope="session")

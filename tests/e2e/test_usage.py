@@ -7,6 +7,8 @@ import re
 import time
 from urllib.parse import urljoin, urlsplit
 
+from local.metric_file import read_samples
+from operate.watching import View, Window
 from tests.e2e.conftest import Stack
 
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
@@ -34,6 +36,29 @@ def test_a_run_is_counted_once_and_downloaded_page_by_page(stack: Stack, user_id
         *(("spend", -credits_) for credits_ in reversed(spent)),
         ("signup", 5),
     ]
+
+
+def test_what_functions_count_is_there_to_watch(stack: Stack, user_id: str) -> None:
+    """Of functions behind the Web Adapter at once, of the guard when it has read the stream."""
+    earlier = watched(stack)
+    alice = stack.client(user_id)
+    charged = [alice.post("/playground/run", REVIEW).body["credits_spent"] for _ in range(2)]
+    alice.post("/playground/run", {**REVIEW, "model": "none"})
+    for _ in range(300):
+        now = watched(stack)
+        if now.total("RunsEnded") - earlier.total("RunsEnded") >= 2 and now.total("Refused") > earlier.total("Refused"):
+            break
+        time.sleep(0.1)
+    assert now.total("CreditsCharged") - earlier.total("CreditsCharged") >= sum(charged)
+    assert now.total("TimedRuns") - earlier.total("TimedRuns") >= 2
+    assert now.total("CreditsHeld") == sum(
+        now.total(metric) for metric in ("CreditsCharged", "CreditsReleased", "CreditsExpired")
+    )
+    assert sum(now.runs.values()) == now.total("RunsEnded")
+
+
+def watched(stack: Stack) -> Window:
+    return View.of(read_samples(stack.folder), now=time.time(), minutes=24 * 60, credit_value_nano=1).long
 
 
 def download(url: str, token: str) -> tuple[str | None, list[dict[str, str]]]:

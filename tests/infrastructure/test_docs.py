@@ -203,7 +203,7 @@ def test_every_variable_of_the_stack_is_in_its_help() -> None:
 
 def test_every_alarm_has_something_to_do() -> None:
     template = TEMPLATE.read_text(encoding="utf-8")
-    alarms = set(re.findall(r"^  (\w+)Alarm:\n    Type: AWS::CloudWatch::Alarm$", template, re.MULTILINE))
+    alarms = set(re.findall(r"^  (\w+)Alarm:\n    Type: AWS::CloudWatch::(?:Composite)?Alarm$", template, re.MULTILINE))
     section = OPERATIONS.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ((?:`\w+` ?)+) \|", section, re.MULTILINE)
     assert alarms

@@ -18,6 +18,7 @@ from local.template import Description, Function, load_yaml, read_template
 from playground import settings as settings_module
 from playground.adapters.dynamo_keys import guard_key
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
+from playground.adapters.prices import load_prices
 from playground.asgi import READY_PATH
 from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, METHODS, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
@@ -480,7 +481,9 @@ def test_what_outlives_the_stack_does_not_outlive_a_first_deployment_that_failed
         if "DeletionPolicy" in resource or "UpdateReplacePolicy" in resource
     }
     data = {name for name, it in RESOURCES.items() if it["Type"] in ("AWS::DynamoDB::Table", "AWS::S3::Bucket")}
-    assert retained == dict.fromkeys(data, ("RetainExceptOnCreate", "Retain"))
+    assert retained == dict.fromkeys(
+        data | {"GatewayLogsRole", "GatewayLogsAccount"}, ("RetainExceptOnCreate", "Retain")
+    )
     first = read_template(ROOT / "template.yaml", {"ProtectTables": "false"})
     assert {table.properties["DeletionProtectionEnabled"] for table in first.tables.values()} == {False}
 
@@ -742,6 +745,46 @@ def test_the_age_of_what_waits_is_watched() -> None:
     assert {"ApproximateAgeOfOldestMessage", "IteratorAge"} <= ages
 
 
+# --- access log -------------------------------------------------------------------------------------------------------
+
+# Nothing of these names a person or opens a page.
+MAY_BE_LOGGED = {
+    "requestId",
+    "integration.requestId",
+    "requestTimeEpoch",
+    "httpMethod",
+    "resourcePath",
+    "status",
+    "error.responseType",
+    "responseLatency",
+    "integration.latency",
+    "integration.status",
+    "responseLength",
+}
+
+
+def test_the_access_log_has_routes_and_times_and_nothing_of_a_person() -> None:
+    condition, setting, otherwise = RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    line = json.loads(setting["Format"])
+
+    assert {"request_id", "route", "status", "latency_ms", "integration_latency_ms"} <= set(line)
+    assert {value.removeprefix("$context.") for value in line.values()} == MAY_BE_LOGGED
+    assert (condition, otherwise) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
+    assert RESOURCES["AccessLog"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_the_stage_waits_for_the_role_of_its_log_which_outlives_the_stack() -> None:
+    assert RESOURCES["AccessLog"]["DependsOn"] == "GatewayLogsAccount"
+    assert (
+        "${AccessLog}" in RESOURCES["Api"]["Properties"]["AccessLogSetting"]["Fn::If"][1]["DestinationArn"]["Fn::Sub"]
+    )
+    for name in ("GatewayLogsRole", "GatewayLogsAccount"):
+        assert RESOURCES[name]["Condition"] == "HasAccessLogs"
+        assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    [policy] = RESOURCES["GatewayLogsRole"]["Properties"]["ManagedPolicyArns"]
+    assert policy["Fn::Sub"].endswith(":policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs")
+
+
 # --- alarms -----------------------------------------------------------------------------------------------------------
 
 ALARMS = of_type("AWS::CloudWatch::Alarm")
@@ -766,12 +809,48 @@ def test_an_alarm_watches_metrics_that_exist(name: str) -> None:
             assert dimension["Value"] in {function.short_name for function in FUNCTIONS}
 
 
+COMPOSITES = of_type("AWS::CloudWatch::CompositeAlarm")
+ACTION = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+
+
+def parts_of(composite: dict[str, Any]) -> list[str]:
+    return re.findall(r"\$\{(\w+)\}", composite["AlarmRule"]["Fn::Sub"])
+
+
+PARTS = {part for composite in COMPOSITES.values() for part in parts_of(composite)}
+
+
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_has_an_action(name: str) -> None:
-    assert ALARMS[name]["AlarmActions"] == {
-        "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
-    }
+def test_an_alarm_has_an_action_unless_it_is_a_part_of_another(name: str) -> None:
+    assert ALARMS[name].get("AlarmActions") == (None if name in PARTS else ACTION)
     assert ALARMS[name]["TreatMissingData"] == "notBreaching"
+
+
+BURN = {"Fast": (14.4, 3600, 300), "Slow": (6, 21600, 1800)}  # times too fast; seconds of both windows
+BUDGET_PERCENT = {"RunSuccess": 0.5, "AddedLatency": 1}
+
+
+def test_an_objective_is_watched_in_two_windows_at_two_speeds() -> None:
+    assert set(COMPOSITES) == {f"{objective}{speed}Alarm" for objective in BUDGET_PERCENT for speed in BURN}
+    for objective, budget in BUDGET_PERCENT.items():
+        for speed, (times, long, short) in BURN.items():
+            name = f"{objective}{speed}"
+            both = COMPOSITES[f"{name}Alarm"]
+            assert both["AlarmRule"]["Fn::Sub"] == f'ALARM("${{{name}LongAlarm}}") AND ALARM("${{{name}ShortAlarm}}")'
+            assert both["AlarmActions"] == ACTION
+            for window, period in (("Long", long), ("Short", short)):
+                alarm = ALARMS[f"{name}{window}Alarm"]
+                assert {each["MetricStat"]["Period"] for each in alarm["Metrics"] if "MetricStat" in each} == {period}
+                assert alarm["Threshold"] == pytest.approx(times * budget)
+                least = re.search(r">= (\d+),", alarm["Metrics"][0]["Expression"])
+                assert least is not None
+                assert int(least[1]) == (10 if window == "Long" else 1)
+
+
+def test_the_margin_is_at_the_cheapest_price_of_a_credit() -> None:
+    expression = ALARMS["MarginAlarm"]["Metrics"][0]["Expression"]
+
+    assert f"FILL(charged, 0) * {int(load_prices().credit_value_nano)} - " in expression
 
 
 def test_errors_of_every_function_behind_the_api_raise_an_alarm() -> None:

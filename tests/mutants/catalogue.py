@@ -2369,6 +2369,55 @@ MUTANTS = (
         "tests/integration/test_erasure.py",
     ),
     mutant(
+        "metrics: what a dead run held counts as released",
+        "layers/shared/playground/domain/outcomes.py",
+        "expired = left if run.status is RunStatus.EXPIRED else 0",
+        "expired = 0",
+        "tests/unit/test_metrics.py",
+    ),
+    mutant(
+        "metrics: a run that the service lost is no loss",
+        "layers/shared/playground/domain/outcomes.py",
+        "return self not in (RunOutcome.ANSWERED, RunOutcome.DECLINED)",
+        "return self in (RunOutcome.FAILED, RunOutcome.INTERRUPTED)",
+        "tests/unit/test_metrics.py",
+    ),
+    mutant(
+        "metrics: a receipt that was counted before adds to the flow again",
+        "layers/shared/playground/usecases/count_spend.py",
+        """                for run in new:
+                    flow = flow.plus(run)""",
+        """                for run in runs[done - taken : done]:
+                    flow = flow.plus(run)""",
+        COUNTED,
+    ),
+    mutant(
+        "metrics: the model's time is ours",
+        "layers/shared/playground/usecases/run_prompt.py",
+        "added = self._clock() - self._started - (self._answered - self._asked)",
+        "added = self._clock() - self._started",
+        "tests/unit/test_run_prompt.py",
+    ),
+    mutant(
+        "metrics: they wait in the buffer of a pipe",
+        "layers/shared/playground/observability.py",
+        "        sys.stdout.flush()\n",
+        "",
+        "tests/unit/test_metrics.py",
+    ),
+    mutant(
+        "logs: a request is logged with its body",
+        "layers/shared/playground/http.py",
+        """        path = _path_of(event)
+        try:
+            if event""",
+        """        path = _path_of(event)
+        logger.info("request", body=event.get("body"))
+        try:
+            if event""",
+        "tests/integration/test_handlers.py",
+    ),
+    mutant(
         "guard: what fails is done with",
         "functions/guard/app.py",
         """[{"itemIdentifier": counted.failed}] if counted.failed is not None else []""",

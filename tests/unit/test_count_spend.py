@@ -18,6 +18,7 @@ from playground.domain.guard import (
     percent_of,
     retry_after_seconds,
 )
+from playground.domain.outcomes import RunOutcome, outcome_of
 from playground.domain.runs import Run
 from playground.domain.spend import Counters
 from playground.usecases.count_spend import CountSpend, Receipt
@@ -205,3 +206,20 @@ NEW, _ = open_account("alice", NOW)
 )
 def test_who_has_signup_credits_only(account: Account, only_signup: bool) -> None:
     assert has_signup_credits_only(account) is only_signup
+
+
+def test_the_flow_of_credits_has_each_receipt_once() -> None:
+    world = World()
+    first, second = a_run(1, 1), a_run(2, 1)
+    failed = unpaid_run("alice", "run_3", NOW, cost_nano=50)
+    world.count(receipts(first))
+    counted = world.count(receipts(first, second, failed))
+
+    assert counted.flow.ended == 2
+    assert counted.flow.held == second.ceiling + failed.ceiling
+    assert counted.flow.charged == second.charged
+    assert counted.flow.runs == {
+        (second.model, RunOutcome.ANSWERED): 1,
+        (failed.model, outcome_of(failed)): 1,
+    }
+    assert (counted.cost_nano, counted.unpaid_nano) == (NANO_PER_DOLLAR + 50, 50)

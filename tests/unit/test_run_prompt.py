@@ -50,7 +50,7 @@ from playground.ports import (
 )
 from playground.usecases.expire_holds import ExpireHolds
 from playground.usecases.place_hold import MAX_TRIES
-from playground.usecases.run_prompt import INTERNAL, PaidAnswer, RunPrompt
+from playground.usecases.run_prompt import INTERNAL, PaidAnswer, RunPrompt, RunTimes
 from playground.usecases.watch_holds import MAX_WATCHED, HoldWatch
 from tests.fakes import (
     CountingNewId,
@@ -100,6 +100,7 @@ class World:
     clock: FrozenClock = field(default_factory=lambda: FrozenClock(NOW))
     catalog: InMemoryCatalog = field(default_factory=lambda: InMemoryCatalog(TIDY, TIDY_2, OTHER))
     reported: list[Run] = field(default_factory=list)
+    times: list[RunTimes] = field(default_factory=list)
     ids: CountingNewId = field(default_factory=CountingNewId)
     prices: PriceTable = EXAMPLE
 
@@ -120,6 +121,7 @@ class World:
             max_open_runs=self.max_open_runs,
             model_timeout_seconds=24,
             report=self.reported.append,
+            report_times=self.times.append,
             monotonic=lambda: (self.clock() - NOW).total_seconds(),
             watch=watch,
         )
@@ -192,6 +194,27 @@ def test_an_answer_is_paid_for_and_stored() -> None:
     assert run.measured.price == EXAMPLE.price(EXAMPLE.models["sonnet"], ANSWER.usage)
     assert (entry.amount, entry.run_id, entry.session_id) == (-1, run.run_id, run.session_id)
     assert (world.account().balance, world.account().held) == (4, 0)
+
+
+def test_times_of_an_answer_are_reported_without_the_models_own() -> None:
+    world = World()
+
+    def counting(prompt: Prompt) -> int:
+        world.clock.move(timedelta(milliseconds=250))
+        return 100
+
+    def answering(prompt: Prompt) -> Completion:
+        world.clock.move(timedelta(seconds=2))
+        return ANSWER
+
+    world.count, world.reply = counting, answering
+    world.run(key="k")
+    world.run(key="k")  # a repeat is no run
+
+    world.reply = lambda prompt: ModelError("empty")
+    with pytest.raises(ModelError):
+        world.run()
+    assert world.times == [RunTimes(added_ms=250, first_text_ms=2250)]
 
 
 def test_the_turn_and_the_session_are_what_was_asked_and_answered() -> None:

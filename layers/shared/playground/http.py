@@ -362,6 +362,8 @@ class Api:
             report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))
         count(Metric.DELIVERY_REFUSED if isinstance(error, errors.InvalidDeliveryError) else Metric.REFUSED)
+        if status in (402, 429):
+            count(Metric.INSUFFICIENT_CREDITS if status == 402 else Metric.RATE_LIMITED)
         if isinstance(error, errors.PaymentsRejectedError):
             report_rejected(error)
         return self._error(status, error.code, error.message, facts)

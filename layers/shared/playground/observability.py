@@ -1,17 +1,20 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
+import sys
 import threading
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
+from playground.domain.outcomes import CreditFlow
 from playground.domain.runs import Run, RunStatus
 
 if TYPE_CHECKING:
     from playground.domain.anonymous import AnonymousOutcome
+    from playground.usecases.run_prompt import RunTimes
 
 logger = Logger()
 metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
@@ -48,6 +51,29 @@ class Metric(StrEnum):
     UNREADABLE_RECORDS = "UnreadableRecords"
     ANONYMOUS_RUNS = "AnonymousRuns"
     ANONYMOUS_COST = "AnonymousCost"
+    RUNS = "Runs"
+    RUNS_ENDED = "RunsEnded"
+    RUNS_LOST = "RunsLost"
+    CREDITS_HELD = "CreditsHeld"
+    CREDITS_CHARGED = "CreditsCharged"
+    CREDITS_RELEASED = "CreditsReleased"
+    CREDITS_EXPIRED = "CreditsExpired"
+    PAID_COST = "PaidCost"
+    ADDED_LATENCY = "AddedLatency"
+    SLOW_RUNS = "SlowRuns"
+    TIMED_RUNS = "TimedRuns"
+    TIME_TO_FIRST_TEXT = "TimeToFirstText"
+    STORE_RETRIES = "StoreRetries"
+    INSUFFICIENT_CREDITS = "InsufficientCredits"
+    RATE_LIMITED = "RateLimited"
+    PURCHASES = "Purchases"
+    REFUNDS = "Refunds"
+    DISPUTES = "Disputes"
+    AUDIT_DIFFERENCES = "AuditDifferences"
+
+
+MAX_ADDED_MS = 1000
+"""A run that takes longer than this, without the model's time, is slow (`SlowRuns`)."""
 
 
 # A run that is streamed ends in another thread than the one that answers.
@@ -57,6 +83,45 @@ _metrics_lock = threading.RLock()
 def count(metric: Metric, value: int = 1) -> None:
     with _metrics_lock:
         metrics.add_metric(name=metric.value, unit=MetricUnit.Count, value=value)
+
+
+def measure(metric: Metric, milliseconds: int) -> None:
+    with _metrics_lock:
+        metrics.add_metric(name=metric.value, unit=MetricUnit.Milliseconds, value=milliseconds)
+
+
+def report_retry() -> None:
+    """The store is tried again: another write came first, or it was short of capacity."""
+    count(Metric.STORE_RETRIES)
+
+
+def report_times(times: "RunTimes") -> None:
+    """The times of a run that was settled."""
+    count(Metric.TIMED_RUNS)
+    count(Metric.SLOW_RUNS, int(times.added_ms > MAX_ADDED_MS))
+    measure(Metric.ADDED_LATENCY, times.added_ms)
+    if times.first_text_ms is not None:
+        measure(Metric.TIME_TO_FIRST_TEXT, times.first_text_ms)
+
+
+def report_flow(flow: CreditFlow) -> None:
+    """What receipts came to that were counted now, each once. `Runs` has two more dimensions, both of few values:
+    models of the price table, and `RunOutcome`."""
+    count(Metric.RUNS_ENDED, flow.ended)
+    count(Metric.RUNS_LOST, flow.lost)
+    count(Metric.CREDITS_HELD, flow.held)
+    count(Metric.CREDITS_CHARGED, flow.charged)
+    count(Metric.CREDITS_RELEASED, flow.released)
+    count(Metric.CREDITS_EXPIRED, flow.expired)
+    for (model, outcome), number in flow.runs.items():
+        with single_metric(
+            Metric.RUNS.value,
+            MetricUnit.Count,
+            number,
+            namespace=metrics.namespace,
+            default_dimensions={"model": model},
+        ) as runs:
+            runs.add_dimension("outcome", outcome.value)
 
 
 def report_failure(user_id: str | None, error: Exception) -> None:
@@ -87,10 +152,12 @@ def report_rejected(error: PaymentsRejectedError) -> None:
 
 
 def flush_metrics() -> None:
-    """Write the metrics, if there are any."""
+    """Write the metrics, if there are any. A web server's output is a pipe with a buffer, which is emptied here: an
+    instance may be frozen or ended before more is written."""
     with _metrics_lock:
         if metrics.metric_set:
             metrics.flush_metrics()
+        sys.stdout.flush()
 
 
 def report_run(run: Run) -> None:

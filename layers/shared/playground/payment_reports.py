@@ -6,6 +6,12 @@ from playground.observability import Metric, count, logger
 from playground.usecases.apply_payment import Applied, Outcome
 from playground.usecases.reconcile import Reconciled
 
+_NUMBERS = {
+    Metric.PURCHASES: EntryType.PURCHASE,
+    Metric.REFUNDS: EntryType.REFUND,
+    Metric.DISPUTES: EntryType.DISPUTE,
+}
+
 
 def report_payment(event: ProviderEvent, applied: Applied) -> None:
     """One line and the counts for an event of the payment provider."""
@@ -19,6 +25,9 @@ def report_payment(event: ProviderEvent, applied: Applied) -> None:
         count(Metric.CREDITS_BOUGHT, bought)
     if taken > 0:
         count(Metric.CREDITS_TAKEN_BACK, taken)
+    for metric, kind in _NUMBERS.items():
+        if number := sum(entry.type is kind for entry in applied.entries):
+            count(metric, number)
     log = logger.error if applied.outcome is Outcome.QUARANTINED else logger.info
     log(
         "payment event",

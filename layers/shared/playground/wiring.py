@@ -14,7 +14,7 @@ from playground.adapters.clock import utc_now
 from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import obey_time_limit, time_limit
 from playground.domain.sharing import ShareKeys
-from playground.observability import report_run, report_unreadable
+from playground.observability import report_retry, report_run, report_times, report_unreadable
 from playground.settings import (
     AnonymousSettings,
     CatalogSettings,
@@ -53,9 +53,9 @@ def secrets_client() -> Any:
 
 
 def store() -> "DynamoStore":
-    from playground.adapters.dynamo_store import DynamoStore, connect
+    from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
 
-    return DynamoStore(connect())
+    return DynamoStore(connect(), Backoff(on_retry=report_retry))
 
 
 def ledger(settings: MoneySettings, store: "DynamoStore") -> "DynamoLedger":
@@ -143,6 +143,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
         custom_prompts=CustomPrompts(settings.custom_prompts),
         model_timeout_seconds=settings.model_timeout_seconds,
         report=report_run,
+        report_times=report_times,
         time_limit=time_limit,
         live=LiveRuns(ledger=money, checkpoints=checkpoints(settings, store), clock=utc_now, time_limit=time_limit),
     )

@@ -162,6 +162,7 @@ class Backoff:
     sleep: Callable[[float], None] = time.sleep
     random: Callable[[], float] = field(default=random.random)
     monotonic: Callable[[], float] = time.monotonic
+    on_retry: Callable[[], None] = lambda: None
 
     def without_pauses(self) -> "Backoff":
         """For tries whose refusal brings the item that the next one needs: waiting would only make it stale."""
@@ -175,6 +176,7 @@ class Backoff:
                 self.sleep(self.random() * min(self.cap, self.base * 2**number))
                 if self.monotonic() > ends or time_left() <= 0:
                     break
+                self.on_retry()
             yield number
         raise StoreUnavailableError
 

@@ -1,11 +1,12 @@
 """CountSpend: receipts are counted once each, and the daily ceiling is compared with what they cost."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from playground.domain.errors import CorruptLedgerError, PlaygroundError, StoreUnavailableError
 from playground.domain.guard import Guard, GuardSettings, percent_of
+from playground.domain.outcomes import CreditFlow
 from playground.domain.runs import Run
 from playground.domain.spend import Counters
 from playground.ports import Clock, GuardSwitch, ReportUnreadable, SpendCounters
@@ -24,11 +25,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedSpend:
-    """`runs` and `cost_nano` were counted by this call. `percent` of the ceiling is what today has cost so far; None if
-    nothing could be compared. `failed` is the number of the first receipt that is not dealt with."""
+    """`runs`, `cost_nano` with its part `unpaid_nano`, and `flow` were counted by this call. `percent` of the ceiling
+    is what today has cost so far; None if nothing could be compared. `failed` is the number of the first receipt that
+    is not dealt with."""
 
     runs: int = 0
     cost_nano: int = 0
+    unpaid_nano: int = 0
+    flow: CreditFlow = field(default_factory=CreditFlow)
     percent: int | None = None
     paused: bool = False
     failed: str | None = None
@@ -56,18 +60,33 @@ class CountSpend:
         and left out: trying them again would not help. What fails is to be repeated from `failed` on."""
         read = [(receipt.number, run) for receipt in receipts if (run := self._readable(receipt)) is not None]
         runs = [run for _, run in read]
-        done, counted, total = 0, 0, Counters()
+        done, counted, total, flow = 0, 0, Counters(), CreditFlow()
         try:
             while done < len(runs):
                 taken, new = self._spend.count(runs[done:])
                 done, counted = done + taken, counted + len(new)
                 total = sum(map(Counters.of, new), total)
+                for run in new:
+                    flow = flow.plus(run)
             guard, percent = self._compare(self._clock())
         except StoreUnavailableError as error:
             failed = read[done][0] if done < len(read) else receipts[0].number
-            return CountedSpend(runs=counted, cost_nano=total.cost_nano, failed=failed, error=error)
-        paused = guard.paused_until is not None
-        return CountedSpend(runs=counted, cost_nano=total.cost_nano, percent=percent, paused=paused)
+            return CountedSpend(
+                runs=counted,
+                cost_nano=total.cost_nano,
+                unpaid_nano=total.unpaid_nano,
+                flow=flow,
+                failed=failed,
+                error=error,
+            )
+        return CountedSpend(
+            runs=counted,
+            cost_nano=total.cost_nano,
+            unpaid_nano=total.unpaid_nano,
+            flow=flow,
+            percent=percent,
+            paused=guard.paused_until is not None,
+        )
 
     def _readable(self, receipt: Receipt) -> Run | None:
         try:

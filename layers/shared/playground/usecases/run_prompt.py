@@ -86,6 +86,15 @@ class PaidAnswer:
     replayed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """How long a settled run took, from the check of its request on: without the model's own time, and until the first
+    piece of text was there; None if it came in one piece."""
+
+    added_ms: int
+    first_text_ms: int | None
+
+
 class RunPrompt:
     def __init__(
         self,
@@ -102,6 +111,7 @@ class RunPrompt:
         model_timeout_seconds: float,
         custom_prompts: CustomPrompts = CustomPrompts.PLANS,
         report: Callable[[Run], None] = lambda run: None,
+        report_times: Callable[[RunTimes], None] = lambda times: None,
         time_limit: TimeLimit = lambda seconds: nullcontext(),
         monotonic: Callable[[], float] = time.monotonic,
         watch: HoldWatch | None = None,
@@ -118,6 +128,7 @@ class RunPrompt:
         self._model_timeout_seconds = model_timeout_seconds
         self._custom_prompts = custom_prompts
         self._report = report
+        self._report_times = report_times
         self._time_limit = time_limit
         self._monotonic = monotonic
         self._live = live
@@ -278,11 +289,17 @@ class RunPrompt:
         stayed unavailable. `on_start` gets the answer while it is written."""
         with self._live(held.attempt.user_id, held.hold) as live:
             on_start(live)
+            watched = _Stopwatch(held.attempt, self._clock)
+            live.listen(watched.hear)
             answer = self._ask(held, live)
+            watched.model_has_ended()
             live.close()
             if isinstance(answer, Run):
                 return self.replay(answer, held.attempt.request)
-            return self._settle(held, answer)
+            paid = self._settle(held, answer)
+            if not paid.replayed:
+                self._report_times(watched.times())
+            return paid
 
     def _ask(self, held: HeldRun, live: LiveAnswer) -> Completion | Run:
         """The model's answer. Without one the hold is released, and its error raised; or, if another attempt has ended
@@ -420,6 +437,34 @@ class RunPrompt:
         if turn.unreadable:
             raise UnreadableError(f"turn {turn.number} of {run.session_id}")
         return PaidAnswer(run=run, turn=turn, replayed=True)
+
+
+class _Stopwatch:
+    """Times of one run, by the clock that receipts are written by."""
+
+    def __init__(self, attempt: Attempt, clock: Clock) -> None:
+        self._started = attempt.started
+        self._clock = clock
+        self._asked = self._answered = clock()
+        self._first_text: datetime | None = None
+
+    def hear(self, text: str, end: int) -> None:
+        """`OnText` of the live answer."""
+        if self._first_text is None:
+            self._first_text = self._clock()
+
+    def model_has_ended(self) -> None:
+        self._answered = self._clock()
+
+    def times(self) -> RunTimes:
+        """As of now."""
+        added = self._clock() - self._started - (self._answered - self._asked)
+        first = None if self._first_text is None else max(0, _milliseconds(self._first_text - self._started))
+        return RunTimes(max(0, _milliseconds(added)), first)
+
+
+def _milliseconds(time_: timedelta) -> int:
+    return round(time_ / timedelta(milliseconds=1))
 
 
 def _unpaid(model: ModelPrice, *attempts: Spent | None) -> UnpaidCost | None:

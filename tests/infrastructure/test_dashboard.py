@@ -1,0 +1,86 @@
+"""The dashboard: that of the list, of metrics that exist, by dimensions that the stack has."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.template import load_yaml, read_template
+from playground.observability import Metric, metrics
+from tests.conftest import ROOT
+from tools import dashboard
+
+TEMPLATE = ROOT / "template.yaml"
+RESOURCES: dict[str, Any] = load_yaml(TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+BODY = json.loads(RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+GRAPHS = [widget["properties"] for widget in BODY["widgets"] if widget["type"] == "metric"]
+SERVICES = {function.short_name for function in read_template(TEMPLATE).functions.values()}
+
+
+def test_the_template_has_the_dashboard_of_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dashboard.main(["--check"]) == 0
+
+    edited = tmp_path / "template.yaml"
+    edited.write_text(TEMPLATE.read_text(encoding="utf-8").replace("Time to first text", "Another title"))
+    monkeypatch.setattr(dashboard, "TEMPLATE", edited)
+    assert dashboard.main(["--check"]) == 1
+    assert "run it without --check" in capsys.readouterr().out
+    assert dashboard.main([]) == 0
+    assert edited.read_text(encoding="utf-8") == TEMPLATE.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="no marks"):
+        dashboard.with_dashboard("Resources: {}")
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph["title"])
+def test_a_graph_shows_what_exists(graph: dict[str, Any]) -> None:
+    ids, used = set(), set()
+    for row in graph["metrics"]:
+        *names, shown = row
+        ids.add(shown.get("id"))
+        if not names:
+            found = re.search(r'MetricName="(\w+)"', shown["expression"])
+            assert found is None or found[1] in set(Metric)
+            if found is None:
+                used |= set(re.findall(r"\b[a-z]\w*\b", shown["expression"]))
+            continue
+        namespace, metric, dimension, value = names
+        if namespace == metrics.namespace:
+            assert metric in set(Metric)
+            assert (dimension, value in SERVICES) == ("service", True)
+        else:
+            name = re.fullmatch(r"\$\{(\w+)(\.QueueName)?\}", value)
+            assert name is not None
+            kind = {"AWS/Lambda": "AWS::Serverless::Function", "AWS/SQS": "AWS::SQS::Queue"}[namespace]
+            assert RESOURCES[name[1]]["Type"] == kind
+    assert used <= ids
+    assert len(graph["metrics"]) < 100
+
+
+def test_widgets_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for widget in BODY["widgets"]:
+        place = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert not place & taken
+        assert max(x for x, _ in place) < dashboard.COLUMNS
+        taken |= place
+
+
+def test_what_an_alarm_counts_is_on_it() -> None:
+    shown = {row[1] for graph in GRAPHS for row in graph["metrics"] if len(row) > 1}
+    alarmed = {
+        item["MetricStat"]["Metric"]["MetricName"]
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+        for item in resource["Properties"].get("Metrics", [])
+        if "MetricStat" in item
+    }
+    not_money_or_feeling = {Metric.KEYS_STALE.value, Metric.UNPAID_COST.value, Metric.SLOW_RUNS.value}
+    assert alarmed - shown <= not_money_or_feeling | {Metric.TIMED_RUNS.value}
