@@ -10,6 +10,7 @@ type Listed = Schemas["PackageListed"];
 const WAIT_MS = 200; // after the last key
 const PAGE = 24;
 
+/** Of all packages; what matches a text is shown best match first. */
 type Sort = "name" | "runs";
 
 interface Found {
@@ -35,7 +36,7 @@ export function Picker() {
     const abort = new AbortController();
     const timer = setTimeout(
       () => {
-        api.get("/packages", { query: { q: wanted, limit: PAGE, sort }, signal: abort.signal }).then(
+        api.get("/packages", { query: listing(wanted, sort), signal: abort.signal }).then(
           (page) => {
             last = { of: wanted, sort, packages: page.packages, next: page.next_cursor };
             setFound(last);
@@ -56,7 +57,7 @@ export function Picker() {
   const more = async () => {
     if (!found?.next) return;
     try {
-      const page = await api.get("/packages", { query: { q: found.of, limit: PAGE, sort: found.sort, cursor: found.next } });
+      const page = await api.get("/packages", { query: { ...listing(found.of, found.sort), cursor: found.next } });
       // A package whose rank has changed meanwhile may come twice.
       const known = new Set(found.packages.map((each) => each.id));
       const others = page.packages.filter((each) => !known.has(each.id));
@@ -85,10 +86,16 @@ export function Picker() {
         <label for="package-order" class="unseen">
           Order
         </label>
-        <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
-          <option value="runs">most used first</option>
-          <option value="name">by name</option>
-        </select>
+        {wanted === "" ? (
+          <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
+            <option value="runs">most used first</option>
+            <option value="name">by name</option>
+          </select>
+        ) : (
+          <select id="package-order" disabled>
+            <option>best match first</option>
+          </select>
+        )}
       </search>
       {arePromptsOffered() && (
         <p>
@@ -136,6 +143,8 @@ export function Picker() {
     </>
   );
 }
+
+const listing = (q: string, sort: Sort) => (q === "" ? { limit: PAGE, sort } : { q, limit: PAGE });
 
 function counted(found: Found): string {
   const number = found.packages.length;
