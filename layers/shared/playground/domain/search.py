@@ -14,10 +14,10 @@ _WORD = re.compile(r"[^\W_]+")
 # Words that say nothing about what a package is for, also as parts of "I'm", "don't" and the like.
 _STOP_WORDS = frozenset(
     _WORD.findall(
-        "a about am an and any anything are as at be can could d do does don for from get give has have help helps how "
-        "i if in into is it its ll m make makes me my need of on one or our please re s should so some somebody something "
-        "t tell that the their them then there these they this to too us use ve want wants was we what when where which "
-        "who will with would you your"
+        "a about am an and any anything are as at be can could d do does don for from get give has have help helps "
+        "how i if in into is it its ll m make makes me my need of on one or our please re s should so some "
+        "somebody something t tell that the their them then there these they this to too us use ve want wants was "
+        "we what when where which who will with would you your"
     )
 )
 _ENDINGS = ("ing", "ers", "er", "ed", "es", "s")
