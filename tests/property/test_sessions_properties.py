@@ -20,6 +20,7 @@ from tests.conftest import NOW
 from tests.fakes import (
     CountingNewId,
     FrozenClock,
+    InMemoryFeedback,
     InMemorySessions,
     InMemoryShares,
     PlantedLeaks,
@@ -41,7 +42,9 @@ class World:
         self.ids = CountingNewId()
         keys = ShareKeys(["a secret of the tests, 32 bytes at least"])
         self.list = ListSessions(sessions=self.sessions, clock=self.clock)
-        self.read = ReadSession(sessions=self.sessions, shares=self.shares, keys=keys)
+        self.read = ReadSession(
+            sessions=self.sessions, shares=self.shares, feedback=InMemoryFeedback(self.sessions), keys=keys
+        )
         self.delete = DeleteSession(sessions=self.sessions, shares=self.shares, clock=self.clock)
         self.share = ShareSession(
             sessions=self.sessions,

@@ -2,7 +2,7 @@
 the same contract tests."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -593,6 +593,11 @@ class Feedback(Protocol):
 
     def add(self, user_id: str, session_id: str, feedback: RunFeedback, package: str | None) -> FeedbackAdded:
         """As `put`, but only if there is none yet. A repeat of the very same is ADDED."""
+        ...
+
+    def given(self, session_id: str, run_ids: Collection[str]) -> Mapping[str, RunFeedback]:
+        """The feedback on these runs of a session, as last written, by run. What is damaged is left out and reported.
+        Raises StoreUnavailableError."""
         ...
 
 

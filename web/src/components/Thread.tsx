@@ -41,7 +41,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
         ) : (
           <Markdown text={turn.answer} />
         )}
-        {turn.run && <Outcome answer={turn.run.answer} />}
+        {turn.run ? <Outcome answer={turn.run.answer} /> : turn.earlier && <EarlierOutcome run={turn.earlier} />}
         {!turn.unreadable && (
           <div class="actions">
             <Copy name="Copy text" text={async () => plainText((await loadMarkdown()).markdown(turn.answer))} />
@@ -54,7 +54,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
             )}
           </div>
         )}
-        {turn.run && <Rate runId={turn.run.id} />}
+        {turn.run ? <Rate runId={turn.run.id} /> : turn.earlier && <Rate runId={turn.earlier.run_id} given={turn.earlier.feedback} />}
       </div>
     </article>
   );
@@ -66,6 +66,20 @@ const ENDS: Readonly<Record<string, string>> = {
   refusal: "Claude declined to go on here.",
   model_context_window_exceeded: "It ended because the conversation is as long as Claude can read.",
 };
+
+function EarlierOutcome({ run }: { run: Schemas["ExchangeRun"] }) {
+  const end = run.stop_reason !== null && ENDS[run.stop_reason];
+  return (
+    <>
+      {end && <p class="notice">{end}</p>}
+      {run.credits_spent !== null && (
+        <p class="facts">
+          <span>{credits(run.credits_spent)}</span>
+        </p>
+      )}
+    </>
+  );
+}
 
 function Outcome({ answer }: { answer: Schemas["RunAnswer"] }) {
   const end = ENDS[answer.stop_reason];

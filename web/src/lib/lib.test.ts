@@ -79,4 +79,15 @@ describe("turns", () => {
       ["turn-2", "c", "", true],
     ]);
   });
+
+  it("say of each earlier run what became of it", () => {
+    const run = { run_id: "run_1", credits_spent: 2, stop_reason: "cancelled", feedback: null };
+    const [own, copied] = turnsOf([
+      { content: "a", unreadable: false, run: null },
+      { content: "b", unreadable: false, run },
+      { content: "c", unreadable: false },
+      { content: "d", unreadable: false },
+    ]);
+    expect([own?.earlier, copied?.earlier]).toEqual([run, null]);
+  });
 });

@@ -349,6 +349,8 @@ class TurnItem(Model):
     asked_at = UnicodeAttribute()
     answered_at = UnicodeAttribute()
     refused = BooleanAttribute(null=True)
+    credits = NumberAttribute(null=True)
+    stop_reason = UnicodeAttribute(null=True)
 
 
 def packed_texts(turn: Turn) -> tuple[Mapping[str, bytes], Sequence[str]]:
