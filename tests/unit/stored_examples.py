@@ -220,6 +220,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ),
         "variables": replace(_bare_run, variables=("audience", "language")),
         "custom": replace(_bare_run, custom_prompt=True),
+        "no prompt": replace(_bare_run, use_no_prompt=True),
         "failed": replace(
             _bare_run,
             status=RunStatus.RELEASED,

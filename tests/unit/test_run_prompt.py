@@ -210,6 +210,8 @@ def test_the_turn_and_the_session_are_what_was_asked_and_answered() -> None:
         output_tokens=40,
         asked_at=NOW,
         answered_at=NOW,
+        credits=1,
+        stop_reason="end_turn",
     )
     assert (session.user_id, session.package_id, session.package, session.package_version) == (
         USER,

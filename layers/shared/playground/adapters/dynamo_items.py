@@ -220,6 +220,7 @@ class RunItem(Model):
     turns_omitted = NumberAttribute(null=True)
     variables: ListAttribute[Any] = ListAttribute(null=True)
     custom_prompt = BooleanAttribute(null=True)
+    use_no_prompt = BooleanAttribute(null=True)
     ceiling = NumberAttribute()
     started_at = UnicodeAttribute()
     ended_at = UnicodeAttribute()

@@ -118,6 +118,7 @@ class HeldRun:
             package=self.attempt.package_name,
             package_version=self.attempt.package.version,
             custom_prompt=self.attempt.request.is_custom,
+            use_no_prompt=self.attempt.request.use_no_prompt,
             prompt_tokens=self.fitted.tokens,
             max_tokens=self.max_tokens,
             wanted_max_tokens=self.wanted_max_tokens,
