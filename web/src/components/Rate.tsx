@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { api, type Schemas } from "../api/client";
 import { problemOf } from "../lib/errors";
+import { counted } from "../lib/format";
 import { announce } from "./announcer";
 
 /** What the person thinks of an answer: one to five stars, and a comment if they like. `given`: what they have said. */
@@ -38,7 +39,7 @@ export function Rate({ runId, given = null }: { runId: string; given?: Schemas["
             />
             <span aria-hidden="true">★</span>
             <span class="unseen">
-              {stars} {stars === 1 ? "star" : "stars"}
+              {counted(stars, "star")}
             </span>
           </label>
         ))}

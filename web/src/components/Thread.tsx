@@ -2,7 +2,7 @@ import type { Schemas } from "../api/client";
 import { config } from "../config";
 import { curl, plainText } from "../lib/copies";
 import type { Turn } from "../lib/conversation";
-import { count, credits } from "../lib/format";
+import { counted, credits } from "../lib/format";
 import { Copy } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
 import { loadMarkdown, Markdown } from "./Markdown";
@@ -87,14 +87,14 @@ function Outcome({ answer }: { answer: Schemas["RunAnswer"] }) {
     <>
       {end && <p class="notice">{end}</p>}
       {answer.max_tokens_reduced && (
-        <p class="notice">Your credits covered an answer of at most {count(answer.max_tokens)} tokens, so that was the maximum.</p>
+        <p class="notice">Your credits covered an answer of at most {counted(answer.max_tokens, "token")}, so that was the maximum.</p>
       )}
       {answer.turns_omitted > 0 && (
-        <p class="notice">The first {count(answer.turns_omitted)} turns no longer fit and were not sent.</p>
+        <p class="notice">{answer.turns_omitted === 1 ? "The first turn no longer fits and" : `The first ${counted(answer.turns_omitted, "turn")} no longer fit and`} {answer.turns_omitted === 1 ? "was" : "were"} not sent.</p>
       )}
       <p class="facts">
         <span>{credits(answer.credits_spent)}</span>
-        <span>{count(answer.tokens_used)} tokens</span>
+        <span>{counted(answer.tokens_used, "token")}</span>
         <span>{(answer.duration_ms / 1000).toFixed(1)} s</span>
         <span>{answer.model}</span>
       </p>

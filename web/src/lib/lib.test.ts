@@ -4,7 +4,7 @@ import { parse } from "../router";
 import { turnsOf } from "./conversation";
 import { curl, plainText, quoted } from "./copies";
 import { problemOf } from "./errors";
-import { characters, credits, duration } from "./format";
+import { characters, counted, credits, cut, duration, signed } from "./format";
 import { markdown } from "./markdown";
 
 describe("addresses of the page", () => {
@@ -89,5 +89,20 @@ describe("turns", () => {
       { content: "d", unreadable: false },
     ]);
     expect([own?.earlier, copied?.earlier]).toEqual([run, null]);
+  });
+});
+
+describe("numbers and texts", () => {
+  it("one is not many", () => {
+    expect([0, 1, 2, 1000].map((amount) => counted(amount, "run"))).toEqual(["0 runs", "1 run", "2 runs", "1,000 runs"]);
+    expect([1, 2].map((amount) => counted(amount, "entry", "entries"))).toEqual(["1 entry", "2 entries"]);
+    expect([1, -1, 5].map(credits)).toEqual(["1 credit", "-1 credit", "5 credits"]);
+    expect([1200, -3, 0].map(signed)).toEqual(["+1,200", "−3", "0"]);
+  });
+
+  it("what is cut ends with an ellipsis", () => {
+    expect(cut("short", 5)).toBe("short");
+    expect(cut("a longer text", 9)).toBe("a longer…");
+    expect(cut("🎈🎈🎈", 2)).toBe("🎈…");
   });
 });

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { announce } from "../../components/announcer";
+import { counted } from "../../lib/format";
 import { arePromptsOffered } from "../../lib/prompts";
 import { links } from "../../router";
 
@@ -41,7 +42,7 @@ export function Picker() {
             last = { of: wanted, sort, packages: page.packages, next: page.next_cursor };
             setFound(last);
             setError(null);
-            if (wanted !== "") announce(counted(last));
+            if (wanted !== "") announce(howMany(last));
           },
           (problem: unknown) => !abort.signal.aborted && setError(problem),
         );
@@ -146,9 +147,9 @@ export function Picker() {
 
 const listing = (q: string, sort: Sort) => (q === "" ? { limit: PAGE, sort } : { q, limit: PAGE });
 
-function counted(found: Found): string {
+function howMany(found: Found): string {
   const number = found.packages.length;
-  return `${number}${found.next ? " or more" : ""} ${number === 1 ? "package" : "packages"}`;
+  return found.next ? `${number} or more packages` : counted(number, "package");
 }
 
 /** "@playground/code-reviewer" is shown as "code-reviewer", beside its scope. */
