@@ -287,7 +287,7 @@ def test_a_title_is_short() -> None:
 
     answer = world.run(replace(REQUEST, input="x" * 10_000))
 
-    assert world.ledger.sessions.summaries[answer.run.session_id].title == "x" * 80
+    assert world.ledger.sessions.summaries[answer.run.session_id].title == "x" * 79 + "…"
 
 
 def test_the_model_is_asked_what_was_requested() -> None:
