@@ -18,7 +18,7 @@ describe("why a run cost what it did", () => {
       "1,000 tokens were read and 2,000 were written: 3,000 together.",
       "A run of that size costs 2 credits, times 3 for opus: 6 credits.",
       "Charged: 6 credits. 3 credits of the 9 held were given back.",
-      "Paid from: 4 monthly, 2 that never expire.",
+      "Paid from: 4 monthly, 2 of those that never expire.",
     ]);
   });
 

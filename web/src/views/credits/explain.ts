@@ -63,7 +63,7 @@ export function explain(receipt: ReceiptFacts): string[] {
 }
 
 /** Welcome credits and bonuses are in the part that the API calls purchased. */
-const PARTS = { monthly: "monthly", rollover: "rolled over", purchased: "that never expire" } as const;
+const PARTS = { monthly: "monthly", rollover: "rolled over", purchased: "of those that never expire" } as const;
 
 /** What the factor is for. */
 function factorOf({ model, custom_prompt }: ReceiptFacts): string {
