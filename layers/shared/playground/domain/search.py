@@ -48,11 +48,13 @@ class Query:
     them: any package matches."""
 
     words: Sequence[str]
+    stems: Sequence[str]
 
     @classmethod
     def of(cls, text: str) -> Self:
         every = dict.fromkeys(_WORD.findall(text.casefold()))
-        return cls(([word for word in every if word not in _STOP_WORDS] or list(every))[:MAX_WORDS])
+        words = ([word for word in every if word not in _STOP_WORDS] or list(every))[:MAX_WORDS]
+        return cls(words, [_stem(word) for word in words])
 
     def match(self, searched: "SearchedText") -> Match | None:
         """None if no word occurs. A word occurs where a word begins with it, or with it without its ending ("reviews",
@@ -60,10 +62,10 @@ class Query:
         if not self.words:
             return Match(0, 0, 0)
         exact = [_begins(searched.text, word) for word in self.words]
-        found = [known or _begins(searched.text, _stem(word)) for known, word in zip(exact, self.words, strict=True)]
+        found = [known or _begins(searched.text, stem) for known, stem in zip(exact, self.stems, strict=True)]
         if not any(found):
             return None
-        return Match(sum(found), sum(exact), sum(_begins(searched.name, _stem(word)) for word in self.words))
+        return Match(sum(found), sum(exact), sum(_begins(searched.name, stem) for stem in self.stems))
 
 
 @dataclass(frozen=True, slots=True)
