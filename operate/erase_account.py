@@ -31,7 +31,8 @@ class InDebtError(PlaygroundError):
     code: ClassVar[str] = "in_debt"
 
     def __init__(self, debt: int) -> None:
-        super().__init__(f"{debt} credits are owed. Erasing would forgive them, so they are paid first.", debt=debt)
+        owed = "1 credit is" if debt == 1 else f"{debt:,} credits are"
+        super().__init__(f"{owed} owed. Erasing would forgive that, so it is paid first.", debt=debt)
 
 
 class CheckoutOpenError(PlaygroundError):

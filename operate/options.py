@@ -169,7 +169,8 @@ def counted(counts: Mapping[str, int]) -> str:
     """2 entries, 1 run."""
     one = {"entries": "entry"}
     return ", ".join(
-        f"{count:,} {one.get(name, name.removesuffix('s')) if count == 1 else name}" for name, count in counts.items()
+        f"{count:,} {one.get(name, name.removesuffix('s')) if abs(count) == 1 else name}"
+        for name, count in counts.items()
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from operate.commands.grant import order_of
-from operate.options import show, working_on
+from operate.options import counted, show, working_on
 from operate.stack import BUCKET, CATALOG
 from operate.withdraw_package import WithdrawPackage
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -54,6 +54,6 @@ def order(
     what = f"{outcome.name} {version}" if version is not None else outcome.name
     verb = "withdrawn" if withdraw else "reinstated"
     when = f"{'would be ' if dry_run else ''}{verb}" if outcome.is_new else f"done before: {verb}"
-    left = f"{len(offered.versions)} of {len(offered.all)} versions can be run"
+    left = f"{len(offered.versions)} of {counted({'versions': len(offered.all)})} can be run"
     newest = f", the newest is {offered.versions[0]}" if offered.versions else ""
     show(document, f"{what}: {when}; {left}{newest}", as_json=as_json)

@@ -5,7 +5,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -303,6 +303,14 @@ class InMemoryFeedback:
                 return FeedbackAdded.EXISTS
             self.put(user_id, session_id, feedback, package)
             return FeedbackAdded.ADDED
+
+    def given(self, session_id: str, run_ids: Collection[str]) -> Mapping[str, RunFeedback]:
+        with self._sessions.lock:
+            return {
+                run_id: given
+                for (session, run_id), given in self._sessions.feedback.items()
+                if session == session_id and run_id in run_ids
+            }
 
     def ratings_of(self, package: str) -> Ratings:
         return sum((ratings for name, ratings in self._given.values() if name == package), Ratings())

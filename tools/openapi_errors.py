@@ -22,6 +22,11 @@ TIME_OR_NULL: Schema = {"anyOf": [TIME, {"type": "null"}]}
 SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Seconds after which to try again, as Retry-After"}
 RUN_ID: Schema = {"type": "string", "description": "The run that has ended with this error"}
 LOGIN: Schema = {"type": "boolean", "description": "With a login one can go on"}
+PLAN_PAGE: Schema = {
+    "type": "string",
+    "format": "uri",
+    "description": "A page on which PRPM+ is sold; not there if that would not help",
+}
 PLACE: Schema = {
     "type": "object",
     "properties": {
@@ -82,11 +87,14 @@ CODES: Mapping[str, ErrorCode] = {
     ),
     "account_paused": ErrorCode("An operator has the account refuse new runs.", errors.AccountPausedError()),
     "not_entitled": ErrorCode(
-        "This deployment or plan does not have it.", errors.AnonymousRunsOffError(), optional={"login_required": LOGIN}
+        "This deployment or plan does not have it.",
+        errors.AnonymousRunsOffError(),
+        optional={"login_required": LOGIN, "purchase_url": PLAN_PAGE},
     ),
     "verified_author_required": ErrorCode(
         "This deployment or plan has no custom prompts: `not_entitled` for published clients.",
         errors.VerifiedAuthorRequiredError(),
+        optional={"purchase_url": PLAN_PAGE},
     ),
     "own_share": ErrorCode("Owners cannot vote on or report their own share.", errors.OwnShareError()),
     "package_not_found": ErrorCode(

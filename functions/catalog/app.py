@@ -24,6 +24,7 @@ from playground.usecases.browse_catalog import (
     MAX_QUERY_CHARACTERS,
     ListPackages,
     ListPopular,
+    ListRelevant,
     ReadPackage,
     SearchPackages,
 )
@@ -32,14 +33,18 @@ from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, ReadPackageUs
 # Made from the code of all functions by `make openapi`; a test fails when it is out of date.
 OPENAPI = FilePath(__file__).with_name("openapi.json")
 
-SORTS = ["name", "runs"]
-SEARCHED = "Words that are all in the name, the description or the tags"
+SORTS = ["relevance", "name", "runs"]
+SEARCHED = (
+    "What is searched for in names, descriptions and tags: words, or a sentence. The packages in which most of its "
+    "words occur come first; a word also finds those that begin with it"
+)
 
 settings = CatalogFunctionSettings.load()
 store = wiring.store()
 catalog = SnapshotCatalog(wiring.catalog(settings, store))
 usage = DynamoUsage(store, settings.spend_table, report=report_unreadable)
 list_packages = ListPackages(catalog)
+list_relevant = ListRelevant(catalog)
 list_popular = ListPopular(catalog, SnapshotRanking(usage))
 search_packages = SearchPackages(catalog)
 read_package = ReadPackage(catalog)
@@ -69,13 +74,17 @@ def packages(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
     cursor: Annotated[str | None, Query(max_length=300)] = None,
-    sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "name",
+    sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "relevance",
 ) -> PackageList:
-    """Packages to try, by name; with `sort=runs` those with the most runs first, as of a minute ago at most. A page may
-    be shorter than `limit`; the end is where next_cursor is null. A cursor is of one order."""
+    """Packages to try: those that match `q` best first, without `q` by name. `sort=name` and `sort=runs` (most runs
+    first, as of a minute ago at most) have only packages in which all words of `q` occur. A page may be shorter than
+    `limit`; the end is where next_cursor is null. A cursor is of one order."""
     if sort not in SORTS:
         raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}")
-    page = (list_popular if sort == "runs" else list_packages)(q, limit=limit, cursor=cursor)
+    if sort == "relevance":
+        page = list_relevant(q, limit=limit, cursor=cursor)
+    else:
+        page = (list_popular if sort == "runs" else list_packages)(q, limit=limit, cursor=cursor)
     return PackageList.of(page.packages, next_cursor=page.next_cursor)
 
 
@@ -85,11 +94,11 @@ def packages(
 def search(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
     format: Annotated[str | None, Query(max_length=64, description="As in a package: claude, for example")] = None,  # noqa: A002
     subtype: Annotated[str | None, Query(max_length=64, description="As in a package: skill, for example")] = None,
 ) -> SearchAnswer:
-    """Packages as in GET /packages, of a format or subtype, and how many there are in all."""
+    """Packages as in GET /packages by relevance, of a format or subtype, and how many there are in all."""
     found = search_packages(q, kind=PackageKind(format=format, subtype=subtype), limit=limit, cursor=cursor)
     return SearchAnswer.of_search(found, limit=limit)
 

@@ -70,8 +70,8 @@ def run_custom_prompt(body: CustomRunBody, idempotency_key: IdempotencyKey = Non
     """Spend credits on a custom prompt: as POST /playground/run does with `custom_prompt`, for published clients."""
     try:
         answer = _answered(body.request(), idempotency_key)
-    except NotEntitledError:
-        raise VerifiedAuthorRequiredError from None
+    except NotEntitledError as refusal:
+        raise VerifiedAuthorRequiredError(is_sold=refusal.is_sold) from None
     return CustomRunAnswer.of_custom(answer, warnings_of(body.custom_prompt or ""))
 
 

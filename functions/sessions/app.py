@@ -80,7 +80,13 @@ keys = wiring.share_keys(settings)
 new_id = id_maker(utc_now)
 
 list_sessions = ListSessions(sessions=sessions, clock=utc_now)
-read_session = ReadSession(sessions=sessions, shares=shares, keys=keys, report=report_unreadable)
+feedback = DynamoFeedback(
+    store,
+    sessions_table=settings.sessions_table,
+    spend_table=settings.spend_table,
+    report=report_unreadable,
+)
+read_session = ReadSession(sessions=sessions, shares=shares, feedback=feedback, keys=keys, report=report_unreadable)
 delete_session = DeleteSession(sessions=sessions, shares=shares, clock=utc_now)
 share_session = ShareSession(
     sessions=sessions,
@@ -95,7 +101,6 @@ read_shared = ReadShared(sessions=sessions, shares=shares, keys=keys, clock=utc_
 fork_shared = ForkShared(sessions=sessions, shares=shares, clock=utc_now, new_id=new_id)
 vote_on_shared = VoteOnShared(shares=shares, keys=keys, clock=utc_now)
 report_shared = ReportShared(shares=shares, clock=utc_now, hide_at=settings.reports_to_hide)
-feedback = DynamoFeedback(store, sessions_table=settings.sessions_table, spend_table=settings.spend_table)
 rate_exchange = RateExchange(sessions=sessions, feedback=feedback, clock=utc_now)
 rate_run = RateRun(ledger=ledger, feedback=feedback, clock=utc_now)
 

@@ -15,7 +15,7 @@ from operate.errors import CannotDoError, RefusedError
 from operate.grant_bonus import GrantBonus
 from operate.helptext import more_help
 from operate.operator_request import MAX_CREDITS, OperatorRequest
-from operate.options import USER, by_an_operator, dry_run, note, on_a_stack, show, with_progress, working_on
+from operate.options import USER, by_an_operator, counted, dry_run, note, on_a_stack, show, with_progress, working_on
 from operate.orders import Orders, refused
 from playground.domain.errors import InvalidRequestError, PlaygroundError
 
@@ -152,7 +152,8 @@ def grant_many(orders: Orders, rows: Sequence[Row], file: Path, *, as_json: bool
         "grants": documents,
     }
     would = "would be given" if orders.dry_run else "given"
-    text = f"{len(given)} {would} ({summary['credits']} credits), {summary['before']} before, {len(failed)} failed"
+    credits_ = counted({"credits": summary["credits"]})
+    text = f"{len(given)} {would} ({credits_}), {summary['before']} before, {len(failed)} failed"
     show(summary, text, as_json=as_json)
     return 1 if failed else 0
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from operate.errors import CannotDoError
 from operate.helptext import more_help
-from operate.options import TEXT, on_a_stack, show, working_on
+from operate.options import TEXT, counted, on_a_stack, show, working_on
+from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_usage import DynamoUsage
 from playground.domain.guard import NANO_PER_CENT
 from playground.domain.packages import is_package_name
@@ -24,8 +26,11 @@ from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, last_days
             "by model. Of a package also its runs and users of all time; of few users the public sees less. Cost is "
             "what the provider billed.",
         },
-        rights=["dynamodb:GetItem and Query on the table of what runs cost; there is no scan"],
-        statuses={0: "shown", 1: None, 2: "it could not be done: no stack, no answer"},
+        rights=[
+            "dynamodb:GetItem and Query on the table of what runs cost; there is no scan",
+            "dynamodb:GetItem on the table of money, for a user without runs",
+        ],
+        statuses={0: "shown", 1: None, 2: "it could not be done: no stack, no such account, no answer"},
         examples=[
             "./playground usage alice",
             "./playground usage @acme/tidy --days 90 --json",
@@ -46,9 +51,11 @@ def command(who: str, days: int, stack_name: str | None, as_json: bool) -> None:
         if is_package_name(who):
             rows, totals, ratings = usage.of_package(who, first, last), usage.all_of_package(who), usage.ratings_of(who)
             whole = {"all": _amounts(totals.counters), "users": totals.users, "ratings": asdict(ratings)}
-            heading = f"{_line(totals.counters)}; {totals.users:,} users"
+            heading = f"{_line(totals.counters)}; {counted({'users': totals.users})}"
         else:
             rows, whole, heading = usage.of_user(who, first, last), {}, ""
+            if not rows and stack.store.get(account_key(stack.ledger_table, who)) is None:
+                raise CannotDoError(f"there is no account {who} in {stack.described}")
     _show(who, (first, last), rows, whole, heading, as_json=as_json)
 
 
@@ -74,9 +81,11 @@ def _show(
 
 def _line(counters: Counters) -> str:
     cents = -(-counters.cost_nano // NANO_PER_CENT)
+    tokens = counters.input_tokens + counters.output_tokens
+    amounts = counted({"credits": counters.credits, "tokens": tokens})
     return (
-        f"{counters.runs:,} runs, {counters.failed:,} failed, {counters.credits:,} credits, "
-        f"{counters.input_tokens + counters.output_tokens:,} tokens, ${cents // 100:,}.{cents % 100:02d}"
+        f"{counted({'runs': counters.runs})}, {counters.failed:,} failed, {amounts}, "
+        f"${cents // 100:,}.{cents % 100:02d}"
     )
 
 

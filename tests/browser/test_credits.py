@@ -1,5 +1,6 @@
 """The view of credits, clicked: packs, PRPM+, history and receipts, with the stand-in's pages of Stripe."""
 
+import re
 import uuid
 from collections.abc import Callable
 
@@ -60,7 +61,15 @@ def test_prpm_plus_is_subscribed_to_canceled_and_kept(
     expect(page.get_by_role("region", name="Your balance")).to_contain_text("205 credits to spend")
     expect(plan).to_contain_text("Active, renews")
     plan.get_by_role("button", name="Cancel PRPM+").click()
+    asked = page.get_by_role("dialog", name="Cancel PRPM+?")
+    expect(asked).to_contain_text(re.compile(r"It lasts until \d+ \w+ \d{4}"))
+    page.keyboard.press("Escape")
+    expect(asked).to_have_count(0)
+    expect(plan.get_by_role("button", name="Cancel PRPM+")).to_be_focused()
+    plan.get_by_role("button", name="Cancel PRPM+").click()
+    asked.get_by_role("button", name="Cancel PRPM+").click()
     expect(plan).to_contain_text("until then nothing changes")
+    expect(plan.get_by_role("status")).to_be_focused()
     plan.get_by_role("button", name="Keep PRPM+").click()
     expect(plan).to_contain_text("Active, renews")
 

@@ -171,6 +171,27 @@ def test_a_run_that_is_stopped_keeps_what_was_written(open_window: OpenWindow, t
     expect(page.get_by_text("4 credits")).to_be_visible()
 
 
+def test_a_sentence_finds_a_package_and_its_conversation_says_later_what_it_came_to(
+    open_window: OpenWindow, token_of: TokenOf, user_id: str
+) -> None:
+    page = open_window().open("/", token_of(user_id))
+    page.get_by_label("What do you want to do?").fill("something that reviews my python code")
+    expect(page.get_by_role("main").get_by_role("listitem").first).to_contain_text("code-reviewer")
+    page.get_by_role("link", name="code-reviewer", exact=True).click()
+    run(page, "Explain it at length [[claude: output_tokens=3000 slow=100]]")
+    expect(page.get_by_role("article")).to_contain_text("This answer is based on")
+    page.get_by_role("button", name="Stop").click()
+    page.locator("label", has_text="2 stars").click()
+    expect(page.get_by_text("Saved. Thank you.")).to_be_visible()
+
+    page.goto(page.url.partition("?")[0] + "conversations")
+    page.get_by_role("link", name=re.compile("^Explain it at length")).click()
+    turn = page.get_by_role("article", name="Turn 1")
+    expect(turn.get_by_text("You stopped it. What was written by then is kept and paid for.")).to_be_visible()
+    expect(turn.get_by_text("1 credit")).to_be_visible()
+    expect(turn.get_by_role("radio", name="2 stars")).to_be_checked()
+
+
 def test_a_stream_that_breaks_mends_itself_and_is_charged_once(
     open_window: OpenWindow, token_of: TokenOf, user_id: str, proxy: Any, stack: Stack
 ) -> None:

@@ -69,11 +69,11 @@ class Worker:
         )
         self.unshare = UnshareSession(sessions=self.sessions, shares=self.shares, clock=clock)
         self.look = ReadShared(sessions=self.sessions, shares=self.shares, keys=KEYS, clock=clock)
-        self.read = ReadSession(sessions=self.sessions, shares=self.shares, keys=KEYS)
         self.delete = DeleteSession(sessions=self.sessions, shares=self.shares, clock=clock)
         self.fork = ForkShared(sessions=self.sessions, shares=self.shares, clock=clock, new_id=new_id)
         self.vote = VoteOnShared(shares=self.shares, keys=KEYS, clock=clock)
         self.feedback = DynamoFeedback(ledger._store, sessions_table=SESSIONS_TABLE, spend_table=SPEND_TABLE)
+        self.read = ReadSession(sessions=self.sessions, shares=self.shares, feedback=self.feedback, keys=KEYS)
         self.report = ReportShared(shares=self.shares, clock=clock, hide_at=3)
 
 

@@ -397,6 +397,26 @@ def test_feedback_that_is_added_replaces_nothing(world: World, user_id: str) -> 
     assert add(replace(feedback, run_id=f"run_{user_id}_4")) is FeedbackAdded.NO_SESSION
 
 
+def test_feedback_is_read_by_its_runs(world: World, user_id: str) -> None:
+    """That of the session only, and what was written last."""
+    session, other = world.converse(user_id, "a"), world.converse(user_id, "b")
+    runs = [f"run_{user_id}_{letter}" for letter in "abcdef"]
+    given = {
+        run_id: RunFeedback(run_id=run_id, rating=1 + number, is_helpful=None, comment=run_id, given_at=NOW)
+        for number, run_id in enumerate(runs[:5])
+    }
+    for feedback in given.values():
+        assert world.feedback.put(user_id, session.session_id, replace(feedback, rating=5), None)
+        assert world.feedback.put(user_id, session.session_id, feedback, None)
+        assert world.feedback.put(user_id, other.session_id, replace(feedback, rating=None), None)
+    assert world.feedback.given(session.session_id, set(runs)) == given
+    assert world.feedback.given(session.session_id, [runs[3], runs[1], runs[5]]) == {
+        run_id: given[run_id] for run_id in (runs[1], runs[3])
+    }
+    assert world.feedback.given(session.session_id, []) == {}
+    assert world.feedback.given("ses_nowhere", runs) == {}
+
+
 # --- share ------------------------------------------------------------------------------------------------------------
 
 

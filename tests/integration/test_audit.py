@@ -46,6 +46,7 @@ HINT = "only a hint: the receipt decides"
 HANDLE = "names an attempt or a request; nothing is worked out from it"
 SHOWN = "is only shown"
 OUTSIDE = "what it says happened outside of the store"
+OLDER = "may be of an earlier version, which did not write it; the receipt has it"
 STEP = "counts only when it moves the ceiling"
 EARLY = "may be too early, the sweeper corrects it"
 MERGED = "a next boundary before the regular one may be when rollover of an earlier plan expires"
@@ -72,7 +73,6 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("settled", "nonce", "changed"): HANDLE,
     ("settled", "prompt_tokens", "changed"): STEP,
     ("settled", "request_hash", "changed"): HANDLE,
-    ("settled", "stop_reason", "changed"): OUTSIDE,
     ("settled", "wanted_max_tokens", "changed"): STEP,
     ("released", "ended_at", "changed"): ALONE,
     ("released", "failure.code", "changed"): OUTSIDE,
@@ -99,7 +99,9 @@ NOT_COVERED: Mapping[tuple[str, str, str], str] = {
     ("expired", "started_at", "changed"): ALONE,
     ("session", "title", "changed"): WORDS,
     ("session", "use_no_prompt", "changed"): ALONE,
+    ("turn", "credits", "deleted"): OLDER,
     ("turn", "input", "changed"): WORDS,
+    ("turn", "stop_reason", "deleted"): OLDER,
     ("prompt", "text", "changed"): WORDS,
 }
 

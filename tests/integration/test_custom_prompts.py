@@ -116,6 +116,8 @@ def test_without_a_plan_it_is_refused_and_nothing_is_held(handlers: Handlers, us
     refused = handlers.call("POST", path, RUN, user=user_id)
 
     assert (refused.status, refused.body["error"]) == (403, code)
+    settings = handlers.apps["run"].settings
+    assert refused.body["purchase_url"] == settings.frontend_url + settings.subscription_page
     assert handlers.call("GET", "/playground/credits", user=user_id).body["held"] == 0
     assert handlers.call("GET", "/playground/sessions", user=user_id).body["sessions"] == []
 

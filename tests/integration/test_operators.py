@@ -655,8 +655,16 @@ def test_usage_of_a_user_and_of_a_package(store: DynamoStore, user_id: str, caps
     assert (shown["all"]["runs"], shown["users"], len(shown["days"])) == (3, 1, 3)
 
     assert run(["usage", package]) == 0
-    assert "of all time: 3 runs, 0 failed, 3 credits, 300 tokens, $0.01; 1 users" in capsys.readouterr().out
+    assert "of all time: 3 runs, 0 failed, 3 credits, 300 tokens, $0.01; 1 user" in capsys.readouterr().out
     assert run(["usage", user_id, "--days", "91"]) == 2
+
+
+def test_usage_of_nobody_is_said(ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["usage", user_id]) == 2
+    assert f"there is no account {user_id} in" in capsys.readouterr().err
+    ledger.account(user_id, now())
+    assert run(["usage", user_id]) == 0
+    assert "0 runs, 0 failed, 0 credits, 0 tokens" in capsys.readouterr().out
 
 
 # --- guard ------------------------------------------------------------------------------------------------------------

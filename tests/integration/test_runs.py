@@ -102,6 +102,27 @@ def test_history_says_what_each_run_was(handlers: Handlers, user_id: str) -> Non
     assert [line["package_version"] is None for line in lines] == [False, False, True]
 
 
+def test_history_and_receipt_say_whether_a_run_was_without_the_prompt_or_with_a_custom_one(
+    handlers: Handlers, user_id: str
+) -> None:
+    custom = {"custom_prompt": "Answer as briefly as you can.", "input": "Hello."}
+    author = handlers.call("POST", "/playground/run", custom, user=user_id, claims={"verified_author": True})
+    assert author.status == 200, author.body
+    plain, bare = run(handlers, user_id), run(handlers, user_id, use_no_prompt=True)
+    expected = {
+        bare["run_id"]: (True, False),
+        plain["run_id"]: (False, False),
+        author.body["run_id"]: (False, True),
+        None: (False, False),
+    }
+    lines = history(handlers, user_id)
+    assert {line["run_id"]: (line["use_no_prompt"], line["custom_prompt"]) for line in lines} == expected
+    for run_id, marks in expected.items():
+        if run_id is not None:
+            receipt = handlers.call("GET", f"/playground/runs/{run_id}", user=user_id).body
+            assert (receipt["use_no_prompt"], receipt["custom_prompt"]) == marks
+
+
 def test_a_page_of_history_is_one_more_request_for_all_of_its_runs(handlers: Handlers, user_id: str) -> None:
     for _ in range(3):
         run(handlers, user_id)

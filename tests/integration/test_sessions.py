@@ -7,9 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pynamodb.expressions.operand import Path
 
 from bench.transport import Transport
+from playground.adapters.dynamo_keys import turn_key
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.dynamo_store import Update
 from playground.domain.account import Account, Change, grant
 from playground.domain.calendar import instant
 from playground.domain.cursors import number_cursor
@@ -166,11 +169,57 @@ def test_a_made_up_cursor_is_named(handlers: Handlers, user_id: str, cursor: str
     assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", "cursor")
 
 
+def test_a_session_says_what_became_of_each_run(handlers: Handlers, user_id: str) -> None:
+    """What it cost, how it ended, and the owner's feedback; of turns that were stored before that was recorded, only
+    the run. A copy has nothing of the other user's runs."""
+    other = f"{user_id}-other"
+    first = run(handlers, user_id)
+    session_id = first.body["session_id"]
+    second = run(handlers, user_id, "[chars=20000] Go on.", session_id=session_id)
+    rating = {"rating": 2, "is_helpful": False, "comment": "Too long."}
+    rated = handlers.call("POST", f"/playground/runs/{second.body['run_id']}/feedback", rating, user=user_id)
+    assert rated.status == 200
+
+    def runs(session_id: str, user: str) -> list[Any]:
+        conversation = handlers.call("GET", f"/playground/sessions/{session_id}", user=user).body["conversation"]
+        assert all(message["run"] is None for message in conversation[::2])
+        return [message["run"] for message in conversation[1::2]]
+
+    expected = [
+        {
+            "run_id": answer.body["run_id"],
+            "credits_spent": answer.body["credits_spent"],
+            "stop_reason": answer.body["stop_reason"],
+            "feedback": feedback,
+        }
+        for answer, feedback in ((first, None), (second, rated.body))
+    ]
+    assert runs(session_id, user_id) == expected
+
+    share = handlers.call("POST", f"/playground/sessions/{session_id}/share", {}, user=user_id).body
+    shared = handlers.call("GET", f"/playground/shared/{share['share_token']}")
+    assert not any("run" in message for message in shared.body["conversation"])
+    copy = handlers.call("POST", f"/playground/shared/{share['share_token']}/fork", user=other).body["session_id"]
+    assert runs(copy, other) == [None, None]
+    app: Any = handlers.apps["sessions"]
+    assert [(turn.run_id, turn.credits, turn.stop_reason) for turn in app.sessions.turns(copy)] == [
+        ("copied", None, None)
+    ] * 2
+
+    store: Any = app.store
+    key = turn_key(app.settings.sessions_table, session_id, 1)
+    store.update(Update(key, actions=[Path(name).remove() for name in ("credits", "stop_reason")]))
+    expected[0] |= {"credits_spent": None, "stop_reason": None}
+    assert runs(session_id, user_id) == expected
+
+
 def test_a_session_is_read_with_all_that_was_said(handlers: Handlers, user_id: str) -> None:
     first = run(handlers, user_id, "one")
     second = run(handlers, user_id, "two", session_id=first.body["session_id"])
     session = handlers.call("GET", f"/playground/sessions/{first.body['session_id']}", user=user_id)
-    assert session.body["conversation"] == [*first.body["conversation"], *second.body["conversation"]]
+    said = [{**message, "run": None} for message in session.body["conversation"]]
+    messages = [*first.body["conversation"], *second.body["conversation"]]
+    assert said == [{**message, "run": None} for message in messages]
     assert (session.body["turns"], session.body["credits_spent"], session.body["share"]) == (2, 2, None)
     assert session.body["tokens_used"] == first.body["tokens_used"] + second.body["tokens_used"]
     assert session.body["next_cursor"] is None

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.engine import engine_python
+from operate.options import counted
 from tests.mutants.catalogue import MUTANTS, Mutant
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,8 +133,8 @@ def main() -> int:
     for test in sorted(unproven):
         print(f"{test} fails without a mutant, too: it proves nothing")
     print(
-        f"{len(verdicts)} mutants, {len(verdicts) - len(missed)} caught, {len(missed)} not, "
-        f"{len(unproven)} tests that prove nothing, {time.monotonic() - begun:.0f} s"
+        f"{counted({'mutants': len(verdicts)})}, {len(verdicts) - len(missed)} caught, {len(missed)} not, "
+        f"tests that prove nothing: {len(unproven)}; {time.monotonic() - begun:.0f} s"
     )
     return 1 if missed or unproven or not verdicts else 0
 

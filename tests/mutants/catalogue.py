@@ -2212,6 +2212,13 @@ MUTANTS = (
         AUDITED,
     ),
     mutant(
+        "audit: a turn may have cost something else than its receipt says",
+        RECEIPTS,
+        'for name, other in (("credits", "charged"), ("stop_reason", "stop_reason")):',
+        'for name, other in (("stop_reason", "stop_reason"),):',
+        AUDITED,
+    ),
+    mutant(
         "audit: sessions are not looked at",
         RECEIPTS,
         "for session_id, sums in self._sessions.items():",
@@ -3392,6 +3399,27 @@ MUTANTS = (
         "or len(found) == self.max_turns",
         "",
         "tests/integration/test_published_clients.py::test_what_is_included_has_its_bound",
+    ),
+    mutant(
+        "sharing: a copy says what its turns cost the other user",
+        SHARED,
+        "run_id=COPIED, credits=None, stop_reason=None",
+        "run_id=COPIED",
+        "tests/property/test_sessions_properties.py",
+    ),
+    mutant(
+        "sessions: a turn says that it cost what was held",
+        RUN_PROMPT,
+        "            credits=charged,\n            stop_reason",
+        "            credits=hold.ceiling,\n            stop_reason",
+        RUNS,
+    ),
+    mutant(
+        "sessions: feedback of the last run of a page is not shown",
+        OPINIONS,
+        "feedback_key(self._sessions, session_id, max(run_ids))",
+        "feedback_key(self._sessions, session_id, min(run_ids))",
+        "tests/contract/test_sessions_contract.py",
     ),
     mutant(
         "sharing: a snapshot shows what was said later",

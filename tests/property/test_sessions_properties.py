@@ -20,6 +20,7 @@ from tests.conftest import NOW
 from tests.fakes import (
     CountingNewId,
     FrozenClock,
+    InMemoryFeedback,
     InMemorySessions,
     InMemoryShares,
     PlantedLeaks,
@@ -41,7 +42,9 @@ class World:
         self.ids = CountingNewId()
         keys = ShareKeys(["a secret of the tests, 32 bytes at least"])
         self.list = ListSessions(sessions=self.sessions, clock=self.clock)
-        self.read = ReadSession(sessions=self.sessions, shares=self.shares, keys=keys)
+        self.read = ReadSession(
+            sessions=self.sessions, shares=self.shares, feedback=InMemoryFeedback(self.sessions), keys=keys
+        )
         self.delete = DeleteSession(sessions=self.sessions, shares=self.shares, clock=self.clock)
         self.share = ShareSession(
             sessions=self.sessions,
@@ -61,7 +64,8 @@ class World:
         there = self.sessions.find(USER, name)
         at = max(self.clock.now, there.updated_at) if there is not None else self.clock.now
         hold = a_hold("run", 1, at, session_id=name)
-        self.sessions.add(conversation(USER, hold, at, turns=there.turns + 1 if there is not None else 1))
+        said = conversation(USER, hold, at, turns=there.turns + 1 if there is not None else 1)
+        self.sessions.add(replace(said, turn=replace(said.turn, credits=1, stop_reason="end_turn")))
 
 
 NAMES = [f"ses_{letter}" for letter in "abcdefgh"]
@@ -145,7 +149,7 @@ def test_a_link_shows_what_was_shared_last_and_nothing_after_it_was_withdrawn(ac
                 fork = world.fork("another", token, idempotency_key=None, seconds_left=29)
                 copied = world.sessions.turns(fork.session_id)
                 assert [turn.number for turn in copied] == list(range(1, shared + 1))
-                assert {turn.run_id for turn in copied} == {"copied"}
+                assert {(turn.run_id, turn.credits, turn.stop_reason) for turn in copied} == {("copied", None, None)}
             case _:
                 pass
         if shared:

@@ -220,6 +220,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ),
         "variables": replace(_bare_run, variables=("audience", "language")),
         "custom": replace(_bare_run, custom_prompt=True),
+        "no prompt": replace(_bare_run, use_no_prompt=True),
         "failed": replace(
             _bare_run,
             status=RunStatus.RELEASED,
@@ -256,6 +257,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "turn": {
         "bare": _bare_turn,
         "full": replace(_bare_turn, number=999_999, input="over and over " * 50, refused=True),
+        "stopped": replace(_bare_turn, credits=3, stop_reason="cancelled"),
     },
     "kept turn": {
         "bare": (_bare_turn, TextRef(name="sessions/1", version=None, digest="d" * 64)),

@@ -572,6 +572,21 @@ RULES: dict[str, tuple[Code, str, object, object, Damage]] = {
         1,
         turn_is(run_id=AT_WORK),
     ),
+    "credits of a turn": (Code.TURN, "turn 1 of ses_1: credits", 1, 2, turn_is(credits=2)),
+    "end of a turn": (
+        Code.TURN,
+        "turn 1 of ses_1: stop_reason",
+        "end_turn",
+        "cancelled",
+        turn_is(stop_reason="cancelled"),
+    ),
+    "run without the prompt": (
+        Code.RECEIPT,
+        f"{PAID}: use_no_prompt",
+        "False",
+        "True",
+        run_is(PAID, use_no_prompt=True),
+    ),
     "tokens of a turn": (Code.TURN, "turn 1 of ses_1: output_tokens", 800, 1, turn_is(output_tokens=1)),
     "version": (Code.VERSION, "account: version", 4, 5, account_is(version=5)),
     "key of a change to come": (

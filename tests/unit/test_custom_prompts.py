@@ -20,6 +20,7 @@ from playground.domain.errors import (
 from playground.domain.pricing import CustomPromptTerms, PriceTableError
 from playground.domain.runs import RunRequest
 from playground.ports import Found, HoldOutcome
+from playground.usecases.prompts import plans_for
 from playground.usecases.run_prompt import PaidAnswer, RunPrompt
 from tests.fakes import InMemoryLedger
 from tests.kit.prices import EXAMPLE
@@ -82,6 +83,14 @@ def test_without_a_plan_nothing_is_asked_or_held() -> None:
         run(world)
     assert world.model.prompts == []
     assert run(world, is_verified_author=True).run.charged == 2
+
+
+@pytest.mark.parametrize(("switch", "is_sold"), [(CustomPrompts.PLANS, True), (CustomPrompts.OFF, False)])
+def test_a_plan_is_offered_only_where_it_would_help(switch: CustomPrompts, is_sold: bool) -> None:
+    account = InMemoryLedger().account(USER, NOW)
+    with pytest.raises(NotEntitledError) as refused:
+        plans_for(CUSTOM, account, EXAMPLE, switch, is_verified_author=False)
+    assert refused.value.is_sold is is_sold
 
 
 class Between:

@@ -233,6 +233,8 @@ def test_the_turn_and_the_session_are_what_was_asked_and_answered() -> None:
         output_tokens=40,
         asked_at=NOW,
         answered_at=NOW,
+        credits=1,
+        stop_reason="end_turn",
     )
     assert (session.user_id, session.package_id, session.package, session.package_version) == (
         USER,
@@ -308,7 +310,7 @@ def test_a_title_is_short() -> None:
 
     answer = world.run(replace(REQUEST, input="x" * 10_000))
 
-    assert world.ledger.sessions.summaries[answer.run.session_id].title == "x" * 80
+    assert world.ledger.sessions.summaries[answer.run.session_id].title == "x" * 79 + "…"
 
 
 def test_the_model_is_asked_what_was_requested() -> None:

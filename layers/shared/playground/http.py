@@ -144,6 +144,7 @@ class Api:
         self._timeout = timeout
         self._stream: EventStream | None = None  # of the request that is being handled
         self._purchase_url = f"{settings.frontend_url}{settings.credits_page}"
+        self._plan_url = f"{settings.frontend_url}{settings.subscription_page}"
         self._cors = CORSConfig(
             allow_origin=settings.frontend_url,
             extra_origins=list(settings.extra_origins),
@@ -358,6 +359,8 @@ class Api:
         facts = dict(error.facts)
         if isinstance(error, errors.InsufficientCreditsError):
             facts["purchase_url"] = self._purchase_url
+        if isinstance(error, errors.NotEntitledError) and error.is_sold:
+            facts["purchase_url"] = self._plan_url
         if isinstance(error, errors.UnreadableError):
             report_unreadable(error)
         logger.info("refused", error=error.code, status=status, facts=_loggable(error))

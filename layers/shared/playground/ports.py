@@ -2,7 +2,7 @@
 the same contract tests."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -32,6 +32,7 @@ from playground.domain.pricing import ModelPrice, PlanPrice, Spent, Usage, guess
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace
+from playground.domain.search import Place, Query
 from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Report, Share, Vote
 from playground.domain.spend import PackageTotals, Ratings, SpendRow, UsagePlace
@@ -596,6 +597,11 @@ class Feedback(Protocol):
         """As `put`, but only if there is none yet. A repeat of the very same is ADDED."""
         ...
 
+    def given(self, session_id: str, run_ids: Collection[str]) -> Mapping[str, RunFeedback]:
+        """The feedback on these runs of a session, as last written, by run. What is damaged is left out and reported.
+        Raises StoreUnavailableError."""
+        ...
+
 
 class Shares(Protocol):
     """Share links. Every write is conditional on what was read before; False means: read again."""
@@ -667,8 +673,15 @@ class PackageIndex(Protocol):
         """As `CatalogReader.search`, of packages of one kind only."""
         ...
 
-    def count(self, text: str, kind: PackageKind) -> int | None:
-        """How many packages such a search finds in all; None if they are too many to be counted."""
+    def ranked(
+        self, query: Query, *, after: Place | None, limit: int, kind: PackageKind
+    ) -> tuple[Sequence[PackageSummary], Place | None]:
+        """Summaries of a kind that match, the best match first, after a place; and the `after` of the next page, if
+        any. A page may hold fewer than `limit` although there are more."""
+        ...
+
+    def count(self, query: Query, kind: PackageKind) -> int | None:
+        """How many packages of a kind match in all; None if they are too many to be counted."""
         ...
 
 

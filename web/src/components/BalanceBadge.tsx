@@ -39,7 +39,7 @@ function parts(now: Balance): [string, number, string | null][] {
     found.push(["Monthly", monthly.remaining, monthly.reset_at && `new on ${day(monthly.reset_at)}`]);
   }
   if (rollover.amount > 0) found.push(["Rolled over", rollover.amount, rollover.expires_at && `until ${day(rollover.expires_at)}`]);
-  found.push(["Purchased", now.purchased, "do not expire"]);
+  found.push(["Purchased", now.purchased, "with welcome credits; do not expire"]);
   if (now.held > 0) found.push(["Held for runs", -now.held, null]);
   if (now.debt > 0) found.push(["Owed", now.debt, "taken from what comes in"]);
   return found;

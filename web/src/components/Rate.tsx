@@ -1,12 +1,13 @@
 import { useState } from "preact/hooks";
-import { api } from "../api/client";
+import { api, type Schemas } from "../api/client";
 import { problemOf } from "../lib/errors";
+import { counted } from "../lib/format";
 import { announce } from "./announcer";
 
-/** What the person thinks of an answer: one to five stars, and a comment if they like. */
-export function Rate({ runId }: { runId: string }) {
-  const [rating, setRating] = useState<number | null>(null);
-  const [comment, setComment] = useState("");
+/** What the person thinks of an answer: one to five stars, and a comment if they like. `given`: what they have said. */
+export function Rate({ runId, given = null }: { runId: string; given?: Schemas["RunFeedbackAnswer"] | null }) {
+  const [rating, setRating] = useState(given?.rating ?? null);
+  const [comment, setComment] = useState(given?.comment ?? "");
   const [saved, setSaved] = useState<"no" | "yes" | "with comment">("no");
   const [problem, setProblem] = useState<string | null>(null);
   const send = async (stars: number, text: string) => {
@@ -26,7 +27,7 @@ export function Rate({ runId }: { runId: string }) {
   return (
     <div class="rate">
       <fieldset class="stars">
-        <legend>Rate this answer</legend>
+        <legend>{given?.rating ? "Your rating" : "Rate this answer"}</legend>
         {[1, 2, 3, 4, 5].map((stars) => (
           <label key={stars} class={rating !== null && stars <= rating ? "star star-on" : "star"}>
             <input
@@ -38,13 +39,13 @@ export function Rate({ runId }: { runId: string }) {
             />
             <span aria-hidden="true">★</span>
             <span class="unseen">
-              {stars} {stars === 1 ? "star" : "stars"}
+              {counted(stars, "star")}
             </span>
           </label>
         ))}
         <span class="hint">{saved === "no" ? "" : saved === "yes" ? "Saved. Thank you." : "Saved with your comment."}</span>
       </fieldset>
-      {rating !== null && saved !== "with comment" && (
+      {rating !== null && saved !== "with comment" && (given?.rating !== rating || saved === "yes") && (
         <form
           class="comment"
           onSubmit={(event) => {

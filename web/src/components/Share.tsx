@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../api/client";
 import type { Session, Turn } from "../lib/conversation";
-import { count, day } from "../lib/format";
+import { count, counted, day } from "../lib/format";
 import { announce } from "./announcer";
 import { Copy } from "./Copy";
 import { ErrorNotice } from "./ErrorNotice";
@@ -46,7 +46,7 @@ export function Share({ session, turns, onChange }: Props) {
     } catch (problem) {
       if (problem instanceof ApiError && problem.code === "share_blocked" && readFindings(problem.facts).length > 0) {
         findings.value = readFindings(problem.facts);
-        announce(`Not shared yet: ${findings.value.length} places may be secrets.`);
+        announce(`Not shared yet: ${counted(findings.value.length, "place may be a secret", "places may be secrets")}.`);
       } else setFailed({ error: problem, retry: () => void act(what) });
     } finally {
       setBusy(false);
@@ -106,9 +106,9 @@ export function Share({ session, turns, onChange }: Props) {
             {share.hidden ? "Hidden: others have reported it." : "Anybody with the link can read it."}
             <span class="hint">
               {" "}
-              {share.turns < session.turns ? `The first ${count(share.turns)} of ${count(session.turns)} turns. ` : ""}
+              {share.turns < session.turns ? `The first ${count(share.turns)} of ${counted(session.turns, "turn")}. ` : ""}
               {share.expires_at ? `Until ${day(share.expires_at)}. ` : ""}
-              {count(share.views)} views, {count(share.helpful)} found it helpful, {count(share.not_helpful)} did not.
+              {counted(share.views, "view")}, {count(share.helpful)} found it helpful, {count(share.not_helpful)} did not.
             </span>
           </p>
           {share.share_url && (

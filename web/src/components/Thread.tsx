@@ -2,7 +2,7 @@ import type { Schemas } from "../api/client";
 import { config } from "../config";
 import { curl, plainText } from "../lib/copies";
 import type { Turn } from "../lib/conversation";
-import { count, credits } from "../lib/format";
+import { counted, credits } from "../lib/format";
 import { Copy } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
 import { loadMarkdown, Markdown } from "./Markdown";
@@ -41,7 +41,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
         ) : (
           <Markdown text={turn.answer} />
         )}
-        {turn.run && <Outcome answer={turn.run.answer} />}
+        {turn.run ? <Outcome answer={turn.run.answer} /> : turn.earlier && <EarlierOutcome run={turn.earlier} />}
         {!turn.unreadable && (
           <div class="actions">
             <Copy name="Copy text" text={async () => plainText((await loadMarkdown()).markdown(turn.answer))} />
@@ -54,7 +54,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
             )}
           </div>
         )}
-        {turn.run && <Rate runId={turn.run.id} />}
+        {turn.run ? <Rate runId={turn.run.id} /> : turn.earlier && <Rate runId={turn.earlier.run_id} given={turn.earlier.feedback} />}
       </div>
     </article>
   );
@@ -67,20 +67,34 @@ const ENDS: Readonly<Record<string, string>> = {
   model_context_window_exceeded: "It ended because the conversation is as long as Claude can read.",
 };
 
+function EarlierOutcome({ run }: { run: Schemas["ExchangeRun"] }) {
+  const end = run.stop_reason !== null && ENDS[run.stop_reason];
+  return (
+    <>
+      {end && <p class="notice">{end}</p>}
+      {run.credits_spent !== null && (
+        <p class="facts">
+          <span>{credits(run.credits_spent)}</span>
+        </p>
+      )}
+    </>
+  );
+}
+
 function Outcome({ answer }: { answer: Schemas["RunAnswer"] }) {
   const end = ENDS[answer.stop_reason];
   return (
     <>
       {end && <p class="notice">{end}</p>}
       {answer.max_tokens_reduced && (
-        <p class="notice">Your credits covered an answer of at most {count(answer.max_tokens)} tokens, so that was the maximum.</p>
+        <p class="notice">Your credits covered an answer of at most {counted(answer.max_tokens, "token")}, so that was the maximum.</p>
       )}
       {answer.turns_omitted > 0 && (
-        <p class="notice">The first {count(answer.turns_omitted)} turns no longer fit and were not sent.</p>
+        <p class="notice">{answer.turns_omitted === 1 ? "The first turn no longer fits and" : `The first ${counted(answer.turns_omitted, "turn")} no longer fit and`} {answer.turns_omitted === 1 ? "was" : "were"} not sent.</p>
       )}
       <p class="facts">
         <span>{credits(answer.credits_spent)}</span>
-        <span>{count(answer.tokens_used)} tokens</span>
+        <span>{counted(answer.tokens_used, "token")}</span>
         <span>{(answer.duration_ms / 1000).toFixed(1)} s</span>
         <span>{answer.model}</span>
       </p>

@@ -11,7 +11,11 @@ export interface Turn {
   unreadable: boolean;
   /** Known for runs that this page has seen. */
   run: { id: string; body: RunBody; answer: Schemas["RunAnswer"] } | null;
+  /** What the API knows of an earlier run; null in copies and shared conversations. */
+  earlier?: Schemas["ExchangeRun"] | null;
 }
+
+type Said = Pick<Schemas["SharedMessage"], "content" | "unreadable"> & { run?: Schemas["ExchangeRun"] | null };
 
 type Page<M> = { conversation: M[]; next_cursor: string | null };
 
@@ -40,7 +44,7 @@ export function getShared(token: string): Promise<Schemas["SharedAnswer"]> {
 }
 
 /** Question and answer together. */
-export function turnsOf(conversation: readonly Pick<Schemas["SharedMessage"], "content" | "unreadable">[]): Turn[] {
+export function turnsOf(conversation: readonly Said[]): Turn[] {
   const found: Turn[] = [];
   for (let at = 0; at + 1 < conversation.length; at += 2) {
     const question = conversation[at];
@@ -52,6 +56,7 @@ export function turnsOf(conversation: readonly Pick<Schemas["SharedMessage"], "c
       answer: answer.content,
       unreadable: question.unreadable || answer.unreadable,
       run: null,
+      earlier: answer.run ?? null,
     });
   }
   return found;

@@ -4,8 +4,28 @@ export function count(amount: number): string {
   return amount.toLocaleString("en-US");
 }
 
+/** "1 turn", "2,000 turns". `many`: where it is not `one` with an s. */
+export function counted(amount: number, one: string, many = `${one}s`): string {
+  return `${count(amount)} ${Math.abs(amount) === 1 ? one : many}`;
+}
+
 export function credits(amount: number): string {
-  return `${count(amount)} ${Math.abs(amount) === 1 ? "credit" : "credits"}`;
+  return counted(amount, "credit");
+}
+
+export function dollars(cents: number): string {
+  return `$${(cents / 100).toFixed(2)}`;
+}
+
+/** An amount by which something changes. */
+export function signed(amount: number): string {
+  return amount > 0 ? `+${count(amount)}` : amount < 0 ? `−${count(-amount)}` : "0";
+}
+
+/** At most `most` characters, with an ellipsis in place of what is cut off. */
+export function cut(text: string, most: number): string {
+  const all = Array.from(text);
+  return all.length > most ? `${all.slice(0, most - 1).join("").trimEnd()}…` : text;
 }
 
 export function day(time: string): string {

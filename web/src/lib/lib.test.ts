@@ -4,7 +4,7 @@ import { parse } from "../router";
 import { turnsOf } from "./conversation";
 import { curl, plainText, quoted } from "./copies";
 import { problemOf } from "./errors";
-import { characters, credits, duration } from "./format";
+import { characters, counted, credits, cut, duration, signed } from "./format";
 import { markdown } from "./markdown";
 
 describe("addresses of the page", () => {
@@ -78,5 +78,31 @@ describe("turns", () => {
       ["turn-1", "a", "b", false],
       ["turn-2", "c", "", true],
     ]);
+  });
+
+  it("say of each earlier run what became of it", () => {
+    const run = { run_id: "run_1", credits_spent: 2, stop_reason: "cancelled", feedback: null };
+    const [own, copied] = turnsOf([
+      { content: "a", unreadable: false, run: null },
+      { content: "b", unreadable: false, run },
+      { content: "c", unreadable: false },
+      { content: "d", unreadable: false },
+    ]);
+    expect([own?.earlier, copied?.earlier]).toEqual([run, null]);
+  });
+});
+
+describe("numbers and texts", () => {
+  it("one is not many", () => {
+    expect([0, 1, 2, 1000].map((amount) => counted(amount, "run"))).toEqual(["0 runs", "1 run", "2 runs", "1,000 runs"]);
+    expect([1, 2].map((amount) => counted(amount, "entry", "entries"))).toEqual(["1 entry", "2 entries"]);
+    expect([1, -1, 5].map(credits)).toEqual(["1 credit", "-1 credit", "5 credits"]);
+    expect([1200, -3, 0].map(signed)).toEqual(["+1,200", "−3", "0"]);
+  });
+
+  it("what is cut ends with an ellipsis", () => {
+    expect(cut("short", 5)).toBe("short");
+    expect(cut("a longer text", 9)).toBe("a longer…");
+    expect(cut("🎈🎈🎈", 2)).toBe("🎈…");
   });
 });

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from playground.adapters.dynamo_catalog import DynamoCatalog
 from playground.domain.errors import StoreUnavailableError
 from playground.domain.packages import ANY_KIND, PackageKind, PackageSummary, package_uuid
+from playground.domain.search import Match, Place, Query, SearchedText, ranked
 
 LIFE_SECONDS = 60.0  # of the list; a new package is found by a search that much later
 STALE_SECONDS = 600.0  # for which an older list is better than none, when the store does not answer
@@ -24,21 +25,25 @@ MAX_SUMMARIES = 500  # packages that are kept one by one
 MAX_LISTED = 5_000  # packages in the list; those behind them are read from the table
 MAX_LISTED_CHARACTERS = 8_000_000  # likewise
 PAGE = 1_000
+SEARCHED_ITEMS = 200  # of those behind the list, in one query
+SEARCH_QUERIES = 5  # for one page of answers
+_BEHIND = Match(0, 0, 0)  # the place of those behind the list: after the ranked ones, by name
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The first packages by name. `complete`: there are no others."""
+    """The first packages by name, and what is searched of them. `complete`: there are no others."""
 
     summaries: Sequence[PackageSummary]
     names: Sequence[str]
+    texts: Mapping[str, SearchedText]
     complete: bool
     read_at: float
 
 
 class SnapshotCatalog:
-    """`summary`, `search` and `named` of `ports.Catalog`. Safe to share between threads; of many that find the list too
-    old one reads it, and the others take the old one, or wait if there is none."""
+    """`summary`, `search` and `named` of `ports.Catalog`, and `ports.PackageIndex`. Safe to share between threads; of
+    many that find the list too old one reads it, and the others take the old one, or wait if there is none."""
 
     def __init__(
         self,
@@ -75,12 +80,45 @@ class SnapshotCatalog:
                     self._summaries.popitem(last=False)
         return summary
 
-    def count(self, text: str, kind: PackageKind = ANY_KIND) -> int | None:
-        """How many packages a search finds in all; None if there are more than are kept here."""
+    def count(self, query: Query, kind: PackageKind = ANY_KIND) -> int | None:
+        """How many packages match in all; None if there are more than are kept here."""
         snapshot = self._current()
         if not snapshot.complete:
             return None
-        return sum(summary.matches(text) and kind.includes(summary) for summary in snapshot.summaries)
+        return sum(
+            kind.includes(summary) and query.match(snapshot.texts[summary.name]) is not None
+            for summary in snapshot.summaries
+        )
+
+    def ranked(
+        self, query: Query, *, after: Place | None, limit: int, kind: PackageKind = ANY_KIND
+    ) -> tuple[Sequence[PackageSummary], Place | None]:
+        """As `ports.PackageIndex`. Packages that are not kept here follow the ranked ones by name; of them one call
+        reads at most 1,000, so a page may hold fewer than `limit`, or none, although there are more."""
+        snapshot = self._current()
+        found: list[PackageSummary] = []
+        if after is None or after.match != _BEHIND:
+            of_kind = [summary for summary in snapshot.summaries if kind.includes(summary)]
+            places = ranked(of_kind, query, texts=snapshot.texts, after=after)
+            if len(places) > limit:
+                return [summary for _, summary in places[:limit]], places[limit - 1][0]
+            found = [summary for _, summary in places]
+        if snapshot.complete:
+            return found, None
+        behind = snapshot.names[-1]
+        position: str | None = max(after.name, behind) if after is not None and after.match == _BEHIND else behind
+        for _ in range(SEARCH_QUERIES):
+            page, position = self._catalog.listed(position, SEARCHED_ITEMS)
+            for summary in page:
+                if kind.includes(summary) and query.match(SearchedText.of(summary)) is not None:
+                    if len(found) == limit:
+                        return found, Place(_BEHIND, behind)
+                    found.append(summary)
+                behind = summary.name
+            if position is None:
+                return found, None
+            behind = position
+        return found, Place(_BEHIND, behind)
 
     def search(
         self, text: str, *, after: str | None, limit: int, kind: PackageKind = ANY_KIND
@@ -149,7 +187,8 @@ class SnapshotCatalog:
                 break
         complete = position is None and len(summaries) <= self._max_listed
         summaries = summaries[: self._max_listed]
-        return _Snapshot(summaries, [summary.name for summary in summaries], complete, now)
+        texts = {summary.name: SearchedText.of(summary) for summary in summaries}
+        return _Snapshot(summaries, [summary.name for summary in summaries], texts, complete, now)
 
 
 def _characters(summary: PackageSummary) -> int:

@@ -49,6 +49,7 @@ from playground.domain.packages import (
     PackageVersion,
     package_uuid,
 )
+from playground.domain.text import cut
 from playground.domain.variables import Variable, variables_of
 from playground.domain.versions import is_version, newest_first, precedence
 from playground.ports import ReportUnreadable
@@ -344,7 +345,7 @@ def head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -
     return {
         **item,
         "versions": _list(versions),
-        "preview": {"S": _preview(package.prompt, PREVIEW)},
+        "preview": {"S": cut(package.prompt, PREVIEW)},
         "variables": {"L": [_variable_item(each) for each in variables_of(package.prompt)]},
     }
 
@@ -353,7 +354,7 @@ def listing_item(package: PackageVersion, versions: Sequence[str]) -> RawItem:
     return {
         **_described(package),
         "versions": _list(versions),
-        "preview": {"S": _preview(package.prompt, LISTED_PREVIEW)},
+        "preview": {"S": cut(package.prompt, LISTED_PREVIEW)},
     }
 
 
@@ -436,10 +437,6 @@ def _examples(item: RawItem) -> tuple[Example, ...]:
         )
         for each in stored
     )
-
-
-def _preview(prompt: str, length: int) -> str:
-    return prompt if len(prompt) <= length else prompt[: length - 1].rstrip() + "…"
 
 
 def _content_digest(package: PackageVersion) -> str:

@@ -6,6 +6,7 @@ earlier versions are in no totals; replacing one counts it.
 """
 
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +15,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.operand import Path
 from pynamodb.models import Model
 
-from playground.adapters.dynamo_items import SessionItem
+from playground.adapters.dynamo_items import SessionItem, undamaged
 from playground.adapters.dynamo_keys import RATING_SHARDS, feedback_key, ratings_key, session_key
 from playground.adapters.dynamo_mapping import ItemMapping
 from playground.adapters.dynamo_store import (
@@ -28,11 +29,12 @@ from playground.adapters.dynamo_store import (
     Update,
     Write,
 )
-from playground.domain.errors import StoreUnavailableError
+from playground.domain.errors import StoreUnavailableError, UnreadableError
 from playground.domain.sessions import RunFeedback
 from playground.domain.spend import Ratings
-from playground.ports import FeedbackAdded
+from playground.ports import FeedbackAdded, ReportUnreadable
 
+PAGE = 1_000
 COUNTED_FOR = "counted_for"  # the package in whose totals this opinion is
 
 
@@ -47,8 +49,16 @@ _FEEDBACK = ItemMapping(of=RunFeedback, schema=FeedbackItem, not_stored=frozense
 
 
 class DynamoFeedback:
-    def __init__(self, store: DynamoStore, *, sessions_table: str, spend_table: str) -> None:
+    def __init__(
+        self,
+        store: DynamoStore,
+        *,
+        sessions_table: str,
+        spend_table: str,
+        report: ReportUnreadable = lambda error: None,
+    ) -> None:
         self._store = store
+        self._report = report
         self._sessions = sessions_table
         self._spend = spend_table
 
@@ -88,6 +98,25 @@ class DynamoFeedback:
             is_own = refusal.refused.get(1) == {**item, **key.raw}  # the same write, whose reply was lost
             return FeedbackAdded.ADDED if is_own else FeedbackAdded.EXISTS
         return FeedbackAdded.ADDED
+
+    def given(self, session_id: str, run_ids: Collection[str]) -> Mapping[str, RunFeedback]:
+        """Ids sort by time, so those of a part of a conversation are beside each other. A query reads 1 MB of them."""
+        found: dict[str, RunFeedback] = {}
+        position = min(run_ids, default=None)
+        while position is not None:
+            first = feedback_key(self._sessions, session_id, position)
+            last = feedback_key(self._sessions, session_id, max(run_ids))
+            page, stopped = self._store.query(self._sessions, first.pk, first=first.sk, last=last.sk, limit=PAGE)
+            for raw in page:
+                run_id = raw["sk"]["S"].partition("#")[2]
+                try:
+                    with undamaged(f"the feedback on {run_id}", UnreadableError):
+                        if run_id in run_ids:
+                            found[run_id] = _FEEDBACK.read(raw, run_id=run_id)
+                except UnreadableError as error:
+                    self._report(error)
+            position = stopped.partition("#")[2] + "\0" if stopped is not None else None
+        return found
 
     def _counts(self, former: RawItem | None, feedback: RunFeedback, package: str | None) -> list[Update]:
         """What the totals change by."""

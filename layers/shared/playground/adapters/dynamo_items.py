@@ -220,6 +220,7 @@ class RunItem(Model):
     turns_omitted = NumberAttribute(null=True)
     variables: ListAttribute[Any] = ListAttribute(null=True)
     custom_prompt = BooleanAttribute(null=True)
+    use_no_prompt = BooleanAttribute(null=True)
     ceiling = NumberAttribute()
     started_at = UnicodeAttribute()
     ended_at = UnicodeAttribute()
@@ -349,6 +350,8 @@ class TurnItem(Model):
     asked_at = UnicodeAttribute()
     answered_at = UnicodeAttribute()
     refused = BooleanAttribute(null=True)
+    credits = NumberAttribute(null=True)
+    stop_reason = UnicodeAttribute(null=True)
 
 
 def packed_texts(turn: Turn) -> tuple[Mapping[str, bytes], Sequence[str]]:

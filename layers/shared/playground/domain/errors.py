@@ -248,12 +248,16 @@ class AccountPausedError(PlaygroundError):
 
 
 class NotEntitledError(PlaygroundError):
-    """The account may not run custom prompts: by its plan, or in this deployment. Nothing is held."""
+    """The account may not run custom prompts: by its plan, or in this deployment. Nothing is held. `is_sold`: a plan
+    that anybody can buy has them."""
 
     code = "not_entitled"
 
-    def __init__(self) -> None:
-        super().__init__("Custom prompts are for PRPM+ and for verified authors.")
+    def __init__(self, *, is_sold: bool = True) -> None:
+        super().__init__(
+            "Custom prompts are for PRPM+ and for verified authors." if is_sold else "There are no custom prompts here."
+        )
+        self.is_sold = is_sold
 
 
 class VerifiedAuthorRequiredError(NotEntitledError):

@@ -121,6 +121,8 @@ class Run:
     """The names of the variables that were given, without their values."""
     custom_prompt: bool = False
     """Whether it was run, and priced, with a custom prompt."""
+    use_no_prompt: bool = False
+    """Whether nothing of the package's text was sent; False if it was stored by a version that did not record it."""
     charged: int = 0
     overrun: int = 0
     deltas: Deltas = Deltas()

@@ -24,6 +24,10 @@ class Turn:
     unreadable: bool = False
     """The stored item is damaged: it has no texts and no tokens, and its times may be `UNKNOWN_TIME`."""
 
+    credits: int | None = None
+    """What its run was charged; None in a copy, and if it was stored by a version that did not record it. As is:"""
+    stop_reason: str | None = None
+
     @property
     def can_be_sent(self) -> bool:
         """Whether the turn may be part of a prompt."""
@@ -95,6 +99,10 @@ class Session:
     def has_own_turns(self) -> bool:
         """False for a fork that nobody has continued yet."""
         return self.turns > self.copied
+
+    def has_run(self, turn: Turn) -> bool:
+        """Whether a turn of this session was run in it, and not copied, as far as that can be read."""
+        return turn.number > self.copied and not turn.unreadable
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -28,6 +28,11 @@ def _is_visible(character: str) -> bool:
     return _RESERVED.fullmatch(character) is None
 
 
+def cut(text: str, max_characters: int) -> str:
+    """`text`, or its beginning with an ellipsis, in at most `max_characters`."""
+    return text if len(text) <= max_characters else text[: max_characters - 1].rstrip() + "…"
+
+
 def whole_characters(text: str) -> str:
     """`text` with surrogate pairs joined and lone surrogates replaced by U+FFFD, so that it can be encoded.
 

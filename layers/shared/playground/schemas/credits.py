@@ -239,6 +239,8 @@ class Transaction(TransactionNames):
     input_tokens: int | None
     output_tokens: int | None
     tokens_used: int | None
+    custom_prompt: Annotated[bool, Field(description="Whether that run was one of a custom prompt")] = False
+    use_no_prompt: Annotated[bool, Field(description="Whether that run was one without the package's text")] = False
     created_at: Moment
     business_key: Annotated[str, Field(description="Names the cause of this line; there is one line for each")]
     previous_hash: Annotated[str, Field(description="Hash of the line before")]
@@ -265,6 +267,8 @@ class Transaction(TransactionNames):
             input_tokens=usage.prompt_tokens if usage else None,
             output_tokens=usage.output_tokens if usage else None,
             tokens_used=usage.billed_tokens if usage else None,
+            custom_prompt=run is not None and run.custom_prompt,
+            use_no_prompt=run is not None and run.use_no_prompt,
             created_at=entry.created_at,
             business_key=entry.business_key,
             previous_hash=entry.previous_hash,
@@ -577,6 +581,9 @@ class ReceiptAnswer(BaseModel):
     custom_prompt: Annotated[
         bool, Field(description="Whether it ran a custom prompt: the table's `custom_prompt` has its factor")
     ] = False
+    use_no_prompt: Annotated[
+        bool, Field(description="Whether nothing of the package's text was sent; false if that was not recorded yet")
+    ] = False
     model_id: str | None = None
     stop_reason: str | None = None
     duration_ms: int | None = None
@@ -610,6 +617,7 @@ class ReceiptAnswer(BaseModel):
             session_id=run.session_id,
             variables=list(run.variables),
             custom_prompt=run.custom_prompt,
+            use_no_prompt=run.use_no_prompt,
             model=run.model,
             ceiling=run.ceiling,
             started_at=run.started_at,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
 
-from playground.domain.sessions import Comparison, RunFeedback, Session
+from playground.domain.sessions import Comparison, RunFeedback, Session, Turn
 from playground.domain.sharing import Share, Vote
 from playground.schemas.common import (
     UNREADABLE,
@@ -127,6 +127,48 @@ class ShareStatus(BaseModel):
         )
 
 
+class RunFeedbackAnswer(BaseModel):
+    run_id: str
+    rating: int | None
+    is_helpful: bool | None
+    comment: str
+    given_at: Moment
+
+    @classmethod
+    def of(cls, feedback: RunFeedback) -> Self:
+        return cls.model_validate(feedback, from_attributes=True)
+
+
+OLDER = "null if an earlier version stored it: then only the receipt has it"
+
+
+class ExchangeRun(BaseModel):
+    run_id: str
+    credits_spent: Annotated[int | None, Field(description=OLDER)]
+    stop_reason: Annotated[str | None, Field(description=OLDER)]
+    feedback: Annotated[RunFeedbackAnswer | None, Field(description="What the owner thinks of the answer")]
+
+
+class SessionMessage(Message):
+    run: Annotated[
+        ExchangeRun | None,
+        Field(description="The run of an answer; null for inputs, in turns that were copied, and if it is damaged"),
+    ] = None
+
+
+def _messages_of(view: SessionView, turn: Turn) -> list[SessionMessage]:
+    asked, answered = (SessionMessage.model_validate(each, from_attributes=True) for each in messages(turn))
+    if view.session.has_run(turn):
+        given = view.feedback.get(turn.run_id)
+        answered.run = ExchangeRun(
+            run_id=turn.run_id,
+            credits_spent=turn.credits,
+            stop_reason=turn.stop_reason,
+            feedback=RunFeedbackAnswer.of(given) if given is not None else None,
+        )
+    return [asked, answered]
+
+
 class SessionAnswer(SessionListed):
     variables: Annotated[
         dict[str, str] | None,
@@ -136,7 +178,7 @@ class SessionAnswer(SessionListed):
         str | None, Field(description="The custom prompt that it runs; only the owner sees it, on the first page")
     ] = None
     share: ShareStatus | None
-    conversation: list[Message]
+    conversation: list[SessionMessage]
     next_cursor: Annotated[str | None, Field(description="The rest of a conversation that is too long for one answer")]
 
     @classmethod
@@ -146,7 +188,7 @@ class SessionAnswer(SessionListed):
             variables=dict(view.session.variables) if view.session.variables is not None else None,
             custom_prompt=view.prompt,
             share=share,
-            conversation=[message for turn in view.turns for message in messages(turn)],
+            conversation=[message for turn in view.turns for message in _messages_of(view, turn)],
             next_cursor=next_cursor,
         )
 
@@ -291,18 +333,6 @@ class RunFeedbackBody(RequestBody):
         if self.rating is None and self.is_helpful is None:
             raise ValueError("needs a rating or is_helpful")
         return self
-
-
-class RunFeedbackAnswer(BaseModel):
-    run_id: str
-    rating: int | None
-    is_helpful: bool | None
-    comment: str
-    given_at: Moment
-
-    @classmethod
-    def of(cls, feedback: RunFeedback) -> Self:
-        return cls.model_validate(feedback, from_attributes=True)
 
 
 class ExchangeFeedbackBody(RequestBody):

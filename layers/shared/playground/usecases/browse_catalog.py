@@ -1,12 +1,14 @@
-"""ListPackages, ListPopular, SearchPackages and ReadPackage: the catalogue."""
+"""ListPackages, ListPopular, ListRelevant, SearchPackages and ReadPackage: the catalogue."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from playground.domain.cursors import bad_cursor, parts_cursor, parts_of
 from playground.domain.errors import InvalidRequestError, PackageNotFoundError
-from playground.domain.packages import PackageKind, PackageSummary, is_package_name
+from playground.domain.packages import ANY_KIND, PackageKind, PackageSummary, is_package_name
+from playground.domain.search import Match, Place, Query
 from playground.domain.spend import Rank
 from playground.ports import CatalogReader, PackageIndex
 
@@ -16,6 +18,8 @@ DEFAULT_PAGE = 20
 NAMES_AT_ONCE = 100
 MAX_NAMES = 1_000  # whose packages one call looks at; also the searches behind them are bounded
 MAX_SEARCHES = 5
+
+_COUNT = re.compile("[0-9]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,41 @@ def _rank_of(cursor: str | None) -> Rank | None:
 
 
 @dataclass(frozen=True, slots=True)
+class ListRelevant:
+    """A page of the packages that match a text in part, the best match first."""
+
+    index: PackageIndex
+
+    def __call__(
+        self, query: str, *, kind: PackageKind = ANY_KIND, limit: int = DEFAULT_PAGE, cursor: str | None = None
+    ) -> PackagePage:
+        """The packages of a kind in which at least one word of `query` occurs (`domain.search`); without words all, by
+        name. Raises InvalidRequestError for a query, limit or cursor that is out of bounds."""
+        words = Query.of(query)
+        if not words.words:
+            _check_name(query, limit, cursor)
+            return PackagePage(*self.index.search("", after=cursor, limit=limit, kind=kind))
+        _check(query, limit)
+        summaries, following = self.index.ranked(words, after=_place_of(cursor), limit=limit, kind=kind)
+        return PackagePage(summaries, _place_cursor(following) if following is not None else None)
+
+
+def _place_cursor(place: Place) -> str:
+    return parts_cursor(*map(str, place.match), place.name)
+
+
+def _place_of(cursor: str | None) -> Place | None:
+    """Raises InvalidRequestError."""
+    if cursor is None:
+        return None
+    *numbers, name = parts_of(cursor, 4)
+    if not (is_package_name(name) and all(_COUNT.fullmatch(number) for number in numbers)):
+        raise bad_cursor()
+    words, exact, named = map(int, numbers)
+    return Place(Match(words, exact, named), name)
+
+
+@dataclass(frozen=True, slots=True)
 class FoundPackages:
     """As `PackagePage`. `total`: how many match in all; None if they are too many to be counted."""
 
@@ -133,17 +172,16 @@ class FoundPackages:
 
 @dataclass(frozen=True, slots=True)
 class SearchPackages:
-    """A page of the packages of a kind that match a text, by name, and their number."""
+    """A page of the packages of a kind that match a text in part, the best match first, and their number."""
 
     index: PackageIndex
 
     def __call__(
         self, query: str, *, kind: PackageKind, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> FoundPackages:
-        """As `ListPackages`."""
-        _check_name(query, limit, cursor)
-        packages, after = self.index.search(query.strip(), after=cursor, limit=limit, kind=kind)
-        return FoundPackages(PackagePage(packages, after), self.index.count(query.strip(), kind))
+        """As `ListRelevant`."""
+        page = ListRelevant(self.index)(query, kind=kind, limit=limit, cursor=cursor)
+        return FoundPackages(page, self.index.count(Query.of(query), kind))
 
 
 @dataclass(frozen=True, slots=True)

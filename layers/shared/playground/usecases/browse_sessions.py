@@ -1,22 +1,23 @@
 """ListSessions, ReadSession and ReadEarlierTurns: a user's conversations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from playground.domain.calendar import instant
 from playground.domain.errors import NotFoundError, SessionNotFoundError, StoreUnavailableError, UnreadableError
-from playground.domain.sessions import Session, SessionCursor, Turn
+from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
 from playground.domain.sharing import Share, ShareKeys
 from playground.domain.text import sent_bytes
-from playground.ports import Clock, ReportUnreadable, Sessions, Shares, TimeLimit
+from playground.ports import Clock, Feedback, ReportUnreadable, Sessions, Shares, TimeLimit
 
 MAX_BYTES = 4_500_000  # of a conversation in one answer, as encoded by the function; Lambda's limit is 6 MB
 MAX_TURNS = 200  # of a conversation that is sent with the answer to a run: eight queries
 MAX_EARLIER_SECONDS = 3.0  # for reading them, while the answer waits
 RESERVE_SECONDS = 0.5  # of an invocation, for sending the answer
 MESSAGE_BYTES = 400  # of a turn without its texts, as encoded
+FEEDBACK_BYTES = 6_400  # of the run and the feedback that its owner sees beside it: a comment of 1,000 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +61,37 @@ class SessionView:
     token: str | None = None
     prompt: str | None = None
     """The custom prompt; on the first page."""
+    feedback: Mapping[str, RunFeedback] = field(default_factory=dict)
+    """The owner's feedback on these turns, by run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSession:
     sessions: Sessions
     shares: Shares
+    feedback: Feedback
     keys: ShareKeys
     report: ReportUnreadable = lambda error: None
 
     def __call__(self, user_id: str, session_id: str, *, after: int = 0) -> SessionView:
-        """The user's own session with its turns from the one after `after` on. Raises SessionNotFoundError."""
+        """The user's own session with its turns from the one after `after` on, and the feedback on them. Raises
+        SessionNotFoundError."""
         session = self.sessions.find(user_id, session_id)
         if session is None:
             raise SessionNotFoundError
         turns, following = read_turns(
-            self.sessions, session_id, after=after, last=session.turns, if_deleted=SessionNotFoundError
+            self.sessions,
+            session_id,
+            after=after,
+            last=session.turns,
+            if_deleted=SessionNotFoundError,
+            turn_bytes=MESSAGE_BYTES + FEEDBACK_BYTES,
         )
         link = session.share
+        run_ids = {turn.run_id for turn in turns if session.has_run(turn)}
         return SessionView(
             session=session,
+            feedback=self.feedback.given(session_id, run_ids) if run_ids else {},
             turns=turns,
             following=following,
             share=self._share(link.share_id) if link is not None else None,
@@ -132,27 +144,33 @@ class ReadEarlierTurns:
 
 
 def read_turns(
-    sessions: Sessions, session_id: str, *, after: int, last: int, if_deleted: type[NotFoundError]
+    sessions: Sessions,
+    session_id: str,
+    *,
+    after: int,
+    last: int,
+    if_deleted: type[NotFoundError],
+    turn_bytes: int = MESSAGE_BYTES,
 ) -> tuple[Sequence[Turn], int | None]:
     """The `window` of the turns after `after`. Raises `if_deleted` if the session is being deleted meanwhile."""
-    turns, following = window(sessions.walk(session_id, first=after + 1, last=last), last=last)
+    turns, following = window(sessions.walk(session_id, first=after + 1, last=last), last=last, turn_bytes=turn_bytes)
     if following is None and (turns[-1].number if turns else after) < last:
         raise if_deleted
     return turns, following
 
 
-def window(turns: Iterable[Turn], *, last: int) -> tuple[Sequence[Turn], int | None]:
+def window(turns: Iterable[Turn], *, last: int, turn_bytes: int = MESSAGE_BYTES) -> tuple[Sequence[Turn], int | None]:
     """The first of `turns` that fit into one answer, at least one; and the number of the last of them, if there are
-    more up to `last`."""
+    more up to `last`. `turn_bytes` is what is sent of each beside its texts."""
     found: list[Turn] = []
     size = 0
     for turn in turns:
-        size += _sent_bytes(turn)
+        size += _sent_bytes(turn, turn_bytes)
         if found and size > MAX_BYTES:
             return found, found[-1].number
         found.append(turn)
     return found, None
 
 
-def _sent_bytes(turn: Turn) -> int:
-    return sent_bytes(turn.input) + sent_bytes(turn.answer) + MESSAGE_BYTES
+def _sent_bytes(turn: Turn, turn_bytes: int = MESSAGE_BYTES) -> int:
+    return sent_bytes(turn.input) + sent_bytes(turn.answer) + turn_bytes

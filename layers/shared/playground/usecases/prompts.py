@@ -46,7 +46,7 @@ def plans_for(
         return None
     plans = switch.plans(prices.custom_prompt, is_verified_author=is_verified_author)
     if account.plan not in plans:
-        raise NotEntitledError
+        raise NotEntitledError(is_sold=bool(plans))
     return plans
 
 

@@ -11,6 +11,7 @@ from playground.domain.packages import PackageVersion
 from playground.domain.pricing import ModelPrice, PriceTable
 from playground.domain.runs import Run, RunRequest, RunStatus
 from playground.domain.sessions import Comparison, Session
+from playground.domain.text import cut
 from playground.ports import Prompt
 from playground.usecases.prompts import Fitted
 
@@ -118,6 +119,7 @@ class HeldRun:
             package=self.attempt.package_name,
             package_version=self.attempt.package.version,
             custom_prompt=self.attempt.request.is_custom,
+            use_no_prompt=self.attempt.request.use_no_prompt,
             prompt_tokens=self.fitted.tokens,
             max_tokens=self.max_tokens,
             wanted_max_tokens=self.wanted_max_tokens,
@@ -137,7 +139,7 @@ class HeldRun:
             package_version=attempt.package.version,
             use_no_prompt=attempt.request.use_no_prompt,
             model=attempt.request.model,
-            title=" ".join(attempt.request.input.split())[:MAX_TITLE_CHARACTERS],
+            title=cut(" ".join(attempt.request.input.split()), MAX_TITLE_CHARACTERS),
             created_at=now,
             updated_at=now,
             comparison=attempt.comparison,

@@ -370,6 +370,8 @@ class RunPrompt:
             asked_at=attempt.started,
             answered_at=now,
             refused=completion.stop_reason == "refusal",
+            credits=charged,
+            stop_reason=completion.stop_reason,
         )
         measured = Measured(usage=usage, price=price, stop_reason=completion.stop_reason, duration_ms=duration_ms)
 

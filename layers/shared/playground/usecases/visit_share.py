@@ -145,7 +145,8 @@ class ForkShared:
             if turn.unreadable:
                 raise UnreadableError(f"turn {turn.number} of {share.session_id}")
             copied += 1
-            batch.append(replace(turn, run_id=COPIED))
+            # What it cost, and who ended it, is about the other user.
+            batch.append(replace(turn, run_id=COPIED, credits=None, stop_reason=None))
             if len(batch) == COPY_BATCH_TURNS:
                 self.sessions.copy(fork.session_id, batch)
                 batch = []

@@ -3,7 +3,7 @@ import { ErrorNotice } from "../../components/ErrorNotice";
 import { Share } from "../../components/Share";
 import { Thread } from "../../components/Thread";
 import { getSession, packageName, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
-import { count, credits, day } from "../../lib/format";
+import { counted, credits, day } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { remove } from "./store";
 
@@ -64,9 +64,7 @@ export function Conversation({ id }: { id: string }) {
         )}
         {session.package_version && <span>version {session.package_version}</span>}
         <span>{session.model}</span>
-        <span>
-          {count(session.turns)} {session.turns === 1 ? "turn" : "turns"}
-        </span>
+        <span>{counted(session.turns, "turn")}</span>
         <span>{credits(session.credits_spent)}</span>
         <time dateTime={session.created_at}>{day(session.created_at)}</time>
       </p>

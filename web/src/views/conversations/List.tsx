@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { isPending } from "../../components/undo";
 import { packageName, titleOf } from "../../lib/conversation";
-import { count, credits, moment } from "../../lib/format";
+import { count, counted, credits, moment } from "../../lib/format";
 import { links } from "../../router";
 import * as store from "./store";
 
@@ -36,7 +36,7 @@ export function List() {
       </search>
       {store.error.value !== null && <ErrorNotice error={store.error.value} onRetry={() => void store.load()} />}
       {store.unreadable.value > 0 && (
-        <p class="notice">{count(store.unreadable.value)} of your conversations are damaged and cannot be shown.</p>
+        <p class="notice">{count(store.unreadable.value)} of your conversations {store.unreadable.value === 1 ? "is" : "are"} damaged and cannot be shown.</p>
       )}
       {sessions === null && store.error.value === null && <p class="loading">Loading…</p>}
       {sessions !== null && kept.length === 0 && store.next.value === null && (
@@ -75,9 +75,7 @@ function Row({ of }: { of: store.Listed }) {
       </h2>
       <p class="facts">
         <span>{packageName(of)}</span>
-        <span>
-          {count(of.turns)} {of.turns === 1 ? "turn" : "turns"}
-        </span>
+        <span>{counted(of.turns, "turn")}</span>
         <span>{credits(of.credits_spent)}</span>
         <time dateTime={of.updated_at}>{moment(of.updated_at)}</time>
         {of.shared && <span class="state">Shared</span>}

@@ -2,6 +2,7 @@ import { batch, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { later } from "../../components/undo";
 import { packageName, titleOf } from "../../lib/conversation";
+import { cut } from "../../lib/format";
 
 export type Listed = Schemas["SessionListed"];
 
@@ -96,7 +97,7 @@ export function remove(about: { session_id: string; title: string; package: stri
   deleteError.value = null;
   later({
     id: about.session_id,
-    name: `Deleted “${title.length > 40 ? `${title.slice(0, 40)}…` : title}”`,
+    name: `Deleted “${cut(title, 40)}”`,
     act,
     undo: () => undefined,
     failed,

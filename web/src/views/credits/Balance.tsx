@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { count, credits, day } from "../../lib/format";
+import { count, counted, day } from "../../lib/format";
 import type { Balance } from "../../session/balance";
 
 /** The balance by its parts, in the order in which they are spent. */
@@ -9,8 +9,7 @@ export function BalanceParts({ balance }: { balance: Balance }) {
     <section aria-labelledby="balance-title" class="credits-balance">
       <h2 id="balance-title">Your balance</h2>
       <p class="credits-total">
-        <strong>{count(balance.available)}</strong> {balance.available === 1 ? "credit" : "credits"} to
-        spend
+        <strong>{count(balance.available)}</strong> {balance.available === 1 ? "credit" : "credits"} to spend
       </p>
       <dl class="credits-parts">
         <Part name="Monthly" amount={monthly.remaining}>
@@ -28,7 +27,7 @@ export function BalanceParts({ balance }: { balance: Balance }) {
           {rollover.expires_at ? `until ${day(rollover.expires_at)}` : "from last month"}
         </Part>
         <Part name="Purchased" amount={balance.purchased}>
-          never expire
+          with welcome and bonus credits; they never expire
         </Part>
         {balance.held > 0 && (
           <Part name="Held" amount={balance.held}>
@@ -37,7 +36,7 @@ export function BalanceParts({ balance }: { balance: Balance }) {
         )}
         {balance.debt > 0 && (
           <Part name="Owed" amount={balance.debt}>
-            {credits(balance.debt)} of a refunded or disputed purchase were spent already. What you buy next pays this
+            {counted(balance.debt, "credit")} of a refunded or disputed purchase {balance.debt === 1 ? "was" : "were"} spent already. What you buy next pays this
             first.
           </Part>
         )}

@@ -1,9 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, newKey, type Schemas } from "../../api/client";
 import { config, type Config } from "../../config";
-import { credits } from "../../lib/format";
+import { credits, dollars } from "../../lib/format";
 import { tryLink } from "../try/store";
-import { dollars } from "./format";
 import { StripeForm } from "./StripeForm";
 
 type Pack = Schemas["PackAnswer"];

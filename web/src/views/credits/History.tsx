@@ -2,9 +2,8 @@ import { useCallback, useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { Chart } from "./Chart";
 import { explain, type ReceiptFacts } from "./explain";
-import { moment } from "../../lib/format";
-import { signed } from "./format";
-import { TYPES, typeName } from "./history";
+import { moment, signed } from "../../lib/format";
+import { runOf, TYPES, typeName } from "./history";
 
 type Entry = Schemas["Transaction"];
 type EntryType = "spend" | "purchase" | "monthly" | "signup" | "rollover" | "expire" | "refund" | "dispute" | "bonus" | "admin" | "debt";
@@ -110,10 +109,8 @@ function Row({ entry }: { entry: Entry }) {
         </td>
         <td>
           {typeName(entry.type)}
-          {entry.package ? (
-            <span class="credits-about">
-              {entry.package}, {entry.model}
-            </span>
+          {runOf(entry) !== null ? (
+            <span class="credits-about">{runOf(entry)}</span>
           ) : (
             entry.description &&
             entry.description !== typeName(entry.type) && <span class="credits-about">{entry.description}</span>

@@ -1,6 +1,7 @@
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
-import { day } from "../../lib/format";
+import { credits, day } from "../../lib/format";
+import { Confirm } from "../../components/Confirm";
 
 type Subscription = Schemas["SubscriptionAnswer"];
 type Pricing = Schemas["PricingAnswer"];
@@ -13,6 +14,8 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
   const [pricing, setPricing] = useState<Pricing | null>(null);
   const [state, setState] = useState<Subscription | null>(null);
   const [busy, setBusy] = useState(false);
+  const [isAsking, setAsking] = useState(false);
+  const status = useRef<HTMLParagraphElement>(null);
 
   useEffect(() => {
     Promise.all([
@@ -45,6 +48,7 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
     doing(async () => {
       setState(await api.post(path));
       setState(await api.get("/playground/subscription"));
+      status.current?.focus(); // the button is another one now
     });
 
   if (!pricing || !state) return null;
@@ -54,10 +58,10 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
     <section aria-labelledby="plan-title">
       <h2 id="plan-title">{pricing.name}</h2>
       <p>
-        {pricing.credits} credits every {pricing.interval} for {pricing.price_formatted}. What is left at the end of a
+        {credits(pricing.credits)} every {pricing.interval} for {pricing.price_formatted}. What is left at the end of a
         month stays one month longer.
       </p>
-      <p role="status">
+      <p role="status" ref={status} tabIndex={-1}>
         {!state.is_active && "You are not subscribed."}
         {state.is_active && isGranted && `You have it through your organisation${until ? `, until ${until}` : ""}.`}
         {state.is_active &&
@@ -83,7 +87,8 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
                 type="button"
                 class="button button-quiet"
                 disabled={busy}
-                onClick={() => change("/playground/subscription/cancel")}
+                aria-haspopup="dialog"
+                onClick={() => setAsking(true)}
               >
                 Cancel {pricing.name}
               </button>
@@ -99,6 +104,23 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
           </>
         )}
       </p>
+      {isAsking && (
+        <Confirm
+          title={`Cancel ${pricing.name}?`}
+          yes={`Cancel ${pricing.name}`}
+          no={`Keep ${pricing.name}`}
+          onYes={() => {
+            setAsking(false);
+            change("/playground/subscription/cancel");
+          }}
+          onNo={() => setAsking(false)}
+        >
+          <p>
+            It lasts until {until ?? "its period ends"}, and until then nothing changes. It is not renewed. What is left of
+            the month stays one month longer, and purchased credits never expire. You can take it back until then.
+          </p>
+        </Confirm>
+      )}
     </section>
   );
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { explain } from "./explain";
-import { balanceOverTime, stepPath } from "./history";
+import { balanceOverTime, runOf, stepPath } from "./history";
 
 const settled = {
   status: "settled",
@@ -18,7 +18,7 @@ describe("why a run cost what it did", () => {
       "1,000 tokens were read and 2,000 were written: 3,000 together.",
       "A run of that size costs 2 credits, times 3 for opus: 6 credits.",
       "Charged: 6 credits. 3 credits of the 9 held were given back.",
-      "Paid from: 4 monthly, 2 purchased.",
+      "Paid from: 4 monthly, 2 of those that never expire.",
     ]);
   });
 
@@ -43,11 +43,32 @@ describe("why a run cost what it did", () => {
     );
   });
 
+  it("says that the package's prompt was left out", () => {
+    expect(explain({ ...settled, use_no_prompt: true })).toContain("It ran without the package's prompt.");
+  });
+
+  it("one credit is not many", () => {
+    const one = { ...settled, ceiling: 2, credits_spent: 1, buckets: null };
+    expect(explain(one)).toContain("Charged: 1 credit. 1 credit of the 2 held was given back.");
+    expect(explain({ status: "held", model: "sonnet", ceiling: 1 })[0]).toContain("1 credit is held for it");
+  });
+
   it("a failed run cost nothing", () => {
     expect(explain({ status: "released", model: "sonnet", ceiling: 2 })).toEqual([
       "This run ended without an answer, so it cost nothing.",
       "The 2 credits that were held for it were given back.",
     ]);
+  });
+});
+
+describe("a line of the history", () => {
+  const run = { package: "@acme/tidy", model: "sonnet", custom_prompt: false, use_no_prompt: false };
+
+  it("says what was run", () => {
+    expect(runOf(run)).toBe("@acme/tidy, sonnet");
+    expect(runOf({ ...run, use_no_prompt: true })).toBe("@acme/tidy, without its prompt, sonnet");
+    expect(runOf({ ...run, package: null, custom_prompt: true })).toBe("your own prompt, sonnet");
+    expect(runOf({ ...run, package: null, model: null })).toBeNull();
   });
 });
 

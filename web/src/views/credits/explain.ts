@@ -1,10 +1,11 @@
 /** Why a run cost what it did, in sentences, from its receipt. */
-import { count as tokens, credits } from "../../lib/format";
+import { count, counted, credits } from "../../lib/format";
 
 export interface ReceiptFacts {
   status: string;
   model: string;
   custom_prompt?: boolean;
+  use_no_prompt?: boolean;
   ceiling: number;
   credits_spent?: number;
   overrun?: number;
@@ -17,12 +18,12 @@ export interface ReceiptFacts {
 
 export function explain(receipt: ReceiptFacts): string[] {
   if (receipt.status === "held") {
-    return [`This run is still being made. ${credits(receipt.ceiling)} are held for it, the most it can cost.`];
+    return [`This run is still being made. ${counted(receipt.ceiling, "credit is", "credits are")} held for it, the most it can cost.`];
   }
   const { usage, price } = receipt;
   if (receipt.status !== "settled" || !usage || !price) {
     const said = ["This run ended without an answer, so it cost nothing."];
-    if (receipt.ceiling > 0) said.push(`The ${credits(receipt.ceiling)} that were held for it were given back.`);
+    if (receipt.ceiling > 0) said.push(`The ${counted(receipt.ceiling, "credit that was held for it was", "credits that were held for it were")} given back.`);
     return said;
   }
   const said: string[] = [];
@@ -30,9 +31,10 @@ export function explain(receipt: ReceiptFacts): string[] {
   const prompt = (usage.input_tokens ?? 0) + cached;
   const output = usage.output_tokens ?? 0;
   said.push(
-    `${tokens(prompt)} tokens were read and ${tokens(output)} were written: ${tokens(prompt + output)} together` +
-      (cached > 0 ? `, ${tokens(cached)} of them through the prompt cache.` : "."),
+    `${counted(prompt, "token was", "tokens were")} read and ${counted(output, "was", "were")} written: ${count(prompt + output)} together` +
+      (cached > 0 ? `, ${count(cached)} of them through the prompt cache.` : "."),
   );
+  if (receipt.use_no_prompt) said.push("It ran without the package's prompt.");
   const tier = price.tier ?? 0;
   const factor = price.factor ?? 1;
   const floor = price.floor ?? 0;
@@ -46,19 +48,22 @@ export function explain(receipt: ReceiptFacts): string[] {
   }
   const overrun = receipt.overrun ?? 0;
   if (overrun > 0) {
-    said.push(`At most ${credits(receipt.ceiling)} were held, and never more than that is charged.`);
+    said.push(`At most ${counted(receipt.ceiling, "credit was", "credits were")} held, and never more than that is charged.`);
   }
   const spent = receipt.credits_spent ?? 0;
   const saved = receipt.ceiling - spent;
   said.push(
     `Charged: ${credits(spent)}` +
-      (saved > 0 ? `. ${credits(saved)} of the ${tokens(receipt.ceiling)} held were given back.` : "."),
+      (saved > 0 ? `. ${counted(saved, "credit")} of the ${count(receipt.ceiling)} held ${saved === 1 ? "was" : "were"} given back.` : "."),
   );
   const from = paidFrom(receipt);
   if (from) said.push(from);
   if (receipt.stop_reason === "cancelled") said.push("You stopped it: what was written by then is kept and paid for.");
   return said;
 }
+
+/** Welcome credits and bonuses are in the part that the API calls purchased. */
+const PARTS = { monthly: "monthly", rollover: "rolled over", purchased: "of those that never expire" } as const;
 
 /** What the factor is for. */
 function factorOf({ model, custom_prompt }: ReceiptFacts): string {
@@ -70,6 +75,6 @@ function paidFrom({ buckets }: ReceiptFacts): string | null {
   if (!buckets) return null;
   const parts = (["monthly", "rollover", "purchased"] as const)
     .filter((name) => buckets[name] !== 0)
-    .map((name) => `${Math.abs(buckets[name])} ${name === "rollover" ? "rolled over" : name}`);
+    .map((name) => `${count(Math.abs(buckets[name]))} ${PARTS[name]}`);
   return parts.length === 0 ? null : `Paid from: ${parts.join(", ")}.`;
 }

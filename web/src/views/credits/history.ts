@@ -28,6 +28,18 @@ const SINGULAR: Readonly<Record<string, string>> = {
   admin: "Correction",
 };
 
+/** What was run: its package or prompt, and the model. null for lines of other things. */
+export function runOf(line: {
+  package: string | null;
+  model: string | null;
+  custom_prompt: boolean;
+  use_no_prompt: boolean;
+}): string | null {
+  const what = line.custom_prompt ? "your own prompt" : line.package;
+  if (what === null) return null;
+  return [what, ...(line.use_no_prompt ? ["without its prompt"] : []), ...(line.model === null ? [] : [line.model])].join(", ");
+}
+
 export interface Point {
   at: number; // ms since 1970
   balance: number;

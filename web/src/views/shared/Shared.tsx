@@ -5,7 +5,7 @@ import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { getShared, packageName, titleOf, turnsOf, type Turn } from "../../lib/conversation";
-import { count, day } from "../../lib/format";
+import { counted, day } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { isSignedIn } from "../../session/token";
 import "./shared.css";
@@ -67,9 +67,7 @@ export function Shared({ token }: { token: string }) {
         )}
         {shared.package_version && <span>version {shared.package_version}</span>}
         <span>{shared.model}</span>
-        <span>
-          {count(shared.turns)} {shared.turns === 1 ? "turn" : "turns"}
-        </span>
+        <span>{counted(shared.turns, "turn")}</span>
         <span>shared on {day(shared.shared_at)}</span>
       </p>
       {shared.custom_prompt && (
@@ -136,7 +134,7 @@ function Respond({ token }: { token: string }) {
     setWish(next);
     setFailed(null);
     setDone(null);
-    if (signedIn) then?.();
+    if (signedIn || next === "vote") then?.();
   };
 
   return (
@@ -157,13 +155,13 @@ function Respond({ token }: { token: string }) {
           Report it
         </button>
       </div>
-      {wish !== null && !signedIn && (
+      {wish !== null && wish !== "vote" && !signedIn && (
         <div class="notice">
           <p class="notice-title">Sign in to do this</p>
           <SignIn />
         </div>
       )}
-      {signedIn && wish === "vote" && vote !== null && (
+      {wish === "vote" && vote !== null && (
         <form
           class="comment"
           onSubmit={(event) => {

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { announce } from "../../components/announcer";
+import { counted } from "../../lib/format";
 import { arePromptsOffered } from "../../lib/prompts";
 import { links } from "../../router";
 
@@ -10,6 +11,7 @@ type Listed = Schemas["PackageListed"];
 const WAIT_MS = 200; // after the last key
 const PAGE = 24;
 
+/** Of all packages; what matches a text is shown best match first. */
 type Sort = "name" | "runs";
 
 interface Found {
@@ -35,12 +37,12 @@ export function Picker() {
     const abort = new AbortController();
     const timer = setTimeout(
       () => {
-        api.get("/packages", { query: { q: wanted, limit: PAGE, sort }, signal: abort.signal }).then(
+        api.get("/packages", { query: listing(wanted, sort), signal: abort.signal }).then(
           (page) => {
             last = { of: wanted, sort, packages: page.packages, next: page.next_cursor };
             setFound(last);
             setError(null);
-            if (wanted !== "") announce(counted(last));
+            if (wanted !== "") announce(howMany(last));
           },
           (problem: unknown) => !abort.signal.aborted && setError(problem),
         );
@@ -56,7 +58,7 @@ export function Picker() {
   const more = async () => {
     if (!found?.next) return;
     try {
-      const page = await api.get("/packages", { query: { q: found.of, limit: PAGE, sort: found.sort, cursor: found.next } });
+      const page = await api.get("/packages", { query: { ...listing(found.of, found.sort), cursor: found.next } });
       // A package whose rank has changed meanwhile may come twice.
       const known = new Set(found.packages.map((each) => each.id));
       const others = page.packages.filter((each) => !known.has(each.id));
@@ -85,10 +87,16 @@ export function Picker() {
         <label for="package-order" class="unseen">
           Order
         </label>
-        <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
-          <option value="runs">most used first</option>
-          <option value="name">by name</option>
-        </select>
+        {wanted === "" ? (
+          <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
+            <option value="runs">most used first</option>
+            <option value="name">by name</option>
+          </select>
+        ) : (
+          <select id="package-order" disabled>
+            <option>best match first</option>
+          </select>
+        )}
       </search>
       {arePromptsOffered() && (
         <p>
@@ -137,9 +145,11 @@ export function Picker() {
   );
 }
 
-function counted(found: Found): string {
+const listing = (q: string, sort: Sort) => (q === "" ? { limit: PAGE, sort } : { q, limit: PAGE });
+
+function howMany(found: Found): string {
   const number = found.packages.length;
-  return `${number}${found.next ? " or more" : ""} ${number === 1 ? "package" : "packages"}`;
+  return found.next ? `${number} or more packages` : counted(number, "package");
 }
 
 /** "@playground/code-reviewer" is shown as "code-reviewer", beside its scope. */

@@ -133,6 +133,13 @@ class Runs:
             sums.ended = max(sums.ended or "", iso(ended))  # clocks differ; activity never goes back
         for name in ("package", "package_version"):
             self._compare(Code.RECEIPT, f"{place}: {name}", fact(stored.session.get(name)), fact(item.fields.get(name)))
+        if item.has("use_no_prompt"):  # earlier versions did not write it
+            self._compare(
+                Code.RECEIPT,
+                f"{place}: use_no_prompt",
+                str(stored.session.get("use_no_prompt")),
+                str(item.fields["use_no_prompt"]),
+            )
         self._turn(f"turn {turn} of {session_id}", place, item, usage, stored.turn)
         if item.fields.get("custom_prompt") is True:
             self._prompt(f"prompt of {session_id}", stored.prompt)
@@ -215,6 +222,9 @@ class Runs:
         for name, other in (("asked_at", "started_at"), ("answered_at", "ended_at")):
             turn.time(name)
             self._compare(Code.TURN, f"{place}: {name}", fact(item.fields.get(other)), fact(fields.get(name)))
+        for name, other in (("credits", "charged"), ("stop_reason", "stop_reason")):
+            if turn.has(name):  # earlier versions did not write it
+                self._compare(Code.TURN, f"{place}: {name}", fact(item.fields.get(other)), fact(fields.get(name)))
         for name in ("input", "answer"):
             turn.text(name)
 
