@@ -332,39 +332,52 @@ def test_a_run_is_made_once_for_the_user_with_a_short_lived_token(
     assert patient.api.asked[-1][1]["Authorization"] == "Bearer of-the-issuer"
 
 
-def test_a_deployed_stack_needs_protected_tables_and_a_subscriber(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sns = client("sns", patient.engine.endpoint_url)
+def test_a_deployed_stack_needs_protected_tables(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     dynamodb = client("dynamodb", patient.engine.endpoint_url)
     table = f"doctor-{os.getpid()}"
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        DeletionProtectionEnabled=False,
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
     try:
-        topic = sns.create_topic(Name=table)["TopicArn"]
-        dynamodb.create_table(
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            DeletionProtectionEnabled=False,
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        )
-        parameters = {"AlarmTopicArn": topic, "AuthAlgorithm": "HS256"}
-        name = deploy(patient.engine, {"SpendTableName": table}, monkeypatch, parameters)
-        none = deploy(patient.engine, {"SpendTableName": table}, monkeypatch, {"AuthAlgorithm": "HS256"})
+        name = deploy(patient.engine, {"SpendTableName": table}, monkeypatch)
 
         assert "can be deleted" in examine(name, "table SpendTable")[1]
         dynamodb.update_table(TableName=table, DeletionProtectionEnabled=True)
         assert examine(name, "table SpendTable")[0] == "ok"
-
-        assert examine(none, "alarms") == ("FAIL", "alarms notify nobody")
-        assert examine(name, "alarms") == ("FAIL", "nobody is subscribed to the topic (0 unconfirmed)")
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:000000000000:nowhere")
-        assert examine(name, "alarms") == ("ok", "subscriptions: 1")
         assert examine(name, "API") == ("FAIL", f"the stack {name} has no output ApiUrl")
     finally:
         dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
         dynamodb.delete_table(TableName=table)
-        sns.close()
         dynamodb.close()
+
+
+def subscriptions(*arns: str) -> bytes:
+    """What SNS answers."""
+    members = "".join(f"<member><SubscriptionArn>{arn}</SubscriptionArn></member>" for arn in arns)
+    return (
+        '<ListSubscriptionsByTopicResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/">'
+        "<ListSubscriptionsByTopicResult>"
+        f"<Subscriptions>{members}</Subscriptions></ListSubscriptionsByTopicResult></ListSubscriptionsByTopicResponse>"
+    ).encode()
+
+
+def test_alarms_need_a_topic_with_a_subscriber(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = "arn:aws:sns:us-east-1:000000000000:alarms"
+    with_topic = deploy(patient.engine, {}, monkeypatch, {"AlarmTopicArn": topic})
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", patient.api.url)
+
+    assert examine(deploy(patient.engine, {}, monkeypatch), "alarms") == ("FAIL", "alarms notify nobody")
+    for arns, found in (
+        ((), ("FAIL", "nobody is subscribed to the topic (0 unconfirmed)")),
+        (("PendingConfirmation",), ("FAIL", "nobody is subscribed to the topic (1 unconfirmed)")),
+        (("PendingConfirmation", f"{topic}:1"), ("ok", "subscriptions: 1")),
+    ):
+        patient.api.answers["POST /"] = (200, subscriptions(*arns))
+        assert examine(with_topic, "alarms") == found
 
 
 def examine(stack_name: str, check: str) -> tuple[str, str]:
