@@ -123,6 +123,9 @@ def write_baseline() -> None:
     with default_settings():
         document = baseline.format_for_output(found)
     document.pop("generated_at", None)
+    for name, entries in document["results"].items():
+        for entry in entries:
+            entry["filename"] = name  # not that of this machine
     (ROOT / BASELINE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
