@@ -19,7 +19,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check fix bench bench-streams bench-reset load capacity simulate-reset \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check security fix bench bench-streams bench-reset load capacity simulate-reset \
 	bench-settle crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -91,6 +91,11 @@ check: ## lint, format, types, import rules, routes, template
 	.venv/bin/cfn-lint template.yaml
 	$(call bootstrap,sam)
 	@echo 'sam validate --lint'; AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+
+security: ## look for secrets in files, vulnerable packages, and weak settings of the template
+	$(call bootstrap,dev security)
+	$(PYTHON) -m ruff check --select S .
+	$(PYTHON) -m tools.security $(ARGS)
 
 fix: ## mend what linter and formatter can mend
 	$(call bootstrap,dev)
@@ -166,7 +171,7 @@ environment: ## make the environment that ./playground and make run need
 	$(call bootstrap,run)
 
 clean: ## remove environments, builds and caches, but no data
-	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-load .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-engine .venv-sam .venv-lock .venv-node .venv-api .venv-load .venv-security .venv-litellm .cache .aws-sam web/node_modules web/dist web/.build-failed .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-state: ## remove the data of the laptop stack, if it is not running (STATE_DIR=.local)

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("audit", "Replay the entries of an account, or of all, and say what does not add up."),
     "reconcile": Entry("reconcile", "Compare Stripe with the ledger and make up for lost events."),
     "books": Entry("books", "A month in credits and money: sold, spent, owed, margin, and whether it ties."),
+    "doctor": Entry("doctor", "Check what a stack needs to work: secrets, keys, tables, Stripe, models, alarms."),
     "export": Entry("export", "Print everything that is stored about a user, as JSON."),
     "erase": Entry("erase", "Erase a user; the books stay under a pseudonym."),
     "moderate": Entry("moderate", "Decide about shared conversations that were reported."),

@@ -41,7 +41,13 @@ SESSIONS = Resource("tables", "SessionsTable", "SessionsTableName")
 SPEND = Resource("tables", "SpendTable", "SpendTableName")
 CATALOG = Resource("tables", "CatalogTable", "CatalogTableName")
 BUCKET = Resource("buckets", "ContentBucket", "ContentBucketName")
+VISITORS = Resource("tables", "VisitorsTable", "VisitorsTableName")
+AUTH = Resource("secrets", "AuthSecret", "AuthSecretArn")
+SHARE = Resource("secrets", "ShareSecret", "ShareSecretArn")
+VISITOR = Resource("secrets", "VisitorSecret", "VisitorSecretArn")
+ANTHROPIC = Resource("secrets", "AnthropicSecret", "AnthropicSecretArn")
 STRIPE = Resource("secrets", "StripeSecret", "StripeSecretArn")
+RESOURCES = (LEDGER, SESSIONS, SPEND, CATALOG, BUCKET, VISITORS, AUTH, SHARE, VISITOR, ANTHROPIC, STRIPE)
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Stack:
     name: str | None  # of the CloudFormation stack; None on this machine
     names: Mapping[str, str]  # of the resources, by their outputs
     state: Mapping[str, Any] | None  # of the local stack
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the CloudFormation stack; empty on this machine
     _closing: ExitStack = field(default_factory=ExitStack)
     _store: DynamoStore | None = None
 
@@ -134,7 +141,7 @@ def local_stack() -> Stack:
         raise CannotDoError(f"{error}, or name a deployed one with --stack") from None
     names = {
         resource.output: found
-        for resource in (LEDGER, SESSIONS, SPEND, CATALOG, BUCKET, STRIPE)
+        for resource in RESOURCES
         if (found := state.get(resource.kind, {}).get(resource.logical_id))
     }
     return Stack(name=None, names=names, state=state)
@@ -154,5 +161,10 @@ def deployed_stack(name: str) -> Stack:
         raise CannotDoError(f"the outputs of the stack {name!r} could not be read: {error}") from None
     except BotoCoreError as error:
         raise CannotDoError(f"the outputs of the stack {name!r} could not be read: {error}") from None
-    outputs = answer["Stacks"][0].get("Outputs", [])
-    return Stack(name=name, names={output["OutputKey"]: output["OutputValue"] for output in outputs}, state=None)
+    found = answer["Stacks"][0]
+    return Stack(
+        name=name,
+        names={output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])},
+        state=None,
+        parameters={each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])},
+    )

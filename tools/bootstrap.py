@@ -9,6 +9,7 @@
 | api    | .venv-api    | what reads the description of the API in tests                            |
 | load   | .venv-load   | locust, for `make load`                                                   |
 | node   | .venv-node   | `make web` where there is no Node.js                                      |
+| security | .venv-security | what audits packages and the template (`make security`)               |
 | lock   | .venv-lock   | `make lock`, which writes requirements/<name>.txt from <name>.in          |
 
 Packages are installed from the lock file requirements/<name>.txt, with versions and SHA-256.
@@ -75,6 +76,7 @@ ENVIRONMENTS = {
     "api": Environment(".venv-api", "requirements/api.txt"),
     "load": Environment(".venv-load", "requirements/load.txt"),
     "node": Environment(".venv-node", "requirements/node.txt"),
+    "security": Environment(".venv-security", "requirements/security.txt"),
     "lock": Environment(".venv-lock", "requirements/lock.txt"),
 }
 
@@ -349,7 +351,7 @@ def main() -> int:
         nargs="+",
         choices=sorted(ENVIRONMENTS),
         metavar="name",
-        help="run, dev, engine, sam, node, api, load or lock",
+        help="run, dev, engine, sam, node, api, load, security or lock",
     )
     arguments = parser.parse_args()
     try:

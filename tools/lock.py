@@ -20,6 +20,7 @@ LOCKS = {  # in this order: later locks use the versions of earlier ones
     "api": "requirements/api.txt",
     "load": "requirements/load.txt",
     "node": "requirements/node.txt",
+    "security": "requirements/security.txt",
     "lock": "requirements/lock.txt",
 }
 CONSTRAINED_BY = {"run": "layer", "dev": "run"}

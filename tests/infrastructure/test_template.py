@@ -887,3 +887,76 @@ def test_outputs_name_what_an_operator_needs() -> None:
     named = {value["Value"]["Ref"] for value in SOURCE["Outputs"].values() if "Ref" in value["Value"]}
 
     assert named - set(QUEUES) == {name for name, resource in RESOURCES.items() if resource["Type"] in kinds}
+
+
+# --- web ACL and reserved concurrency ---------------------------------------------------------------------------------
+
+
+def acl_rules(*, page: bool) -> list[dict[str, Any]]:
+    rules = RESOURCES["ApiAcl"]["Properties"]["Rules"]
+    chosen = [rule["Fn::If"][1 if page else 2] if "Fn::If" in rule else rule for rule in rules]
+    return [rule for rule in chosen if "Name" in rule]
+
+
+def test_the_web_acl_and_its_association_are_a_choice() -> None:
+    for name in ("ApiAcl", "ApiAclAssociation"):
+        assert RESOURCES[name]["Condition"] == "HasWebAcl"
+    assert SOURCE["Parameters"]["WebAcl"]["Default"] == "false"
+    assert "/stages/" in json.dumps(RESOURCES["ApiAclAssociation"]["Properties"]["ResourceArn"])
+
+
+def test_stripe_is_let_through_before_any_rule_can_block_it() -> None:
+    first = min(acl_rules(page=False), key=lambda rule: rule["Priority"])
+    match = first["Statement"]["ByteMatchStatement"]
+    assert first["Action"] == {"Allow": {}}
+    assert (match["PositionalConstraint"], match["SearchString"]) == ("EXACTLY", "/api/v1/webhooks/stripe/credits")
+    assert RESOURCES["ApiAcl"]["Properties"]["DefaultAction"] == {"Allow": {}}
+
+
+def test_a_rate_by_address_is_there_unless_all_addresses_are_those_of_cloudfront() -> None:
+    rates = [rule for rule in acl_rules(page=False) if "RateBasedStatement" in rule["Statement"]]
+    assert [rule["Action"] for rule in rates] == [{"Block": {}}]
+    assert rates[0]["Statement"]["RateBasedStatement"]["Limit"] == {"Ref": "RequestsPerAddress"}
+    assert not any("RateBasedStatement" in rule["Statement"] for rule in acl_rules(page=True))
+
+
+def test_no_managed_rule_blocks_a_prompt() -> None:
+    """Prompts may be about attacks. Core rules look at bodies in many ways; of the others, those that do only count."""
+    groups = {
+        rule["Statement"]["ManagedRuleGroupStatement"]["Name"]: rule["Statement"]["ManagedRuleGroupStatement"]
+        for rule in acl_rules(page=False)
+        if "ManagedRuleGroupStatement" in rule["Statement"]
+    }
+    assert set(groups) == {"AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesKnownBadInputsRuleSet"}
+    overrides = groups["AWSManagedRulesKnownBadInputsRuleSet"]["RuleActionOverrides"]
+    assert {each["Name"] for each in overrides} == {
+        "JavaDeserializationRCE_BODY",
+        "Log4JRCE_BODY",
+        "ReactJSRCE_BODY",
+    }
+    assert all(each["ActionToUse"] == {"Count": {}} for each in overrides)
+
+
+def test_the_web_acl_keeps_no_request() -> None:
+    """A sample or a log would have the Authorization header."""
+    configs = [RESOURCES["ApiAcl"]["Properties"], *acl_rules(page=False)]
+    assert not any(config["VisibilityConfig"]["SampledRequestsEnabled"] for config in configs)
+    assert not of_type("AWS::WAFv2::LoggingConfiguration")
+
+
+def test_a_flood_of_runs_cannot_take_the_concurrency_of_webhook_and_reset() -> None:
+    """If the operator says so: an account with a small quota could not be deployed to. Reset has what its queues may
+    take, or their messages would be throttled."""
+    reserved = {}
+    for function in FUNCTIONS:
+        choice = RESOURCES[function.logical_id]["Properties"].get("ReservedConcurrentExecutions")
+        if choice is not None:
+            condition, reserved[function.logical_id], otherwise = choice["Fn::If"]
+            assert (condition, otherwise) == ("ReservesConcurrency", {"Ref": "AWS::NoValue"})
+    assert set(reserved) == {"WebhookFunction", "ResetFunction"}
+    assert SOURCE["Parameters"]["ReserveConcurrency"]["Default"] == "false"
+    assert sum(reserved.values()) <= 100  # of the 200 that the parameter's description asks for
+    events = RESOURCES["ResetFunction"]["Properties"]["Events"].values()
+    queues = [each["Properties"]["ScalingConfig"]["MaximumConcurrency"] for each in events if each["Type"] == "SQS"]
+    assert len(queues) == 2
+    assert reserved["ResetFunction"] > sum(queues)

@@ -116,6 +116,7 @@ ALLOWED = "tests/unit/test_allowance.py"
 RATE_RULES = "tests/unit/test_rates.py"
 RATE_CONTRACT = "tests/contract/test_rates_contract.py"
 CUSTOM = "tests/unit/test_custom_prompts.py"
+TOKENS_TESTS = "tests/unit/test_tokens.py"
 CUSTOM_HTTP = "tests/integration/test_custom_prompts.py"
 VARIANTS = "tests/unit/test_compare_prompts.py"
 RATE_RUNS = "tests/unit/test_run_limits.py"
@@ -790,6 +791,20 @@ MUTANTS = (
         'return self._verified(authorization).get("verified_author") is True',
         'return bool(self._verified(authorization).get("verified_author"))',
         CUSTOM_HTTP,
+    ),
+    mutant(
+        "token: one that ends in thousands of years is accepted",
+        TOKENS,
+        'if claims["exp"] > MAX_EXP:',
+        "if False:",
+        TOKENS_TESTS,
+    ),
+    mutant(
+        "token: several texts of one token are accepted",
+        TOKENS,
+        'if not all(_is_canonical(part) for part in token.split(".")):',
+        "if False:",
+        TOKENS_TESTS,
     ),
     mutant(
         "custom: verified authors may although it is off",

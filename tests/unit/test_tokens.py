@@ -396,6 +396,185 @@ def test_a_payload_that_is_no_object_is_refused(payload: bytes) -> None:
     assert_refused(verifier(), hand_signed(payload))
 
 
+# --- forged and odd tokens --------------------------------------------------------------------------------------------
+
+
+def header_of(**fields: Any) -> bytes:
+    return json.dumps({"alg": "HS256", "typ": "JWT", **fields}).encode()
+
+
+def payload_of(**changes: Any) -> bytes:
+    return json.dumps(claims(**changes)).encode()
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", "hs256", " HS256", "HS256\0", "RS256", "ES256"])
+def test_the_name_of_an_algorithm_is_the_one_that_is_set(name: str) -> None:
+    """Even with a signature that the right secret made."""
+    assert_refused(verifier(), hand_signed(payload_of(), header_of(alg=name)))
+
+
+@pytest.mark.parametrize("header", [{"alg": None}, {"alg": ["HS256"]}, {"alg": {"HS256": 1}}, {"alg": 256}], ids=str)
+def test_an_algorithm_that_is_no_text_is_refused(header: dict[str, Any]) -> None:
+    assert_refused(verifier(), hand_signed(payload_of(), header_of(**header)))
+
+
+@pytest.mark.parametrize(
+    "kid",
+    [
+        "../../../../dev/null",
+        "/proc/sys/kernel/randomize_va_space",
+        "' UNION SELECT 'secret' --",
+        "rsa-1\0",
+        "rsa-1 ",
+        "RSA-1",
+        "http://127.0.0.1:1/keys",
+        "k" * 4000,
+        "\ud800",
+    ],
+    ids=range(9),
+)
+def test_a_key_id_is_looked_up_and_nothing_else(kid: str) -> None:
+    """With shared secrets it has no meaning: neither does it choose one, nor does it make a good token bad."""
+    with serving() as server:
+        header, verify = header_of(alg="RS256", kid=kid), by_key_set(server.url)
+        for secret in (b"", b"\0", NEW.encode()):
+            assert_refused(verify, hand_signed(payload_of(), header, secret))
+        assert server.requests <= 1
+    assert_refused(verifier(), hand_signed(payload_of(), header_of(kid=kid), b""))
+    if kid != "\ud800":
+        assert verifier()(hand_signed(payload_of(), header_of(kid=kid))) == "alice"
+
+
+def test_a_public_key_in_a_certificate_chain_of_the_token_is_not_looked_at() -> None:
+    with serving() as elsewhere:
+        for field in ("x5u", "jku"):
+            assert_refused(verifier(), signed(OLD, headers={field: elsewhere.url}))
+        assert_refused(verifier(), signed(OLD, headers={"x5c": ["MIIB"], "x5t": "a"}))
+        assert elsewhere.requests == 0
+
+
+def test_a_token_in_a_token_is_refused() -> None:
+    inner = signed().removeprefix("Bearer ")
+    for header in (header_of(cty="JWT"), header_of()):
+        assert_refused(verifier(), hand_signed(inner.encode(), header))
+        assert_refused(verifier(), hand_signed(json.dumps(inner).encode(), header))
+
+
+@pytest.mark.parametrize(
+    "header", [{"crit": ["exp"]}, {"crit": ["b64"], "b64": False}, {"crit": []}, {"zip": "DEF"}], ids=str
+)
+def test_what_a_header_makes_critical_is_understood_or_refused(header: dict[str, Any]) -> None:
+    """`zip` is of encrypted tokens: without meaning here, and the signed text counts as it is."""
+    authorization = hand_signed(payload_of(), header_of(**header))
+    if "zip" in header:
+        assert verifier()(authorization) == "alice"
+    else:
+        assert_refused(verifier(), authorization)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        '"exp": 1, "exp": {later}',
+        '"exp": {later}, "exp": 1',
+        '"sub": "bob", "sub": "alice"',
+        '"sub": "alice", "sub": "bob"',
+    ],
+    ids=range(4),
+)
+def test_of_a_claim_that_is_there_twice_the_last_one_counts(pair: str) -> None:
+    """Everywhere, so that nothing that is checked differs from what is used. Only the issuer can sign such a token."""
+    last = json.loads("{" + pair.replace("{later}", str(int(time.time()) + 600)) + "}")
+    rest = {name: value for name, value in claims().items() if name not in last}
+    text = json.dumps(rest)[:-1] + ", " + pair.replace("{later}", str(int(time.time()) + 600)) + "}"
+    authorization = hand_signed(text.encode())
+    if last.get("exp") == 1:
+        assert_refused(verifier(), authorization)
+    else:
+        assert verifier()(authorization) == last.get("sub", "alice")
+
+
+def test_a_header_that_names_the_algorithm_twice_is_read_once() -> None:
+    assert_refused(verifier(), hand_signed(payload_of(), b'{"alg":"HS256","alg":"none"}'))
+    content = ".".join((segment(b'{"alg":"none","alg":"HS256"}'), segment(payload_of())))
+    assert_refused(verifier(), f"Bearer {content}.")
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", ["soon", "", [], {}, [2_000_000_000], "1e99", "2000000000", 1e400, -1e400], ids=repr)
+def test_a_time_that_is_no_number_of_seconds_is_refused(claim: str, value: Any) -> None:
+    """Infinity is no time. As `exp`, `true` would be the second 1, which has passed."""
+    assert_refused(verifier(), hand_signed(payload_of(exp=True)))
+    assert_refused(verifier(), hand_signed(payload_of(**{claim: value})))
+
+
+def test_times_are_in_seconds() -> None:
+    """In milliseconds `exp` is tens of thousands of years ahead. Such a token is of an issuer that does not keep to the
+    format, and would never end: it is refused, as is one whose `nbf` is."""
+    now = int(time.time())
+    assert_refused(verifier(), signed(nbf=now * 1000))
+    assert_refused(verifier(), signed(exp=now * 1000 + 600_000))
+    assert verifier()(hand_signed(payload_of(exp=now + 600.5))) == "alice"
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", None, "JOSE", 5], ids=repr)
+def test_the_type_in_the_header_has_no_meaning(typ: Any) -> None:
+    """Issuer and audience say what a token is for."""
+    assert verifier()(hand_signed(payload_of(), header_of(typ=typ))) == "alice"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": [ISSUER]},
+        {"iss": {"name": ISSUER}},
+        {"iss": ISSUER.upper()},
+        {"iss": f" {ISSUER}"},
+        {"iss": 5},
+        {"aud": {AUDIENCE: 1}},
+        {"aud": [[AUDIENCE]]},
+        {"aud": [AUDIENCE, 5]},
+        {"aud": f"{AUDIENCE},other"},
+        {"aud": AUDIENCE.upper()},
+        {"aud": True},
+    ],
+    ids=range(11),
+)
+def test_an_issuer_or_audience_of_another_kind_is_refused(changes: dict[str, Any]) -> None:
+    assert_refused(verifier(), hand_signed(payload_of(**changes)))
+
+
+def test_only_the_usual_spelling_of_a_signature_is_accepted() -> None:
+    """A signature has 43 characters of six bits for 256 bits: the last one has two that mean nothing, and must be zero.
+    Otherwise one token would have several texts."""
+    authorization = signed()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = alphabet.index(authorization[-1])
+    accepted = []
+    for other in range(last - last % 4, last - last % 4 + 4):
+        try:
+            accepted.append(verifier()(authorization[:-1] + alphabet[other]))
+        except UnauthorizedError:
+            continue
+    assert accepted == ["alice"]
+    for spelled in (
+        authorization + "=",
+        authorization + "==",
+        authorization.replace(".", ". "),
+        authorization + "\n.",
+        authorization.replace(".", ".=", 1),
+    ):
+        assert_refused(verifier(), spelled)
+
+
+@pytest.mark.parametrize("size", [MAX_TOKEN_CHARACTERS + 1, 10**6])
+def test_a_huge_token_is_refused_before_it_is_decoded(size: int) -> None:
+    started = time.perf_counter()
+    for authorization in ("Bearer " + "a" * size, "Bearer " + "." * size, "Bearer " + "e30." * (size // 4)):
+        assert_refused(verifier(), authorization)
+    assert time.perf_counter() - started < 1
+
+
 # Words of the format itself get further into the code than random text.
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

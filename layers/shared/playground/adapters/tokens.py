@@ -1,5 +1,6 @@
 """Access tokens: JWTs of the registry, verified with PyJWT."""
 
+import base64
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from playground.domain.users import is_user_id
 
 LEEWAY = 60  # s; clocks of issuer and worker may differ by so much
 MAX_TOKEN_CHARACTERS = 8192  # characters; a longer one is not looked at
+MAX_EXP = 10**11  # s; the year 5138. An `exp` in milliseconds is later, and its token would never end
 MAX_EMAIL = 254  # characters (RFC 5321)
 _ISSUER_AND_AUDIENCE = frozenset({"iss", "aud"})
 
@@ -107,6 +109,8 @@ class TokenVerifier:
             raise UnauthorizedError(_reason(error)) from None
 
     def _claims(self, token: str) -> dict[str, Any]:
+        if not all(_is_canonical(part) for part in token.split(".")):
+            raise jwt.DecodeError("not in canonical base64url")
         failure: jwt.PyJWTError = jwt.InvalidTokenError("no key")
         for key in self._keys(token):
             try:
@@ -119,7 +123,7 @@ class TokenVerifier:
 
     def _decoded(self, token: str, key: Any, required: frozenset[str]) -> dict[str, Any]:
         """The claims of a token that `key` signed, with `exp` and what is `required`, all of them right."""
-        return jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[self._algorithm],
@@ -133,6 +137,16 @@ class TokenVerifier:
                 "verify_sub": False,
             },
         )
+        if claims["exp"] > MAX_EXP:
+            raise jwt.InvalidTokenError("exp is not in seconds")
+        return claims
+
+
+def _is_canonical(part: str) -> bool:
+    """Whether it is the one spelling of its bytes in base64url. Decoders ignore padding, white space and unused bits,
+    so that a token would have several texts. Raises ValueError for what is no base64 at all."""
+    content = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    return base64.urlsafe_b64encode(content).rstrip(b"=") == part.encode()
 
 
 def _is_address(text: str) -> bool:
