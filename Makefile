@@ -3,6 +3,9 @@
 
 PYTHON := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+# On the functions' version of Python: compiled files are part of the build.
+SLIM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" python3.13 -m tools.slim
+BUILD_DIR = .aws-sam/build
 DEPLOY_OPTIONS = $(ARGS) $(if $(STACK),--stack-name $(STACK))
 export PYTHONPATH := layers/shared
 # The AWS CLI knows both names, the SDK and sam only the second.
@@ -151,14 +154,16 @@ lock: ## write the lock files anew from requirements/*.in (ARGS="--upgrade")
 	$(call bootstrap,lock)
 	@PATH="$(CURDIR)/.venv-lock/bin:$$PATH" python3 tools/lock.py $(ARGS)
 
-build: ## build what is deployed (needs Python 3.13)
+build: ## build what is deployed (needs Python 3.13; BUILT=1 make run starts it)
 	$(call bootstrap,sam)
-	@$(SAM) build
+	@$(SAM) build --build-dir $(BUILD_DIR)
+	@$(SLIM) --folder $(BUILD_DIR)
 
 deploy: ## build and deploy to AWS (STACK=playground ARGS="--parameter-overrides AuthAlgorithm=RS256 ...")
 	$(call bootstrap,sam)
 	@PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/python tools/deploy_check.py $(DEPLOY_OPTIONS)
 	@$(SAM) build
+	@$(SLIM)
 	@$(SAM) deploy $(DEPLOY_OPTIONS)
 	@.venv-sam/bin/python -m tools.deploy_page $(DEPLOY_OPTIONS)
 

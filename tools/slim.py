@@ -1,0 +1,211 @@
+"""Makes what `sam build` built smaller and faster to start: the end of `make build`.
+
+    python3.13 -m tools.slim [--folder .aws-sam/build]
+
+/opt is read-only on Lambda: without compiled files in it, every cold start compiles what it imports. So the layer and
+the functions get compiled files, which are never compared with a source (`unchecked-hash`). Of libraries only the
+compiled form is kept, under the name that Python reads without a source; of our own code, the source too, for
+tracebacks. What no function can load goes: data of AWS services that nothing calls, tests, type stubs, C headers,
+scripts, and the metadata of all packages but METADATA_READERS.
+
+Prints the sizes of the layer and a digest of all files: two builds of the same source have the same. A second run
+changes nothing. Must run on the functions' own version of Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import importlib.util
+import marshal
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / ".aws-sam" / "build"
+LAYER = "SharedLayer"
+VERSION = (3, 13)
+
+OURS = frozenset({"playground"})
+READ_THEIR_SOURCE = frozenset({"anyio"})
+"""Packages that parse their own source when they are imported."""
+
+SERVICES = frozenset({"dynamodb", "events", "s3", "secretsmanager", "sqs"})
+"""The AWS services that functions call, by botocore's names."""
+METADATA_READERS = frozenset({"httpcore2", "httpx2", "opentelemetry_api"})
+"""Distributions whose package looks up its own metadata when it is imported."""
+UNUSED = (
+    "bin",
+    "boto3/data",
+    "boto3/examples",
+    "cffi",
+    "pycparser",
+    "requirements.txt",
+    "aws_lambda_powertools/event_handler/openapi/swagger_ui/swagger-ui-bundle.min.js",
+    "yaml",
+    "_yaml",
+    "stripe/params",
+)
+UNUSED_FOLDERS = frozenset({"tests", "include"})
+UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".typed"})
+
+LEGACY_HEADER = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")  # checked by a hash, and never compared
+
+
+class SlimError(Exception):
+    """The build is not what is expected; the message says what to do."""
+
+
+def slim(build: Path) -> None:
+    layer = build / LAYER / "python"
+    if not layer.is_dir():
+        raise SlimError(f"{layer} does not exist: `make build` makes it")
+    strip(layer)
+    compile_libraries(layer)
+    for folder in (layer / name for name in sorted(OURS)):
+        compile_ours(folder, f"/opt/python/{folder.name}")
+    for app in sorted(build.glob("*/app.py")):
+        compile_ours(app.parent, "/var/task")
+
+
+def strip(layer: Path) -> None:
+    """Remove what no function loads."""
+    for name in UNUSED:
+        _remove(layer / name)
+    for folder in layer.glob("botocore/data/*/"):
+        if folder.name not in SERVICES:
+            _remove(folder)
+    for folder in layer.glob("*.dist-info"):
+        if folder.name.partition("-")[0].lower() not in METADATA_READERS:
+            _remove(folder)
+        else:
+            for path in list(folder.iterdir()):
+                if path.name not in ("METADATA", "entry_points.txt"):
+                    _remove(path)
+    for folder in layer.glob("*.data"):  # scripts of distributions
+        _remove(folder)
+    for parent, folders, files in os.walk(layer, topdown=True):
+        for name in list(folders):
+            if name in UNUSED_FOLDERS or name == "__pycache__":
+                _remove(Path(parent, name))
+                folders.remove(name)
+        for name in files:
+            if Path(name).suffix in UNUSED_SUFFIXES or name == "py.typed":
+                Path(parent, name).unlink()
+
+
+def compile_libraries(layer: Path) -> None:
+    """Replace sources of libraries by compiled files."""
+    for path in sorted(layer.rglob("*.py")):
+        top = path.relative_to(layer).parts[0].removesuffix(".py")
+        if top in OURS:
+            continue
+        where = f"/opt/python/{path.relative_to(layer).as_posix()}"
+        if top in READ_THEIR_SOURCE:
+            _write(_cached(path), _compiled(path, where))
+        else:
+            _write(path.with_suffix(".pyc"), _compiled(path, where, docstrings=False))
+            path.unlink()
+
+
+def compile_ours(folder: Path, where: str) -> None:
+    for path in sorted(folder.rglob("*.py")):
+        _write(_cached(path), _compiled(path, f"{where}/{path.relative_to(folder).as_posix()}"))
+
+
+def _cached(path: Path) -> Path:
+    return path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+
+
+def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
+    """The bytes of a .pyc file. Only docstrings can be left out: assertions are checked everywhere."""
+    source = path.read_bytes()
+    tree: ast.Module = ast.parse(source)
+    if not docstrings:
+        _Undocumented().visit(tree)
+    code = compile(tree, where, "exec", dont_inherit=True, optimize=0)
+    return LEGACY_HEADER + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Takes the docstrings of classes and functions away."""
+
+    def _visit(self, node: Any) -> Any:
+        self.generic_visit(node)
+        first = node.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            node.body[0] = ast.copy_location(ast.Pass(), first)
+        return node
+
+    visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _visit  # noqa: N815 - named by ast
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- what came of it --------------------------------------------------------------------------------------------------
+
+
+def files_of(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files, as Lambda counts what is unzipped."""
+    return sum(path.stat().st_size for path in files_of(folder))
+
+
+def digest(folder: Path) -> str:
+    """Of names and contents."""
+    found = hashlib.sha256()
+    for path in files_of(folder):
+        found.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def report(build: Path, lines: int = 12) -> str:
+    layer = build / LAYER / "python"
+    sizes = {path.name: size(path) if path.is_dir() else path.stat().st_size for path in layer.iterdir()}
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:lines]
+    return "\n".join(
+        [
+            *(f"  {number / 1e6:6.1f} MB  {name}" for name, number in largest),
+            f"  {sum(sizes.values()) / 1e6:6.1f} MB  the layer, unzipped",
+            f"digest {digest(build)[:16]}",
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3.13 -m tools.slim", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=BUILD, help="what `sam build` wrote (default: .aws-sam/build)")
+    options = parser.parse_args()
+    if sys.version_info[:2] != VERSION:
+        print("compiled files must be of the functions' Python 3.13", file=sys.stderr)
+        return 1
+    try:
+        slim(options.folder)
+    except SlimError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report(options.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
