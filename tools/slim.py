@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.lazy_package import lazy
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".aws-sam" / "build"
 LAYER = "SharedLayer"
@@ -41,8 +43,8 @@ METADATA_READERS = frozenset({"httpcore2", "httpx2", "opentelemetry_api"})
 """Distributions whose package looks up its own metadata when it is imported."""
 UNUSED = (
     "bin",
-    "boto3/data",
-    "boto3/examples",
+    "boto3",
+    "s3transfer",
     "cffi",
     "pycparser",
     "requirements.txt",
@@ -51,6 +53,21 @@ UNUSED = (
     "_yaml",
     "stripe/params",
 )
+LAZY = (
+    "anthropic/**/__init__.py",
+    "anthropic/_base_client.py",
+    "anthropic/_client.py",
+    "aws_lambda_powertools/event_handler/__init__.py",
+    "aws_lambda_powertools/utilities/data_classes/__init__.py",
+)
+"""Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
+KEPT_EAGER = ("anthropic/_vendor/",)
+RENAMES = (
+    "anthropic/__init__.py",
+    "except (TypeError, AttributeError):",
+    "except (KeyError, TypeError, AttributeError):",
+)
+"""It gives every name of `__all__` its own `__module__`, also those that are not imported yet."""
 UNUSED_FOLDERS = frozenset({"tests", "include"})
 UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".typed"})
 
@@ -66,6 +83,7 @@ def slim(build: Path) -> None:
     if not layer.is_dir():
         raise SlimError(f"{layer} does not exist: `make build` makes it")
     strip(layer)
+    make_lazy(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
         compile_ours(folder, f"/opt/python/{folder.name}")
@@ -97,6 +115,20 @@ def strip(layer: Path) -> None:
         for name in files:
             if Path(name).suffix in UNUSED_SUFFIXES or name == "py.typed":
                 Path(parent, name).unlink()
+
+
+def make_lazy(layer: Path) -> None:
+    """Rewrite the modules that import more than they use. Those of an earlier run are compiled already."""
+    for path in sorted({path for pattern in LAZY for path in layer.glob(pattern)}):
+        name = path.relative_to(layer).as_posix()
+        if name.startswith(KEPT_EAGER):
+            continue
+        source = lazy(path)
+        if name == RENAMES[0]:
+            if source.count(RENAMES[1]) != 1:
+                raise SlimError(f"{name} is not as expected: see RENAMES in tools/slim.py")
+            source = source.replace(*RENAMES[1:])
+        path.write_text(source, encoding="utf-8")
 
 
 def compile_libraries(layer: Path) -> None:
