@@ -1,8 +1,8 @@
 """The baseline for cold starts: a handler as Powertools' documentation would have it, with everything at the top.
 
-Powertools' logger, metrics, validating resolver and idempotency, and its tracer if aws-xray-sdk is installed; boto3, pynamodb and a client, jwt, pydantic,
-and with REFERENCE=full anthropic and stripe, too. It reads an account and, in the full form, asks Claude; a crash loses
-credits, and a race grants them.
+Powertools' logger, metrics, validating resolver and idempotency, and its tracer if aws-xray-sdk is installed; boto3,
+pynamodb and a client, jwt, pydantic, and with REFERENCE=full anthropic and stripe, too. It reads an account and, in the
+full form, asks Claude; a crash loses credits, and a race grants them.
 """
 
 import importlib.util
@@ -35,10 +35,11 @@ persistence = DynamoDBPersistenceLayer(table_name=TABLE)
 config = IdempotencyConfig(event_key_jmespath="requestContext.requestId", expires_after_seconds=3600)
 
 
-def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+traced: Callable[..., Any] = untraced
 if importlib.util.find_spec("aws_xray_sdk") is not None:
     from aws_lambda_powertools import Tracer
 

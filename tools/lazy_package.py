@@ -1,10 +1,10 @@
 """Rewrites a module so that it imports what it needs from its own package when that is first used.
 
-A package that imports all of its submodules makes everyone pay for all of them. A relative import at the top becomes an
+A package that imports all of its submodules makes everyone pay for all of them. Such an import at the top becomes an
 entry in a table that the module's `__getattr__` (PEP 562) looks into, so `from package import A` and `package.A` mean
 what they meant before; functions of the module itself ask it, too. Left as they are: names that are used while the
 module is imported, in classes' annotations included, names that are bound a second time, names that are also those of
-submodules, and whatever is not a relative import at the top.
+submodules, and whatever is not `from … import` at the top.
 """
 
 import ast
@@ -88,12 +88,20 @@ class _Asking(ast.NodeTransformer):
 
 def _names(node: ast.ImportFrom, path: Path) -> dict[str, tuple[str, str]]:
     """The names that an import binds, with their modules; none if they are not of a submodule."""
-    if node.level == 0 or node.module is None:
+    if node.module is None or (node.level == 0 and node.module.partition(".")[0] != _package(path)):
         return {}
     module = "." * node.level + node.module
     if [alias.name for alias in node.names] == ["*"]:
         return {name: (module, name) for name in _exported(path, node)}
     return {_bound(alias): (module, alias.name) for alias in node.names}
+
+
+def _package(path: Path) -> str:
+    """The name of the outermost package that `path` is in."""
+    folder = path.parent
+    while (folder.parent / "__init__.py").exists():
+        folder = folder.parent
+    return folder.name
 
 
 def _bound(alias: ast.alias) -> str:

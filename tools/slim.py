@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gzip
 import hashlib
 import importlib.util
+import json
 import marshal
 import os
 import shutil
@@ -59,6 +61,8 @@ LAZY = (
     "anthropic/_client.py",
     "aws_lambda_powertools/event_handler/__init__.py",
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
+    "botocore/docs/__init__.py",
+    "botocore/docs/docstring.py",
 )
 """Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
 KEPT_EAGER = ("anthropic/_vendor/",)
@@ -83,6 +87,7 @@ def slim(build: Path) -> None:
     if not layer.is_dir():
         raise SlimError(f"{layer} does not exist: `make build` makes it")
     strip(layer)
+    shrink_descriptions(layer / "botocore" / "data")
     make_lazy(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
@@ -115,6 +120,27 @@ def strip(layer: Path) -> None:
         for name in files:
             if Path(name).suffix in UNUSED_SUFFIXES or name == "py.typed":
                 Path(parent, name).unlink()
+
+
+def shrink_descriptions(data: Path) -> None:
+    """botocore reads these files in whole at every start: take what is documentation or of services that go."""
+    endpoints = data / "endpoints.json"
+    if endpoints.exists():
+        content = json.loads(endpoints.read_bytes())
+        for partition in content.get("partitions", ()):
+            partition["services"] = {name: its for name, its in partition["services"].items() if name in SERVICES}
+        endpoints.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    for path in data.glob("*/*/service-2.json.gz"):
+        description = json.loads(gzip.decompress(path.read_bytes()), object_hook=_without_documentation)
+        path.with_suffix("").write_text(json.dumps(description, separators=(",", ":")), encoding="utf-8")
+        path.unlink()
+    for path in data.glob("*/*/examples-1.json*"):
+        path.unlink()
+
+
+def _without_documentation(members: dict[str, Any]) -> dict[str, Any]:
+    """Where it is a text: a shape may have a member of that name."""
+    return {name: value for name, value in members.items() if name != "documentation" or not isinstance(value, str)}
 
 
 def make_lazy(layer: Path) -> None:
