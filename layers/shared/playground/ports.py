@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from playground.domain.allowance import NOTHING_USED
 from playground.domain.errors import CorruptLedgerError
@@ -149,6 +149,8 @@ if TYPE_CHECKING:
     Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
     """The stored records of the payment provider's objects. Their `revision` is that of the item they were read from; 0
     if there was none."""
+else:
+    Record = Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ them through pointers: `PAYMENT#<id>` and `CUSTOMER#<id>`. Events have a key of 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pynamodb.attributes import (
     BooleanAttribute,
@@ -40,10 +40,7 @@ from playground.domain.paid_months import PaidMonth
 from playground.domain.purchases import Customer, PaymentEvent, Purchase
 from playground.domain.rates import RateLimit
 from playground.domain.subscriptions import Subscription
-from playground.ports import Begun, BegunBefore, PurchaseOutcome, ReportUnreadable, TooManyPurchases
-
-if TYPE_CHECKING:
-    from playground.ports import Record
+from playground.ports import Begun, BegunBefore, PurchaseOutcome, Record, ReportUnreadable, TooManyPurchases
 
 PURCHASES_PAGE = 200  # items
 
@@ -156,7 +153,7 @@ class DynamoPurchaseRecords:
                 self._report(error)
         return found, following
 
-    def save(self, *records: "Record") -> bool:
+    def save(self, *records: Record) -> bool:
         writes = [write for record in records for write in record_writes(self._table, record)]
         # No new record may be written for a user whose records are being moved.
         users = {record.user_id for record in records if record.user_id is not None}
@@ -177,7 +174,7 @@ class DynamoPurchaseRecords:
         return all(self._store.get(write.key) == {**write.item, **write.key.raw} for write in writes)
 
 
-def record_writes(table: str, record: "Record") -> Sequence[Save]:
+def record_writes(table: str, record: Record) -> Sequence[Save]:
     """The writes of a record: its item, and the pointers that lead to it."""
     match record:
         case Purchase():
