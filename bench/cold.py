@@ -46,7 +46,7 @@ taken = time.process_time() - begun
 with open("/proc/self/statm") as statm:
     pages = int(statm.read().split()[1])
 assert callable(module.handler)
-print(json.dumps([taken, pages * resource.getpagesize()]))
+print(json.dumps([taken, pages * resource.getpagesize(), sorted(sys.modules)]))
 """
 
 
@@ -64,6 +64,7 @@ class Subject:
 class Start:
     cpu_seconds: float
     memory_bytes: int
+    modules: frozenset[str]
 
 
 class _Secrets(BaseHTTPRequestHandler):
@@ -107,8 +108,8 @@ def start(subject: Subject) -> Start:
     )
     if ended.returncode != 0:
         raise RuntimeError(f"{subject.name} does not start: {ended.stderr[-1000:]}")
-    seconds, memory = json.loads(ended.stdout.splitlines()[-1])
-    return Start(seconds, memory)
+    seconds, memory, modules = json.loads(ended.stdout.splitlines()[-1])
+    return Start(seconds, memory, frozenset(modules))
 
 
 def subjects(description: Description, interpreter: str, endpoint_url: str) -> list[Subject]:
@@ -161,13 +162,14 @@ def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def table(found: Mapping[str, Sequence[Start]]) -> str:
     cpu = {name: [each.cpu_seconds for each in starts] for name, starts in found.items()}
     memory = {name: [float(each.memory_bytes) for each in starts] for name, starts in found.items()}
-    lines = [f"  {'':<18}{'CPU, ms':>9}{'÷ small':>9}{'÷ full':>8}{'MB':>7}{'÷ small':>9}{'÷ full':>8}"]
+    lines = [f"  {'':<18}{'CPU, ms':>9}{'÷ small':>9}{'÷ full':>8}{'MB':>7}{'÷ small':>9}{'÷ full':>8}{'modules':>9}"]
     for name in found:
         is_reference = name in (SMALL, FULL)
         ratios = [median_ratio(kind[name], kind[other]) for kind in (cpu, memory) for other in (SMALL, FULL)]
         numbers = (
             f"{statistics.median(cpu[name]) * 1000:>9.0f}{ratios[0]:>9.2f}{ratios[1]:>8.2f}"
             f"{statistics.median(memory[name]) / 2**20:>7.0f}{ratios[2]:>9.2f}{ratios[3]:>8.2f}"
+            f"{len(found[name][-1].modules):>9}"
         )
         lines.append(f"  {name:<18}{numbers}{'' if is_reference else verdict(name, ratios)}")
     return "\n".join(lines)
