@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import cold
 from local import demo
-from local.built import NotBuiltError, unpack
+from local.built import NotBuiltError, as_on_lambda, python, unpack
+from local.template import read_template
 from local.till import Till
 from tests.conftest import ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
@@ -23,6 +25,15 @@ from tools import slim
 
 MAX_LAYER_MB = 45.0
 """Unzipped. Lambda allows 250 with the functions; cryptography's library alone is 13.5."""
+
+MAX_MODULES = {
+    **dict.fromkeys(("audit", "guard", "notices", "reset"), 510),
+    **dict.fromkeys(("catalog",), 530),
+    **dict.fromkeys(("credits", "reconcile"), 690),
+    **dict.fromkeys(("anonymous", "sessions", "webhook"), 780),
+    **dict.fromkeys(("estimate", "run", "stream"), 850),
+}
+"""That a start loads, the standard library's included. From the sources, `run` loads 3,780."""
 
 on_the_runtimes_python = pytest.mark.skipif(sys.version_info[:2] != slim.VERSION, reason="compiled for Python 3.13")
 
@@ -179,6 +190,22 @@ def test_the_layer_is_within_its_budget(built: Path) -> None:
     assert not list(built.rglob("tests"))
     for app in built.glob("*/app.py"):
         assert list(app.parent.glob("__pycache__/app.*.pyc"))
+
+
+def too_many_modules(build: Path, folder: Path) -> dict[str, int]:
+    """Functions that load more modules than MAX_MODULES says when they start from `build`, with the number."""
+    template = unpack(build, folder)
+    description = as_on_lambda(read_template(template), folder)
+    with cold.secrets_manager() as url:
+        subjects = [each for each in cold.subjects(description, python(), url) if each.path != cold.REFERENCE]
+        loaded = {each.name: len(cold.start(each).modules) for each in subjects}
+    return {name: number for name, number in loaded.items() if number > MAX_MODULES.get(name, 0)}
+
+
+@whole_only
+@on_the_runtimes_python
+def test_no_function_loads_more_modules_than_its_budget(built: Path, tmp_path: Path) -> None:
+    assert too_many_modules(built, tmp_path / "unpacked") == {}
 
 
 @whole_only
