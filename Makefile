@@ -3,6 +3,9 @@
 
 PYTHON := .venv/bin/python
 SAM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+# On the functions' version of Python: compiled files are part of the build.
+SLIM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" python3.13 -m tools.slim
+BUILD_DIR = .aws-sam/build
 DEPLOY_OPTIONS = $(ARGS) $(if $(STACK),--stack-name $(STACK))
 export PYTHONPATH := layers/shared
 # The AWS CLI knows both names, the SDK and sam only the second.
@@ -19,7 +22,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check security fix bench bench-streams bench-reset load capacity simulate-reset \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check security fix bench bench-streams bench-cold bench-reset load capacity simulate-reset \
 	bench-settle crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -115,6 +118,10 @@ bench-streams: ## measure what a stream adds to Claude's, against targets (ARGS=
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m bench.streams $(ARGS)
 
+bench-cold: ## measure starts of what is built, against a usual handler (ARGS="--rounds 9 --only run credits")
+	$(call bootstrap,dev)
+	@exec $(PYTHON) -m bench.cold $(ARGS)
+
 bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m bench.reset $(ARGS)
@@ -156,14 +163,16 @@ lock: ## write the lock files anew from requirements/*.in (ARGS="--upgrade")
 	$(call bootstrap,lock)
 	@PATH="$(CURDIR)/.venv-lock/bin:$$PATH" python3 tools/lock.py $(ARGS)
 
-build: ## build what is deployed (needs Python 3.13)
+build: ## build what is deployed (needs Python 3.13; BUILT=1 make run starts it)
 	$(call bootstrap,sam)
-	@$(SAM) build
+	@$(SAM) build --build-dir $(BUILD_DIR)
+	@$(SLIM) --folder $(BUILD_DIR)
 
 deploy: ## build and deploy to AWS (STACK=playground ARGS="--parameter-overrides AuthAlgorithm=RS256 ...")
 	$(call bootstrap,sam)
 	@PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/python tools/deploy_check.py $(DEPLOY_OPTIONS)
 	@$(SAM) build
+	@$(SLIM)
 	@$(SAM) deploy $(DEPLOY_OPTIONS)
 	@.venv-sam/bin/python -m tools.deploy_page $(DEPLOY_OPTIONS)
 

@@ -7,6 +7,7 @@ For the stack and for tests; the store is separate (local/engine.py).
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -30,6 +31,7 @@ class Backend:
         concurrency: int = DEFAULT_CONCURRENCY,
         warm: bool = False,
         reload: bool = False,
+        python: str = sys.executable,
         show: ShowLine = quiet,
         front_end: FrontEnd | None = None,
     ) -> None:
@@ -41,6 +43,7 @@ class Backend:
         self._concurrency = concurrency
         self._warm = warm
         self._reload = reload
+        self._python = python
         self._show = show
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -123,6 +126,7 @@ class Backend:
             extra_environment=self._extra_environment,
             concurrency=self._concurrency,
             reload=self._reload,
+            python=self._python,
             show=self._show,
         )
         try:

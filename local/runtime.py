@@ -223,10 +223,10 @@ class _Pool:
     async def _run_instance(self, instance_id: str, port: socket.socket | None) -> None:
         environment = self.runtime.environment_of(self.function, instance_id)
         if port is None:
-            command = die_with_parent(str(INSTANCE), self.function.handler)
+            command = die_with_parent(str(INSTANCE), self.function.handler, python=self.runtime.python)
         else:
             command = die_with_parent(str(self.function.code / self.function.handler))
-            environment = _of_a_script(self.function, environment, port.getsockname()[1])
+            environment = _of_a_script(self.function, environment, port.getsockname()[1], self.runtime.python)
             release_port_if_needed(port)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -415,7 +415,7 @@ async def _has_ended(instance: _Instance) -> bool:
     return True
 
 
-def _of_a_script(function: Function, environment: Mapping[str, str], port: int) -> dict[str, str]:
+def _of_a_script(function: Function, environment: Mapping[str, str], port: int, python: str) -> dict[str, str]:
     """The environment of a function's own script. Unlike Lambda's Python runtime, it has to name the folder of the
     layers itself; local/bin/python3 knows which folders are meant."""
     found = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
@@ -425,7 +425,7 @@ def _of_a_script(function: Function, environment: Mapping[str, str], port: int) 
         **found,
         "PATH": SCRIPT_PATH,
         "AWS_LWA_PORT": str(port),
-        "LOCAL_PYTHON": sys.executable,
+        "LOCAL_PYTHON": python,
         "LOCAL_LAYERS": os.pathsep.join(str(layer) for layer in function.layers),
     }
 
@@ -461,9 +461,11 @@ class Runtime:
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         reload: bool = False,
+        python: str = sys.executable,
         show: ShowLine = quiet,
     ) -> None:
         self.concurrency = concurrency
+        self.python = python
         self._watcher = Watcher(functions.values()) if reload else None
         self.show = show
         self._extra = dict(extra_environment or {})

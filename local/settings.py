@@ -14,6 +14,7 @@ TEMPLATE = ROOT / "template.yaml"
 DEFAULT_PORT = 3000
 DEFAULT_CEILING_DOLLARS = 100
 DEFAULT_STATE_DIR = ROOT / ".local"
+DEFAULT_BUILD = ROOT / ".aws-sam" / "build"
 DEFAULT_PAGE_DIR = ROOT / "web" / "dist"
 PUBLISHABLE_KEY = r"pk_(?:test|live)_[0-9A-Za-z]+"
 
@@ -42,6 +43,8 @@ class Settings:
     """None: as in the template."""
     daily_ceiling_dollars: int
     pause_free_runs: bool
+    built: Path | None = None
+    """What `make build` wrote, to run it instead of the sources."""
 
     @property
     def url(self) -> str:
@@ -102,11 +105,17 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         else None,
         daily_ceiling_dollars=_integer(environment, "DAILY_CEILING_DOLLARS", DEFAULT_CEILING_DOLLARS, 1, 1_000_000),
         pause_free_runs=_choice(environment, "PAUSE_FREE_RUNS", "false", "true") == "true",
+        built=_built(environment),
     )
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
+
+
+def _built(environment: Mapping[str, str]) -> Path | None:
+    text = environment.get("BUILT") or "0"
+    return {"0": None, "1": DEFAULT_BUILD}.get(text, Path(text).resolve())
 
 
 def _publishable_key(environment: Mapping[str, str]) -> str | None:

@@ -29,6 +29,7 @@ from types import FrameType
 from typing import Any
 
 from local.backend import Backend
+from local.built import NotBuiltError, as_on_lambda, python, unpack
 from local.command import command
 from local.console import for_a_person
 from local.engine import CREDENTIALS, Engine
@@ -63,6 +64,7 @@ from the environment, or on make's command line:
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
   DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
+  BUILT                  1: run what `make build` built, as Lambda would get it; or its folder (0)
   PAUSE_FREE_RUNS        true: at that ceiling, no runs for signup credits (false)
   LOG                    format of the functions' logs: text or json (text)
   CUSTOM_PROMPTS         plans, everybody or off: who may run prompts of their own (plans)
@@ -143,7 +145,12 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     parts.callback(os.close, lock_folder(settings.state_dir))
     check_ports(settings)
     real_claude = settings.anthropic_api_key is not None
+    if settings.built is not None:
+        say("unpacking what was built")
+        template = unpack(settings.built, settings.state_dir / "built")
     description = read_template(template, parameters(settings))
+    if settings.built is not None:
+        description = as_on_lambda(description, template.parent)
     tokens = issuer(template, settings.state_dir)
     secrets = {
         "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
@@ -182,7 +189,8 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         extra_environment=extra,
         concurrency=settings.concurrency,
         warm=True,
-        reload=True,
+        reload=settings.built is None,
+        python=sys.executable if settings.built is None else python(),
         show=show,
         front_end=front_end(settings, description),
     )
@@ -414,6 +422,7 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 REASONS = (
     BusyPortError,
     FolderInUseError,
+    NotBuiltError,
     ProgramError,
     SettingsError,
     TableChangedError,

@@ -57,6 +57,13 @@ def test_the_bench_of_streams_measures_everything_that_it_names() -> None:
 
 
 @whole_only
+def test_the_bench_of_cold_starts_compares_with_the_reference() -> None:
+    printed = run("bench.cold", "--source", "--rounds", "1", "--only", "reset")
+    for name in ("reference, small", "reference, full", "reset"):
+        assert re.search(rf"\n  {name} +\d+ +\d\.\d\d", printed)
+
+
+@whole_only
 def test_the_bench_of_the_schedule_advances_everybody() -> None:
     printed = run("bench.reset", "--accounts", "30")
     assert "30 advanced, 0 failed" in printed

@@ -75,7 +75,19 @@ BUDGET: dict[str, frozenset[str]] = {
     # It reads items of the ledger, with the schemas that PynamoDB holds; it opens no connection to a table.
     "notices": STORE | {"playground.adapters.dynamo_payments"},
 }
-NEVER = {"aws_xray_sdk", "moto", "pytest", "hypothesis", "local", "tests", "ministack", "operate", "doubles"}
+NEVER = {
+    "boto3",
+    "s3transfer",
+    "aws_xray_sdk",
+    "moto",
+    "pytest",
+    "hypothesis",
+    "local",
+    "tests",
+    "ministack",
+    "operate",
+    "doubles",
+}
 IMPORT = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])

@@ -1,43 +1,48 @@
 """What the use cases need from the outside, as protocols. Adapters fulfil them; tests fulfil them with fakes that pass
 the same contract tests."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from playground.domain.account import Account, Change, Hold, Plan
-from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse
-from playground.domain.anonymous import Reservation
-from playground.domain.entries import Entry, EntryType
+from playground.domain.allowance import NOTHING_USED
 from playground.domain.errors import CorruptLedgerError
-from playground.domain.guard import Guard
-from playground.domain.leaks import Leak
-from playground.domain.notices import Notice
-from playground.domain.packages import PackageKind, PackageSummary, PackageVersion
-from playground.domain.paid_months import PaidMonth
-from playground.domain.payment_events import (
-    CustomersSubscription,
-    InvoicePaid,
-    InvoiceStatement,
-    ObjectKind,
-    Payment,
-    ProviderObject,
-    Statement,
-)
-from playground.domain.pricing import ModelPrice, PlanPrice, Spent, Usage, guess_tokens
-from playground.domain.purchases import Customer, PaymentEvent, Purchase
-from playground.domain.rates import RateLimit
-from playground.domain.runs import Run, RunFilter, RunPlace
-from playground.domain.search import Place, Query
-from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
-from playground.domain.sharing import Report, Share, Vote
-from playground.domain.spend import PackageTotals, Ratings, SpendRow, UsagePlace
-from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
-from playground.domain.work import ShardTask
+
+if TYPE_CHECKING:
+    from playground.domain.account import Account, Change, Hold, Plan
+    from playground.domain.allowance import Allowance, AllowanceUse
+    from playground.domain.anonymous import Reservation
+    from playground.domain.entries import Entry, EntryType
+    from playground.domain.guard import Guard
+    from playground.domain.leaks import Leak
+    from playground.domain.notices import Notice
+    from playground.domain.packages import PackageKind, PackageSummary, PackageVersion
+    from playground.domain.paid_months import PaidMonth
+    from playground.domain.payment_events import (
+        CustomersSubscription,
+        InvoicePaid,
+        InvoiceStatement,
+        ObjectKind,
+        Payment,
+        ProviderObject,
+        Statement,
+    )
+    from playground.domain.pricing import ModelPrice, PlanPrice, Spent, Usage
+    from playground.domain.purchases import Customer, PaymentEvent, Purchase
+    from playground.domain.rates import RateLimit
+    from playground.domain.runs import Run, RunFilter, RunPlace
+    from playground.domain.search import Place, Query
+    from playground.domain.sessions import RunFeedback, Session, SessionCursor, Turn
+    from playground.domain.sharing import Report, Share, Vote
+    from playground.domain.spend import PackageTotals, Ratings, SpendRow, UsagePlace
+    from playground.domain.subscriptions import Subscription, SubscriptionSnapshot
+    from playground.domain.work import ShardTask
 
 Clock = Callable[[], datetime]
 """The current time, aware, UTC. Workers' clocks differ: correctness must not depend on an exact one."""
@@ -141,9 +146,12 @@ class Amend(Protocol):
     def __call__(self, account: Account) -> Change | None: ...
 
 
-Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
-"""The stored records of the payment provider's objects. Their `revision` is that of the item they were read from; 0 if
-there was none."""
+if TYPE_CHECKING:
+    Record = Purchase | PaidMonth | Subscription | Customer | PaymentEvent
+    """The stored records of the payment provider's objects. Their `revision` is that of the item they were read from; 0
+    if there was none."""
+else:
+    Record = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,7 @@ class Conversation:
 
     session: Session
     turn: Turn
-    kept: "TextRef | None" = None
+    kept: TextRef | None = None
     prompt: str | None = field(default=None, repr=False)
 
 
@@ -745,6 +753,8 @@ class Prompt:
     @property
     def guessed_tokens(self) -> int:
         """An upper estimate of the prompt's tokens."""
+        from playground.domain.pricing import guess_tokens  # few who know prompts guess
+
         return sum(guess_tokens(text) for text in (self.system or "", *(text for _, text in self.messages)))
 
 

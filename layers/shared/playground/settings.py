@@ -25,7 +25,7 @@ Origins = Annotated[tuple[Origin, ...], BeforeValidator(_listed)]
 class Settings(BaseModel):
     """A field is the environment variable of the same name in upper case."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)  # a function uses one of them
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:

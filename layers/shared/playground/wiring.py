@@ -7,9 +7,9 @@ tests/infrastructure/test_imports.py lists what each function may load.
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 
+from playground.adapters.aws import make_client
 from playground.adapters.clock import utc_now
 from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import obey_time_limit, time_limit
@@ -43,7 +43,7 @@ _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 
 @cache
 def client(service: str) -> Any:
-    made = boto3.client(service, config=_LIMITS)
+    made = make_client(service, _LIMITS)
     obey_time_limit(made)
     return made
 

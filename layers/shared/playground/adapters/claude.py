@@ -3,7 +3,8 @@
 Answers are always streamed, so that an error or a cut in the middle is detected. Their events are parsed here from
 JSON: the SDK coerces strings and booleans to numbers, but usage must be validated as it was sent. The SDK's own timeout
 is per read, its retries have no common deadline and pings never reach its caller; so every call runs in a thread of its
-own, which is awaited until the deadline and no longer, and retries are made here, within it.
+own, which is awaited until the deadline and no longer, and retries are made here, within it. Requests are made with the
+client's `post`: `client.messages` would load a thousand modules of types first, to build answers that are not used.
 """
 
 import json
@@ -85,10 +86,13 @@ class ClaudeModel:
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         def count(deliver: Callable[[int], None]) -> None:
-            counted = self._client.messages.count_tokens(
-                model=prompt.model.model_id, timeout=_limits(timeout), **_content(prompt)
+            counted: Any = self._client.post(
+                "/v1/messages/count_tokens",
+                cast_to=object,
+                body={"model": prompt.model.model_id, **_content(prompt)},
+                options={"timeout": _limits(timeout)},
             )
-            deliver(counted.input_tokens)
+            deliver(counted["input_tokens"])
 
         try:
             tokens = _within(timeout, count) if timeout > 0 else 0
@@ -135,15 +139,16 @@ class ClaudeModel:
         answer = _Answer(progress)  # what was read of it, also if it breaks off
 
         def ask(deliver: Callable[[Completion], None]) -> None:
-            with self._client.messages.with_streaming_response.create(
-                model=prompt.model.model_id,
-                max_tokens=prompt.max_tokens,
+            body = {"model": prompt.model.model_id, "max_tokens": prompt.max_tokens, "stream": True}
+            with self._client.post(
+                "/v1/messages",
+                cast_to=object,
+                body={**body, **_content(prompt), **_settings(prompt)},
+                options={"timeout": _limits(left)},
                 stream=True,
-                timeout=_limits(left),
-                **_content(prompt),
-                **_settings(prompt),
-            ) as response:
-                chunks = response.iter_bytes()
+                stream_cls=anthropic.Stream[object],
+            ) as stream:
+                chunks = stream.response.iter_bytes()
                 deliver(_completion(_read(_events(chunks), answer, prompt), prompt))
                 _read_on(chunks)
 
@@ -278,7 +283,7 @@ def _settings(prompt: Prompt) -> dict[str, Any]:
     if prompt.effort is not None:
         settings["output_config"] = {"effort": prompt.effort}
     if prompt.temperature is not None and prompt.model.accepts_temperature:
-        settings["extra_body"] = {"temperature": prompt.temperature}
+        settings["temperature"] = prompt.temperature
     return settings
 
 

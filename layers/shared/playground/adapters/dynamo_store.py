@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from playground.adapters.aws import make_client
 from playground.adapters.time_limit import obey_time_limit, time_left
 from playground.domain.cursors import scan_cursor, scan_key_of
 from playground.domain.errors import StoreUnavailableError
@@ -451,18 +451,18 @@ def _meaning(error: ClientError) -> Exception:
 
 def connect(region: str | None = None, endpoint_url: str | None = None, **credentials: str) -> Any:
     """A client with short, explicit limits: an answer within 2 s, 3 attempts, less if a time limit ends. No more than
-    64 requests at once. `credentials` as boto3 takes them."""
-    client = boto3.client(
+    64 requests at once. `credentials` as botocore takes them."""
+    client = make_client(
         "dynamodb",
-        region_name=region,
-        endpoint_url=endpoint_url,
-        config=Config(
+        Config(
             connect_timeout=1,
             read_timeout=2,
             retries={"total_max_attempts": 3, "mode": "standard"},
             max_pool_connections=64,
             parameter_validation=False,  # the store validates them, and says no less
         ),
+        region_name=region,
+        endpoint_url=endpoint_url,
         **credentials,
     )
     obey_time_limit(client)

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from playground.domain.account import SIGNUP_CREDITS
 from playground.domain.packages import package_uuid
-from playground.schemas.common import RequestBody
+from playground.schemas.common import Body, RequestBody
 from playground.schemas.run import Input, PackageId
 from playground.usecases.run_anonymously import AnonymousAnswer
 
@@ -26,7 +26,7 @@ class AnonymousRunBody(RequestBody):
         return package_uuid(self.package_id) or ""
 
 
-class AnonymousRunAnswer(BaseModel):
+class AnonymousRunAnswer(Body):
     response: str
     tokens_used: int
     duration_ms: int

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from playground.domain.hidden import escaped
 from playground.domain.packages import Asset, Example, PackageSummary
 from playground.domain.spend import Ratings
 from playground.domain.variables import Variable
+from playground.schemas.common import Body
 from playground.usecases.browse_catalog import FoundPackages
 from playground.usecases.read_usage import MIN_USERS_SHOWN, PackageUsage
 
 
-class PackageListed(BaseModel):
+class PackageListed(Body):
     id: str
     name: str
     description: str
@@ -41,7 +42,7 @@ class PackageListed(BaseModel):
         )
 
 
-class AssetListed(BaseModel):
+class AssetListed(Body):
     path: str
     size: Annotated[int, Field(description="Bytes")]
     media_type: str
@@ -51,7 +52,7 @@ class AssetListed(BaseModel):
         return cls.model_validate(asset, from_attributes=True)
 
 
-class VariableListed(BaseModel):
+class VariableListed(Body):
     name: str
     default: Annotated[str | None, Field(description="null: it must be given")]
 
@@ -60,7 +61,7 @@ class VariableListed(BaseModel):
         return cls(name=variable.name, default=escaped(variable.default) if variable.default is not None else None)
 
 
-class ExampleListed(BaseModel):
+class ExampleListed(Body):
     title: str
     input: str
     variables: dict[str, str] | None
@@ -97,7 +98,7 @@ class PackageDetails(PackageListed):
         )
 
 
-class PackageList(BaseModel):
+class PackageList(Body):
     packages: list[PackageListed]
     next_cursor: str | None
 
@@ -106,12 +107,12 @@ class PackageList(BaseModel):
         return cls(packages=[PackageListed.of(summary) for summary in summaries], next_cursor=next_cursor)
 
 
-class PackageDay(BaseModel):
+class PackageDay(Body):
     date: date
     runs: int
 
 
-class PackageRatings(BaseModel):
+class PackageRatings(Body):
     count: Annotated[int, Field(description="Runs that their owners have rated with stars")]
     average: Annotated[float | None, Field(description="Stars, 1 to 5; null without any")]
     helpful: int
@@ -123,7 +124,7 @@ class PackageRatings(BaseModel):
         return cls(count=ratings.rated, average=average, helpful=ratings.helpful, not_helpful=ratings.not_helpful)
 
 
-class PackageUsageAnswer(BaseModel):
+class PackageUsageAnswer(Body):
     id: str
     name: str
     runs: Annotated[int, Field(description="Runs that were charged, of all time")]

@@ -29,7 +29,13 @@ Moment = Annotated[
 ]
 
 
-class RequestBody(BaseModel):
+class Body(BaseModel):
+    """What requests and answers are made of. Built when it is first used: a request uses few of a function's."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class RequestBody(Body):
     """The body of a request. Only declared fields are accepted, each once, under one of its names."""
 
     model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from playground.domain.comparisons import MAX_VARIANTS, MIN_VARIANTS, repeated
 from playground.domain.errors import InvalidRequestError
 from playground.domain.runs import RunRequest
 from playground.domain.variables import check_values
-from playground.schemas.common import RequestBody
+from playground.schemas.common import Body, RequestBody
 from playground.schemas.run import (
     PRICES,
     Effort,
@@ -68,7 +68,7 @@ class CompareBody(RequestBody):
         return self
 
 
-class VariantFailure(BaseModel):
+class VariantFailure(Body):
     """A variant without an answer, as the error that answers such a run. Some have more fields."""
 
     model_config = ConfigDict(extra="allow")
@@ -78,7 +78,7 @@ class VariantFailure(BaseModel):
     request_id: str | None
 
 
-class CompareAnswer(BaseModel):
+class CompareAnswer(Body):
     comparison_id: Annotated[str, Field(description="The sessions of all variants name it")]
     credits_spent: Annotated[int, Field(description="By all variants together")]
     results: Annotated[

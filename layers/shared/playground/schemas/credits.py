@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, Field
 
 from playground.adapters.prices import load_prices
 from playground.domain.account import Account, Plan
@@ -15,7 +15,7 @@ from playground.domain.purchases import Purchase, PurchaseState
 from playground.domain.runs import Run, RunStatus, UnpaidCost
 from playground.domain.spend import Counters
 from playground.domain.spreadsheet import csv_of
-from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Moment, RequestBody
+from playground.schemas.common import MAX_MAX_TOKENS, UNREADABLE, Body, Moment, RequestBody
 from playground.schemas.published import (
     CheckoutNames,
     CreditsNames,
@@ -34,7 +34,7 @@ from playground.usecases.read_usage import UsagePage
 PRICES = load_prices()
 
 
-class Breakdown(BaseModel):
+class Breakdown(Body):
     monthly: int
     rollover: int
     purchased: int
@@ -44,14 +44,14 @@ class Breakdown(BaseModel):
         return cls(monthly=credits_.monthly, rollover=credits_.rollover, purchased=credits_.purchased)
 
 
-class Monthly(BaseModel):
+class Monthly(Body):
     allocated: int
     used: int
     remaining: int
     reset_at: Moment | None
 
 
-class Rollover(BaseModel):
+class Rollover(Body):
     amount: int
     expires_at: Moment | None
 
@@ -121,7 +121,7 @@ class PurchaseAnswer(PurchaseNames):
         )
 
 
-class PurchaseSummary(BaseModel):
+class PurchaseSummary(Body):
     purchase_id: str
     package: str
     credits: int
@@ -165,7 +165,7 @@ STATES: Mapping[PurchaseState, Literal["open", "declined", "canceled", "paid"]] 
 }
 
 
-class PurchasesAnswer(BaseModel):
+class PurchasesAnswer(Body):
     purchases: list[PurchaseSummary]
     receipts_available: Annotated[bool, Field(description="false: Stripe did not answer, so no receipt_url is known")]
     next_cursor: str | None
@@ -276,11 +276,11 @@ class Transaction(TransactionNames):
         )
 
 
-class HistoryAnswer(BaseModel):
+class HistoryAnswer(Body):
     transactions: list[Transaction]
     next_cursor: str | None
     total: Annotated[int | None, Field(description="Lines of the whole history; null with `type`")]
-    unreadable: Annotated[list[int], Field(description=f"Numbers (seq). {UNREADABLE}")] = []
+    unreadable: list[int] = Field([], description=f"Numbers (seq). {UNREADABLE}")
 
     @classmethod
     def of(cls, page: HistoryPage, *, next_cursor: str | None) -> Self:
@@ -309,7 +309,7 @@ def history_csv(page: HistoryPage) -> str:
     return csv_of(COLUMNS, ([lines[seq].get(name) for name in COLUMNS] for seq in sorted(lines, reverse=True)))
 
 
-class UsageTotals(BaseModel):
+class UsageTotals(Body):
     runs: Annotated[int, Field(description="Runs that were charged")]
     failed_runs: Annotated[int, Field(description="Runs that were not: they failed, were cancelled or expired")]
     credits: int
@@ -331,7 +331,7 @@ class UsageDay(UsageTotals):
     package: Annotated[str | None, Field(description="null if it is not on record: the run's function died")]
 
 
-class UsageAnswer(BaseModel):
+class UsageAnswer(Body):
     from_date: Annotated[date, Field(description="The first day (UTC)")]
     to_date: Annotated[date, Field(description="The last day: today")]
     days: Annotated[
@@ -366,7 +366,7 @@ def _counted(counters: Counters) -> dict[str, int]:
     }
 
 
-class PackAnswer(BaseModel):
+class PackAnswer(Body):
     id: str
     name: str
     credits: int
@@ -392,7 +392,7 @@ class PackAnswer(BaseModel):
         )
 
 
-class PacksAnswer(BaseModel):
+class PacksAnswer(Body):
     packages: list[PackAnswer]
 
     @classmethod
@@ -424,23 +424,23 @@ class PricingAnswer(PricingNames):
         )
 
 
-class MaxTokensAnswer(BaseModel):
+class MaxTokensAnswer(Body):
     default: int
     most: Annotated[int, Field(description="The most that a request may ask for")]
 
 
-class TierAnswer(BaseModel):
+class TierAnswer(Body):
     up_to_tokens: int
     credits: Annotated[int, Field(description="For a run of this model, before the floor")]
 
 
-class TiersAnswer(BaseModel):
+class TiersAnswer(Body):
     steps: Annotated[list[TierAnswer], Field(description="By billed tokens, input and output; the first that fits")]
     further_tokens: Annotated[int, Field(description="Above the last step, each begun further_tokens cost more")]
     further_credits: int
 
 
-class ModelAnswer(BaseModel):
+class ModelAnswer(Body):
     name: Annotated[str, Field(description="The value of `model` in a request")]
     model_id: Annotated[str, Field(description="The provider's id")]
     default: bool
@@ -475,7 +475,7 @@ class ModelAnswer(BaseModel):
         )
 
 
-class ModelsAnswer(BaseModel):
+class ModelsAnswer(Body):
     models: list[ModelAnswer]
     price_version: str
 
@@ -486,7 +486,7 @@ class ModelsAnswer(BaseModel):
         )
 
 
-class UnpaidAnswer(BaseModel):
+class UnpaidAnswer(Body):
     cost_nano_dollars: int
     usage_source: Annotated[
         Literal["reported", "estimated"],
@@ -498,12 +498,12 @@ class UnpaidAnswer(BaseModel):
         return cls(cost_nano_dollars=unpaid.cost_nano, usage_source="estimated" if unpaid.estimated else "reported")
 
 
-class RunError(BaseModel):
+class RunError(Body):
     error: Annotated[str, Field(description="A code of the error answers")]
     reason: str
 
 
-class RunSummary(BaseModel):
+class RunSummary(Body):
     run_id: str
     status: Literal["held", "settled", "released", "expired"]
     session_id: Annotated[str, Field(description="The session may have been deleted since")]
@@ -548,14 +548,14 @@ class RunSummary(BaseModel):
         )
 
 
-class RunsAnswer(BaseModel):
+class RunsAnswer(Body):
     open: Annotated[
         list[RunSummary],
         Field(description="Runs that are being made, on the first page only; none with `package` or `day`"),
     ]
     runs: Annotated[list[RunSummary], Field(description="Runs that ended, the last one to end first")]
     next_cursor: str | None
-    unreadable: Annotated[list[str], Field(description=f"Ids of runs. {UNREADABLE}")] = []
+    unreadable: list[str] = Field([], description=f"Ids of runs. {UNREADABLE}")
 
     @classmethod
     def of(cls, page: RunsPage, *, next_cursor: str | None) -> Self:
@@ -567,7 +567,7 @@ class RunsAnswer(BaseModel):
         )
 
 
-class ReceiptAnswer(BaseModel):
+class ReceiptAnswer(Body):
     run_id: str
     status: Literal["held", "settled", "released", "expired"]
     session_id: str
@@ -577,7 +577,7 @@ class ReceiptAnswer(BaseModel):
     ended_at: Moment | None = None
     package: str | None = None
     package_version: str | None = None
-    variables: Annotated[list[str], Field(description="Names of the variables that were given")] = []
+    variables: list[str] = Field([], description="Names of the variables that were given")
     custom_prompt: Annotated[
         bool, Field(description="Whether it ran a custom prompt: the table's `custom_prompt` has its factor")
     ] = False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from playground.domain.custom_prompts import (
     MAX_CHARACTERS,
@@ -15,7 +15,7 @@ from playground.domain.custom_prompts import (
 from playground.domain.errors import InvalidRequestError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
-from playground.schemas.common import RequestBody
+from playground.schemas.common import Body, RequestBody
 from playground.schemas.run import PRICES, CustomPromptText, Input, MaxTokens, ModelName, RunAnswer, SessionId
 from playground.usecases.run_prompt import PaidAnswer
 
@@ -55,13 +55,13 @@ class CustomRunAnswer(RunAnswer):
         return cls(**RunAnswer.of(answer).model_dump(), warnings=list(warnings))
 
 
-class Requirements(BaseModel):
+class Requirements(Body):
     verified_author: Annotated[bool, Field(description="Whether a plan or being a verified author is needed")]
     github_linked: bool
     description: str
 
 
-class Limits(BaseModel):
+class Limits(Body):
     max_prompt_length: int
     min_prompt_length: int
     recommended_length: str
@@ -70,19 +70,19 @@ class Limits(BaseModel):
     timeout_seconds: int
 
 
-class Multiplier(BaseModel):
+class Multiplier(Body):
     credit_multiplier: int
     description: str
     example: str
 
 
-class Sandbox(BaseModel):
+class Sandbox(Body):
     tools_enabled: bool
     description: str
     why: str
 
 
-class CustomPromptInfo(BaseModel):
+class CustomPromptInfo(Body):
     available: Annotated[bool, Field(description="Whether this deployment runs custom prompts at all")]
     requirements: Requirements
     limits: Limits

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, computed_field
+from pydantic import computed_field
 from pydantic.config import JsonDict
 
 from playground.domain.custom_prompts import NAME
-from playground.schemas.common import Moment
+from playground.schemas.common import Body, Moment
 
 
 def _same_as(name: str, type_: Any) -> Any:
@@ -35,7 +35,7 @@ def _name_of_package() -> Any:
     return computed_field(return_type=str, json_schema_extra=extra)(property(lambda self: self.package or NAME))
 
 
-class SessionNames(BaseModel):
+class SessionNames(Body):
     id: ClassVar[Any] = _same_as("session_id", str)
     package_name: ClassVar[Any] = _name_of_package()
     run_count: ClassVar[Any] = _same_as("turns", int)
@@ -45,18 +45,18 @@ class SessionNames(BaseModel):
     is_public: ClassVar[Any] = _same_as("shared", bool)
 
 
-class SharedNames(BaseModel):
+class SharedNames(Body):
     package_name: ClassVar[Any] = _name_of_package()
     view_count: ClassVar[Any] = _same_as("views", int)
     helpful_count: ClassVar[Any] = _same_as("helpful", int)
     not_helpful_count: ClassVar[Any] = _same_as("not_helpful", int)
 
 
-class VoteNames(BaseModel):
+class VoteNames(Body):
     message: ClassVar[Any] = _always("Thank you for your feedback.", str, "A text for a person")
 
 
-class CreditsNames(BaseModel):
+class CreditsNames(Body):
     monthly_credits: ClassVar[Any] = _same_as("monthly.allocated", int)
     monthly_credits_used: ClassVar[Any] = _same_as("monthly.used", int)
     monthly_reset_at: ClassVar[Any] = _same_as("monthly.reset_at", Moment | None)
@@ -70,30 +70,30 @@ class CreditsNames(BaseModel):
     )
 
 
-class TransactionNames(BaseModel):
+class TransactionNames(Body):
     transaction_type: ClassVar[Any] = _same_as("type", str)
 
 
-class PricingNames(BaseModel):
+class PricingNames(Body):
     isOrgMember: ClassVar[Any] = _always(False, bool, "There is one price for everybody")  # noqa: N815
     orgName: ClassVar[Any] = _always(None, str | None, "There is one price for everybody")  # noqa: N815
     discount: ClassVar[Any] = _always(None, int | None, "There is one price for everybody")
 
 
-class PurchaseNames(BaseModel):
+class PurchaseNames(Body):
     clientSecret: ClassVar[Any] = _same_as("client_secret", str)  # noqa: N815 -- the name is the client's
     purchaseId: ClassVar[Any] = _same_as("purchase_id", str)  # noqa: N815
 
 
-class CheckoutNames(BaseModel):
+class CheckoutNames(Body):
     checkoutUrl: ClassVar[Any] = _same_as("url", str)  # noqa: N815
 
 
-class PortalNames(BaseModel):
+class PortalNames(Body):
     portalUrl: ClassVar[Any] = _same_as("url", str)  # noqa: N815
 
 
-class SubscriptionNames(BaseModel):
+class SubscriptionNames(Body):
     isActive: ClassVar[Any] = _same_as("is_active", bool)  # noqa: N815
     cancelAtPeriodEnd: ClassVar[Any] = _same_as("cancel_at_period_end", bool)  # noqa: N815
     currentPeriodEnd: ClassVar[Any] = _same_as("current_period_end", Moment | None)  # noqa: N815

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
 from playground.adapters.prices import load_prices
 from playground.domain.custom_prompts import MAX_CHARACTERS, MIN_CHARACTERS
@@ -13,7 +13,7 @@ from playground.domain.packages import PACKAGE_NAME, UUID_TEXT, package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Turn
 from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
-from playground.schemas.common import MAX_MAX_TOKENS, Message, RequestBody, messages, not_blank, one_of, plain
+from playground.schemas.common import MAX_MAX_TOKENS, Body, Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
 
@@ -207,7 +207,7 @@ StopReason = Annotated[
 ]
 
 
-class RunAnswer(BaseModel):
+class RunAnswer(Body):
     run_id: str
     session_id: str
     response: str
@@ -258,7 +258,7 @@ class RunAnswer(BaseModel):
         )
 
 
-class EstimateAnswer(BaseModel):
+class EstimateAnswer(Body):
     estimated_credits: Annotated[int, Field(description="For an answer of typical length")]
     max_credits: Annotated[int, Field(description="The most that the run can cost; what is held while it runs")]
     estimated_tokens: int

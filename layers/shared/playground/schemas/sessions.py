@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from playground.domain.sessions import Comparison, RunFeedback, Session, Turn
 from playground.domain.sharing import Share, Vote
 from playground.schemas.common import (
     UNREADABLE,
     UNREADABLE_TURN,
+    Body,
     Message,
     Moment,
     RequestBody,
@@ -31,7 +32,7 @@ _HELPFUL = Field(strict=True, validation_alias=AliasChoices("is_helpful", "isHel
 CUSTOM = "null if it runs a custom prompt"
 
 
-class ComparisonPlace(BaseModel):
+class ComparisonPlace(Body):
     id: Annotated[str, Field(description="The same for all sessions of one comparison")]
     index: Annotated[int, Field(description="Of the variant, from 0")]
 
@@ -82,10 +83,10 @@ class SessionListed(SessionNames):
         )
 
 
-class SessionList(BaseModel):
+class SessionList(Body):
     sessions: list[SessionListed]
     next_cursor: str | None
-    unreadable: Annotated[list[str], Field(description=f"Ids of sessions. {UNREADABLE}")] = []
+    unreadable: list[str] = Field([], description=f"Ids of sessions. {UNREADABLE}")
 
     @classmethod
     def of(cls, page: SessionsPage, *, next_cursor: str | None) -> Self:
@@ -96,7 +97,7 @@ class SessionList(BaseModel):
         )
 
 
-class ShareStatus(BaseModel):
+class ShareStatus(Body):
     share_url: Annotated[
         str | None,
         Field(description="null if it was made with a secret that was removed; sharing again makes a new link"),
@@ -127,7 +128,7 @@ class ShareStatus(BaseModel):
         )
 
 
-class RunFeedbackAnswer(BaseModel):
+class RunFeedbackAnswer(Body):
     run_id: str
     rating: int | None
     is_helpful: bool | None
@@ -142,7 +143,7 @@ class RunFeedbackAnswer(BaseModel):
 OLDER = "null if an earlier version stored it: then only the receipt has it"
 
 
-class ExchangeRun(BaseModel):
+class ExchangeRun(Body):
     run_id: str
     credits_spent: Annotated[int | None, Field(description=OLDER)]
     stop_reason: Annotated[str | None, Field(description=OLDER)]
@@ -193,7 +194,7 @@ class SessionAnswer(SessionListed):
         )
 
 
-class DeletedAnswer(BaseModel):
+class DeletedAnswer(Body):
     deleted: bool
 
 
@@ -226,7 +227,7 @@ class ShareBody(RequestBody):
     ] = False
 
 
-class ShareAnswer(BaseModel):
+class ShareAnswer(Body):
     share_token: str
     share_url: str
     turns: int
@@ -244,11 +245,11 @@ class ShareAnswer(BaseModel):
         )
 
 
-class UnsharedAnswer(BaseModel):
+class UnsharedAnswer(Body):
     shared: bool
 
 
-class SharedMessage(BaseModel):
+class SharedMessage(Body):
     role: Literal["user", "assistant"]
     content: str
     timestamp: Moment
@@ -319,7 +320,7 @@ class ReportBody(RequestBody):
     reason: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain), AfterValidator(not_blank)]
 
 
-class ReportAnswer(BaseModel):
+class ReportAnswer(Body):
     reported: bool
 
 
@@ -352,6 +353,6 @@ class ExchangeFeedbackBody(RequestBody):
     comment: Comment = ""
 
 
-class ExchangeFeedbackAnswer(BaseModel):
+class ExchangeFeedbackAnswer(Body):
     success: bool
     feedback_id: Annotated[str, Field(description="The id of the run that gave the answer")]

@@ -1,7 +1,7 @@
 """What Stripe is answered."""
 
-from pydantic import BaseModel
+from playground.schemas.common import Body
 
 
-class ReceivedAnswer(BaseModel):
+class ReceivedAnswer(Body):
     received: bool
