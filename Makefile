@@ -97,7 +97,6 @@ check: ## lint, format, types, import rules, routes, template
 
 security: ## look for secrets in files, vulnerable packages, and weak settings of the template
 	$(call bootstrap,dev security)
-	$(PYTHON) -m ruff check --select S .
 	$(PYTHON) -m tools.security $(ARGS)
 
 fix: ## mend what linter and formatter can mend

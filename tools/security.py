@@ -35,7 +35,7 @@ GENERATED = re.compile(
 REVIEWED: Mapping[str, str] = {
     r"tests/.*": "made up: keys of the stand-ins, samples for the search for leaks, stored items",
     r"docs/.*\.md": "placeholders in commands, and names of fields",
-    r"bench/streams\.py": "the key that the stand-in for Claude is called with",
+    r"bench/(cold|streams)\.py": "keys that the stand-ins are called with",
     r"events/.*": "a token that is not signed, which is to be refused",
     r"layers/shared/playground/domain/leaks\.py": "the vendor's own example of a key",
     r"layers/shared/playground/domain/runs\.py": "the alphabet of ids",
