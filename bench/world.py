@@ -192,6 +192,7 @@ class Meter(Transport):
 
     def _sending(self, model: Any, context: dict[str, Any], **_: Any) -> None:
         call: Call = context["bench_call"]
+        context["bench_latency"] = 0.0
         context["bench_before"] = [self._world.item(table, key) for _, table, key in targets(call)]
 
     def _answered(self, parsed: Mapping[str, Any], context: dict[str, Any], **rest: Any) -> None:

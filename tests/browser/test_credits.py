@@ -85,7 +85,7 @@ def test_a_receipt_says_why_a_run_cost_what_it_did(
 
     page.get_by_role("button", name="Why −1?").click()
     expect(table).to_contain_text("A run of that size costs 1 credit.")
-    expect(table).to_contain_text("Paid from: 1 purchased.")
+    expect(table).to_contain_text("Paid from: 1 of those that never expire.")
 
     page.get_by_role("combobox", name="Show").select_option("Welcome credits")
     expect(table.get_by_role("row")).to_have_count(2)

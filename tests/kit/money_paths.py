@@ -909,7 +909,8 @@ def _counted(scene: Scene, before: datetime | None) -> None:
     allowance = EXAMPLE.allowance(account)
     ours = run.failure is not None and run.failure.code == "store_unavailable"
     expected = before
-    if run.status is RunStatus.EXPIRED or (run.unpaid is not None and not ours):
+    failed_for_a_price = run.unpaid is not None and run.status is not RunStatus.SETTLED and not ours
+    if run.status is RunStatus.EXPIRED or failed_for_a_price:
         expected = max(before or run.ended_at, run.ended_at) + allowance.interval
     assert account.failures_at == expected, f"{account.failures_at} after a run that ended at {run.ended_at}"
     if run.unpaid is not None and run.status is RunStatus.RELEASED:

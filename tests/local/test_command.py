@@ -176,7 +176,7 @@ def test_an_unusable_event_is_not_a_failure_of_the_function(
     assert f"{event} {said}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("token", "pay", "invoke")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("token", "pay", "invoke", "watch")])
 def test_every_command_for_a_deployed_stack_names_its_rights(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [name, "list"] if name == "moderate" else [name]
     assert run([*words, "--help"]) == 0
