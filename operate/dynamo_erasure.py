@@ -5,6 +5,7 @@
     CUSTOMER#<id>     CUSTOMER     } name their user in an attribute and are found by a scan
     EVENT#<id>        EVENT        }
     SESSION#<id>      SESSION TURN# …      the sessions' table; receipts and summaries say which are the user's
+    LIVE#<run>        <nonce>#…            texts of runs that died before they were paid for; receipts name the runs
     SHARE#<id>        SHARE VIEW# VOTE#    of others: what the user left there is found by a scan, as are reports
     USER#<id>         TOTAL PACKAGE# DAY#  counters of the user's runs, in the table of what runs cost
     sessions/…        texts that are too large for an item, in the bucket
@@ -30,6 +31,7 @@ from playground.adapters.dynamo_keys import (
     customer_pointer,
     entry_key,
     erasure_key,
+    live_pk,
     payment_pointer,
     run_key,
     session_key,
@@ -364,7 +366,18 @@ class DynamoEraser(DynamoPerson):
         return record_writes(self.ledger_table, both)
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
-        named = {raw["session_id"]["S"] for name in (user_id, pseudonym) for raw in self.books(name, "RUN#")}
+        receipts = [
+            (raw["run_id"]["S"], raw["session_id"]["S"])
+            for name in (user_id, pseudonym)
+            for raw in self.books(name, "RUN#")
+        ]
+        for run_id in sorted({run_id for run_id, _ in receipts}):
+            left = [
+                Key(self.sessions_table, raw["pk"]["S"], raw["sk"]["S"])
+                for raw in self._partition(self.sessions_table, live_pk(run_id), "")
+            ]
+            self._delete(user_id, pseudonym, left, at_once=MAX_LARGE)
+        named = {session_id for _, session_id in receipts}
         return self._delete_those(user_id, pseudonym, sorted(named)) + self._delete_owned(user_id, pseudonym)
 
     def delete_traces(self, user_id: str, pseudonym: str) -> int:

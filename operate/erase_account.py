@@ -95,7 +95,8 @@ class Eraser(Protocol):
         ...
 
     def delete_sessions(self, user_id: str, pseudonym: str) -> int:
-        """Delete conversations with what was shared of them; how many there were."""
+        """Delete conversations with what was shared of them, and texts of runs that died; how many conversations there
+        were."""
         ...
 
     def delete_traces(self, user_id: str, pseudonym: str) -> int:

@@ -27,7 +27,8 @@ from operate.grant_bonus import GrantBonus
 from operate.operator_request import OperatorRequest, ReferenceForgottenError
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_audit import DynamoAudit
-from playground.adapters.dynamo_keys import account_key, entry_key, run_key, session_key
+from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
+from playground.adapters.dynamo_keys import account_key, entry_key, outcome_key, run_key, session_key
 from playground.adapters.dynamo_notices import notices_of
 from playground.adapters.dynamo_payments import DynamoPurchaseRecords
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -55,7 +56,7 @@ from playground.domain.sessions import Session
 from playground.domain.sharing import Report, Share, Vote, viewer_of
 from playground.domain.spend import Counters
 from playground.domain.subscriptions import Subscription
-from playground.ports import CannotAfford, Held
+from playground.ports import CannotAfford, Checkpoint, Held
 from playground.usecases.apply_payment import ApplyPayment, Outcome
 from playground.usecases.audit_account import AuditAccount
 from playground.usecases.reconcile import Reconcile
@@ -1172,6 +1173,23 @@ def test_texts_that_are_too_large_for_an_item_are_exported_and_erased(own: Morta
     assert any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
     erase(own, user, pseudonym(21))
     assert not any(f"ses_{user}/" in name for name, _ in TEXTS[own].page(None, limit=100)[0])
+
+
+def test_texts_of_a_run_that_died_before_it_was_paid_for_are_erased(own: Mortal, user: str) -> None:
+    """A checkpoint of its answer, and the outcome that was to be settled by whoever settles next."""
+    text = f"Alice Liddell wrote {next(_numbers)}"
+    run_id = f"run_{user}_4".ljust(30, "0")
+    hold = new_ledger(own).account(user, LATER).holds[run_id]
+    DynamoCheckpoints(own, SESSIONS_TABLE).save(run_id, hold.nonce, Checkpoint(0, text), now=LATER)
+    own.put_all({outcome_key(SESSIONS_TABLE, run_id, hold.nonce): {"prompt": {"S": text}}})
+    other = outcome_key(SESSIONS_TABLE, "run_of_somebody", hold.nonce)
+    own.put_all({other: {"prompt": {"S": "theirs"}}})
+
+    erase(own, user, pseudonym(223))
+
+    assert text not in json.dumps(everywhere(own), default=str)
+    assert own.get(other) is not None
+    own.delete_all([other])
 
 
 def test_a_custom_prompt_is_exported_and_erased(own: Mortal, user: str) -> None:

@@ -2647,6 +2647,13 @@ MUTANTS = (
         FORGETTING,
     ),
     mutant(
+        "erasure: texts of runs that died stay",
+        ERASER,
+        "            self._delete(user_id, pseudonym, left, at_once=MAX_LARGE)\n        named",
+        "        named",
+        f"{FORGETTING}::test_texts_of_a_run_that_died_before_it_was_paid_for_are_erased",
+    ),
+    mutant(
         "erasure: links stay",
         ERASER,
         "for share_id in shares_of(raw):",

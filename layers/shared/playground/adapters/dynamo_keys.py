@@ -202,12 +202,16 @@ def report_key(table: str, session_id: str, reporter: str) -> Key:
     return Key(table, session_key(table, session_id).pk, f"REPORT#{reporter}")
 
 
+def live_pk(run_id: str) -> str:
+    return f"LIVE#{run_id}"
+
+
 def checkpoint_key(table: str, run_id: str, nonce: str, end: int) -> Key:
-    return Key(table, f"LIVE#{run_id}", f"{nonce}#{end:09d}")
+    return Key(table, live_pk(run_id), f"{nonce}#{end:09d}")
 
 
 def outcome_key(table: str, run_id: str, nonce: str) -> Key:
-    return Key(table, f"LIVE#{run_id}", f"{nonce}#OUTCOME")
+    return Key(table, live_pk(run_id), f"{nonce}#OUTCOME")
 
 
 def share_key(table: str, share_id: str) -> Key:
