@@ -597,7 +597,11 @@ class InMemoryLedger:
             for hold in there:
                 if hold.nonce not in nonces:
                     return AlreadyHeld(account, hold)
-            if there:
+            ceilings = {hold.run_id: hold.ceiling for hold in holds}
+            if any(hold.ceiling != ceilings[hold.run_id] for hold in there):
+                self.cancel_hold(user_id, *there, now=now, rate=rate)
+                account, ended_before = self._accounts[user_id], True
+            elif there:
                 return Held(account, ended_before or len(there) < len(holds))
             if account.paused_at is not None:
                 return Paused(account)

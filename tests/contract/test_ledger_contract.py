@@ -261,6 +261,26 @@ def test_the_same_attempt_holds_once(subject: Ledger, user_id: str) -> None:
     assert subject.account(user_id, NOW).held == 5
 
 
+@pytest.mark.parametrize(("late", "known"), [(5, 2), (2, 5)])
+def test_a_hold_that_took_effect_late_gives_way_to_the_one_that_its_attempt_knows(
+    subject: Ledger, user_id: str, late: int, known: int
+) -> None:
+    """Its write was refused when it was repeated, and took effect all the same while the attempt worked out what it can
+    afford by then."""
+    first = a_hold("run_1", late, NOW)
+    hold = replace(first, ceiling=known)
+    hold_on(subject, user_id, first, limit=1)
+
+    outcome = subject.place_hold(user_id, hold, limit=1, now=NOW)
+
+    account = checked(subject, user_id)
+    assert outcome == Held(account, ended_before=True)
+    assert (account.holds, account.available) == ({"run_1": hold}, 5 - known)
+    assert settle(subject, account, hold, known).by_us
+    account = checked(subject, user_id)
+    assert (account.balance, account.held, account.available) == (5 - known, 0, 5 - known)
+
+
 END: Mapping[str, Callable[[Ledger, Account, Hold], Ended]] = {
     "settled": lambda ledger, account, hold: settle(ledger, account, hold, 1),
     "released": lambda ledger, account, hold: release(ledger, account.user_id, hold),
@@ -371,6 +391,20 @@ def test_the_same_holds_are_placed_once(subject: Ledger, user_id: str) -> None:
 
     assert subject.place_hold(user_id, *three_holds(), limit=3, now=NOW) == first
     assert checked(subject, user_id).held == 3
+
+
+def test_several_holds_that_took_effect_late_give_way_together(subject: Ledger, user_id: str) -> None:
+    """Also those whose ceilings are the same."""
+    late = three_holds(2)
+    known = [late[0], replace(late[1], ceiling=1), replace(late[2], ceiling=1)]
+    give(subject, user_id, 1)
+    hold_many(subject, user_id, *late)
+
+    outcome = subject.place_hold(user_id, *known, limit=3, now=NOW)
+
+    account = checked(subject, user_id)
+    assert outcome == Held(account, ended_before=True)
+    assert (account.holds, account.held) == ({hold.run_id: hold for hold in known}, 4)
 
 
 def test_holds_of_which_one_has_ended_say_so_when_they_are_placed_again(subject: Ledger, user_id: str) -> None:

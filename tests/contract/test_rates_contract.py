@@ -180,6 +180,13 @@ def test_the_same_attempt_counts_once(subject: Subject) -> None:
     assert subject.account.runs_at == NOW + 12 * SECOND
 
 
+def test_an_attempt_whose_hold_took_effect_late_counts_once(subject: Subject) -> None:
+    hold = subject.hold(ceiling=2)
+    assert isinstance(subject.place(hold), Held)
+    assert isinstance(subject.place(replace(hold, ceiling=1)), Held)
+    assert subject.account.runs_at == NOW + 12 * SECOND
+
+
 def test_a_run_that_is_held_already_is_told_so_and_not_that_it_is_too_fast(subject: Subject) -> None:
     holds = [subject.placed() for _ in range(4)]
     subject.ledger.cancel_hold(subject.user_id, subject.placed(), now=NOW)

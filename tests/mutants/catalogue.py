@@ -224,6 +224,20 @@ MUTANTS = (
         "",
     ),
     mutant(
+        "a hold that took effect late is taken for the one that is known",
+        LEDGER,
+        "if any(account.holds[hold.run_id].ceiling != hold.ceiling for hold in ours):",
+        "if False:",
+        f"{CONTRACT}::test_a_hold_that_took_effect_late_gives_way_to_the_one_that_its_attempt_knows",
+    ),
+    mutant(
+        "a hold that took effect late counts for the rate limit",
+        LEDGER,
+        "(account.holds[hold.run_id] for hold in ours), now=now, rate=rate)",
+        "(account.holds[hold.run_id] for hold in ours), now=now)",
+        f"{RATE_CONTRACT}::test_an_attempt_whose_hold_took_effect_late_counts_once",
+    ),
+    mutant(
         "a hold does not ask whether a boundary is due",
         LEDGER,
         "            & AccountItem.paused_at.does_not_exist()\n            & _not_due(now),",

@@ -249,6 +249,11 @@ class DynamoLedger:
             there = account.holds.get(hold.run_id)
             if there is not None and hold not in ours:
                 return AlreadyHeld(account, there)
+        if any(account.holds[hold.run_id].ceiling != hold.ceiling for hold in ours):
+            # A write of this attempt took effect after its repeat had been refused, and the attempt has tried with
+            # other ceilings since.
+            self.cancel_hold(user_id, *(account.holds[hold.run_id] for hold in ours), now=now, rate=rate)
+            return None
         if ours:  # the reply to our own write was lost; what is not there any more, another worker has ended
             return Held(account, ended_before=len(ours) < len(holds) or _remembers(raw, holds))
         if account.paused_at is not None:
