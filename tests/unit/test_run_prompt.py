@@ -259,6 +259,21 @@ def test_while_all_runs_are_paused_nothing_is_held_and_outcomes_are_read() -> No
     assert world.run(key="k").turn == first.turn
 
 
+def test_a_repeat_gets_its_outcome_whatever_the_price_table_has_become() -> None:
+    """The model has lost an effort since, which only new runs are refused for."""
+    world = World()
+    request = replace(REQUEST, effort="low")
+    first = world.run(request, key="k")
+    sonnet = replace(EXAMPLE.models["sonnet"], efforts=("high",))
+    world.prices = replace(EXAMPLE, models={**EXAMPLE.models, "sonnet": sonnet})
+
+    with pytest.raises(UnsupportedParameterError):
+        world.run(request, key="another")
+    again = world.run(request, key="k")
+
+    assert (again.replayed, again.turn, again.run) == (True, first.turn, first.run)
+
+
 def test_the_guard_pauses_runs_for_signup_credits_only() -> None:
     """Outcomes can be read, and whoever holds credits that somebody paid for goes on."""
     world = World()
@@ -1404,7 +1419,7 @@ class Shaky(InMemoryLedger):
         self.before, self.after = before, after
         self.broken = False
 
-    def run(self, user_id: str, run_id: str) -> Run | None:
+    def run(self, user_id: str, run_id: str, *, ended: bool = False) -> Run | None:
         return self._shake("run", lambda: super(Shaky, self).run(user_id, run_id))
 
     def place_hold(self, user_id: str, *holds: Hold, **limits: Any) -> HoldOutcome:

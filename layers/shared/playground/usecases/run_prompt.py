@@ -202,8 +202,6 @@ class RunPrompt:
     ) -> Attempt | Run:
         """Everything that a run needs, in one read; or the receipt, if the run has ended. `ends` is when the invocation
         that began at `started` is over, `deadline` the same in monotonic seconds."""
-        model = self._prices.model(request.model, custom_prompt=request.is_custom)
-        refuse_unsupported(request, model)
         found = self._lookup(
             user_id=user_id,
             run_id=run_id if keyed else None,
@@ -218,6 +216,8 @@ class RunPrompt:
         there = found.account.holds.get(run_id) if found.account is not None else None
         if there is not None:  # before anything that has changed since can refuse a run which is being made
             return self.place_hold.ended(account, there, request_hash=request.hash, now=started)
+        model = self._prices.model(request.model, custom_prompt=request.is_custom)
+        refuse_unsupported(request, model)
         if found.runs_paused:
             raise RunsPausedError
         paused_until = found.free_runs_paused_until
