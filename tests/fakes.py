@@ -727,7 +727,7 @@ class InMemoryLedger:
                 if self.account(user_id, now) is account and self.records.save(*booking.records):
                     return self._apply(with_debt_repaid((booking.account, tuple(booking.entries)), now=now))
 
-    def run(self, user_id: str, run_id: str) -> Run | None:
+    def run(self, user_id: str, run_id: str, *, ended: bool = False) -> Run | None:
         with self._lock:
             return self._runs.get((user_id, run_id))
 

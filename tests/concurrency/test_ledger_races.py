@@ -20,7 +20,8 @@ from botocore.awsrequest import AWSResponse
 from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items
-from playground.adapters.dynamo_keys import outcome_key
+from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
+from playground.adapters.dynamo_keys import account_key, outcome_key
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_outcomes import MAX_OUTCOME_BYTES, Outcome, outcome_item
 from playground.adapters.dynamo_sessions import DynamoSessions
@@ -41,15 +42,17 @@ from playground.domain.allowance import Allowance
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
 from playground.domain.entries import Entry, EntryType
-from playground.domain.errors import SessionConflictError, StoreUnavailableError
+from playground.domain.errors import RunNotFoundError, SessionConflictError, StoreUnavailableError
 from playground.domain.rates import RateLimit
 from playground.domain.runs import Run, RunFilter, RunPlace, RunStatus
 from playground.ports import AlreadyHeld, CannotAfford, Ended, Held, HoldOutcome, TooManyHolds
 from playground.usecases.expire_holds import ExpireHolds
+from playground.usecases.read_run import ReadRun
+from playground.usecases.stream_run import Done, FollowRun
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
 from tests.kit.extent import HANG_SECONDS, examples
-from tests.kit.intercept import Interception, Request
-from tests.support import SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
+from tests.kit.intercept import Interception, Request, intercepted
+from tests.support import LEDGER_TABLE, SESSIONS_TABLE, all_entries, check_invariants, new_ledger, new_store
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 CONNECTIONS = 16
@@ -1131,6 +1134,121 @@ def test_a_large_answer_is_settled_by_its_own_worker() -> None:
     assert outcome_item(small) is not None
     assert outcome_item(replace(small, turn=large)) is None
     assert outcome_item(replace(small, prompt=noise)) is None
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [{"M": {}}, {"M": {"number": {"N": "1"}, "run_id": {"S": "run_2"}}}, {"M": {"number": {"N": "2"}}}],
+    ids=["empty", "of another run", "another one"],
+)
+def test_an_outcome_whose_turn_is_not_that_of_its_run_is_left_alone(
+    line: Line, ledger: DynamoLedger, store: DynamoStore, waiting: Waiting, user_id: str, turn: RawItem
+) -> None:
+    other, ours = a_hold("run_1", 3, NOW), a_hold("ours", 3, NOW)
+    held(ledger, user_id, other)
+    account = held(ledger, user_id, ours)
+    waiting(other)
+    item = dict(store.get(outcome_key(SESSIONS_TABLE, other.run_id, other.nonce)) or {})
+    waiting.put(other, {**item, "turn": turn})
+
+    assert settling(account, ours, 2)(line.ledger).by_us
+
+    assert list(checked(ledger, user_id).holds) == [other.run_id]
+
+
+class Lagging:
+    """A store that makes the items of a transaction visible one by one, as DynamoDB does: the account is the first, and
+    receipt and turn are not there yet for whoever reads them by themselves. A read of one moment meets the transaction
+    once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.store = new_store(engine, Backoff(sleep=lambda seconds: None))
+        self._interception = Interception(self.store.client, self._on_request)
+        self.conflicts = 1
+
+    def _on_request(self, request: Request) -> AWSResponse | None:
+        if request.operation == "GetItem" and request.body["Key"]["sk"]["S"].startswith("RUN#"):
+            return request.answer(200, {})
+        if request.operation == "BatchGetItem":
+            return request.answer(200, {"Responses": {}, "UnprocessedKeys": {}})
+        if request.operation == "TransactGetItems" and self.conflicts:
+            self.conflicts -= 1
+            return request.canceled("TransactionConflict")
+        return None
+
+    def close(self) -> None:
+        self._interception.close()
+        self.store.client.close()
+
+
+@pytest.fixture
+def lagging(engine: Engine, description: Description) -> Iterator[Lagging]:
+    lagging = Lagging(engine)
+    yield lagging
+    lagging.close()
+
+
+def test_a_receipt_that_is_visible_after_the_account_is_waited_for(
+    lagging: Lagging, ledger: DynamoLedger, user_id: str
+) -> None:
+    """Another worker has just settled our run."""
+    ours, other = a_hold("run_1", 2, NOW), a_hold("run_2", 2, NOW)
+    held(ledger, user_id, ours)
+    account = held(ledger, user_id, other)
+    settled = settling(account, ours, 1)(ledger)
+
+    ended = settling(account, ours, 1)(new_ledger(lagging.store))
+
+    assert (ended, lagging.conflicts) == (settled, 0)
+
+
+def test_a_release_waits_for_a_receipt_that_is_visible_after_the_account(
+    lagging: Lagging, ledger: DynamoLedger, user_id: str
+) -> None:
+    """The account is not what the release wants, and the receipt is in another transaction still."""
+    hold = a_hold("run_1", 2, NOW)
+    settled = settling(held(ledger, user_id, hold), hold, 1)(ledger)
+    raw = lagging.store.get(account_key(LEDGER_TABLE, user_id))
+
+    def refuse(request: Request) -> AWSResponse:
+        reasons = [{"Code": "ConditionalCheckFailed", "Item": raw}, {"Code": "TransactionConflict"}]
+        return request.error(400, "TransactionCanceledException", CancellationReasons=reasons)
+
+    with intercepted(lagging.store.client, refuse, "TransactWriteItems"):
+        ended = ending(user_id, hold, RunStatus.RELEASED)(new_ledger(lagging.store))
+
+    assert (ended.by_us, ended.run, lagging.conflicts) == (False, settled.run, 0)
+
+
+def test_an_answer_that_is_visible_after_the_account_is_found(
+    lagging: Lagging, ledger: DynamoLedger, user_id: str
+) -> None:
+    """By whoever asks for the run, and by whoever follows it."""
+    hold = a_hold("run_1", 2, NOW)
+    settling(held(ledger, user_id, hold), hold, 1)(ledger)
+    sessions, own = DynamoSessions(lagging.store, SESSIONS_TABLE), new_ledger(lagging.store)
+
+    receipt = ReadRun(ledger=own, sessions=sessions, clock=lambda: NOW)(user_id, hold.run_id)
+    follow = FollowRun(
+        ledger=own,
+        sessions=sessions,
+        checkpoints=DynamoCheckpoints(lagging.store, SESSIONS_TABLE),
+        clock=lambda: NOW,
+        sleep=lambda seconds: None,
+    )
+    *_, last = follow(user_id, hold.run_id, offset=0, seconds_left=60).events
+
+    assert (receipt.run.status, receipt.answer) == (RunStatus.SETTLED, "answer 1")
+    assert isinstance(last, Done)
+    assert last.answer.turn.answer == "answer 1"
+
+
+def test_a_run_that_nobody_has_made_is_not_found_at_any_moment(store: DynamoStore, user_id: str) -> None:
+    sessions, own = DynamoSessions(store, SESSIONS_TABLE), new_ledger(store)
+
+    with pytest.raises(RunNotFoundError):
+        ReadRun(ledger=own, sessions=sessions, clock=lambda: NOW)(user_id, "run_1")
+    assert sessions.turn("ses_none", 1) is None
 
 
 def test_a_ticket_in_the_queue_is_no_obstacle_to_a_change(ledger: DynamoLedger, user_id: str) -> None:

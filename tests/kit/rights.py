@@ -70,6 +70,9 @@ class Rights:
                 for item in params["TransactItems"]:
                     for kind, what in item.items():
                         yield (IN_TRANSACTIONS[kind], self._tables[what["TableName"]]), _pk(what)
+            case "dynamodb:TransactGetItems":
+                for item in params["TransactItems"]:
+                    yield ("dynamodb:GetItem", self._tables[item["Get"]["TableName"]]), _pk(item["Get"])
             case "dynamodb:BatchGetItem" | "dynamodb:BatchWriteItem":
                 for table in params["RequestItems"]:
                     yield (action, self._tables[table]), None

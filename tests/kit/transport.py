@@ -393,6 +393,8 @@ def _subject(operation: str, body: Mapping[str, Any]) -> str:
             if wanted[0]["sk"]["S"].endswith(OUTCOME):
                 return "outcomes"
             return "+".join(sorted({_kind(key) for key in wanted}))
+        case "TransactGetItems":
+            return "+".join(sorted({_kind(item["Get"]["Key"]) for item in body["TransactItems"]}))
         case "Query":
             return str(body.get("IndexName") or _kind({"sk": body["ExpressionAttributeValues"][":first"]}) + "s")
     return _kind(body["Key"])

@@ -991,6 +991,43 @@ MUTANTS = (
         "",
     ),
     mutant(
+        "a repeat is refused by what the price table has become",
+        RUN_PROMPT,
+        "        account = without_dead_holds(as_of(found.account, user_id, started), started)\n",
+        "        refuse_unsupported(request, self._prices.model(request.model))\n"
+        "        account = without_dead_holds(as_of(found.account, user_id, started), started)\n",
+        f"{RUNS}::test_a_repeat_gets_its_outcome_whatever_the_price_table_has_become",
+    ),
+    mutant(
+        "a receipt that is not visible yet is no receipt",
+        LEDGER,
+        "return self._store.get(key) or self._store.get_certain(key).get(key)",
+        "return self._store.get(key)",
+        f"{RACES}::test_a_receipt_that_is_visible_after_the_account_is_waited_for",
+    ),
+    mutant(
+        "whoever asks for a run does not wait for its receipt",
+        "layers/shared/playground/usecases/read_run.py",
+        "self.ledger.run(user_id, run_id, ended=True)",
+        "self.ledger.run(user_id, run_id)",
+        f"{RACES}::test_an_answer_that_is_visible_after_the_account_is_found",
+    ),
+    mutant(
+        "an answer that is not visible yet was deleted",
+        SESSIONS,
+        "            found = self._store.get_certain(of_summary, of_turn)\n",
+        "            pass\n",
+        f"{RACES}::test_an_answer_that_is_visible_after_the_account_is_found",
+    ),
+    mutant(
+        "together: the turn is one of another run",
+        OUTCOMES,
+        '            and (self.turn.get("number"), self.turn.get("run_id")) == '
+        '({"N": str(run.turn)}, {"S": run.run_id})\n',
+        "",
+        f"{RACES}::test_an_outcome_whose_turn_is_not_that_of_its_run_is_left_alone",
+    ),
+    mutant(
         "together: only one's own hold has to be there",
         LEDGER,
         '& reduce(and_, [there[each.hold.run_id]["n"] == each.hold.nonce for each in together])',

@@ -125,7 +125,7 @@ def test_a_run_that_ends_between_two_looks_is_found() -> None:
 
         then: Callable[[], object] | None = None
 
-        def run(self, user_id: str, run_id: str) -> Run | None:
+        def run(self, user_id: str, run_id: str, *, ended: bool = False) -> Run | None:
             found = super().run(user_id, run_id)
             if self.then is not None:
                 then, self.then = self.then, None

@@ -256,8 +256,9 @@ class Ledger(Protocol):
         written over the one that was read. `book` must return None if the records show the effect already."""
         ...
 
-    def run(self, user_id: str, run_id: str) -> Run | None:
-        """The receipt of a run that has ended. Reads what was last written."""
+    def run(self, user_id: str, run_id: str, *, ended: bool = False) -> Run | None:
+        """The receipt of a run that has ended. Reads what was last written. `ended`: the account has shown that the run
+        is not held any more; then a receipt that becomes visible only after the account is waited for."""
         ...
 
     def receipts(self, user_id: str, run_ids: Sequence[str]) -> Mapping[str, Run]:

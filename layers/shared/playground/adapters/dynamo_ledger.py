@@ -352,7 +352,7 @@ class DynamoLedger:
                 account = self._wait_in_queue(self._reread(user_id), line)
             account = self._advance(account, now)
             if not _holds(account, hold):
-                raw = self._receipt(user_id, hold.run_id)
+                raw = self._receipt_of_ended(user_id, hold.run_id)
                 return self._settled_or_ended(user_id, hold, raw, now, outlived=not line.published)
             together = [ours, *self._others(account, line)]
             writes, places, run = self._settlement(account, together)
@@ -569,7 +569,7 @@ class DynamoLedger:
                     return self._released_or_ended(user_id, run, refusal.refused[1])
                 account = self._moved(user_id, refusal.refused[0])
                 if not _holds(account, run):
-                    return self._released_or_ended(user_id, run, self._receipt(user_id, run.run_id))
+                    return self._released_or_ended(user_id, run, self._receipt_of_ended(user_id, run.run_id))
                 account = self._advance(account, run.ended_at)
                 if account.owes and _holds(account, run):
                     with suppress(_DoneBeforeError):  # the next try reads the receipt
@@ -584,8 +584,11 @@ class DynamoLedger:
     def _receipt_put(self, run: Run) -> Put:
         return Put(run_key(self._ledger, run.user_id, run.run_id), items.run_item(run))
 
-    def _receipt(self, user_id: str, run_id: str) -> RawItem | None:
-        return self._store.get(run_key(self._ledger, user_id, run_id))
+    def _receipt_of_ended(self, user_id: str, run_id: str) -> RawItem | None:
+        """The receipt of a run whose hold is gone. The items of a transaction become visible one after the other, and
+        the account may be the first of them."""
+        key = run_key(self._ledger, user_id, run_id)
+        return self._store.get(key) or self._store.get_certain(key).get(key)
 
     def _drop(self, user_id: str, placed: Sequence[Hold | Run], condition: Condition) -> Update:
         """Give holds back, if all are those that were `placed`. For an account that owes nothing."""
@@ -736,8 +739,11 @@ class DynamoLedger:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def run(self, user_id: str, run_id: str) -> Run | None:
-        raw = self._store.get(run_key(self._ledger, user_id, run_id))
+    def run(self, user_id: str, run_id: str, *, ended: bool = False) -> Run | None:
+        if ended:
+            raw = self._receipt_of_ended(user_id, run_id)
+        else:
+            raw = self._store.get(run_key(self._ledger, user_id, run_id))
         return items.run_of(user_id, raw) if raw is not None else None
 
     def receipts(self, user_id: str, run_ids: Sequence[str]) -> Mapping[str, Run]:

@@ -56,6 +56,8 @@ class Outcome:
             run.status is RunStatus.SETTLED
             and (run.run_id, run.nonce, run.session_id) == (hold.run_id, hold.nonce, hold.session_id)
             and (self.session.session_id, self.session.user_id) == (run.session_id, run.user_id)
+            and self.session.turns == run.turn
+            and (self.turn.get("number"), self.turn.get("run_id")) == ({"N": str(run.turn)}, {"S": run.run_id})
             and 1 <= run.charged <= hold.ceiling
         )
 

@@ -63,6 +63,9 @@ class DynamoSessions:
             turn_key(self._table, session_id, number),
         )
         found = self._store.get_all([of_summary, of_turn], consistent=frozenset({self._table}))
+        if of_summary not in found or (of_turn not in found and _is_there(found[of_summary])):
+            # Either it was deleted, or its transaction is not over: its items become visible one after the other.
+            found = self._store.get_certain(of_summary, of_turn)
         summary, raw = found.get(of_summary), found.get(of_turn)
         if raw is None or not _is_there(summary):
             return None

@@ -222,6 +222,16 @@ class DynamoStore:
                 break
         return found
 
+    def get_certain(self, *keys: Key) -> dict[Key, RawItem]:
+        """Those of `keys` that exist, all at one moment, after every transaction of which something has been read.
+
+        `get` may read an item as a transaction has left it, and then another one as it was before. This waits until the
+        transaction is over. It costs twice as much. Raises StoreUnavailableError.
+        """
+        gets = [{"Get": {"TableName": key.table, "Key": key.raw}} for key in keys]
+        answers = self._write("transact_get_items", {"TransactItems": gets})["Responses"]
+        return {key: answer["Item"] for key, answer in zip(keys, answers, strict=True) if answer.get("Item")}
+
     def query(
         self,
         table: str,
@@ -384,7 +394,7 @@ class DynamoStore:
         return {**put, **_SHOW_REFUSING}
 
     def _write(self, operation: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
-        """A write, retried on transient conflicts and throttling."""
+        """A write, or a read of several items at one moment, retried on transient conflicts and throttling."""
         for _ in self.backoff:
             try:
                 return self._call(operation, arguments)

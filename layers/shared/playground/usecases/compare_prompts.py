@@ -194,9 +194,9 @@ class ComparePrompts:
         """The outcomes of a comparison that another attempt has made. All were held in one write, so each has a hold or
         a receipt; holds of a dead attempt are ended."""
         runs: dict[str, Run] = {}
-        for _ in range(MAX_LOOKS):
+        for look in range(MAX_LOOKS):
             for variant, run_id in zip(variants, run_ids, strict=True):
-                run = runs.get(run_id) or self._ledger.run(user_id, run_id)
+                run = runs.get(run_id) or self._ledger.run(user_id, run_id, ended=look > 0)
                 if run is not None:
                     if run.request_hash != variant.hash:
                         raise IdempotencyConflictError

@@ -190,7 +190,7 @@ class PlaceHold:
 
     def _outcome(self, wanted: Sequence[HeldRun]) -> Run | None:
         """The outcome of one of the runs, if one had ended before these holds."""
-        ended = [self._ledger.run(run.attempt.user_id, run.hold.run_id) for run in wanted]
+        ended = [self._ledger.run(run.attempt.user_id, run.hold.run_id, ended=True) for run in wanted]
         return next((run for run in ended if run is not None), None)
 
     def _take_back(self, wanted: Sequence[HeldRun], rate: RateLimit) -> None:

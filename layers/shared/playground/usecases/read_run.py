@@ -27,7 +27,8 @@ class ReadRun:
 
     def __call__(self, user_id: str, run_id: str) -> Receipt:
         """The receipt of the caller's own run; a dead hold is given back. Raises RunNotFoundError."""
-        run = self.ledger.run(user_id, run_id) or self._held(user_id, run_id) or self.ledger.run(user_id, run_id)
+        run = self.ledger.run(user_id, run_id) or self._held(user_id, run_id)
+        run = run or self.ledger.run(user_id, run_id, ended=True)
         if run is None:
             raise RunNotFoundError
         if run.status is RunStatus.HELD:

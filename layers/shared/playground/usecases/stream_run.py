@@ -201,12 +201,12 @@ class FollowRun:
         end.
         """
         ends = self.monotonic() + seconds_left - ANSWER_RESERVE_SECONDS
-        run = self._ended(user_id, run_id)
+        run = self.ledger.run(user_id, run_id)
         if run is not None:
             return RunStream(replayed(self._answer(run), offset))
         hold = self._hold(user_id, run_id)
         if hold is None:
-            run = self._ended(user_id, run_id)
+            run = self.ledger.run(user_id, run_id, ended=True)
             if run is None:
                 raise RunNotFoundError
             return RunStream(replayed(self._answer(run), offset))
@@ -214,14 +214,14 @@ class FollowRun:
 
     def _following(self, user_id: str, hold: Hold, offset: int, ends: float) -> Iterator[Event]:
         yield started(hold)
-        looks, quiet = math.ceil((ends - self.monotonic()) / self.look_seconds), 0.0
+        looks, quiet, held = math.ceil((ends - self.monotonic()) / self.look_seconds), 0.0, True
         try:
             for _ in range(looks):
                 left = ends - self.monotonic()
                 if left <= 0:
                     break
                 with self.time_limit(left):  # no event leaves in here: it may go on in another thread
-                    text, answer, held = self._look(user_id, hold, offset)
+                    text, answer, held = self._look(user_id, hold, offset, ended=not held)
                 offset += len(text)
                 if text:
                     quiet = 0.0
@@ -240,9 +240,10 @@ class FollowRun:
         except Exception as error:
             yield Failed(error)
 
-    def _look(self, user_id: str, hold: Hold, offset: int) -> tuple[str, PaidAnswer | None, bool]:
-        """The text after the character `offset`, the answer if the run has ended, and whether it is held."""
-        run = self._ended(user_id, hold.run_id)
+    def _look(self, user_id: str, hold: Hold, offset: int, *, ended: bool) -> tuple[str, PaidAnswer | None, bool]:
+        """The text after the character `offset`, the answer if the run has ended, and whether it is held. `ended`: the
+        look before has seen that it is not."""
+        run = self.ledger.run(user_id, hold.run_id, ended=ended)
         if run is not None:
             answer = self._answer(run)
             _check(offset, answer.turn.answer)
@@ -254,9 +255,6 @@ class FollowRun:
         there = self._hold(user_id, hold.run_id)
         held = there is not None and there.nonce == hold.nonce
         return text if held else "", None, held
-
-    def _ended(self, user_id: str, run_id: str) -> Run | None:
-        return self.ledger.run(user_id, run_id)
 
     def _hold(self, user_id: str, run_id: str) -> Hold | None:
         """The hold of a run that is being made; a dead one is given back."""
