@@ -435,6 +435,23 @@ def test_account_that_moves_is_read_again_and_what_stays_counts(
     assert (moving.looks, len(audited.findings)) == (looks, findings)
 
 
+class Lagging(Moving):
+    """An archive whose account stays as it is. At the first look, what was written with it is not visible yet."""
+
+    def account(self, user_id: str) -> Fields | None:
+        return self._archive.account(user_id)
+
+
+@pytest.mark.parametrize(("found", "findings"), [([6, 5], 0), ([6, 6], 2)])
+def test_what_is_not_visible_at_the_first_look_is_no_damage(
+    ledger: DynamoLedger, books: Books, user_id: str, found: list[int], findings: int
+) -> None:
+    ledger.account(user_id, NOW)
+    lagging = Lagging(books.archive, found)
+    audited = AuditAccount(lagging, published_prices)(user_id)
+    assert (lagging.looks, len(audited.findings)) == (2, findings)
+
+
 def test_audit_while_runs_are_at_work_finds_nothing(
     handlers: Handlers, ledger: DynamoLedger, books: Books, user_id: str
 ) -> None:

@@ -2250,6 +2250,13 @@ MUTANTS = (
         AUDITED,
     ),
     mutant(
+        "audit: what is not visible at the first look is damage",
+        "layers/shared/playground/usecases/audit_account.py",
+        "is_still = always is not None and stored.account == before",
+        "is_still, before = True, stored.account",
+        "tests/integration/test_audit.py::test_what_is_not_visible_at_the_first_look_is_no_damage",
+    ),
+    mutant(
         "audit: debt is not added up",
         REPLAY,
         "self.debt += change or 0",

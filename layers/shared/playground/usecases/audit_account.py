@@ -40,15 +40,19 @@ class AuditAccount:
     def __call__(self, user_id: str) -> Audited:
         """The findings about the account of `user_id`, which can be used meanwhile.
 
-        Entries and receipts are read page by page. If there are findings and the account has changed meanwhile, it is
-        read again. If it changes during every read, the result is the findings common to all reads.
+        Entries and receipts are read page by page. If there are findings it is read again, until there are none or the
+        account has not changed since the read before: of a transaction that was just written, the account may be
+        visible and the rest not yet. If it changes during every read, the result is the findings common to all reads.
         """
         always: set[Finding] | None = None
+        before: Fields | None = None
         for _ in range(MAX_READS):
             stored = self.archive.read(user_id)
             audited = audit(stored, self.prices)
-            if audited.fine or self.archive.account(user_id) == stored.account:
+            is_still = always is not None and stored.account == before
+            if audited.fine or (is_still and self.archive.account(user_id) == before):
                 return audited
+            before = stored.account
             always = set(audited.findings) if always is None else always & set(audited.findings)
         return replace(audited, findings=tuple(finding for finding in audited.findings if finding in (always or ())))
 
