@@ -313,6 +313,14 @@ def test_a_prompt_that_is_shared_is_searched_for_secrets(handlers: Handlers, plu
     assert share(handlers, plus, session_id, include_prompt=True, acknowledge_findings=True).status == 200
 
 
+def test_who_goes_on_with_a_package_without_its_name_is_told_what_is_missing(handlers: Handlers, user_id: str) -> None:
+    first = handlers.call("POST", "/playground/run", {"package_id": PACKAGE, "input": "Hi."}, user=user_id).body
+    refused = on(handlers, user_id, first["session_id"])
+    assert (refused.status, refused.body["error"]) == (409, "session_conflict")
+    assert refused.body["message"] == f"This session runs {PACKAGE}: give its package_id."
+    assert handlers.call("GET", "/playground/credits", user=user_id).body["held"] == 0
+
+
 def test_a_session_of_a_package_has_no_prompt_to_share(handlers: Handlers, user_id: str) -> None:
     first = handlers.call("POST", "/playground/run", {"package_id": PACKAGE, "input": "Hi."}, user=user_id).body
     refused = share(handlers, user_id, first["session_id"], include_prompt=True)

@@ -77,7 +77,8 @@ def variables_for(request: RunRequest, session: Session | None) -> Mapping[str, 
 def _custom_prompt_for(request: RunRequest, stored: str | None, session: Session | None) -> str:
     given = request.custom_prompt
     if session is not None and not session.is_custom:
-        raise SessionConflictError(f"This session runs {session.package}.")
+        missing = ": give its package_id" if given is None else ""
+        raise SessionConflictError(f"This session runs {session.package}{missing}.")
     if session is None or not session.has_own_turns:
         if given is None:
             raise InvalidRequestError("custom_prompt", "must be given: this session has none of its own yet")

@@ -225,13 +225,14 @@ class RunPrompt:
             raise FreeRunsPausedError(retry_after=retry_after_seconds(paused_until, started))
         if request.session_id is not None and found.session is None:
             raise SessionNotFoundError
+        package = source_for(request, found, self._catalog)
         plans = plans_for(request, account, self._prices, self._custom_prompts, is_verified_author=is_verified_author)
         return Attempt(
             user_id=user_id,
             request=request,
             keyed=keyed,
             run_id=run_id,
-            package=source_for(request, found, self._catalog),
+            package=package,
             plans=plans,
             variables=variables_for(request, found.session),
             session=found.session,

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { count, counted, day } from "../../lib/format";
+import { count, day } from "../../lib/format";
 import type { Balance } from "../../session/balance";
 
 /** The balance by its parts, in the order in which they are spent. */
@@ -36,8 +36,7 @@ export function BalanceParts({ balance }: { balance: Balance }) {
         )}
         {balance.debt > 0 && (
           <Part name="Owed" amount={balance.debt}>
-            {counted(balance.debt, "credit")} of a refunded or disputed purchase {balance.debt === 1 ? "was" : "were"} spent already. What you buy next pays this
-            first.
+            of credits that were taken back when they were not there any more, as after a refund. What you get next pays this first.
           </Part>
         )}
       </dl>
