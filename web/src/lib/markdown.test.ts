@@ -116,6 +116,12 @@ function complaints(html: string): string[] {
 }
 
 describe("hostile Markdown", () => {
+  it.each(["> ".repeat(3000), ">".repeat(6000), "- ".repeat(3000)])("shows a text that is too deep as it is", (start) => {
+    const shown = markdown(`${start}<img src=x onerror=alert(1)> & so on`);
+    expect(shown).toContain("&lt;img src=x");
+    expect(shown).not.toContain("<img");
+  });
+
   it.each(HOSTILE)("is harmless: %j", (text) => {
     expect(complaints(markdown(text))).toEqual([]);
     expect(complaints(markdown(`Before\n\n> - ${text}\n\nafter **it**`))).toEqual([]);

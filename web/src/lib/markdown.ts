@@ -83,6 +83,15 @@ export interface Block {
  * whose Markdown is the same are taken from there.
  */
 export function blocks(text: string, before: readonly Block[] = []): Block[] {
+  try {
+    return rendered(text, before);
+  } catch {
+    // Some thousand levels of quotes or lists are too deep for the parser: the text as it is.
+    return [{ raw: text, html: `<p class="markdown-plain">${text.replace(/&/g, "&amp;").replace(/</g, "&lt;")}</p>` }];
+  }
+}
+
+function rendered(text: string, before: readonly Block[]): Block[] {
   const tokens = marked.lexer(text);
   const links = JSON.stringify(tokens.links);
   const found: Block[] = [];

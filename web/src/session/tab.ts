@@ -11,7 +11,15 @@ export function readTab<T>(name: string): T | null {
   }
 }
 
+let isLeft = false;
+
+/** Nothing is kept any more: the page is about to be left, and what is still going on in it is not the next person's. */
+export function leaveTab(): void {
+  isLeft = true;
+}
+
 export function writeTab(name: string, value: unknown): void {
+  if (isLeft) return;
   const text = JSON.stringify(value);
   try {
     if (value === null) sessionStorage.removeItem(PREFIX + name);

@@ -3,7 +3,7 @@
  * before anything else runs, and is kept in sessionStorage: other tabs do not have it, and closing the tab forgets it.
  */
 import { computed, signal } from "@preact/signals";
-import { forgetTab, readTab, writeTab } from "./tab";
+import { forgetTab, leaveTab, readTab, writeTab } from "./tab";
 
 const TOKEN = "token";
 const SUBJECT = "subject";
@@ -66,6 +66,7 @@ export function bearer(): string | null {
 
 export function signIn(token: string): void {
   if (accept(token).changed) {
+    leaveTab();
     location.assign("/"); // nothing of somebody else stays in memory either
     return;
   }
@@ -76,8 +77,14 @@ export function signIn(token: string): void {
 /** Forgets the token and what was written in this tab. */
 export function signOut(): void {
   forgetTab();
+  leaveTab();
   location.assign("/");
 }
+
+// A page that the browser has kept in memory would come back with the token and the texts of whoever has signed out.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
 
 /** The API refused `token`. What was written stays, for the same person to go on. A newer token stays, too. */
 export function refuse(token: string): void {

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { api, errorOf, newKey, open, type Schemas } from "../../api/client";
+import { api, errorOf, open, type Schemas } from "../../api/client";
 import { events } from "../../api/sse";
 import { problemOf } from "../../lib/errors";
 import { characters, count, credits } from "../../lib/format";
@@ -25,6 +25,7 @@ import {
   type Failure,
   type ServerEvent,
 } from "./columns";
+import { ended, keyFor } from "./attempt";
 import { ColumnForm } from "./ColumnForm";
 import { useQuote, type Quote } from "./quote";
 import "./compare.css";
@@ -174,7 +175,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
     const request = { input, variants: bodies as Schemas["Variant"][] };
     try {
       const { signal } = control;
-      const answer = await open("post", "/playground/compare/stream", { body: request, key: newKey(), signal });
+      const answer = await open("post", "/playground/compare/stream", { body: request, key: keyFor(request), signal });
       await follow(answer, (event) => show(applied(current, event)));
       show(brokenOff(current));
     } catch (error) {
@@ -192,6 +193,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
       ),
     );
     if (control.signal.aborted) return;
+    if (current.length > 0 && current.every(isOver)) ended();
     setBusy(false);
     setSaid(current.length > 0 && current.every(isOver) ? `All answers are there. Together: ${credits(spent(current))}.` : "");
     setRound((before) => before + 1);

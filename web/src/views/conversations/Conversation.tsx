@@ -93,7 +93,12 @@ export function Conversation({ id }: { id: string }) {
           Delete
         </button>
       </div>
-      <Share session={session} turns={turns} onChange={setSession} />
+      <Share
+        key={session.session_id}
+        session={session}
+        turns={turns}
+        onChange={(changed) => setSession((now) => (now?.session_id === changed.session_id ? changed : now))}
+      />
       <Thread turns={turns} />
     </div>
   );

@@ -71,7 +71,15 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
               New conversation
             </a>
           </p>
-          <Share session={current} turns={store.turns.value} onChange={(session) => (store.session.value = session)} />
+          <Share
+            key={current.session_id}
+            session={current}
+            turns={store.turns.value}
+            onChange={(session) => {
+              // Another conversation may be shown by now.
+              if (store.session.peek()?.session_id === session.session_id) store.session.value = session;
+            }}
+          />
         </div>
       )}
     </aside>
