@@ -213,7 +213,12 @@ RULES: dict[tuple[str, str], tuple[dict[str, Any] | None, int, int, int]] = {
         404,
         401,
     ),
-    ("POST", "/custom-prompt/run"): ({"input": "Go on.", "session_id": "{session}"}, 409, 404, 401),  # it runs a package
+    ("POST", "/custom-prompt/run"): (
+        {"input": "Go on.", "session_id": "{session}"},
+        409,
+        404,
+        401,
+    ),  # it runs a package
     ("GET", "/playground/runs/{run}/stream"): (None, 200, 404, 401),
     ("POST", "/playground/runs/{run}/cancel"): ({}, 409, 404, 401),  # it has ended
     ("POST", "/playground/estimate"): (
