@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.deployment import SAM, STACK, Emulator, Package, Template, emulator, package
+from tests.kit.deployment import STACK, Emulator, Package, Template, emulator, package
 from tests.kit.extent import HANG_SECONDS, whole_only
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ PARAMETERS: Mapping[str, Mapping[str, str]] = {
         "ProtectTables": "true",
     },
 }
-pytestmark = [whole_only, pytest.mark.skipif(not SAM.exists(), reason="SAM is not installed: `make check` does it")]
+pytestmark = whole_only
 
 
 @pytest.fixture(scope="module")

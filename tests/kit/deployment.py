@@ -213,6 +213,7 @@ def package(template: Path, folder: Path) -> Package:
 
 
 def _package(region: Emulator, template: Path, folder: Path) -> Template:
+    assert SAM.exists(), "SAM is not installed: `make check` does it"
     packaged = folder / "packaged.yaml"
     options = ["--template-file", str(template), "--s3-bucket", ARTIFACTS, "--output-template-file", str(packaged)]
     environment = {**os.environ, **region.environment, "SAM_CLI_TELEMETRY": "0"}

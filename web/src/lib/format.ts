@@ -53,3 +53,16 @@ export function characters(text: string): number {
   for (const _ of text) found += 1;
   return found;
 }
+
+const EFFORTS: Readonly<Record<string, string>> = {
+  low: "Low: fastest",
+  medium: "Medium",
+  high: "High",
+  xhigh: "Very high",
+  max: "Highest: slowest",
+};
+
+/** An effort of a model in words; one that is not known yet as the API spells it. */
+export function effortName(effort: string): string {
+  return EFFORTS[effort] ?? effort;
+}

@@ -1,5 +1,5 @@
 import { OwnPrompt } from "../../components/OwnPrompt";
-import { count } from "../../lib/format";
+import { count, effortName } from "../../lib/format";
 import { arePromptsOffered, mostTokens } from "../../lib/prompts";
 import { PackageChoice } from "./PackageChoice";
 import type { Known, Model, Variant } from "./variants";
@@ -102,7 +102,7 @@ function More({ variant, known, onChange }: Pick<Props, "variant" | "known" | "o
               <option value="">usual</option>
               {model.efforts.map((each) => (
                 <option key={each} value={each}>
-                  {each === "xhigh" ? "very high" : each}
+                  {effortName(each)}
                 </option>
               ))}
             </select>

@@ -1,14 +1,6 @@
-import { count, credits } from "../../lib/format";
+import { count, credits, effortName } from "../../lib/format";
 import { promptInfo } from "../../lib/prompts";
 import * as store from "./store";
-
-const EFFORTS: Readonly<Record<string, string>> = {
-  low: "Low: fastest",
-  medium: "Medium",
-  high: "High",
-  xhigh: "Very high",
-  max: "Highest: slowest",
-};
 
 /** What the API offers for the chosen model, and nothing else. */
 export function Options() {
@@ -53,7 +45,7 @@ export function Options() {
               <select value={effort} onChange={(event) => store.change({ effort: event.currentTarget.value })}>
                 {model.efforts.map((each) => (
                   <option key={each} value={each}>
-                    {(EFFORTS[each] ?? each) + (each === model.default_effort ? " (usual)" : "")}
+                    {effortName(each) + (each === model.default_effort ? " (usual)" : "")}
                   </option>
                 ))}
               </select>
