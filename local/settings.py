@@ -38,6 +38,7 @@ class Settings:
     stripe_webhook_secret: str | None
     log_as_json: bool
     custom_prompts: str
+    whole_conversation: bool
     anonymous_runs: bool
     anonymous_budget_cents: int | None
     """None: as in the template."""
@@ -99,6 +100,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         stripe_webhook_secret=environment.get("STRIPE_WEBHOOK_SECRET") or None,
         log_as_json=_choice(environment, "LOG", "text", "json") == "json",
         custom_prompts=_choice(environment, "CUSTOM_PROMPTS", "plans", "everybody", "off"),
+        whole_conversation=_choice(environment, "WHOLE_CONVERSATION", "false", "true") == "true",
         anonymous_runs=_choice(environment, "ANONYMOUS_RUNS", "false", "true") == "true",
         anonymous_budget_cents=_integer(environment, "ANONYMOUS_BUDGET_CENTS", 0, 1, 100_000)
         if environment.get("ANONYMOUS_BUDGET_CENTS")

@@ -68,6 +68,7 @@ from the environment, or on make's command line:
   PAUSE_FREE_RUNS        true: at that ceiling, no runs for signup credits (false)
   LOG                    format of the functions' logs: text or json (text)
   CUSTOM_PROMPTS         plans, everybody or off: who may run prompts of their own (plans)
+  WHOLE_CONVERSATION     true: a run answers with the whole conversation (false)
   ANONYMOUS_RUNS         true: runs without a login, once a day (false)
   ANONYMOUS_BUDGET_CENTS what they may cost in a day (the template's)
   AUTH_SECRETS           secrets for tokens, separated by commas (made once)
@@ -254,6 +255,8 @@ def parameters(settings: Settings) -> dict[str, str]:
         values["StripeBaseUrl"] = f"http://127.0.0.1:{settings.stripe_port}"
     if settings.custom_prompts != "plans":
         values["CustomPrompts"] = settings.custom_prompts
+    if settings.whole_conversation:
+        values["WholeConversation"] = "true"
     if settings.anonymous_runs:
         values["AnonymousRuns"] = "true"
     if settings.anonymous_budget_cents is not None:

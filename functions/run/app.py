@@ -2,6 +2,7 @@
 whole of what that gave."""
 
 import json
+from collections.abc import Sequence
 
 from playground import wiring
 from playground.adapters.time_limit import time_limit
@@ -14,18 +15,19 @@ from playground.domain.errors import (
     VerifiedAuthorRequiredError,
 )
 from playground.domain.runs import RunRequest
+from playground.domain.sessions import Turn
 from playground.http import FAILED_RUNS, IDLE_TIMEOUT, REFUSED_RUNS, Api, answers, authenticator
 from playground.schemas.common import IdempotencyKey
 from playground.schemas.compare import CompareAnswer, CompareBody
 from playground.schemas.custom_prompt import CustomPromptInfo, CustomRunAnswer, CustomRunBody
 from playground.schemas.run import PRICES, Include, RunAnswer, RunBody
-from playground.settings import RunSettings
+from playground.settings import RunFunctionSettings
 from playground.usecases.browse_sessions import ReadEarlierTurns
 from playground.usecases.run_prompt import PaidAnswer
 
 INFO = "/custom-prompt/info"
 
-settings = RunSettings.load()
+settings = RunFunctionSettings.load()
 store = wiring.store()
 run_prompt = wiring.run_prompt(settings, store)
 read_earlier = ReadEarlierTurns(sessions=wiring.sessions(settings, store), time_limit=time_limit)
@@ -47,9 +49,7 @@ def run(body: RunBody, idempotency_key: IdempotencyKey = None, include: Include 
     """Spend credits on one prompt. Answers when the model has, which may take minutes. Who is cut off repeats the
     request with the same key, or reads on at GET /playground/runs/{run_id}/stream."""
     answer = _answered(body.request(), idempotency_key)
-    if include is None:
-        return RunAnswer.of(answer)
-    return RunAnswer.of(answer, read_earlier(answer.run.session_id, answer.turn, seconds_left=api.seconds_left))
+    return RunAnswer.of(answer, _earlier(answer, include))
 
 
 @app.post(
@@ -72,7 +72,7 @@ def run_custom_prompt(body: CustomRunBody, idempotency_key: IdempotencyKey = Non
         answer = _answered(body.request(), idempotency_key)
     except NotEntitledError as refusal:
         raise VerifiedAuthorRequiredError(is_sold=refusal.is_sold) from None
-    return CustomRunAnswer.of_custom(answer, warnings_of(body.custom_prompt or ""))
+    return CustomRunAnswer.of_custom(answer, warnings_of(body.custom_prompt or ""), _earlier(answer))
 
 
 @app.get("/custom-prompt/info", tags=["runs"], operation_id="readCustomPromptInfo", responses=answers(CustomPromptInfo))
@@ -116,3 +116,9 @@ def _answered(request: RunRequest, idempotency_key: str | None) -> PaidAnswer:
         show_standing=api.show_standing,
         is_verified_author=request.is_custom and api.claims(authenticate.is_verified_author),
     )
+
+
+def _earlier(answer: PaidAnswer, include: str | None = None) -> Sequence[Turn]:
+    if include is None and not settings.whole_conversation:
+        return ()
+    return read_earlier(answer.run.session_id, answer.turn, seconds_left=api.seconds_left)

@@ -9,10 +9,14 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
+from local.engine import Engine
+from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.domain.sharing import share_id_of
 from playground.settings import ApiSettings
-from tests.handlers import Answer, Handlers
+from tests.handlers import Answer, Handlers, loaded
 from tests.integration.test_sessions import PACKAGE, give, left, long_session, run
 from tests.integration.test_subscriptions import subscribed
 from tests.kit.shop import Shop
@@ -198,9 +202,7 @@ def test_a_run_answers_the_whole_conversation_on_request(world: World, path: str
         answer = ask(world.handlers, world.user, path + query, **fields)
         assert answer.status == 200, answer.body
         body = answer.body if path.endswith("run") else done_of(answer)
-        return [message["content"] for message in body["conversation"] if message["role"] == "user"], body[
-            "earlier_turns"
-        ]
+        return inputs(body), body["earlier_turns"]
 
     third = {"session_id": world.session_id, "input": "Third.", "key": key}
     assert conversation("?include=conversation", **third) == (["What is this?", "And that?", "Third."], 0)
@@ -208,6 +210,30 @@ def test_a_run_answers_the_whole_conversation_on_request(world: World, path: str
     assert conversation("?include=conversation", **third) == (["What is this?", "And that?", "Third."], 0), "a repeat"
     assert conversation("", **third) == (["Third."], 2)
     assert conversation("?include=conversation") == (["Hello."], 0)
+
+
+def test_an_operator_may_have_the_whole_conversation_answered_to_clients_that_do_not_ask(
+    description: Description, engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble, user_id: str
+) -> None:
+    with loaded(description, engine, claude, stripe_double, parameters={"WholeConversation": "true"}) as handlers:
+        session_id = ask(handlers, user_id, "/playground/run", input="First.").body["session_id"]
+        second = ask(handlers, user_id, "/playground/run", session_id=session_id, input="Second.").body
+        custom: dict[str, Any] = {"custom_prompt": "Answer in one short sentence.", "input": "Hello."}
+        own = send_custom(handlers, user_id, **custom)
+        again = send_custom(handlers, user_id, **custom | {"session_id": own["session_id"], "input": "Again."})
+
+    assert inputs(second) == ["First.", "Second."]
+    assert inputs(own) == ["Hello."]
+    assert inputs(again) == ["Hello.", "Again."]
+
+
+def send_custom(handlers: Handlers, user: str, **body: Any) -> Any:
+    claims = {"verified_author": True}
+    return handlers.call("POST", "/custom-prompt/run", body, user=f"{user}-author", claims=claims).body
+
+
+def inputs(body: Any) -> list[str]:
+    return [message["content"] for message in body["conversation"] if message["role"] == "user"]
 
 
 def test_what_is_included_has_its_bound(handlers: Handlers, ledger: DynamoLedger, user_id: str) -> None:

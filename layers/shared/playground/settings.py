@@ -136,6 +136,10 @@ class RunSettings(EstimateSettings, RateSettings):
     max_open_runs: Annotated[int, Field(ge=1, le=20)]
 
 
+class RunFunctionSettings(RunSettings):
+    whole_conversation: bool
+
+
 class AnonymousSettings(CatalogSettings):
     anonymous_runs: bool
     anonymous_budget_cents: Annotated[int, Field(ge=1, le=100_000)]

@@ -15,6 +15,7 @@ from playground.domain.custom_prompts import (
 from playground.domain.errors import InvalidRequestError
 from playground.domain.pricing import PriceTable
 from playground.domain.runs import RunRequest
+from playground.domain.sessions import Turn
 from playground.schemas.common import Body, RequestBody
 from playground.schemas.run import PRICES, CustomPromptText, Input, MaxTokens, ModelName, RunAnswer, SessionId
 from playground.usecases.run_prompt import PaidAnswer
@@ -51,8 +52,8 @@ class CustomRunAnswer(RunAnswer):
         return shown if self.warnings else {name: value for name, value in shown.items() if name != "warnings"}
 
     @classmethod
-    def of_custom(cls, answer: PaidAnswer, warnings: Sequence[str]) -> Self:
-        return cls(**RunAnswer.of(answer).model_dump(), warnings=list(warnings))
+    def of_custom(cls, answer: PaidAnswer, warnings: Sequence[str], earlier: Sequence[Turn] = ()) -> Self:
+        return cls(**RunAnswer.of(answer, earlier).model_dump(), warnings=list(warnings))
 
 
 class Requirements(Body):

@@ -225,7 +225,10 @@ class RunAnswer(Body):
     turns_omitted: Annotated[int, Field(description=OMITTED)]
     conversation: Annotated[
         list[Message],
-        Field(description="This turn; with include=conversation after the earlier ones, the newest that fit"),
+        Field(
+            description="This turn; with include=conversation, or where the operator switched that on, after the "
+            "earlier ones, the newest that fit"
+        ),
     ]
     earlier_turns: Annotated[
         int, Field(description="Turns of the session before those in `conversation`: GET /playground/sessions/{id}")
