@@ -24,7 +24,7 @@ FIELDS = (
     *("seq", "created_at", "type", "amount", "balance_after", "reason", "operator"),
     *("monthly", "rollover", "purchased"),
     *("run_id", "session_id", "purchase_id", "model", "package", "package_version"),
-    *("input_tokens", "output_tokens", "tokens_used", "business_key"),
+    *("input_tokens", "output_tokens", "tokens_used", "business_key", "debt_origin"),
 )
 
 Line = tuple[Entry, Run | None]
@@ -111,6 +111,7 @@ def document_of(entry: Entry, run: Run | None) -> dict[str, Any]:
         "amount": entry.amount,
         "balance_after": entry.balance_after,
         "reason": entry.reason,
+        "debt_origin": entry.debt_origin,
         "operator": entry.operator,
         "monthly": entry.deltas.monthly,
         "rollover": entry.deltas.rollover,

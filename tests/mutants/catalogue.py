@@ -1227,6 +1227,20 @@ MUTANTS = (
         UNIT,
     ),
     mutant(
+        "debt: all of it is said to come from a refund",
+        ACCOUNT,
+        'reason=DebtOrigin(cause.partition(":")[0]).reason,',
+        "reason=DebtOrigin.REFUND.reason,",
+        "tests/unit/test_operate.py",
+    ),
+    mutant(
+        "debt: a refusal for want of credits hides what is owed",
+        "layers/shared/playground/usecases/place_hold.py",
+        "                debt=account.debt,\n",
+        "",
+        "tests/unit/test_run_prompt.py",
+    ),
+    mutant(
         "debt: a bonus is a present",
         LEDGER,
         "self._apply(account, with_debt_repaid(change, now=now), key)",

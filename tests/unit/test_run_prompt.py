@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, note_payment, start_plus
+from playground.domain.account import (
+    LEASE_MARGIN,
+    Account,
+    Change,
+    Hold,
+    grant,
+    note_payment,
+    start_plus,
+    take_back,
+)
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
@@ -583,6 +592,19 @@ def test_what_is_held_elsewhere_cannot_be_afforded() -> None:
 
     assert (answer.run.max_tokens, answer.run.ceiling, answer.run.charged) == (2400, 1, 1)
     assert world.account().held == 4
+
+
+def test_the_refusal_says_what_the_account_owes() -> None:
+    world = World()
+
+    def taken(account: Account) -> Change:
+        return take_back(account, 25, type_=EntryType.ADMIN, business_key="take:t-1", reason="Correction", now=NOW)
+
+    world.ledger.change(USER, taken, business_key="take:t-1", now=NOW)
+    with pytest.raises(InsufficientCreditsError) as refused:
+        world.run()
+
+    assert (refused.value.facts["available_credits"], refused.value.facts["debt"]) == (0, 20)
 
 
 @pytest.mark.parametrize(("tokens", "max_tokens"), [(1988, 512), (1987, 513)])

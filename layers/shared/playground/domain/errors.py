@@ -312,7 +312,8 @@ class OwnShareError(PlaygroundError):
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens are an upper estimate, not a count."""
+    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens are an upper estimate, not a count.
+    `debt`: credits that the account owes; those that come in next repay it first."""
 
     code = "insufficient_credits"
 
@@ -321,15 +322,18 @@ class InsufficientCreditsError(PlaygroundError):
         *,
         required_credits: int,
         available_credits: int,
+        debt: int = 0,
         reset_at: datetime | None = None,
         guessed: bool = False,
     ) -> None:
         needed = f"about {required_credits}" if guessed else f"{required_credits}"
+        owed = f" The account has a debt of {_credits(debt)}: credits that you buy repay it first." if debt else ""
         super().__init__(
             f"Insufficient credits. This run needs {needed} credit{'' if required_credits == 1 else 's'}; "
-            f"available: {available_credits}.",
+            f"available: {available_credits}.{owed}",
             required_credits=required_credits,
             available_credits=available_credits,
+            debt=debt,
             reset_at=iso(reset_at) if reset_at else None,
         )
 
@@ -578,6 +582,10 @@ class UnreadableError(CorruptLedgerError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.message = "This record cannot be read; an operator has been notified. Nothing else is affected."
+
+
+def _credits(number: int) -> str:
+    return f"{number} credit{'' if number == 1 else 's'}"
 
 
 def _nearest(name: str, known: Mapping[str, str]) -> str | None:

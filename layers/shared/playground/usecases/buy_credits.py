@@ -55,10 +55,11 @@ KEY_LIFETIME = timedelta(hours=23)  # of idempotency keys at the provider, less 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A purchase with an open payment."""
+    """A purchase with an open payment. `debt`: what the account owed when it was asked for."""
 
     purchase: Purchase
     client_secret: str
+    debt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ class BuyCredits:
         started = self._payment(account, purchase, now)
         if purchase.payment_id is None:
             self._describe(purchase, started, receipt_email)
-        return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
+        purchase = self._name(purchase, started.payment_id)
+        return Offer(purchase=purchase, client_secret=started.client_secret, debt=account.debt)
 
     def _open(
         self,

@@ -177,6 +177,7 @@ class PlaceHold:
             raise InsufficientCreditsError(
                 required_credits=least,
                 available_credits=account.available,
+                debt=account.debt,
                 reset_at=account.resets_at,
                 guessed=any(run.fitted.guessed for run in wanted),
             )
