@@ -80,7 +80,7 @@ def packages(
     first, as of a minute ago at most) have only packages in which all words of `q` occur. A page may be shorter than
     `limit`; the end is where next_cursor is null. A cursor is of one order."""
     if sort not in SORTS:
-        raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}")
+        raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}", got=sort)
     if sort == "relevance":
         page = list_relevant(q, limit=limit, cursor=cursor)
     else:

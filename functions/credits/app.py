@@ -128,7 +128,7 @@ def history(
     page may be shorter than `limit`. With `Accept: text/csv` the same page is CSV for spreadsheets, with a header line;
     the answer's `Link` header has the address of the next page."""
     if type is not None and type not in list(EntryType):
-        raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
+        raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}", got=type)
     type_ = EntryType(type) if type is not None else None
     page = read_history(api.user_id, limit=limit, before=number_of(cursor), type_=type_)
     following = number_cursor(page.following) if page.following is not None else None
@@ -164,11 +164,11 @@ def runs(
 def _filter(package: str | None, model: str | None, status: str | None, day: str | None) -> RunFilter:
     """Raises InvalidRequestError."""
     if package is not None and not is_package_name(package):
-        raise InvalidRequestError("package", "must be @scope/name")
+        raise InvalidRequestError("package", "must be @scope/name", got=package)
     if model is not None and model not in prices.models:
-        raise InvalidRequestError("model", f"must be one of {', '.join(prices.models)}")
+        raise InvalidRequestError("model", f"must be one of {', '.join(prices.models)}", got=model)
     if status is not None and status not in list(RunStatus):
-        raise InvalidRequestError("status", f"must be one of {', '.join(RunStatus)}")
+        raise InvalidRequestError("status", f"must be one of {', '.join(RunStatus)}", got=status)
     since = until = None
     if day is not None:
         try:
@@ -177,7 +177,7 @@ def _filter(package: str | None, model: str | None, status: str | None, day: str
         except (ValueError, OverflowError):
             since = None
         if since is None or since.date().isoformat() != day:
-            raise InvalidRequestError("day", "must be a day such as 2027-01-31")
+            raise InvalidRequestError("day", "must be a day such as 2027-01-31", got=day)
     return RunFilter(
         package=package,
         model=model,

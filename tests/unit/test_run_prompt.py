@@ -642,7 +642,7 @@ def test_too_few_credits_for_the_shortest_answer_are_refused_with_its_price() ->
     with pytest.raises(InsufficientCreditsError) as caught:
         world.run(key="k")
 
-    assert caught.value.facts == {"required_credits": 6, "available_credits": 5, "reset_at": None}
+    assert caught.value.facts == {"required_credits": 6, "available_credits": 5, "debt": 0, "reset_at": None}
     assert world.untouched()
     world.count = lambda prompt: 100
     assert world.run(key="k").run.charged == 1

@@ -50,6 +50,7 @@ A message is made from the facts; only `http.py` knows a status. No error carrie
 provider's text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -62,6 +63,10 @@ INVALID_USAGE = "invalid_usage"
 """The reason of a ModelError: the usage that the provider reported cannot be true."""
 
 MAX_ECHO_CHARACTERS = 64  # of an unknown name, in the answer
+MAX_SHOWN_CHARACTERS = 24  # of a value, in the answer
+NOTHING = object()
+"""No value: what came is not shown."""
+
 MIN_SIMILARITY = 0.78  # of a suggested name: `packge` suggests package_id, `prompt` suggests none
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
@@ -91,12 +96,17 @@ class PlaygroundError(Exception):
 
 
 class InvalidRequestError(PlaygroundError):
-    """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right."""
+    """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right.
+    `got`: the value that came, of which the message shows what `shown` does. `is_text`: it is a text, whose length only
+    is shown."""
 
     code = "validation_error"
 
-    def __init__(self, field: str, expected: str, *, message: str | None = None) -> None:
-        super().__init__(message or f"{field}: {expected}", field=field, expected=expected)
+    def __init__(
+        self, field: str, expected: str, *, message: str | None = None, got: object = NOTHING, is_text: bool = False
+    ) -> None:
+        came = f"; got {shown(got, is_text=is_text)}" if got is not NOTHING else ""
+        super().__init__(message or f"{field}: {expected}{came}", field=field, expected=expected)
 
     def of_variant(self, index: int) -> Self:
         """The same, and the field is named in its variant."""
@@ -582,6 +592,31 @@ class UnreadableError(CorruptLedgerError):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.message = "This record cannot be read; an operator has been notified. Nothing else is affected."
+
+
+_WORD = re.compile("[A-Za-z0-9@._:/+-]*")
+
+
+def shown(value: object, *, is_text: bool = False) -> str:
+    """What a message says of a value that came: never a text with spaces, which may be a prompt, and never the whole of
+    a long one, which may be a secret. `is_text`: of a text its length only."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            is_long = isinstance(value, int) and abs(value) >= 10**MAX_SHOWN_CHARACTERS
+            return "a number of more digits" if is_long else str(value)
+        case str() if is_text or not _WORD.fullmatch(value):
+            return f"a text of {len(value):,} character{'' if len(value) == 1 else 's'}"
+        case str():
+            return f'"{value[:MAX_SHOWN_CHARACTERS]}{"…" if len(value) > MAX_SHOWN_CHARACTERS else ""}"'
+        case list():
+            return f"a list of {len(value):,}"
+        case dict():
+            return "an object"
+    return "another type"
 
 
 def _credits(number: int) -> str:

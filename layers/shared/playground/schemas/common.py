@@ -45,16 +45,21 @@ class RequestBody(Body):
     def _only_known_fields(cls, body: Any) -> Any:
         """Raises UnknownFieldError, and InvalidRequestError for two names of one field. Runs before other validation:
         a missing field may only be misspelt."""
-        names = spellings(cls)
-        seen: dict[str, str] = {}
-        for spelling in body if isinstance(body, dict) else ():
-            name = names.get(spelling)
-            if name is None:
-                raise UnknownFieldError(spelling, names)
-            if name in seen:
-                raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
-            seen[name] = spelling
+        check_names(cls, body)
         return body
+
+
+def check_names(kind: type[BaseModel], body: Any) -> None:
+    """Raises UnknownFieldError for a name that `kind` does not declare, InvalidRequestError for two of one field."""
+    names = spellings(kind)
+    seen: dict[str, str] = {}
+    for spelling in body if isinstance(body, dict) else ():
+        name = names.get(spelling)
+        if name is None:
+            raise UnknownFieldError(spelling, names)
+        if name in seen:
+            raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
+        seen[name] = spelling
 
 
 @cache

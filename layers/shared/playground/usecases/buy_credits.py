@@ -133,7 +133,8 @@ class BuyCredits:
         """
         pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
-            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self.prices.packs)}")
+            known = ", ".join(pack.id for pack in self.prices.packs)
+            raise InvalidRequestError("package", f"must be one of {known}", got=pack_id)
         now = instant(self.clock())
         account = self.ledger.account(user_id, now)
         show_standing(self.prices.purchase_limit.standing(account.purchases_at, now))
