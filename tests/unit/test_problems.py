@@ -52,7 +52,7 @@ def message_of(body: type[Any], value: Mapping[str, Any]) -> str:
         ),
         ({"session_id": "a/b"}, 'session_id: must have only letters, digits, _ and -; got "a/b"'),
         ({"variables": []}, "variables: must be an object; got a list of 0"),
-        ({"variables": {"name": 5}}, "variables.name: must be a text"),
+        ({"variables": {"name": 5}}, "variables.name: must be a text; got 5"),
     ],
 )
 def test_a_problem_names_the_field_what_came_and_what_is_right(changes: Mapping[str, Any], message: str) -> None:

@@ -119,18 +119,25 @@ class InvalidRequestError(PlaygroundError):
 
 
 class UnknownFieldError(InvalidRequestError):
-    """A field, or another `kind` of name, that the request does not have. It is not ignored, because the caller expects
-    it to have an effect.
+    """A field, or another `kind` of name, that the request, or what else is the `owner` of such names, does not have.
+    It is not ignored, because the caller expects it to have an effect.
 
     `known` maps each accepted spelling to the contract's name. `nearest` is the name that was probably meant; None if
-    none is similar.
+    none is similar. `within`: the field in which these names are.
     """
 
     def __init__(
-        self, field: str, known: Mapping[str, str], *, kind: str = "field", nearest: str | None = None
+        self,
+        field: str,
+        known: Mapping[str, str],
+        *,
+        kind: str = "field",
+        owner: str = "this request",
+        within: str | None = None,
+        nearest: str | None = None,
     ) -> None:
-        self.nearest = nearest or _nearest(field, known)
-        field = field[:MAX_ECHO_CHARACTERS]
+        self.nearest = nearest or nearest_name(field, known)
+        field = (f"{within}." if within else "") + field[:MAX_ECHO_CHARACTERS]
         listed = ", ".join(dict.fromkeys(known.values()))
         if self.nearest is not None:
             expected, hint = self.nearest, f"did you mean `{self.nearest}`?"
@@ -138,7 +145,7 @@ class UnknownFieldError(InvalidRequestError):
             expected, hint = f"one of {listed}", f"it has {listed}"
         else:
             expected, hint = f"no {kind}", "it has none"
-        super().__init__(field, expected, message=f"`{field}` is not a {kind} of this request; {hint}")
+        super().__init__(field, expected, message=f"`{field}` is not a {kind} of {owner}; {hint}")
 
 
 class UnauthorizedError(PlaygroundError):
@@ -623,7 +630,7 @@ def _credits(number: int) -> str:
     return f"{number} credit{'' if number == 1 else 's'}"
 
 
-def _nearest(name: str, known: Mapping[str, str]) -> str | None:
+def nearest_name(name: str, known: Mapping[str, str]) -> str | None:
     """The contract's name of the spelling most similar to `name`; case, hyphens and underscores do not matter."""
     from difflib import get_close_matches  # loaded for a wrong request only
 
