@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError
+from operate.errors import no_account
 from operate.helptext import more_help
 from operate.options import USER, on_a_stack, reason_of, report_unreadable, show, working_on
 from operate.stack import Stack
@@ -46,7 +46,7 @@ Line = tuple[Entry, Run | None]
         statuses={
             0: "shown",
             1: None,
-            2: "it could not be done: no stack, no such account, no answer",
+            2: "it could not be done: no stack, no answer",
         },
         examples=[
             "./playground history alice",
@@ -78,7 +78,7 @@ def command(user: str, limit: int, type_: str | None, as_csv: bool, stack_name: 
         raise click.UsageError("--json and --csv cannot be combined")
     with working_on(stack_name) as stack:
         if stack.store.get(account_key(stack.ledger_table, user)) is None:
-            raise CannotDoError(f"there is no account {user} in {stack.described}")
+            raise no_account(user, stack.described)
         lines = last_lines(stack, user, limit, EntryType(type_) if type_ is not None else None)
     documents = [document_of(*line) for line in lines]
     table = csv_of(FIELDS, ([document[name] for name in FIELDS] for document in documents)).removesuffix("\n")

@@ -231,14 +231,18 @@ def test_callers_are_shown_where_they_stand() -> None:
         (
             2,
             1,
-            "Insufficient credits. This run needs 2 credits; available: 0. "
-            "The account has a debt of 1 credit: credits that you buy repay it first.",
+            (
+                "Insufficient credits. This run needs 2 credits; available: 0. "
+                "The account has a debt of 1 credit: credits that you buy repay it first."
+            ),
         ),
         (
             1,
             20,
-            "Insufficient credits. This run needs 1 credit; available: 0. "
-            "The account has a debt of 20 credits: credits that you buy repay it first.",
+            (
+                "Insufficient credits. This run needs 1 credit; available: 0. "
+                "The account has a debt of 20 credits: credits that you buy repay it first."
+            ),
         ),
     ],
 )

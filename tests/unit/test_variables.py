@@ -83,8 +83,10 @@ def test_without_variables_nothing_is_replaced() -> None:
         (
             {"language": "Go", "b": "", "audiences": ""},
             "variables.b",
-            "variables: this package has no variables b, audiences; it has language, audience. "
-            "Did you mean `audience` by `audiences`?",
+            (
+                "variables: this package has no variables b, audiences; it has language, audience. "
+                "Did you mean `audience` by `audiences`?"
+            ),
         ),
         ({}, "variables.language", "variables: missing language"),
     ],

@@ -1,6 +1,6 @@
 """What is wrong with a request, in our words: which field, what came, and what would be right.
 
-pydantic finds most problems. Its messages are never shown: they speak of inputs and strings, and change between versions.
+pydantic finds most problems. Its messages are never shown: they speak of inputs and strings, and versions differ.
 """
 
 import re
