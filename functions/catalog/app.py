@@ -17,6 +17,7 @@ from playground.domain.packages import PackageKind
 from playground.http import Answers, Api, answers
 from playground.observability import report_unreadable
 from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer, SearchAnswer
+from playground.schemas.published import FirstPage
 from playground.settings import CatalogFunctionSettings
 from playground.usecases.browse_catalog import (
     DEFAULT_PAGE,
@@ -97,6 +98,7 @@ def search(
     cursor: Annotated[str | None, Query(max_length=300)] = None,
     format: Annotated[str | None, Query(max_length=64, description="As in a package: claude, for example")] = None,  # noqa: A002
     subtype: Annotated[str | None, Query(max_length=64, description="As in a package: skill, for example")] = None,
+    offset: FirstPage = 0,
 ) -> SearchAnswer:
     """Packages as in GET /packages by relevance, of a format or subtype, and how many there are in all."""
     found = search_packages(q, kind=PackageKind(format=format, subtype=subtype), limit=limit, cursor=cursor)

@@ -63,6 +63,7 @@ from playground.schemas.credits import (
     UsageAnswer,
     history_csv,
 )
+from playground.schemas.published import FirstPage
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription
@@ -123,6 +124,7 @@ def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     type: Annotated[str | None, Query(json_schema_extra={"enum": [kind.value for kind in EntryType]})] = None,  # noqa: A002
+    offset: FirstPage = 0,
 ) -> Response[str]:
     """Every change of the caller's credits, newest first, and for a run its model, package and tokens. With `type`, a
     page may be shorter than `limit`. With `Accept: text/csv` the same page is CSV for spreadsheets, with a header line;

@@ -35,6 +35,7 @@ from playground.http import (
 )
 from playground.observability import Metric, count, logger, report_unreadable
 from playground.schemas.common import IdempotencyKey
+from playground.schemas.published import FirstPage
 from playground.schemas.sessions import (
     DeletedAnswer,
     ExchangeFeedbackAnswer,
@@ -119,7 +120,9 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 @app.get("/playground/sessions", tags=["sessions"], operation_id="listSessions", responses=answers(SessionList))
-def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None) -> SessionList:
+def sessions_(
+    limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None, offset: FirstPage = 0
+) -> SessionList:
     """The caller's sessions, newest activity first. A page may be shorter than `limit`; the end is where next_cursor is
     null."""
     began = after = None

@@ -613,8 +613,9 @@ _WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 
 
 def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> None:
-    """Raises InvalidRequestError for a query parameter that the route does not declare, for a duplicate one, and for a
-    number that is not written in digits: pydantic also reads `5_0`, `+5`, ` 5` and `5.0`."""
+    """Raises InvalidRequestError for a query parameter that the route does not declare, for a duplicate one, for a
+    number that is not written in digits (pydantic also reads `5_0`, `+5`, ` 5` and `5.0`), and for an offset that is
+    not that of the first page."""
     known = {field.alias: field.alias for field in declared}
     whole = {field.alias: field.field_info.metadata for field in declared if field.type_ is int}
     single = event.get("queryStringParameters") or {}
@@ -629,6 +630,9 @@ def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> 
             raise errors.InvalidRequestError(name, "must be there once", got=list(values))
         if name in whole and not _WHOLE_NUMBER.fullmatch(values[0]):
             raise errors.InvalidRequestError(name, whole_number(whole[name]), got=values[0])
+        if name in REPLACED_PARAMETERS and (int(values[0]) or REPLACED_PARAMETERS[name] in single):
+            expected = f"must be 0, which is the first page; use `{REPLACED_PARAMETERS[name]}` for those after it"
+            raise errors.InvalidRequestError(name, expected, got=int(values[0]))
 
 
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:
