@@ -17,6 +17,7 @@ from playground.domain.packages import PackageKind
 from playground.http import Answers, Api, answers
 from playground.observability import report_unreadable
 from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer, SearchAnswer
+from playground.schemas.common import Cursor
 from playground.schemas.published import FirstPage
 from playground.settings import CatalogFunctionSettings
 from playground.usecases.browse_catalog import (
@@ -74,7 +75,7 @@ handler = api
 def packages(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Cursor = None,
     sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "relevance",
 ) -> PackageList:
     """Packages to try: those that match `q` best first, without `q` by name. `sort=name` and `sort=runs` (most runs
@@ -95,7 +96,7 @@ def packages(
 def search(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Cursor = None,
     format: Annotated[str | None, Query(max_length=64, description="As in a package: claude, for example")] = None,  # noqa: A002
     subtype: Annotated[str | None, Query(max_length=64, description="As in a package: skill, for example")] = None,
     offset: FirstPage = 0,

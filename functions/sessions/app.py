@@ -34,7 +34,7 @@ from playground.http import (
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
-from playground.schemas.common import IdempotencyKey
+from playground.schemas.common import Cursor, IdempotencyKey
 from playground.schemas.published import FirstPage
 from playground.schemas.sessions import (
     DeletedAnswer,
@@ -116,7 +116,6 @@ handler = api
 
 SessionId = Annotated[str, Path(max_length=64)]
 Token = Annotated[str, Path(description="The last part of a share link")]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 @app.get("/playground/sessions", tags=["sessions"], operation_id="listSessions", responses=answers(SessionList))

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from playground.domain.errors import MAX_SHOWN_CHARACTERS, InvalidRequestError, shown
 from playground.domain.packages import PACKAGE_NAME, UUID_TEXT
+from playground.domain.variables import MAX_NAME_CHARACTERS
 from playground.problems import ANYTHING_ELSE, EXPECTED, PATTERNS, first_problem
 from playground.schemas.compare import CompareBody
 from playground.schemas.run import RunBody
@@ -125,8 +126,9 @@ def test_every_pattern_of_a_request_has_words() -> None:
         if name.endswith(("Body", "Variant"))
         for pattern in patterns(schema)
     }
-    package = f"^({PACKAGE_NAME}|{UUID_TEXT})$"
-    assert found - {package, "^[0-9]+$", "^[0-9]{1,9}$"} == set(PATTERNS)
+    day = next(pattern for pattern in found if pattern.startswith("^[0-9]{4}-"))
+    names = {f"^({PACKAGE_NAME}|{UUID_TEXT})$", f"^{PACKAGE_NAME}$", f"^[A-Za-z0-9_]{{1,{MAX_NAME_CHARACTERS}}}$"}
+    assert found - {"^[0-9]+$", "^[0-9]{1,9}$", day, *names} == set(PATTERNS)
 
 
 def test_a_wrong_name_in_a_variant_is_named_with_its_place() -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from aws_lambda_powertools.event_handler.openapi.params import Header
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -105,6 +105,13 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+
+MAX_CURSOR_CHARACTERS = 400
+
+Cursor = Annotated[
+    str | None,
+    Query(max_length=MAX_CURSOR_CHARACTERS, description="`next_cursor` of the page before; left out for the first"),
+]
 
 UNREADABLE_TURN = "Whether the stored message is damaged; its content is empty then"
 UNREADABLE = "Stored records that are damaged and left out; an operator is notified"
