@@ -3080,6 +3080,29 @@ MUTANTS = (
         (HANDLERS,),
     ),
     mutant(
+        "request: a setting that the description allows is refused",
+        "layers/shared/playground/usecases/prompts.py",
+        "    if request.temperature is not None and not model.accepts_temperature:\n",
+        "    if request.max_tokens == 600:\n"
+        '        raise InvalidRequestError("max_tokens", "must not be 600")\n'
+        "    if request.temperature is not None and not model.accepts_temperature:\n",
+        "tests/integration/test_refusals.py",
+    ),
+    mutant(
+        "request: what pydantic says is shown",
+        "layers/shared/playground/problems.py",
+        "return EXPECTED.get(kind, ANYTHING_ELSE).format(**context)",
+        'return str(problem["msg"])',
+        "tests/integration/test_refusals.py",
+    ),
+    mutant(
+        "request: an offset is ignored, and every page is the first",
+        HTTP,
+        "if name in REPLACED_PARAMETERS and (int(values[0]) or REPLACED_PARAMETERS[name] in single):",
+        "if False:",
+        "tests/integration/test_published_clients.py",
+    ),
+    mutant(
         "request: an unknown query parameter is ignored",
         HTTP,
         'raise errors.UnknownFieldError(name, known, kind="query parameter", nearest=replaced)',
