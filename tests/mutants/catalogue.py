@@ -3096,7 +3096,7 @@ MUTANTS = (
         "tests/integration/test_refusals.py",
     ),
     mutant(
-        "request: an offset is ignored, and every page is the first",
+        "request: an offset is refused without a word of the cursor, and read beside one",
         HTTP,
         "if name in REPLACED_PARAMETERS and (int(values[0]) or REPLACED_PARAMETERS[name] in single):",
         "if False:",
