@@ -77,7 +77,7 @@ RULES: tuple[Rule, ...] = (
         "the limit of answers to custom prompts is in the price table",
         (*RUNS, *COMPARISONS, "runCustomPrompt"),
         INVALID,
-        r"(variants\.[0-3]\.)?max_tokens: must be at most [0-9,]+ with a custom prompt",
+        r"(variants\.[0-3]\.)?max_tokens: must be at most [0-9,]+ with a custom prompt; got [0-9]+",
     ),
     Rule(
         "variables are those of the package, and have a limit together",
@@ -107,7 +107,7 @@ RULES: tuple[Rule, ...] = (
         ("subscribe", "openPortal"),
         INVALID,
         r"(success_url|cancel_url|return_url): must begin with https?://[a-z0-9.:-]+/ "
-        r"and be percent-encoded ASCII",
+        r"and be percent-encoded ASCII; got .*",
     ),
     Rule(
         "which settings a model takes is in the price table",
@@ -125,7 +125,7 @@ RULES: tuple[Rule, ...] = (
         "an answer ends somewhere",
         ("followRun", "streamRun"),
         INVALID,
-        r"last-event-id: must be at most [0-9]+, where the answer ends",
+        r"last-event-id: must be at most [0-9]+, where the answer ends; got [0-9]+",
     ),
     Rule(
         "events are signed by Stripe",

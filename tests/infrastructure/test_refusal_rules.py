@@ -16,7 +16,7 @@ OPERATIONS = {operation["operationId"] for methods in described()["paths"].value
         ("listRuns", "bad_request", "cursor: must be a next_cursor of an earlier answer", False),
         ("listRuns", "validation_error", "limit: must be at most 50; got 100", False),
         ("runPackage", "validation_error", "max_tokens: must not be 600", False),
-        ("runPackage", "validation_error", "max_tokens: must be at most 1,024 with a custom prompt", True),
+        ("runPackage", "validation_error", "max_tokens: must be at most 1,024 with a custom prompt; got 2000", True),
         ("runPackage", "validation_error", "input: must have at most 9,000 characters; got 10,000 characters", False),
         ("comparePackages", "validation_error", "variants.1: must differ from variants.0", True),
         ("comparePackages", "validation_error", 'variants.1.model: must be one of haiku; got "opus"', False),

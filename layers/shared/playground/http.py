@@ -596,7 +596,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
-        raise errors.InvalidRequestError("content-type", "must be application/json")
+        raise errors.InvalidRequestError("content-type", "must be application/json", got=content_type)
     try:
         value = json.loads(APIGatewayProxyEvent(event).decoded_body or "", object_pairs_hook=_fields_once)
     except (
@@ -605,7 +605,7 @@ def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     ):  # ValueError also for bytes that are not UTF-8 and for numbers that are too long
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
-        raise errors.InvalidRequestError("body", "must be a JSON object")
+        raise errors.InvalidRequestError("body", "must be a JSON object", got=value)
 
 
 REPLACED_PARAMETERS = {"offset": "cursor"}  # names of other APIs

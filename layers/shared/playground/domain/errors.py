@@ -329,8 +329,8 @@ class OwnShareError(PlaygroundError):
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens are an upper estimate, not a count.
-    `debt`: credits that the account owes; those that come in next repay it first."""
+    """The caller cannot pay for the run, or for all `runs` of a comparison. Nothing is held. `guessed`: the tokens are
+    an upper estimate, not a count. `debt`: credits that the account owes; those that come in next repay it first."""
 
     code = "insufficient_credits"
 
@@ -342,12 +342,13 @@ class InsufficientCreditsError(PlaygroundError):
         debt: int = 0,
         reset_at: datetime | None = None,
         guessed: bool = False,
+        runs: int = 1,
     ) -> None:
-        needed = f"about {required_credits}" if guessed else f"{required_credits}"
+        needed = ("about " if guessed else "") + _credits(required_credits)
+        wanted = "This run needs" if runs == 1 else f"These {runs} runs need"
         owed = f" The account has a debt of {_credits(debt)}: credits that you buy repay it first." if debt else ""
         super().__init__(
-            f"Insufficient credits. This run needs {needed} credit{'' if required_credits == 1 else 's'}; "
-            f"available: {available_credits}.{owed}",
+            f"Insufficient credits. {wanted} {needed}; available: {available_credits}.{owed}",
             required_credits=required_credits,
             available_credits=available_credits,
             debt=debt,

@@ -408,7 +408,9 @@ class ManageSubscription:
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
         own_pages = tuple(f"{origin}/" for origin in (self.frontend_url, *self.extra_origins))
         if not url.startswith(own_pages) or not visible:
-            raise InvalidRequestError(field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII")
+            raise InvalidRequestError(
+                field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII", got=url
+            )
         return url
 
 
