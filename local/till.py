@@ -19,6 +19,10 @@ class CannotPayError(Exception):
     """The purchase was not paid; the message says why."""
 
 
+class NoPurchaseError(CannotPayError):
+    """There is no such purchase."""
+
+
 @dataclass(frozen=True, slots=True)
 class Till:
     """A client of the stand-in for Stripe that acts as the customer."""
@@ -26,10 +30,10 @@ class Till:
     url: str
 
     def pay(self, purchase: str, card: str) -> dict[str, Any]:
-        """Pay a purchase; the PaymentIntent afterwards. Raises CannotPayError."""
+        """Pay a purchase; the PaymentIntent afterwards. Raises CannotPayError, NoPurchaseError."""
         payment = self._payment_of(purchase)
         if payment is None:
-            raise CannotPayError(f"there is no purchase {purchase}")
+            raise NoPurchaseError(f"there is no purchase {purchase}")
         return self.control("pay", payment_intent=payment, card=card)
 
     def _payment_of(self, purchase: str) -> str | None:

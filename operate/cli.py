@@ -1,11 +1,8 @@
 """The command line of an operator: `./playground COMMAND`, for the stack on this machine or for a deployed one.
 
 A command is a module of `operate.commands`. Only the one that is called is imported, so that help and short commands
-answer at once. Whatever a command raises becomes one line on stderr and an exit status here, and nowhere else:
-
-    0  done
-    1  refused, or something was found that is not as it should be
-    2  it could not be done: no stack, no answer, wrong command line
+answer at once. Whatever a command raises becomes one line on stderr and an exit status of `operate.errors.STATUSES`
+here, and nowhere else.
 """
 
 import importlib
@@ -18,10 +15,10 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operate.errors import CannotDoError, RefusedError, cause
-from playground.domain.errors import PlaygroundError, StoreUnavailableError
+from operate.errors import ABSENT, CANNOT, DONE, REFUSED, STATUSES, CannotDoError, NotThereError, RefusedError, cause
+from playground.domain.errors import NotFoundError, PlaygroundError, StoreUnavailableError
 
-DONE, REFUSED, CANNOT = 0, 1, 2
+STATUS_LINES = "\n".join(f"  {status}  {text}" for status, text in STATUSES.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\
+    epilog=f"""\
 \b
 Examples:
   ./playground user alice
@@ -91,9 +88,7 @@ Examples:
 
 \b
 Exit status:
-  0  done
-  1  refused, or something was found that is not as it should be
-  2  it could not be done: no stack, no answer, wrong command line
+{STATUS_LINES}
 """,
 )
 def playground() -> None:
@@ -119,12 +114,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except RefusedError as error:
         click.echo(str(error), err=True)
         return REFUSED
+    except NotThereError as error:
+        click.echo(str(error), err=True)
+        return ABSENT
     except (CannotDoError, StoreUnavailableError) as error:
         click.echo(f"{error}{cause(error)}", err=True)
         return CANNOT
     except PlaygroundError as error:
         click.echo(f"{error.message}{cause(error)}", err=True)
-        return REFUSED
+        return ABSENT if isinstance(error, NotFoundError) else REFUSED
     except (BotoCoreError, ClientError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter says so once more

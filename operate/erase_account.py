@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from operate.change_plan import StripeManagedError
 from playground.domain.account import Account, Change, Plan
 from playground.domain.calendar import iso
-from playground.domain.errors import PlaygroundError
+from playground.domain.errors import NotFoundError, PlaygroundError
 from playground.domain.subscriptions import Subscription, end_plus
 from playground.ports import Ledger
 from playground.usecases.expire_holds import ExpireHolds
@@ -16,7 +16,7 @@ MAX_TRIES = 10  # with an account that moves while it is looked at
 TOLD_LATE = timedelta(hours=1)  # events of a provider's page may come after the page has expired
 
 
-class NoAccountError(PlaygroundError):
+class NoAccountError(NotFoundError):
     """There is nothing to erase."""
 
     code: ClassVar[str] = "account_not_found"

@@ -3,13 +3,10 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from operate.errors import STATUSES
+
 WIDTH = 76  # columns, beside the indent that click adds
 RIGHTS_EVERYWHERE = "cloudformation:DescribeStacks"
-STATUSES = {
-    0: "done",
-    1: "refused",
-    2: "it could not be done: no stack, no answer, wrong command line",
-}
 
 
 def more_help(
@@ -19,7 +16,7 @@ def more_help(
     statuses: Mapping[int, str | None] | None = None,
     examples: Sequence[str],
 ) -> str:
-    """Text for `epilog`. `statuses` replaces lines of STATUSES; None leaves one out."""
+    """Text for `epilog`. `statuses` says more of a status than STATUSES; None: the command never ends with it."""
     parts = [_section(title, _prose(text)) for title, text in (sections or {}).items()]
     if rights:
         parts.append(

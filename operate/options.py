@@ -18,6 +18,7 @@ from operate.stack import Stack, open_stack
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry
 from playground.domain.errors import CorruptLedgerError
+from playground.domain.guard import NANO_PER_DOLLAR
 from playground.domain.users import MAX_USER_ID_CHARACTERS, is_user_id
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -163,6 +164,13 @@ def reason_of(entry: Entry) -> str:
     if entry.operator is None:
         return entry.reason
     return f"{entry.reason} (by {entry.operator}, {entry.business_key.partition(':')[2]})"
+
+
+def in_dollars(nano: int) -> str:
+    """The amount exactly, with as many decimals as it needs, and two at least: printed lines add up to printed sums."""
+    whole, rest = divmod(abs(nano), NANO_PER_DOLLAR)
+    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano < 0 else ''}${whole:,}.{decimals}"
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from operate.dry_run import DryRunLedger
-from operate.errors import RefusedError
+from operate.errors import NotThereError, RefusedError
 from operate.options import note
 from operate.stack import Stack
 from playground.adapters.dynamo_keys import account_key
@@ -29,22 +29,22 @@ class Orders:
         return self._stack.store.get(account_key(self._stack.ledger_table, user_id)) is not None
 
     def check_account(self, user_id: str) -> bool:
-        """Whether the account is there. An order for an unknown user is probably a typing error: raises RefusedError
-        unless `--new` was given, or the operator confirms it at the terminal."""
+        """Whether the account is there. An order for an unknown user is probably a typing error: raises
+        NotThereError unless `--new` was given, or the operator confirms it at the terminal."""
         if self.has_account(user_id):
             return True
         question = f"{user_id!r} has no account in {self._stack.described}"
         if not self.new:
             if not sys.stdin.isatty():
-                raise RefusedError(f"{question}. Give --new to open one; nothing was done")
+                raise NotThereError(f"{question}. Give --new to open one; nothing was done")
             click.confirm(f"{question}. Open one?", abort=True, err=True)
         return False
 
     @contextmanager
     def existing(self, user_id: str, values: Mapping[str, object]) -> Iterator[None]:
-        """Around an order for an account that must be there already. Raises RefusedError if it is not."""
+        """Around an order for an account that must be there already. Raises NotThereError if it is not."""
         if not self.has_account(user_id):
-            raise RefusedError(f"{user_id!r} has no account in {self._stack.described}; nothing was done")
+            raise NotThereError(f"{user_id!r} has no account in {self._stack.described}; nothing was done")
         try:
             yield
         except InvalidRequestError as error:

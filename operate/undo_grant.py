@@ -7,11 +7,11 @@ from typing import ClassVar
 from operate.operator_request import OperatorRequest, Outcome, find_entry
 from operate.take_credits import take_once
 from playground.domain.entries import EntryType
-from playground.domain.errors import PlaygroundError
+from playground.domain.errors import NotFoundError
 from playground.ports import Ledger
 
 
-class NoGrantError(PlaygroundError):
+class NoGrantError(NotFoundError):
     """Nothing was granted to this account under this reference."""
 
     code: ClassVar[str] = "no_grant"

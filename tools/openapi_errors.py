@@ -77,10 +77,14 @@ CODES: Mapping[str, ErrorCode] = {
     "unauthorized": ErrorCode("The token is missing or not valid, for whatever reason.", errors.UnauthorizedError("")),
     "insufficient_credits": ErrorCode(
         "The caller cannot pay for this. Nothing is held.",
-        errors.InsufficientCreditsError(required_credits=3, available_credits=2, reset_at=WHEN),
+        errors.InsufficientCreditsError(required_credits=3, available_credits=2, debt=0, reset_at=WHEN),
         {
             "required_credits": INTEGER,
             "available_credits": INTEGER,
+            "debt": {
+                "type": "integer",
+                "description": "Credits that the account owes: what is bought repays it first. 0 for most",
+            },
             "reset_at": {**TIME_OR_NULL, "description": "When the plan's next credits come; null without a plan"},
             "purchase_url": {"type": "string", "format": "uri", "description": "A page on which credits are sold"},
         },

@@ -17,6 +17,8 @@ from playground.domain.packages import PackageKind
 from playground.http import Answers, Api, answers
 from playground.observability import report_unreadable
 from playground.schemas.catalog import PackageDetails, PackageList, PackageUsageAnswer, SearchAnswer
+from playground.schemas.common import Cursor
+from playground.schemas.published import FirstPage
 from playground.settings import CatalogFunctionSettings
 from playground.usecases.browse_catalog import (
     DEFAULT_PAGE,
@@ -73,14 +75,14 @@ handler = api
 def packages(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Cursor = None,
     sort: Annotated[str, Query(json_schema_extra={"enum": SORTS})] = "relevance",
 ) -> PackageList:
     """Packages to try: those that match `q` best first, without `q` by name. `sort=name` and `sort=runs` (most runs
     first, as of a minute ago at most) have only packages in which all words of `q` occur. A page may be shorter than
     `limit`; the end is where next_cursor is null. A cursor is of one order."""
     if sort not in SORTS:
-        raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}")
+        raise InvalidRequestError("sort", f"must be one of {', '.join(SORTS)}", got=sort)
     if sort == "relevance":
         page = list_relevant(q, limit=limit, cursor=cursor)
     else:
@@ -94,9 +96,10 @@ def packages(
 def search(
     q: Annotated[str, Query(max_length=MAX_QUERY_CHARACTERS, description=SEARCHED)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Cursor = None,
     format: Annotated[str | None, Query(max_length=64, description="As in a package: claude, for example")] = None,  # noqa: A002
     subtype: Annotated[str | None, Query(max_length=64, description="As in a package: skill, for example")] = None,
+    offset: FirstPage = 0,
 ) -> SearchAnswer:
     """Packages as in GET /packages by relevance, of a format or subtype, and how many there are in all."""
     found = search_packages(q, kind=PackageKind(format=format, subtype=subtype), limit=limit, cursor=cursor)

@@ -37,13 +37,13 @@ from playground.domain.errors import (
     SubscriptionNotFoundError,
     UnreadableError,
 )
-from playground.domain.packages import is_package_name
+from playground.domain.packages import PACKAGE_NAME, is_package_name
 from playground.domain.runs import RunFilter, RunPlace, RunStatus
 from playground.domain.spend import UsagePlace
 from playground.http import CSV, Api, answers, authenticator, utc_now
 from playground.observability import report_run, report_unreadable
 from playground.ports import PaymentProvider
-from playground.schemas.common import IdempotencyKey
+from playground.schemas.common import Cursor, IdempotencyKey
 from playground.schemas.credits import (
     CheckoutAnswer,
     CreditsAnswer,
@@ -63,6 +63,7 @@ from playground.schemas.credits import (
     UsageAnswer,
     history_csv,
 )
+from playground.schemas.published import FirstPage
 from playground.settings import CreditsPaymentsSettings
 from playground.usecases.browse_runs import ListRuns, ReadHistory
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription
@@ -121,14 +122,15 @@ def credits_() -> CreditsAnswer:
 )
 def history(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
     type: Annotated[str | None, Query(json_schema_extra={"enum": [kind.value for kind in EntryType]})] = None,  # noqa: A002
+    offset: FirstPage = 0,
 ) -> Response[str]:
     """Every change of the caller's credits, newest first, and for a run its model, package and tokens. With `type`, a
     page may be shorter than `limit`. With `Accept: text/csv` the same page is CSV for spreadsheets, with a header line;
     the answer's `Link` header has the address of the next page."""
     if type is not None and type not in list(EntryType):
-        raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}")
+        raise InvalidRequestError("type", f"must be one of {', '.join(EntryType)}", got=type)
     type_ = EntryType(type) if type is not None else None
     page = read_history(api.user_id, limit=limit, before=number_of(cursor), type_=type_)
     following = number_cursor(page.following) if page.following is not None else None
@@ -146,11 +148,21 @@ def history(
 @app.get("/playground/runs", tags=["runs"], operation_id="listRuns", responses=answers(RunsAnswer))
 def runs(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
-    package: Annotated[str | None, Query(max_length=200, description="@scope/name")] = None,
+    cursor: Cursor = None,
+    package: Annotated[
+        str | None,
+        Query(max_length=200, description="@scope/name", json_schema_extra={"pattern": f"^{PACKAGE_NAME}$"}),
+    ] = None,
     model: Annotated[str | None, Query(json_schema_extra={"enum": list(prices.models)})] = None,
     status: Annotated[str | None, Query(json_schema_extra={"enum": [status.value for status in RunStatus]})] = None,
-    day: Annotated[str | None, Query(max_length=10, description="YYYY-MM-DD, UTC, on which the runs ended")] = None,
+    day: Annotated[
+        str | None,
+        Query(
+            max_length=10,
+            description="YYYY-MM-DD, UTC, on which the runs ended",
+            json_schema_extra={"pattern": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "format": "date"},
+        ),
+    ] = None,
 ) -> RunsAnswer:
     """The caller's runs with their outcome, those that failed, too, the last one to end first. With a filter, a page
     may be shorter than `limit`; the end is where next_cursor is null. Expired runs have no package. A run may be listed
@@ -164,11 +176,11 @@ def runs(
 def _filter(package: str | None, model: str | None, status: str | None, day: str | None) -> RunFilter:
     """Raises InvalidRequestError."""
     if package is not None and not is_package_name(package):
-        raise InvalidRequestError("package", "must be @scope/name")
+        raise InvalidRequestError("package", "must be @scope/name", got=package)
     if model is not None and model not in prices.models:
-        raise InvalidRequestError("model", f"must be one of {', '.join(prices.models)}")
+        raise InvalidRequestError("model", f"must be one of {', '.join(prices.models)}", got=model)
     if status is not None and status not in list(RunStatus):
-        raise InvalidRequestError("status", f"must be one of {', '.join(RunStatus)}")
+        raise InvalidRequestError("status", f"must be one of {', '.join(RunStatus)}", got=status)
     since = until = None
     if day is not None:
         try:
@@ -177,7 +189,7 @@ def _filter(package: str | None, model: str | None, status: str | None, day: str
         except (ValueError, OverflowError):
             since = None
         if since is None or since.date().isoformat() != day:
-            raise InvalidRequestError("day", "must be a day such as 2027-01-31")
+            raise InvalidRequestError("day", "must be a day such as 2027-01-31", got=day)
     return RunFilter(
         package=package,
         model=model,
@@ -234,7 +246,7 @@ def cancel_one(run_id: Annotated[str, Path(max_length=64)]) -> ReceiptAnswer:
 def usage(
     days: Annotated[int, Query(ge=1, le=MAX_DAYS, description="Days (UTC) up to today")] = DEFAULT_DAYS,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Cursor = None,
 ) -> UsageAnswer:
     """What the caller's runs of the last days came to, by day, package and model, with `totals` of these rows. A run
     counts on the day on which it ended, a moment after it. Runs without a login are nobody's."""
@@ -321,7 +333,7 @@ def purchase(body: PurchaseBody, idempotency_key: IdempotencyKey = None) -> Purc
 )
 def purchases(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=128)] = None,
+    cursor: Cursor = None,
 ) -> PurchasesAnswer:
     """The caller's purchases of packs, newest first, also those that were never paid."""
     return PurchasesAnswer.of(list_purchases(api.user_id, limit=limit, cursor=cursor))

@@ -34,7 +34,8 @@ from playground.http import (
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
-from playground.schemas.common import IdempotencyKey
+from playground.schemas.common import Cursor, IdempotencyKey
+from playground.schemas.published import FirstPage
 from playground.schemas.sessions import (
     DeletedAnswer,
     ExchangeFeedbackAnswer,
@@ -115,11 +116,12 @@ handler = api
 
 SessionId = Annotated[str, Path(max_length=64)]
 Token = Annotated[str, Path(description="The last part of a share link")]
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 @app.get("/playground/sessions", tags=["sessions"], operation_id="listSessions", responses=answers(SessionList))
-def sessions_(limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None) -> SessionList:
+def sessions_(
+    limit: Annotated[int, Query(ge=1, le=100)] = 20, cursor: Cursor = None, offset: FirstPage = 0
+) -> SessionList:
     """The caller's sessions, newest activity first. A page may be shorter than `limit`; the end is where next_cursor is
     null."""
     began = after = None

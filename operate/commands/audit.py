@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError, cause
+from operate.errors import cause, no_account
 from operate.helptext import more_help
 from operate.options import USER, counted, note, on_a_stack, plain, show, with_progress, working_on
 from playground.adapters.dynamo_audit import DynamoAudit
@@ -37,7 +37,7 @@ WORKERS = 8
         statuses={
             0: "everything adds up",
             1: "something does not",
-            2: "it could not be done, or not for all: no stack, no such account, no answer",
+            2: "it could not be done, or not for all: no stack, no answer",
         },
         examples=[
             "./playground audit alice",
@@ -63,7 +63,7 @@ def command(user: str | None, everybody: bool, stack_name: str | None, as_json: 
             return all_accounts(stored, audit_account, as_json=as_json)
         audited = audit_account(user)
         if not audited.exists:
-            raise CannotDoError(f"there is no account {user} in {stack.described}")
+            raise no_account(user, stack.described)
         show(document_of(audited), report(audited), as_json=as_json)
         return 0 if audited.fine else 1
 

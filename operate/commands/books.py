@@ -71,6 +71,7 @@ class Row:
             0: "it all ties",
             1: "it does not: an account is damaged, or Stripe says something else",
             2: "it could not be done: no stack, no answer, no key for Stripe",
+            4: None,
         },
         examples=[
             "./playground books --month 2026-11",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from operate.erase_account import EraseAccount, NoAccountError
-from operate.errors import CannotDoError, RefusedError
+from operate.erase_account import EraseAccount
+from operate.errors import RefusedError, no_account
 from operate.helptext import more_help
 from operate.options import USER, counted, dry_run, on_a_stack, show, working_on
 from operate.person import person_of
@@ -42,7 +42,7 @@ from playground.domain.erasure import pseudonym_of
             "be begun "
             "is open, credits are owed, the account is in use, somebody else has finished the same erasure, not "
             "confirmed",
-            2: "it could not be done: no stack, no such account, no answer",
+            2: "it could not be done: no stack, no answer",
         },
         examples=["./playground erase alice", "./playground erase alice --yes --stack playground-prod"],
     ),
@@ -61,7 +61,7 @@ def command(user: str, yes: bool, dry_run: bool, stack_name: str | None, as_json
     with working_on(stack_name) as stack:
         eraser = person_of(stack)
         if not eraser.exists(user):
-            raise CannotDoError(str(NoAccountError(user)))
+            raise no_account(user, stack.described)
         if dry_run:
             counts = {"entries": 0, "runs": 0, "purchases": 0}
             for raw in [] if eraser.is_erased(user) else eraser.books(user):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from operate.dynamo_erasure import DynamoPerson
-from operate.errors import CannotDoError
+from operate.errors import no_account
 from operate.helptext import more_help
 from operate.options import USER, on_a_stack, working_on
 from operate.person import person_of
@@ -51,7 +51,7 @@ OF_OTHERS = {"REPORT": "reports", "VIEW": "views", "VOTE": "votes"}  # what othe
                 "tables."
             ),
         ],
-        statuses={0: "all of it was printed", 1: None, 2: "it could not be done: no stack, no such account, no answer"},
+        statuses={0: "all of it was printed", 1: None, 2: "it could not be done: no stack, no answer"},
         examples=[
             "./playground export alice > alice.json",
             "./playground export alice --stack playground-prod > alice.json",
@@ -72,7 +72,7 @@ def command(user: str, stack_name: str | None, as_json: bool) -> None:
     with working_on(stack_name) as stack:
         document = everything(person_of(stack), user)
         if document is None:
-            raise CannotDoError(f"there is no account {user} in {stack.described}")
+            raise no_account(user, stack.described)
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 

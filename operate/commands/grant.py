@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError, RefusedError
+from operate.errors import CannotDoError, NotThereError, RefusedError
 from operate.grant_bonus import GrantBonus
 from operate.helptext import more_help
 from operate.operator_request import MAX_CREDITS, OperatorRequest
@@ -135,7 +135,7 @@ def grant_many(orders: Orders, rows: Sequence[Row], file: Path, *, as_json: bool
     unknown = sorted({row.user_id for row in rows if not orders.has_account(row.user_id)})
     if unknown and not orders.new:
         shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise RefusedError(f"{file}: no account: {shown}. Give --new to open them; nothing was done")
+        raise NotThereError(f"{file}: no account: {shown}. Give --new to open them; nothing was done")
     documents, failed = [], []
     for row in with_progress(rows, "granting", length=len(rows)):
         try:

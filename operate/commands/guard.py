@@ -12,6 +12,7 @@ from operate.operator_request import OperatorRequest
 from operate.options import (
     by_an_operator,
     counted,
+    in_dollars,
     note,
     on_a_stack,
     report_unreadable,
@@ -24,7 +25,7 @@ from operate.stack import Stack
 from playground.adapters.dynamo_guard import DynamoGuard
 from playground.adapters.dynamo_spend import DynamoSpend
 from playground.domain.calendar import iso
-from playground.domain.guard import MAX_CEILING_DOLLARS, NANO_PER_CENT, NANO_PER_DOLLAR, percent_of
+from playground.domain.guard import MAX_CEILING_DOLLARS, NANO_PER_DOLLAR, percent_of
 from playground.domain.spend import Counters
 
 HELP = more_help(
@@ -39,7 +40,7 @@ HELP = more_help(
         "dynamodb:BatchGetItem, Query on the table of what runs cost",
         "for recount also Scan on the ledger's table, and PutItem, UpdateItem on the table of what runs cost",
     ],
-    statuses={0: "shown, or done, now or before"},
+    statuses={0: "shown, or done, now or before", 4: None},
     examples=[
         "./playground guard",
         "./playground guard --json --stack playground-prod",
@@ -120,7 +121,9 @@ def recount_(days: int, stack_name: str | None, as_json: bool) -> None:
         found, added = recount(DynamoSpend(stack.store, stack.spend_table), with_progress(runs, "receipts"))
     document = {"since": since, "counted": found, **_amounts(added)}
     show(
-        document, f"counted since {since}: {counted({'receipts': found})}, {_dollars(added.cost_nano)}", as_json=as_json
+        document,
+        f"counted since {since}: {counted({'receipts': found})}, {in_dollars(added.cost_nano)}",
+        as_json=as_json,
     )
 
 
@@ -161,7 +164,7 @@ def _show(view: GuardView, *, as_json: bool, **facts: str) -> None:
 def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[str]:
     guard = view.guard
     lines = ["done before"] if facts.get("done") == "before" else []
-    of = f" of {_dollars(view.ceiling_nano)} ({percent} %)" if view.ceiling_nano is not None else ""
+    of = f" of {in_dollars(view.ceiling_nano)} ({percent} %)" if view.ceiling_nano is not None else ""
     lines += [f"today: {_line(view.today, of)}", f"this month: {_line(view.month)}"]
     lines += [f"  {row.model}: {_line(row.counters)}" for row in view.models]
     if guard.ceiling_nano is not None:
@@ -182,9 +185,9 @@ def _lines(view: GuardView, percent: int | None, facts: dict[str, str]) -> list[
 
 
 def _line(counters: Counters, of: str = "") -> str:
-    unpaid = f" ({_dollars(counters.unpaid_nano)} unpaid)" if counters.unpaid_nano else ""
+    unpaid = f" ({in_dollars(counters.unpaid_nano)} unpaid)" if counters.unpaid_nano else ""
     runs = f"{counted({'runs': counters.runs})} with an answer, {counters.failed} without{unpaid}"
-    return f"{_dollars(counters.cost_nano)}{of}; {runs}"
+    return f"{in_dollars(counters.cost_nano)}{of}; {runs}"
 
 
 def _amounts(counters: Counters) -> dict[str, int]:
@@ -195,9 +198,3 @@ def _amounts(counters: Counters) -> dict[str, int]:
         "failed": counters.failed,
         "credits": counters.credits,
     }
-
-
-def _dollars(nano: int) -> str:
-    """Rounded up to a cent."""
-    cents = -(-nano // NANO_PER_CENT)
-    return f"${cents // 100:,}.{cents % 100:02d}"

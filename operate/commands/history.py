@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError
+from operate.errors import no_account
 from operate.helptext import more_help
 from operate.options import USER, on_a_stack, reason_of, report_unreadable, show, working_on
 from operate.stack import Stack
@@ -24,7 +24,7 @@ FIELDS = (
     *("seq", "created_at", "type", "amount", "balance_after", "reason", "operator"),
     *("monthly", "rollover", "purchased"),
     *("run_id", "session_id", "purchase_id", "model", "package", "package_version"),
-    *("input_tokens", "output_tokens", "tokens_used", "business_key"),
+    *("input_tokens", "output_tokens", "tokens_used", "business_key", "debt_origin"),
 )
 
 Line = tuple[Entry, Run | None]
@@ -46,7 +46,7 @@ Line = tuple[Entry, Run | None]
         statuses={
             0: "shown",
             1: None,
-            2: "it could not be done: no stack, no such account, no answer",
+            2: "it could not be done: no stack, no answer",
         },
         examples=[
             "./playground history alice",
@@ -78,7 +78,7 @@ def command(user: str, limit: int, type_: str | None, as_csv: bool, stack_name: 
         raise click.UsageError("--json and --csv cannot be combined")
     with working_on(stack_name) as stack:
         if stack.store.get(account_key(stack.ledger_table, user)) is None:
-            raise CannotDoError(f"there is no account {user} in {stack.described}")
+            raise no_account(user, stack.described)
         lines = last_lines(stack, user, limit, EntryType(type_) if type_ is not None else None)
     documents = [document_of(*line) for line in lines]
     table = csv_of(FIELDS, ([document[name] for name in FIELDS] for document in documents)).removesuffix("\n")
@@ -111,6 +111,7 @@ def document_of(entry: Entry, run: Run | None) -> dict[str, Any]:
         "amount": entry.amount,
         "balance_after": entry.balance_after,
         "reason": entry.reason,
+        "debt_origin": entry.debt_origin,
         "operator": entry.operator,
         "monthly": entry.deltas.monthly,
         "rollover": entry.deltas.rollover,

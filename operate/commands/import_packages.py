@@ -97,6 +97,7 @@ class Outcomes:
             1: "one was refused or could not be stored; the reason is on stderr. Of a file with a refused "
             "package nothing "
             "is stored; other files are",
+            4: None,
         },
         examples=[
             "./playground import review-1.0.2.tar.gz",

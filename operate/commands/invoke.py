@@ -23,7 +23,7 @@ from playground.domain.calendar import iso
             "Tokens": "Anywhere in the file {{token}} stands for a fresh token of the user demo, {{token:alice}} for "
             "one of alice, so that the files stay valid.",
         },
-        statuses={0: "the function gave an answer", 1: "the function failed"},
+        statuses={0: "the function gave an answer", 1: "the function failed", 4: None},
         examples=[
             "./playground invoke run events/run/ok.json",
             "./playground invoke reset events/reset/daily.json --at 2027-01-31T00:00:00Z",

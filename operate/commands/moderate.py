@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from operate.dynamo_moderation import DynamoModeration
-from operate.errors import RefusedError
+from operate.errors import NotThereError
 from operate.helptext import more_help
 from operate.moderate_share import ModerateShares
 from operate.options import TEXT, counted, dry_run, note, on_a_stack, report_unreadable, show, working_on
 from playground.adapters.dynamo_sessions import DynamoSessions
 from playground.domain.calendar import iso
 from playground.domain.custom_prompts import NAME
+from playground.domain.errors import ShareNotFoundError
 from playground.domain.sharing import Share, share_id_of
 
 SHOWN = 20  # turns
@@ -29,7 +30,7 @@ HELP = more_help(
             "whole table"
         ),
     ],
-    statuses={1: "there is no such share"},
+    statuses={1: None},
     examples=[
         "./playground moderate list",
         "./playground moderate show 5f0c...",
@@ -86,7 +87,7 @@ def show_(share: str, stack_name: str | None, as_json: bool) -> None:
         sessions = DynamoSessions(stack.store, stack.sessions_table, report=report_unreadable)
         found = moderation.find(id_of(share))
         if found is None:
-            raise RefusedError(f"there is no share {share}")
+            raise NotThereError(f"there is no share {share}")
         reports = moderation.reports(found)
         walked = sessions.walk(found.session_id, first=1, last=min(found.turns, SHOWN))
         turns = [turn for turn in walked if not turn.unreadable]
@@ -120,10 +121,13 @@ def _decision(name: str, summary: str) -> None:
             if dry_run:
                 was = moderation.find(share_id)
                 if was is None:
-                    raise RefusedError(f"there is no share {share}")
+                    raise NotThereError(f"there is no share {share}")
                 show(_document(was), f"would {name}: {_line(was)}", as_json=as_json)
                 return
-            was = getattr(ModerateShares(moderation), name)(share_id)
+            try:
+                was = getattr(ModerateShares(moderation), name)(share_id)
+            except ShareNotFoundError:
+                raise NotThereError(f"there is no share {share}") from None
             now = moderation.find(share_id)
         assert was is not None
         state = "removed" if now is None else None

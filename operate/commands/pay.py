@@ -6,8 +6,8 @@ import click
 
 from doubles.stripe.cards import SHORT
 from local.running import NoStackError, running
-from local.till import CannotPayError, Till
-from operate.errors import CannotDoError, RefusedError
+from local.till import CannotPayError, NoPurchaseError, Till
+from operate.errors import CannotDoError, NotThereError, RefusedError
 from operate.helptext import more_help
 from operate.options import TEXT, in_json, show
 
@@ -32,6 +32,8 @@ def command(purchase: str, card: str, as_json: bool) -> None:
         intent = Till(state["stripe_url"]).pay(purchase, card)
     except NoStackError as error:
         raise CannotDoError(str(error)) from None
+    except NoPurchaseError as error:
+        raise NotThereError(str(error)) from None
     except CannotPayError as error:
         raise RefusedError(str(error)) from None
     except http.client.HTTPException as error:

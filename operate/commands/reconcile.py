@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError, RefusedError
+from operate.errors import CannotDoError, NotThereError
 from operate.helptext import more_help
 from operate.options import Text, note, on_a_stack, report_unreadable, show, working_on
 from operate.stack import STRIPE, Stack
@@ -78,7 +78,7 @@ def command(everything: bool, days: int, closed: str | None, stack_name: str | N
             reconcile = sides(stack)
             if closed is not None:
                 if not reconcile.close(closed):
-                    raise RefusedError(f"there is no quarantined event {closed}")
+                    raise NotThereError(f"there is no quarantined event {closed}")
                 show({"closed": closed}, f"{closed}: closed", as_json=as_json)
                 return 0
             reconciled = reconcile(window=None if everything else timedelta(days=days), everything=everything)

@@ -16,7 +16,7 @@ from operate.withdrawing import READERS, RIGHTS, order
             "A package": "Versions that were withdrawn one by one stay withdrawn when their package comes back.",
         },
         rights=RIGHTS,
-        statuses={0: "reinstated, now or before", 1: "refused: there is no such package or version"},
+        statuses={0: "reinstated, now or before"},
         examples=[
             './playground reinstate @acme/tidy --version 1.2.0 --reason "False alarm"',
             "./playground reinstate @acme/tidy --stack playground-prod",

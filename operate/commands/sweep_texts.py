@@ -26,7 +26,7 @@ _NAME = re.compile(rf"{PREFIX}([^/]+)/(\d{{6}})-[^/]+")
             "dynamodb:BatchGetItem on the table of sessions",
             "s3:ListBucket on the bucket and, to delete, s3:DeleteObject on its sessions/*",
         ],
-        statuses={1: None, 2: "it could not be done, or not for all"},
+        statuses={1: None, 2: "it could not be done, or not for all", 4: None},
         examples=["./playground sweep-texts", "./playground sweep-texts --delete --stack playground-prod"],
     ),
 )

@@ -20,7 +20,11 @@ MAX_DAYS = 3650
 @click.command(
     "token",
     epilog=more_help(
-        statuses={1: None, 2: "it could not be done: no template, no folder for the secret, wrong command line"},
+        statuses={
+            1: None,
+            4: None,
+            2: "it could not be done: no template, no folder for the secret, wrong command line",
+        },
         examples=["./playground token alice", "./playground token alice --days 1"],
     ),
 )

@@ -21,7 +21,10 @@ from operate.undo_grant import UndoGrant
             "Once": "A grant is undone once, for ever; a repeat changes nothing. A new grant needs a new reference.",
         },
         rights=["dynamodb:GetItem, Query, PutItem, UpdateItem on the ledger's table"],
-        statuses={0: "undone, now or before", 1: "nothing was granted under that reference"},
+        statuses={
+            0: "undone, now or before",
+            4: "there is no such account, or nothing was granted to it under that reference",
+        },
         examples=["./playground undo alice ticket-123", "./playground undo alice ticket-123 --dry-run"],
     ),
 )

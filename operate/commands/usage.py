@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError
+from operate.errors import NotThereError, no_account
 from operate.helptext import more_help
-from operate.options import TEXT, counted, on_a_stack, show, working_on
+from operate.options import TEXT, counted, in_dollars, on_a_stack, show, working_on
+from operate.stack import CATALOG, Stack
+from playground.adapters.dynamo_catalog import package_key
 from playground.adapters.dynamo_keys import account_key
 from playground.adapters.dynamo_usage import DynamoUsage
-from playground.domain.guard import NANO_PER_CENT
 from playground.domain.packages import is_package_name
 from playground.domain.spend import Counters, SpendRow
 from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, last_days
@@ -24,13 +25,13 @@ from playground.usecases.read_usage import DEFAULT_DAYS, MAX_DAYS, last_days
         {
             "What is shown": "Runs by the day (UTC) on which they ended: of a user by package and model, of a package "
             "by model. Of a package also its runs and users of all time; of few users the public sees less. Cost is "
-            "what the provider billed.",
+            "what the provider billed, exactly.",
         },
         rights=[
             "dynamodb:GetItem and Query on the table of what runs cost; there is no scan",
-            "dynamodb:GetItem on the table of money, for a user without runs",
+            "dynamodb:GetItem on the table of money and the catalogue's table, for a user or a package without runs",
         ],
-        statuses={0: "shown", 1: None, 2: "it could not be done: no stack, no such account, no answer"},
+        statuses={0: "shown", 1: None, 2: "it could not be done: no stack, no answer"},
         examples=[
             "./playground usage alice",
             "./playground usage @acme/tidy --days 90 --json",
@@ -51,12 +52,20 @@ def command(who: str, days: int, stack_name: str | None, as_json: bool) -> None:
         if is_package_name(who):
             rows, totals, ratings = usage.of_package(who, first, last), usage.all_of_package(who), usage.ratings_of(who)
             whole = {"all": _amounts(totals.counters), "users": totals.users, "ratings": asdict(ratings)}
+            if not rows and not totals.users and not has_package(stack, who):
+                raise NotThereError(f"there is no package {who} in {stack.described}")
             heading = f"{_line(totals.counters)}; {counted({'users': totals.users})}"
         else:
             rows, whole, heading = usage.of_user(who, first, last), {}, ""
             if not rows and stack.store.get(account_key(stack.ledger_table, who)) is None:
-                raise CannotDoError(f"there is no account {who} in {stack.described}")
+                raise no_account(who, stack.described)
     _show(who, (first, last), rows, whole, heading, as_json=as_json)
+
+
+def has_package(stack: Stack, name: str) -> bool:
+    """Whether the catalogue has a package of this name, withdrawn or not."""
+    key = package_key(stack.name_of(CATALOG), name, None)
+    return key is not None and stack.store.get(key) is not None
 
 
 def _show(
@@ -80,12 +89,10 @@ def _show(
 
 
 def _line(counters: Counters) -> str:
-    cents = -(-counters.cost_nano // NANO_PER_CENT)
     tokens = counters.input_tokens + counters.output_tokens
     amounts = counted({"credits": counters.credits, "tokens": tokens})
     return (
-        f"{counted({'runs': counters.runs})}, {counters.failed:,} failed, {amounts}, "
-        f"${cents // 100:,}.{cents % 100:02d}"
+        f"{counted({'runs': counters.runs})}, {counters.failed:,} failed, {amounts}, {in_dollars(counters.cost_nano)}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from operate.errors import CannotDoError
+from operate.errors import no_account
 from operate.helptext import more_help
 from operate.options import USER, counted, on_a_stack, plain, reason_of, show, working_on, wrapped
 from operate.pause_runs import PauseRuns
@@ -59,7 +59,7 @@ class Page:
         statuses={
             0: "shown, and the account adds up",
             1: "shown, and the audit found something",
-            2: "it could not be done: no stack, no such account, no answer",
+            2: "it could not be done: no stack, no answer",
         },
         examples=[
             "./playground user alice",
@@ -92,7 +92,7 @@ def command(user: str, count: int, run_count: int, stack_name: str | None, as_js
     with working_on(stack_name) as stack:
         page = read_page(stack, user, count, run_count, now=datetime.now(UTC))
     if page is None:
-        raise CannotDoError(f"there is no account {user} in {stack.described}")
+        raise no_account(user, stack.described)
     show(document_of(page), text_of(page), as_json=as_json)
     return 0 if page.audited.fine else 1
 

@@ -32,7 +32,7 @@ TOP, END_OF_LINE, END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
             "cancelled, or without room for text. Margin is what charged credits bring in at the price of the "
             "cheapest pack, less what Claude billed. A deployed stack has all of this on its CloudWatch dashboard.",
         },
-        statuses={0: "shown", 1: None},
+        statuses={0: "shown", 1: None, 4: None},
         examples=["./playground watch", "./playground watch --minutes 60 --once", "./playground watch --json"],
     ),
 )

@@ -19,7 +19,7 @@ from operate.withdrawing import READERS, RIGHTS, order
             "A package": "While a package is withdrawn, no version of it can be imported.",
         },
         rights=RIGHTS,
-        statuses={0: "withdrawn, now or before", 1: "refused: there is no such package or version"},
+        statuses={0: "withdrawn, now or before"},
         examples=[
             './playground withdraw @acme/tidy --version 1.2.0 --reason "Leaks a key"',
             "./playground withdraw @acme/tidy --stack playground-prod",

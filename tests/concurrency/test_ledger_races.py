@@ -305,7 +305,7 @@ def test_corrections_and_holds_at_once_take_nothing_that_is_held(
     giving(user_id, 25, "thirty")(ledger)
     holds = [a_hold(f"run_{number}", 1, NOW) for number in range(20)]
 
-    race(*(holding(user_id, hold) for hold in holds), *(taking(user_id, 20, f"take {key}") for key in "aabb"))
+    race(*(holding(user_id, hold) for hold in holds), *(taking(user_id, 20, f"take:{key}") for key in "aabb"))
 
     account = checked(ledger, user_id)
     assert account.balance == 30 - 40 + account.debt
@@ -1046,7 +1046,7 @@ def test_an_account_that_owes_settles_one_run_at_a_time(
     held(ledger, user_id, other)
     account = held(ledger, user_id, ours)
     waiting(other)
-    taking(user_id, 50, "fraud")(ledger)
+    taking(user_id, 50, "take:fraud")(ledger)
 
     assert settling(account, ours, 2)(line.ledger).by_us
 

@@ -1,4 +1,6 @@
-"""Schemathesis sends the running stack what the description of the API allows and forbids, and compares the answers."""
+"""Schemathesis sends the running stack what the description of the API allows and forbids, and compares the answers.
+
+What the description allows may be refused for the reasons in tools/refusals.py only."""
 
 import json
 import tempfile
@@ -10,6 +12,7 @@ import pytest
 
 from local.settings import TEMPLATE
 from local.tokens import issuer
+from tests.conftest import ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
 from tests.kit.described import described
 from tests.kit.extent import whole_only
@@ -44,6 +47,7 @@ def test_the_running_api_does_what_its_description_says(unhurried: Stack, tmp_pa
         *("--max-time", str(FUZZING_SECONDS), "--workers", "2", "--continue-on-failure"),
         *("--report-json-path", report),
         folder=tmp_path,
+        variables={"SCHEMATHESIS_HOOKS": str(SETTINGS / "refusals_check.py"), "PYTHONPATH": str(ROOT)},
     )
     found = json.loads(report.read_text(encoding="utf-8"))
     operations = sum(len(methods) for methods in described()["paths"].values())

@@ -629,7 +629,7 @@ def test_command_audits_a_deployed_stack(
 def test_command_that_cannot_be_done_says_why(
     stack: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["audit", "nobody"]) == 2
+    assert run(["audit", "nobody"]) == 4
     assert capsys.readouterr().err == "there is no account nobody in the local stack\n"
     state = json.loads((tmp_path / "stack.json").read_text(encoding="utf-8"))
     write_state(tmp_path, {**state, "tables": {"LedgerTable": "gone", "SessionsTable": "gone-too"}})

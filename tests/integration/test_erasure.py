@@ -1253,7 +1253,7 @@ def test_the_commands_say_what_they_did(own: Mortal, user: str, capsys: pytest.C
     assert run(["erase", user, "--yes"]) == 0
     assert capsys.readouterr().out.startswith(f"{user} is erased: ")
     assert new_ledger(own).account(user, datetime.now(LATER.tzinfo)).balance == 0
-    assert run(["export", "nobody"]) == run(["erase", "nobody", "--yes"]) == 2
+    assert run(["export", "nobody"]) == run(["erase", "nobody", "--yes"]) == 4
 
 
 @pytest.mark.usefixtures("state_dir")

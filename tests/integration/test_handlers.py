@@ -75,7 +75,7 @@ OUTCOMES: dict[str, tuple[int, dict[str, Any]]] = {
     "credits/pricing": (200, {"price": 2000, "currency": "USD", "interval": "month", "credits": 200}),
     "credits/models": (200, {"price_version": EXAMPLE.version}),
     "credits/prices": (200, PUBLISHED),
-    "credits/history_offset": (400, {"error": "validation_error", "field": "offset", "expected": "cursor"}),
+    "credits/history_offset": (400, {"error": "validation_error", "field": "offset"}),
     "credits/unknown_run": (404, {"error": "run_not_found"}),
     "sessions/list": (200, {"sessions": [], "next_cursor": None}),
     "sessions/list_no_token": (401, {"error": "unauthorized"}),
@@ -249,10 +249,9 @@ def test_every_route_refuses_what_it_does_not_declare(handlers: Handlers, user_i
         ("limit=%EF%BC%95", "limit", "digits"),  # a 5 that is twice as wide
         ("limit=%D9%A5", "limit", "digits"),  # an Arabic 5
         ("limit=", "limit", "digits"),
-        ("limit=-5", "limit", "greater"),
+        ("limit=-5", "limit", 'at least 1; got "-5"'),
         ("limit=" + "5" * 5000, "limit", "digits"),
         ("limit=5&limit=5", "limit", "once"),
-        ("offset=0", "offset", "`cursor`"),
         ("limit=5&offset=20", "offset", "`cursor`"),
         ("limt=5", "limt", "`limit`"),
         ("Limit=5", "Limit", "`limit`"),

@@ -6,19 +6,22 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doubles.stripe import StripeDouble
 from local.engine import CREDENTIALS, Engine
 from local.state_file import write_state
-from operate.cli import run
+from operate.cli import COMMANDS, run
 from operate.commands.history import last_lines
 from operate.commands.user import read_page
+from operate.errors import ABSENT
 from operate.stack import open_stack
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -37,17 +40,37 @@ from tests.fakes import paid_run
 from tests.handlers import Handlers
 from tests.kit.deployed import deploy
 from tests.kit.intercept import intercepted
-from tests.support import ALLOWANCE, LEDGER_TABLE, SESSIONS_TABLE, SPEND_TABLE, all_entries, check_invariants
+from tests.support import (
+    ALLOWANCE,
+    CATALOG_TABLE,
+    LEDGER_TABLE,
+    SESSIONS_TABLE,
+    SPEND_TABLE,
+    all_entries,
+    check_invariants,
+)
 
 ORDER = ["--ref", "ticket-1", "--reason", "Sorry", "--by", "anna"]
 
 
 @pytest.fixture(autouse=True)
-def stack(engine: Engine, ledger: DynamoLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stack(engine: Engine, ledger: DynamoLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The state of a stack whose store is the engine of the tests."""
-    tables = {"LedgerTable": LEDGER_TABLE, "SessionsTable": SESSIONS_TABLE, "SpendTable": SPEND_TABLE}
-    write_state(tmp_path, {"pid": os.getpid(), "engine_url": engine.endpoint_url, "tables": tables})
+    tables = {
+        "LedgerTable": LEDGER_TABLE,
+        "SessionsTable": SESSIONS_TABLE,
+        "SpendTable": SPEND_TABLE,
+        "CatalogTable": CATALOG_TABLE,
+    }
+    state = {
+        "pid": os.getpid(),
+        "engine_url": engine.endpoint_url,
+        "tables": tables,
+        "buckets": {"ContentBucket": "playground-content"},
+    }
+    write_state(tmp_path, state)
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    return state
 
 
 def now() -> datetime:
@@ -104,7 +127,7 @@ def test_no_account_is_opened_by_a_slip_of_the_pen(
     """`u1,u2,u3` is nobody, unless somebody says so."""
     names = f"{user_id},other"
     for arguments in (["grant", names, "50", *ORDER], ["plan", names, "plus", *ORDER]):
-        assert run(arguments) == 1
+        assert run(arguments) == ABSENT
         error = capsys.readouterr().err
         assert f"{names!r} has no account in the local stack" in error
         assert "--new" in error
@@ -143,7 +166,7 @@ def test_what_was_refused_opened_no_account(
     assert out == ""
     assert said in error
     assert "account" not in error
-    assert run(["user", user_id]) == 2
+    assert run(["user", user_id]) == ABSENT
 
 
 # --- many -------------------------------------------------------------------------------------------------------------
@@ -164,7 +187,7 @@ def test_many_grants_from_a_file_are_made_once(
         "user,credits,reference,reason",
         *(f"{user},{10 + n},outage/{n},Sorry" for n, user in enumerate(users)),
     )
-    assert run(["grant", "--from", file]) == 1
+    assert run(["grant", "--from", file]) == ABSENT
     assert "Give --new to open them; nothing was done" in capsys.readouterr().err
     assert run(["grant", "--from", file, "--new", "--dry-run", "--json"]) == 0
     assert document(capsys)["given"] == 3
@@ -265,7 +288,7 @@ def test_a_dry_run_says_what_would_come_and_changes_nothing(
     assert capsys.readouterr().out == f"{user_id}: done before: entry 2, +50, balance 55\n"
     assert run(["grant", f"{user_id}-new", "50", *ORDER, "--dry-run", "--new"]) == 0
     assert f"{user_id}-new: would be entry 2, +50, balance 55" in capsys.readouterr().out
-    assert run(["user", f"{user_id}-new"]) == 2
+    assert run(["user", f"{user_id}-new"]) == ABSENT
 
 
 # --- user -------------------------------------------------------------------------------------------------------------
@@ -374,7 +397,7 @@ def test_a_history_has_as_many_lines_as_were_asked_for(
     ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However many pages that takes; it opens no account and changes nothing."""
-    assert run(["history", user_id]) == 2
+    assert run(["history", user_id]) == ABSENT
     assert capsys.readouterr().err == f"there is no account {user_id} in the local stack\n"
     ledger.account(user_id, now())
     for number in range(119):
@@ -426,7 +449,7 @@ def test_answers_for_support_need_no_scan(handlers: Handlers, user_id: str) -> N
 
 def test_a_user_who_is_not_there_is_not_opened(user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        assert run(["user", user_id]) == 2
+        assert run(["user", user_id]) == ABSENT
         assert capsys.readouterr().err == f"there is no account {user_id} in the local stack\n"
 
 
@@ -520,10 +543,10 @@ def test_corrections_are_for_accounts_and_grants_that_exist(
     user_id: str, ledger: DynamoLedger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments in (["take", user_id, "1"], ["undo", user_id, "t"], ["pause", user_id], ["resume", user_id]):
-        assert run(arguments) == 1
+        assert run(arguments) == ABSENT
         assert "has no account in the local stack; nothing was done" in capsys.readouterr().err
     ledger.account(user_id, now())
-    assert run(["undo", user_id, "t"]) == 1
+    assert run(["undo", user_id, "t"]) == ABSENT
     assert "Nothing was granted to this account under the reference t." in capsys.readouterr().err
     assert run(["take", user_id, "0"]) == 1
     assert "CREDITS: 1 to 100000; got 0" in capsys.readouterr().err
@@ -655,16 +678,74 @@ def test_usage_of_a_user_and_of_a_package(store: DynamoStore, user_id: str, caps
     assert (shown["all"]["runs"], shown["users"], len(shown["days"])) == (3, 1, 3)
 
     assert run(["usage", package]) == 0
-    assert "of all time: 3 runs, 0 failed, 3 credits, 300 tokens, $0.01; 1 user" in capsys.readouterr().out
+    assert "of all time: 3 runs, 0 failed, 3 credits, 300 tokens, $0.000000015; 1 user" in capsys.readouterr().out
     assert run(["usage", user_id, "--days", "91"]) == 2
 
 
 def test_usage_of_nobody_is_said(ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["usage", user_id]) == 2
+    assert run(["usage", user_id]) == ABSENT
     assert f"there is no account {user_id} in" in capsys.readouterr().err
+    assert run(["usage", "@unknown/package"]) == ABSENT
+    assert capsys.readouterr() == ("", "there is no package @unknown/package in the local stack\n")
     ledger.account(user_id, now())
     assert run(["usage", user_id]) == 0
     assert "0 runs, 0 failed, 0 credits, 0 tokens" in capsys.readouterr().out
+
+
+def test_lines_of_usage_add_up_to_the_total_as_printed(
+    store: DynamoStore, user_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each line rounded up to a cent, three lines of 0.4 cents said $0.03 below a total of $0.02."""
+    costs = [4_000_000, 4_000_000, 12_345_678]
+    runs = [
+        paid_run(user_id, f"run_{user_id}_{number}", now() - timedelta(days=number), cost_nano=cost, package="@a/b")
+        for number, cost in enumerate(costs)
+    ]
+    DynamoSpend(store, SPEND_TABLE).count(runs)
+
+    assert run(["usage", user_id]) == 0
+    total, *lines = (line.rpartition(", $")[2] for line in capsys.readouterr().out.splitlines())
+    assert (total, sorted(lines)) == ("0.020345678", ["0.004", "0.004", "0.012345678"])
+    assert sum(map(Decimal, lines)) == Decimal(total)
+
+
+NAMED: Mapping[str, Sequence[str]] = {
+    "user": ["nobody"],
+    "history": ["nobody"],
+    "usage": ["nobody"],
+    "grant": ["nobody", "5"],
+    "take": ["nobody", "5"],
+    "undo": ["nobody", "t-1"],
+    "pause": ["nobody"],
+    "resume": ["nobody"],
+    "plan": ["nobody", "plus"],
+    "audit": ["nobody"],
+    "export": ["nobody"],
+    "erase": ["nobody", "--yes"],
+    "moderate": ["hide", "nothing"],
+    "withdraw": ["@unknown/package"],
+    "reinstate": ["@unknown/package"],
+    "pay": ["pur_unknown"],
+}
+"""Commands that name something, with a name of nothing. `reconcile --close` is in test_reconcile.py."""
+NAMES_NOTHING = {"guard", "watch", "reconcile", "books", "doctor", "import", "sweep-texts", "token", "invoke"}
+
+
+def test_every_order_has_the_same_status_for_what_is_not_there(
+    handlers: Handlers,
+    stripe_double: StripeDouble,
+    stack: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_state(tmp_path, {**stack, "stripe_url": stripe_double.url})
+    assert NAMED.keys() | NAMES_NOTHING == COMMANDS.keys()
+    for name, arguments in NAMED.items():
+        assert (name, run([name, *arguments])) == (name, ABSENT)
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert len(said.err.splitlines()) == 1, said.err
+        assert arguments[-1 if name == "moderate" else 0] in said.err, said.err
 
 
 # --- guard ------------------------------------------------------------------------------------------------------------

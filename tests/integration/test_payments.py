@@ -71,8 +71,15 @@ def test_a_refund_after_spending_is_owed_and_paid_by_the_next_purchase(shop: Sho
     assert (account.balance, account.debt) == (0, 5)
     assert shop.history()[-2:] == [("debt", 5), ("refund", -100)]
     assert shop.call("GET", "/playground/credits").body["debt"] == 5
+    lines = shop.call("GET", "/playground/credits/history").body["transactions"]
+    assert [(line["type"], line["debt_origin"]) for line in lines[:2]] == [("refund", None), ("debt", "refund")]
+    assert lines[1]["description"] == "Debt: fewer credits were available than a refund takes back"
+    refused = shop.handlers.file("run/ok", user_id=shop.user_id)
+    assert (refused.status, refused.body["available_credits"], refused.body["debt"]) == (402, 0, 5)
 
-    shop.pay(shop.buy())
+    purchase = shop.buy()
+    assert (purchase["credits"], purchase["debt"]) == (100, 5)
+    shop.pay(purchase)
     shop.deliver()
 
     assert (shop.account.balance, shop.account.debt) == (95, 0)

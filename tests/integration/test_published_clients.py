@@ -77,7 +77,7 @@ CLIENTS = {
     "estimate": Use("POST", "/playground/estimate", {**RUN, "model": "sonnet"}, "estimated_credits estimated_tokens"),
     "sessions": Use(
         "GET",
-        "/playground/sessions?limit=20",
+        "/playground/sessions?limit=20&offset=0",
         None,
         "sessions[].id sessions[].package_name sessions[].run_count sessions[].credits_spent sessions[].last_run_at "
         "sessions[].package_id sessions[].package_version sessions[].model sessions[].total_tokens "
@@ -125,7 +125,7 @@ CLIENTS = {
     ),
     "history": Use(
         "GET",
-        "/playground/credits/history?limit=10",
+        "/playground/credits/history?limit=10&offset=0",
         None,
         "total transactions[].amount transactions[].balance_after transactions[].description "
         "transactions[].created_at transactions[].transaction_type transactions[].type",
@@ -324,6 +324,29 @@ def test_an_offset_is_refused_with_the_name_of_the_cursor(world: World, path: st
     answer = world.send("GET", f"{path}?offset=20", None, signed_in=True)
     assert (answer.status, answer.body["error"], answer.body["field"]) == (400, "validation_error", "offset")
     assert "`cursor`" in answer.body["message"]
+
+
+@pytest.mark.parametrize("path", ["/playground/sessions", "/playground/credits/history", "/search"])
+def test_offset_0_is_the_first_page(world: World, path: str) -> None:
+    """Published clients send it with their first request. Any other is refused, and so is 0 beside a cursor."""
+
+    def send(query: str) -> Answer:
+        return world.send("GET", f"{path}?{query}", None, signed_in=True)
+
+    first, same = ({**send(query).body, "next_cursor": None} for query in ("limit=1", "limit=1&offset=0"))
+    assert first == same
+    for query, got in (("offset=1", 1), ("limit=20&offset=20", 20), ("offset=-1", -1), ("offset=0&cursor=x", 0)):
+        refused = send(query)
+        assert (refused.status, refused.body["field"]) == (400, "offset")
+        assert refused.body["message"] == (
+            f"offset: must be 0, which is the first page; use `cursor` for those after it; got {got}"
+        )
+
+
+@pytest.mark.parametrize("path", ["/playground/credits/purchases", "/playground/runs", "/packages"])
+def test_offset_0_is_for_the_lists_of_published_clients_only(world: World, path: str) -> None:
+    refused = world.send("GET", f"{path}?offset=0", None, signed_in=True)
+    assert (refused.status, refused.body["expected"]) == (400, "cursor")
 
 
 def test_a_search_filters_and_counts(handlers: Handlers) -> None:

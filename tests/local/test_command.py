@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 from local import invoke
 from local.state_file import write_state
 from operate.cli import COMMANDS, run
-from operate.options import MOMENT, USER, counted
+from operate.errors import STATUSES
+from operate.options import MOMENT, USER, counted, in_dollars
 from playground.adapters.tokens import TokenVerifier, shared_secrets
 from playground.domain.calendar import iso
 from playground.domain.errors import UnauthorizedError
 from playground.domain.users import MAX_USER_ID_CHARACTERS
 
+ROOT = Path(__file__).parents[2]
 SECRET = "s" * 32
 NOBODY = ["", " ", "\t", "a\nb", "a\u200bb", "x" * (MAX_USER_ID_CHARACTERS + 1)]
 SOMEBODY = ["alice", " alice", "-x", "O'Neil $1", "ü", "x" * MAX_USER_ID_CHARACTERS]
@@ -115,6 +118,21 @@ def test_counts_are_singular_or_plural() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [
+        (0, "$0.00"),
+        (5, "$0.000000005"),
+        (10_000_000, "$0.01"),
+        (4_500_000, "$0.0045"),
+        (1_234_567_000_000_000, "$1,234,567.00"),
+        (-1_500_000_000, "-$1.50"),
+    ],
+)
+def test_money_is_printed_exactly(nano: int, text: str) -> None:
+    assert in_dollars(nano) == text
+
+
 def test_times() -> None:
     assert MOMENT.convert("2027-12-31", None, None) == datetime(2027, 12, 31, tzinfo=UTC)
     assert MOMENT.convert("2027-12-31T12:00:00+02:00", None, None) == datetime(2027, 12, 31, 10, tzinfo=UTC)
@@ -130,6 +148,20 @@ def test_every_command_explains_itself_in_80_columns(words: list[str], capsys: p
     examples = text.partition("  Examples:\n")[2].splitlines()
     assert examples
     assert all(line.startswith(f"    ./playground {words[0]}") for line in examples)
+
+
+def test_help_and_documents_have_the_same_table_of_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "Exit status:\n" + "".join(f"    {status}  {text}\n" for status, text in STATUSES.items())
+    )
+    documented = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", documented, re.MULTILINE)
+    assert {int(status): text for status, text in rows} == STATUSES
+    for name in COMMANDS:
+        assert run([name, "--help"]) == 0
+        text = capsys.readouterr().out.partition("Exit status:\n")[2].partition("\n\n")[0]
+        assert {int(status) for status in re.findall(r"^ +(\d)  ", text, re.MULTILINE)} <= STATUSES.keys()
 
 
 @pytest.mark.parametrize("words", [[], ["moderate"]])

@@ -1227,6 +1227,20 @@ MUTANTS = (
         UNIT,
     ),
     mutant(
+        "debt: all of it is said to come from a refund",
+        ACCOUNT,
+        'reason=DebtOrigin(cause.partition(":")[0]).reason,',
+        "reason=DebtOrigin.REFUND.reason,",
+        "tests/unit/test_operate.py",
+    ),
+    mutant(
+        "debt: a refusal for want of credits hides what is owed",
+        "layers/shared/playground/usecases/place_hold.py",
+        "                debt=account.debt,\n",
+        "",
+        "tests/unit/test_run_prompt.py",
+    ),
+    mutant(
         "debt: a bonus is a present",
         LEDGER,
         "self._apply(account, with_debt_repaid(change, now=now), key)",
@@ -3064,6 +3078,29 @@ MUTANTS = (
         "request: of two names of one field one counts",
         (Edit(BODIES, "if name in seen:", "if False:"), Edit(BODIES, 'extra="forbid"', 'extra="ignore"')),
         (HANDLERS,),
+    ),
+    mutant(
+        "request: a setting that the description allows is refused",
+        "layers/shared/playground/usecases/prompts.py",
+        "    if request.temperature is not None and not model.accepts_temperature:\n",
+        "    if request.max_tokens == 600:\n"
+        '        raise InvalidRequestError("max_tokens", "must not be 600")\n'
+        "    if request.temperature is not None and not model.accepts_temperature:\n",
+        "tests/integration/test_refusals.py",
+    ),
+    mutant(
+        "request: what pydantic says is shown",
+        "layers/shared/playground/problems.py",
+        "return EXPECTED.get(kind, ANYTHING_ELSE).format(**context)",
+        'return str(problem["msg"])',
+        "tests/integration/test_refusals.py",
+    ),
+    mutant(
+        "request: an offset is refused without a word of the cursor, and read beside one",
+        HTTP,
+        "if name in REPLACED_PARAMETERS and (int(values[0]) or REPLACED_PARAMETERS[name] in single):",
+        "if False:",
+        "tests/integration/test_published_clients.py",
     ),
     mutant(
         "request: an unknown query parameter is ignored",

@@ -218,6 +218,7 @@ def test_what_cannot_be_afforded_together_is_refused_for_all_with_the_total() ->
         world.compare((OPUS, dear))
 
     assert (refused.value.facts["required_credits"], refused.value.facts["available_credits"]) == (6, 5)
+    assert refused.value.message == "Insufficient credits. These 2 runs need 6 credits; available: 5."
     assert world.untouched()
     assert world.runs() == [None, None]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playground.domain.credits import Deltas
-from playground.domain.entries import GENESIS, Entry, EntryType
+from playground.domain.entries import GENESIS, DebtOrigin, Entry, EntryType
 
 NOW = datetime(2027, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 ENTRY = Entry(
@@ -114,3 +114,19 @@ def test_types_are_those_of_the_contract() -> None:
         "admin",
         "debt",
     ]
+
+
+@pytest.mark.parametrize("origin", DebtOrigin)
+def test_a_stored_debt_says_what_it_comes_from(origin: DebtOrigin) -> None:
+    """Also one of an earlier version, whose reason says that the credits were spent."""
+    debt = replace(
+        ENTRY,
+        type=EntryType.DEBT,
+        deltas=Deltas(purchased=3),
+        business_key=f"debt:{origin}:pur_1:2",
+        reason="Debt: these credits were already spent",
+    )
+    assert debt.debt_origin is origin
+    assert replace(debt, deltas=Deltas(purchased=-3), business_key=f"{debt.business_key}:repaid").debt_origin is None
+    assert replace(debt, type=EntryType.ADMIN).debt_origin is None
+    assert replace(debt, business_key="debt:from somewhere else").debt_origin is None

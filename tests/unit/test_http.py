@@ -343,10 +343,10 @@ def query(**values: list[str]) -> dict[str, Any]:
         ({"offset": ["0"]}, "`offset` is not a query parameter of this request; did you mean `cursor`?"),
         ({"page": ["2"]}, "`page` is not a query parameter of this request; it has limit, cursor"),
         ({"": ["2"]}, "`` is not a query parameter of this request; it has limit, cursor"),
-        ({"limit": ["5", "6"]}, "limit: must be there once"),
-        ({"cursor": ["a", "a"]}, "cursor: must be there once"),
-        ({"limit": ["0005_0"]}, "limit: must be a whole number in digits"),
-        ({"limit": ["5\n"]}, "limit: must be a whole number in digits"),
+        ({"limit": ["5", "6"]}, "limit: must be there once; got a list of 2"),
+        ({"cursor": ["a", "a"]}, "cursor: must be there once; got a list of 2"),
+        ({"limit": ["0005_0"]}, 'limit: must be a whole number from 1 to 100, in digits; got "0005_0"'),
+        ({"limit": ["5\n"]}, "limit: must be a whole number from 1 to 100, in digits; got a text of 2 characters"),
     ],
 )
 def test_a_query_parameter_that_a_route_does_not_declare_is_named(values: dict[str, list[str]], message: str) -> None:

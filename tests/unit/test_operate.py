@@ -17,7 +17,7 @@ from operate.undo_grant import NoGrantError, UndoGrant
 from playground.domain.account import Account, Change, Plan, open_account, start_plus
 from playground.domain.calendar import boundary
 from playground.domain.credits import Buckets
-from playground.domain.entries import EntryType
+from playground.domain.entries import DebtOrigin, EntryType
 from playground.domain.errors import InvalidRequestError
 from playground.schemas.credits import Transaction
 from tests.fakes import InMemoryLedger, a_hold
@@ -267,3 +267,22 @@ def test_an_account_is_paused_and_resumed_with_an_entry_each() -> None:
         "Paused: Sorry for the outage",
         "Resumed: Sorry for the outage",
     ]
+
+
+def test_debt_names_the_operators_order_that_it_comes_from() -> None:
+    """Also for the user, and without the operator's name."""
+    ledger = InMemoryLedger()
+    TakeCredits(ledger)("alice", 25, ORDER, now=NOW)
+    GrantBonus(ledger)("alice", 30, replace(ORDER, reference="t-2"), now=NOW)
+    UndoGrant(ledger)("alice", replace(ORDER, reference="t-2"), now=NOW)
+
+    entries = [entry for entry in all_entries(ledger, "alice") if entry.type is EntryType.DEBT]
+    assert [(entry.amount, entry.debt_origin) for entry in entries] == [
+        (20, DebtOrigin.TAKE),
+        (-20, None),
+        (20, DebtOrigin.UNDO),
+    ]
+    taken, _, undone = (Transaction.of(entry) for entry in entries)
+    assert taken.description == "Debt: fewer credits were available than a correction by an operator takes back"
+    assert undone.description == "Debt: fewer credits were available than the undo of a grant takes back"
+    assert (taken.debt_origin, undone.debt_origin) == ("take", "undo")

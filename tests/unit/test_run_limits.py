@@ -224,11 +224,28 @@ def test_callers_are_shown_where_they_stand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("required", "message"),
+    ("required", "debt", "message"),
     [
-        (1, "Insufficient credits. This run needs 1 credit; available: 0."),
-        (2, "Insufficient credits. This run needs 2 credits; available: 0."),
+        (1, 0, "Insufficient credits. This run needs 1 credit; available: 0."),
+        (2, 0, "Insufficient credits. This run needs 2 credits; available: 0."),
+        (
+            2,
+            1,
+            (
+                "Insufficient credits. This run needs 2 credits; available: 0. "
+                "The account has a debt of 1 credit: credits that you buy repay it first."
+            ),
+        ),
+        (
+            1,
+            20,
+            (
+                "Insufficient credits. This run needs 1 credit; available: 0. "
+                "The account has a debt of 20 credits: credits that you buy repay it first."
+            ),
+        ),
     ],
 )
-def test_one_credit_is_singular(required: int, message: str) -> None:
-    assert str(InsufficientCreditsError(required_credits=required, available_credits=0)) == message
+def test_the_refusal_says_how_many_credits_are_missing_and_owed(required: int, debt: int, message: str) -> None:
+    error = InsufficientCreditsError(required_credits=required, available_credits=0, debt=debt)
+    assert (str(error), error.facts["debt"]) == (message, debt)

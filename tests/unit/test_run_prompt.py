@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from playground.domain.account import LEASE_MARGIN, Account, Change, Hold, grant, note_payment, start_plus
+from playground.domain.account import (
+    LEASE_MARGIN,
+    Account,
+    Change,
+    Hold,
+    grant,
+    note_payment,
+    start_plus,
+    take_back,
+)
 from playground.domain.allowance import NOTHING_USED, AllowanceUse
 from playground.domain.calendar import iso
 from playground.domain.entries import EntryType
@@ -585,6 +594,19 @@ def test_what_is_held_elsewhere_cannot_be_afforded() -> None:
     assert world.account().held == 4
 
 
+def test_the_refusal_says_what_the_account_owes() -> None:
+    world = World()
+
+    def taken(account: Account) -> Change:
+        return take_back(account, 25, type_=EntryType.ADMIN, business_key="take:t-1", reason="Correction", now=NOW)
+
+    world.ledger.change(USER, taken, business_key="take:t-1", now=NOW)
+    with pytest.raises(InsufficientCreditsError) as refused:
+        world.run()
+
+    assert (refused.value.facts["available_credits"], refused.value.facts["debt"]) == (0, 20)
+
+
 @pytest.mark.parametrize(("tokens", "max_tokens"), [(1988, 512), (1987, 513)])
 def test_an_answer_is_not_shrunk_below_512_tokens(tokens: int, max_tokens: int) -> None:
     world = World(count=lambda prompt: tokens)
@@ -620,7 +642,7 @@ def test_too_few_credits_for_the_shortest_answer_are_refused_with_its_price() ->
     with pytest.raises(InsufficientCreditsError) as caught:
         world.run(key="k")
 
-    assert caught.value.facts == {"required_credits": 6, "available_credits": 5, "reset_at": None}
+    assert caught.value.facts == {"required_credits": 6, "available_credits": 5, "debt": 0, "reset_at": None}
     assert world.untouched()
     world.count = lambda prompt: 100
     assert world.run(key="k").run.charged == 1

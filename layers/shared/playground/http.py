@@ -34,6 +34,7 @@ from playground.observability import (
     report_stale_keys,
     report_unreadable,
 )
+from playground.problems import first_problem, whole_number
 from playground.settings import ApiSettings, AuthSettings
 
 if TYPE_CHECKING:
@@ -372,7 +373,8 @@ class Api:
         return self._error(status, error.code, error.message, facts)
 
     def _invalid(self, error: Exception) -> Response[str]:
-        return self._refused(_first_problem(error))
+        found = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
+        return self._refused(first_problem(found))
 
     def _unhandled(self, error: Exception) -> Response[str]:
         # The message of an unknown error may contain a prompt or a key; its type and place are enough.
@@ -594,7 +596,7 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     if content_type is not None and content_type.split(";")[0].strip().lower() != "application/json":
-        raise errors.InvalidRequestError("content-type", "must be application/json")
+        raise errors.InvalidRequestError("content-type", "must be application/json", got=content_type)
     try:
         value = json.loads(APIGatewayProxyEvent(event).decoded_body or "", object_pairs_hook=_fields_once)
     except (
@@ -603,7 +605,7 @@ def _check_body(content_type: str | None, event: dict[str, Any]) -> None:
     ):  # ValueError also for bytes that are not UTF-8 and for numbers that are too long
         raise errors.InvalidRequestError("body", "must be JSON") from None
     if not isinstance(value, dict):
-        raise errors.InvalidRequestError("body", "must be a JSON object")
+        raise errors.InvalidRequestError("body", "must be a JSON object", got=value)
 
 
 REPLACED_PARAMETERS = {"offset": "cursor"}  # names of other APIs
@@ -611,10 +613,11 @@ _WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 
 
 def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> None:
-    """Raises InvalidRequestError for a query parameter that the route does not declare, for a duplicate one, and for a
-    number that is not written in digits: pydantic also reads `5_0`, `+5`, ` 5` and `5.0`."""
+    """Raises InvalidRequestError for a query parameter that the route does not declare, for a duplicate one, for a
+    number that is not written in digits (pydantic also reads `5_0`, `+5`, ` 5` and `5.0`), and for an offset that is
+    not that of the first page."""
     known = {field.alias: field.alias for field in declared}
-    whole = {field.alias for field in declared if field.type_ is int}
+    whole = {field.alias: field.field_info.metadata for field in declared if field.type_ is int}
     single = event.get("queryStringParameters") or {}
     for name, values in {
         **{name: [value] for name, value in single.items()},
@@ -624,19 +627,12 @@ def _check_parameters(event: BaseProxyEvent, declared: Sequence[ModelField]) -> 
             replaced = known.get(REPLACED_PARAMETERS.get(name, ""))
             raise errors.UnknownFieldError(name, known, kind="query parameter", nearest=replaced)
         if len(values) != 1:
-            raise errors.InvalidRequestError(name, "must be there once")
+            raise errors.InvalidRequestError(name, "must be there once", got=list(values))
         if name in whole and not _WHOLE_NUMBER.fullmatch(values[0]):
-            raise errors.InvalidRequestError(name, "must be a whole number in digits")
-
-
-def _first_problem(error: Exception) -> errors.InvalidRequestError:
-    """The first problem of a request. A field is named as the request named it, `userInput` for example; a missing one
-    has the contract's name."""
-    problems = error.errors() if isinstance(error, RequestValidationError | RequestUnsupportedContentType) else []
-    for problem in problems:
-        where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path", "header")]
-        return errors.InvalidRequestError(".".join(where) or "body", str(problem["msg"]).removeprefix("Value error, "))
-    return errors.InvalidRequestError("body", "must be as the contract says")
+            raise errors.InvalidRequestError(name, whole_number(whole[name]), got=values[0])
+        if name in REPLACED_PARAMETERS and (int(values[0]) or REPLACED_PARAMETERS[name] in single):
+            expected = f"must be 0, which is the first page; use `{REPLACED_PARAMETERS[name]}` for those after it"
+            raise errors.InvalidRequestError(name, expected, got=int(values[0]))
 
 
 def _loggable(error: errors.PlaygroundError) -> Mapping[str, errors.Fact]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from playground.domain.calendar import boundary, instant
 from playground.domain.credits import Buckets, Deltas
-from playground.domain.entries import GENESIS, Entry, EntryType
+from playground.domain.entries import GENESIS, DebtOrigin, Entry, EntryType
 
 SIGNUP_CREDITS = 5
 MAX_BOUNDARIES = 1200  # a hundred years of months
@@ -262,7 +262,8 @@ def repay_debt(account: Account, *, cause: str, now: datetime, reserved: int = 0
 
 def incur_debt(account: Account, missing: int, *, cause: str, now: datetime, **about: str | None) -> Change:
     """Add `missing` credits to *purchased* as debt, so that they can be taken back. The `debt` entries sum up to the
-    debt. Changes nothing if none are missing."""
+    debt. Changes nothing if none are missing. `cause`, the business key of what takes them back, begins with a
+    DebtOrigin; raises ValueError if it does not."""
     if not missing:
         return account, ()
     account = replace(account, debt=account.debt + missing)
@@ -271,7 +272,7 @@ def incur_debt(account: Account, missing: int, *, cause: str, now: datetime, **a
         EntryType.DEBT,
         Deltas(purchased=missing),
         business_key=f"debt:{cause}",
-        reason="Debt: these credits were already spent",
+        reason=DebtOrigin(cause.partition(":")[0]).reason,
         now=now,
         **about,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,28 @@ class EntryType(StrEnum):
     BONUS = "bonus"
     ADMIN = "admin"
     DEBT = "debt"
+
+
+class DebtOrigin(StrEnum):
+    """What takes credits back, and leaves debt if there are too few. The beginning of a business key."""
+
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    TAKE = "take"
+    UNDO = "undo"
+
+    @property
+    def reason(self) -> str:
+        """Of the entry that adds the debt."""
+        return f"Debt: fewer credits were available than {_TAKING[self]} takes back"
+
+
+_TAKING: Mapping[DebtOrigin, str] = {
+    DebtOrigin.REFUND: "a refund",
+    DebtOrigin.DISPUTE: "a dispute",
+    DebtOrigin.TAKE: "a correction by an operator",
+    DebtOrigin.UNDO: "the undo of a grant",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +72,15 @@ class Entry:
     def amount(self) -> int:
         """Signed credits; 0 if they only move between buckets."""
         return self.deltas.total
+
+    @property
+    def debt_origin(self) -> DebtOrigin | None:
+        """What the debt that this entry adds comes from; None for all other entries."""
+        if self.type is not EntryType.DEBT or self.amount < 1:
+            return None
+        kind, _, cause = self.business_key.partition(":")
+        origin = cause.partition(":")[0]
+        return DebtOrigin(origin) if kind == "debt" and origin in set(DebtOrigin) else None
 
     @property
     def balance_before(self) -> int:

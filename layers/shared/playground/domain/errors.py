@@ -50,6 +50,7 @@ A message is made from the facts; only `http.py` knows a status. No error carrie
 provider's text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -62,6 +63,10 @@ INVALID_USAGE = "invalid_usage"
 """The reason of a ModelError: the usage that the provider reported cannot be true."""
 
 MAX_ECHO_CHARACTERS = 64  # of an unknown name, in the answer
+MAX_SHOWN_CHARACTERS = 24  # of a value, in the answer
+NOTHING = object()
+"""No value: what came is not shown."""
+
 MIN_SIMILARITY = 0.78  # of a suggested name: `packge` suggests package_id, `prompt` suggests none
 
 Fact = str | int | bool | None | Sequence[Mapping[str, str | int]]
@@ -91,12 +96,17 @@ class PlaygroundError(Exception):
 
 
 class InvalidRequestError(PlaygroundError):
-    """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right."""
+    """A field of the request is missing or out of bounds. `field` names it, `expected` says what would be right.
+    `got`: the value that came, of which the message shows what `shown` does. `is_text`: it is a text, whose length only
+    is shown."""
 
     code = "validation_error"
 
-    def __init__(self, field: str, expected: str, *, message: str | None = None) -> None:
-        super().__init__(message or f"{field}: {expected}", field=field, expected=expected)
+    def __init__(
+        self, field: str, expected: str, *, message: str | None = None, got: object = NOTHING, is_text: bool = False
+    ) -> None:
+        came = f"; got {shown(got, is_text=is_text)}" if got is not NOTHING else ""
+        super().__init__(message or f"{field}: {expected}{came}", field=field, expected=expected)
 
     def of_variant(self, index: int) -> Self:
         """The same, and the field is named in its variant."""
@@ -109,18 +119,25 @@ class InvalidRequestError(PlaygroundError):
 
 
 class UnknownFieldError(InvalidRequestError):
-    """A field, or another `kind` of name, that the request does not have. It is not ignored, because the caller expects
-    it to have an effect.
+    """A field, or another `kind` of name, that the request, or what else is the `owner` of such names, does not have.
+    It is not ignored, because the caller expects it to have an effect.
 
     `known` maps each accepted spelling to the contract's name. `nearest` is the name that was probably meant; None if
-    none is similar.
+    none is similar. `within`: the field in which these names are.
     """
 
     def __init__(
-        self, field: str, known: Mapping[str, str], *, kind: str = "field", nearest: str | None = None
+        self,
+        field: str,
+        known: Mapping[str, str],
+        *,
+        kind: str = "field",
+        owner: str = "this request",
+        within: str | None = None,
+        nearest: str | None = None,
     ) -> None:
-        self.nearest = nearest or _nearest(field, known)
-        field = field[:MAX_ECHO_CHARACTERS]
+        self.nearest = nearest or nearest_name(field, known)
+        field = (f"{within}." if within else "") + field[:MAX_ECHO_CHARACTERS]
         listed = ", ".join(dict.fromkeys(known.values()))
         if self.nearest is not None:
             expected, hint = self.nearest, f"did you mean `{self.nearest}`?"
@@ -128,7 +145,7 @@ class UnknownFieldError(InvalidRequestError):
             expected, hint = f"one of {listed}", f"it has {listed}"
         else:
             expected, hint = f"no {kind}", "it has none"
-        super().__init__(field, expected, message=f"`{field}` is not a {kind} of this request; {hint}")
+        super().__init__(field, expected, message=f"`{field}` is not a {kind} of {owner}; {hint}")
 
 
 class UnauthorizedError(PlaygroundError):
@@ -312,7 +329,8 @@ class OwnShareError(PlaygroundError):
 
 
 class InsufficientCreditsError(PlaygroundError):
-    """The caller cannot pay for the run. Nothing is held. `guessed`: the tokens are an upper estimate, not a count."""
+    """The caller cannot pay for the run, or for all `runs` of a comparison. Nothing is held. `guessed`: the tokens are
+    an upper estimate, not a count. `debt`: credits that the account owes; those that come in next repay it first."""
 
     code = "insufficient_credits"
 
@@ -321,15 +339,19 @@ class InsufficientCreditsError(PlaygroundError):
         *,
         required_credits: int,
         available_credits: int,
+        debt: int = 0,
         reset_at: datetime | None = None,
         guessed: bool = False,
+        runs: int = 1,
     ) -> None:
-        needed = f"about {required_credits}" if guessed else f"{required_credits}"
+        needed = ("about " if guessed else "") + _credits(required_credits)
+        wanted = "This run needs" if runs == 1 else f"These {runs} runs need"
+        owed = f" The account has a debt of {_credits(debt)}: credits that you buy repay it first." if debt else ""
         super().__init__(
-            f"Insufficient credits. This run needs {needed} credit{'' if required_credits == 1 else 's'}; "
-            f"available: {available_credits}.",
+            f"Insufficient credits. {wanted} {needed}; available: {available_credits}.{owed}",
             required_credits=required_credits,
             available_credits=available_credits,
+            debt=debt,
             reset_at=iso(reset_at) if reset_at else None,
         )
 
@@ -580,7 +602,36 @@ class UnreadableError(CorruptLedgerError):
         self.message = "This record cannot be read; an operator has been notified. Nothing else is affected."
 
 
-def _nearest(name: str, known: Mapping[str, str]) -> str | None:
+_WORD = re.compile("[A-Za-z0-9@._:/+-]*")
+
+
+def shown(value: object, *, is_text: bool = False) -> str:
+    """What a message says of a value that came: never a text with spaces, which may be a prompt, and never the whole of
+    a long one, which may be a secret. `is_text`: of a text its length only."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            is_long = isinstance(value, int) and abs(value) >= 10**MAX_SHOWN_CHARACTERS
+            return "a number of more digits" if is_long else str(value)
+        case str() if is_text or not _WORD.fullmatch(value):
+            return f"a text of {len(value):,} character{'' if len(value) == 1 else 's'}"
+        case str():
+            return f'"{value[:MAX_SHOWN_CHARACTERS]}{"…" if len(value) > MAX_SHOWN_CHARACTERS else ""}"'
+        case list():
+            return f"a list of {len(value):,}"
+        case dict():
+            return "an object"
+    return "another type"
+
+
+def _credits(number: int) -> str:
+    return f"{number} credit{'' if number == 1 else 's'}"
+
+
+def nearest_name(name: str, known: Mapping[str, str]) -> str | None:
     """The contract's name of the spelling most similar to `name`; case, hyphens and underscores do not matter."""
     from difflib import get_close_matches  # loaded for a wrong request only
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from playground.domain.errors import InvalidRequestError, UnknownFieldError
+from playground.domain.errors import InvalidRequestError, UnknownFieldError, nearest_name
 
 MAX_VARIABLES = 50  # of a request, and names in a text: one with more is a template of another tool
 MAX_NAME_CHARACTERS = 64
@@ -49,16 +49,17 @@ def check_values(values: Mapping[str, object]) -> None:
     """Raises InvalidRequestError, which names the variable, if a name or a value is out of its bounds or no text."""
     lengths: dict[str, int] = {}
     if len(values) > MAX_VARIABLES:
-        raise InvalidRequestError(FIELD, f"must be at most {MAX_VARIABLES} variables")
+        raise InvalidRequestError(FIELD, f"must be at most {MAX_VARIABLES} variables; got {len(values):,}")
     for name, value in values.items():
         if not _NAME.fullmatch(name):
             shown = ascii(name[:MAX_NAME_CHARACTERS])[1:-1]
             expected = f"must have names of 1 to {MAX_NAME_CHARACTERS} letters, digits and _"
             raise InvalidRequestError(FIELD, expected, message=f"{FIELD}: `{shown}` is not a name of a variable")
         if not isinstance(value, str):
-            raise InvalidRequestError(f"{FIELD}.{name}", "must be a text")
+            raise InvalidRequestError(f"{FIELD}.{name}", "must be a text", got=value)
         if len(value) > MAX_VALUE_CHARACTERS:
-            raise InvalidRequestError(f"{FIELD}.{name}", f"must have at most {MAX_VALUE_CHARACTERS:,} characters")
+            expected = f"must have at most {MAX_VALUE_CHARACTERS:,} characters"
+            raise InvalidRequestError(f"{FIELD}.{name}", expected, got=value, is_text=True)
         if "\0" in value:
             raise InvalidRequestError(f"{FIELD}.{name}", "must not contain NUL characters")
         if any("\ud800" <= character <= "\udfff" for character in value):
@@ -83,9 +84,12 @@ def filled(text: str, values: Mapping[str, str] | None) -> str:
     names = {variable.name: variable.name for variable in known}
     unknown = [name for name in values if name not in names]
     if len(unknown) == 1:
-        raise UnknownFieldError(f"{FIELD}.{unknown[0]}", {f"{FIELD}.{each}": f"{FIELD}.{each}" for each in names})
+        raise UnknownFieldError(unknown[0], names, kind="variable", owner="this package", within=FIELD)
     if unknown:
-        message = f"{FIELD}: the package has no {_listed(unknown)}; it has {_listed(list(names)) or 'none'}"
+        meant = {name: nearest for name in unknown if (nearest := nearest_name(name, names)) is not None}
+        hint = "".join(f" Did you mean `{nearest}` by `{name}`?" for name, nearest in list(meant.items())[:_SHOWN])
+        has = _listed(list(names)) or "none"
+        message = f"{FIELD}: this package has no variables {_listed(unknown)}; it has {has}.{hint}"
         raise InvalidRequestError(f"{FIELD}.{unknown[0]}", "must be one of the package's", message=message)
     missing = [each.name for each in known if each.default is None and each.name not in values]
     if missing:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from aws_lambda_powertools.event_handler.openapi.params import Header
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -45,16 +45,21 @@ class RequestBody(Body):
     def _only_known_fields(cls, body: Any) -> Any:
         """Raises UnknownFieldError, and InvalidRequestError for two names of one field. Runs before other validation:
         a missing field may only be misspelt."""
-        names = spellings(cls)
-        seen: dict[str, str] = {}
-        for spelling in body if isinstance(body, dict) else ():
-            name = names.get(spelling)
-            if name is None:
-                raise UnknownFieldError(spelling, names)
-            if name in seen:
-                raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
-            seen[name] = spelling
+        check_names(cls, body)
         return body
+
+
+def check_names(kind: type[BaseModel], body: Any) -> None:
+    """Raises UnknownFieldError for a name that `kind` does not declare, InvalidRequestError for two of one field."""
+    names = spellings(kind)
+    seen: dict[str, str] = {}
+    for spelling in body if isinstance(body, dict) else ():
+        name = names.get(spelling)
+        if name is None:
+            raise UnknownFieldError(spelling, names)
+        if name in seen:
+            raise InvalidRequestError(spelling, f"must not be beside {seen[name]}, which is the same field")
+        seen[name] = spelling
 
 
 @cache
@@ -100,6 +105,13 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+
+MAX_CURSOR_CHARACTERS = 400
+
+Cursor = Annotated[
+    str | None,
+    Query(max_length=MAX_CURSOR_CHARACTERS, description="`next_cursor` of the page before; left out for the first"),
+]
 
 UNREADABLE_TURN = "Whether the stored message is damaged; its content is empty then"
 UNREADABLE = "Stored records that are damaged and left out; an operator is notified"

@@ -9,7 +9,7 @@ from playground.domain.comparisons import MAX_VARIANTS, MIN_VARIANTS, repeated
 from playground.domain.errors import InvalidRequestError
 from playground.domain.runs import RunRequest
 from playground.domain.variables import check_values
-from playground.schemas.common import Body, RequestBody
+from playground.schemas.common import Body, RequestBody, check_names
 from playground.schemas.run import (
     PRICES,
     Effort,
@@ -47,12 +47,13 @@ class CompareBody(RequestBody):
 
     @field_validator("variants", mode="before")
     @classmethod
-    def _variables_within_bounds(cls, variants: Any) -> Any:
+    def _names_and_variables(cls, variants: Any) -> Any:
         """Before the variants, which do not know their places."""
         for index, variant in enumerate(variants if isinstance(variants, list) else ()):
-            values = variant.get("variables") if isinstance(variant, dict) else None
-            if isinstance(values, dict):
-                with naming_variant(index):
+            with naming_variant(index):
+                check_names(Variant, variant)
+                values = variant.get("variables") if isinstance(variant, dict) else None
+                if isinstance(values, dict):
                     check_values(values)
         return variants
 

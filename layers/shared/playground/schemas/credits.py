@@ -60,7 +60,9 @@ class CreditsAnswer(CreditsNames):
     balance: Annotated[int, Field(description="monthly + rollover + purchased")]
     available: Annotated[int, Field(description="balance − held")]
     held: Annotated[int, Field(description="Set aside for open runs")]
-    debt: int
+    debt: Annotated[
+        int, Field(description="Credits that the account owes; a purchase, a bonus and what a run gives back repay it")
+    ]
     monthly: Monthly
     rollover: Rollover
     purchased: int
@@ -98,6 +100,9 @@ class PurchaseBody(RequestBody):
 class PurchaseAnswer(PurchaseNames):
     client_secret: Annotated[str, Field(description="For the provider's payment form in the browser; do not store it")]
     credits: int
+    debt: Annotated[
+        int, Field(description="Debt of the account as of now: so many of these credits repay it when they come")
+    ]
     price: Annotated[int, Field(description="Cents")]
     purchase_id: str
     pay_url: Annotated[
@@ -115,6 +120,7 @@ class PurchaseAnswer(PurchaseNames):
         return cls(
             client_secret=offer.client_secret,
             credits=purchase.credits,
+            debt=offer.debt,
             price=purchase.amount,
             purchase_id=purchase.purchase_id,
             pay_url=f"{pay_page_url}/{offer.client_secret}" if pay_page_url else None,
@@ -229,6 +235,13 @@ class Transaction(TransactionNames):
     balance_after: int
     type: Annotated[str, Field(json_schema_extra={"enum": [kind.value for kind in EntryType]})]
     description: str
+    debt_origin: Annotated[
+        Literal["refund", "dispute", "take", "undo"] | None,
+        Field(
+            description="Of a line that adds debt: what took back more credits than were available, `take` and `undo` "
+            "by an operator; null for all other lines"
+        ),
+    ]
     buckets: Breakdown
     session_id: str | None
     run_id: str | None
@@ -257,6 +270,7 @@ class Transaction(TransactionNames):
             balance_after=entry.balance_after,
             type=entry.type.value,
             description=_without_operator(entry),
+            debt_origin=entry.debt_origin.value if entry.debt_origin is not None else None,
             buckets=Breakdown.of(entry.deltas),
             session_id=entry.session_id,
             run_id=entry.run_id,

@@ -1,17 +1,29 @@
-"""Names under which published clients read our fields: the only place that maps them.
+"""Names under which published clients read our fields, and how they ask for a first page: the only place for both.
 
 Answers carry both names. OpenAPI marks the earlier ones deprecated.
 """
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import computed_field
 from pydantic.config import JsonDict
 
 from playground.domain.custom_prompts import NAME
 from playground.schemas.common import Body, Moment
+
+FirstPage = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=0,
+        deprecated=True,
+        description="Only 0, the first page, as published clients ask for it. Later pages are found by `cursor`",
+    ),
+]
+"""`offset` of a list. A route declares it and need not read it: `http` refuses others, and any beside `cursor`."""
 
 
 def _same_as(name: str, type_: Any) -> Any:

@@ -12,7 +12,13 @@ from playground.domain.errors import InvalidRequestError
 from playground.domain.packages import PACKAGE_NAME, UUID_TEXT, package_uuid
 from playground.domain.runs import RunRequest
 from playground.domain.sessions import Turn
-from playground.domain.variables import MAX_VALUE_CHARACTERS, MAX_VALUES_CHARACTERS, MAX_VARIABLES, check_values
+from playground.domain.variables import (
+    MAX_NAME_CHARACTERS,
+    MAX_VALUE_CHARACTERS,
+    MAX_VALUES_CHARACTERS,
+    MAX_VARIABLES,
+    check_values,
+)
 from playground.schemas.common import MAX_MAX_TOKENS, Body, Message, RequestBody, messages, not_blank, one_of, plain
 from playground.usecases.estimate_run import Estimate
 from playground.usecases.run_prompt import PaidAnswer
@@ -123,6 +129,15 @@ def _within_bounds(values: Any) -> Any:
     return values
 
 
+def _bounds_of_variables(schema: dict[str, Any]) -> None:
+    """Say in OpenAPI what `check_values` checks, as far as a schema can."""
+    for option in schema.get("anyOf", ()):
+        if option.get("type") == "object":
+            option["maxProperties"] = MAX_VARIABLES
+            option["propertyNames"] = {"pattern": f"^[A-Za-z0-9_]{{1,{MAX_NAME_CHARACTERS}}}$"}
+            option["additionalProperties"] = {"type": "string", "maxLength": MAX_VALUE_CHARACTERS}
+
+
 Variables = Annotated[
     dict[str, Annotated[str, Field(strict=True)]] | None,
     Field(
@@ -130,6 +145,7 @@ Variables = Annotated[
         f"began with. At most {MAX_VARIABLES} of at most {MAX_VALUE_CHARACTERS:,} characters, "
         f"{MAX_VALUES_CHARACTERS:,} together. Without this field the text stays as it is",
         examples=[{"language": "Python"}],
+        json_schema_extra=_bounds_of_variables,
     ),
     BeforeValidator(_within_bounds),
 ]

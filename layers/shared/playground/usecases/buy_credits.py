@@ -55,10 +55,11 @@ KEY_LIFETIME = timedelta(hours=23)  # of idempotency keys at the provider, less 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A purchase with an open payment."""
+    """A purchase with an open payment. `debt`: what the account owed when it was asked for."""
 
     purchase: Purchase
     client_secret: str
+    debt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class BuyCredits:
         """
         pack = next((pack for pack in self.prices.packs if pack.id == pack_id), None)
         if pack is None:
-            raise InvalidRequestError("package", f"must be one of {', '.join(pack.id for pack in self.prices.packs)}")
+            known = ", ".join(pack.id for pack in self.prices.packs)
+            raise InvalidRequestError("package", f"must be one of {known}", got=pack_id)
         now = instant(self.clock())
         account = self.ledger.account(user_id, now)
         show_standing(self.prices.purchase_limit.standing(account.purchases_at, now))
@@ -140,7 +142,8 @@ class BuyCredits:
         started = self._payment(account, purchase, now)
         if purchase.payment_id is None:
             self._describe(purchase, started, receipt_email)
-        return Offer(purchase=self._name(purchase, started.payment_id), client_secret=started.client_secret)
+        purchase = self._name(purchase, started.payment_id)
+        return Offer(purchase=purchase, client_secret=started.client_secret, debt=account.debt)
 
     def _open(
         self,
@@ -405,7 +408,9 @@ class ManageSubscription:
         visible = all("!" <= character <= "~" and character != "\\" for character in url)
         own_pages = tuple(f"{origin}/" for origin in (self.frontend_url, *self.extra_origins))
         if not url.startswith(own_pages) or not visible:
-            raise InvalidRequestError(field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII")
+            raise InvalidRequestError(
+                field, f"must begin with {self.frontend_url}/ and be percent-encoded ASCII", got=url
+            )
         return url
 
 

@@ -177,8 +177,10 @@ class PlaceHold:
             raise InsufficientCreditsError(
                 required_credits=least,
                 available_credits=account.available,
+                debt=account.debt,
                 reset_at=account.resets_at,
                 guessed=any(run.fitted.guessed for run in wanted),
+                runs=len(wanted),
             )
         while low < high:  # no ceiling falls with max_tokens, so the highest limit can be searched for by halves
             middle = (low + high + 1) // 2

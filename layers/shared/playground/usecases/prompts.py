@@ -28,7 +28,8 @@ def refuse_unsupported(request: RunRequest, model: ModelPrice) -> None:
     """Raises UnsupportedParameterError for a setting that this model answers with an error, and InvalidRequestError
     for a longer answer than custom prompts have."""
     if request.is_custom and request.max_tokens is not None and request.max_tokens > model.max_output_tokens:
-        raise InvalidRequestError("max_tokens", f"must be at most {model.max_output_tokens:,} with a custom prompt")
+        expected = f"must be at most {model.max_output_tokens:,} with a custom prompt"
+        raise InvalidRequestError("max_tokens", expected, got=request.max_tokens)
     if request.temperature is not None and not model.accepts_temperature:
         raise UnsupportedParameterError(parameter="temperature", model=model.name)
     if request.effort is not None and request.effort not in model.efforts:

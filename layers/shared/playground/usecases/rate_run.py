@@ -59,7 +59,7 @@ class RateExchange:
             raise SessionNotFoundError
         number = session.turns if index is None else index + 1
         if number > session.turns:
-            raise InvalidRequestError("exchange_index", f"must be 0 to {session.turns - 1}")
+            raise InvalidRequestError("exchange_index", f"must be 0 to {session.turns - 1}", got=index)
         turn = self.sessions.turn(session_id, number)
         if turn is None:
             raise SessionNotFoundError  # it is being deleted

@@ -39,7 +39,7 @@ class ReadUsage:
         InvalidRequestError for days, a limit or a place that is out of bounds."""
         first, last = last_days(days, self.clock())
         if not 1 <= limit <= MAX_ROWS:
-            raise InvalidRequestError("limit", f"must be 1 to {MAX_ROWS}")
+            raise InvalidRequestError("limit", f"must be 1 to {MAX_ROWS}", got=limit)
         if after is not None and after.day > last:
             raise InvalidRequestError("cursor", "must be a next_cursor of an earlier answer")
         rows, following = self.usage.page_of_user(user_id, first, last, after=after, limit=limit)
@@ -82,6 +82,6 @@ class ReadPackageUsage:
 def last_days(days: int, now: datetime) -> tuple[date, date]:
     """The first and the last of so many days (UTC), of which the last is today. Raises InvalidRequestError."""
     if not 1 <= days <= MAX_DAYS:
-        raise InvalidRequestError("days", f"must be 1 to {MAX_DAYS}")
+        raise InvalidRequestError("days", f"must be 1 to {MAX_DAYS}", got=days)
     last = now.date()
     return last - timedelta(days=days - 1), last

@@ -304,4 +304,4 @@ def text_after(pieces: Sequence[Checkpoint], offset: int) -> str:
 
 def _check(offset: int, text: str) -> None:
     if offset > len(text):
-        raise InvalidRequestError(OFFSET, f"must be at most {len(text)}, where the answer ends")
+        raise InvalidRequestError(OFFSET, f"must be at most {len(text)}, where the answer ends", got=offset)
