@@ -72,7 +72,7 @@ def rows() -> Mapping[str, str]:
     """The table of docs/api.md: what is usual, and then what else there is, and where."""
     texts: defaultdict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for field, place, operation, schema in fields():
-        if text := ", ".join(sorted(set(bounds(schema)), key=lambda words: words in WORDS.values())):
+        if text := ", ".join(sorted(dict.fromkeys(bounds(schema)), key=lambda words: words in WORDS.values())):
             texts[field].append((text, place, operation))
     table = {}
     for field, found in texts.items():
