@@ -8,7 +8,7 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 
-WITH, WITHOUT = "@playground/code-reviewer, sonnet", "Without a package, sonnet"
+WITH, WITHOUT = "@playground/code-reviewer, Sonnet", "Without a package, Sonnet"
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_column_that_fails_says_so_and_the_other_one_answers(
     page.get_by_role("textbox", name="Your input").fill(f"{user_id} [[claude: status=400 times=1]]")
     page.get_by_role("button", name="Compare", exact=True).click()
 
-    expect(page.get_by_role("status").filter(has_text="Together: 1 credit")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="1 column has no answer. Together: 1 credit.")).to_be_visible()
     expect(page.get_by_role("article").get_by_role("alert")).to_have_count(1)
     expect(page.get_by_role("article").filter(has_text="1 credit")).to_have_count(1)
 

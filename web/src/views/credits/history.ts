@@ -1,4 +1,5 @@
 /** What the lines of a history are called, and the line that their balance draws. */
+import { modelName } from "../../lib/format";
 
 export const TYPES: Readonly<Record<string, string>> = {
   spend: "Runs",
@@ -37,7 +38,7 @@ export function runOf(line: {
 }): string | null {
   const what = line.custom_prompt ? "your own prompt" : line.package;
   if (what === null) return null;
-  return [what, ...(line.use_no_prompt ? ["without its prompt"] : []), ...(line.model === null ? [] : [line.model])].join(", ");
+  return [what, ...(line.use_no_prompt ? ["without its prompt"] : []), ...(line.model === null ? [] : [modelName(line.model)])].join(", ");
 }
 
 export interface Point {

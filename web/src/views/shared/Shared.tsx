@@ -5,7 +5,7 @@ import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { getShared, packageName, titleOf, turnsOf, type Turn } from "../../lib/conversation";
-import { counted, day } from "../../lib/format";
+import { counted, day, modelName } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { isSignedIn } from "../../session/token";
 import "./shared.css";
@@ -66,7 +66,7 @@ export function Shared({ token }: { token: string }) {
           <span>{packageName(shared)}</span>
         )}
         {shared.package_version && <span>version {shared.package_version}</span>}
-        <span>{shared.model}</span>
+        <span>{modelName(shared.model)}</span>
         <span>{counted(shared.turns, "turn")}</span>
         <span>shared on {day(shared.shared_at)}</span>
       </p>
