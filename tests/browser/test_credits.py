@@ -80,7 +80,7 @@ def test_a_receipt_says_why_a_run_cost_what_it_did(
     run = {"package_id": "@playground/code-reviewer", "input": "Review this: return a - b"}
     assert stack.client(user_id).post("/playground/run", run).status == 200
     page = open_window().open("/playground/credits", token_of(user_id))
-    table = page.get_by_role("table")
+    table = page.get_by_role("region", name="Lines of the history").get_by_role("table")
     expect(table.get_by_role("row")).to_have_count(3)  # with its head
 
     page.get_by_role("button", name="Why −1?").click()

@@ -44,6 +44,11 @@ export function utcDay(date: string): string {
   return written(date, (at) => at.toLocaleDateString(LOCALE, options));
 }
 
+/** A day of this year without the year. `at`: ms since 1970. */
+export function dayNear(at: number, now = new Date()): string {
+  return dayOfYear(new Date(at), now);
+}
+
 /** To the minute; the year is named if it is not this one. */
 export function moment(time: string, now = new Date()): string {
   return written(time, (at) => `${dayOfYear(at, now)}, ${clock(at)}`);

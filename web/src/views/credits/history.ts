@@ -66,13 +66,18 @@ export function balanceOverTime(entries: readonly Balanced[], now: number): Poin
   return points;
 }
 
+/** At least 1: what the picture is as high as. Histories may be too long for the arguments of a call. */
+export function highest(points: readonly Point[]): number {
+  return points.reduce((most, point) => Math.max(most, point.balance), 1);
+}
+
 /** An SVG path of steps: a balance holds until it changes. */
 export function stepPath(points: readonly Point[], width: number, height: number): string {
   const first = points[0];
   const last = points[points.length - 1];
   if (!first || !last) return "";
   const span = last.at - first.at || 1;
-  const top = Math.max(1, ...points.map((point) => point.balance));
+  const top = highest(points);
   const x = (point: Point) => round(((point.at - first.at) / span) * width);
   const y = (point: Point) => round(height - (Math.max(0, point.balance) / top) * height);
   let path = `M${x(first)} ${y(first)}`;
