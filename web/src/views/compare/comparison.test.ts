@@ -38,7 +38,7 @@ async function followed(script: Script, count = 2, from: Column[] | null = null)
     signal: new AbortController().signal,
     from,
     show: (now) => shown.push(now.map((each) => each.state).join(" ")),
-    sleep: (milliseconds) => Promise.resolve(void waits.push(milliseconds)),
+    sleep: (milliseconds) => (waits.push(milliseconds) > 400 ? Promise.reject(new Error("It does not end.")) : Promise.resolve()),
   });
   return { columns, asked, waits, shown, states: columns.map((each) => each.state), texts: columns.map((each) => each.text) };
 }
