@@ -44,6 +44,13 @@ def test_with_and_without_a_package_is_what_it_begins_with(
         expect(column).to_contain_text("1 credit")
         expect(column.get_by_role("link", name="Continue this one")).to_be_visible()
 
+    page.get_by_role("link", name="Conversations").click()
+    together = page.get_by_role("region", name="Comparison: Review: return a - b")
+    expect(together.get_by_role("heading", level=3)).to_have_text([WITH, WITHOUT])
+    together.get_by_role("link", name=WITHOUT, exact=True).click()
+    expect(page.get_by_text("From a comparison")).to_be_visible()
+    expect(page.get_by_role("link", name="@playground/code-reviewer")).to_have_count(0)
+
 
 def test_a_column_that_fails_says_so_and_the_other_one_answers(
     open_window: Callable, token_of: Callable[[str], str], user_id: str
