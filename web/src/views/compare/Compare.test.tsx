@@ -20,6 +20,7 @@ let streams: Stream[] = [];
 let runs: (Stream & { body: Record<string, unknown> })[] = [];
 let estimates: { body: Record<string, unknown>; answer: (credits: number) => void }[] = [];
 let frames: (() => void)[] = [];
+let failing: string | null = null; // what cannot be loaded
 let cancels: { path: string; answer: (status: number) => void }[] = [];
 
 function stream(options: RequestInit): { response: Response; stream: Stream } {
@@ -54,6 +55,7 @@ beforeEach(() => {
         cancels.push({ path: url.replace(/.*\/runs\//, ""), answer: (status) => resolve(new Response(JSON.stringify({ error: status === 409 ? "run_ended" : "unknown" }), { status })) }),
       );
     }
+    if (failing !== null && url.includes(failing)) return Promise.reject(new TypeError("no connection"));
     if (url.endsWith("/models")) return json({ models: ["sonnet", "haiku"].map(model) });
     if (url.includes("/packages/")) return json({ id: "p", name: "@a/tidy", variables: [] });
     return json({});
@@ -139,6 +141,21 @@ describe("a comparison", () => {
     await settled();
     expect(place.querySelector(".compare-status")?.textContent).toBe("It could not be stopped. Try again.");
     expect(named("Stop").getAttribute("aria-disabled")).toBe("false");
+  });
+
+  it("is not begun by loading the models or a package again", async () => {
+    for (const what of ["/models", "/packages/"]) {
+      failing = what;
+      await act(() => render(<Compare packageId={null} />, place));
+      await settled();
+      failing = null;
+      await act(() => named("Try again").click());
+      await settled();
+      expect(place.querySelector("[role=alert]")).toBeNull();
+      expect(named("Compare").disabled).toBe(false);
+      render(null, place);
+    }
+    expect(streams).toEqual([]);
   });
 
   it("has the price of what is chosen, or none", async () => {

@@ -64,6 +64,9 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const [busy, setBusy] = useState(false);
   const [isStopping, setStopping] = useState(false);
   const [refusal, setRefusal] = useState<unknown>(null);
+  /** Of models or packages: trying again loads them, and runs nothing. */
+  const [loadError, setLoadError] = useState<unknown>(null);
+  const [attempt, setAttempt] = useState(0);
   const [said, setSaid] = useState("");
   const go = useRef<HTMLButtonElement>(null);
   const answers = useRef<HTMLDivElement>(null);
@@ -77,10 +80,10 @@ export function Compare({ packageId }: { packageId: string | null }) {
     api
       .get("/playground/models")
       .then((found) => setModels(found.models.filter((model) => !model.retired)))
-      .catch(setRefusal);
+      .catch(setLoadError);
     void loadPromptInfo();
-    return () => running.current?.abort();
-  }, []);
+  }, [attempt]);
+  useEffect(() => () => running.current?.abort(), []);
 
   useEffect(() => {
     if (packageId === null) return undefined;
@@ -97,11 +100,11 @@ export function Compare({ packageId }: { packageId: string | null }) {
           return withAndWithout(found.id, found.name, DEFAULT_MODEL);
         });
       })
-      .catch((error: unknown) => isCurrent && setRefusal(error));
+      .catch((error: unknown) => isCurrent && setLoadError(error));
     return () => {
       isCurrent = false;
     };
-  }, [packageId]);
+  }, [packageId, attempt]);
 
   // Who has pressed Compare sees the columns begin, and is left alone from then on.
   useEffect(() => {
@@ -118,8 +121,8 @@ export function Compare({ packageId }: { packageId: string | null }) {
     api
       .get("/packages/{package_id}", { path: { package_id: unreadId } })
       .then((found) => setVariables((before) => ({ ...before, [unreadId]: found.variables })))
-      .catch(setRefusal);
-  }, [unreadId]);
+      .catch(setLoadError);
+  }, [unreadId, attempt]);
 
   // A column without a prompt names a package all the same; without one in any column, some package stands in.
   const needsAny = packageOfAny(variants) === "" && variants.some((variant) => variant.prompt === "none");
@@ -128,8 +131,8 @@ export function Compare({ packageId }: { packageId: string | null }) {
     api
       .get("/packages", { query: { limit: 1 } })
       .then((page) => setAnyPackageId(page.packages[0]?.id ?? ""))
-      .catch(setRefusal);
-  }, [needsAny]);
+      .catch(setLoadError);
+  }, [needsAny, attempt]);
 
   const known: Known = { variables, models, info: promptInfo.value };
   const same = repeated(variants, known);
@@ -331,6 +334,15 @@ export function Compare({ packageId }: { packageId: string | null }) {
           <p class="notice-title">Sign in to compare</p>
           <SignIn />
         </div>
+      )}
+      {loadError !== null && (
+        <ErrorNotice
+          error={loadError}
+          onRetry={() => {
+            setLoadError(null);
+            setAttempt(attempt + 1);
+          }}
+        />
       )}
       {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare(wanted()) : undefined} />}
       {busy && (
