@@ -12,5 +12,5 @@ export default defineConfig({
     manifest: true, // scripts/size.mjs reads which files the first view needs
   },
   server: { proxy: { "/api": stack, "/config.json": stack } },
-  test: { environment: "jsdom", include: ["src/**/*.test.ts"] },
+  test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}"] },
 });

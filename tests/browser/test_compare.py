@@ -8,7 +8,7 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = playwright.expect
 
-WITH, WITHOUT = "@playground/code-reviewer, sonnet", "Without a package, sonnet"
+WITH, WITHOUT = "@playground/code-reviewer, Sonnet", "Without a package, Sonnet"
 
 
 @pytest.fixture
@@ -44,6 +44,13 @@ def test_with_and_without_a_package_is_what_it_begins_with(
         expect(column).to_contain_text("1 credit")
         expect(column.get_by_role("link", name="Continue this one")).to_be_visible()
 
+    page.get_by_role("link", name="Conversations").click()
+    together = page.get_by_role("region", name="Comparison: Review: return a - b")
+    expect(together.get_by_role("heading", level=3)).to_have_text([WITH, WITHOUT])
+    together.get_by_role("link", name=WITHOUT, exact=True).click()
+    expect(page.get_by_text("From a comparison")).to_be_visible()
+    expect(page.get_by_role("link", name="@playground/code-reviewer")).to_have_count(0)
+
 
 def test_a_column_that_fails_says_so_and_the_other_one_answers(
     open_window: Callable, token_of: Callable[[str], str], user_id: str
@@ -53,7 +60,7 @@ def test_a_column_that_fails_says_so_and_the_other_one_answers(
     page.get_by_role("textbox", name="Your input").fill(f"{user_id} [[claude: status=400 times=1]]")
     page.get_by_role("button", name="Compare", exact=True).click()
 
-    expect(page.get_by_role("status").filter(has_text="Together: 1 credit")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="1 column has no answer. Together: 1 credit.")).to_be_visible()
     expect(page.get_by_role("article").get_by_role("alert")).to_have_count(1)
     expect(page.get_by_role("article").filter(has_text="1 credit")).to_have_count(1)
 

@@ -1,5 +1,6 @@
 """The view of credits, clicked: packs, PRPM+, history and receipts, with the stand-in's pages of Stripe."""
 
+import csv
 import re
 import uuid
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def test_a_receipt_says_why_a_run_cost_what_it_did(
     run = {"package_id": "@playground/code-reviewer", "input": "Review this: return a - b"}
     assert stack.client(user_id).post("/playground/run", run).status == 200
     page = open_window().open("/playground/credits", token_of(user_id))
-    table = page.get_by_role("table")
+    table = page.get_by_role("region", name="Lines of the history").get_by_role("table")
     expect(table.get_by_role("row")).to_have_count(3)  # with its head
 
     page.get_by_role("button", name="Why −1?").click()
@@ -90,3 +91,23 @@ def test_a_receipt_says_why_a_run_cost_what_it_did(
     page.get_by_role("combobox", name="Show").select_option("Welcome credits")
     expect(table.get_by_role("row")).to_have_count(2)
     expect(table).to_contain_text("+5")
+
+
+def test_usage_is_added_up_and_the_history_is_a_file(
+    open_window: Callable, token_of: Callable[[str], str], user_id: str, stack
+) -> None:
+    run = {"package_id": "@playground/code-reviewer", "input": "Review this: return a - b"}
+    assert stack.client(user_id).post("/playground/run", run).status == 200
+    page = open_window().open("/playground/credits", token_of(user_id))
+    usage = page.get_by_role("region", name="Usage", exact=True)
+    usage.get_by_role("combobox", name="Of the last").select_option("7 days")
+    expect(usage).to_contain_text(re.compile(r"1 run, 1 credit, [\d,]+ tokens"))
+    kinds = usage.get_by_role("region", name="Usage by model and package")
+    expect(kinds.get_by_role("row", name="Sonnet, @playground/code-reviewer 1 1")).to_be_visible()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    assert re.fullmatch(r"credits-\d{4}-\d\d-\d\d\.csv", download.value.suggested_filename)
+    lines = list(csv.DictReader(download.value.path().read_text(encoding="utf-8").splitlines()))
+    assert [(line["type"], line["amount"]) for line in lines] == [("spend", "-1"), ("signup", "5")]
+    expect(page.get_by_text("2 lines in the file.").first).to_be_visible()

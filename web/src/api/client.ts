@@ -134,6 +134,8 @@ export const api = {
   delete: <P extends PathOf<"delete">>(path: P, options?: Options<P, "delete">) => call("delete", path, options),
 };
 
+/** Also where the page is served without TLS, by an address of the local network: browsers have no `randomUUID` there. */
 export function newKey(): string {
-  return crypto.randomUUID();
+  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) => each.toString(16).padStart(2, "0")).join("");
 }

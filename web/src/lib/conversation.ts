@@ -67,6 +67,18 @@ export function packageName(about: { package: string | null }): string {
   return about.package ?? "a prompt of its own";
 }
 
+type Prompted = { package: string | null; use_no_prompt: boolean; comparison?: unknown };
+
+/**
+ * What was sent before the input. A column of a comparison without a prompt names a package all the same, because the API
+ * needs one; who has compared has chosen none.
+ */
+export function promptName(about: Prompted): string {
+  if (about.package === null) return "Your own prompt";
+  if (!about.use_no_prompt) return about.package;
+  return about.comparison ? "Without a package" : `${about.package}, without its prompt`;
+}
+
 /** A title may be of one's own words, with lines in it; without words it is named after its package. */
 export function titleOf(about: { title: string; package: string | null }): string {
   return about.title.replace(/\s+/g, " ").trim() || packageName(about);

@@ -18,10 +18,16 @@ describe("the price before a run", () => {
 });
 
 describe("a search in titles", () => {
-  const about = { title: "Review my Parser", package: "@a/code-reviewer" };
+  const about = { title: "Review my Parser", package: "@a/code-reviewer", model: "opus", use_no_prompt: false };
+  it("does not find a column without a package by the name that stands in", () => {
+    const column = { ...about, use_no_prompt: true, comparison: { id: "cmp_1", index: 1 } };
+    expect([matches(column, "code-reviewer"), matches(column, "without package")]).toEqual([false, true]);
+  });
+
   it("takes words in any order and case", () => {
     expect(matches(about, "parser review")).toBe(true);
     expect(matches(about, "CODE")).toBe(true);
+    expect(matches(about, "opus parser")).toBe(true);
     expect(matches(about, "parsers")).toBe(false);
   });
 });

@@ -1,5 +1,5 @@
 import { OwnPrompt } from "../../components/OwnPrompt";
-import { count, effortName } from "../../lib/format";
+import { count, effortName, modelName } from "../../lib/format";
 import { arePromptsOffered, mostTokens } from "../../lib/prompts";
 import { PackageChoice } from "./PackageChoice";
 import type { Known, Model, Variant } from "./variants";
@@ -67,7 +67,9 @@ export function ColumnForm({ place, variant, known, isRepeated, onChange, onChoo
         Model
         <select value={variant.model} onChange={(event) => onChange({ model: event.currentTarget.value as Model })}>
           {names.map((name) => (
-            <option key={name}>{name}</option>
+            <option key={name} value={name}>
+              {modelName(name)}
+            </option>
           ))}
         </select>
       </label>

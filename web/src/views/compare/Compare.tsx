@@ -1,33 +1,25 @@
-import { useEffect, useRef, useState } from "preact/hooks";
-import { api, errorOf, open, type Schemas } from "../../api/client";
-import { events } from "../../api/sse";
+import { useComputed, useSignal, type ReadonlySignal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { api, ApiError, errorOf, newKey, NetworkError, type Schemas } from "../../api/client";
+import { apiSource as runSource, follow, type RunBody } from "../../api/stream";
+import type { Asked } from "../../lib/asked";
 import { problemOf } from "../../lib/errors";
-import { characters, count, credits } from "../../lib/format";
+import { characters, count, counted, credits } from "../../lib/format";
+import { perFrame } from "../../lib/frames";
 import { loadPromptInfo, promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { SignIn } from "../../components/SignIn";
 import { StopBar } from "../../components/StopBar";
-import { refreshBalance } from "../../session/balance";
+import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
-import {
-  applied,
-  brokenOff,
-  failed,
-  failureOf,
-  isOver,
-  newColumns,
-  next,
-  spent,
-  type Column,
-  type Failure,
-  type ServerEvent,
-} from "./columns";
+import { failureOf, isOver, newColumns, next, outcome, type Column } from "./columns";
+import { apiSource, followComparison, isSaid } from "./comparison";
 import { ended, keyFor } from "./attempt";
 import { ColumnForm } from "./ColumnForm";
-import { useQuote, type Quote } from "./quote";
+import { useQuote } from "./quote";
 import "./compare.css";
 import {
   MAX_INPUT_LENGTH,
@@ -44,13 +36,18 @@ import {
 import type { Known, Model, ModelDetails, Variant, Variable } from "./variants";
 
 const DEFAULT_MODEL: Model = "sonnet";
-const MAX_RETRIES = 6;
-const MAX_SILENCE_MS = 25_000; // the API sends a comment every 10 s
 
 /** What is written here, kept for the way back from another view. */
 interface Kept {
   variants: Variant[];
   input: string;
+}
+
+/** A comparison that was asked for. */
+interface Round {
+  variants: readonly Variant[];
+  request: { input: string; variants: Schemas["Variant"][] };
+  key: string;
 }
 
 /** One input in two to four columns, which are answered at the same time. */
@@ -61,25 +58,32 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const [anyPackageId, setAnyPackageId] = useState("");
   const [variants, setVariants] = useState<Variant[]>(() => kept.current?.variants ?? withAndWithout("", "", DEFAULT_MODEL));
   const [input, setInput] = useState(kept.current?.input ?? "");
-  const [round, setRound] = useState(0);
-  const [asked, setAsked] = useState<Variant[]>([]);
-  const [columns, setColumns] = useState<Column[]>([]);
+  const [round, setRound] = useState<Round | null>(null);
+  // A signal, so that what is written draws the columns and not the form.
+  const columns = useSignal<readonly Column[]>([]);
   const [busy, setBusy] = useState(false);
   const [isStopping, setStopping] = useState(false);
   const [refusal, setRefusal] = useState<unknown>(null);
+  /** Of models or packages: trying again loads them, and runs nothing. */
+  const [loadError, setLoadError] = useState<unknown>(null);
+  const [attempt, setAttempt] = useState(0);
   const [said, setSaid] = useState("");
   const go = useRef<HTMLButtonElement>(null);
   const answers = useRef<HTMLDivElement>(null);
   const running = useRef<AbortController | null>(null);
+  const stopping = useRef<Set<string> | null>(null); // the runs that were asked to stop, once Stop is pressed
+  const ownKeys = useRef(new Map<number, string>()); // of runs in place of columns that had failed, until their end is seen
+  const hasColumns = useComputed(() => columns.value.length > 0);
+  const canStop = useComputed(() => columns.value.some((column) => column.runId !== null && !isOver(column)));
 
   useEffect(() => {
     api
       .get("/playground/models")
       .then((found) => setModels(found.models.filter((model) => !model.retired)))
-      .catch(setRefusal);
+      .catch(setLoadError);
     void loadPromptInfo();
-    return () => running.current?.abort();
-  }, []);
+  }, [attempt]);
+  useEffect(() => () => running.current?.abort(), []);
 
   useEffect(() => {
     if (packageId === null) return undefined;
@@ -96,11 +100,11 @@ export function Compare({ packageId }: { packageId: string | null }) {
           return withAndWithout(found.id, found.name, DEFAULT_MODEL);
         });
       })
-      .catch((error: unknown) => isCurrent && setRefusal(error));
+      .catch((error: unknown) => isCurrent && setLoadError(error));
     return () => {
       isCurrent = false;
     };
-  }, [packageId]);
+  }, [packageId, attempt]);
 
   // Who has pressed Compare sees the columns begin, and is left alone from then on.
   useEffect(() => {
@@ -117,8 +121,8 @@ export function Compare({ packageId }: { packageId: string | null }) {
     api
       .get("/packages/{package_id}", { path: { package_id: unreadId } })
       .then((found) => setVariables((before) => ({ ...before, [unreadId]: found.variables })))
-      .catch(setRefusal);
-  }, [unreadId]);
+      .catch(setLoadError);
+  }, [unreadId, attempt]);
 
   // A column without a prompt names a package all the same; without one in any column, some package stands in.
   const needsAny = packageOfAny(variants) === "" && variants.some((variant) => variant.prompt === "none");
@@ -127,8 +131,8 @@ export function Compare({ packageId }: { packageId: string | null }) {
     api
       .get("/packages", { query: { limit: 1 } })
       .then((page) => setAnyPackageId(page.packages[0]?.id ?? ""))
-      .catch(setRefusal);
-  }, [needsAny]);
+      .catch(setLoadError);
+  }, [needsAny, attempt]);
 
   const known: Known = { variables, models, info: promptInfo.value };
   const same = repeated(variants, known);
@@ -136,7 +140,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const isComplete = lacking === null && same.length === 0 && input.trim() !== "" && characters(input) <= MAX_INPUT_LENGTH;
   const isReady = isSignedIn.value && isComplete && !(needsAny && anyPackageId === "");
   const bodies = isReady ? variants.map((each) => body(each, known, packageOfAny(variants) || anyPackageId)) : [];
-  const quote = useQuote(busy ? [] : bodies, input, round);
+  const quote = useQuote(busy ? [] : bodies, input, balance.value?.available);
 
   function change(place: number, part: Partial<Variant>) {
     setVariants((before) => before.map((variant, index) => (index === place ? { ...variant, ...part } : variant)));
@@ -157,57 +161,121 @@ export function Compare({ packageId }: { packageId: string | null }) {
     setVariants((before) => before.filter((_, index) => index !== place));
   }
 
-  async function compare() {
+  const frames = useMemo(() => perFrame((now: readonly Column[]) => (columns.value = now)), []);
+  useEffect(() => frames.stop, []);
+
+  function show(now: readonly Column[]) {
+    frames.show(now);
+    if (stopping.current !== null) for (const column of now) stopRun(column);
+  }
+
+  /** `from`: columns that were lost, of the same round. */
+  async function compare(wanted: Round, from: readonly Column[] | null = null) {
+    if (running.current !== null) return;
     const control = new AbortController();
     running.current = control;
-    const wanted = variants;
-    let current = newColumns(wanted.length);
-    const show = (now: Column[]) => {
+    const { signal } = control;
+    begin("The answers are being written.");
+    setRound(wanted);
+    if (from === null) ownKeys.current.clear();
+    frames.show(from ?? newColumns(wanted.variants.length));
+    frames.flush();
+    try {
+      const source = apiSource(wanted.request, wanted.key, signal);
+      const found = await followComparison(wanted.variants.length, source, { signal, show, from });
+      if (signal.aborted) return;
+      // While a column is lost, the key names the comparison that it belongs to.
+      if (found.every(isOver)) ended();
+      frames.show(found);
+      setSaid(outcome(found));
+    } catch (error) {
+      if (signal.aborted) return;
+      if (isSaid(error)) ended();
+      setRefusal(error);
+      frames.show([]);
+      setSaid("");
+    }
+    finish();
+  }
+
+  /** A run of its own in place of one that has failed, which cost nothing. */
+  async function again(place: number) {
+    const variant = round?.request.variants[place];
+    if (running.current !== null || round === null || variant === undefined) return;
+    const key = ownKeys.current.get(place) ?? newKey();
+    ownKeys.current.set(place, key);
+    const control = new AbortController();
+    running.current = control;
+    const { signal } = control;
+    let current = newColumns(1)[0] as Column;
+    const put = (now: Column) => {
       current = now;
-      if (!control.signal.aborted) setColumns(now);
+      show(columns.peek().map((each, at) => (at === place ? now : each)));
     };
+    begin(`Column ${place + 1} is being written.`);
+    put(current);
+    try {
+      const request = { ...variant, input: round.request.input } as RunBody;
+      for await (const event of follow(runSource(request, key, signal), { signal })) {
+        if (event.type === "run") put({ ...current, runId: event.runId, sessionId: event.sessionId, ceiling: event.ceiling });
+        else if (event.type === "text") put(next(current, { event: "delta", data: event }, { text: event.text }));
+        else if (event.type === "done") put(next(current, { event: "done", data: event.answer }, event.answer as unknown as Record<string, unknown>));
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      put(isSaid(error) ? { ...current, state: "failed", failure: failureOf(error) } : { ...current, state: "lost" });
+    }
+    frames.flush();
+    if (columns.peek()[place]?.state !== "lost") ownKeys.current.delete(place);
+    setSaid(outcome(columns.peek()));
+    finish();
+  }
+
+  function begin(text: string) {
+    stopping.current = null;
     setBusy(true);
     setStopping(false);
     setRefusal(null);
-    setAsked(wanted);
-    setSaid("The answers are being written.");
-    show(current);
-    const request = { input, variants: bodies as Schemas["Variant"][] };
-    try {
-      const { signal } = control;
-      const answer = await open("post", "/playground/compare/stream", { body: request, key: keyFor(request), signal });
-      await follow(answer, (event) => show(applied(current, event)));
-      show(brokenOff(current));
-    } catch (error) {
-      if (current.some((column) => column.runId)) show(brokenOff(current));
-      else {
-        setRefusal(error);
-        setColumns([]);
-      }
-    }
-    await Promise.all(
-      current.map((column, place) =>
-        column.state === "cut" && column.runId
-          ? readOn(column, control.signal, (now) => show(current.map((each, index) => (index === place ? now : each))))
-          : undefined,
-      ),
-    );
-    if (control.signal.aborted) return;
-    if (current.length > 0 && current.every(isOver)) ended();
+    setSaid(text);
+  }
+
+  function finish() {
+    frames.flush();
+    running.current = null;
     setBusy(false);
-    setSaid(current.length > 0 && current.every(isOver) ? `All answers are there. Together: ${credits(spent(current))}.` : "");
-    setRound((before) => before + 1);
     void refreshBalance();
   }
 
   function stop() {
+    stopping.current = new Set();
     setStopping(true);
-    for (const column of columns) {
-      if (!isOver(column) && column.runId) {
-        api.post("/playground/runs/{run_id}/cancel", { path: { run_id: column.runId } }).catch(() => undefined);
-      }
-    }
     setSaid("Stopping. What was written by now is kept and paid for.");
+    for (const column of columns.peek()) stopRun(column);
+  }
+
+  /** Once for each run; also for those that begin after Stop was pressed. */
+  function stopRun({ runId, ...column }: Column) {
+    const asked = stopping.current;
+    if (asked === null || runId === null || column.state === "done" || column.state === "failed" || asked.has(runId)) return;
+    asked.add(runId);
+    api.post("/playground/runs/{run_id}/cancel", { path: { run_id: runId } }).catch((error: unknown) => {
+      if (error instanceof ApiError && error.code === "run_ended") return; // its own end came first
+      if (stopping.current !== asked) return;
+      stopping.current = null;
+      setStopping(false);
+      setSaid("It could not be stopped. Try again.");
+    });
+  }
+
+  function wanted(): Round {
+    const request = { input, variants: bodies as Schemas["Variant"][] };
+    return { variants, request, key: keyFor(request) };
+  }
+
+  /** What has failed is run anew. What is lost is asked for again by the key that it was begun with. */
+  function tryAgain(place: number) {
+    const isOfRound = columns.peek()[place]?.state === "lost" && !ownKeys.current.has(place);
+    if (round !== null) void (isOfRound ? compare(round, columns.peek()) : again(place));
   }
 
   return (
@@ -217,7 +285,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          if (isReady && !busy) void compare();
+          if (isReady && !busy) void compare(wanted());
         }}
       >
         <div class="compare-variants">
@@ -267,10 +335,19 @@ export function Compare({ packageId }: { packageId: string | null }) {
           <SignIn />
         </div>
       )}
-      {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare() : undefined} />}
+      {loadError !== null && (
+        <ErrorNotice
+          error={loadError}
+          onRetry={() => {
+            setLoadError(null);
+            setAttempt(attempt + 1);
+          }}
+        />
+      )}
+      {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare(wanted()) : undefined} />}
       {busy && (
         <StopBar
-          isOff={isStopping || !columns.some((column) => column.runId)}
+          isOff={isStopping || !canStop.value}
           onStop={stop}
           note="What is written when you stop is kept and paid for."
           onGone={() => go.current?.focus({ preventScroll: true })}
@@ -279,10 +356,16 @@ export function Compare({ packageId }: { packageId: string | null }) {
       <p role="status" class="compare-status">
         {said}
       </p>
-      {columns.length > 0 && (
-        <div class="compare-columns" data-count={columns.length} ref={answers}>
-          {columns.map((column, place) => (
-            <ColumnView key={place} column={column} name={title(asked[place] as Variant)} />
+      {hasColumns.value && round !== null && (
+        <div class="compare-columns" ref={answers}>
+          {round.variants.map((variant, place) => (
+            <ColumnView
+              key={place}
+              place={place}
+              columns={columns}
+              name={title(variant)}
+              onAgain={busy || !isSignedIn.value ? undefined : () => tryAgain(place)}
+            />
           ))}
         </div>
       )}
@@ -290,12 +373,13 @@ export function Compare({ packageId }: { packageId: string | null }) {
   );
 }
 
-function Price({ quote, lacking }: { quote: Quote; lacking: string | null }) {
+function Price({ quote, lacking }: { quote: Asked<string>; lacking: string | null }) {
   if (lacking !== null) return <p class="compare-quote hint">{lacking}</p>;
-  if (quote.error === null) {
+  if (quote.state === "asking") return <p class="compare-quote hint">Working out the price…</p>;
+  if (quote.state !== "failed") {
     return (
-      <p class={quote.isOld ? "compare-quote hint" : "compare-quote"} aria-live="polite">
-        {quote.text}
+      <p class="compare-quote" aria-live="polite">
+        {quote.value}
       </p>
     );
   }
@@ -303,68 +387,43 @@ function Price({ quote, lacking }: { quote: Quote; lacking: string | null }) {
   return (
     <p class="compare-quote problem" role="alert">
       {problem.title}. {problem.text} {problem.steps.includes("plan") && <a href={links.subscription()}>See PRPM+</a>}
+      {problem.steps.includes("retry") && (
+        <button type="button" class="link" onClick={quote.again}>
+          Ask for the price again
+        </button>
+      )}
     </p>
   );
 }
 
-/** One run behind its last piece, until it has ended: bounded, and slower each time. */
-async function readOn(column: Column, signal: AbortSignal, show: (column: Column) => void): Promise<void> {
-  let current = column;
-  for (let attempt = 0; attempt < MAX_RETRIES && !isOver(current) && !signal.aborted; attempt += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt));
-    try {
-      const answer = await open("get", "/playground/runs/{run_id}/stream", {
-        path: { run_id: current.runId ?? "" },
-        headers: { "Last-Event-ID": current.lastId ?? "0" },
-        signal,
-      });
-      await follow(answer, (event) => {
-        const data = (typeof event.data === "object" && event.data !== null ? event.data : {}) as Partial<Failure>;
-        if (event.event === "error" && data.error === "run_in_progress") return; // goes on: read on later
-        current = next(current, event, data as Record<string, unknown>);
-        show(current);
-      });
-    } catch (error) {
-      const failure = failureOf(error);
-      if (failure.run_id) {
-        show((current = failed([current], failure)[0] as Column));
-      }
-    }
-  }
-  if (!isOver(current) && !signal.aborted) {
-    const message = "The connection broke off. The run goes on; its answer will be among your conversations.";
-    show(failed([current], { error: "cut", message })[0] as Column);
-  }
+interface ColumnProps {
+  place: number;
+  columns: ReadonlySignal<readonly Column[]>;
+  name: string;
+  /** undefined: not now. */
+  onAgain: (() => void) | undefined;
 }
 
-/** The events of an answer, each with its data read. */
-async function follow(answer: Response, each: (event: ServerEvent) => void): Promise<void> {
-  if (!answer.body) return;
-  for await (const { event, id, data } of events(answer.body, MAX_SILENCE_MS)) each({ event, id, data: parsed(data) });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-function ColumnView({ column, name }: { column: Column; name: string }) {
-  const { answer, failure } = column;
-  const isWriting = column.state === "writing" || column.state === "waiting" || column.state === "cut";
+function ColumnView({ place, columns, name, onAgain }: ColumnProps) {
+  const own = useComputed(() => columns.value[place] ?? null);
+  const column = own.value;
+  if (column === null) return null;
+  const { answer, failure, state } = column;
+  const isWriting = state === "writing" || state === "waiting" || state === "cut";
   return (
-    <article aria-label={name} aria-busy={isWriting} class={`compare-column compare-${column.state}`}>
+    <article aria-label={name} aria-busy={isWriting} class={`compare-column compare-${state}`}>
       <h2>{name}</h2>
       {column.text && <Markdown text={column.text} />}
-      {column.state === "waiting" && <p>Waiting for the first words…</p>}
-      {column.state === "cut" && <p>The connection broke off. Reading on…</p>}
-      {failure !== null && <ErrorNotice error={errorOf(0, failure)} />}
+      {state === "waiting" && <p>Waiting for the first words…</p>}
+      {state === "cut" && <p>The connection broke off. Reading on…</p>}
+      {state === "lost" && <ErrorNotice error={LOST} onRetry={onAgain} />}
+      {state === "failed" && failure !== null && (
+        <ErrorNotice error={errorOf(0, failure, secondsOf(failure))} onRetry={onAgain} />
+      )}
       {answer && (
         <p class="facts">
           <span>{credits(answer.credits_spent)}</span>
-          <span>{count(answer.tokens_used)} tokens</span>
+          <span>{counted(answer.tokens_used, "token")}</span>
           <span>{(answer.duration_ms / 1000).toFixed(1)} s</span>
           {answer.stop_reason === "max_tokens" && <span>cut at its limit</span>}
           {answer.stop_reason === "cancelled" && <span>stopped by you</span>}
@@ -377,4 +436,10 @@ function ColumnView({ column, name }: { column: Column; name: string }) {
       )}
     </article>
   );
+}
+
+const LOST = new NetworkError("The connection broke off.");
+
+function secondsOf(failure: Record<string, unknown>): number | null {
+  return typeof failure["retry_after"] === "number" ? failure["retry_after"] : null;
 }

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ended, keyFor } from "./attempt";
 
 describe("the key of a comparison", () => {
@@ -10,6 +10,14 @@ describe("the key of a comparison", () => {
     expect(keyFor({ ...request })).toBe(key);
     ended();
     expect(keyFor(request)).not.toBe(key);
+  });
+
+  afterEach(() => void vi.unstubAllGlobals());
+
+  it("is made without TLS, too", () => {
+    vi.stubGlobal("crypto", { getRandomValues: crypto.getRandomValues.bind(crypto) });
+    expect(keyFor({ input: "c" })).toMatch(/^[0-9a-f]{32}$/);
+    expect(keyFor({ input: "d" })).not.toBe(keyFor({ input: "e" }));
   });
 
   it("is another one for another request", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { applied, brokenOff, failed, newColumns, spent } from "./columns";
+import { applied, brokenOff, lost, newColumns, spent } from "./columns";
 
 const answer = { run_id: "run_1", session_id: "ses_1", response: "Hello", credits_spent: 2 };
 
@@ -28,7 +28,7 @@ describe("columns of a comparison", () => {
   it("a broken stream leaves what has ended as it is", () => {
     let columns = applied(newColumns(2), { event: "done", data: { index: 0, ...answer } });
     expect(brokenOff(columns).map((column) => column.state)).toEqual(["done", "cut"]);
-    columns = failed(columns, { error: "model_failed", message: "No." });
-    expect(columns.map((column) => column.state)).toEqual(["done", "failed"]);
+    columns = lost(columns);
+    expect(columns.map((column) => column.state)).toEqual(["done", "lost"]);
   });
 });

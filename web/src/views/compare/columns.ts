@@ -1,6 +1,7 @@
 /** A comparison as columns: what the events of its stream make of them. */
 
 import { ApiError } from "../../api/client";
+import { counted, credits } from "../../lib/format";
 
 export interface Failure {
   error: string;
@@ -20,8 +21,11 @@ export interface Answer {
 }
 
 export interface Column {
-  /** cut: the stream broke off before the end of this run, which goes on. */
-  state: "waiting" | "writing" | "done" | "failed" | "cut";
+  /**
+   * cut: the stream broke off before the end of this run, which goes on and is being read on. lost: it cannot be read at
+   * present. Whether it has ended is not known then, so it is not to be asked anew, which would be charged again.
+   */
+  state: "waiting" | "writing" | "done" | "failed" | "cut" | "lost";
   text: string;
   ceiling: number | null;
   runId: string | null;
@@ -57,11 +61,14 @@ export function newColumns(count: number): Column[] {
   }));
 }
 
-/** The columns after an event. One without the place of a column, and what is unknown, changes none. */
+/** The columns after an event. One without the place of a column, and what is unknown, changes none; what is over stays. */
 export function applied(columns: readonly Column[], event: ServerEvent): Column[] {
-  const data = isRecord(event.data) ? event.data : {};
-  const index = data.index;
-  return columns.map((column, place) => (place === index ? next(column, event, data) : column));
+  const data = dataOf(event);
+  return columns.map((column, place) => (place === data["index"] && !isOver(column) ? next(column, event, data) : column));
+}
+
+export function dataOf(event: ServerEvent): Record<string, unknown> {
+  return isRecord(event.data) ? event.data : {};
 }
 
 /** One column after an event of its own stream, which names no place. */
@@ -84,9 +91,11 @@ export function next(column: Column, event: ServerEvent, data: Record<string, un
       };
     case "done": {
       const answer = data as unknown as Answer;
-      return { ...column, state: "done", text: answer.response, answer, failure: null };
+      return { ...column, state: "done", text: answer.response, runId: answer.run_id, answer, failure: null };
     }
     case "error":
+      // The run goes on elsewhere: it is read on later.
+      if (data["error"] === "run_in_progress") return { ...column, state: "cut", runId: text(data["run_id"]) ?? column.runId };
       return { ...column, state: "failed", failure: data as unknown as Failure };
     default:
       return column;
@@ -97,17 +106,38 @@ export function isOver(column: Column): boolean {
   return column.state === "done" || column.state === "failed";
 }
 
-/** The stream has ended: what has not is to be read on by itself, or was never begun. */
+/** The stream has ended: what has not is to be read on. */
 export function brokenOff(columns: readonly Column[]): Column[] {
   return columns.map((column) => (isOver(column) ? column : { ...column, state: "cut" }));
 }
 
-export function failed(columns: readonly Column[], failure: Failure): Column[] {
-  return columns.map((column) => (isOver(column) ? column : { ...column, state: "failed", failure }));
+/** All events come again, from the beginning. */
+export function begunAnew(columns: readonly Column[]): Column[] {
+  return columns.map((column) => (isOver(column) ? column : { ...column, text: "", lastId: null }));
+}
+
+/** It cannot be read on at present. */
+export function lost(columns: readonly Column[]): Column[] {
+  return columns.map((column) => (isOver(column) ? column : { ...column, state: "lost" }));
+}
+
+/** What has not begun has failed, and what has is to be read on. */
+export function ended(columns: readonly Column[], failure: Failure): Column[] {
+  return columns.map((column) => (isOver(column) || column.runId !== null ? column : { ...column, state: "failed", failure }));
 }
 
 export function spent(columns: readonly Column[]): number {
   return columns.reduce((sum, column) => sum + (column.answer?.credits_spent ?? 0), 0);
+}
+
+/** What became of all of them, in a sentence. */
+export function outcome(columns: readonly Column[]): string {
+  const open = columns.filter((column) => column.state === "lost").length;
+  const failures = columns.filter((column) => column.state === "failed").length;
+  const total = `Together: ${credits(spent(columns))}${open > 0 ? " so far" : ""}.`;
+  if (open > 0) return `${counted(open, "column")} could not be read to the end. ${total}`;
+  if (failures > 0) return `${counted(failures, "column has", "columns have")} no answer. ${total}`;
+  return `All answers are there. ${total}`;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,5 +1,5 @@
-import { useEffect, useState } from "preact/hooks";
 import { api, ApiError, errorOf, type Schemas } from "../../api/client";
+import { useAsked, type Asked } from "../../lib/asked";
 import { count, credits } from "../../lib/format";
 import type { VariantBody } from "./variants";
 
@@ -9,13 +9,6 @@ export interface Estimate {
   estimated_credits: number;
   max_credits: number;
   available: number;
-}
-
-/** `isOld`: of what was written before, while the price of what is written now is being asked for. */
-export interface Quote {
-  text: string;
-  error: unknown;
-  isOld: boolean;
 }
 
 /** "3 credits, at most 5; you have 12": the price of all columns together. */
@@ -36,30 +29,31 @@ export function inColumn(error: unknown, place: number): unknown {
   return errorOf(error.status, { ...error.facts, error: error.code, message: error.message, variant: place }, error.retryAfter);
 }
 
-/** The quote of these columns, a moment after the last change; empty for none. Asked again when `round` changes. */
-export function useQuote(variants: readonly VariantBody[], input: string, round: number): Quote {
-  const [answer, setAnswer] = useState({ of: "", text: "", error: null as unknown });
-  const wanted = variants.length > 0 ? JSON.stringify({ variants, input, round }) : "";
-  useEffect(() => {
-    if (wanted === "") return undefined;
-    const abort = new AbortController();
-    const timer = window.setTimeout(() => {
-      const request = JSON.parse(wanted) as { variants: VariantBody[]; input: string };
-      const asked = request.variants.map((variant, place) =>
-        api
-          .post("/playground/estimate", { body: { ...variant, input: request.input } as Schemas["RunBody"], signal: abort.signal })
-          .catch((error: unknown) => Promise.reject(inColumn(error, place))),
-      );
-      Promise.all(asked).then(
-        (estimates) => setAnswer({ of: wanted, text: quoteText(estimates), error: null }),
-        (error: unknown) => !abort.signal.aborted && setAnswer({ of: wanted, text: "", error }),
-      );
-    }, DEBOUNCE_MS);
-    return () => {
-      abort.abort();
-      window.clearTimeout(timer);
-    };
-  }, [wanted]);
-  if (wanted === "") return { text: "", error: null, isOld: false };
-  return { text: answer.text, error: answer.error, isOld: answer.of !== wanted };
+interface Wanted {
+  variants: VariantBody[];
+  input: string;
+}
+
+/** The estimates of all columns; as soon as one fails, the others are no longer waited for. */
+async function ask(wanted: string, signal: AbortSignal): Promise<string> {
+  const { variants, input } = JSON.parse(wanted) as Wanted;
+  const others = new AbortController();
+  const drop = () => others.abort();
+  signal.addEventListener("abort", drop);
+  try {
+    const asked = variants.map((variant, place) =>
+      api
+        .post("/playground/estimate", { body: { ...variant, input } as Schemas["RunBody"], signal: others.signal })
+        .catch((error: unknown) => Promise.reject(inColumn(error, place))),
+    );
+    return quoteText(await Promise.all(asked));
+  } finally {
+    signal.removeEventListener("abort", drop);
+    others.abort();
+  }
+}
+
+/** The quote of these columns, a moment after the last change. Asked again when what one has changes (`available`). */
+export function useQuote(variants: readonly VariantBody[], input: string, available: number | undefined): Asked<string> {
+  return useAsked(variants.length > 0 ? JSON.stringify({ variants, input, available }) : null, ask, DEBOUNCE_MS);
 }

@@ -19,7 +19,7 @@ const begun = (packageId = "id-1") => withAndWithout(packageId, "@acme/tidy", "s
 describe("the columns of a comparison", () => {
   it("begin with the package and without it", () => {
     const variants = begun();
-    expect(variants.map(title)).toEqual(["@acme/tidy, sonnet", "Without a package, sonnet"]);
+    expect(variants.map(title)).toEqual(["@acme/tidy, Sonnet", "Without a package, Sonnet"]);
     expect(variants.map((each) => body(each, known))).toEqual([
       { package_id: "id-1", model: "sonnet", variables: {} },
       { package_id: "id-1", model: "sonnet", use_no_prompt: true },
@@ -57,7 +57,7 @@ describe("the columns of a comparison", () => {
     const own: Variant = { ...begun()[0], prompt: "own", own: "You are a pirate.", maxTokens: 4000, effort: "high" };
     expect(body(own, known)).toEqual({ custom_prompt: "You are a pirate.", model: "sonnet", effort: "high", max_tokens: 1024 });
     expect(body({ ...own, prompt: "package" }, known).max_tokens).toBe(4000);
-    expect(title(own)).toBe("Your own prompt, sonnet");
+    expect(title(own)).toBe("Your own prompt, Sonnet");
     expect(missing({ ...own, own: "short" }, known)).toBe("Write a prompt of at least 10 characters.");
     expect(missing({ ...own, own: "x".repeat(51) }, known)).toBe("Shorten the prompt by 1 character.");
     expect(missing(own, { ...known, info: null })).toBe("Prompts of your own cannot be run at present.");

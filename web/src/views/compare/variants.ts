@@ -1,6 +1,7 @@
 /** What a comparison asks for, and what its columns are called. */
 
 import type { Schemas } from "../../api/client";
+import { modelName } from "../../lib/format";
 import { mostTokens, promptProblem, type PromptInfo } from "../../lib/prompts";
 
 export type Model = Schemas["RunBody"]["model"];
@@ -87,7 +88,7 @@ export function firstMissing(variants: readonly Variant[], known: Known): string
 
 export function title(variant: Variant): string {
   const names = { package: variant.packageName || "A package", own: "Your own prompt", none: "Without a package" };
-  return `${names[variant.prompt]}, ${variant.model}`;
+  return `${names[variant.prompt]}, ${modelName(variant.model ?? "")}`;
 }
 
 /** Columns whose run would be the same as that of one before: the API refuses those. */

@@ -2,8 +2,8 @@ import { useEffect, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Share } from "../../components/Share";
 import { Thread } from "../../components/Thread";
-import { getSession, packageName, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
-import { counted, credits, day } from "../../lib/format";
+import { getSession, promptName, titleOf, turnsOf, type Session, type Turn } from "../../lib/conversation";
+import { counted, credits, day, modelName } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { remove } from "./store";
 
@@ -51,22 +51,24 @@ export function Conversation({ id }: { id: string }) {
       </>
     );
   }
+  const isWithoutPackage = session.use_no_prompt && session.comparison != null;
   const variables = Object.entries(session.variables ?? {});
   return (
     <div class="reading">
       {back}
       <h1 dir="auto">{titleOf(session)}</h1>
       <p class="facts">
-        {session.package ? (
-          <a href={links.try({ packageId: session.package })}>{session.package}</a>
+        {session.package && !isWithoutPackage ? (
+          <a href={links.try({ packageId: session.package })}>{promptName(session)}</a>
         ) : (
-          <span>{packageName(session)}</span>
+          <span>{promptName(session)}</span>
         )}
-        {session.package_version && <span>version {session.package_version}</span>}
-        <span>{session.model}</span>
+        {session.package_version && !isWithoutPackage && <span>version {session.package_version}</span>}
+        <span>{modelName(session.model)}</span>
         <span>{counted(session.turns, "turn")}</span>
         <span>{credits(session.credits_spent)}</span>
         <time dateTime={session.created_at}>{day(session.created_at)}</time>
+        {session.comparison && <span class="state">From a comparison</span>}
       </p>
       {variables.length > 0 && (
         <dl class="variables-given">

@@ -1,77 +1,39 @@
-import { batch, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { later } from "../../components/undo";
-import { packageName, titleOf } from "../../lib/conversation";
+import { promptName, titleOf } from "../../lib/conversation";
 import { cut } from "../../lib/format";
+import { Pages } from "../../lib/pages";
 
 export type Listed = Schemas["SessionListed"];
 
 const PAGE = 50;
 const MAX_SEARCH_PAGES = 40; // a search reads the titles of this many pages, 2,000 conversations
 
-export const sessions = signal<readonly Listed[] | null>(null);
-export const next = signal<string | null>(null);
-export const unreadable = signal(0);
-export const error = signal<unknown>(null);
-export const isLoading = signal(false);
+export const list = new Pages<Listed, "all">(
+  async (_, cursor, signal) => {
+    const page = await api.get("/playground/sessions", { query: { limit: PAGE, ...(cursor !== null && { cursor }) }, signal });
+    return { items: page.sessions, next: page.next_cursor, unreadable: page.unreadable.length };
+  },
+  (each) => each.session_id,
+);
 export const deleteError = signal<{ error: unknown; retry: () => void } | null>(null);
 
-let reading = 0;
-
 /** The first page anew: other windows and runs have changed the list. */
-export async function load(): Promise<void> {
-  const number = ++reading;
-  isLoading.value = true;
-  try {
-    const page = await api.get("/playground/sessions", { query: { limit: PAGE } });
-    if (number !== reading) return;
-    batch(() => {
-      sessions.value = page.sessions;
-      next.value = page.next_cursor;
-      unreadable.value = page.unreadable.length;
-      error.value = null;
-    });
-  } catch (problem) {
-    if (number === reading) error.value = problem;
-  } finally {
-    if (number === reading) isLoading.value = false;
-  }
-}
-
-export async function loadMore(): Promise<void> {
-  const cursor = next.peek();
-  if (cursor === null || isLoading.peek()) return;
-  const number = reading;
-  isLoading.value = true;
-  try {
-    const page = await api.get("/playground/sessions", { query: { limit: PAGE, cursor } });
-    if (number !== reading) return;
-    batch(() => {
-      const known = new Set((sessions.peek() ?? []).map((each) => each.session_id));
-      sessions.value = [...(sessions.peek() ?? []), ...page.sessions.filter((each) => !known.has(each.session_id))];
-      next.value = page.next_cursor;
-      unreadable.value += page.unreadable.length;
-      error.value = null;
-    });
-  } catch (problem) {
-    if (number === reading) error.value = problem;
-  } finally {
-    if (number === reading) isLoading.value = false;
-  }
-}
+export const load = () => list.load("all");
 
 /** All pages, as far as a search goes. `isWanted` says whether somebody still searches. */
 export async function loadAll(isWanted: () => boolean): Promise<void> {
-  for (let page = 0; page < MAX_SEARCH_PAGES && next.peek() !== null && isWanted(); page += 1) {
-    await loadMore();
-    if (error.peek() !== null) return;
+  for (let page = 0; page < MAX_SEARCH_PAGES && list.next.peek() !== null && isWanted(); page += 1) {
+    await list.more();
+    if (list.error.peek() !== null) return;
   }
 }
 
-/** Words of the search in any order, in the title or the package's name. */
-export function matches(about: { title: string; package: string | null }, search: string): boolean {
-  const text = `${about.title} ${packageName(about)}`.toLocaleLowerCase();
-  return search.toLocaleLowerCase().split(/\s+/).every((word) => text.includes(word));
+/** Words of the search in any order, in the title, the names of the prompt and the model. */
+export function matches(about: Pick<Listed, "title" | "package" | "use_no_prompt" | "model" | "comparison">, search: string): boolean {
+  const text = `${about.title} ${promptName(about)} ${about.model}`.toLowerCase();
+  return search.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
 /** Deleted after a time to undo it; the list does not show it meanwhile. */
@@ -83,7 +45,7 @@ export function remove(about: { session_id: string; title: string; package: stri
     } catch (problem) {
       if (!(problem instanceof ApiError && problem.status === 404)) throw problem; // 404: another window was faster
     }
-    sessions.value = sessions.peek()?.filter((each) => each.session_id !== about.session_id) ?? null;
+    list.change((now) => now.filter((each) => each.session_id !== about.session_id));
   };
   const failed = (problem: unknown) => {
     deleteError.value = {

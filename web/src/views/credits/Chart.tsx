@@ -1,6 +1,6 @@
-import { balanceOverTime, stepPath, type Balanced } from "./history";
+import { count, dayNear } from "../../lib/format";
+import { balanceOverTime, highest, stepPath, type Balanced } from "./history";
 
-const dayAndMonth = (at: number) => new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 const WIDTH = 600;
 const HEIGHT = 120;
 
@@ -10,15 +10,15 @@ export function Chart({ entries, now }: { entries: readonly Balanced[]; now: num
   const first = points[0];
   const last = points[points.length - 1];
   if (!first || !last) return null;
-  const top = Math.max(1, ...points.map((point) => point.balance));
+  const top = highest(points);
   const line = stepPath(points, WIDTH, HEIGHT);
-  const from = dayAndMonth(first.at);
-  const to = dayAndMonth(last.at);
+  const from = dayNear(first.at, new Date(now));
+  const to = dayNear(last.at, new Date(now));
   return (
     <figure class="credits-chart">
       <figcaption>
-        Balance {from === to ? `of ${to}` : `from ${from} to ${to}`}: {first.balance} at first, {top} at most,{" "}
-        {last.balance} now
+        Balance {from === to ? `of ${to}` : `from ${from} to ${to}`}: {count(first.balance)} at first, {count(top)} at most,{" "}
+        {count(last.balance)} now
       </figcaption>
       <svg viewBox={`0 -2 ${WIDTH} ${HEIGHT + 4}`} preserveAspectRatio="none" aria-hidden="true" focusable="false">
         <path class="credits-chart-area" d={`${line}V${HEIGHT}H0Z`} />

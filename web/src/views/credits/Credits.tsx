@@ -8,6 +8,7 @@ import { BalanceParts } from "./Balance";
 import { Buy } from "./Buy";
 import { History } from "./History";
 import { Plan } from "./Plan";
+import { UsageView } from "./UsageView";
 import "./credits.css";
 
 const MAX_LOOKS = 20; // after a way back from Stripe's page: credits come with Stripe's event
@@ -80,7 +81,8 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
             <BalanceParts balance={now} />
             <Buy onPaid={() => void refreshBalance()} onError={onError} />
             <Plan changes={amount} onError={onError} />
-            <History changes={amount} onError={onError} />
+            <UsageView changes={amount} />
+            <History changes={amount} />
           </div>
         )
       )}

@@ -1,47 +1,38 @@
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
+import { ErrorNotice } from "../../components/ErrorNotice";
+import { useAsked } from "../../lib/asked";
+import { count, counted, moment, signed } from "../../lib/format";
+import { Pages } from "../../lib/pages";
 import { Chart } from "./Chart";
+import type { EntryType } from "./csv";
+import { Download } from "./Download";
 import { explain, type ReceiptFacts } from "./explain";
-import { moment, signed } from "../../lib/format";
 import { runOf, TYPES, typeName } from "./history";
 
 type Entry = Schemas["Transaction"];
-type EntryType = "spend" | "purchase" | "monthly" | "signup" | "rollover" | "expire" | "refund" | "dispute" | "bonus" | "admin" | "debt";
 const PAGE_SIZE = 50;
 
-/** Every change of the balance, newest first. `changes`: what a new value of means that there are new lines. */
-export function History({ changes, onError }: { changes: unknown; onError: (error: unknown) => void }) {
-  const [type, setType] = useState<EntryType | "">("");
-  const [entries, setEntries] = useState<Entry[] | null>(null);
-  const [cursor, setCursor] = useState<string | null>(null);
-  const [busy, setBusy] = useState(false);
-
-  const load = useCallback(
-    async (from: string | null, isWanted: () => boolean) => {
-      setBusy(true);
-      try {
-        const page = await api.get("/playground/credits/history", {
-          query: { limit: PAGE_SIZE, ...(type && { type }), ...(from && { cursor: from }) },
-        });
-        if (!isWanted()) return;
-        setEntries((before) => [...(from ? (before ?? []) : []), ...page.transactions]);
-        setCursor(page.next_cursor);
-      } catch (error) {
-        if (isWanted()) onError(error);
-      } finally {
-        setBusy(false);
-      }
+const newPages = () =>
+  new Pages<Entry, EntryType | "">(
+    async (type, cursor, signal) => {
+      const query = { limit: PAGE_SIZE, ...(type && { type }), ...(cursor !== null && { cursor }) };
+      const page = await api.get("/playground/credits/history", { query, signal });
+      return { items: page.transactions, next: page.next_cursor, unreadable: page.unreadable.length };
     },
-    [type, onError],
+    (entry) => entry.id,
   );
 
-  useEffect(() => {
-    let wanted = true;
-    void load(null, () => wanted);
-    return () => {
-      wanted = false;
-    };
-  }, [load, changes]);
+/** Every change of the balance, newest first. `changes`: a new value means that there are new lines. */
+export function History({ changes }: { changes: unknown }) {
+  const [type, setType] = useState<EntryType | "">("");
+  const pages = useMemo(newPages, []);
+  useEffect(() => void pages.load(type), [type, changes]);
+  useEffect(() => () => pages.stop(), []);
+  // Lines of another choice are not shown under the name of this one.
+  const entries = pages.key.value === type ? pages.items.value : null;
+  const error = pages.error.value;
+  const unreadable = pages.unreadable.value;
 
   return (
     <section aria-labelledby="history-title">
@@ -59,8 +50,14 @@ export function History({ changes, onError }: { changes: unknown; onError: (erro
           </select>
         </label>
       </div>
+      {error !== null && <ErrorNotice error={error} onRetry={() => void pages.again()} />}
+      {entries !== null && unreadable > 0 && (
+        <p class="notice">
+          {counted(unreadable, "line is", "lines are")} damaged and cannot be shown. The balance is right all the same.
+        </p>
+      )}
       {entries === null ? (
-        <p aria-busy="true">Loading…</p>
+        error === null && <p class="loading">Loading…</p>
       ) : entries.length === 0 ? (
         <p>There is nothing here yet.</p>
       ) : (
@@ -89,11 +86,12 @@ export function History({ changes, onError }: { changes: unknown; onError: (erro
           </div>
         </>
       )}
-      {cursor && (
-        <button type="button" class="button" disabled={busy} onClick={() => void load(cursor, () => true)}>
+      {entries !== null && pages.next.value !== null && (
+        <button type="button" class="button" disabled={pages.isLoading.value} onClick={() => void pages.more()}>
           Show older lines
         </button>
       )}
+      {entries !== null && entries.length > 0 && <Download type={type} />}
     </section>
   );
 }
@@ -129,7 +127,7 @@ function Row({ entry }: { entry: Entry }) {
           )}
         </td>
         <td class="credits-number">{signed(entry.amount)}</td>
-        <td class="credits-number">{entry.balance_after}</td>
+        <td class="credits-number">{count(entry.balance_after)}</td>
       </tr>
       {isOpen && entry.run_id && (
         <tr id={detail}>
@@ -143,20 +141,14 @@ function Row({ entry }: { entry: Entry }) {
 }
 
 function Receipt({ runId }: { runId: string }) {
-  const [receipt, setReceipt] = useState<(ReceiptFacts & { price_version?: string | null }) | null>(null);
-  const [failure, setFailure] = useState<string | null>(null);
-  useEffect(() => {
-    let wanted = true;
-    api
-      .get("/playground/runs/{run_id}", { path: { run_id: runId } })
-      .then((found) => wanted && setReceipt(found))
-      .catch((error: Error) => wanted && setFailure(error.message));
-    return () => {
-      wanted = false;
-    };
-  }, [runId]);
-  if (failure) return <p role="alert">{failure}</p>;
-  if (!receipt) return <p aria-busy="true">Loading…</p>;
+  const asked = useAsked<ReceiptFacts & { price_version?: string | null }>(
+    runId,
+    (run_id, signal) => api.get("/playground/runs/{run_id}", { path: { run_id }, signal }),
+    0,
+  );
+  const receipt = asked.value;
+  if (asked.state === "failed") return <ErrorNotice error={asked.error} onRetry={asked.again} />;
+  if (receipt === null) return <p class="loading">Loading…</p>;
   return (
     <div class="credits-receipt">
       <ul>

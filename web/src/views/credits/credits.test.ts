@@ -16,7 +16,7 @@ describe("why a run cost what it did", () => {
   it("names size, model, charge and what was given back", () => {
     expect(explain(settled)).toEqual([
       "1,000 tokens were read and 2,000 were written: 3,000 together.",
-      "A run of that size costs 2 credits, times 3 for opus: 6 credits.",
+      "A run of that size costs 2 credits, times 3 for Opus: 6 credits.",
       "Charged: 6 credits. 3 credits of the 9 held were given back.",
       "Paid from: 4 monthly, 2 of those that never expire.",
     ]);
@@ -25,7 +25,7 @@ describe("why a run cost what it did", () => {
   it("says that a prompt of one's own counts more", () => {
     const own = { ...settled, custom_prompt: true, price: { ...settled.price, factor: 6 } };
     expect(explain(own)).toContain(
-      "A run of that size costs 2 credits, times 6 for opus with a prompt of your own: 12 credits.",
+      "A run of that size costs 2 credits, times 6 for Opus with a prompt of your own: 12 credits.",
     );
   });
 
@@ -65,9 +65,9 @@ describe("a line of the history", () => {
   const run = { package: "@acme/tidy", model: "sonnet", custom_prompt: false, use_no_prompt: false };
 
   it("says what was run", () => {
-    expect(runOf(run)).toBe("@acme/tidy, sonnet");
-    expect(runOf({ ...run, use_no_prompt: true })).toBe("@acme/tidy, without its prompt, sonnet");
-    expect(runOf({ ...run, package: null, custom_prompt: true })).toBe("your own prompt, sonnet");
+    expect(runOf(run)).toBe("@acme/tidy, Sonnet");
+    expect(runOf({ ...run, use_no_prompt: true })).toBe("@acme/tidy, without its prompt, Sonnet");
+    expect(runOf({ ...run, package: null, custom_prompt: true })).toBe("your own prompt, Sonnet");
     expect(runOf({ ...run, package: null, model: null })).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /** Why a run cost what it did, in sentences, from its receipt. */
-import { count, counted, credits } from "../../lib/format";
+import { count, counted, credits, modelName } from "../../lib/format";
 
 export interface ReceiptFacts {
   status: string;
@@ -67,7 +67,7 @@ const PARTS = { monthly: "monthly", rollover: "rolled over", purchased: "of thos
 
 /** What the factor is for. */
 function factorOf({ model, custom_prompt }: ReceiptFacts): string {
-  return custom_prompt ? `${model} with a prompt of your own` : model;
+  return custom_prompt ? `${modelName(model)} with a prompt of your own` : modelName(model);
 }
 
 /** From which parts of the balance it was paid, if there were several or one is worth naming. */

@@ -1,4 +1,5 @@
 /** What the lines of a history are called, and the line that their balance draws. */
+import { modelName } from "../../lib/format";
 
 export const TYPES: Readonly<Record<string, string>> = {
   spend: "Runs",
@@ -37,7 +38,7 @@ export function runOf(line: {
 }): string | null {
   const what = line.custom_prompt ? "your own prompt" : line.package;
   if (what === null) return null;
-  return [what, ...(line.use_no_prompt ? ["without its prompt"] : []), ...(line.model === null ? [] : [line.model])].join(", ");
+  return [what, ...(line.use_no_prompt ? ["without its prompt"] : []), ...(line.model === null ? [] : [modelName(line.model)])].join(", ");
 }
 
 export interface Point {
@@ -65,13 +66,18 @@ export function balanceOverTime(entries: readonly Balanced[], now: number): Poin
   return points;
 }
 
+/** At least 1: what the picture is as high as. Histories may be too long for the arguments of a call. */
+export function highest(points: readonly Point[]): number {
+  return points.reduce((most, point) => Math.max(most, point.balance), 1);
+}
+
 /** An SVG path of steps: a balance holds until it changes. */
 export function stepPath(points: readonly Point[], width: number, height: number): string {
   const first = points[0];
   const last = points[points.length - 1];
   if (!first || !last) return "";
   const span = last.at - first.at || 1;
-  const top = Math.max(1, ...points.map((point) => point.balance));
+  const top = highest(points);
   const x = (point: Point) => round(((point.at - first.at) / span) * width);
   const y = (point: Point) => round(height - (Math.max(0, point.balance) / top) * height);
   let path = `M${x(first)} ${y(first)}`;

@@ -1,11 +1,11 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { api, ApiError, newKey, type Schemas } from "../../api/client";
 import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { getShared, packageName, titleOf, turnsOf, type Turn } from "../../lib/conversation";
-import { counted, day } from "../../lib/format";
+import { counted, day, modelName } from "../../lib/format";
 import { links, navigate } from "../../router";
 import { isSignedIn } from "../../session/token";
 import "./shared.css";
@@ -66,7 +66,7 @@ export function Shared({ token }: { token: string }) {
           <span>{packageName(shared)}</span>
         )}
         {shared.package_version && <span>version {shared.package_version}</span>}
-        <span>{shared.model}</span>
+        <span>{modelName(shared.model)}</span>
         <span>{counted(shared.turns, "turn")}</span>
         <span>shared on {day(shared.shared_at)}</span>
       </p>
@@ -91,13 +91,27 @@ function Respond({ token }: { token: string }) {
   const [wish, setWish] = useState<Wish | null>(null);
   const [vote, setVote] = useState<boolean | null>(null);
   const [comment, setComment] = useState("");
+  const [sent, setSent] = useState(""); // the comment that the vote has
   const [reason, setReason] = useState("");
   const [done, setDone] = useState<string | null>(null);
   const [failed, setFailed] = useState<{ error: unknown; retry: () => void } | null>(null);
   const [isBusy, setBusy] = useState(false);
+  const isActing = useRef(false);
+  const isShown = useRef(true);
+  const reportButton = useRef<HTMLButtonElement>(null);
+  const reportText = useRef<HTMLTextAreaElement>(null);
   const signedIn = isSignedIn.value;
+  useEffect(
+    () => () => {
+      isShown.current = false;
+    },
+    [],
+  );
 
+  /** One at a time: what is pressed while another one is on its way is not done. */
   const act = async (what: () => Promise<string | null>): Promise<void> => {
+    if (isActing.current) return;
+    isActing.current = true;
     setBusy(true);
     setFailed(null);
     setDone(null);
@@ -108,6 +122,7 @@ function Respond({ token }: { token: string }) {
     } catch (error) {
       setFailed({ error, retry: () => void act(what) });
     } finally {
+      isActing.current = false;
       setBusy(false);
     }
   };
@@ -115,27 +130,46 @@ function Respond({ token }: { token: string }) {
   const fork = () =>
     act(async () => {
       const copy = await api.post("/playground/shared/{token}/fork", { path, key });
-      navigate(links.try({ sessionId: copy.session_id }));
+      // Who has gone elsewhere meanwhile stays there; the copy is among their conversations.
+      if (isShown.current) navigate(links.try({ sessionId: copy.session_id }));
       return null;
     });
   const say = (isHelpful: boolean, text: string) =>
     act(async () => {
       await api.post("/playground/shared/{token}/feedback", { path, body: { is_helpful: isHelpful, comment: text } });
       setVote(isHelpful);
-      return "Your vote is counted.";
+      setSent(text);
+      return text === "" ? "Your vote is counted." : "Your vote is counted, with your comment.";
     });
   const report = () =>
     act(async () => {
       await api.post("/playground/shared/{token}/report", { path, body: { reason: reason.trim() } });
-      setWish(null);
+      closeReport();
+      setReason("");
       return "Reported. Somebody will look at it.";
     });
+  const closeReport = () => {
+    setWish(null);
+    reportButton.current?.focus(); // the form is gone
+  };
   const want = (next: Wish, then?: () => void) => {
     setWish(next);
     setFailed(null);
     setDone(null);
     if (signedIn || next === "vote") then?.();
   };
+
+  // Who had to sign in first has pressed the button already.
+  const wasSignedIn = useRef(signedIn);
+  useEffect(() => {
+    const isNew = signedIn && !wasSignedIn.current;
+    wasSignedIn.current = signedIn;
+    if (isNew && wish === "fork") void fork();
+  }, [signedIn]);
+  const isReporting = signedIn && wish === "report";
+  useEffect(() => {
+    if (isReporting) reportText.current?.focus();
+  }, [isReporting]);
 
   return (
     <section class="respond" aria-label="What you can do with it">
@@ -144,20 +178,20 @@ function Respond({ token }: { token: string }) {
           Continue in a copy of your own
         </button>
         <span class="votes" role="group" aria-label="Was it helpful?">
-          <button type="button" class="button" aria-pressed={vote === true} disabled={isBusy} onClick={() => want("vote", () => void say(true, comment))}>
+          <button type="button" class="button" aria-pressed={vote === true} disabled={isBusy} onClick={() => want("vote", () => void say(true, sent))}>
             Helpful
           </button>
-          <button type="button" class="button" aria-pressed={vote === false} disabled={isBusy} onClick={() => want("vote", () => void say(false, comment))}>
+          <button type="button" class="button" aria-pressed={vote === false} disabled={isBusy} onClick={() => want("vote", () => void say(false, sent))}>
             Not helpful
           </button>
         </span>
-        <button type="button" class="button button-quiet" aria-expanded={wish === "report"} onClick={() => want("report")}>
+        <button type="button" class="button button-quiet" aria-expanded={wish === "report"} ref={reportButton} onClick={() => (wish === "report" ? setWish(null) : want("report"))}>
           Report it
         </button>
       </div>
       {wish !== null && wish !== "vote" && !signedIn && (
         <div class="notice">
-          <p class="notice-title">Sign in to do this</p>
+          <p class="notice-title">{wish === "fork" ? "Sign in to continue in a copy" : "Sign in to report it"}</p>
           <SignIn />
         </div>
       )}
@@ -166,13 +200,14 @@ function Respond({ token }: { token: string }) {
           class="comment"
           onSubmit={(event) => {
             event.preventDefault();
-            if (comment.trim() !== "") void say(vote, comment.trim());
+            if (comment.trim() !== sent) void say(vote, comment.trim());
           }}
         >
           <label>
             <span class="unseen">Comment</span>
             <input
               type="text"
+              dir="auto"
               maxLength={1000}
               placeholder="Why? (if you like)"
               value={comment}
@@ -184,7 +219,7 @@ function Respond({ token }: { token: string }) {
           </button>
         </form>
       )}
-      {signedIn && wish === "report" && (
+      {isReporting && (
         <form
           class="report"
           onSubmit={(event) => {
@@ -194,13 +229,13 @@ function Respond({ token }: { token: string }) {
         >
           <label class="field">
             What is wrong with it?
-            <textarea rows={3} maxLength={1000} required value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+            <textarea ref={reportText} dir="auto" rows={3} maxLength={1000} required value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
           </label>
           <div class="actions">
             <button type="submit" class="button button-danger" disabled={isBusy || reason.trim() === ""}>
               Report
             </button>
-            <button type="button" class="button" onClick={() => setWish(null)}>
+            <button type="button" class="button" onClick={closeReport}>
               Do not report
             </button>
           </div>

@@ -1,4 +1,4 @@
-import { count, credits, effortName } from "../../lib/format";
+import { count, credits, effortName, modelName } from "../../lib/format";
 import { promptInfo } from "../../lib/prompts";
 import * as store from "./store";
 
@@ -26,7 +26,7 @@ export function Options() {
               checked={each.name === model.name}
               onChange={() => store.change({ model: each.name })}
             />
-            <span>{each.name[0]?.toUpperCase() + each.name.slice(1)}</span>
+            <span>{modelName(each.name)}</span>
           </label>
         ))}
       </fieldset>
@@ -98,7 +98,7 @@ export function Options() {
         </div>
         {smallest && (
           <p class="hint">
-            A run with {model.name} costs {credits(smallest.credits * factor)} up to {count(smallest.up_to_tokens)} tokens, read and
+            A run with {modelName(model.name)} costs {credits(smallest.credits * factor)} up to {count(smallest.up_to_tokens)} tokens, read and
             written, and more for longer ones.
           </p>
         )}

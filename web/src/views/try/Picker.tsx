@@ -3,6 +3,7 @@ import { api, type Schemas } from "../../api/client";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { announce } from "../../components/announcer";
 import { counted } from "../../lib/format";
+import { Pages } from "../../lib/pages";
 import { arePromptsOffered } from "../../lib/prompts";
 import { links } from "../../router";
 
@@ -14,60 +15,40 @@ const PAGE = 24;
 /** Of all packages; what matches a text is shown best match first. */
 type Sort = "name" | "runs";
 
-interface Found {
-  of: string;
+interface Listing {
+  q: string;
   sort: Sort;
-  packages: readonly Listed[];
-  next: string | null;
 }
 
-// Kept while the page is open, so that the way back from a package leads to the same list.
-let last: Found | null = null;
+/** Kept while the page is open, so that the way back from a package leads to the same list. */
+const found = new Pages<Listed, Listing>(
+  async ({ q, sort }, cursor, signal) => {
+    const query = q === "" ? { limit: PAGE, sort } : { q, limit: PAGE };
+    const page = await api.get("/packages", { query: { ...query, ...(cursor !== null && { cursor }) }, signal });
+    if (q !== "" && cursor === null) announce(howMany(page.packages.length, page.next_cursor !== null));
+    return { items: page.packages, next: page.next_cursor };
+  },
+  (each) => each.id,
+);
 
 export function Picker() {
-  const [text, setText] = useState(last?.of ?? "");
-  const [sort, setSort] = useState<Sort>(last?.sort ?? "runs");
-  const [found, setFound] = useState<Found | null>(last);
-  const [error, setError] = useState<unknown>(null);
-  const [attempt, setAttempt] = useState(0);
-  const wanted = text.trim();
+  const [text, setText] = useState(found.key.peek()?.q ?? "");
+  const [sort, setSort] = useState<Sort>(found.key.peek()?.sort ?? "runs");
+  const q = text.trim();
+  const key = found.key.value;
+  const packages = found.items.value;
+  const error = found.error.value;
 
   useEffect(() => {
-    if (found?.of === wanted && found.sort === sort) return;
-    const abort = new AbortController();
-    const timer = setTimeout(
-      () => {
-        api.get("/packages", { query: listing(wanted, sort), signal: abort.signal }).then(
-          (page) => {
-            last = { of: wanted, sort, packages: page.packages, next: page.next_cursor };
-            setFound(last);
-            setError(null);
-            if (wanted !== "") announce(howMany(last));
-          },
-          (problem: unknown) => !abort.signal.aborted && setError(problem),
-        );
-      },
-      found === null || found.of === wanted ? 0 : WAIT_MS,
-    );
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [wanted, sort, attempt]);
-
-  const more = async () => {
-    if (!found?.next) return;
-    try {
-      const page = await api.get("/packages", { query: { ...listing(found.of, found.sort), cursor: found.next } });
-      // A package whose rank has changed meanwhile may come twice.
-      const known = new Set(found.packages.map((each) => each.id));
-      const others = page.packages.filter((each) => !known.has(each.id));
-      last = { ...found, packages: [...found.packages, ...others], next: page.next_cursor };
-      setFound(last);
-    } catch (problem) {
-      setError(problem);
+    const shown = found.key.peek();
+    if (shown?.q === q && shown.sort === sort) {
+      found.stop(); // of another search, which is no longer wanted
+      return undefined;
     }
-  };
+    const isTyping = shown !== null && shown.q !== q;
+    const timer = setTimeout(() => void found.load({ q, sort }), isTyping ? WAIT_MS : 0);
+    return () => clearTimeout(timer);
+  }, [q, sort]);
 
   return (
     <>
@@ -87,7 +68,7 @@ export function Picker() {
         <label for="package-order" class="unseen">
           Order
         </label>
-        {wanted === "" ? (
+        {q === "" ? (
           <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
             <option value="runs">most used first</option>
             <option value="name">by name</option>
@@ -103,19 +84,21 @@ export function Picker() {
           Or <a href={links.try({ isOwn: true })}>write your own prompt</a> in place of a package.
         </p>
       )}
-      {error !== null && <ErrorNotice error={error} onRetry={() => setAttempt(attempt + 1)} />}
-      {found === null && error === null && <p class="loading">Loading…</p>}
-      {found !== null && found.packages.length === 0 && (
+      {error !== null && <ErrorNotice error={error} onRetry={() => void found.again()} />}
+      {packages === null && error === null && <p class="loading">Loading…</p>}
+      {packages?.length === 0 && (
         <p>
-          No package matches “{found.of}”.{" "}
-          <button type="button" class="link" onClick={() => setText("")}>
-            Show all
-          </button>
+          {key === null || key.q === "" ? "There are no packages yet." : `No package matches “${key.q}”. `}
+          {key !== null && key.q !== "" && (
+            <button type="button" class="link" onClick={() => setText("")}>
+              Show all
+            </button>
+          )}
         </p>
       )}
-      {found !== null && (
+      {packages !== null && packages.length > 0 && (
         <ul class="packages">
-          {found.packages.map((each) => (
+          {packages.map((each) => (
             <li key={each.id} class="package">
               <h2>
                 <a href={links.try({ packageId: each.name })}>{shortName(each.name)}</a>
@@ -136,8 +119,8 @@ export function Picker() {
           ))}
         </ul>
       )}
-      {found?.next && (
-        <button type="button" class="button" onClick={() => void more()}>
+      {found.next.value !== null && (
+        <button type="button" class="button" disabled={found.isLoading.value} onClick={() => void found.more()}>
           Show more packages
         </button>
       )}
@@ -145,11 +128,8 @@ export function Picker() {
   );
 }
 
-const listing = (q: string, sort: Sort) => (q === "" ? { limit: PAGE, sort } : { q, limit: PAGE });
-
-function howMany(found: Found): string {
-  const number = found.packages.length;
-  return found.next ? `${number} or more packages` : counted(number, "package");
+function howMany(number: number, hasMore: boolean): string {
+  return hasMore ? `${number} or more packages` : counted(number, "package");
 }
 
 /** "@playground/code-reviewer" is shown as "code-reviewer", beside its scope. */

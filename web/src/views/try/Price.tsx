@@ -1,44 +1,47 @@
-import { useEffect, useState } from "preact/hooks";
 import { api, ApiError, type Schemas } from "../../api/client";
+import { useAsked } from "../../lib/asked";
 import { count, credits } from "../../lib/format";
 import { problemOf } from "../../lib/errors";
 import { links } from "../../router";
+import { balance } from "../../session/balance";
 import { isSignedIn } from "../../session/token";
 import * as store from "./store";
 
 const WAIT_MS = 400; // after the last key
 
-/** "1 credit, at most 2; you have 5", asked again while something changes. */
+const ask = (wanted: string, signal: AbortSignal): Promise<Schemas["EstimateAnswer"]> =>
+  api.post("/playground/estimate", { body: (JSON.parse(wanted) as { body: Schemas["RunBody"] }).body, signal });
+
+/** "1 credit, at most 2; you have 5": of what is written and chosen now, or that it is being worked out. */
 export function Price() {
   const body = store.request.value;
-  const asked = body === null || body.input.trim() === "" ? null : JSON.stringify(body);
   const canBeAsked =
-    asked !== null && store.inputLength.value <= store.MAX_INPUT_CHARACTERS && store.missingVariables.value.length === 0 && store.promptLack.value === null;
-  const [price, setPrice] = useState<{ of: string; answer: Schemas["EstimateAnswer"] } | null>(null);
-  const [error, setError] = useState<unknown>(null);
+    body !== null &&
+    body.input.trim() !== "" &&
+    store.inputLength.value <= store.MAX_INPUT_CHARACTERS &&
+    store.missingVariables.value.length === 0 &&
+    store.promptLack.value === null &&
+    isSignedIn.value;
   const isRunning = store.live.value !== null;
+  // Also what is not in the body decides: earlier turns are sent along, and what one has says what one can afford.
+  const wanted = { body, turns: store.turns.value.length, available: balance.value?.available };
+  const price = useAsked(canBeAsked && !isRunning ? JSON.stringify(wanted) : null, ask, WAIT_MS);
 
-  useEffect(() => {
-    setError(null);
-    if (!canBeAsked || asked === null || isRunning || !isSignedIn.peek()) return;
-    const abort = new AbortController();
-    const timer = setTimeout(() => {
-      api.post("/playground/estimate", { body: JSON.parse(asked), signal: abort.signal }).then(
-        (answer) => setPrice({ of: asked, answer }),
-        (problem: unknown) => !abort.signal.aborted && setError(problem),
-      );
-    }, WAIT_MS);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [asked, canBeAsked, isRunning]);
-
-  if (isRunning || !canBeAsked) return <p class="price hint">{isRunning ? "" : "The price is shown here before you run it."}</p>;
-  if (error !== null) {
+  if (price.state === "none") return <p class="price hint">{isRunning ? "" : "The price is shown here before you run it."}</p>;
+  if (price.state === "failed") {
+    const { error } = price;
     // What the run would be refused for is said now; what only the estimate has met is not worth a word.
     const isRefused = error instanceof ApiError && error.status < 429;
-    if (!isRefused) return <p class="price problem">The price is not known at present.</p>;
+    if (!isRefused) {
+      return (
+        <p class="price problem">
+          The price is not known at present.{" "}
+          <button type="button" class="link" onClick={price.again}>
+            Ask again
+          </button>
+        </p>
+      );
+    }
     const problem = problemOf(error);
     return (
       <p class="price problem">
@@ -46,10 +49,10 @@ export function Price() {
       </p>
     );
   }
-  if (price === null) return <p class="price hint">Working out the price…</p>;
-  const { answer } = price;
+  const answer = price.value;
+  if (answer === null) return <p class="price hint">Working out the price…</p>;
   return (
-    <p class={price.of === asked ? "price" : "price price-old"} aria-live="polite">
+    <p class="price" aria-live="polite">
       {sentence(answer)}
       {!answer.can_afford && (
         <>
