@@ -133,7 +133,7 @@ export async function* follow(source: Source, options: FollowOptions = {}): Asyn
  * before. Then a refusal that can come before the API looks for the run (401, 429, 5xx without the run's id) tells nothing,
  * and only the same key asks for the same run.
  */
-export function saysOutcome(error: unknown, mayHaveBegun: boolean): boolean {
+export function saysOutcome(error: unknown, mayHaveBegun: boolean): error is ApiError {
   if (!(error instanceof ApiError) || error.code === "run_in_progress") return false;
   if (error.runId !== null) return true;
   return !isPassing(error, mayHaveBegun) && !(mayHaveBegun && error.status === 401);

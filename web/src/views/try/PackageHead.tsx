@@ -35,7 +35,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             <span>
               {chosen.format} {chosen.subtype}
             </span>
-            <span>version {current?.package_version ?? store.draft.value.version ?? chosen.latest_version}</span>
+            <span>version {current?.package_version ?? store.setup.value.version ?? chosen.latest_version}</span>
           </p>
           <Usage of={chosen} />
           {hidden > 0 && (
@@ -144,10 +144,10 @@ function Versions({ of }: { of: store.Package }) {
     <label class="field">
       Version
       <select
-        value={store.draft.value.version ?? of.latest_version}
+        value={store.setup.value.version ?? of.latest_version}
         onChange={(event) => {
           const wanted = event.currentTarget.value;
-          store.change({ version: wanted === of.latest_version ? null : wanted });
+          store.changeSetup({ version: wanted === of.latest_version ? null : wanted });
         }}
       >
         {of.versions.map((version) => (

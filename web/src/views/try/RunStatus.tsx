@@ -15,16 +15,13 @@ export function RunStatus() {
   }
   const ended = store.endedElsewhere.value;
   if (ended === null) return null;
-  const forget = () => {
-    store.endedElsewhere.value = null;
-  };
   return (
     <p class="notice run-status" role="status">
       {ended.error === null ? "The answer of your last run is complete." : `Your last run has failed: ${problemOf(ended.error).title}.`}{" "}
-      <a href={ended.to} onClick={forget}>
+      <a href={ended.to} onClick={() => ended.error === null && store.dismissEnded()}>
         {ended.error === null ? "Read it" : "Back to it"}
       </a>{" "}
-      <button type="button" class="link" onClick={forget}>
+      <button type="button" class="link" onClick={store.dismissEnded}>
         Dismiss
       </button>
     </p>
