@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { shortName } from "./Picker";
 import { packageName } from "../../lib/conversation";
-import { count, day } from "../../lib/format";
+import { characters, count, day } from "../../lib/format";
 import { promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
 import { Share } from "../../components/Share";
@@ -43,13 +43,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
               Its text has {hidden} characters that cannot be seen. They may tell Claude what a reader does not notice.
             </p>
           )}
-          <details class="prompt">
-            <summary>Read its prompt</summary>
-            <pre tabIndex={0} dir="auto">
-              {chosen.preview}
-            </pre>
-            {chosen.preview.endsWith("…") && <p class="hint">This is how it begins; the whole text is sent to Claude.</p>}
-          </details>
+          <Preview text={chosen.preview} />
           <p>
             <a href={links.compare(chosen.id)}>Compare it with others, or with none</a>
           </p>
@@ -83,6 +77,24 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
         </div>
       )}
     </aside>
+  );
+}
+
+/** The API gives the beginning of a package's text, which ends in an ellipsis if there is more of it. */
+function Preview({ text }: { text: string }) {
+  const isCut = text.endsWith("…");
+  return (
+    <details class="prompt">
+      <summary>{isCut ? "Read how its prompt begins" : "Read its prompt"}</summary>
+      <pre tabIndex={0} dir="auto">
+        {text}
+      </pre>
+      {isCut && (
+        <p class="hint">
+          A preview: the first {count(characters(text) - 1)} characters. All of its text is sent to Claude.
+        </p>
+      )}
+    </details>
   );
 }
 
