@@ -47,7 +47,7 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
 
   // Who comes back from paying sees the credits as soon as they are there.
   useEffect(() => {
-    if (!signedIn || isDone || (outcome !== "success" && outcome !== "succeeded")) return undefined;
+    if (!signedIn || (outcome !== "success" && outcome !== "succeeded")) return undefined;
     let count = 0;
     const timer = window.setInterval(() => {
       count += 1;
@@ -56,7 +56,7 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
       void refreshBalance();
     }, LOOK_MS);
     return () => window.clearInterval(timer);
-  }, [signedIn, outcome, isDone]);
+  }, [signedIn, outcome]);
 
   // Said once: who comes to the view again has not come from Stripe's page.
   useEffect(
@@ -99,7 +99,7 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
           <div key={attempt}>
             <BalanceParts balance={now} />
             <Buy onError={onError} />
-            <Plan changes={outcome === "success" ? `${amount} ${looks}` : amount} onState={setActive} onError={onError} />
+            <Plan changes={outcome === "success" && !isActive ? `${amount} ${looks}` : amount} onState={setActive} onError={onError} />
             <History changes={amount} onError={onError} />
           </div>
         )
