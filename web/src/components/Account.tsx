@@ -3,6 +3,7 @@ import { acceptOffer, account, accountName, declineOffer, offer } from "../sessi
 import { Confirm } from "./Confirm";
 
 const MAX_NAME_CHARACTERS = 60;
+const MAX_BUTTON_CHARACTERS = 32;
 
 /** Characters that have no width or turn the direction of text could make one name look like another. */
 export function shownName(name: string | null): string {
@@ -29,7 +30,7 @@ export function SignInOffer() {
   const present = shownName(now.present);
   const name = shownName(now.name);
   return (
-    <Confirm title="Change the account?" yes={`Sign in as ${name}`} no={`Stay with ${present}`} onYes={acceptOffer} onNo={declineOffer}>
+    <Confirm title="Change the account?" yes={`Sign in as ${cut(name, MAX_BUTTON_CHARACTERS)}`} no={`Stay with ${cut(present, MAX_BUTTON_CHARACTERS)}`} onYes={acceptOffer} onNo={declineOffer}>
       <p>
         The link that you have opened signs you in as <bdi class="account-name">{name}</bdi>. This tab is of{" "}
         <bdi class="account-name">{present}</bdi>.
