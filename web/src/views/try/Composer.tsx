@@ -114,7 +114,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
               Run
             </button>
             {excess === null && <Price />}
-            <p id="run-excess" class="price problem" role="status" tabIndex={-1}>
+            <p id="run-excess" class="price problem" tabIndex={-1}>
               {excess}
             </p>
           </div>

@@ -69,9 +69,10 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             key={current.session_id}
             session={current}
             turns={store.turns.value}
-            onChange={(session) => {
-              // Another conversation may be shown by now.
-              if (store.session.peek()?.session_id === session.session_id) store.session.value = session;
+            onChange={({ session_id, shared, is_public, share }) => {
+              // Another conversation may be shown by now, and this one may have been read again.
+              const now = store.session.peek();
+              if (now?.session_id === session_id) store.session.value = { ...now, shared, is_public, share };
             }}
           />
         </div>

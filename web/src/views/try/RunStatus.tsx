@@ -9,7 +9,7 @@ export function RunStatus() {
   if (run !== null && !(isTry && store.shownRun.value !== null)) {
     return (
       <p class="notice run-status">
-        Claude is answering your last run. <a href={store.placeOf(run.body)}>Show it</a>
+        {run.state === "lost" ? "The connection to your last run was lost." : "Claude is answering your last run."} <a href={store.placeOf(run.body)}>Show it</a>
       </p>
     );
   }

@@ -240,6 +240,18 @@ describe("a run whose outcome is not known", () => {
     expect(first?.key).toBe(second?.key);
   });
 
+  it("whose conversation was deleted since can be run anew", async () => {
+    const page = await load(`/?package=p#token=${token("alice")}`);
+    await write(page, "first");
+    page.start();
+    await api.answer(RUN, new TypeError("connection lost"));
+    await api.answer(RUN, refused(404, "session_not_found"));
+    await vi.waitFor(() => expect(page.runError.value).not.toBeNull());
+    page.retry();
+    const keys = (await api.runsWhen(3)).map((each) => each.key);
+    expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);
+  });
+
   it("of somebody else is neither shown nor asked for", async () => {
     const kept = { key: "k", runId: "run_9", owner: "alice", body: { input: "secret", model: "sonnet", package_id: "p" } };
     sessionStorage.setItem("playground.run", JSON.stringify(kept));

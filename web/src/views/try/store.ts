@@ -408,7 +408,7 @@ function run(body: RunBody): void {
 /** Go on with a run that a page before this one began. */
 export function resume(): void {
   const kept = readTab<KeptRun>("run");
-  if (kept === null || live.peek() !== null || !isSignedIn.peek()) return;
+  if (!kept?.key || !kept.body || live.peek() !== null || !isSignedIn.peek()) return;
   if (kept.owner !== undefined && kept.owner !== account.peek()) writeTab("run", null);
   else begin({ ...kept, mayHaveBegun: true });
 }
@@ -497,6 +497,7 @@ async function read(kept: KeptRun, signal: AbortSignal): Promise<void> {
     mayHaveBegun = true;
   };
   const save = () => writeTab("run", { ...kept, runId: live.peek()?.runId ?? kept.runId, mayHaveBegun });
+  let answer: Schemas["RunAnswer"] | null = null;
   try {
     const options = { runId: kept.runId, isRepeat: mayHaveBegun, signal };
     for await (const event of follow(apiSource(kept.body, kept.key, signal), options)) {
@@ -520,8 +521,8 @@ async function read(kept: KeptRun, signal: AbortSignal): Promise<void> {
           update({ state: state === "stopping" ? state : "broken" });
           break;
         case "done":
-          finish(kept, event.answer);
-          return;
+          answer = event.answer;
+          break;
       }
     }
   } catch (error) {
@@ -542,12 +543,16 @@ async function read(kept: KeptRun, signal: AbortSignal): Promise<void> {
     }
     fail(kept, error);
   }
+  if (answer !== null) finish(kept, answer);
 }
+
+/** Its key is of a run whose conversation has been deleted since, or of another request. */
+const SPENT: readonly string[] = ["session_not_found", "idempotency_conflict"];
 
 /** What was refused at once, or has failed. A refusal is no outcome of its key: the same request may go on with it. */
 function fail(kept: KeptRun, error: ApiError): void {
   writeTab("run", null);
-  if (error.runId !== null || error.code === "idempotency_conflict") noteOutcome(kept.key);
+  if (error.runId !== null || SPENT.includes(error.code)) noteOutcome(kept.key);
   const { body } = kept;
   const isRead = isShown(body) && route.peek().view === "try";
   batch(() => {
