@@ -240,6 +240,25 @@ describe("a run whose outcome is not known", () => {
     expect(first?.key).toBe(second?.key);
   });
 
+  it("of a page that was left before it had an answer is asked for again until there is one", async () => {
+    let page = await load(`/?package=p#token=${token("alice")}`);
+    await write(page, "first");
+    page.start();
+    await api.runsWhen(1);
+    page = await load("/?package=p");
+    await page.showPackage("p");
+    page.resume();
+    await api.answer(RUN, refused(503, "store_unavailable", {}, { "Retry-After": "0" }));
+    expect([page.live.value?.state, page.runError.value]).toEqual(["broken", null]);
+    await api.answer(RUN, new Response(done()));
+    await vi.waitFor(() => expect(page.turns.value).toHaveLength(1));
+    expect(new Set((await api.runsWhen(3)).map((each) => each.key)).size).toBe(1);
+
+    await write(page, "first"); // the same once more, in a new conversation
+    page.start();
+    expect((await api.runsWhen(4)).at(-1)?.key).not.toBe(api.runs()[0]?.key);
+  });
+
   it("whose conversation was deleted since can be run anew", async () => {
     const page = await load(`/?package=p#token=${token("alice")}`);
     await write(page, "first");
