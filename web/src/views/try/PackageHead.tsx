@@ -43,7 +43,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
               Its text has {hidden} characters that cannot be seen. They may tell Claude what a reader does not notice.
             </p>
           )}
-          <Preview text={chosen.preview} />
+          <Preview text={chosen.preview} of={chosen.prompt_characters} />
           <p>
             <a href={links.compare(chosen.id)}>Compare it with others, or with none</a>
           </p>
@@ -81,8 +81,8 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
   );
 }
 
-/** The API gives the beginning of a package's text, which ends in an ellipsis if there is more of it. */
-function Preview({ text }: { text: string }) {
+/** The API gives the beginning of a package's text, which ends in an ellipsis if there is more; `of`: how much there is. */
+function Preview({ text, of }: { text: string; of: number | null }) {
   const isCut = text.endsWith("…");
   return (
     <details class="prompt">
@@ -92,7 +92,8 @@ function Preview({ text }: { text: string }) {
       </pre>
       {isCut && (
         <p class="hint">
-          A preview: the first {count(characters(text) - 1)} characters. All of its text is sent to Claude.
+          A preview: the first {count(characters(text) - 1)}
+          {of !== null && ` of ${count(of)}`} characters. All of its text is sent to Claude.
         </p>
       )}
     </details>
