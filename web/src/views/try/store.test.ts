@@ -346,7 +346,7 @@ describe("what somebody has typed", () => {
   });
 
   it("of an earlier version of the page can be read", async () => {
-    const { readDraft } = await load("/");
+    const { readDraft } = await import("./draft");
     expect(readDraft({ input: "x", maxTokens: 512, temperature: null })).toMatchObject({ input: "x", maxTokens: "512", temperature: "", setups: {} });
     expect(readDraft(undefined)).toMatchObject({ input: "", maxTokens: "" });
   });

@@ -1,6 +1,6 @@
 /**
  * What is being tried: the package, what is written, the conversation and the run that is being made. It outlives the view,
- * so a run goes on while another view is open; the draft and the run outlive the page, in the tab's storage.
+ * so a run goes on while another view is open; the run outlives the page, too, in the tab's storage, as the draft does.
  */
 import { batch, computed, effect, signal } from "@preact/signals";
 import { announce } from "../../components/announcer";
@@ -14,16 +14,17 @@ import { characters, count, credits } from "../../lib/format";
 import { mostTokens as mostOf, promptInfo, promptProblem } from "../../lib/prompts";
 import { links, navigate, route } from "../../router";
 import { loadMarkdown } from "../../components/Markdown";
+import { change, changeSetupOf, draft, numberIn, setupOf, type Setup } from "./draft";
 import { attemptAt, noteBegun, noteOutcome } from "./attempts";
 import { readOut } from "./readOut";
 
 export const MAX_INPUT_CHARACTERS = 10_000;
 const MAX_VARIABLES_CHARACTERS = 10_000; // of all values together
-const MAX_SETUPS = 30; // the oldest are forgotten
 
 export type Package = Schemas["PackageDetails"];
 export type Model = Schemas["ModelAnswer"];
 export type { Session };
+export { change, draft };
 
 export interface LiveRun {
   key: string;
@@ -37,63 +38,13 @@ export interface LiveRun {
   error: unknown;
 }
 
-/** What is written and chosen. One text for all packages: whoever looks at another one has not written it for nothing. */
-export interface Draft {
-  input: string;
-  /** Of one's own, in place of a package. */
-  prompt: string;
-  model: string | null;
-  /** The model of one conversation; any other goes on with its own. */
-  sessionModel: { sessionId: string; model: string } | null;
-  effort: string | null;
-  /** As they are typed; empty: the usual. */
-  maxTokens: string;
-  temperature: string;
-  /** By the package's id. */
-  setups: Record<string, Setup>;
-}
-
-/** What belongs to one package. */
-export interface Setup {
-  variables: Record<string, string>;
-  version: string | null;
-  withoutPrompt: boolean;
-}
-
-const EMPTY_SETUP: Setup = { variables: {}, version: null, withoutPrompt: false };
-
-const EMPTY: Draft = {
-  input: "",
-  prompt: "",
-  model: null,
-  sessionModel: null,
-  effort: null,
-  maxTokens: "",
-  temperature: "",
-  setups: {},
-};
-
-/** As this page, or an earlier version of it, has kept it. */
-export function readDraft(found: unknown): Draft {
-  const { maxTokens, temperature, ...rest } = { ...EMPTY, ...(found as Partial<Draft> | undefined) };
-  return { ...rest, maxTokens: String(maxTokens ?? ""), temperature: String(temperature ?? "") };
-}
-
-interface Kept {
-  packageId: string | null;
-  draft: Draft;
-}
-
-const kept = readTab<Kept>("draft");
-
-export const packageId = signal<string | null>(kept?.packageId ?? null);
+export const packageId = signal<string | null>(null);
 export const details = signal<Package | null>(null);
 /** A prompt of one's own is tried in place of a package. */
 export const isOwn = signal(false);
 export const session = signal<Session | null>(null);
 export const turns = signal<readonly Turn[]>([]);
 export const live = signal<LiveRun | null>(null);
-export const draft = signal<Draft>(readDraft(kept?.draft));
 /** The conversation that is to be shown and has not been read yet. */
 export const loadingSession = signal<string | null>(null);
 /** Why the package or the conversation could not be loaded. */
@@ -103,24 +54,12 @@ export const runError = signal<unknown>(null);
 export const failedRun = signal<RunBody | null>(null);
 export const models = signal<readonly Model[]>([]);
 
-effect(() => writeTab("draft", { packageId: packageId.value, draft: draft.value } satisfies Kept));
-
-export function change(part: Partial<Draft>): void {
-  draft.value = { ...draft.peek(), ...part };
-}
-
 /** What was chosen and filled in for the package that is shown. */
-export const setup = computed<Setup>(() => {
-  const shown = details.value;
-  return { ...EMPTY_SETUP, ...(shown === null ? undefined : draft.value.setups[shown.id]) };
-});
+export const setup = computed<Setup>(() => setupOf(details.value?.id ?? null));
 
 export function changeSetup(part: Partial<Setup>): void {
   const shown = details.peek();
-  if (shown === null) return;
-  const { [shown.id]: before, ...others } = draft.peek().setups;
-  const newest = Object.entries(others).slice(1 - MAX_SETUPS);
-  change({ setups: { ...Object.fromEntries(newest), [shown.id]: { ...EMPTY_SETUP, ...before, ...part } } });
+  if (shown !== null) changeSetupOf(shown.id, part);
 }
 
 export function chooseModel(name: string): void {
@@ -165,13 +104,6 @@ export const promptLack = computed(() => {
 
 /** Of an answer by the chosen model. */
 export const mostTokens = computed(() => mostOf(model.value?.max_tokens.most ?? 0, runsOwnPrompt.value, promptInfo.value));
-
-/** A number as it is typed: null is empty, undefined is none that may be sent. */
-function numberIn(text: string, least: number, most: number, isWhole: boolean): number | null | undefined {
-  if (text.trim() === "") return null;
-  const found = Number(text);
-  return Number.isFinite(found) && found >= least && found <= most && (!isWhole || Number.isInteger(found)) ? found : undefined;
-}
 
 export const maxTokens = computed(() => numberIn(draft.value.maxTokens, 1, mostTokens.value, true));
 export const temperature = computed(() => (model.value?.takes_temperature ? numberIn(draft.value.temperature, 0, 1, false) : null));
