@@ -77,7 +77,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           />
         )}
         {store.takesVariables.value && <Variables />}
-        {!goesOn && <Suggestions field={field} />}
+        {!goesOn && <Suggestions key={store.details.value?.id} field={field} />}
         <label for="input">{goesOn ? "Continue" : "Your text"}</label>
         <textarea
           id="input"
@@ -169,9 +169,7 @@ function Variables() {
 /** An example takes the place of what is written; that can be had back. */
 function Suggestions({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
   const [replaced, setReplaced] = useState<{ input: string; variables: Record<string, string> } | null>(null);
-  const shown = store.details.value;
-  useEffect(() => setReplaced(null), [shown?.id]);
-  const examples = shown?.examples ?? [];
+  const examples = store.details.value?.examples ?? [];
   if (examples.length === 0) return null;
   const write = (input: string, variables: Record<string, string>) => {
     batch(() => {
