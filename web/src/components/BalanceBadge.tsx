@@ -18,9 +18,11 @@ export function BalanceBadge() {
         </>
       }
     >
-      <p class="hint">
-        Signed in as <bdi class="account-name">{shownName(accountName.value)}</bdi>
-      </p>
+      {accountName.value !== null && (
+        <p class="hint">
+          Signed in as <bdi class="account-name">{shownName(accountName.value)}</bdi>
+        </p>
+      )}
       <dl>
         {parts(now).map(([name, amount, note]) => (
           <div key={name}>

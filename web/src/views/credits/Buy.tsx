@@ -60,8 +60,13 @@ export function Buy({ onError }: { onError: (error: unknown) => void }) {
     <section aria-labelledby="buy-title" id="buy">
       <h2 id="buy-title">Buy credits</h2>
       <p class="credits-note">
-        Paid once. Purchased credits never expire. They are added to the account of{" "}
-        <bdi class="account-name">{shownName(accountName.value)}</bdi>.
+        Paid once. Purchased credits never expire.
+        {accountName.value !== null && (
+          <>
+            {" "}
+            They are added to the account of <bdi class="account-name">{shownName(accountName.value)}</bdi>.
+          </>
+        )}
       </p>
       <ul class="credits-packs">
         {(packs ?? []).map((pack) => (
