@@ -855,6 +855,7 @@ class InMemoryCatalog:
             hidden=newest.hidden,
             variables=variables_of(newest.prompt),
             examples=newest.examples,
+            prompt_characters=len(newest.prompt),
         )
 
     def search(self, text: str, *, after: str | None, limit: int) -> tuple[Sequence[PackageSummary], str | None]:

@@ -61,6 +61,8 @@ def test_prpm_plus_is_subscribed_to_canceled_and_kept(
     plan = page.get_by_role("region", name="PRPM+")
     expect(page.get_by_role("region", name="Your balance")).to_contain_text("205 credits to spend")
     expect(plan).to_contain_text("Active, renews")
+    expect(page.get_by_text("Thank you. PRPM+ is active.", exact=True)).to_be_visible()
+    assert page.url.endswith("/playground/subscription"), "what Stripe's page leads back with is taken out"
     plan.get_by_role("button", name="Cancel PRPM+").click()
     asked = page.get_by_role("dialog", name="Cancel PRPM+?")
     expect(asked).to_contain_text(re.compile(r"It lasts until \d+ \w+ \d{4}"))

@@ -73,6 +73,32 @@ def test_the_token_is_taken_out_of_the_address_and_kept_for_this_tab_only(
     assert page.evaluate("Object.values({...sessionStorage, ...localStorage}).join().includes('eyJ')") is False
 
 
+def test_a_link_with_somebody_elses_token_asks_before_it_is_taken(
+    open_window: OpenWindow, token_of: TokenOf, user_id: str, stack: Stack
+) -> None:
+    window = open_window(viewport=PHONE)
+    page = window.open("/", token_of(user_id))
+    choose(page)
+    page.get_by_role("textbox", name="Your text").fill("Mine")
+    expect(page.get_by_role("banner")).to_contain_text(user_id)
+
+    other = f"{user_id}-other"
+    page.evaluate("(token) => { location.hash = `token=${token}` }", token_of(other))
+    asked = page.get_by_role("dialog", name="Change the account?")
+    expect(asked).to_contain_text(f"signs you in as {other}. This tab is of {user_id}.")
+    assert "token" not in page.url
+    page.keyboard.press("Escape")
+    expect(asked).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Your text")).to_have_value("Mine")
+    expect(page.get_by_role("banner")).not_to_contain_text(other)
+
+    window.open("/playground/credits", token_of(other))
+    asked.get_by_role("button", name=f"Sign in as {other}").click()
+    expect(page.get_by_role("banner")).to_contain_text(other)
+    expect(page.get_by_role("region", name="Buy credits")).to_contain_text(f"added to the account of {other}.")
+    assert page.evaluate("JSON.stringify({...sessionStorage}).includes('Mine')") is False
+
+
 def test_a_package_is_picked_priced_run_and_continued(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
     page = open_window().open("/", token_of(user_id))
     choose(page)

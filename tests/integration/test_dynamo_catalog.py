@@ -284,6 +284,7 @@ def test_the_summary_shows_the_beginning_of_the_prompt(catalog: DynamoCatalog, n
     assert summary is not None
     assert summary.preview == "word " * 299 + "word…"
     assert len(summary.preview) <= 1_500
+    assert summary.prompt_characters == 5_000
     assert len(listed(catalog, name).preview) <= 300
 
 

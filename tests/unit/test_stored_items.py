@@ -30,7 +30,7 @@ from playground.domain.variables import variables_of
 from tests.unit.stored_examples import EXAMPLES
 
 STORED = Path(__file__).with_name("stored")
-LATEST = "2026-11-28.4"
+LATEST = "2026-11-28.6"
 OLDEST = "2026-11-23"
 EVERY = [(kind, form) for kind, forms in EXAMPLES.items() for form in forms]
 
@@ -174,8 +174,16 @@ def test_a_package_is_read(form: str) -> None:
     assert (summary.latest_version, summary.versions) == (package.version, (package.version, "0.1.0"))
     assert (summary.assets, summary.hidden, summary.tags) == (package.assets, package.hidden, package.tags)
     assert (summary.variables, summary.examples) == (variables_of(package.prompt), package.examples)
+    assert summary.prompt_characters == len(package.prompt)
+    assert dynamo_catalog._summary(stored("2026-11-28.2", "package", form)["head"]).prompt_characters is None
     assert dynamo_catalog._summary(found["listing"]) == replace(
-        summary, preview=found["listing"]["preview"]["S"], assets=(), hidden=(), variables=(), examples=()
+        summary,
+        preview=found["listing"]["preview"]["S"],
+        assets=(),
+        hidden=(),
+        variables=(),
+        examples=(),
+        prompt_characters=None,
     )
 
 

@@ -1,4 +1,5 @@
 import { useEffect, useRef } from "preact/hooks";
+import { Account, SignInOffer } from "./components/Account";
 import { Announcer } from "./components/announcer";
 import { BalanceBadge } from "./components/BalanceBadge";
 import { Undo } from "./components/undo";
@@ -71,6 +72,7 @@ export function App() {
         <div class="who">
           {isSignedIn.value ? (
             <>
+              <Account />
               <BalanceBadge />
               <button type="button" class="button button-quiet" onClick={signOut}>
                 Sign out
@@ -85,6 +87,7 @@ export function App() {
         <RunStatus />
         <View />
       </main>
+      <SignInOffer />
       <Undo />
       <Announcer />
     </>

@@ -1,4 +1,5 @@
 import "./session/token"; // first: it takes the token out of the address
+import "./session/returned"; // and what Stripe's page has put there
 import { render } from "preact";
 import { App } from "./App";
 import { keepFocus } from "./lib/focus";

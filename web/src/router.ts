@@ -56,9 +56,6 @@ export const route = computed<Route>(() => {
   const [path = "/", search = ""] = address.value.split(/(?=\?)/, 2);
   return parse(path, search);
 });
-/** The query of the address: what Stripe's page leads back with, for example. */
-export const query = computed(() => new URLSearchParams(address.value.split(/(?=\?)/, 2)[1] ?? ""));
-
 addEventListener("popstate", () => {
   address.value = location.pathname + location.search;
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, NetworkError } from "./client";
-import { backoff, follow, MAX_FAILURES, unread, type RunEvent, type Source } from "./stream";
+import { backoff, follow, MAX_FAILURES, saysOutcome, unread, type RunEvent, type Source } from "./stream";
 
 const RUN = 'event: run\ndata: {"run_id": "run_1", "session_id": "ses_1", "ceiling": 2, "max_tokens": 4096}\n\n';
 const DONE = 'event: done\ndata: {"run_id": "run_1", "response": "Under the 🙂 stairs"}\n\n';
@@ -43,13 +43,13 @@ class Scripted implements Source {
   }
 }
 
-async function run(source: Source, runId: string | null = null) {
+async function run(source: Source, runId: string | null = null, isRepeat = false) {
   const slept: number[] = [];
   const seen: RunEvent[] = [];
   let error: unknown = null;
   try {
     const sleep = async (milliseconds: number) => void slept.push(milliseconds);
-    for await (const event of follow(source, { runId, sleep, random: () => 1 })) seen.push(event);
+    for await (const event of follow(source, { runId, isRepeat, sleep, random: () => 1 })) seen.push(event);
   } catch (problem) {
     error = problem;
   }
@@ -130,6 +130,40 @@ describe("a run that is followed", () => {
     }
   });
 
+  it("that may have begun is asked for again, whatever stands between", async () => {
+    const cut = () => new NetworkError("…");
+    for (const [status, code] of [[503, "store_unavailable"], [429, "rate_limited"], [503, "runs_paused"], [500, "internal_error"]] as const) {
+      const busy = () => new ApiError(status, code, "…", {}, 1);
+      const source = new Scripted([cut(), busy(), busy(), RUN + DONE]);
+      const { last, error, slept } = await run(source);
+      expect([code, last, error]).toEqual([code, "done", null]);
+      expect(source.asked).toEqual(Array(4).fill("POST null"));
+      expect(slept).toEqual([500, 1000, 1000]);
+      expect((await run(new Scripted([busy(), RUN + DONE]), null, true)).last).toBe("done");
+    }
+  });
+
+  it("that may have begun and is refused for long ends with the refusal, which is no outcome", async () => {
+    const busy = () => new ApiError(503, "store_unavailable", "…", {}, 1);
+    const { error } = await run(new Scripted(Array.from({ length: 20 }, busy)), null, true);
+    expect(error).toMatchObject({ code: "store_unavailable" });
+    expect(saysOutcome(error, true)).toBe(false);
+  });
+
+  it("that may have begun and is not allowed to ask ends at once, without an outcome", async () => {
+    const source = new Scripted([new NetworkError("…"), new ApiError(401, "unauthorized", "…")]);
+    const { error } = await run(source);
+    expect(source.asked).toHaveLength(2);
+    expect(saysOutcome(error, true)).toBe(false);
+  });
+
+  it("has no outcome while it is in progress, however long", async () => {
+    const busy = () => new ApiError(409, "run_in_progress", "…", { run_id: "run_1" }, 2);
+    const { error } = await run(new Scripted(Array.from({ length: 200 }, busy)));
+    expect(error).toMatchObject({ code: "run_in_progress" });
+    expect(saysOutcome(error, false)).toBe(false);
+  });
+
   it("is given up after failures in a row, and a new piece starts the count again", async () => {
     const lost = () => new NetworkError("…");
     const source = new Scripted([{ cut: RUN + delta("Under ", 6) }, ...Array.from({ length: 40 }, lost)]);
@@ -159,6 +193,17 @@ describe("a run that is followed", () => {
       for await (const _ of follow(source, { signal: left.signal, sleep }));
     }).rejects.toThrow("left");
     expect(source.asked).toHaveLength(1);
+  });
+});
+
+describe("an outcome", () => {
+  const error = (status: number, code: string, facts = {}) => new ApiError(status, code, "…", facts);
+  it("is what names the run, or a refusal of a request that was answered at once", () => {
+    expect(saysOutcome(error(503, "model_overloaded", { run_id: "run_1" }), true)).toBe(true);
+    expect(saysOutcome(error(402, "insufficient_credits"), true)).toBe(true);
+    expect(saysOutcome(error(429, "rate_limited"), false)).toBe(true);
+    expect(saysOutcome(error(429, "rate_limited"), true)).toBe(false);
+    expect(saysOutcome(new NetworkError("…"), false)).toBe(false);
   });
 });
 

@@ -23,6 +23,8 @@ export interface Source {
 export interface FollowOptions {
   /** The run, where it is known before: a page that was loaded again. */
   runId?: string | null;
+  /** The request has been sent before with this key, and what came of it is not known. */
+  isRepeat?: boolean;
   signal?: AbortSignal;
   /** Ends early when there is a connection again, or the signal is aborted. */
   sleep?: (milliseconds: number, signal?: AbortSignal) => Promise<void>;
@@ -43,7 +45,7 @@ export function backoff(failures: number, random: () => number): number {
 
 /**
  * Ends with `done`. Raises ApiError if the run was refused or failed, NetworkError if it cannot be read at present: it
- * goes on all the same, and can be followed again with the same source.
+ * goes on all the same, and can be followed again with the same source. `saysOutcome` tells which errors end a run.
  */
 export async function* follow(source: Source, options: FollowOptions = {}): AsyncGenerator<RunEvent> {
   const { signal, sleep = wait, random = Math.random } = options;
@@ -53,6 +55,8 @@ export async function* follow(source: Source, options: FollowOptions = {}): Asyn
   let waits = 0;
   let askAgain = false; // reading on was not possible: the request itself is repeated
   let saidRun = false;
+  let mayHaveBegun = runId !== null || (options.isRepeat ?? false);
+  let refusal: ApiError | null = null; // the last one that said nothing about the run
   for (;;) {
     signal?.throwIfAborted();
     let retryMs: number | null = null;
@@ -64,6 +68,7 @@ export async function* follow(source: Source, options: FollowOptions = {}): Asyn
         const content = JSON.parse(data) as Record<string, unknown>;
         if (event === "run") {
           runId = String(content["run_id"]);
+          mayHaveBegun = true;
           if (saidRun) continue;
           saidRun = true;
           yield {
@@ -89,40 +94,57 @@ export async function* follow(source: Source, options: FollowOptions = {}): Asyn
       // The stream ended without its last event.
     } catch (error) {
       if (signal?.aborted) throw error;
+      refusal = null;
       if (error instanceof ApiError) {
         if (error.code === "run_in_progress" && waits < MAX_WAITS) {
           waits += 1;
+          mayHaveBegun = true;
           runId = error.runId ?? runId;
           retryMs = 1000 * Math.min(error.retryAfter ?? Number(error.facts["retry_after"] ?? 2), 10);
           askAgain = false;
         } else if (error.status === 404 && runId !== null && !askAgain) {
           askAgain = true;
           retryMs = 0;
-        } else if (!isPassing(error, runId !== null)) {
+        } else if (!isPassing(error, mayHaveBegun)) {
           throw error;
-        } else if (error.retryAfter !== null) {
-          retryMs = 1000 * Math.min(error.retryAfter, 30);
-          failures += 1;
+        } else {
+          refusal = error;
+          if (error.retryAfter !== null) {
+            retryMs = 1000 * Math.min(error.retryAfter, 30);
+            failures += 1;
+          }
         }
       }
       // Anything else is a connection that broke, or text that is no event because it was cut.
     }
+    mayHaveBegun = true; // sent, and not answered with an outcome
     if (retryMs === null) {
       failures += 1;
       retryMs = backoff(failures, random);
     }
-    if (failures > MAX_FAILURES) throw new NetworkError("The connection was lost.");
+    if (failures > MAX_FAILURES) throw refusal ?? new NetworkError("The connection was lost.");
     if (failures > 0) yield { type: "broken", attempt: failures, waitMs: retryMs };
     await sleep(retryMs, signal);
   }
 }
 
+/**
+ * Whether an error tells how the run of a key has ended, or that there is none. `mayHaveBegun`: the request has been sent
+ * before. Then a refusal that can come before the API looks for the run (401, 429, 5xx without the run's id) tells nothing,
+ * and only the same key asks for the same run.
+ */
+export function saysOutcome(error: unknown, mayHaveBegun: boolean): error is ApiError {
+  if (!(error instanceof ApiError) || error.code === "run_in_progress") return false;
+  if (error.runId !== null) return true;
+  return !isPassing(error, mayHaveBegun) && !(mayHaveBegun && error.status === 401);
+}
+
 /** Errors that say nothing about the run itself: what stands between has failed, or is busy. */
-function isPassing(error: ApiError, hasBegun: boolean): boolean {
+function isPassing(error: ApiError, mayHaveBegun: boolean): boolean {
   if (error.runId !== null) return false;
   if (error.code === "gateway_timed_out") return true;
   if (error.status >= 500 && error.code === "unknown") return true;
-  return hasBegun && (error.status >= 500 || error.status === 429);
+  return mayHaveBegun && (error.status >= 500 || error.status === 429);
 }
 
 /** The part of a piece behind the characters that have been read. The API counts code points. */

@@ -1,6 +1,8 @@
 import { count, credits, day } from "../lib/format";
 import { links } from "../router";
 import { balance, type Balance } from "../session/balance";
+import { accountName } from "../session/token";
+import { shownName } from "./Account";
 import { Menu } from "./Menu";
 
 /** The balance in the page's head, with its parts to open. */
@@ -16,6 +18,11 @@ export function BalanceBadge() {
         </>
       }
     >
+      {accountName.value !== null && (
+        <p class="hint">
+          Signed in as <bdi class="account-name">{shownName(accountName.value)}</bdi>
+        </p>
+      )}
       <dl>
         {parts(now).map(([name, amount, note]) => (
           <div key={name}>

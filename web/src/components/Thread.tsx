@@ -54,7 +54,11 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
             )}
           </div>
         )}
-        {turn.run ? <Rate runId={turn.run.id} /> : turn.earlier && <Rate runId={turn.earlier.run_id} given={turn.earlier.feedback} />}
+        {turn.earlier ? (
+          <Rate key={turn.earlier.run_id} runId={turn.earlier.run_id} given={turn.earlier.feedback} />
+        ) : (
+          turn.run && <Rate key={turn.run.id} runId={turn.run.id} />
+        )}
       </div>
     </article>
   );

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 
-const said = signal("");
+export const said = signal("");
 const TOGETHER_MS = 1_000;
 const FORGET_MS = 15_000;
 let last = 0;

@@ -51,7 +51,7 @@ export function turnsOf(conversation: readonly Said[]): Turn[] {
     const answer = conversation[at + 1];
     if (!question || !answer) break;
     found.push({
-      id: `turn-${at / 2 + 1}`,
+      id: answer.run?.run_id ?? `turn-${at / 2 + 1}`,
       question: question.content,
       answer: answer.content,
       unreadable: question.unreadable || answer.unreadable,

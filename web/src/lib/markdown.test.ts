@@ -190,8 +190,21 @@ describe("addresses", () => {
   it("only those of the web and of e-mail are kept", () => {
     expect(safeAddress("https://a.example/x")).toBe("https://a.example/x");
     expect(safeAddress("MAILTO:a@b.example")).toBe("mailto:a@b.example");
+    expect(safeAddress("https://a.example/x#part")).toBe("https://a.example/x#part");
     for (const bad of ["javascript:alert(1)", "java\tscript:alert(1)", " javascript:x", "//a.example", "/x", "#x", "https://", "ftp://a.example"]) {
       expect(safeAddress(bad)).toBeNull();
+    }
+  });
+
+  it("lose a fragment that would sign the reader in", () => {
+    const own = location.origin;
+    expect(safeAddress(`${own}/#token=a.b.c`)).toBe(`${own}/`);
+    expect(safeAddress(`${own}/conversations#x`)).toBe(`${own}/conversations`);
+    expect(safeAddress("http://127.0.0.1:3000/#token=a.b.c")).toBe("http://127.0.0.1:3000/");
+    for (const text of [`[x](${own}/#token=a.b.c)`, `<${own}/#token=a.b.c>`, `![x](${own}/#a&token=a.b.c)`, `${own}/#token=a.b.c`]) {
+      const place = document.createElement("div");
+      place.innerHTML = markdown(text);
+      expect(place.querySelector("a")?.hash).toBe("");
     }
   });
 });

@@ -19,10 +19,16 @@ export function safeAddress(address: string): string | null {
   const clean = address.replace(/[\u0000-\u0020\u007F-\u009F\u200B-\u200F\u2028-\u202F\uFEFF]/g, "");
   if (!SAFE_LINK.test(clean)) return null;
   try {
-    return new URL(clean).href;
+    return withoutToken(new URL(clean)).href;
   } catch {
     return null;
   }
+}
+
+/** A fragment of this page's own address may have a token, which would sign the reader in as somebody else. */
+function withoutToken(address: URL): URL {
+  if (address.origin === location.origin || /token=/i.test(address.hash)) address.hash = "";
+  return address;
 }
 
 const marked = new Marked({

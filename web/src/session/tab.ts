@@ -4,7 +4,7 @@ const memory = new Map<string, string>();
 
 export function readTab<T>(name: string): T | null {
   try {
-    const text = sessionStorage.getItem(PREFIX + name) ?? memory.get(name) ?? null;
+    const text = memory.get(name) ?? sessionStorage.getItem(PREFIX + name);
     return text === null ? null : (JSON.parse(text) as T);
   } catch {
     return null;
@@ -20,14 +20,13 @@ export function leaveTab(): void {
 
 export function writeTab(name: string, value: unknown): void {
   if (isLeft) return;
-  const text = JSON.stringify(value);
+  memory.delete(name);
   try {
-    if (value === null) sessionStorage.removeItem(PREFIX + name);
-    else sessionStorage.setItem(PREFIX + name, text);
-    memory.delete(name);
+    // First: where there is no room for the new value, the page that is loaded next must not read the one before it.
+    sessionStorage.removeItem(PREFIX + name);
+    if (value !== null) sessionStorage.setItem(PREFIX + name, JSON.stringify(value));
   } catch {
-    if (value === null) memory.delete(name);
-    else memory.set(name, text);
+    if (value !== null) memory.set(name, JSON.stringify(value));
   }
 }
 

@@ -45,14 +45,40 @@ describe("a token in the address", () => {
     expect(location.hash).toBe("");
   });
 
-  it("of somebody else forgets what was written before", async () => {
+  it("of the same person after a refusal keeps what was written", async () => {
+    const { refuse } = await load(`/#token=${token("alice")}`);
+    sessionStorage.setItem("playground.draft", '"alice\'s"');
+    refuse(token("alice"));
+    const again = await load(`/#token=${token("alice")}`);
+    expect(again.offer.value).toBeNull();
+    expect(again.account.value).toBe("alice");
+    expect(sessionStorage.getItem("playground.draft")).not.toBeNull();
+  });
+
+  it("of somebody else is not taken before the reader has agreed, whether it is there at first or comes later", async () => {
     await load(`/#token=${token("alice")}`);
     sessionStorage.setItem("playground.draft", '"alice\'s"');
-    const again = await load(`/#token=${token("alice")}`);
-    expect(sessionStorage.getItem("playground.draft")).not.toBeNull();
-    again.refuse(token("alice"));
-    await load(`/#token=${token("bob")}`);
+    const page = await load(`/conversations#token=${token("mallory")}`);
+    expect(location.hash).toBe("");
+    expect(page.bearer()).toBe(token("alice"));
+    expect(page.offer.value).toEqual({ name: "mallory", present: "alice" });
+    page.declineOffer();
+    expect([page.offer.value, page.bearer()]).toEqual([null, token("alice")]);
+
+    location.hash = `#token=${token("mallory")}`;
+    await vi.waitFor(() => expect(page.offer.value?.name).toBe("mallory"));
+    expect(page.bearer()).toBe(token("alice"));
+    page.acceptOffer();
     expect(sessionStorage.getItem("playground.draft")).toBeNull();
+    expect((await load("/")).account.value).toBe("mallory");
+  });
+
+  it("of somebody else is asked about, too, when the one before has run out", async () => {
+    const { refuse } = await load(`/#token=${token("alice")}`);
+    refuse(token("alice"));
+    const page = await load(`/#token=${token("bob")}`);
+    expect(page.isSignedIn.value).toBe(false);
+    expect(page.offer.value).toEqual({ name: "bob", present: "alice" });
   });
 
   it("that is refused is forgotten, unless a newer one has come", async () => {
@@ -67,6 +93,39 @@ describe("a token in the address", () => {
   });
 });
 
+describe("what the tab keeps", () => {
+  it("is never an older value than the last that was written", async () => {
+    const { readTab, writeTab } = await import("./tab");
+    writeTab("run", { key: "1" });
+    const full = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
+      throw new DOMException("full", "QuotaExceededError");
+    });
+    writeTab("run", { key: "2" });
+    full.mockRestore();
+    expect(readTab("run")).toEqual({ key: "2" });
+    expect(sessionStorage.getItem("playground.run")).toBeNull();
+    writeTab("run", null);
+    expect(readTab("run")).toBeNull();
+  });
+});
+
+describe("what Stripe's page leads back with", () => {
+  const back = async (address: string) => {
+    history.replaceState(null, "", address);
+    vi.resetModules();
+    return (await import("./returned")).returned.value;
+  };
+  it("is taken out of the address at once, and nothing else is", async () => {
+    const secret = "payment_intent=pi_1&payment_intent_client_secret=pi_1_secret_2&redirect_status=failed";
+    expect(await back(`/playground/credits?a=1&${secret}`)).toBe("failed");
+    expect(location.pathname + location.search).toBe("/playground/credits?a=1");
+    expect(await back("/playground/subscription?checkout=success")).toBe("success");
+    expect(location.search).toBe("");
+    expect(await back("/?package=x")).toBeNull();
+    expect(location.search).toBe("?package=x");
+  });
+});
+
 describe("its parts", () => {
   it("fragments", async () => {
     const { readFragment } = await load("/");
@@ -75,9 +134,22 @@ describe("its parts", () => {
     expect(readFragment("")).toEqual({ token: null, rest: "" });
   });
 
+  it("whom to call it", async () => {
+    const { nameIn } = await load("/");
+    const claims = (values: object) => `e30.${btoa(String.fromCharCode(...new TextEncoder().encode(JSON.stringify(values))))}.c2ln`;
+    expect(nameIn(claims({ sub: "u1", email: "zoë@example.com" }))).toBe("zoë@example.com");
+    expect(nameIn(claims({ user_id: "u1" }))).toBe("u1");
+    expect(nameIn("x")).toBeNull();
+    const { shownName } = await import("../components/Account");
+    expect(shownName("ali\u202Ece\u200B")).toBe("alice");
+    expect(shownName("\u200B")).toBe("somebody else");
+    expect(shownName("a".repeat(99))).toHaveLength(60);
+  });
+
   it("whose it is", async () => {
     const { subject } = await load("/");
     expect(subject(token("alice"))).toBe("alice");
+    expect(subject(token("").replace(/\.[^.]*\./, `.${btoa('{"user_id":"bob"}')}.`))).toBe("bob");
     for (const bad of ["", "a", "a.b.c", "a.e30.c", `a.${btoa("[]")}.c`]) expect(subject(bad)).toBeNull();
   });
 });

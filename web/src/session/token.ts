@@ -25,16 +25,29 @@ function takeFromAddress(): string | null {
   return token;
 }
 
-/** Whose token it is, without proof: only to keep what one person wrote from the next one in the same tab. */
-export function subject(token: string): string | null {
+function claimsOf(token: string): Record<string, unknown> {
   try {
     const payload = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
-    const claims = JSON.parse(atob(payload)) as Record<string, unknown>;
-    const name = claims["sub"] ?? claims["user_id"];
-    return typeof name === "string" ? name : null;
+    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+    return (JSON.parse(new TextDecoder().decode(bytes)) ?? {}) as Record<string, unknown>;
   } catch {
-    return null;
+    return {};
   }
+}
+
+function text(value: unknown): string | null {
+  return typeof value === "string" && value !== "" ? value : null;
+}
+
+/** Whose token it is, without proof: to keep what one person wrote from the next one in the same tab, and to show it. */
+export function subject(token: string): string | null {
+  const claims = claimsOf(token);
+  return text(claims["sub"]) ?? text(claims["user_id"]);
+}
+
+/** What to call whoever the token is of: their e-mail address if it has one, otherwise their user id. */
+export function nameIn(token: string): string | null {
+  return text(claimsOf(token)["email"]) ?? subject(token);
 }
 
 function accept(token: string): { changed: boolean } {
@@ -46,18 +59,52 @@ function accept(token: string): { changed: boolean } {
   return { changed };
 }
 
-const arrived = takeFromAddress();
-if (arrived !== null) accept(arrived);
+function isOfSomebodyElse(token: string): boolean {
+  const owner = readTab<string>(SUBJECT);
+  return owner !== null && owner !== subject(token);
+}
 
-const current = signal<string | null>(arrived ?? readTab<string>(TOKEN));
+const current = signal<string | null>(readTab<string>(TOKEN));
+const offered = signal<string | null>(null);
+
 /** Set when the API did not accept the token: the person has to sign in again. */
 export const isExpired = signal(false);
 export const isSignedIn = computed(() => current.value !== null);
 
+/** The user id of whoever is signed in, and what to call them. */
+export const account = computed(() => (current.value === null ? null : subject(current.value)));
+export const accountName = computed(() => (current.value === null ? null : nameIn(current.value)));
+
+/** A link has brought the token of another person than this tab's: it is taken only if the reader says so. */
+export const offer = computed(() => {
+  if (offered.value === null) return null;
+  return { name: nameIn(offered.value), present: accountName.value ?? readTab<string>(SUBJECT) };
+});
+
+function take(token: string): void {
+  if (isOfSomebodyElse(token)) offered.value = token;
+  else signIn(token);
+}
+
+const arrived = takeFromAddress();
+if (arrived !== null) take(arrived);
+
 addEventListener("hashchange", () => {
   const token = takeFromAddress();
-  if (token !== null) signIn(token);
+  if (token !== null) take(token);
 });
+
+export function acceptOffer(): void {
+  const token = offered.peek();
+  if (token === null) return;
+  accept(token);
+  leaveTab();
+  location.reload(); // where the link leads to; nothing of somebody else stays in memory
+}
+
+export function declineOffer(): void {
+  offered.value = null;
+}
 
 /** For the API client only: nothing else may see or show it. */
 export function bearer(): string | null {

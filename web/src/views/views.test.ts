@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../api/client";
+import { turnsOf } from "../lib/conversation";
 import { problemOf } from "../lib/errors";
 import { kindName, readFindings } from "../components/findings";
 import { matches } from "./conversations/store";
@@ -63,10 +64,20 @@ describe("a try without an account", () => {
 describe("turns that are read again", () => {
   it("keep what the page knows of its own runs", () => {
     const run = { id: "run_1", body: { package_id: "p", input: "b" }, answer: {} as never };
-    const read = (question: string, answer: string) => ({ id: question, question, answer, unreadable: false, run: null });
-    const shown = [{ ...read("b", "B"), id: "run_1", run }];
-    const now = merged([read("a", "A"), read("b", "B"), read("c", "C")], shown);
-    expect(now.map((turn) => [turn.id, turn.run?.id ?? null])).toEqual([["a", null], ["run_1", "run_1"], ["c", null]]);
+    const known = (run_id: string) => ({ run_id, feedback: null, credits_spent: 1, stop_reason: "end_turn" });
+    const read = (id: string) => ({ id, question: "the same", answer: "as before", unreadable: false, run: null, earlier: known(id) });
+    const shown = [{ ...read("run_1"), earlier: null, run }];
+    const now = merged([read("run_0"), read("run_1"), { ...read("run_2"), earlier: null }], shown);
+    expect(now.map((turn) => [turn.id, turn.run?.id ?? null])).toEqual([["run_0", null], ["run_1", "run_1"], ["run_2", null]]);
+  });
+  it("have the ids of their runs", () => {
+    const said = (content: string, run_id?: string) => ({
+      content,
+      unreadable: false,
+      ...(run_id && { run: { run_id, feedback: null, credits_spent: 1, stop_reason: "end_turn" } }),
+    });
+    const turns = turnsOf([said("a"), said("A", "run_1"), said("a"), said("A", "run_2"), said("b"), said("B")]);
+    expect(turns.map((turn) => turn.id)).toEqual(["run_1", "run_2", "turn-3"]);
   });
 });
 

@@ -64,8 +64,10 @@ SEARCHED_ITEMS = 200  # in one query
 SEARCH_QUERIES = 5  # for one page of answers
 
 WITHDRAWN_AT = "withdrawn_at"  # of an item that is returned to nobody
+PROMPT_CHARACTERS = "prompt_characters"
 _DESCRIBED = ("package_id", "name", "description", "format", "subtype", "version", "tags")
-_SUMMARY = (*_DESCRIBED, "versions", "preview", "assets", "hidden", "variables", "examples", WITHDRAWN_AT)
+_HEAD_ONLY = ("versions", "preview", "variables", PROMPT_CHARACTERS)
+_SUMMARY = (*_DESCRIBED, *_HEAD_ONLY, "assets", "hidden", "examples", WITHDRAWN_AT)
 
 
 class CorruptPackageError(PlaygroundError):
@@ -347,6 +349,7 @@ def head_item(package: PackageVersion, item: RawItem, versions: Sequence[str]) -
         "versions": _list(versions),
         "preview": {"S": cut(package.prompt, PREVIEW)},
         "variables": {"L": [_variable_item(each) for each in variables_of(package.prompt)]},
+        PROMPT_CHARACTERS: {"N": str(len(package.prompt))},
     }
 
 
@@ -385,6 +388,7 @@ def _summary(item: RawItem) -> PackageSummary:
         hidden=_hidden(item),
         variables=_variables(item),
         examples=_examples(item),
+        prompt_characters=int(item[PROMPT_CHARACTERS]["N"]) if PROMPT_CHARACTERS in item else None,
     )
 
 

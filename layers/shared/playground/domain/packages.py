@@ -97,6 +97,7 @@ class PackageSummary:
     hidden: tuple[tuple[str, int], ...] = ()  # likewise
     variables: tuple[Variable, ...] = ()  # likewise
     examples: tuple[Example, ...] = ()  # likewise
+    prompt_characters: int | None = None  # likewise; None if it was imported before they were counted
 
     def matches(self, text: str) -> bool:
         """Whether each word of `text` is in the name, the description or the tags, in any case; a blank one matches."""

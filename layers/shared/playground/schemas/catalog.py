@@ -82,6 +82,10 @@ class PackageDetails(PackageListed):
         list[VariableListed], Field(description="What its text has placeholders for, {{name}} or {{name=default}}")
     ]
     examples: Annotated[list[ExampleListed], Field(description="Inputs that its author suggests")]
+    prompt_characters: Annotated[
+        int | None,
+        Field(description="Of the newest version's text, which `preview` is the beginning of; null if not counted"),
+    ]
     hidden_characters: Annotated[
         dict[str, int],
         Field(description="How many characters of each kind in it cannot be seen; an operator has acknowledged them"),
@@ -94,6 +98,7 @@ class PackageDetails(PackageListed):
             assets=[AssetListed.of(asset) for asset in summary.assets],
             variables=[VariableListed.of(variable) for variable in summary.variables],
             examples=[ExampleListed.of(example) for example in summary.examples],
+            prompt_characters=summary.prompt_characters,
             hidden_characters=dict(summary.hidden),
         )
 

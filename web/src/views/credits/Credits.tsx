@@ -1,12 +1,13 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { SignIn } from "../../components/SignIn";
-import { query } from "../../router";
 import { balance, refreshBalance } from "../../session/balance";
+import { returned } from "../../session/returned";
 import { isSignedIn } from "../../session/token";
 import { BalanceParts } from "./Balance";
 import { Buy } from "./Buy";
 import { History } from "./History";
+import { payments } from "./payments";
 import { Plan } from "./Plan";
 import { UsageView } from "./UsageView";
 import "./credits.css";
@@ -14,7 +15,13 @@ import "./credits.css";
 const MAX_LOOKS = 20; // after a way back from Stripe's page: credits come with Stripe's event
 const LOOK_MS = 1500;
 
-/** What a page of Stripe leads back with. */
+/** What a page of Stripe leads back with; `isDone`: what was paid for is there. */
+export function saidOf(outcome: string, isDone: boolean): string | null {
+  if (isDone && outcome === "success") return "Thank you. PRPM+ is active.";
+  if (isDone && outcome === "succeeded") return null; // the purchase says it
+  return (Object.hasOwn(RETURNED, outcome) && RETURNED[outcome]) || null;
+}
+
 const RETURNED: Readonly<Record<string, string>> = {
   success: "Thank you. PRPM+ is active as soon as Stripe confirms the payment; this page shows it.",
   canceled: "You left Stripe's page without paying. Nothing was charged.",
@@ -29,7 +36,10 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
   const onError = useCallback((error: unknown) => setFailure(error), []);
   const now = balance.value;
   const amount = now?.balance ?? null;
-  const returned = query.value.get("checkout") ?? query.value.get("redirect_status");
+  const [looks, setLooks] = useState(0);
+  const [isActive, setActive] = useState(false);
+  const outcome = returned.value;
+  const isDone = outcome === "success" ? isActive : payments.value.some((each) => each.state === "paid");
   const signedIn = isSignedIn.value;
 
   useEffect(() => {
@@ -38,21 +48,31 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
 
   // Who comes back from paying sees the credits as soon as they are there.
   useEffect(() => {
-    if (!signedIn || (returned !== "success" && returned !== "succeeded")) return undefined;
-    let looks = 0;
+    if (!signedIn || (outcome !== "success" && outcome !== "succeeded")) return undefined;
+    let count = 0;
     const timer = window.setInterval(() => {
-      looks += 1;
-      if (looks >= MAX_LOOKS) window.clearInterval(timer);
+      count += 1;
+      if (count >= MAX_LOOKS) window.clearInterval(timer);
+      setLooks(count);
       void refreshBalance();
     }, LOOK_MS);
     return () => window.clearInterval(timer);
-  }, [signedIn, returned]);
+  }, [signedIn, outcome]);
+
+  // Said once: who comes to the view again has not come from Stripe's page.
+  useEffect(
+    () => () => {
+      returned.value = null;
+      payments.value = payments.peek().filter((each) => each.state !== "paid");
+    },
+    [],
+  );
 
   useEffect(() => {
     if (section === "subscription") document.getElementById("plan-title")?.scrollIntoView();
   }, [section, now === null]);
 
-  const said = returned === null ? undefined : RETURNED[returned];
+  const said = outcome === null ? null : saidOf(outcome, isDone);
   return (
     <div class="credits">
       <h1>Credits</h1>
@@ -79,8 +99,8 @@ export function Credits({ section }: { section: "credits" | "subscription" }) {
         now && (
           <div key={attempt}>
             <BalanceParts balance={now} />
-            <Buy onPaid={() => void refreshBalance()} onError={onError} />
-            <Plan changes={amount} onError={onError} />
+            <Buy onError={onError} />
+            <Plan changes={outcome === "success" && !isActive ? `${amount} ${looks}` : amount} onState={setActive} onError={onError} />
             <UsageView changes={amount} />
             <History changes={amount} />
           </div>

@@ -8,9 +8,17 @@ type Pricing = Schemas["PricingAnswer"];
 
 /**
  * PRPM+: subscribe, cancel at the end of the period, resume, and Stripe's portal for cards and invoices. `changes`: a new
- * value means that the subscription may have begun.
+ * value means that the subscription may have begun; `onState` gets whether it is active whenever that has been read.
  */
-export function Plan({ changes, onError }: { changes: unknown; onError: (error: unknown) => void }) {
+export function Plan({
+  changes,
+  onState,
+  onError,
+}: {
+  changes: unknown;
+  onState: (isActive: boolean) => void;
+  onError: (error: unknown) => void;
+}) {
   const [pricing, setPricing] = useState<Pricing | null>(null);
   const [state, setState] = useState<Subscription | null>(null);
   const [busy, setBusy] = useState(false);
@@ -18,23 +26,35 @@ export function Plan({ changes, onError }: { changes: unknown; onError: (error: 
   const status = useRef<HTMLParagraphElement>(null);
 
   useEffect(() => {
+    let current = true;
     Promise.all([
       api.get("/playground/pricing"),
       api.get("/playground/subscription"),
     ])
       .then(([price, subscription]) => {
+        if (!current) return;
         setPricing(price);
         setState(subscription);
+        onState(subscription.is_active);
       })
-      .catch(onError);
-  }, [onError, changes]);
+      .catch((error: unknown) => current && onError(error));
+    return () => {
+      current = false;
+    };
+  }, [onError, onState, changes]);
 
+  const isBusy = useRef(false);
   const doing = useCallback(
     (work: () => Promise<void>) => {
+      if (isBusy.current) return;
+      isBusy.current = true;
       setBusy(true);
       work()
         .catch(onError)
-        .finally(() => setBusy(false));
+        .finally(() => {
+          isBusy.current = false;
+          setBusy(false);
+        });
     },
     [onError],
   );

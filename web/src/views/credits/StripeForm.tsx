@@ -40,19 +40,33 @@ function loadStripe(): Promise<void> {
   return loading;
 }
 
+interface Props {
+  publishableKey: string;
+  clientSecret: string;
+  /** Stripe has it, and what came of it is not known yet. */
+  isSent: boolean;
+  onPaying: (isPaying: boolean) => void;
+  onSent: (isSent: boolean) => void;
+}
+
 /** Stripe's own payment form. Card data never reach this page. */
-export function StripeForm({ publishableKey, clientSecret }: { publishableKey: string; clientSecret: string }) {
+export function StripeForm({ publishableKey, clientSecret, isSent, onPaying, onSent }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const form = useRef<{ stripe: StripeClient; elements: StripeElements } | null>(null);
-  const [state, setState] = useState<"loading" | "ready" | "paying" | "sent">("loading");
+  const [state, setState] = useState<"loading" | "failed" | "ready" | "paying">("loading");
   const [failure, setFailure] = useState<string | null>(null);
+  const [attempt, setAttempt] = useState(0);
+  const isBusy = useRef(false);
 
   useEffect(() => {
     let element: StripeElement | null = null;
     let wanted = true;
+    setState("loading");
+    setFailure(null);
     loadStripe()
       .then(() => {
-        if (!wanted || !place.current || !window.Stripe) return;
+        if (!wanted || !place.current) return;
+        if (!window.Stripe) throw new Error("Stripe's form could not be loaded.");
         const stripe = window.Stripe(publishableKey);
         const isDark = window.matchMedia("(prefers-color-scheme: dark)").matches;
         const elements = stripe.elements({ clientSecret, appearance: { theme: isDark ? "night" : "stripe" } });
@@ -61,38 +75,54 @@ export function StripeForm({ publishableKey, clientSecret }: { publishableKey: s
         form.current = { stripe, elements };
         setState("ready");
       })
-      .catch((error: Error) => wanted && setFailure(error.message));
+      .catch((error: Error) => {
+        if (!wanted) return;
+        setFailure(error.message);
+        setState("failed");
+      });
     return () => {
       wanted = false;
+      form.current = null;
       element?.unmount();
     };
-  }, [publishableKey, clientSecret]);
+  }, [publishableKey, clientSecret, attempt]);
 
   async function pay(event: Event) {
     event.preventDefault();
-    if (!form.current) return;
+    if (!form.current || isBusy.current || isSent) return;
+    isBusy.current = true;
     setState("paying");
     setFailure(null);
+    onPaying(true);
     const { stripe, elements } = form.current;
-    const { error } = await stripe.confirmPayment({
-      elements,
-      confirmParams: { return_url: `${location.origin}/playground/credits` },
-      redirect: "if_required",
-    });
-    if (error) {
-      setFailure(error.message ?? "The payment failed. Nothing was charged.");
+    onSent(true); // kept before a bank's page may take the place of this one
+    try {
+      const confirmParams = { return_url: `${location.origin}/playground/credits` };
+      const { error } = await stripe.confirmPayment({ elements, confirmParams, redirect: "if_required" });
+      if (error) {
+        setFailure(error.message ?? "The payment failed.");
+        onSent(false);
+      }
+    } catch {
+      setFailure("Whether the payment arrived is not known. If it did, your credits are added; look at them before you pay again.");
+      onSent(false);
+    } finally {
+      isBusy.current = false;
       setState("ready");
-    } else {
-      setState("sent");
+      onPaying(false);
     }
   }
 
   return (
     <form onSubmit={(event) => void pay(event)}>
-      <div ref={place} />
-      {state === "loading" && !failure && <p aria-busy="true">Loading Stripe's form…</p>}
+      <div ref={place} hidden={isSent && state !== "paying"} />
+      {state === "loading" && <p aria-busy="true">Loading Stripe's form…</p>}
       {failure && <p role="alert">{failure}</p>}
-      {state === "sent" ? (
+      {state === "failed" ? (
+        <button type="button" class="button" onClick={() => setAttempt(attempt + 1)}>
+          Try again
+        </button>
+      ) : isSent && state !== "paying" ? (
         <p role="status">Thank you. Your credits are added as soon as Stripe confirms the payment.</p>
       ) : (
         <button type="submit" class="button" disabled={state !== "ready"}>

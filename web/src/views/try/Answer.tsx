@@ -1,10 +1,10 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { StopBar } from "../../components/StopBar";
 import { useFollowedEnd } from "../../lib/follow";
 import { credits } from "../../lib/format";
+import { readOut } from "./readOut";
 import * as store from "./store";
 
 const SHOW_EVERY_MS = 80;
@@ -13,7 +13,7 @@ const READ_OUT_EVERY_MS = 4_000;
 /** A run that is being made: what is written so far, and a way to stop it. */
 export function Answer({ run }: { run: store.LiveRun }) {
   const text = useThrottled(run.text, SHOW_EVERY_MS);
-  useReadOut(run.text);
+  useReadOut(run.key, run.text);
   const article = useRef<HTMLElement>(null);
   useFollowedEnd(article);
   useLayoutEffect(() => {
@@ -91,25 +91,11 @@ function useThrottled(value: string, every: number): string {
 }
 
 /** Whole paragraphs are read out now and then, not every piece as it comes. */
-function useReadOut(text: string): void {
-  const done = useRef(0);
+function useReadOut(key: string, text: string): void {
   const latest = useRef(text);
   latest.current = text;
   useEffect(() => {
-    const timer = setInterval(() => {
-      const end = latest.current.lastIndexOf("\n\n");
-      if (end <= done.current) return;
-      announce(spoken(latest.current.slice(done.current, end)));
-      done.current = end;
-    }, READ_OUT_EVERY_MS);
-    return () => {
-      clearInterval(timer);
-      announce(spoken(latest.current.slice(done.current)));
-    };
-  }, []);
-}
-
-/** Markdown without most of its marks. */
-function spoken(text: string): string {
-  return text.replace(/[#*`>_|]+/g, " ").trim();
+    const timer = setInterval(() => readOut(key, latest.current), READ_OUT_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [key]);
 }

@@ -1,3 +1,4 @@
+import { batch } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { OwnPrompt } from "../../components/OwnPrompt";
@@ -15,6 +16,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
   const draft = store.draft.value;
   const length = store.inputLength.value;
   const isLong = length > store.MAX_INPUT_CHARACTERS;
+  const excess = store.excess.value;
   const isRunning = store.live.value !== null;
   const goesOn = store.turns.value.length > 0 || store.shownRun.value !== null;
   useAutosize(field, draft.input);
@@ -33,14 +35,15 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
       document.getElementById(`variable-${missing}`)?.focus();
       return setProblem(`Fill in “${missing}” first.`);
     }
-    if (store.request.peek() === null) return setProblem("The models are still being loaded. Try again in a moment.");
+    if (excess !== null) return document.getElementById("run-excess")?.focus();
+    if (store.request.peek() === null) return setProblem("The page is still being loaded. Try again in a moment.");
     setProblem(null);
     store.start();
   };
   const hasText = (): boolean => {
     setProblem(null);
     if (draft.input.trim() === "") complain("Write something first.");
-    else if (isLong) complain(`Shorten it by ${count(length - store.MAX_INPUT_CHARACTERS)} characters.`);
+    else if (isLong) field.current?.focus(); // why is said at the button
     else return true;
     return false;
   };
@@ -74,7 +77,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
           />
         )}
         {store.takesVariables.value && <Variables />}
-        {!goesOn && <Suggestions field={field} />}
+        {!goesOn && <Suggestions key={store.details.value?.id} field={field} />}
         <label for="input">{goesOn ? "Continue" : "Your text"}</label>
         <textarea
           id="input"
@@ -100,10 +103,20 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
         {(isSignedIn.value || isExpired.value) && <Options />}
         {isSignedIn.value ? (
           <div class="run-line">
-            <button type="button" class="button button-main" onClick={run} aria-keyshortcuts="Control+Enter" aria-disabled={isRunning}>
+            <button
+              type="button"
+              class="button button-main"
+              onClick={run}
+              aria-keyshortcuts="Control+Enter"
+              aria-disabled={isRunning || excess !== null}
+              aria-describedby={excess === null ? undefined : "run-excess"}
+            >
               Run
             </button>
-            <Price />
+            {excess === null && <Price />}
+            <p id="run-excess" class="price problem" tabIndex={-1}>
+              {excess}
+            </p>
           </div>
         ) : (
           <>
@@ -124,7 +137,7 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
 function Variables() {
   const variables = store.details.value?.variables ?? [];
   if (variables.length === 0) return null;
-  const given = store.draft.value.variables;
+  const given = store.setup.value.variables;
   return (
     <fieldset class="variables">
       <legend>Its variables</legend>
@@ -144,7 +157,7 @@ function Variables() {
             placeholder={each.default ?? ""}
             value={given[each.name] ?? ""}
             onInput={(event) =>
-              store.change({ variables: { ...store.draft.peek().variables, [each.name]: event.currentTarget.value } })
+              store.changeSetup({ variables: { ...store.setup.peek().variables, [each.name]: event.currentTarget.value } })
             }
           />
         </label>
@@ -153,9 +166,18 @@ function Variables() {
   );
 }
 
+/** An example takes the place of what is written; that can be had back. */
 function Suggestions({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
+  const [replaced, setReplaced] = useState<{ input: string; variables: Record<string, string> } | null>(null);
   const examples = store.details.value?.examples ?? [];
   if (examples.length === 0) return null;
+  const write = (input: string, variables: Record<string, string>) => {
+    batch(() => {
+      store.change({ input });
+      store.changeSetup({ variables: { ...variables } });
+    });
+    field.current?.focus();
+  };
   return (
     <div class="suggestions" role="group" aria-label="Suggested inputs">
       <span class="hint">Try it with:</span>
@@ -165,13 +187,29 @@ function Suggestions({ field }: { field: RefObject<HTMLTextAreaElement | null> }
           type="button"
           class="button button-quiet chip"
           onClick={() => {
-            store.change({ input: each.input, variables: { ...each.variables } });
-            field.current?.focus();
+            const { input } = store.draft.peek();
+            const { variables } = store.setup.peek();
+            const isOwn = !examples.some((other) => other.input === input);
+            const isWritten = input.trim() !== "" || Object.values(variables).some((text) => text !== "");
+            if (isOwn && isWritten) setReplaced({ input, variables });
+            write(each.input, each.variables ?? {});
           }}
         >
           {each.title}
         </button>
       ))}
+      {replaced !== null && (
+        <button
+          type="button"
+          class="link"
+          onClick={() => {
+            write(replaced.input, replaced.variables);
+            setReplaced(null);
+          }}
+        >
+          Put back what you had written
+        </button>
+      )}
     </div>
   );
 }

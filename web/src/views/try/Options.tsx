@@ -12,6 +12,7 @@ export function Options() {
   const most = store.mostTokens.value;
   const isOwn = store.runsOwnPrompt.value;
   const factor = isOwn ? (promptInfo.value?.pricing.credit_multiplier ?? 1) : 1;
+  const usual = Math.min(model.max_tokens.default, most);
   const smallest = model.tiers.steps[0];
   return (
     <div class="options">
@@ -24,7 +25,7 @@ export function Options() {
               name="model"
               value={each.name}
               checked={each.name === model.name}
-              onChange={() => store.change({ model: each.name })}
+              onChange={() => store.chooseModel(each.name)}
             />
             <span>{modelName(each.name)}</span>
           </label>
@@ -35,7 +36,7 @@ export function Options() {
           More settings
           <span class="hint">
             {" "}
-            effort {effort}, at most {count(Math.min(draft.maxTokens ?? model.max_tokens.default, most))} tokens
+            effort {effort}, at most {draft.maxTokens === "" ? count(usual) : draft.maxTokens} tokens
           </span>
         </summary>
         <div class="fields">
@@ -54,17 +55,13 @@ export function Options() {
           <label class="field">
             Maximum of tokens
             <input
-              type="number"
-              min={1}
-              max={most}
-              step={1}
+              type="text"
               inputMode="numeric"
-              placeholder={String(Math.min(model.max_tokens.default, most))}
-              value={draft.maxTokens ?? ""}
-              onInput={(event) => {
-                const wanted = event.currentTarget.valueAsNumber;
-                store.change({ maxTokens: Number.isInteger(wanted) && wanted > 0 ? wanted : null });
-              }}
+              autocomplete="off"
+              placeholder={String(usual)}
+              value={draft.maxTokens}
+              aria-invalid={store.maxTokens.value === undefined}
+              onInput={(event) => store.change({ maxTokens: event.currentTarget.value.trim() })}
             />
             <span class="hint">up to {count(most)}; thinking counts, too</span>
           </label>
@@ -72,25 +69,22 @@ export function Options() {
             <label class="field">
               Temperature
               <input
-                type="number"
-                min={0}
-                max={1}
-                step={0.1}
+                type="text"
                 inputMode="decimal"
-                value={draft.temperature ?? ""}
-                onInput={(event) => {
-                  const wanted = event.currentTarget.valueAsNumber;
-                  store.change({ temperature: Number.isFinite(wanted) ? Math.min(1, Math.max(0, wanted)) : null });
-                }}
+                autocomplete="off"
+                value={draft.temperature}
+                aria-invalid={store.temperature.value === undefined}
+                onInput={(event) => store.change({ temperature: event.currentTarget.value.trim() })}
               />
+              <span class="hint">from 0 to 1</span>
             </label>
           )}
-          {store.session.value === null && !isOwn && (
+          {store.session.value === null && store.details.value !== null && (
             <label class="choice">
               <input
                 type="checkbox"
-                checked={draft.withoutPrompt}
-                onChange={(event) => store.change({ withoutPrompt: event.currentTarget.checked })}
+                checked={store.setup.value.withoutPrompt}
+                onChange={(event) => store.changeSetup({ withoutPrompt: event.currentTarget.checked })}
               />
               <span>Leave the package's prompt out, to see what it changes</span>
             </label>

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
 import { shortName } from "./Picker";
 import { packageName } from "../../lib/conversation";
-import { count, day } from "../../lib/format";
+import { characters, count, day } from "../../lib/format";
 import { promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
 import { Share } from "../../components/Share";
@@ -35,7 +35,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             <span>
               {chosen.format} {chosen.subtype}
             </span>
-            <span>version {current?.package_version ?? store.draft.value.version ?? chosen.latest_version}</span>
+            <span>version {current?.package_version ?? store.setup.value.version ?? chosen.latest_version}</span>
           </p>
           <Usage of={chosen} />
           {hidden > 0 && (
@@ -43,13 +43,7 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
               Its text has {hidden} characters that cannot be seen. They may tell Claude what a reader does not notice.
             </p>
           )}
-          <details class="prompt">
-            <summary>Read its prompt</summary>
-            <pre tabIndex={0} dir="auto">
-              {chosen.preview}
-            </pre>
-            {chosen.preview.endsWith("…") && <p class="hint">This is how it begins; the whole text is sent to Claude.</p>}
-          </details>
+          <Preview text={chosen.preview} of={chosen.prompt_characters} />
           <p>
             <a href={links.compare(chosen.id)}>Compare it with others, or with none</a>
           </p>
@@ -75,14 +69,34 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             key={current.session_id}
             session={current}
             turns={store.turns.value}
-            onChange={(session) => {
-              // Another conversation may be shown by now.
-              if (store.session.peek()?.session_id === session.session_id) store.session.value = session;
+            onChange={({ session_id, shared, is_public, share }) => {
+              // Another conversation may be shown by now, and this one may have been read again.
+              const now = store.session.peek();
+              if (now?.session_id === session_id) store.session.value = { ...now, shared, is_public, share };
             }}
           />
         </div>
       )}
     </aside>
+  );
+}
+
+/** The API gives the beginning of a package's text, which ends in an ellipsis if there is more; `of`: how much there is. */
+function Preview({ text, of }: { text: string; of: number | null }) {
+  const isCut = text.endsWith("…");
+  return (
+    <details class="prompt">
+      <summary>{isCut ? "Read how its prompt begins" : "Read its prompt"}</summary>
+      <pre tabIndex={0} dir="auto">
+        {text}
+      </pre>
+      {isCut && (
+        <p class="hint">
+          A preview: the first {count(characters(text) - 1)}
+          {of !== null && ` of ${count(of)}`} characters. All of its text is sent to Claude.
+        </p>
+      )}
+    </details>
   );
 }
 
@@ -144,10 +158,10 @@ function Versions({ of }: { of: store.Package }) {
     <label class="field">
       Version
       <select
-        value={store.draft.value.version ?? of.latest_version}
+        value={store.setup.value.version ?? of.latest_version}
         onChange={(event) => {
           const wanted = event.currentTarget.value;
-          store.change({ version: wanted === of.latest_version ? null : wanted });
+          store.changeSetup({ version: wanted === of.latest_version ? null : wanted });
         }}
       >
         {of.versions.map((version) => (

@@ -9,22 +9,19 @@ export function RunStatus() {
   if (run !== null && !(isTry && store.shownRun.value !== null)) {
     return (
       <p class="notice run-status">
-        Claude is answering your last run. <a href={store.placeOf(run.body)}>Show it</a>
+        {run.state === "lost" ? "The connection to your last run was lost." : "Claude is answering your last run."} <a href={store.placeOf(run.body)}>Show it</a>
       </p>
     );
   }
   const ended = store.endedElsewhere.value;
   if (ended === null) return null;
-  const forget = () => {
-    store.endedElsewhere.value = null;
-  };
   return (
     <p class="notice run-status" role="status">
       {ended.error === null ? "The answer of your last run is complete." : `Your last run has failed: ${problemOf(ended.error).title}.`}{" "}
-      <a href={ended.to} onClick={forget}>
+      <a href={ended.to} onClick={() => ended.error === null && store.dismissEnded()}>
         {ended.error === null ? "Read it" : "Back to it"}
       </a>{" "}
-      <button type="button" class="link" onClick={forget}>
+      <button type="button" class="link" onClick={store.dismissEnded}>
         Dismiss
       </button>
     </p>

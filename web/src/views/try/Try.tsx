@@ -73,6 +73,16 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
       </>
     );
   }
+  if (store.loadingSession.value !== null) {
+    return (
+      <>
+        <h1 ref={head} tabIndex={-1}>
+          Conversation
+        </h1>
+        <p class="loading">Loading…</p>
+      </>
+    );
+  }
   const shorten = () => {
     input.current?.focus();
     input.current?.select();
@@ -84,10 +94,27 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
         <Thread turns={store.turns.value} />
         {store.shownRun.value && <Answer run={store.shownRun.value} />}
         {store.runError.value !== null && (
-          <ErrorNotice error={store.runError.value} onRetry={store.start} onShorten={shorten} onNew={anew} />
+          <>
+            <FailedText />
+            <ErrorNotice error={store.runError.value} onRetry={store.retry} onShorten={shorten} onNew={anew} />
+          </>
         )}
         <Composer field={input} />
       </section>
     </div>
+  );
+}
+
+/** What a run that failed was asked, where something else is written by now. */
+function FailedText() {
+  const text = store.failedRun.value?.input ?? null;
+  if (text === null || text === store.draft.value.input) return null;
+  return (
+    <article class="turn" aria-label="What was not answered">
+      <div class="question">
+        <h2 class="unseen">You wrote</h2>
+        <p dir="auto">{text}</p>
+      </div>
+    </article>
   );
 }

@@ -1,0 +1,24 @@
+/**
+ * How a payment on a page of Stripe has ended, as its way back says it. Taken out of the address before anything else runs:
+ * the client secret of a payment is nobody's business, and a page that is loaded again has nothing to say about it.
+ */
+import { signal } from "@preact/signals";
+
+const OUTCOMES = ["checkout", "redirect_status"];
+const OTHERS = [
+  ...["payment_intent", "payment_intent_client_secret", "setup_intent", "setup_intent_client_secret"],
+  ...["source_type", "source_redirect_slug"],
+];
+
+function takeFromAddress(): string | null {
+  const query = new URLSearchParams(location.search);
+  const names = [...OUTCOMES, ...OTHERS].filter((name) => query.has(name));
+  if (names.length === 0) return null;
+  const outcome = OUTCOMES.map((name) => query.get(name)).find((each) => each !== null) ?? null;
+  for (const name of names) query.delete(name);
+  const rest = query.toString();
+  history.replaceState(history.state, "", location.pathname + (rest && `?${rest}`) + location.hash);
+  return outcome;
+}
+
+export const returned = signal(takeFromAddress());
