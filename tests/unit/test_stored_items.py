@@ -30,7 +30,7 @@ from playground.domain.variables import variables_of
 from tests.unit.stored_examples import EXAMPLES
 
 STORED = Path(__file__).with_name("stored")
-LATEST = "2026-11-28.4"
+LATEST = "2026-11-28.5"
 OLDEST = "2026-11-23"
 EVERY = [(kind, form) for kind, forms in EXAMPLES.items() for form in forms]
 
