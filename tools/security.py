@@ -1,7 +1,8 @@
-"""`make security`: secrets in files, known vulnerabilities of packages, and settings of the template.
+"""`make security`: weaknesses of the code, secrets in files, vulnerable packages, and settings of the template.
 
-    python -m tools.security [secrets] [packages] [template]
+    python -m tools.security [code] [secrets] [packages] [template]
 
+code       bandit, over all Python code but the tests; .bandit.yaml says which of its tests do not apply, and why
 secrets    detect-secrets, over all files of the repository; what .secrets.baseline has was reviewed: REVIEWED says why
 packages   pip-audit, over the lock files; where its database cannot be reached it is skipped, which is no failure
 template   checkov, over template.yaml; .checkov.yaml says which checks do not apply, and why
@@ -50,13 +51,18 @@ REVIEWED: Mapping[str, str] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.security", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checks", nargs="*", metavar="check", help="secrets, packages, template; all without any")
+    parser.add_argument("checks", nargs="*", metavar="check", help="code, secrets, packages, template; all without any")
     parser.add_argument("--write-baseline", action="store_true", help="what is found now is reviewed")
     arguments = parser.parse_args()
     if arguments.write_baseline:
         write_baseline()
         return 0
-    checks: Mapping[str, Callable[[], bool]] = {"secrets": secrets, "packages": packages, "template": template}
+    checks: Mapping[str, Callable[[], bool]] = {
+        "code": code,
+        "secrets": secrets,
+        "packages": packages,
+        "template": template,
+    }
     unknown = set(arguments.checks) - checks.keys()
     if unknown:
         parser.error(f"no such check: {', '.join(sorted(unknown))}")
@@ -64,12 +70,51 @@ def main() -> int:
     return 0 if all(passed) else 1
 
 
+# --- code -------------------------------------------------------------------------------------------------------------
+
+CODE = ("layers/shared/playground", "functions", "operate", "local", "doubles", "tools", "bench")
+
+
+def code() -> bool:
+    found = list(weaknesses(looked_at(CODE)))
+    for line in found:
+        print(f"{line}: mend it, or say in the line why not, and `# nosec` with the id of the test")
+    print(f"code: {len(found)} weaknesses")
+    return not found
+
+
+def looked_at(paths: Sequence[str], root: Path = ROOT) -> str:
+    """What bandit says about the files in `paths`, as JSON. Raises RuntimeError if it says nothing."""
+    command = [
+        str(BIN / "bandit"),
+        "--configfile",
+        str(ROOT / ".bandit.yaml"),
+        "--format=json",
+        "--quiet",
+        "--recursive",
+        *paths,
+    ]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"bandit failed: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def weaknesses(text: str) -> Iterator[str]:
+    """Each finding, and each file that could not be read."""
+    document = json.loads(text)
+    for failed in document["errors"]:
+        yield f"{failed['filename']}: {failed['reason']}"
+    for each in document["results"]:
+        yield f"{each['filename']}:{each['line_number']}: {each['test_id']} {each['issue_text']}"
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
 def committed() -> list[str]:
     """Files of the repository that people write."""
-    listed = subprocess.run(
+    listed = subprocess.run(  # the developer's own git # nosec B607
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the developer's own git
         cwd=ROOT,
         capture_output=True,

@@ -26,8 +26,8 @@ class Receipt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedSpend:
     """`runs`, `cost_nano` with its part `unpaid_nano`, and `flow` were counted by this call. `percent` of the ceiling
-    is what today has cost so far; None if nothing could be compared. `trace_ids`: of the runs, each once. `failed` is the number of the first receipt that
-    is not dealt with."""
+    is what today has cost so far; None if nothing could be compared. `trace_ids`: of the runs, each once. `failed` is
+    the number of the first receipt that is not dealt with."""
 
     runs: int = 0
     cost_nano: int = 0
