@@ -11,14 +11,14 @@ import pytest
 
 from playground.domain.guard import NANO_PER_DOLLAR, GuardSettings
 from playground.domain.notices import of_run
-from playground.domain.runs import Run
+from playground.domain.runs import Run, RunStatus
 from playground.http import Api
 from playground.observability import begin_trace, current_trace_id, logger, report_run, trace_id_of
 from playground.settings import ApiSettings
 from playground.usecases.count_spend import CountSpend, Receipt
 from playground.usecases.publish_notices import PublishNotices, Record
 from tests.conftest import NOW
-from tests.fakes import InMemoryGuard, InMemorySpend, paid_run
+from tests.fakes import InMemoryGuard, InMemorySpend, a_hold, paid_run
 from tests.handlers import Context
 
 ROOT = "1-58406520-a006649127e371903a2de979"
@@ -133,6 +133,12 @@ def test_what_reads_the_stream_names_the_traces_of_the_runs_once_each() -> None:
 
     assert count([receipt(run) for run in runs]).trace_ids == (ROOT, OTHER)
     assert count([receipt(run) for run in runs]).trace_ids == ()  # counted before: nothing was done for them
+
+
+def test_a_receipt_has_the_trace_of_its_hold_whoever_writes_it() -> None:
+    hold = replace(a_hold("run_1", 5, NOW), trace_id=ROOT)
+    run = Run.of(hold, user_id="alice", status=RunStatus.EXPIRED, ended_at=NOW)
+    assert run.trace_id == ROOT
 
 
 class Bus:
