@@ -20,7 +20,7 @@ from tests.kit.extent import HANG_SECONDS, whole_only
 ROOT = Path(__file__).parents[2]
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
 DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket"}
-# All that a deployment may switch on but the web ACL, which the emulator does not have; and the address of a topic and a
+# All that a deployment may switch on but the web ACL, which the emulator does not have. The address of a topic and a
 # certificate as AWS has them.
 PARAMETERS: Mapping[str, Mapping[str, str]] = {
     "as it is": {},
