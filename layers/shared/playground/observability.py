@@ -1,7 +1,6 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
 import logging
-import os
 import re
 import sys
 import threading
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.shared.functions import get_tracer_id
 
 from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.domain.outcomes import CreditFlow
@@ -38,7 +38,7 @@ class _TraceIds(logging.Filter):
     request: str | None = None
 
     def current(self) -> str | None:
-        return self.request or trace_id_of(os.environ.get("_X_AMZN_TRACE_ID"))  # Lambda sets it for each invocation
+        return self.request or trace_id_of(f"Root={get_tracer_id()}")  # Lambda sets it for each invocation
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.__dict__.get("trace_id") is None:
