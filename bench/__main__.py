@@ -101,7 +101,7 @@ def trips_line(what: str, trips: RoundTrips, remark: str = "") -> None:
 
 
 def print_write_units(measured: World, seed: int) -> None:
-    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable # nosec B311
     words = ["answer", "because", "function", "list", "number", "of", "the", "returns", "sum", "that", "when", "which"]
     prose = " ".join(rng.choices(words, k=ANSWER))[:ANSWER]
     noise = "".join(rng.choices(string.ascii_letters + string.digits + "+/", k=ANSWER))
@@ -139,7 +139,7 @@ def sweep(measured: World, user_id: str) -> None:
 
 def print_crowds(measured: World, runs: int, seed: int) -> None:
     heading("parallel", f"runs of one user, store {LATENCY * 1000:.0f} ms slower, {CONFLICTS:.0%} of writes disturbed")
-    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable # nosec B311
     alone = crowd(measured, "alone", [Plan(0, 0)] * runs, at_once=False, seed=seed)
     print_crowd(f"{runs}, one after the other", alone)
     spread = [Plan(rng.uniform(0, 1), rng.uniform(1, 3)) for _ in range(runs)]

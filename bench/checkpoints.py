@@ -109,7 +109,7 @@ class _Steady:
 def answer_of(characters: int) -> str:
     """Text that compresses badly."""
     letters = string.ascii_letters + string.digits + "+/"
-    return "".join(random.Random(1).choices(letters, k=characters))  # noqa: S311 - must be repeatable
+    return "".join(random.Random(1).choices(letters, k=characters))  # noqa: S311 - must be repeatable # nosec B311
 
 
 def checkpointed(world: World, user_id: str, seconds: int, characters: int) -> Checkpointed:

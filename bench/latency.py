@@ -76,7 +76,7 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
     users = [f"{user_id} {number}" if apart else user_id for number in range(len(plans))]
     for user in dict.fromkeys(users):
         world.give(user, 10 * len(plans))
-    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable # nosec B311
     transport = Transport(latency=LATENCY, conflicts=CONFLICTS, rng=rng)
     open_ = _Open()
 

@@ -51,7 +51,7 @@ class Person(Recording):
         if not user:
             self.environment.runner.quit()
             return
-        chance = Random(f"{plan['seed']} {user}")  # noqa: S311 - must be repeatable
+        chance = Random(f"{plan['seed']} {user}")  # noqa: S311 - must be repeatable # nosec B311
         Life(places, user, token, chance, self.record, plan["delay_seconds"])()
 
 
@@ -64,7 +64,7 @@ class Month(Recording):
     @task
     def pass_(self) -> None:
         time.sleep(plan["month_after_seconds"])
-        Life(places, "", "", Random(0), self.record).let_a_month_pass()  # noqa: S311
+        Life(places, "", "", Random(0), self.record).let_a_month_pass()  # noqa: S311 - must be repeatable # nosec B311
 
 
 @events.quitting.add_listener

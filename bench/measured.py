@@ -60,7 +60,7 @@ def measure(world: World, spend_table: str, name: str) -> Units:
     """`name`: which users are made for it. Their ids are UUIDs, because sizes depend on lengths."""
     name = str(uuid5(NAMESPACE_URL, name))
     world.give(name, 1000)
-    rng = random.Random(1)  # noqa: S311 - must be repeatable
+    rng = random.Random(1)  # noqa: S311 - must be repeatable # nosec B311
     answer = "".join(rng.choices(string.ascii_letters + string.digits + "+/", k=ANSWER_BYTES))
     run_prompt = world.run_prompt(FixedModel(answer))
     run_ids: list[str] = []

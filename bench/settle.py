@@ -89,7 +89,7 @@ def settlements(world: World, ledger: Makes, users: Sequence[str], seed: int, *,
     """Settle one run for each of `users`, who may be the same: at the same moment, or one after the other."""
     for user in dict.fromkeys(users):
         world.give(user, CEILING * len(users))
-    rng = random.Random(seed)  # noqa: S311 - must be repeatable
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable # nosec B311
     clock = VirtualTime()
     backoff = Backoff(sleep=clock.sleep, random=rng.random, monotonic=lambda: clock.now)
     store = (Insisting if ledger is OneByOne else DynamoStore)(world.store.client, backoff)
@@ -147,7 +147,7 @@ def placed(ledger: DynamoLedger, user: str, hold: Hold) -> Account:
 
 def an_answer(user: str, hold: Hold, seed: int) -> tuple[Conclude, Conversation]:
     now = hold.placed_at
-    rng = random.Random(f"{seed}{hold.run_id}")  # noqa: S311 - must be repeatable
+    rng = random.Random(f"{seed}{hold.run_id}")  # noqa: S311 - must be repeatable # nosec B311
     usage = Usage(input_tokens=1000, output_tokens=500)
     price = PRICES.price(PRICES.models[hold.model], usage)
     turn = Turn(

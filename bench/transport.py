@@ -42,7 +42,7 @@ class Transport:
     exclusive: bool = False
     latency_of: Callable[[Call], float] | None = None
     pause: Callable[[float], None] = time.sleep
-    rng: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - must be repeatable
+    rng: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - must be repeatable # nosec B311
     calls: list[Call] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _at_work: dict[int, frozenset[str]] = field(default_factory=dict)

@@ -40,6 +40,7 @@ from playground.usecases.run_prompt import RunPrompt
 RATE_LIMIT_FACTOR = 600  # the measurement exceeds the rate limits of a user
 PRICES = load_prices().with_rate_limits_times(RATE_LIMIT_FACTOR)
 PACKAGE = package_uuid("@playground/code-reviewer")
+TRACE_ID = "1-58406520-a006649127e371903a2de979"  # as long as any
 TIMEOUT = 24.0  # s, as in template.yaml
 SECONDS_LEFT = 29.0  # s, as in template.yaml
 MAX_OPEN = 20  # runs of an account, as in template.yaml
@@ -141,6 +142,7 @@ class World:
             max_open_runs=max_open_runs,
             model_timeout_seconds=TIMEOUT,
             live=live,
+            trace_id=lambda: TRACE_ID,
         )
 
     def _without_allowance(self) -> DynamoLedger:

@@ -13,7 +13,7 @@ QUIET_LEVELS = ("DEBUG", "INFO")
 EVENT_TYPE = re.compile(r"[a-z_]{1,40}(\.[a-z_]{1,40}){1,4}")
 # Standard fields of a log line; the others are printed after the message.
 FRAME = frozenset(
-    {"level", "location", "message", "timestamp", "service", "correlation_id", "xray_trace_id", "function_name"}
+    {"level", "location", "message", "timestamp", "service", "correlation_id", "trace_id", "trace_ids", "function_name"}
     | {"function_memory_size", "function_arn", "function_request_id", "cold_start", "exception", "exception_name"}
 )
 

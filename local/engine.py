@@ -20,7 +20,7 @@ START_SECONDS = 300.0  # a start takes half a second; this limit is for one that
 # The store checks no signatures, but SDKs need credentials to sign with.
 CREDENTIALS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": "local",
-    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",  # the key of the local engine # nosec B105
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
 }

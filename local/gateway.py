@@ -11,6 +11,8 @@ Where API Gateway's behaviour is worth knowing:
 - `path` and path parameters are as they were sent, nothing decoded; query parameters are decoded (`+` is a space);
 - `path` is without the stage and `requestContext.path` with it; a custom domain leaves its mapping on both;
 - header names are as the client spelt them;
+- a request without X-Amzn-Trace-Id gets one; that of a client is passed on, whatever it is, and a function whose trace
+  has no valid root begins a new one;
 - a function that cannot be started is an API_CONFIGURATION_ERROR, as there, but here the message says why;
 - after the integration's timeout the client gets 504 while the function goes on working.
 
@@ -35,8 +37,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qsl
 
+from local import lineage
 from local.console import StreamedAnswer, event_of, outcome_of
 from local.http_server import BrokenStreamError, Headers, HttpServer, Request, Response, listen
 from local.page import FrontEnd
@@ -48,6 +52,7 @@ from local.web_adapter import DELIMITER
 MAX_BODY_BYTES = 10 * 1024 * 1024
 MAX_METADATA_BYTES = 16 * 1024  # of a streamed response, with the delimiter
 JSON = "application/json"
+TRACE_HEADER = "X-Amzn-Trace-Id"
 
 # Headers of one connection, which are not forwarded.
 _HOP_BY_HOP = frozenset(
@@ -208,10 +213,11 @@ class Gateway:
         event = proxy_event(self.api, route, request, request_id, path=path, query=query, parameters=parameters)
         payload = json.dumps(event).encode()
         try:
+            trace = _trace_of(event)
             if route.streams:
-                return await self._streamed(route, payload)
+                return await self._streamed(route, payload, trace)
             async with asyncio.timeout(route.timeout):
-                outcome = await self.runtime.invoke(route.function, payload)
+                outcome = await self.runtime.invoke(route.function, payload, trace)
             _require_success(outcome)
             return self._response(outcome.payload, request)
         except _NotStartedError as error:
@@ -224,13 +230,13 @@ class Gateway:
             self._show("api", f"{route.function} gave no usable answer: {str(error)[:500]}")
             return self._say(API_CONFIGURATION_ERROR, request_id)
 
-    async def _streamed(self, route: Route, payload: bytes) -> Response:
+    async def _streamed(self, route: Route, payload: bytes, trace: str | None) -> Response:
         """The response of a function that streams, as soon as its metadata are there.
 
         Raises TimeoutError and MalformedAnswerError.
         """
         deadline = asyncio.get_running_loop().time() + route.timeout
-        source = self.runtime.invoke_streaming(route.function, payload)
+        source = self.runtime.invoke_streaming(route.function, payload, trace)
         body = _Body(source, deadline, self.api.idle_timeout)
         try:
             head = b""
@@ -450,18 +456,27 @@ def proxy_event(
 def _forwarded(request: Request) -> list[tuple[str, str]]:
     """The client's headers, one spelling per name (the first one), with those that the gateway adds."""
     port = (request.header("host") or "").rpartition(":")[2]
-    added = (
+    added: tuple[tuple[str, str], ...] = (
         ("X-Forwarded-For", ", ".join(filter(None, (request.header("x-forwarded-for"), request.client)))),
         ("X-Forwarded-Port", port if port.isdigit() else "80"),
         ("X-Forwarded-Proto", "http"),
     )
     replaced = {name.lower() for name, _ in added}
+    if request.header(TRACE_HEADER) is None:
+        added = (*added, (TRACE_HEADER, f"Root={lineage.new_root()}"))
     spelling: dict[str, str] = {}
     headers = []
     for name, value in request.headers:
         if name.lower() not in _HOP_BY_HOP and name.lower() not in replaced:
             headers.append((spelling.setdefault(name.lower(), name), value))
     return [*headers, *added]
+
+
+def _trace_of(event: Mapping[str, Any]) -> str | None:
+    """What the function is started with: the root only, because a request begins a chain whatever a client claims."""
+    header = next((value for name, value in event["headers"].items() if name.lower() == TRACE_HEADER.lower()), None)
+    root = lineage.root_of(header)
+    return f"Root={root}" if root is not None else None
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 MAX_INVOCATIONS = 16  # of one function in one chain
 
+_ROOT = re.compile(r"(?:^|;)Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?:;|$)")
 _LINEAGE = re.compile(r"(?:^|;)Lineage=([^;]*)")
 _COUNT = re.compile(r"([0-9a-f]{8}):([0-9]{1,5})")
 
@@ -37,22 +38,32 @@ def is_stopped(trace: str | None, function: str) -> bool:
 
 
 def merged(traces: Iterable[str | None]) -> str:
-    """One trace for a batch of messages."""
-    return _written(counts(traces))
+    """The trace of a batch of messages: a new one, whose counts are the highest of theirs."""
+    return _written(new_root(), counts(traces))
 
 
 def entered(trace: str | None, function: str) -> str:
-    """The trace that the function receives, with this invocation counted."""
-    so_far = counts([trace])
+    """The trace that the function receives, with this invocation counted: the one that started it, or a new one."""
+    so_far, root = counts([trace]), root_of(trace)
     name = _short(function)
-    return _written({**so_far, name: so_far.get(name, 0) + 1})
+    return _written(root or new_root(), {**so_far, name: so_far.get(name, 0) + 1})
+
+
+def root_of(trace: str | None) -> str | None:
+    """The id of a trace; None if it has none that is well-formed."""
+    found = _ROOT.search(trace or "")
+    return found[1] if found else None
+
+
+def new_root() -> str:
+    return f"1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
 
 
 def _short(function: str) -> str:
     return hashlib.sha256(function.encode()).hexdigest()[:8]
 
 
-def _written(lineage: Mapping[str, int]) -> str:
+def _written(root: str, lineage: Mapping[str, int]) -> str:
     written = "|".join(f"{name}:{count}" for name, count in sorted(lineage.items()))
-    root = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"
-    return f"{root};Lineage={written}" if written else root
+    trace = f"Root={root};Sampled=0"
+    return f"{trace};Lineage={written}" if written else trace

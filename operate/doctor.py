@@ -54,7 +54,7 @@ INDEXES: Mapping[str, frozenset[str]] = {
     "SessionsTable": frozenset({"by_owner"}),
 }
 TABLES = (LEDGER, SESSIONS, CATALOG, VISITORS, SPEND)
-TOKEN_VARIABLE = "PLAYGROUND_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE = "PLAYGROUND_TOKEN"  # noqa: S105 - the name of a variable # nosec B105
 MODEL_SECONDS = 20.0
 API_SECONDS = 15.0
 RUN_SECONDS = 120.0

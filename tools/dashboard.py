@@ -156,7 +156,7 @@ DASHBOARD: Sequence[Heading | Graph] = (
             Line("audit findings", Metric.AUDIT_DIFFERENCES, ["audit"]),
             Line("overrun credits", Metric.OVERRUN_CREDITS, RUNS),
             Line("impossible usage", Metric.INVALID_USAGE, RUNS),
-            Line("unreadable records", Metric.UNREADABLE_RECORDS, [*API, "guard", "reconcile"]),
+            Line("unreadable records", Metric.UNREADABLE_RECORDS, [*API, "guard", "reconcile", "reset"]),
         ],
     ),
     Heading("Behind the API"),

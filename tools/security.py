@@ -1,9 +1,10 @@
-"""`make security`: secrets in files, known vulnerabilities of packages, and settings of the template.
+"""`make security`: weaknesses of the code, secrets in files, vulnerable packages, and settings of the template.
 
-    python -m tools.security [secrets] [packages] [template]
+    python -m tools.security [code] [secrets] [packages] [template]
 
+code       bandit, over all Python code but the tests; .bandit.yaml says which of its tests do not apply, and why
 secrets    detect-secrets, over all files of the repository; what .secrets.baseline has was reviewed: REVIEWED says why
-packages   pip-audit, over the lock files; where its database cannot be reached it is skipped, which is no failure
+packages   pip-audit, over the lock files; skipped, which is no failure, where its database has no answer: it says why
 template   checkov, over template.yaml; .checkov.yaml says which checks do not apply, and why
 """
 
@@ -50,13 +51,18 @@ REVIEWED: Mapping[str, str] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.security", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checks", nargs="*", metavar="check", help="secrets, packages, template; all without any")
+    parser.add_argument("checks", nargs="*", metavar="check", help="code, secrets, packages, template; all without any")
     parser.add_argument("--write-baseline", action="store_true", help="what is found now is reviewed")
     arguments = parser.parse_args()
     if arguments.write_baseline:
         write_baseline()
         return 0
-    checks: Mapping[str, Callable[[], bool]] = {"secrets": secrets, "packages": packages, "template": template}
+    checks: Mapping[str, Callable[[], bool]] = {
+        "code": code,
+        "secrets": secrets,
+        "packages": packages,
+        "template": template,
+    }
     unknown = set(arguments.checks) - checks.keys()
     if unknown:
         parser.error(f"no such check: {', '.join(sorted(unknown))}")
@@ -64,12 +70,51 @@ def main() -> int:
     return 0 if all(passed) else 1
 
 
+# --- code -------------------------------------------------------------------------------------------------------------
+
+CODE = ("layers/shared/playground", "functions", "operate", "local", "doubles", "tools", "bench")
+
+
+def code() -> bool:
+    found = list(weaknesses(looked_at(CODE)))
+    for line in found:
+        print(f"{line}: mend it, or say in the line why not, and mark it with the id of the test")
+    print(f"code: {len(found)} weaknesses")
+    return not found
+
+
+def looked_at(paths: Sequence[str], root: Path = ROOT) -> str:
+    """What bandit says about the files in `paths`, as JSON. Raises RuntimeError if it says nothing."""
+    command = [
+        str(BIN / "bandit"),
+        "--configfile",
+        str(ROOT / ".bandit.yaml"),
+        "--format=json",
+        "--quiet",
+        "--recursive",
+        *paths,
+    ]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"bandit failed: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def weaknesses(text: str) -> Iterator[str]:
+    """Each finding, and each file that could not be read."""
+    document = json.loads(text)
+    for failed in document["errors"]:
+        yield f"{failed['filename']}: {failed['reason']}"
+    for each in document["results"]:
+        yield f"{each['filename']}:{each['line_number']}: {each['test_id']} {each['issue_text']}"
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
 def committed() -> list[str]:
     """Files of the repository that people write."""
-    listed = subprocess.run(
+    listed = subprocess.run(  # the developer's own git # nosec B607
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the developer's own git
         cwd=ROOT,
         capture_output=True,
@@ -132,14 +177,23 @@ def write_baseline() -> None:
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
+class NotAskedError(Exception):
+    """The database of vulnerabilities gave no answer about a lock file; the message says why."""
+
+
 def packages() -> bool:
-    """Whether no locked package has a known vulnerability, or nobody can say."""
+    """Whether no locked package has a known vulnerability, or nobody can say. False also for a lock that pip-audit
+    does not take."""
     vulnerable = 0
     for lock in LOCKS.values():
-        answer = audited(lock)
-        if answer is None:
-            print(f"packages: skipped from {lock} on, its database cannot be reached")
+        try:
+            answer = audited(lock)
+        except NotAskedError as reason:
+            print(f"packages: skipped from {lock} on, the database of vulnerabilities has no answer: {reason}")
             return vulnerable == 0
+        except RuntimeError as mistake:
+            print(f"packages: {lock}: {mistake}")
+            return False
         for line in findings(answer):
             vulnerable += 1
             print(f"{lock}: {line}")
@@ -147,8 +201,9 @@ def packages() -> bool:
     return vulnerable == 0
 
 
-def audited(lock: str) -> str | None:
-    """What pip-audit says about a lock file, as JSON; None if it cannot ask."""
+def audited(lock: str) -> str:
+    """What pip-audit says about a lock file, as JSON. Raises NotAskedError, and RuntimeError if it does not take the
+    file."""
     command = [str(BIN / "pip-audit"), "--disable-pip", "--require-hashes", "--format=json", "--progress-spinner=off"]
     try:
         done = subprocess.run(
@@ -160,8 +215,32 @@ def audited(lock: str) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None
-    return done.stdout if could_ask(done.stdout) else None
+        raise NotAskedError(f"nothing within {AUDIT_SECONDS:.0f} s") from None
+    return answer_of(done.stdout, done.stderr)
+
+
+def answer_of(stdout: str, stderr: str) -> str:
+    """The answer in what pip-audit wrote. Raises NotAskedError and RuntimeError."""
+    if could_ask(stdout):
+        return stdout
+    said = [line for line in stderr.splitlines() if line.strip()] or ["it said nothing"]
+    errors = [line.removeprefix(ITS_ERROR) for line in said if line.startswith(ITS_ERROR)]
+    if errors and not any(OF_THE_NETWORK in line for line in errors):
+        raise RuntimeError(errors[0])
+    if is_audit(stdout):
+        raise NotAskedError("it knows none of the packages")
+    raise NotAskedError(errors[0] if errors else said[-1])
+
+
+ITS_ERROR = "ERROR:pip_audit._cli:"
+OF_THE_NETWORK = "may be blocking this service"
+
+
+def is_audit(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text)["dependencies"], list)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def could_ask(text: str) -> bool:

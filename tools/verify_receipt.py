@@ -151,7 +151,7 @@ def download(url: str) -> dict[str, Any]:
     if not url.startswith(("https://", "http://")):
         raise ReceiptError(f"{url}: https:// or http:// is needed")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - its scheme is checked
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - its scheme is checked # nosec B310
             return json_object(answer.read(MAX_TABLE_BYTES).decode("utf-8"), url)
     except (OSError, ValueError, HTTPException) as error:
         raise ReceiptError(f"{url}: {error}") from None

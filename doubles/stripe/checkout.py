@@ -101,7 +101,7 @@ class Checkout:
                 "billing_address_collection": None,
                 "cancel_url": cancel_url,
                 "client_reference_id": params.text("client_reference_id"),
-                "client_secret": None,
+                "client_secret": None,  # a field without a value # nosec B105
                 "collected_information": None,
                 "consent": None,
                 "consent_collection": None,

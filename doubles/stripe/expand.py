@@ -32,7 +32,7 @@ EXPANDABLE: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "customer": {"invoice_settings.default_payment_method": "payment_method"},
         "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
         "invoice": {
-            "confirmation_secret": "",
+            "confirmation_secret": "",  # a path to an object # nosec B105
             "customer": "customer",
             "default_payment_method": "payment_method",
             "parent.subscription_details.subscription": "subscription",

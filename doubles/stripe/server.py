@@ -97,7 +97,7 @@ class StripeDouble:
         state_dir: Path | None = None,
         verbose: bool = False,
     ) -> None:
-        randomness = None if seed is None else random.Random(seed)  # noqa: S311 - ids of a test
+        randomness = None if seed is None else random.Random(seed)  # noqa: S311 - ids of a test # nosec B311
         self.account = Account(
             base=base,
             randomness=randomness,

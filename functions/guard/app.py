@@ -48,6 +48,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         "spend counted",
         records=len(event["Records"]),
         runs=counted.runs,
+        trace_ids=counted.trace_ids,
         cost_nano=counted.cost_nano,
         percent=counted.percent,
         paused=counted.paused,

@@ -21,6 +21,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     count(Metric.NOTICES_PUBLISHED, published.notices)
     if published.error is not None:
         report_failure(None, published.error)
-    logger.info("notices published", records=len(event["Records"]), notices=published.notices, failed=published.failed)
+    logger.info(
+        "notices published",
+        records=len(event["Records"]),
+        notices=published.notices,
+        trace_ids=published.trace_ids,
+        failed=published.failed,
+    )
     flush_metrics()
     return {"batchItemFailures": [{"itemIdentifier": published.failed}] if published.failed is not None else []}

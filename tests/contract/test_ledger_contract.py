@@ -1589,7 +1589,7 @@ def test_holding_everything_at_every_boundary_keeps_nothing_alive(subject: Ledge
 
 def test_a_receipt_is_read_as_it_was_written(books: Books, user_id: str) -> None:
     """Every field, and the turn with it."""
-    ledger, hold = books.ledger, a_hold("run_1", 4, NOW)
+    ledger, hold = books.ledger, replace(a_hold("run_1", 4, NOW), trace_id="1-58406520-a006649127e371903a2de979")
     account = hold_on(ledger, user_id, hold)
     charge = charging(hold, 2, NOW + SECOND)
     said = "Zażółć gęślą jaźń 🦆 \x00\u2028 " * 50

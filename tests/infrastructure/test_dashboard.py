@@ -10,6 +10,7 @@ import pytest
 from local.template import load_yaml, read_template
 from playground.observability import Metric, metrics
 from tests.conftest import ROOT
+from tests.kit.emitted import emitted_by
 from tools import dashboard
 
 TEMPLATE = ROOT / "template.yaml"
@@ -58,6 +59,67 @@ def test_a_graph_shows_what_exists(graph: dict[str, Any]) -> None:
             assert RESOURCES[name[1]]["Type"] == kind
     assert used <= ids
     assert len(graph["metrics"]) < 100
+
+
+ALARMED = {
+    (metric["Dimensions"][0]["Value"], metric["MetricName"])
+    for resource in RESOURCES.values()
+    if resource["Type"] == "AWS::CloudWatch::Alarm"
+    for item in resource["Properties"].get("Metrics", [{"MetricStat": {"Metric": resource["Properties"]}}])
+    if "MetricStat" in item
+    for metric in [item["MetricStat"]["Metric"]]
+    if metric["Namespace"] == metrics.namespace
+}
+SHOWN = {(row[3], row[1]) for graph in GRAPHS for row in graph["metrics"] if row[0] == metrics.namespace}
+SEARCHED = {
+    found[1]
+    for graph in GRAPHS
+    for row in graph["metrics"]
+    if (found := re.search(r'MetricName="(\w+)"', row[-1].get("expression", "")))
+}
+NOT_ALARMED = {
+    # They end runs as expired only, which have neither.
+    Metric.INVALID_USAGE: {"credits", "reset"},
+    Metric.OVERRUN_CREDITS: {"credits", "reset"},
+    # They do not ask Stripe for anything.
+    Metric.PAYMENTS_REJECTED: {"run", "stream", "estimate", "anonymous", "sessions", "catalog"},
+    # What it reads raises CorruptLedgerError, an internal error; an alarm takes no more than ten metrics.
+    Metric.UNREADABLE_RECORDS: {"webhook"},
+}
+"""Services that could write what an alarm counts by their code's references, and do not."""
+LOOKED_UP = {
+    # The same of each function, of what the dashboard has from receipts.
+    *(Metric.RUN_SETTLED, Metric.RUN_RELEASED, Metric.CREDITS_SPENT),
+    # Amounts and work that are done as they should be; what is not is on the dashboard.
+    *(Metric.CREDITS_BOUGHT, Metric.CREDITS_TAKEN_BACK, Metric.PAYMENT_APPLIED, Metric.RECONCILE_REPAIRED),
+    *(Metric.NOTICES_PUBLISHED, Metric.WORK_DONE, Metric.ANONYMOUS_RUNS, Metric.ANONYMOUS_COST),
+    Metric.WORK_FAILED,  # a repeat follows, or the alarm of the queue of failures
+}
+"""Metrics that nobody watches: for `./playground watch` and for questions."""
+
+
+def test_what_is_watched_is_written_by_the_function_that_it_is_watched_of() -> None:
+    """A line of a graph or an alarm on a service that cannot write the metric would be silent for ever."""
+    written = {(service, metric) for service in SERVICES for metric in emitted_by(service)}
+    assert sorted(SHOWN - written) == []
+    assert sorted(ALARMED - written) == []
+
+
+def test_what_is_written_is_watched_or_said_to_be_looked_up() -> None:
+    written = {metric for service in SERVICES for metric in emitted_by(service)}
+    watched = {metric for _, metric in SHOWN | ALARMED} | SEARCHED
+    assert written == set(Metric)
+    assert written - watched == LOOKED_UP
+
+
+def test_an_alarm_on_every_service_that_writes_what_it_counts() -> None:
+    """One that adds up services and leaves one out would miss what happens there."""
+    writing = {service: emitted_by(service) for service in SERVICES}
+    for metric in sorted({metric for _, metric in ALARMED}):
+        missing = {service for service in SERVICES if metric in writing[service]} - {
+            service for service, of in ALARMED if of == metric
+        }
+        assert missing == NOT_ALARMED.get(Metric(metric), set()), metric
 
 
 def test_widgets_do_not_overlap() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.kit.deployment import STACK, Emulator, Package, Template, emulator, package
 from tests.kit.extent import HANG_SECONDS, whole_only
@@ -19,7 +20,8 @@ from tests.kit.extent import HANG_SECONDS, whole_only
 ROOT = Path(__file__).parents[2]
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
 DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket"}
-# All that a deployment may switch on, and the address of a topic and a certificate as AWS has them.
+# All that a deployment may switch on but the web ACL, which the emulator does not have. The address of a topic and a
+# certificate as AWS has them.
 PARAMETERS: Mapping[str, Mapping[str, str]] = {
     "as it is": {},
     "with everything": {
@@ -31,6 +33,8 @@ PARAMETERS: Mapping[str, Mapping[str, str]] = {
         "AuthAlgorithm": "RS256",
         "AuthJwksUrl": "https://registry.example/.well-known/jwks.json",
         "ProtectTables": "true",
+        "Tracing": "everything",
+        "ReserveConcurrency": "true",
     },
 }
 pytestmark = whole_only
@@ -126,8 +130,9 @@ def test_a_stack_is_created_updated_and_deleted_and_its_data_stay(
 
     data = {name for kind, name in created.values() if kind in DATA}
     role = created["GatewayLogsRole"][1]  # of all APIs of the account
-    # The table's stream may call these once more while the stack goes, and a call makes the log group of its function.
-    late = {f"/aws/lambda/{created[name][1]}" for name in ("NoticesFunction", "GuardFunction")}
+    # The table's stream and schedules may call functions once more while the stack goes, and a call makes the log group
+    # of its function.
+    late = {f"/aws/lambda/{physical}" for kind, physical in created.values() if kind == "AWS::Lambda::Function"}
     region.delete()
     left = dict(region.inventory())
     assert {*left.pop("tables"), *left.pop("buckets")} == data
@@ -178,6 +183,14 @@ def test_what_is_left_out_is_what_the_emulator_refuses(region: Emulator, templat
         assert failure.startswith(f"{name}: ")
         assert "metric math" in failure
         region.delete()
+
+
+def test_a_web_acl_is_left_out_because_the_emulator_has_no_association_of_one(
+    region: Emulator, template: Template
+) -> None:
+    possible = without(template, cannot_be_emulated(template))
+    with pytest.raises(ClientError, match=r"Unrecognized resource types: \[AWS::WAFv2::WebACLAssociation\]$"):
+        region.create(possible, {"WebAcl": "true"})
 
 
 def test_limits_of_cloudformation_are_kept(template: Template) -> None:

@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 from detect_secrets.core.secrets_collection import SecretsCollection
 
-from tools.security import BASELINE, REVIEWED, ROOT, could_ask, findings, reason_of, reviewed, scanned, unreviewed
+from tools.security import (
+    BASELINE,
+    CODE,
+    REVIEWED,
+    ROOT,
+    NotAskedError,
+    answer_of,
+    could_ask,
+    findings,
+    reason_of,
+    reviewed,
+    scanned,
+    unreviewed,
+    weaknesses,
+)
 
 KEY = "AKIA" + "Z7WQ3LXN5TRV2B6K"  # in two parts: this file is scanned, too
 
@@ -56,6 +70,60 @@ def test_everything_in_the_baseline_was_reviewed_and_has_a_reason() -> None:
 )
 def test_an_audit_that_could_not_ask_is_none(text: str) -> None:
     assert not could_ask(text)
+
+
+SKIPPED = '{"dependencies": [{"name": "a", "skip_reason": "not found"}]}'
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "reason"),
+    [
+        (SKIPPED, "No known vulnerabilities found", "it knows none of the packages"),
+        (
+            "",
+            "Traceback (most recent call last):\nrequests.exceptions.ConnectionError: refused",
+            "ConnectionError: refused",
+        ),
+        (
+            "",
+            "ERROR:pip_audit._cli:no feed\nERROR:pip_audit._cli:Tip: your network may be blocking this service",
+            "no feed",
+        ),
+        ("", "", "it said nothing"),
+    ],
+)
+def test_an_audit_that_is_skipped_says_why(stdout: str, stderr: str, reason: str) -> None:
+    with pytest.raises(NotAskedError, match=reason):
+        answer_of(stdout, stderr)
+
+
+def test_a_lock_that_the_audit_does_not_take_is_no_matter_of_the_network() -> None:
+    with pytest.raises(RuntimeError, match="does not contain a hash"):
+        answer_of("", "ERROR:pip_audit._cli:requirement nonsense==1.0 does not contain a hash\n")
+
+
+def test_what_bandit_finds_and_what_it_could_not_read_are_weaknesses() -> None:
+    found = {"filename": "a.py", "line_number": 3, "test_id": "B602", "issue_text": "subprocess with shell"}
+    document = {"errors": [{"filename": "b.py", "reason": "syntax error"}], "results": [found]}
+    assert list(weaknesses(json.dumps(document))) == ["b.py: syntax error", "a.py:3: B602 subprocess with shell"]
+
+
+def test_every_line_that_bandit_is_to_leave_says_why_and_which_test() -> None:
+    lines = [
+        line
+        for folder in CODE
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"#\s*nosec", line)
+    ]
+    assert lines
+    assert [line for line in lines if not re.search(r"  # \S.{10,} # nosec B\d{3}$", line)] == []
+
+
+def test_every_test_of_bandit_that_is_skipped_has_a_reason() -> None:
+    lines = (ROOT / ".bandit.yaml").read_text(encoding="utf-8").partition("skips:\n")[2].splitlines()
+    assert lines
+    assert all(re.fullmatch(r"  - B\d{3} # .{20,}", line) for line in lines), lines
 
 
 def test_what_an_audit_finds() -> None:

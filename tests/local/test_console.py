@@ -14,7 +14,7 @@ LOG = {
     "timestamp": "2026-11-28 02:33:13,591+0000",
     "service": "notices",
     "records": 5,
-    "xray_trace_id": "1-6b0a3d69",
+    "trace_id": "1-6b0a3d69",
 }
 
 

@@ -64,6 +64,15 @@ def test_a_request_becomes_a_rest_proxy_event(client: Any) -> None:
     assert {"apiId", "accountId", "domainName", "requestTime"} <= set(context)
 
 
+def test_a_request_without_a_trace_gets_one_and_that_of_a_client_is_passed_on(client: Any) -> None:
+    made = echoed(client("GET", "/stage/items/42"))["headers"]["X-Amzn-Trace-Id"]
+    assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}", made)
+    sent = echoed(client("GET", "/stage/items/42", headers={"x-amzn-trace-id": "Root=anything"}))
+    assert sent["headers"]["x-amzn-trace-id"] == "Root=anything"
+    assert sent["multiValueHeaders"]["x-amzn-trace-id"] == ["Root=anything"]
+    assert "X-Amzn-Trace-Id" not in sent["headers"]
+
+
 def test_every_answer_names_its_request(client: Any) -> None:
     """The function and the client get the same id."""
     answer = client("GET", "/stage/items/42")

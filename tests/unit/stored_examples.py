@@ -25,6 +25,7 @@ USAGE = Usage(input_tokens=1, output_tokens=2, cache_write_tokens=3, cache_read_
 PRICE = Price(credits=7, tier=2, factor=5, floor=3, cost_nano=987_654_321_000)
 PACKAGE = "6f1d3c1e-7f0a-4b8e-9a54-0d9a3c6b5a10"
 SHARE = "ab" * 32
+TRACE_ID = "1-58406520-a006649127e371903a2de979"
 
 _bare_hold = Hold(
     run_id="run_0bare",
@@ -166,6 +167,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             reclaimed_monthly=9,
             reclaimed_rollover=3,
         ),
+        "traced": Account(
+            user_id="ålice",
+            created_at=T0,
+            buckets=Buckets(purchased=5),
+            held=3,
+            holds={_bare_hold.run_id: replace(_bare_hold, trace_id=TRACE_ID)},
+        ),
     },
     "entry": {
         "bare": Entry(
@@ -221,6 +229,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "variables": replace(_bare_run, variables=("audience", "language")),
         "custom": replace(_bare_run, custom_prompt=True),
         "no prompt": replace(_bare_run, use_no_prompt=True),
+        "traced": replace(_bare_run, trace_id=TRACE_ID),
         "failed": replace(
             _bare_run,
             status=RunStatus.RELEASED,

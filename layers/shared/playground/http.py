@@ -27,6 +27,7 @@ from playground.domain import errors
 from playground.domain.rates import RateStanding
 from playground.observability import (
     Metric,
+    begin_trace,
     count,
     flush_metrics,
     logger,
@@ -168,6 +169,7 @@ class Api:
         self._stream = None
         request_id = (event.get("requestContext") or {}).get("requestId")
         logger.set_correlation_id(request_id)
+        begin_trace(_headers(event).get("x-amzn-trace-id"))
         self.app.append_context(
             request_id=request_id, lambda_context=context, requested_at=_requested_at(event, self._clock())
         )

@@ -1,5 +1,7 @@
 """Logger, metrics and the names of metrics. One line per outcome, with ids and amounts, without user content."""
 
+import logging
+import re
 import sys
 import threading
 from enum import StrEnum
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.shared.functions import get_tracer_id
 
 from playground.domain.errors import INVALID_USAGE, CorruptLedgerError, PaymentsRejectedError, PlaygroundError
 from playground.domain.outcomes import CreditFlow
@@ -16,7 +19,37 @@ if TYPE_CHECKING:
     from playground.domain.anonymous import AnonymousOutcome
     from playground.usecases.run_prompt import RunTimes
 
-logger = Logger()
+_ROOT = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})\s*(?:;|$)")
+MAX_TRACE_HEADER_CHARACTERS = 1000
+
+
+def trace_id_of(header: str | None) -> str | None:
+    """The trace id in the value of X-Amzn-Trace-Id; None without a valid one. API Gateway passes on the header of a
+    caller that sends one, so nothing else of it is used."""
+    if header is None or len(header) > MAX_TRACE_HEADER_CHARACTERS:
+        return None
+    found = _ROOT.search(header)
+    return found[1] if found else None
+
+
+class _TraceIds(logging.Filter):
+    """Adds the trace id of what is being handled to every line that does not name one."""
+
+    request: str | None = None
+
+    def current(self) -> str | None:
+        return self.request or trace_id_of(f"Root={get_tracer_id()}")  # Lambda sets it for each invocation
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.__dict__.get("trace_id") is None:
+            record.trace_id = self.current()
+        return True
+
+
+_trace_ids = _TraceIds()
+# One name for it in all functions: behind the web adapter, Powertools does not find its own (xray_trace_id).
+logger = Logger(xray_trace_id=None)
+logger.addFilter(_trace_ids)
 metrics = Metrics(namespace="Playground")  # the alarms in template.yaml look there
 
 
@@ -74,6 +107,17 @@ class Metric(StrEnum):
 
 MAX_ADDED_MS = 1000
 """A run that takes longer than this, without the model's time, is slow (`SlowRuns`)."""
+
+
+def begin_trace(header: str | None) -> None:
+    """From now on lines have the trace id of a request with this X-Amzn-Trace-Id; without a valid one, that of the
+    invocation, if there is one."""
+    _trace_ids.request = trace_id_of(header)
+
+
+def current_trace_id() -> str | None:
+    """The trace id of the request, or else of the invocation, that is being handled."""
+    return _trace_ids.current()
 
 
 # A run that is streamed ends in another thread than the one that answers.
@@ -174,6 +218,7 @@ def report_run(run: Run) -> None:
         count(Metric.INVALID_USAGE)
     logger.info(
         "run ended",
+        trace_id=run.trace_id,
         run_id=run.run_id,
         user_id=run.user_id,
         status=run.status.value,

@@ -14,7 +14,7 @@ from playground.adapters.clock import utc_now
 from playground.adapters.secrets import read_secret
 from playground.adapters.time_limit import obey_time_limit, time_limit
 from playground.domain.sharing import ShareKeys
-from playground.observability import report_retry, report_run, report_times, report_unreadable
+from playground.observability import current_trace_id, report_retry, report_run, report_times, report_unreadable
 from playground.settings import (
     AnonymousSettings,
     CatalogSettings,
@@ -146,6 +146,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
         report_times=report_times,
         time_limit=time_limit,
         live=LiveRuns(ledger=money, checkpoints=checkpoints(settings, store), clock=utc_now, time_limit=time_limit),
+        trace_id=current_trace_id,
     )
 
 

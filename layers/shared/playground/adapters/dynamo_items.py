@@ -237,6 +237,7 @@ class RunItem(Model):
     duration_ms = NumberAttribute(null=True)
     failure: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
     unpaid: MapAttribute[str, Any] = MapAttribute(null=True)  # type: ignore[no-untyped-call]
+    trace_id = UnicodeAttribute(null=True)
 
 
 _RUN = ItemMapping(of=Run, schema=RunItem, inline={"measured": ("usage", "price")}, not_stored=frozenset({"user_id"}))

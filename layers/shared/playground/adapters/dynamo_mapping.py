@@ -54,6 +54,7 @@ NAMES: Mapping[type, Mapping[str, str]] = {
         "interval": "f",
         "max_tokens": "t",
         "stop": "x",
+        "trace_id": "i",
     },
     Claim: {"amount": "a", "stage": "s", "made_at": "t"},
     AgreedPrice: {"amount": "a", "currency": "c", "price_id": "p"},

@@ -34,7 +34,7 @@ class NoticeItem(Model):
     data: MapAttribute[str, Any] = MapAttribute()  # type: ignore[no-untyped-call]
 
 
-_NOTICE = ItemMapping(of=Notice, schema=NoticeItem, not_stored=frozenset({"user_id"}))
+_NOTICE = ItemMapping(of=Notice, schema=NoticeItem, not_stored=frozenset({"user_id", "trace_id"}))
 
 
 class DynamoNoticeOutbox:

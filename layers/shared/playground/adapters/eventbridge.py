@@ -41,6 +41,7 @@ class EventBridgeBus:
             "DetailType": notice.type.value,
             "Time": notice.occurred_at,
             "Detail": json.dumps(detail_of(notice)),
+            **({"TraceHeader": f"Root={notice.trace_id}"} if notice.trace_id is not None else {}),
         }
 
 

@@ -51,6 +51,8 @@ class Hold:
     """The limit of the answer that is held for; 0 in holds of an earlier version."""
     stop: bool = field(default=False, compare=False)
     """Whether its owner has asked to end the run with what is written by then."""
+    trace_id: str | None = None
+    """Of the request that placed it, for logs; None in holds of an earlier version."""
 
     def __post_init__(self) -> None:
         if self.ceiling < 1:

@@ -6,7 +6,7 @@ what a person wrote: no prompt, no answer, no reason, no address.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -127,6 +127,8 @@ class Notice:
     key: str
     occurred_at: datetime
     data: Data
+    trace_id: str | None = field(default=None, compare=False)
+    """Of the request that led to it, if that is known. It is neither stored nor part of the content."""
 
     @property
     def notice_id(self) -> str:
@@ -178,7 +180,16 @@ def of_run(run: Run) -> tuple[Notice, ...]:
             detail = HoldExpired(run_id=run.run_id, credits=run.ceiling)
         case _:
             return ()
-    return (Notice(type=type_, user_id=run.user_id, key=run.run_id, occurred_at=run.ended_at, data=asdict(detail)),)
+    return (
+        Notice(
+            type=type_,
+            user_id=run.user_id,
+            key=run.run_id,
+            occurred_at=run.ended_at,
+            data=asdict(detail),
+            trace_id=run.trace_id,
+        ),
+    )
 
 
 def of_payment_event(event: PaymentEvent, before: PaymentEvent | None = None) -> tuple[Notice, ...]:

@@ -133,6 +133,8 @@ class Run:
     measured: Measured | None = None
     failure: Failure | None = None
     unpaid: UnpaidCost | None = None
+    trace_id: str | None = None
+    """Of the request that placed its hold, for logs only."""
 
     @property
     def usage(self) -> Usage | None:
@@ -158,6 +160,7 @@ class Run:
             ceiling=hold.ceiling,
             started_at=hold.placed_at,
             ended_at=ended_at,
+            trace_id=hold.trace_id,
             **outcome,
         )
 

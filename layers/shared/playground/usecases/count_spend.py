@@ -26,13 +26,14 @@ class Receipt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedSpend:
     """`runs`, `cost_nano` with its part `unpaid_nano`, and `flow` were counted by this call. `percent` of the ceiling
-    is what today has cost so far; None if nothing could be compared. `failed` is the number of the first receipt that
-    is not dealt with."""
+    is what today has cost so far; None if nothing could be compared. `trace_ids`: of the runs, each once. `failed` is
+    the number of the first receipt that is not dealt with."""
 
     runs: int = 0
     cost_nano: int = 0
     unpaid_nano: int = 0
     flow: CreditFlow = field(default_factory=CreditFlow)
+    trace_ids: Sequence[str] = ()
     percent: int | None = None
     paused: bool = False
     failed: str | None = None
@@ -61,6 +62,7 @@ class CountSpend:
         read = [(receipt.number, run) for receipt in receipts if (run := self._readable(receipt)) is not None]
         runs = [run for _, run in read]
         done, counted, total, flow = 0, 0, Counters(), CreditFlow()
+        trace_ids: dict[str, None] = {}
         try:
             while done < len(runs):
                 taken, new = self._spend.count(runs[done:])
@@ -68,6 +70,8 @@ class CountSpend:
                 total = sum(map(Counters.of, new), total)
                 for run in new:
                     flow = flow.plus(run)
+                    if run.trace_id is not None:
+                        trace_ids[run.trace_id] = None
             guard, percent = self._compare(self._clock())
         except StoreUnavailableError as error:
             failed = read[done][0] if done < len(read) else receipts[0].number
@@ -76,6 +80,7 @@ class CountSpend:
                 cost_nano=total.cost_nano,
                 unpaid_nano=total.unpaid_nano,
                 flow=flow,
+                trace_ids=tuple(trace_ids),
                 failed=failed,
                 error=error,
             )
@@ -84,6 +89,7 @@ class CountSpend:
             cost_nano=total.cost_nano,
             unpaid_nano=total.unpaid_nano,
             flow=flow,
+            trace_ids=tuple(trace_ids),
             percent=percent,
             paused=guard.paused_until is not None,
         )

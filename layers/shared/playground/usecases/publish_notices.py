@@ -19,9 +19,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """`failed` is the number of the first record that is not published; all before it are."""
+    """`failed` is the number of the first record that is not published; all before it are. `trace_ids`: of what is
+    published, each once."""
 
     notices: int = 0
+    trace_ids: Sequence[str] = ()
     failed: str | None = None
     error: PlaygroundError | None = None
 
@@ -46,5 +48,9 @@ class PublishNotices:
             of_record += [record.number] * len(found)
         untaken = self.publisher.publish(notices) if notices else None
         if untaken is not None:
-            return Published(notices=untaken, failed=of_record[untaken])
-        return Published(notices=len(notices), failed=failed, error=error)
+            return Published(notices=untaken, trace_ids=_trace_ids(notices[:untaken]), failed=of_record[untaken])
+        return Published(notices=len(notices), trace_ids=_trace_ids(notices), failed=failed, error=error)
+
+
+def _trace_ids(notices: Sequence[Notice]) -> Sequence[str]:
+    return tuple(dict.fromkeys(notice.trace_id for notice in notices if notice.trace_id is not None))

@@ -26,6 +26,7 @@ class Attempt:
     `variables`, or is a custom prompt. `plans`: of which the account must have one (None: no matter). `account` is as
     it was read, advanced to `started` and without dead holds. `lease_at` is when a hold of this attempt ends.
     `deadline` is the end of the invocation in monotonic seconds. `comparison`: what it is a variant of.
+    `trace_id`: of the request, for logs.
     """
 
     user_id: str
@@ -44,6 +45,7 @@ class Attempt:
     lease_at: datetime
     deadline: float
     comparison: Comparison | None = None
+    trace_id: str | None = None
 
     @property
     def package_name(self) -> str | None:
@@ -86,6 +88,7 @@ class HeldRun:
             model=attempt.request.model,
             placed_at=attempt.started,
             max_tokens=max_tokens,
+            trace_id=attempt.trace_id,
         )
         return cls(attempt=attempt, fitted=fitted, max_tokens=max_tokens, hold=hold, account=account)
 

@@ -116,6 +116,7 @@ class RunPrompt:
         monotonic: Callable[[], float] = time.monotonic,
         watch: HoldWatch | None = None,
         live: Callable[[str, Hold], AbstractContextManager[LiveAnswer]] = not_followed,
+        trace_id: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._lookup = lookup
@@ -132,6 +133,7 @@ class RunPrompt:
         self._time_limit = time_limit
         self._monotonic = monotonic
         self._live = live
+        self._trace_id = trace_id
         self._fit = FitConversation(sessions, model, prices)
         self.place_hold = PlaceHold(
             ledger=ledger, prices=prices, clock=clock, max_open_runs=max_open_runs, report=report, watch=watch
@@ -244,6 +246,7 @@ class RunPrompt:
             lease_at=instant(ends + LEASE_MARGIN),
             deadline=deadline,
             comparison=comparison,
+            trace_id=self._trace_id(),
         )
 
     def show(self, account: Account, show_standing: ShowStanding) -> None:
