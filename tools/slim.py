@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.dataclass_methods import write_methods
 from tools.lazy_package import lazy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,8 +53,14 @@ UNUSED = (
     "requirements.txt",
     "yaml",  # detect-secrets reads files with it, which we do not do
     "_yaml",
+    "anthropic/lib/tools",
+    "docstring_parser",  # of those
     "anthropic/resources/beta",
     "anthropic/resources/organization",
+    "anyio/pytest_plugin.py",
+    "dateutil/zoneinfo",  # a copy of the time zones of the system; ours is UTC
+    "pydantic/mypy.py",
+    "pydantic/v1",
     "stripe/params",  # types only
     "stripe/events",  # events of API v2
     "aws_lambda_powertools/event_handler/openapi/swagger_ui",
@@ -82,7 +89,9 @@ RENAMES = (
 )
 """It gives every name of `__all__` its own `__module__`, also those that are not imported yet."""
 UNUSED_FOLDERS = frozenset({"tests", "include"})
-UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".typed"})
+UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".md", ".typed"})
+
+METHODS = "playground/data/dataclass_methods.bin"
 
 LEGACY_HEADER = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")  # checked by a hash, and never compared
 
@@ -98,6 +107,7 @@ def slim(build: Path) -> None:
     strip(layer)
     shrink_descriptions(layer / "botocore" / "data")
     make_lazy(layer)
+    compile_methods(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
         compile_ours(folder, f"/opt/python/{folder.name}")
@@ -164,6 +174,13 @@ def make_lazy(layer: Path) -> None:
                 raise SlimError(f"{name} is not as expected: see RENAMES in tools/slim.py")
             source = source.replace(*RENAMES[1:])
         path.write_text(source, encoding="utf-8")
+
+
+def compile_methods(layer: Path) -> None:
+    """Of dataclasses, while there are sources of them: those of libraries are gone after the first run."""
+    into = layer / METHODS
+    if not into.exists():
+        write_methods(sorted(layer.rglob("*.py")), into)
 
 
 def compile_libraries(layer: Path) -> None:
