@@ -3,7 +3,7 @@
 `dataclasses` itself writes the texts of these methods: from the names of a class's fields, from whether they have
 defaults, and from its options. All of that is read from the sources without importing them, and a class of the same form
 is made here. Where that guess is wrong the text is another one, which is not found in the file and is compiled at the
-start as ever (playground/compiled_methods.py): a guess can cost time, but never change a method.
+start as ever (playground/start.py): a guess can cost time, but never change a method.
 """
 
 import ast
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playground.compiled_methods import SIZE_BYTES, key
+from playground.start import SIZE_BYTES, key
 
 MAX_CANDIDATES = 4  # classes of one name that a base may be
 
@@ -41,7 +41,7 @@ def texts(sources: Iterable[Path]) -> set[str]:
     found: dict[str, list[_Class]] = defaultdict(list)
     for path in sources:
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.ClassDef) and (options := _options(node)) is not None:
+            if isinstance(node, ast.ClassDef) and (options := options_of(node)) is not None:
                 found[node.name].append(_Class(node, options))
     with _written() as written:
         for same_name in found.values():
@@ -110,7 +110,7 @@ class _Class:
         return space
 
 
-def _options(node: ast.ClassDef) -> dict[str, Any] | None:
+def options_of(node: ast.ClassDef) -> dict[str, Any] | None:
     """What the decorator says; None if the class has no such decorator. Options that are not written out are of slots,
     on which no method depends."""
     for decorator in node.decorator_list:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.dataclass_methods import write_methods
+from tools.dataclass_methods import options_of, write_methods
 from tools.lazy_package import lazy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +79,7 @@ LAZY = (
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
     "botocore/docs/__init__.py",
     "botocore/docs/docstring.py",
+    "cryptography/x509/__init__.py",
 )
 """Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
 KEPT_EAGER = ("anthropic/_vendor/",)
@@ -210,10 +211,19 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     """The bytes of a .pyc file. Only docstrings can be left out: assertions are checked everywhere."""
     source = path.read_bytes()
     tree: ast.Module = ast.parse(source)
+    if path.name == "app.py":
+        _import_first(tree, "playground")  # it makes what follows start faster, libraries included (playground/start.py)
     if not docstrings:
         _Undocumented().visit(tree)
+    _Described().visit(tree)
     code = compile(tree, where, "exec", dont_inherit=True, optimize=0)
     return LEGACY_HEADER + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+def _import_first(tree: ast.Module, name: str) -> None:
+    """Behind the docstring."""
+    place = 1 if ast.get_docstring(tree) is not None else 0
+    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias(name)], lineno=1, col_offset=0)))
 
 
 class _Undocumented(ast.NodeTransformer):
@@ -227,6 +237,17 @@ class _Undocumented(ast.NodeTransformer):
         return node
 
     visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _visit  # noqa: N815 - named by ast
+
+
+class _Described(ast.NodeTransformer):
+    """Gives a dataclass without a docstring one: `dataclasses` would work out its signature to have one."""
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        self.generic_visit(node)
+        if options_of(node) is not None and ast.get_docstring(node) is None:
+            text = ast.Expr(ast.Constant(f"{node.name}."))
+            node.body.insert(0, ast.fix_missing_locations(ast.copy_location(text, node.body[0])))
+        return node
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,5 +1,5 @@
 """The shared layer: rules in `domain`, interfaces in `ports`, verbs in `usecases`, vendors in `adapters`."""
 
-from playground.compiled_methods import use_compiled_methods
+from playground.start import start_fast
 
-use_compiled_methods()
+start_fast()

@@ -1,13 +1,17 @@
-"""Methods of dataclasses that were compiled when the layer was built.
+"""A function's start, as `make build` prepares it. Without a build nothing is changed.
 
 `dataclasses` writes the methods of a class as a text and compiles it each time the class is made. A cold start makes 160
-of them, which takes a fifth of it. `make build` puts the compiled form of these texts into the layer
+of them, which takes a fifth of it. The build puts the compiled form of these texts into the layer
 (tools/dataclass_methods.py): the same code, looked up by the text itself. A text that is not there is compiled as usual,
-so a class that the build did not foresee costs time and nothing else. Without a build nothing is changed.
+so a class that the build did not foresee costs time and nothing else.
+
+What is imported stays: looking through it for garbage again and again takes another tenth of a start, so the collector
+begins later. A request leaves few cycles; after some dozens of requests it runs as before.
 """
 
 import builtins
 import dataclasses
+import gc
 import marshal
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,6 +21,7 @@ from types import CodeType
 from typing import Any
 
 PATH = Path(__file__).with_name("data") / "dataclass_methods.bin"
+YOUNG_OBJECTS = 50_000  # that are made before the collector looks at them; without a build, 2,000
 SIZE_BYTES = 4  # of the number in front: the bytes of the index behind it
 
 
@@ -42,10 +47,11 @@ class CompiledMethods:
         return code
 
 
-def use_compiled_methods(path: Path = PATH) -> None:
-    """Have `dataclasses` take methods from the file at `path`, if there is one."""
+def start_fast(path: Path = PATH) -> None:
+    """Have `dataclasses` take methods from the file at `path`, and the collector wait, if there is such a file."""
     if not path.exists():
         return
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     compiled = CompiledMethods(path)
 
     def run(source: Any, globals_: Any = None, locals_: Any = None, /) -> None:
