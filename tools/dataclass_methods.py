@@ -1,9 +1,9 @@
 """Compiles the methods of the dataclasses of a layer, so that no cold start has to.
 
 `dataclasses` itself writes the texts of these methods: from the names of a class's fields, from whether they have
-defaults, and from its options. All of that is read from the sources without importing them, and a class of the same form
-is made here. Where that guess is wrong the text is another one, which is not found in the file and is compiled at the
-start as ever (playground/start.py): a guess can cost time, but never change a method.
+defaults, and from its options. All of that is read from the sources without importing them, and a class of the same
+form is made here. If that guess is wrong the text is another one, which a start does not find in the file and compiles
+as ever (playground/start.py): a guess can cost time, but never change a method.
 """
 
 import ast
@@ -57,7 +57,7 @@ def _written() -> Iterator[set[str]]:
 
     def run(source: str, globals_: Any = None, locals_: Any = None, /) -> None:
         written.add(source)
-        builtins.exec(source, globals_, locals_)
+        builtins.exec(source, globals_, locals_)  # noqa: S102 - as dataclasses does
 
     before = vars(dataclasses).get("exec")
     dataclasses.exec = run  # type: ignore[attr-defined]

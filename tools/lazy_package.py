@@ -23,9 +23,7 @@ def {GETTER}(name):
     import importlib
 
     module = importlib.import_module(module, __spec__.parent)
-    if not hasattr(module, attribute):  # `from package import module`
-        importlib.import_module(f"{{module.__name__}}.{{attribute}}")
-    value = globals()[name] = getattr(module, attribute)
+    value = globals()[name] = getattr(module, attribute) if attribute else module
     return value
 
 
@@ -47,12 +45,16 @@ def lazy(path: Path) -> str:
     body: list[ast.stmt] = []
     for node in tree.body:
         found = _names(node, path) if isinstance(node, ast.ImportFrom) else {}
-        now = kept if isinstance(node, ast.ImportFrom) and node.module == own_name else kept | submodules
+        is_own = isinstance(node, ast.ImportFrom) and node.module == own_name
+        now = kept if is_own else kept | submodules
         eager = [] if not found else [alias for alias in _aliases(node, found) if _bound(alias) in now]
         if not found:
             body.append(node)
             continue
-        names |= {name: its for name, its in found.items() if name not in now}
+        for name, (module, attribute) in found.items():
+            if name not in now:
+                itself = is_own and attribute in submodules
+                names[name] = (f"{module}.{attribute}", "") if itself else (module, attribute)
         if eager:
             assert isinstance(node, ast.ImportFrom)
             body.append(ast.ImportFrom(node.module, eager, node.level))

@@ -6,7 +6,8 @@
 the functions get compiled files, which are never compared with a source (`unchecked-hash`). Of libraries only the
 compiled form is kept, under the name that Python reads without a source; of our own code, the source too, for
 tracebacks. What no function can load goes: data of AWS services that nothing calls, tests, type stubs, C headers,
-scripts, and the metadata of all packages but METADATA_READERS.
+scripts, and the metadata of all packages but METADATA_READERS. The methods of dataclasses are compiled here, too
+(tools/dataclass_methods.py).
 
 Prints the sizes of the layer and a digest of all files: two builds of the same source have the same. A second run
 changes nothing. Must run on the functions' own version of Python.
@@ -212,7 +213,9 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     source = path.read_bytes()
     tree: ast.Module = ast.parse(source)
     if path.name == "app.py":
-        _import_first(tree, "playground")  # it makes what follows start faster, libraries included (playground/start.py)
+        _import_first(
+            tree, "playground"
+        )  # it makes what follows start faster, libraries included (playground/start.py)
     if not docstrings:
         _Undocumented().visit(tree)
     _Described().visit(tree)

@@ -36,6 +36,7 @@ from playground.http import (
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
+from playground.ports import Leaks
 from playground.schemas.common import Cursor, IdempotencyKey
 from playground.schemas.published import FirstPage
 from playground.schemas.sessions import (
@@ -57,7 +58,6 @@ from playground.schemas.sessions import (
     VoteAnswer,
     VoteBody,
 )
-from playground.ports import Leaks
 from playground.settings import SessionsSettings
 from playground.usecases.browse_sessions import ListSessions, ReadSession
 from playground.usecases.delete_session import DeleteSession
@@ -74,7 +74,6 @@ SHARED_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-
 
 
 @cache

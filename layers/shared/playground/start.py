@@ -1,9 +1,9 @@
 """A function's start, as `make build` prepares it. Without a build nothing is changed.
 
-`dataclasses` writes the methods of a class as a text and compiles it each time the class is made. A cold start makes 160
-of them, which takes a fifth of it. The build puts the compiled form of these texts into the layer
-(tools/dataclass_methods.py): the same code, looked up by the text itself. A text that is not there is compiled as usual,
-so a class that the build did not foresee costs time and nothing else.
+`dataclasses` writes the methods of a class as a text and compiles it each time the class is made. A cold start makes
+160 of them, which takes a fifth of it. The build puts the compiled form of these texts into the layer
+(tools/dataclass_methods.py): the same code, found by the text itself. A text that is not there is compiled as usual, so
+a class that the build did not foresee costs time and nothing else.
 
 What is imported stays: looking through it for garbage again and again takes another tenth of a start, so the collector
 begins later. A request leaves few cycles; after some dozens of requests it runs as before.
@@ -56,6 +56,6 @@ def start_fast(path: Path = PATH) -> None:
 
     def run(source: Any, globals_: Any = None, locals_: Any = None, /) -> None:
         code = compiled.get(source) if isinstance(source, str) else None
-        builtins.exec(source if code is None else code, globals_, locals_)
+        builtins.exec(source if code is None else code, globals_, locals_)  # noqa: S102 - as dataclasses does
 
     dataclasses.exec = run  # type: ignore[attr-defined]  # its module finds this before the built-in function
