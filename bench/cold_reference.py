@@ -1,4 +1,4 @@
-"""The baseline for cold starts and warm runs: a handler as Powertools' documentation would have it, with everything at the top.
+"""The baseline for cold starts and warm runs: a handler as Powertools' documentation has it, all at the top.
 
 Powertools' logger, metrics, validating resolver and idempotency, and its tracer if aws-xray-sdk is installed; boto3,
 pynamodb and a client, jwt, pydantic, and with REFERENCE=full anthropic and stripe, too. In the full form it makes runs:
@@ -38,7 +38,9 @@ s3 = boto3.client("s3")
 secrets = boto3.client("secretsmanager")
 connection = Connection()
 persistence = DynamoDBPersistenceLayer(table_name=os.environ.get("REFERENCE_IDEMPOTENCY_TABLE", TABLE))
-config = IdempotencyConfig(event_key_jmespath="[requestContext.requestId, headers.\"Idempotency-Key\"]", expires_after_seconds=3600)
+config = IdempotencyConfig(
+    event_key_jmespath='[requestContext.requestId, headers."Idempotency-Key"]', expires_after_seconds=3600
+)
 
 
 def untraced(function: Callable[..., Any]) -> Callable[..., Any]:

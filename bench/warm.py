@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cold import REFERENCE, SECRET
-from bench.streams import MODEL, PACKAGE, free_port, make_reference_table, serving, text_of
+from bench.streams import PACKAGE, free_port, make_reference_table, serving, text_of
 from bench.world import world
 from local.built import NotBuiltError, as_on_lambda, python, unpack
 from local.engine import CREDENTIALS, Engine
@@ -94,7 +94,7 @@ class Handler:
 
     def __init__(self, name: str, interpreter: str, app: Path, events: Path, environment: Mapping[str, str]) -> None:
         self.name = name
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
             [interpreter, "-P", "-c", PROGRAM, str(app), str(events)],
             env={**necessities(), **environment},
             stdin=subprocess.PIPE,
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.warm",
         description=__doc__,
-        epilog=f"Target: a ratio of at most {MAX_RATIO}. Exit status: 0, whatever it is; 1 if it could not be measured.",
+        epilog=f"Target: a ratio of at most {MAX_RATIO}. Exit status: 0, whatever it is; 1 if it could not measure.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=10, help="batches of each (default: 10)")
@@ -250,7 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotBuiltError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"warm runs: {options.rounds} batches of {options.runs} each, by turns; load {load:.1f}, then {os.getloadavg()[0]:.1f}")
+    print(
+        f"warm runs: {options.rounds} batches of {options.runs} of each; load {load:.1f}, then {os.getloadavg()[0]:.1f}"
+    )
     for name, seconds in found.items():
         print(f"  {name:<14}{statistics.median(seconds) * 1000:>8.2f} ms CPU")
     ratio = statistics.median(ours / theirs for ours, theirs in zip(found[OURS], found[THEIRS], strict=True))
