@@ -42,7 +42,7 @@ def connections():
 
 
 before = {"connections": connections(), "key": app.model._client.api_key}
-app.model._client.api_key = "of the snapshot"  # the secret has changed since
+app.model.begin_anew("of the snapshot")  # the secret has changed since
 keys = app.authenticate._keys
 state = random.getstate()
 reader, writer = os.pipe()
