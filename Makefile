@@ -22,7 +22,7 @@ endef
 bootstrap = $(call any_python,tools/bootstrap.py $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check security fix bench bench-streams bench-cold bench-reset load capacity simulate-reset \
+.PHONY: help run web web-test browser screenshots demo token import audit reconcile guard test coverage check security fix bench bench-streams bench-cold bench-warm bench-reset load capacity simulate-reset \
 	bench-settle crash-matrix mutants soak soak-payments openapi lock build deploy environment clean clean-state
 
 help: ## show this list
@@ -120,6 +120,10 @@ bench-streams: ## measure what a stream adds to Claude's, against targets (ARGS=
 bench-cold: ## measure starts of what is built, against a usual handler (ARGS="--rounds 9 --only run credits")
 	$(call bootstrap,dev)
 	@exec $(PYTHON) -m bench.cold $(ARGS)
+
+bench-warm: ## measure warm runs of what is built, against a usual handler (ARGS="--rounds 10 --runs 20")
+	$(call bootstrap,dev engine)
+	@exec $(PYTHON) -m bench.warm $(ARGS)
 
 bench-reset: ## advance 10,000 due accounts through the queue, and print the rate (ARGS="--accounts 1000")
 	$(call bootstrap,dev engine)

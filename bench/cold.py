@@ -70,6 +70,8 @@ class Start:
 class _Secrets(BaseHTTPRequestHandler):
     """Secrets Manager, as far as a start needs it."""
 
+    protocol_version = "HTTP/1.1"  # connections are kept
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         secrets = {"api_key": "sk_test_bench", "generated": SECRET, "secrets": [SECRET], "webhook_secrets": [SECRET]}

@@ -1,12 +1,14 @@
-"""The baseline for cold starts: a handler as Powertools' documentation would have it, with everything at the top.
+"""The baseline for cold starts and warm runs: a handler as Powertools' documentation has it, all at the top.
 
 Powertools' logger, metrics, validating resolver and idempotency, and its tracer if aws-xray-sdk is installed; boto3,
-pynamodb and a client, jwt, pydantic, and with REFERENCE=full anthropic and stripe, too. It reads an account and, in the
-full form, asks Claude; a crash loses credits, and a race grants them.
+pynamodb and a client, jwt, pydantic, and with REFERENCE=full anthropic and stripe, too. In the full form it makes runs:
+it reads account and package, counts the prompt, takes the most that a run may cost by a conditional write, asks Claude,
+and gives the rest back in one transaction that stores the answer. A crash loses credits.
 """
 
 import importlib.util
 import os
+import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -20,10 +22,13 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
 from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
 
 TABLE = os.environ.get("REFERENCE_TABLE", "reference")
 FULL = os.environ.get("REFERENCE") == "full"
+HELD, SPENT = 3, 1  # credits of a run
 
 logger = Logger(service="reference")
 metrics = Metrics(namespace="Reference", service="reference")
@@ -31,8 +36,11 @@ app = APIGatewayRestResolver(enable_validation=True, cors=CORSConfig(allow_origi
 dynamodb = boto3.resource("dynamodb")
 s3 = boto3.client("s3")
 secrets = boto3.client("secretsmanager")
-persistence = DynamoDBPersistenceLayer(table_name=TABLE)
-config = IdempotencyConfig(event_key_jmespath="requestContext.requestId", expires_after_seconds=3600)
+connection = Connection()
+persistence = DynamoDBPersistenceLayer(table_name=os.environ.get("REFERENCE_IDEMPOTENCY_TABLE", TABLE))
+config = IdempotencyConfig(
+    event_key_jmespath='[requestContext.requestId, headers."Idempotency-Key"]', expires_after_seconds=3600
+)
 
 
 def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,6 +71,29 @@ class Account(Model):
     sk = UnicodeAttribute(range_key=True)
     balance = NumberAttribute(default=0)
     plan = UnicodeAttribute(default="free")
+
+
+class Package(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    text = UnicodeAttribute()
+
+
+class RunRecord(Model):
+    class Meta:
+        table_name = TABLE
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    package = UnicodeAttribute()
+    input = UnicodeAttribute()
+    response = UnicodeAttribute()
+    input_tokens = NumberAttribute()
+    output_tokens = NumberAttribute()
+    credits_spent = NumberAttribute()
 
 
 class Entry(Model):
@@ -103,6 +134,7 @@ class Run(pydantic.BaseModel):
 
 
 class Answer(pydantic.BaseModel):
+    run_id: str
     response: str
     credits_spent: int
 
@@ -143,14 +175,37 @@ def purchase(body: Annotated[Purchase, Body()]) -> Bought:
 @traced
 def run(body: Annotated[Run, Body()]) -> Answer:
     """Spend credits on one prompt."""
-    account = Account.get(user_id(), "ACCOUNT", consistent_read=True)
-    message = claude.messages.create(
-        model="claude-sonnet-5-5", max_tokens=1024, messages=[{"role": "user", "content": body.input}]
-    )
-    account.update(actions=[Account.balance.add(-1)])
-    metrics.add_metric(name="Runs", unit=MetricUnit.Count, value=1)
+    user, run_id = user_id(), uuid.uuid4().hex
+    account = Account.get(user, "ACCOUNT", consistent_read=True)
+    package = Package.get(body.package_id, "PACKAGE")
+    prompt: dict[str, Any] = {
+        "model": "claude-sonnet-5-5",
+        "system": [{"type": "text", "text": package.text, "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": body.input}],
+    }
+    counted = messages.count_tokens(**prompt)
+    account.update(actions=[Account.balance.add(-HELD)], condition=Account.balance >= HELD)
+    logger.info("held", extra={"run_id": run_id, "input_tokens": counted.input_tokens})
+    message = messages.create(**prompt, max_tokens=4096)
     text = "".join(block.text for block in message.content if block.type == "text")
-    return Answer(response=text, credits_spent=1)
+    record = RunRecord(
+        user,
+        f"RUN#{run_id}",
+        package=body.package_id,
+        input=body.input,
+        response=text,
+        input_tokens=message.usage.input_tokens,
+        output_tokens=message.usage.output_tokens,
+        credits_spent=SPENT,
+    )
+    with TransactWrite(connection=connection) as settle:
+        settle.update(account, actions=[Account.balance.add(HELD - SPENT)])
+        settle.save(Entry(user, f"ENTRY#{run_id}", amount=-SPENT, description=body.package_id))
+        settle.save(record)
+    metrics.add_metric(name="Runs", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="OutputTokens", unit=MetricUnit.Count, value=message.usage.output_tokens)
+    logger.info("settled", extra={"run_id": run_id, "credits": SPENT})
+    return Answer(run_id=run_id, response=text, credits_spent=SPENT)
 
 
 @logger.inject_lambda_context(correlation_id_path="requestContext.requestId")

@@ -272,7 +272,7 @@ def reference(endpoint_url: str, claude_url: str, system: str, tokens: Mapping[s
         yield Way(REFERENCE, port, request, program.pid)
 
 
-def make_reference_table(endpoint_url: str, system: str, users: Sequence[str]) -> None:
+def make_reference_table(endpoint_url: str, system: str, users: Sequence[str], balance: int = 1000) -> None:
     dynamodb = client("dynamodb", endpoint_url)
     keys = (("pk", "HASH"), ("sk", "RANGE"))
     dynamodb.create_table(
@@ -282,7 +282,7 @@ def make_reference_table(endpoint_url: str, system: str, users: Sequence[str]) -
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
     )
     items: list[dict[str, Any]] = [{"pk": {"S": PACKAGE}, "sk": {"S": "PACKAGE"}, "text": {"S": system}}]
-    items += [{"pk": {"S": user}, "sk": {"S": "ACCOUNT"}, "balance": {"N": "1000"}} for user in users]
+    items += [{"pk": {"S": user}, "sk": {"S": "ACCOUNT"}, "balance": {"N": str(balance)}} for user in users]
     for item in items:
         dynamodb.put_item(TableName="reference", Item=item)
     dynamodb.close()

@@ -468,6 +468,8 @@ class _Resolver:
                 return name.lower()
             case "AWS::SQS::Queue":
                 return queue_url(name)
+            case "AWS::Lambda::Alias":  # on a laptop a function has one version
+                return self._attribute(self.resources[name]["Properties"]["FunctionName"]["Ref"], "Arn", where)
             case "AWS::Events::EventBus":
                 return self.resolve(self.resources[name]["Properties"]["Name"], name)
             case _:

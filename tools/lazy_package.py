@@ -4,7 +4,7 @@ A package that imports all of its submodules makes everyone pay for all of them.
 entry in a table that the module's `__getattr__` (PEP 562) looks into, so `from package import A` and `package.A` mean
 what they meant before; functions of the module itself ask it, too. Left as they are: names that are used while the
 module is imported, in classes' annotations included, names that are bound a second time, names that are also those of
-submodules, and whatever is not `from … import` at the top.
+submodules (unless the package imports just these from itself), and whatever is not `from … import` at the top.
 """
 
 import ast
@@ -23,7 +23,7 @@ def {GETTER}(name):
     import importlib
 
     module = importlib.import_module(module, __spec__.parent)
-    value = globals()[name] = getattr(module, attribute)
+    value = globals()[name] = getattr(module, attribute) if attribute else module
     return value
 
 
@@ -38,17 +38,23 @@ def lazy(path: Path) -> str:
     if any(isinstance(node, ast.FunctionDef) and node.name == GETTER for node in tree.body):
         raise ValueError(f"{path} has a {GETTER} of its own")
     is_package = path.name == "__init__.py"
+    own_name = _full_name(path) if is_package else None
     submodules = {each.stem for each in path.parent.iterdir()} if is_package else set()
-    kept = _read_early(tree) | _bound_twice(tree) | submodules
+    kept = _read_early(tree) | _bound_twice(tree)
     names: dict[str, tuple[str, str]] = {}
     body: list[ast.stmt] = []
     for node in tree.body:
         found = _names(node, path) if isinstance(node, ast.ImportFrom) else {}
-        eager = [] if not found else [alias for alias in _aliases(node, found) if _bound(alias) in kept]
+        is_own = isinstance(node, ast.ImportFrom) and node.module == own_name
+        now = kept if is_own else kept | submodules
+        eager = [] if not found else [alias for alias in _aliases(node, found) if _bound(alias) in now]
         if not found:
             body.append(node)
             continue
-        names |= {name: its for name, its in found.items() if name not in kept}
+        for name, (module, attribute) in found.items():
+            if name not in now:
+                itself = is_own and attribute in submodules
+                names[name] = (f"{module}.{attribute}", "") if itself else (module, attribute)
         if eager:
             assert isinstance(node, ast.ImportFrom)
             body.append(ast.ImportFrom(node.module, eager, node.level))
@@ -102,6 +108,16 @@ def _package(path: Path) -> str:
     while (folder.parent / "__init__.py").exists():
         folder = folder.parent
     return folder.name
+
+
+def _full_name(path: Path) -> str:
+    """The dotted name of the package whose file `path` is."""
+    parts = [path.parent.name]
+    folder = path.parent.parent
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts)
 
 
 def _bound(alias: ast.alias) -> str:

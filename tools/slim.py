@@ -6,7 +6,8 @@
 the functions get compiled files, which are never compared with a source (`unchecked-hash`). Of libraries only the
 compiled form is kept, under the name that Python reads without a source; of our own code, the source too, for
 tracebacks. What no function can load goes: data of AWS services that nothing calls, tests, type stubs, C headers,
-scripts, and the metadata of all packages but METADATA_READERS.
+scripts, and the metadata of all packages but METADATA_READERS. The methods of dataclasses are compiled here, too
+(tools/dataclass_methods.py).
 
 Prints the sizes of the layer and a digest of all files: two builds of the same source have the same. A second run
 changes nothing. Must run on the functions' own version of Python.
@@ -28,6 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.dataclass_methods import options_of, write_methods
 from tools.lazy_package import lazy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,8 +54,14 @@ UNUSED = (
     "requirements.txt",
     "yaml",  # detect-secrets reads files with it, which we do not do
     "_yaml",
+    "anthropic/lib/tools",
+    "docstring_parser",  # of those
     "anthropic/resources/beta",
     "anthropic/resources/organization",
+    "anyio/pytest_plugin.py",
+    "dateutil/zoneinfo",  # a copy of the time zones of the system; ours is UTC
+    "pydantic/mypy.py",
+    "pydantic/v1",
     "stripe/params",  # types only
     "stripe/events",  # events of API v2
     "aws_lambda_powertools/event_handler/openapi/swagger_ui",
@@ -72,6 +80,7 @@ LAZY = (
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
     "botocore/docs/__init__.py",
     "botocore/docs/docstring.py",
+    "cryptography/x509/__init__.py",
 )
 """Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
 KEPT_EAGER = ("anthropic/_vendor/",)
@@ -82,7 +91,9 @@ RENAMES = (
 )
 """It gives every name of `__all__` its own `__module__`, also those that are not imported yet."""
 UNUSED_FOLDERS = frozenset({"tests", "include"})
-UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".typed"})
+UNUSED_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".c", ".h", ".in", ".md", ".typed"})
+
+METHODS = "playground/data/dataclass_methods.bin"
 
 LEGACY_HEADER = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")  # checked by a hash, and never compared
 
@@ -98,6 +109,7 @@ def slim(build: Path) -> None:
     strip(layer)
     shrink_descriptions(layer / "botocore" / "data")
     make_lazy(layer)
+    compile_methods(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
         compile_ours(folder, f"/opt/python/{folder.name}")
@@ -166,6 +178,13 @@ def make_lazy(layer: Path) -> None:
         path.write_text(source, encoding="utf-8")
 
 
+def compile_methods(layer: Path) -> None:
+    """Of dataclasses, while there are sources of them: those of libraries are gone after the first run."""
+    into = layer / METHODS
+    if not into.exists():
+        write_methods(sorted(layer.rglob("*.py")), into)
+
+
 def compile_libraries(layer: Path) -> None:
     """Replace sources of libraries by compiled files."""
     for path in sorted(layer.rglob("*.py")):
@@ -193,10 +212,21 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     """The bytes of a .pyc file. Only docstrings can be left out: assertions are checked everywhere."""
     source = path.read_bytes()
     tree: ast.Module = ast.parse(source)
+    if path.name == "app.py":
+        _import_first(
+            tree, "playground"
+        )  # it makes what follows start faster, libraries included (playground/start.py)
     if not docstrings:
         _Undocumented().visit(tree)
+    _Described().visit(tree)
     code = compile(tree, where, "exec", dont_inherit=True, optimize=0)
     return LEGACY_HEADER + importlib.util.source_hash(source) + marshal.dumps(code)
+
+
+def _import_first(tree: ast.Module, name: str) -> None:
+    """Behind the docstring."""
+    place = 1 if ast.get_docstring(tree) is not None else 0
+    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias(name)], lineno=1, col_offset=0)))
 
 
 class _Undocumented(ast.NodeTransformer):
@@ -210,6 +240,17 @@ class _Undocumented(ast.NodeTransformer):
         return node
 
     visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _visit  # noqa: N815 - named by ast
+
+
+class _Described(ast.NodeTransformer):
+    """Gives a dataclass without a docstring one: `dataclasses` would work out its signature to have one."""
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        self.generic_visit(node)
+        if options_of(node) is not None and ast.get_docstring(node) is None:
+            text = ast.Expr(ast.Constant(f"{node.name}."))
+            node.body.insert(0, ast.fix_missing_locations(ast.copy_location(text, node.body[0])))
+        return node
 
 
 def _write(path: Path, data: bytes) -> None:

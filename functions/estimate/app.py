@@ -1,9 +1,7 @@
 """POST /playground/estimate: what a run would cost. Writes no credits."""
 
 from playground import wiring
-from playground.adapters.claude import ClaudeModel
 from playground.adapters.prices import load_prices
-from playground.adapters.secrets import read_secret
 from playground.domain.custom_prompts import CustomPrompts
 from playground.domain.errors import (
     AccountPausedError,
@@ -24,10 +22,7 @@ from playground.usecases.estimate_run import EstimateRun
 settings = EstimateSettings.load()
 store = wiring.store()
 catalog = wiring.catalog(settings, store)
-model = ClaudeModel(
-    api_key=read_secret(wiring.secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
-    base_url=settings.anthropic_base_url,
-)
+model = wiring.model(settings)
 estimate_run = EstimateRun(
     ledger=wiring.ledger(settings, store),
     lookup=wiring.lookup(settings, store, catalog),

@@ -1,6 +1,8 @@
 """Conversations: list, read, delete, share, copy, vote, report. Never calls a model or a payment provider."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Annotated
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
@@ -9,7 +11,6 @@ from playground import wiring
 from playground.adapters.dynamo_feedback import DynamoFeedback
 from playground.adapters.dynamo_shares import DynamoShares
 from playground.adapters.ids import id_maker
-from playground.adapters.leaks import LeakScanner
 from playground.domain.calendar import from_iso, iso
 from playground.domain.cursors import bad_cursor, number_cursor, number_of, parts_cursor, parts_of
 from playground.domain.errors import (
@@ -24,6 +25,7 @@ from playground.domain.errors import (
     StoreUnavailableError,
     UnreadableError,
 )
+from playground.domain.leaks import Leak
 from playground.domain.sessions import SessionCursor
 from playground.domain.sharing import share_id_of
 from playground.http import (
@@ -34,6 +36,7 @@ from playground.http import (
     utc_now,
 )
 from playground.observability import Metric, count, logger, report_unreadable
+from playground.ports import Leaks
 from playground.schemas.common import Cursor, IdempotencyKey
 from playground.schemas.published import FirstPage
 from playground.schemas.sessions import (
@@ -72,6 +75,19 @@ SHARED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+
+@cache
+def leak_scanner() -> Leaks:
+    """Made on first use: most requests share nothing, and its package takes a quarter of a start."""
+    from playground.adapters.leaks import LeakScanner
+
+    return LeakScanner()
+
+
+def leaks_of(text: str) -> Sequence[Leak]:
+    return leak_scanner()(text)
+
+
 settings = SessionsSettings.load()
 store = wiring.store()
 ledger = wiring.ledger(settings, store)
@@ -93,7 +109,7 @@ share_session = ShareSession(
     sessions=sessions,
     shares=shares,
     keys=keys,
-    leaks=LeakScanner(),
+    leaks=leaks_of,
     clock=utc_now,
     new_nonce=nonce_maker(new_id),
 )

@@ -63,7 +63,7 @@ BUDGET: dict[str, frozenset[str]] = {
     "stream": API | USERS | LEDGER | SESSIONS | MODEL | WEB,
     "estimate": API | USERS | LEDGER | SESSIONS | MODEL,
     "credits": API | USERS | LEDGER | SESSIONS | PRICES,  # it loads Stripe when somebody wants to pay
-    "sessions": API | USERS | LEDGER | SESSIONS | {"detect_secrets"},
+    "sessions": API | USERS | LEDGER | SESSIONS,  # it loads the scanner for leaks when somebody shares
     "anonymous": API | STORE | MODEL,  # strangers call it: nothing of accounts and tokens
     "catalog": API | {"playground.adapters.dynamo_catalog", "playground.adapters.dynamo_store"},
     "webhook": API | LEDGER | STRIPE,

@@ -19,7 +19,7 @@ from playground import settings as settings_module
 from playground.adapters.dynamo_keys import guard_key
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
 from playground.adapters.prices import load_prices
-from playground.asgi import READY_PATH
+from playground.asgi import READY_PATH, RESTORED_PATH
 from playground.http import BASE_PATH, IDLE_TIMEOUT, MAPPED_PATH, METHODS, STREAM_TIMEOUT
 from playground.observability import Metric, metrics
 from playground.settings import GuardFunctionSettings, Settings
@@ -36,7 +36,13 @@ TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
 MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer
 
 WEB_FUNCTIONS = {"RunFunction", "StreamFunction"}  # behind the Web Adapter
-ADAPTER = {"AWS_LAMBDA_EXEC_WRAPPER", "AWS_LWA_INVOKE_MODE", "AWS_LWA_PORT", "AWS_LWA_READINESS_CHECK_PATH"}
+ADAPTER = {
+    "AWS_LAMBDA_EXEC_WRAPPER",
+    "AWS_LWA_INVOKE_MODE",
+    "AWS_LWA_PORT",
+    "AWS_LWA_READINESS_CHECK_PATH",
+    "AWS_LWA_SNAPSTART_AFTER_RESTORE_PATH",
+}
 LAPTOP_ONLY = {"PAY_PAGE_URL"}
 POWERTOOLS = {"POWERTOOLS_LOG_LEVEL"}  # read by Powertools itself, never by our settings
 COMMON = set(SOURCE["Globals"]["Function"]["Environment"]["Variables"])
@@ -208,7 +214,32 @@ def test_of_a_streamed_answer_each_part_ends_before_what_waits_for_it(name: str)
         assert event["ResponseTransferMode"] == "RESPONSE_STREAM"
         assert function.timeout < event["TimeoutInMillis"] / 1000 <= STREAM_TIMEOUT.total_seconds()
     assert function.environment["AWS_LWA_READINESS_CHECK_PATH"] == READY_PATH
+    assert function.environment["AWS_LWA_SNAPSTART_AFTER_RESTORE_PATH"] == RESTORED_PATH
     assert function.environment["AWS_LWA_INVOKE_MODE"] == "response_stream"
+
+
+SNAPSHOTS = {"RunFunction", "StreamFunction", "EstimateFunction"}
+
+
+def test_snapshots_are_of_published_versions_and_only_if_the_parameter_says_so() -> None:
+    """Requests go to the alias in either case. A changed setting or layer makes a version, too: the alias would go on
+    with the former one."""
+    for function in FUNCTIONS:
+        properties = RESOURCES[function.logical_id]["Properties"]
+        if function.logical_id in SNAPSHOTS:
+            assert properties["AutoPublishAlias"] == "live"
+            assert properties["AutoPublishAliasAllProperties"] is True
+            assert properties["SnapStart"] == {"ApplyOn": {"Fn::If": ["TakesSnapshots", "PublishedVersions", "None"]}}
+            # Lambda takes no snapshots of functions with these.
+            assert not {"EphemeralStorage", "FileSystemConfigs", "ProvisionedConcurrencyConfig"} & set(properties)
+        else:
+            assert not {"AutoPublishAlias", "SnapStart"} & set(properties)
+    assert SOURCE["Conditions"]["TakesSnapshots"] == {"Fn::Equals": [{"Ref": "SnapStart"}, "true"]}
+
+
+def test_with_snapshots_the_same_functions_answer() -> None:
+    [api], [other] = DESCRIPTION.apis, read_template(ROOT / "template.yaml", {"SnapStart": "true"}).apis
+    assert api.routes == other.routes
 
 
 def test_the_model_has_its_whole_time_where_the_answer_is_streamed() -> None:

@@ -692,6 +692,13 @@ MUTANTS = (
         CONTRACT,
     ),
     mutant(
+        "allowance: whoever has used nothing may hold whatever there is",
+        LEDGER,
+        "nothing_used: Condition = used.does_not_exist() & (counted <= max(most for most, _ in levels))",
+        "nothing_used: Condition = used.does_not_exist()",
+        CONTRACT,
+    ),
+    mutant(
         "compare: several runs count as one a minute",
         LEDGER,
         "AccountItem.runs_at, rate, runs_at, now, added=len(holds))",

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from playground.asgi import READY_PATH, WebApp
-from playground.domain.errors import ModelError
+from playground.adapters import snapshots
+from playground.asgi import READY_PATH, RESTORED_PATH, WebApp
+from playground.domain.errors import ModelError, StoreUnavailableError
 from playground.http import Api
 from playground.observability import flush_metrics
 from playground.settings import ApiSettings
@@ -97,6 +98,25 @@ def test_it_is_ready_without_asking_the_api() -> None:
     api = Recorded()
     assert ask(web(api), READY_PATH)[0] == 200
     assert api.events == []
+
+
+def test_after_a_restore_everything_is_made_anew_without_asking_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(snapshots, "_hooks", [lambda: made.append(1)])
+    api = Recorded()
+    assert ask(web(api), RESTORED_PATH, method="POST")[0] == 200
+    assert (api.events, made) == ([], [1])
+
+
+def test_a_restore_that_fails_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which the adapter makes a failed restore: no request is served with what is old."""
+
+    def fail() -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(snapshots, "_hooks", [fail])
+    with pytest.raises(StoreUnavailableError):  # the server answers 500
+        ask(web(Recorded()), RESTORED_PATH, method="POST")
 
 
 def test_a_request_becomes_its_event() -> None:

@@ -42,6 +42,17 @@ def test_a_submodule_is_loaded_when_its_name_is_used(tmp_path: Path, statement: 
     assert run(tmp_path, "import library; print(hasattr(library, 'C'))") == "False"
 
 
+@pytest.mark.parametrize("statement", ["from library import x, y", "from library import x as x"])
+def test_a_submodule_that_a_package_imports_from_itself_is_loaded_when_it_is_used(
+    tmp_path: Path, statement: str
+) -> None:
+    library = package(tmp_path, {"__init__.py": f"{statement}\n", "x.py": SUBMODULE, "y.py": ""})
+    (library / "__init__.py").write_text(lazy(library / "__init__.py"), encoding="utf-8")
+
+    assert run(tmp_path, "import library; print('imported'); print(library.x.A.__name__)") == "imported\nloaded\nA"
+    assert run(tmp_path, "from library import x; print(x.__name__)") == "loaded\nlibrary.x"
+
+
 @pytest.mark.parametrize(
     "use",
     [

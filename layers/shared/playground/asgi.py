@@ -23,11 +23,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from playground.adapters.snapshots import restored
 from playground.http import Api, EventStream, Invocation
 from playground.observability import flush_metrics
 from playground.usecases.live_events import LiveEvents
 
 READY_PATH = "/_ready"  # AWS_LWA_READINESS_CHECK_PATH in template.yaml; no path of the API
+RESTORED_PATH = "/_restored"  # AWS_LWA_SNAPSTART_AFTER_RESTORE_PATH; the adapter refuses it to everybody else
 REQUEST_CONTEXT = "x-amzn-request-context"
 LAMBDA_CONTEXT = "x-amzn-lambda-context"
 MAX_CHUNKS_AHEAD = 4  # that are read of a stream before those before them are sent
@@ -58,6 +60,10 @@ class WebApp:
             raise ValueError(f"{scope['type']} is not served")
         if scope["path"] == READY_PATH:
             await PlainTextResponse("ready")(scope, receive, send)
+            return
+        if scope["path"] == RESTORED_PATH:
+            await run_in_threadpool(restored)
+            await PlainTextResponse("restored")(scope, receive, send)
             return
         event, context = await _event_of(Request(scope, receive))
         async with self._one_at_a_time:

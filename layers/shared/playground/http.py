@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 from playground.adapters.clock import utc_now as utc_now
 from playground.adapters.secrets import read_secret
+from playground.adapters.snapshots import after_restore
 from playground.domain import errors
 from playground.domain.rates import RateStanding
 from playground.observability import (
@@ -393,22 +394,23 @@ class Api:
 def authenticator(settings: AuthSettings, secrets_client: Callable[[], Any]) -> "TokenVerifier":
     """The verifier that `settings` describe. Raises ValueError if a secret or an address is not good enough."""
     # Imported here: functions without tokens do not load cryptography.
-    from playground.adapters.tokens import TokenVerifier, key_set, shared_secrets
+    from playground.adapters.tokens import Keys, TokenVerifier, key_set, shared_secrets
 
-    keys = (
-        shared_secrets(
-            read_secret(secrets_client(), settings.auth_secret_arn).get("secrets") or [], settings.auth_algorithm
-        )
-        if settings.auth_algorithm.startswith("HS")
-        else key_set(settings.auth_jwks_url, report_stale_keys)
-    )
-    return TokenVerifier(
+    def keys() -> Keys:
+        if not settings.auth_algorithm.startswith("HS"):
+            return key_set(settings.auth_jwks_url, report_stale_keys)
+        secret = read_secret(secrets_client(), settings.auth_secret_arn)
+        return shared_secrets(secret.get("secrets") or [], settings.auth_algorithm)
+
+    verifier = TokenVerifier(
         algorithm=settings.auth_algorithm,
         issuer=settings.auth_issuer,
         audience=settings.auth_audience,
-        keys=keys,
+        keys=keys(),
         require_issuer_and_audience=settings.auth_require_issuer_and_audience,
     )
+    after_restore(lambda: verifier.use_keys(keys()))
+    return verifier
 
 
 class _Resolver(APIGatewayRestResolver):

@@ -12,6 +12,7 @@ from botocore.config import Config
 from playground.adapters.aws import make_client
 from playground.adapters.clock import utc_now
 from playground.adapters.secrets import read_secret
+from playground.adapters.snapshots import after_restore
 from playground.adapters.time_limit import obey_time_limit, time_limit
 from playground.domain.sharing import ShareKeys
 from playground.observability import current_trace_id, report_retry, report_run, report_times, report_unreadable
@@ -27,6 +28,7 @@ from playground.settings import (
 )
 
 if TYPE_CHECKING:
+    from playground.adapters.claude import ClaudeModel
     from playground.adapters.dynamo_catalog import DynamoCatalog
     from playground.adapters.dynamo_checkpoints import DynamoCheckpoints
     from playground.adapters.dynamo_ledger import DynamoLedger
@@ -45,6 +47,7 @@ _LIMITS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 def client(service: str) -> Any:
     made = make_client(service, _LIMITS)
     obey_time_limit(made)
+    after_restore(made.close)  # its connections; it makes others
     return made
 
 
@@ -55,7 +58,9 @@ def secrets_client() -> Any:
 def store() -> "DynamoStore":
     from playground.adapters.dynamo_store import Backoff, DynamoStore, connect
 
-    return DynamoStore(connect(), Backoff(on_retry=report_retry))
+    made = connect()
+    after_restore(made.close)
+    return DynamoStore(made, Backoff(on_retry=report_retry))
 
 
 def ledger(settings: MoneySettings, store: "DynamoStore") -> "DynamoLedger":
@@ -116,9 +121,20 @@ def checkpoints(settings: LedgerSettings, store: "DynamoStore") -> "DynamoCheckp
     return DynamoCheckpoints(store, settings.sessions_table)
 
 
+def model(settings: EstimateSettings | AnonymousSettings) -> "ClaudeModel":
+    """Loads the SDK of the model's provider. Raises SecretError, or StoreUnavailableError, without a key."""
+    from playground.adapters.claude import ClaudeModel
+
+    def key() -> str:
+        return str(read_secret(secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"])
+
+    made = ClaudeModel(api_key=key(), base_url=settings.anthropic_base_url)
+    after_restore(lambda: made.begin_anew(key()))
+    return made
+
+
 def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
     """Everything that a run needs. Loads the SDK of the model's provider."""
-    from playground.adapters.claude import ClaudeModel
     from playground.adapters.ids import id_maker
     from playground.adapters.prices import load_prices
     from playground.domain.custom_prompts import CustomPrompts
@@ -132,10 +148,7 @@ def run_prompt(settings: RunSettings, store: "DynamoStore") -> "RunPrompt":
         lookup=lookup(settings, store, packages),
         sessions=sessions(settings, store),
         catalog=packages,
-        model=ClaudeModel(
-            api_key=read_secret(secrets_client(), settings.anthropic_secret_arn, "api_key")["api_key"],
-            base_url=settings.anthropic_base_url,
-        ),
+        model=model(settings),
         prices=load_prices().with_rate_limits_times(settings.rate_limit_factor),
         clock=utc_now,
         new_id=id_maker(utc_now),

@@ -74,15 +74,22 @@ class ClaudeModel:
         self._retries = retries
         self._monotonic = monotonic
         self._sleep = sleep
+        self._transport = Transport(base_url)
         # A redirect would take the key and the prompt elsewhere. The API has none.
         http = anthropic.DefaultHttpxClient(
-            transport=Transport(base_url), follow_redirects=False, event_hooks={"response": [_bound]}
+            transport=self._transport, follow_redirects=False, event_hooks={"response": [_bound]}
         )
         self._client = anthropic.Anthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
 
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
+
+    def begin_anew(self, api_key: str) -> None:
+        """Use this key from now on, and other connections: those that there are may have ended. Only while no call is
+        made."""
+        self._client.api_key = api_key
+        self._transport.close()
 
     def count_tokens(self, prompt: Prompt, *, timeout: float) -> TokenCount:
         def count(deliver: Callable[[int], None]) -> None:

@@ -982,19 +982,17 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
 def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, added: int = 1) -> Condition:
     """`Allowance.admits`, of the account as it is when it is written."""
 
-    def not_after(attribute: Any, latest: datetime) -> Condition:
-        condition: Condition = attribute.does_not_exist() | (attribute <= millis(latest))
+    def within(counted: Any, used: Any, levels: Sequence[tuple[int, datetime]]) -> Condition:
+        """One of the levels holds: at most so much is counted, and no more is used than by its time."""
+        nothing_used: Condition = used.does_not_exist() & (counted <= max(most for most, _ in levels))
+        each = [(counted <= most) & (used <= millis(latest)) for most, latest in levels]
+        condition: Condition = reduce(or_, each, nothing_used)
         return condition
 
-    runs = [
-        (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
-        for most, latest in allowance.by_open_runs(limit, now, added=added)
-    ]
-    credits_ = [
-        (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)
-        for most, latest in allowance.by_held_credits(ceiling, now)
-    ]
-    condition: Condition = reduce(or_, runs) & reduce(or_, credits_)
+    open_runs = size(AccountItem.holds)  # type: ignore[no-untyped-call]
+    by_runs = within(open_runs, AccountItem.failures_at, allowance.by_open_runs(limit, now, added=added))
+    by_credits = within(AccountItem.held, AccountItem.unpaid_at, allowance.by_held_credits(ceiling, now))
+    condition: Condition = by_runs & by_credits
     return condition
 
 

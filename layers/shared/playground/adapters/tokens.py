@@ -77,6 +77,10 @@ class TokenVerifier:
         self._keys = keys
         self._required = _ISSUER_AND_AUDIENCE if require_issuer_and_audience else frozenset[str]()
 
+    def use_keys(self, keys: Keys) -> None:
+        """Accept tokens of these keys, and of no others, from now on."""
+        self._keys = keys
+
     def __call__(self, authorization: str | None) -> str:
         """The user id (`sub`, or `user_id` if there is no `sub`) in an `Authorization` header.
 

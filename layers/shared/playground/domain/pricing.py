@@ -6,7 +6,7 @@ $0.01 per million tokens is 10 nano-dollars a token. Nothing here is a float.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TypeGuard
@@ -241,6 +241,8 @@ class PriceTable:
     """By plan: the most prompt tokens of a run. The oldest turns of a conversation are left out to stay within it."""
     custom_prompt: CustomPromptTerms | None = None
     """None in tables that were published before there were any: such a table prices no run with a custom prompt."""
+    _net_credit_nano: Fraction = field(init=False, repr=False, compare=False)
+    """The part of a credit's value that may go to the provider."""
 
     def __post_init__(self) -> None:
         _require(
@@ -287,6 +289,8 @@ class PriceTable:
                 self.default_max_tokens <= tokens <= context,
                 f"context_budget_tokens: {plan} must be {self.default_max_tokens} to {context}, not {tokens}",
             )
+        # Worked out once: a run prices some twenty usages until it knows what its caller can pay for.
+        object.__setattr__(self, "_net_credit_nano", self.credit_value_nano * (100 - self.margin_percent) / 100)
 
     @property
     def credit_value_nano(self) -> Fraction:
@@ -294,11 +298,6 @@ class PriceTable:
         sold = [(pack.price_cents, pack.credits) for pack in self.packs]
         sold.append((self.plan.price_cents, self.plan.credits))
         return min(Fraction(cents * NANO_PER_CENT, credits_) for cents, credits_ in sold)
-
-    @property
-    def _net_credit_nano(self) -> Fraction:
-        """The part of a credit's value that may go to the provider."""
-        return self.credit_value_nano * (100 - self.margin_percent) / 100
 
     def allowance(self, account: Account) -> Allowance:
         """How much `account` may fail at our expense. What a hold can cost us follows from the floor of prices."""
