@@ -236,7 +236,7 @@ def our_function(description: Description, endpoint_url: str, tokens: Mapping[st
 def uvicorn_options(script: Path) -> list[str]:
     """The arguments with which a function's script starts uvicorn."""
     _, _, options = script.read_text(encoding="utf-8").partition(" -m uvicorn ")
-    return shlex.split(options)
+    return shlex.split(options.replace("\\\n", " "))
 
 
 def system_text(claude_url: str, function: Way, user: str) -> str:
