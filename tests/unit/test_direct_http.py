@@ -170,6 +170,8 @@ def test_no_piece_overtakes_what_the_event_loop_has_still_to_send() -> None:
             live.ask(b"first")
             reader.read(b"first")
             live.ask(large)
+            for _ in range(10):  # until the loop waits again
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loops[0]).result(HANG_SECONDS)
             with busy(loops[0]):
                 begin = reader.response.read(1_000_000)  # which makes room
                 live.ask(b"second", None)
