@@ -981,21 +981,19 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
 
 def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, added: int = 1) -> Condition:
     """`Allowance.admits`, of the account as it is when it is written."""
+    runs = _one_of(
+        size(AccountItem.holds),  # type: ignore[no-untyped-call]
+        AccountItem.failures_at,
+        allowance.by_open_runs(limit, now, added=added),
+    )
+    return runs & _one_of(AccountItem.held, AccountItem.unpaid_at, allowance.by_held_credits(ceiling, now))
 
-    def not_after(attribute: Any, latest: datetime) -> Condition:
-        condition: Condition = attribute.does_not_exist() | (attribute <= millis(latest))
-        return condition
 
-    runs = [
-        (size(AccountItem.holds) <= most) & not_after(AccountItem.failures_at, latest)  # type: ignore[no-untyped-call]
-        for most, latest in allowance.by_open_runs(limit, now, added=added)
-    ]
-    credits_ = [
-        (AccountItem.held <= most) & not_after(AccountItem.unpaid_at, latest)
-        for most, latest in allowance.by_held_credits(ceiling, now)
-    ]
-    condition: Condition = reduce(or_, runs) & reduce(or_, credits_)
-    return condition
+def _one_of(amount: Any, at: Any, terms: Sequence[tuple[int, datetime]]) -> Condition:
+    """For one of the terms, `amount` is not more and `at` not later. A time that is not there is never later: the
+    largest amount is enough then, which is written once and not with each term."""
+    unused: Condition = at.does_not_exist() & (amount <= max(most for most, _ in terms))
+    return reduce(or_, [(amount <= most) & (at <= millis(latest)) for most, latest in terms], unused)
 
 
 def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
