@@ -688,6 +688,20 @@ MUTANTS = (
         CONTRACT,
     ),
     mutant(
+        "failures: an account without failures may hold any number of credits",
+        LEDGER,
+        "at.does_not_exist() & (amount <= max(most for most, _ in terms))",
+        "at.does_not_exist()",
+        CONTRACT,
+    ),
+    mutant(
+        "failures: a time that is ahead admits as much as none",
+        LEDGER,
+        "(amount <= most) & (at <= millis(latest)) for most, latest in terms",
+        "(amount <= most) & (at <= millis(terms[-1][1])) for most, latest in terms",
+        CONTRACT,
+    ),
+    mutant(
         "compare: several holds use the allowance of one",
         LEDGER,
         "admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))",
