@@ -986,14 +986,17 @@ def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, 
         AccountItem.failures_at,
         allowance.by_open_runs(limit, now, added=added),
     )
-    return runs & _one_of(AccountItem.held, AccountItem.unpaid_at, allowance.by_held_credits(ceiling, now))
+    credits_ = _one_of(AccountItem.held, AccountItem.unpaid_at, allowance.by_held_credits(ceiling, now))
+    condition: Condition = runs & credits_
+    return condition
 
 
 def _one_of(amount: Any, at: Any, terms: Sequence[tuple[int, datetime]]) -> Condition:
     """For one of the terms, `amount` is not more and `at` not later. A time that is not there is never later: the
     largest amount is enough then, which is written once and not with each term."""
     unused: Condition = at.does_not_exist() & (amount <= max(most for most, _ in terms))
-    return reduce(or_, [(amount <= most) & (at <= millis(latest)) for most, latest in terms], unused)
+    condition: Condition = reduce(or_, [(amount <= most) & (at <= millis(latest)) for most, latest in terms], unused)
+    return condition
 
 
 def _using(write: Update, use: AllowanceUse, at: datetime, seen: Account | None) -> Update:
