@@ -33,7 +33,7 @@ class Live:
 
     def __init__(self, quiet_seconds: float = HANG_SECONDS) -> None:
         self.made = 0
-        self._asked: SimpleQueue[bytes | Exception | None] = SimpleQueue()
+        self._asked: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self.events = LiveEvents(self._steps(), quiet=b":\n\n", quiet_seconds=quiet_seconds)
 
     def _steps(self) -> Iterator[bytes | None]:
@@ -45,12 +45,12 @@ class Live:
                 continue
             if asked is None:
                 return
-            if isinstance(asked, Exception):
+            if isinstance(asked, BaseException):
                 raise asked
             self.made += 1
             yield asked
 
-    def ask(self, *pieces: bytes | Exception | None) -> None:
+    def ask(self, *pieces: bytes | BaseException | None) -> None:
         for piece in pieces:
             self._asked.put(piece)
             self.events.changed()
@@ -225,14 +225,19 @@ def test_something_is_sent_when_it_is_quiet_for_long() -> None:
     assert serving(live, client) == b""
 
 
-def test_an_error_cuts_the_response_off_behind_what_came_before_it() -> None:
+class Gone(BaseException):
+    """No Exception."""
+
+
+@pytest.mark.parametrize("error", [LookupError(), Gone()])
+def test_an_error_cuts_the_response_off_behind_what_came_before_it(error: BaseException) -> None:
     live = Live()
 
     def client(port: int) -> bytes:
         with Reader(port) as reader:
             live.ask(b"first")
             reader.read(b"first")
-            live.ask(b"second", LookupError())
+            live.ask(b"second", error)
             with pytest.raises(http.client.IncompleteRead) as cut:
                 reader.response.read()
             return cut.value.partial

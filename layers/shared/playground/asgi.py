@@ -188,7 +188,7 @@ class _Outlet:
         self._direct = direct
         self._lock = threading.Lock()
         self._is_direct = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def changed(self) -> None:
         """There may be another event. From any thread, which must not hold a lock that reading `source` takes."""
@@ -211,7 +211,7 @@ class _Outlet:
                 size += len(chunk)
                 if size >= MAX_PIECE_BYTES:
                     break
-        except Exception as error:
+        except BaseException as error:
             if not taken:
                 raise
             self._error = error
@@ -242,7 +242,7 @@ class _Outlet:
             else:
                 if not self._source.over:
                     return
-        except Exception as error:
+        except BaseException as error:  # the event loop raises it
             self._error = error
         self._is_direct = False
         self._bell.call()
