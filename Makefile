@@ -113,9 +113,9 @@ bench-settle: ## measure settlements of one account at the same moment, in virtu
 	$(call bootstrap,dev engine)
 	@exec $(PYTHON) -m bench.settle $(ARGS)
 
-bench-streams: ## measure what a stream adds to Claude's, against targets (ARGS="--short 20 --long 3")
+bench-streams: ## measure what a stream adds to Claude's, against targets (LITELLM=/path/to/its/venv ARGS="--short 20 --long 3")
 	$(call bootstrap,dev engine)
-	@exec $(PYTHON) -m bench.streams $(ARGS)
+	@exec $(PYTHON) -m bench.streams $(if $(LITELLM),--litellm $(LITELLM)) $(ARGS)
 
 bench-cold: ## measure starts of what is built, against a usual handler (ARGS="--rounds 9 --only run credits")
 	$(call bootstrap,dev)

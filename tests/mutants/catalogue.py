@@ -29,6 +29,8 @@ RATES = "layers/shared/playground/domain/rates.py"
 RATED = "layers/shared/playground/adapters/dynamo_rates.py"
 RECORDS = "layers/shared/playground/adapters/dynamo_payments.py"
 CLAUDE = "layers/shared/playground/adapters/claude.py"
+ASGI = "layers/shared/playground/asgi.py"
+DIRECT_HTTP = "layers/shared/playground/direct_http.py"
 TRANSPORT = "layers/shared/playground/adapters/http_transport.py"
 WATCH = "layers/shared/playground/usecases/watch_holds.py"
 KEYS = "layers/shared/playground/adapters/key_set.py"
@@ -92,6 +94,7 @@ CANCEL_RUN = "layers/shared/playground/usecases/cancel_run.py"
 CHECKPOINTS = "layers/shared/playground/adapters/dynamo_checkpoints.py"
 
 CONNECTIONS = "tests/unit/test_http_transport.py"
+DIRECT = "tests/unit/test_direct_http.py"
 STREAMED = "tests/unit/test_stream_run.py"
 PROGRESS = "tests/unit/test_claude_progress.py"
 CONTRACT = "tests/contract/test_ledger_contract.py"
@@ -682,6 +685,13 @@ MUTANTS = (
         LEDGER,
         "reduce(and_, [place.does_not_exist() for place in places])",
         "places[0].does_not_exist()",
+        CONTRACT,
+    ),
+    mutant(
+        "failures: a time that is ahead admits as much as none",
+        LEDGER,
+        "(counted <= most) & (used <= millis(latest)) for most, latest in levels",
+        "(counted <= most) & (used <= millis(levels[-1][1])) for most, latest in levels",
         CONTRACT,
     ),
     mutant(
@@ -2869,9 +2879,37 @@ MUTANTS = (
     mutant(
         "connections: what is left of one answer is the beginning of the next",
         TRANSPORT,
-        "        self._answer.close()\n",
-        "",
+        "            self._answer.close()\n",
+        "            pass\n",
         CONNECTIONS,
+    ),
+    mutant(
+        "connections: what is behind an answer is left for the next request",
+        TRANSPORT,
+        '                raise http.client.HTTPException("more than the body was sent")\n',
+        "                break\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: text is written to the connection that has the descriptor now",
+        DIRECT_HTTP,
+        "            if self._protocol.is_lost:\n                return False\n",
+        "",
+        DIRECT,
+    ),
+    mutant(
+        "connections: text overtakes what the event loop has still to send",
+        DIRECT_HTTP,
+        " or transport.get_write_buffer_size():",
+        ":",
+        DIRECT,
+    ),
+    mutant(
+        "connections: what a slow reader has not taken is lost",
+        ASGI,
+        "            self._direct.flush()\n",
+        "            pass\n",
+        DIRECT,
     ),
     mutant(
         "failures: what a lost attempt may have cost is forgotten when the next one fails for nothing",

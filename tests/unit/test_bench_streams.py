@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from bench.streams import DIRECT, FUNCTION, Stream, Way, added_to_first, cpu_seconds, lateness, target, uvicorn_options
+from playground.direct_http import DirectProtocol
 from tests.conftest import ROOT
 
 
@@ -42,6 +43,7 @@ def test_the_function_is_started_as_its_script_starts_it() -> None:
     options = uvicorn_options(ROOT / "functions" / "stream" / "run.sh")
     assert options[0] == "app:web"
     assert options[options.index("--port") + 1] == "$AWS_LWA_PORT"
+    assert options[options.index("--http") + 1] == f"{DirectProtocol.__module__}:{DirectProtocol.__qualname__}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system has a clock for it")

@@ -1,16 +1,20 @@
 """The connections to Claude: which errors they have, when they are used again, and when not."""
 
+import http.client
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from playground.adapters import http_transport
-from playground.adapters.http_transport import Call, Transport
+from playground.adapters.http_transport import MAX_LINE_BYTES, MAX_TRAILER_LINES, Call, Transport, _Chunks
 from tests.kit.extent import HANG_SECONDS
 from tests.unit.test_claude_model import EVENTS, model, prompt
 from tests.unit.test_claude_streams import WHOLE
@@ -204,6 +208,82 @@ def test_a_body_that_breaks_off_is_an_error(said: bytes) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with calling(url) as client, pytest.raises(httpx2.RemoteProtocolError):
             client.get(url)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=40)),
+    extension=st.sampled_from([b"", b";x=y", b" ; x"]),
+    trailers=st.sampled_from([b"", b"x: y\r\n", b"x: y\r\nz: \r\n"]),
+    cuts=st.lists(st.integers(0, 2_000)),
+)
+def test_a_body_in_chunks_is_the_same_wherever_it_is_cut(
+    pieces: list[bytes], extension: bytes, trailers: bytes, cuts: list[int]
+) -> None:
+    sent = b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    sent += b"0%b\r\n%b\r\n" % (extension, trailers)
+    chunks = _Chunks()
+    places = [0, *sorted(cut for cut in cuts if cut < len(sent)), len(sent)]
+    body = b""
+    for start, end in pairwise(places):
+        assert not chunks.over
+        body += chunks.take(sent[start:end])
+    assert (body, chunks.over) == (b"".join(pieces), True)
+
+
+def taken_by_bytes(sent: bytes) -> None:
+    chunks = _Chunks()
+    for place in range(len(sent)):
+        chunks.take(sent[place : place + 1])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"-1\r\n",
+        b"+1\r\na\r\n",
+        b"0x1\r\na\r\n",
+        b"1_0\r\n",
+        b"123456789\r\n",
+        b"\r\n",
+        b"2\r\nabc\r\n",
+        b"2\r\nab3\r\nabc\r\n",
+        b"1;" + b"x" * MAX_LINE_BYTES + b"\r\na\r\n",
+        b"1;" + b"x" * MAX_LINE_BYTES,
+        b"0\r\n" + b"x: y\r\n" * (MAX_TRAILER_LINES + 1),
+        b"0\r\n\r\nHTTP/1.1 200 OK\r\n",
+    ],
+)
+def test_what_is_not_in_chunks_is_refused(sent: bytes) -> None:
+    with pytest.raises(http.client.HTTPException):
+        _Chunks().take(sent)
+    with pytest.raises(http.client.HTTPException):
+        taken_by_bytes(sent)
+
+
+def test_a_connection_with_more_than_its_answer_is_not_used_again(serve: Callable[[bytes], Server]) -> None:
+    """What is behind it may be the answer to another request."""
+    server = serve(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n" + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]")
+    with calling(server.url) as client:
+        for _ in range(2):
+            with pytest.raises(httpx2.RemoteProtocolError):
+                client.get(server.url)
+    assert server.connections == 2
+
+
+def test_several_chunks_that_are_there_are_one_piece(serve: Callable[[bytes], Server]) -> None:
+    server = serve(CHUNKED + b"".join(b"1\r\n%d\r\n" % number for number in range(10)) + b"0\r\n\r\n")
+    with calling(server.url) as client, client.stream("GET", server.url) as answer:
+        assert len(list(answer.iter_raw())) < 10
+        assert answer.num_bytes_downloaded == 10
+
+
+def test_a_chunk_that_does_not_come_is_a_timeout(serve: Callable[[bytes], Server]) -> None:
+    server = serve(CHUNKED + b"2\r\na")
+    with calling(server.url) as client, pytest.raises(httpx2.ReadTimeout):
+        client.get(server.url, timeout=0.05)
 
 
 # --- what fails before anything is sent -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
@@ -35,6 +35,17 @@ LAMBDA_CONTEXT = "x-amzn-lambda-context"
 MAX_CHUNKS_AHEAD = 4  # that are read of a stream before those before them are sent
 MAX_PIECE_BYTES = 65_536  # with a larger one no other event is sent together
 DEFAULT_SECONDS = 300  # of an invocation, if nobody says how long it may take
+DIRECT_SEND = "playground.direct_send"  # an extension of ASGI: playground.direct_http
+
+
+class DirectSend(Protocol):
+    """Sends pieces of a response from any thread. See playground.direct_http.DirectSend."""
+
+    def begin(self) -> bool: ...
+
+    def write(self, body: bytes) -> bool: ...
+
+    def flush(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +83,12 @@ class WebApp:
         if stream is None:
             await _plain(answer)(scope, receive, send)
         else:
-            await _stream(answer, stream, receive, send)
+            await _stream(answer, stream, receive, send, scope.get("extensions", {}).get(DIRECT_SEND))
 
 
-async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send) -> None:
+async def _stream(
+    answer: Mapping[str, Any], stream: EventStream, receive: Receive, send: Send, direct: DirectSend | None
+) -> None:
     """Send a streamed answer until it is over or its reader has left; then wait until what it tells of is over."""
     pump: _Pump | None = None
     if isinstance(stream.chunks, LiveEvents):
@@ -85,28 +98,22 @@ async def _stream(answer: Mapping[str, Any], stream: EventStream, receive: Recei
         source = pump.start()
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in _headers_of(answer)]
     bell = _Bell(source.quiet_seconds)
+    outlet = _Outlet(source, bell, direct)
     reader = asyncio.ensure_future(_has_left(receive))
     reader.add_done_callback(lambda _: bell.ring())
     try:
         await send({"type": "http.response.start", "status": answer["statusCode"], "headers": headers})
-        source.listen(bell.call)
-        while not reader.done() and not source.over:
-            # All that is there at once: a stream that is behind is sent in few large pieces.
-            ready: list[bytes] = []
-            size = 0
-            try:
-                for chunk in source.ready():
-                    ready.append(chunk)
-                    size += len(chunk)
-                    if size >= MAX_PIECE_BYTES:
-                        break
-            finally:  # also what came before an error
-                if ready:
-                    await send({"type": "http.response.body", "body": b"".join(ready), "more_body": True})
-                    bell.answered()
-            if not ready and not source.over and not await bell.wait():
-                await send({"type": "http.response.body", "body": source.quiet, "more_body": True})
-                bell.answered()
+        source.listen(outlet.changed)
+        while not reader.done():
+            piece = outlet.take()
+            if not piece:
+                if source.over:
+                    break
+                if await outlet.wait():
+                    continue
+                piece = source.quiet
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            bell.answered()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         bell.close()
@@ -171,6 +178,80 @@ class _Bell:
             due = self._loop.time() + self._quiet_seconds
         if due < math.inf:
             self._timer = self._loop.call_at(due, self._look)
+
+
+class _Outlet:
+    """The way of a stream's events to its reader.
+
+    While the event loop waits for the next one, whichever thread makes it possible also sends it, if there is a way
+    past the event loop and the reader keeps up. Otherwise that thread wakes the loop, which sends it. At any moment
+    either the loop or those threads read `source`.
+    """
+
+    def __init__(self, source: LiveEvents[bytes], bell: "_Bell", direct: DirectSend | None) -> None:
+        self._source = source
+        self._bell = bell
+        self._direct = direct
+        self._lock = threading.Lock()
+        self._is_direct = False
+        self._error: BaseException | None = None
+
+    def changed(self) -> None:
+        """There may be another event. From any thread, which must not hold a lock that reading `source` takes."""
+        with self._lock:
+            if self._is_direct:
+                self._write()
+            else:
+                self._bell.call()
+
+    def take(self) -> bytes:
+        """All that is there, up to MAX_PIECE_BYTES and an event: a stream that is behind is sent in few large pieces.
+        Raises what making an event raised, after what came before it was taken."""
+        if self._error is not None:
+            raise self._error
+        taken: list[bytes] = []
+        size = 0
+        try:
+            for chunk in self._source.ready():
+                taken.append(chunk)
+                size += len(chunk)
+                if size >= MAX_PIECE_BYTES:
+                    break
+        except BaseException as error:
+            if not taken:
+                raise
+            self._error = error
+        return b"".join(taken)
+
+    async def wait(self) -> bool:
+        """In the event loop, when there was nothing to take: until there may be something, or the reader has left.
+        False: it was quiet for long. A change before this, which nobody has taken, has rung the bell."""
+        if self._direct is None or not self._direct.begin():
+            return await self._bell.wait()
+        with self._lock:
+            self._is_direct = True
+        try:
+            return await self._bell.wait()
+        finally:
+            with self._lock:
+                self._is_direct = False
+            self._direct.flush()
+
+    def _write(self) -> None:
+        """Send what is there, and wake the event loop if there is something that only the loop can do."""
+        assert self._direct is not None
+        try:
+            while piece := self.take():
+                self._bell.answered()
+                if not self._direct.write(piece):
+                    break
+            else:
+                if not self._source.over:
+                    return
+        except BaseException as error:  # the event loop raises it
+            self._error = error
+        self._is_direct = False
+        self._bell.call()
 
 
 class _Pump:

@@ -155,7 +155,7 @@ class ClaudeModel:
                 stream=True,
                 stream_cls=anthropic.Stream[object],
             ) as stream:
-                chunks = stream.response.iter_bytes()
+                chunks = _chunks(stream.response)
                 deliver(_completion(_read(_events(chunks), answer, prompt), prompt))
                 _read_on(chunks)
 
@@ -352,6 +352,13 @@ def _retry_after(error: anthropic.APIStatusError) -> float:
     return max(seconds, 0) if math.isfinite(seconds) else MAX_RETRY_AFTER_SECONDS
 
 
+def _chunks(response: httpx2.Response) -> Iterator[bytes]:
+    """The body as it comes. httpx2's own iteration costs as much as the rest of reading it."""
+    if "content-encoding" in response.headers or not isinstance(response.stream, httpx2.SyncByteStream):
+        return response.iter_bytes()
+    return iter(response.stream)
+
+
 def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
     """The JSON of each event of a stream. Raises ValueError for what is none, or larger than MAX_EVENT_BYTES."""
     rest = b""
@@ -359,17 +366,30 @@ def _events(chunks: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
     size = 0
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in (line.removesuffix(b"\r") for line in lines):
+        for line in lines:
             if line.startswith(b"data:"):
-                data.append(line.removeprefix(b"data:"))
+                data.append(line[5:])
                 size += len(line)
-            elif not line and data:
-                yield json.loads(b"\n".join(data))
+            elif data and line in _BLANK:
+                yield _decoded(b"\n".join(data))
                 data, size = [], 0
             if size > MAX_EVENT_BYTES:
                 break
         if size + len(rest) > MAX_EVENT_BYTES:
             raise ValueError("an event is too large")
+
+
+_BLANK = (b"", b"\r")
+_scanned = json.JSONDecoder().raw_decode
+
+
+def _decoded(data: bytes) -> Any:
+    """As `json.loads`, which looks for the encoding and twice for blanks."""
+    text = data.decode("utf-8", "surrogatepass").strip(" \t\r\n")
+    value, end = _scanned(text)
+    if end != len(text):
+        raise ValueError("more than one value")
+    return value
 
 
 def _read_on(chunks: Iterator[bytes]) -> None:

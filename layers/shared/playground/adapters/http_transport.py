@@ -1,9 +1,10 @@
-"""An HTTP transport for httpx2 over urllib3, which reads a stream of small pieces at a third of the cost.
+"""An HTTP transport for httpx2 over urllib3, which reads a stream of small pieces at a fraction of the cost.
 
 A call can be given up from another thread, at any moment: its connection is shut down at the socket.
 """
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -22,6 +23,8 @@ MAX_IDLE_CONNECTIONS = 10
 MAX_IDLE_SECONDS = 30.0  # of a connection: then another one is made, as something in between may have dropped it
 READ_BYTES = 65_536
 MAX_INTERIM_RESPONSES = 20  # before a final one
+MAX_LINE_BYTES = 4_096  # between two chunks of a body
+MAX_TRAILER_LINES = 100  # behind the last of them
 
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))  # as the SDK sets them
 
@@ -71,12 +74,90 @@ class Call:
                 self._connection.hurry(seconds)
 
 
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")
+
+
+class _Chunks:
+    """Takes the body out of what is sent in chunks (RFC 9112, 7.1). `over`: it has come to its end."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._left = 0  # bytes of the chunk
+        self._line = b""  # which has not come to its end
+        self._is_size = True  # what the next line is; otherwise the empty one behind a chunk
+        self._trailer_lines = 0
+
+    def take(self, data: bytes) -> bytes:
+        """The part of the body that is in `data`, which follows what was taken before. Raises HTTPException for what
+        is not sent in chunks, and for bytes behind the end."""
+        body: list[bytes] = []
+        data, place = self._line + data, 0
+        self._line = b""
+        while place < len(data):
+            if self.over:
+                raise http.client.HTTPException("more than the body was sent")
+            if self._left:
+                piece = data[place : place + self._left]
+                body.append(piece)
+                place += len(piece)
+                self._left -= len(piece)
+                continue
+            end = data.find(b"\n", place) + 1
+            line = data[place : end or len(data)]
+            if len(line) > MAX_LINE_BYTES:
+                raise http.client.LineTooLong("line of a chunk")
+            if not end:
+                self._line = line
+                break
+            place = end
+            self._take_line(line.removesuffix(b"\n").removesuffix(b"\r"))
+        return b"".join(body)
+
+    def _take_line(self, line: bytes) -> None:
+        if self._trailer_lines:
+            self.over = not line
+            self._trailer_lines += 1
+            if self._trailer_lines > MAX_TRAILER_LINES:
+                raise http.client.HTTPException("too many lines behind a body")
+        elif self._is_size:
+            size = _CHUNK_SIZE.fullmatch(line)
+            if size is None:
+                raise http.client.HTTPException("not the size of a chunk")
+            self._left = int(size[1], 16)
+            self._is_size = False
+            self._trailer_lines = 0 if self._left else 1
+        elif line:
+            raise http.client.HTTPException("a chunk is longer than its size")
+        else:
+            self._is_size = True
+
+
 class _FinalResponse(http.client.HTTPResponse):
     """The final response to a request, behind interim ones (1xx), which say nothing about a call.
 
     `http.client` knows 100 only, and takes any other for a final one without a body: the next request on the connection
     would get what follows, the answer to this one.
     """
+
+    _chunks: _Chunks | None = None
+
+    def read1(self, n: int = -1) -> bytes:
+        """As of `http.client`, but of a body in chunks all that is there, whatever `n` is: that needs three reads for
+        each chunk, this one for all of them."""
+        if not self.chunked:
+            return super().read1(n)
+        if self._chunks is None:
+            self._chunks = _Chunks()
+        while not self._chunks.over:
+            data = self.fp.read1(READ_BYTES)
+            if not data:
+                raise http.client.IncompleteRead(b"")
+            body = self._chunks.take(data)
+            if self._chunks.over:
+                self.close()
+            if body:
+                return body
+        return b""
 
     def begin(self) -> None:
         for _ in range(MAX_INTERIM_RESPONSES + 1):
@@ -182,15 +263,21 @@ class Transport(httpx2.BaseTransport):
 class _Body(httpx2.SyncByteStream):
     def __init__(self, answer: urllib3.HTTPResponse) -> None:
         self._answer = answer
+        self._response = answer._original_response
 
     def __iter__(self) -> Iterator[bytes]:
         with _errors_of_httpx():
-            while data := self._answer.read1(READ_BYTES, decode_content=False):
+            # urllib3's own reading costs more than the rest of it, but checks the length of a body that is not chunked.
+            response = self._response
+            is_chunked = isinstance(response, _FinalResponse) and response.chunked
+            read = response.read1 if response is not None and is_chunked else self._answer.read1
+            while data := read(READ_BYTES):
                 yield data
 
     def close(self) -> None:
         """A connection whose answer was not read to its end is closed; any other can be used again."""
-        self._answer.close()
+        if self._response is None or not self._response.isclosed():
+            self._answer.close()
         self._answer.release_conn()
 
 
@@ -208,7 +295,9 @@ def _errors_of_httpx() -> Iterator[None]:
         raise httpx2.ReadTimeout(str(error)) from error
     except (exceptions.SSLError, ssl.SSLError) as error:
         raise httpx2.ConnectError(str(error)) from error
-    except (exceptions.HTTPError, OSError) as error:
+    except TimeoutError as error:
+        raise httpx2.ReadTimeout(str(error)) from error
+    except (exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise httpx2.RemoteProtocolError(str(error)) from error
 
 

@@ -51,16 +51,18 @@ class LiveAnswer:
             self._length += len(text)
             for listener in self._listeners if text and not self._closed.is_set() else ():
                 listener(text, self._length)
-            self._notify()
+            self._changed.notify_all()
+        self._notify()
 
     def close(self) -> None:
         """There is no more text."""
         with self._changed:
             self._closed.set()
-            self._notify()
+            self._changed.notify_all()
+        self._notify()
 
     def _notify(self) -> None:
-        self._changed.notify_all()
+        """Without the lock: a watcher may read."""
         for watcher in self._watchers:
             watcher()
 
