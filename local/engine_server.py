@@ -29,10 +29,13 @@ import shutil
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 SERVICES = ("cloudformation", "dynamodb", "dynamodbstreams", "events", "s3", "secretsmanager", "sqs")
@@ -42,6 +45,9 @@ LOCK_SECONDS = 3.0
 STOP_SECONDS = 5.0  # for open requests at a stop
 CHUNK_BYTES = 64 * 1024
 MIN_FREE_BYTES = 8 * 1024 * 1024  # beside room for the next checkpoint; with less, writes are refused
+MAX_HEAD_BYTES = 64 * 1024  # of a request, as hypercorn has it
+# Requests with these headers, or with no X-Amz-Target, are for hypercorn.
+NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 REMINDER_SECONDS = 30.0  # between two lines that say that writes are still refused
 # Receiving messages hides them only for a while: no reason for a checkpoint.
 READ_VERBS = ("BatchGet", "Describe", "Get", "List", "Query", "Receive", "Scan", "TransactGet")
@@ -52,6 +58,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)  # of the request that is being answered
@@ -324,6 +331,175 @@ def _changes(scope: Message) -> bool:
     return scope["method"] not in READ_METHODS
 
 
+class Plain(asyncio.Protocol):
+    """A connection whose requests are those of SDKs for JSON services (DynamoDB, SQS, EventBridge, Secrets Manager): a
+    POST with X-Amz-Target and Content-Length. They are most of all requests, and hypercorn takes more processor time
+    for one of them than the table does. From the first other request on, the connection is hypercorn's.
+
+    Requests are answered one after the other. An answer is sent when it is whole.
+    """
+
+    connections: "set[Plain]" = set()  # noqa: RUF012 - of this process, which has one server
+
+    def __init__(self, application: Application, other: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._application = application
+        self._other = other
+        self._received = bytearray()
+        self._answering: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport
+        self._closing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._answering is None:
+            self._next()
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close every connection, after the answer to its open request."""
+        for connection in list(cls.connections):
+            connection._closing = True
+            if connection._answering is None:
+                connection._transport.close()
+
+    def _next(self) -> None:
+        """Answer the next request, if it has arrived whole."""
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            if self._received and (len(self._received) > MAX_HEAD_BYTES or not b"POST ".startswith(self._received[:5])):
+                self._hand_over()
+            return
+        first, *lines = bytes(self._received[:end]).split(b"\r\n")
+        method, _, rest = first.partition(b" ")
+        target, _, version = rest.rpartition(b" ")
+        headers: Headers = []
+        for line in lines:
+            name, _, value = line.partition(b":")
+            headers.append((name.lower(), value.strip(b" \t")))
+        names = [name for name, _ in headers]
+        length = dict(headers).get(b"content-length", b"")
+        plain = method == b"POST" and version == b"HTTP/1.1" and target.startswith(b"/") and b"x-amz-target" in names
+        if not plain or not length.isdigit() or names.count(b"content-length") > 1 or not NOT_PLAIN.isdisjoint(names):
+            self._hand_over()
+            return
+        begin = end + 4
+        if len(self._received) < begin + int(length):
+            return
+        body = bytes(self._received[begin : begin + int(length)])
+        del self._received[: begin + int(length)]
+        path, _, query = target.partition(b"?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": self._transport.get_extra_info("peername")[:2],
+            "server": self._transport.get_extra_info("sockname")[:2],
+            "extensions": {},
+        }
+        wants_close = b"close" in dict(headers).get(b"connection", b"").lower()
+        self._answering = asyncio.get_running_loop().create_task(self._answer(scope, body, wants_close))
+
+    def _hand_over(self) -> None:
+        other = self._other()
+        assert isinstance(other, asyncio.Protocol)
+        self.connections.discard(self)
+        self._transport.set_protocol(other)
+        other.connection_made(self._transport)
+        if self._received:
+            other.data_received(bytes(self._received))
+
+    async def _answer(self, scope: Message, body: bytes, wants_close: bool) -> None:
+        requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        status, headers, parts, complete = 500, Headers(), list[bytes](), False
+
+        async def receive() -> Message:
+            return requests.pop() if requests else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            nonlocal status, headers, complete
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], message.get("headers", [])
+            else:
+                parts.append(message.get("body", b""))
+                complete = not message.get("more_body", False)
+
+        try:
+            await self._application(scope, receive, send)
+        except Exception as error:
+            context = {"message": "a request was not answered", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+        self._answering = None
+        if self._transport.is_closing():
+            return
+        content = b"".join(parts)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in headers if name.lower() != b"content-length"]
+        lines.append(b"content-length: %d" % len(content))
+        self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + content)
+        if wants_close or self._closing or not complete:
+            self._transport.close()
+        elif self._received:
+            self._next()
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose TCP servers answer plain requests themselves once `application` is set."""
+
+    application: Application | None = None
+
+    async def create_server(self, protocol_factory: Any, *arguments: Any, **options: Any) -> Any:
+        application = self.application
+        if application is None:
+            return await super().create_server(protocol_factory, *arguments, **options)
+        return await super().create_server(lambda: Plain(application, protocol_factory), *arguments, **options)
+
+
+def tables_first(ministack_app: Any) -> Application:
+    """ministack's application, but requests to DynamoDB go to its dispatcher at once: before it looks at a request,
+    the application asks a hundred other services whether it is theirs. Its IAM is not switched on here."""
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/" and not scope["query_string"]:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            if headers.get("x-amz-target", "").startswith("DynamoDB_"):
+                await answer(headers, receive, send)
+                return
+        await ministack_app.app(scope, receive, send)
+
+    async def answer(headers: dict[str, str], receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if account := ministack_app.extract_access_key_id(headers, {}):
+            ministack_app.set_request_account_id(account)
+        ministack_app.set_request_region(ministack_app.extract_region(headers, {}))
+        status, answered, content = await ministack_app._dispatch_service_request(
+            "POST", "/", headers, body, {}, str(uuid.uuid4())
+        )
+        await ministack_app._send_response(ministack_app._with_date_header(send), status, answered, content)
+
+    return application
+
+
 async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
     """Run until a signal; the reason if the saved state is unreadable. The listener is closed afterwards."""
     port = listener.getsockname()[1]
@@ -357,17 +533,22 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
     hypercorn_compat.install()
     _keep_traces()
     _notice_lost_files()
-    store = Store(ministack.app.app, None)
+    application = tables_first(ministack.app)
+    store = Store(application, None)
     if checkpoints is not None:
-        store = Store(ministack.app.app, lambda: checkpoints.save(write), checkpoints.check_room)
+        store = Store(application, lambda: checkpoints.save(write), checkpoints.check_room)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
+    loop.application = store
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
 
     async def stopped() -> None:
         await stop.wait()
         saving.cancel()
         await store.stop()
+        Plain.close_all()
         persistence.PERSIST_STATE = False  # or ministack's shutdown would overwrite our checkpoint
 
     config = Config()
@@ -435,7 +616,8 @@ def main() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", arguments.port))
-        failure = asyncio.run(serve(listener, arguments.state_dir))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            failure = runner.run(serve(listener, arguments.state_dir))
         listener.detach()  # the server has closed it
     if failure is not None:
         raise SystemExit(failure)
