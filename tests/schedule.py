@@ -9,16 +9,19 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# By how long the longest files take; those of a folder one after the other.
+# By the processor time of the longest files, with what they start; those of a folder one after the other.
 FIRST = (
     "tests/browser/",
     "tests/faults/test_exhaustive_faults.py",
-    "tests/e2e/test_stack.py",
-    "tests/integration/test_erasure.py",
-    "tests/local/test_stack.py",
     "tests/faults/test_crash_matrix.py",
-    "tests/property/test_ledger_machine.py",
+    "tests/e2e/test_stack.py",
+    "tests/local/test_stack.py",
     "tests/integration/test_a_long_life.py",
+    "tests/integration/test_erasure.py",
+    "tests/concurrency/test_histories.py",
+    "tests/property/test_time_passes.py",
+    "tests/integration/test_paid_months.py",
+    "tests/property/test_ledger_machine.py",
     "tests/e2e/",
     "tests/faults/",
     "tests/concurrency/",

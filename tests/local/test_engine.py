@@ -462,8 +462,10 @@ def table(memory: Engine) -> str:
 @contextmanager
 def connected(engine: Engine) -> Iterator[tuple[socket.socket, Callable[[], tuple[int, dict[str, str], bytes]]]]:
     """A connection, and what reads the next answer from it."""
-    with socket.create_connection(("127.0.0.1", engine.port), timeout=HANG_SECONDS) as connection:
-        file = connection.makefile("rb")
+    with (
+        socket.create_connection(("127.0.0.1", engine.port), timeout=HANG_SECONDS) as connection,
+        connection.makefile("rb") as file,
+    ):
 
         def read() -> tuple[int, dict[str, str], bytes]:
             status = int(file.readline().split()[1])
@@ -475,7 +477,6 @@ def connected(engine: Engine) -> Iterator[tuple[socket.socket, Callable[[], tupl
             return status, headers, file.read(int(headers["content-length"]))
 
         yield connection, read
-        file.close()
 
 
 def test_requests_are_answered_in_order_however_their_bytes_arrive(table: str, memory: Engine) -> None:
