@@ -13,8 +13,8 @@ from xdist.scheduler import LoadFileScheduling
 FIRST = (
     "tests/browser/",
     "tests/faults/test_exhaustive_faults.py",
+    "tests/e2e/",
     "tests/faults/test_crash_matrix.py",
-    "tests/e2e/test_stack.py",
     "tests/local/test_stack.py",
     "tests/integration/test_a_long_life.py",
     "tests/integration/test_erasure.py",
@@ -22,7 +22,6 @@ FIRST = (
     "tests/property/test_time_passes.py",
     "tests/integration/test_paid_months.py",
     "tests/property/test_ledger_machine.py",
-    "tests/e2e/",
     "tests/faults/",
     "tests/concurrency/",
     "tests/integration/",
@@ -32,8 +31,8 @@ FIRST = (
     "tests/contract/",
 )
 
-# Their stack is started, and the page built, once.
-TOGETHER = ("tests/browser/",)
+# Their stack is started, and the page built, once: a start takes fifteen seconds of processor time.
+TOGETHER = ("tests/browser/", "tests/e2e/")
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
