@@ -153,6 +153,8 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     description = read_template(template, parameters(settings))
     if settings.built is not None:
         description = as_on_lambda(description, template.parent)
+    if unknown := settings.warm - {function.short_name for function in description.functions.values()}:
+        raise SettingsError(f"WARM: the template has no function {', '.join(sorted(unknown))}")
     tokens = issuer(template, settings.state_dir)
     secrets = {
         "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
