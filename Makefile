@@ -8,6 +8,8 @@ SLIM := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" python3.13 -m tools.slim
 BUILD_DIR = .aws-sam/build
 DEPLOY_OPTIONS = $(ARGS) $(if $(STACK),--stack-name $(STACK))
 export PYTHONPATH := layers/shared
+# Empty: compiled files are kept, also where the environment says otherwise. Each worker of the tests would compile them.
+export PYTHONDONTWRITEBYTECODE :=
 # The AWS CLI knows both names, the SDK and sam only the second.
 ifdef AWS_REGION
 export AWS_DEFAULT_REGION := $(AWS_REGION)

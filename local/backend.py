@@ -9,7 +9,7 @@ For the stack and for tests; the store is separate (local/engine.py).
 import asyncio
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +29,7 @@ class Backend:
         runtime_port: int = 0,
         extra_environment: Mapping[str, str] | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
-        warm: bool = False,
+        warm: bool | Collection[str] = False,
         reload: bool = False,
         python: str = sys.executable,
         show: ShowLine = quiet,

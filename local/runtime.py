@@ -27,7 +27,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -482,14 +482,16 @@ class Runtime:
     def url(self) -> str:
         return self._server.url
 
-    async def start(self, *, warm: bool = False) -> None:
-        """Serve. `warm` starts one instance of every function and waits for it, so that the first events need not.
+    async def start(self, *, warm: bool | Collection[str] = False) -> None:
+        """Serve. `warm` starts one instance of every function, or of those that it names, and waits for it, so that the
+        first events need not.
         A start failure is logged, and returned to callers."""
         await self._server.start()
-        if warm:
-            for pool in self._pools.values():
-                pool.launch()
-            await asyncio.gather(*(pool.tried.wait() for pool in self._pools.values()))
+        named = (lambda _: warm) if isinstance(warm, bool) else warm.__contains__
+        early = [pool for pool in self._pools.values() if named(pool.function.short_name)]
+        for pool in early:
+            pool.launch()
+        await asyncio.gather(*(pool.tried.wait() for pool in early))
         if self._watcher is not None:
             self.spawn(self._keep_reloading(self._watcher))
 

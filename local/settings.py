@@ -44,6 +44,9 @@ class Settings:
     """None: as in the template."""
     daily_ceiling_dollars: int
     pause_free_runs: bool
+    warm: frozenset[str] = frozenset()
+    """The functions that are started before the stack is ready, by their short names; none: all. The others start at
+    their first event, as on Lambda."""
     built: Path | None = None
     """What `make build` wrote, to run it instead of the sources."""
 
@@ -107,6 +110,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         else None,
         daily_ceiling_dollars=_integer(environment, "DAILY_CEILING_DOLLARS", DEFAULT_CEILING_DOLLARS, 1, 1_000_000),
         pause_free_runs=_choice(environment, "PAUSE_FREE_RUNS", "false", "true") == "true",
+        warm=frozenset(environment.get("WARM", "").replace(",", " ").split()),
         built=_built(environment),
     )
 

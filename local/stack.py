@@ -64,6 +64,7 @@ from the environment, or on make's command line:
   LOCAL_CONCURRENCY      instances of a function (8)
   RATE_LIMIT_FACTOR      multiplies the rate limits, for load tests (1)
   DAILY_CEILING_DOLLARS  what Claude may cost on one day (100)
+  WARM                   functions to start first, separated by commas (all)
   BUILT                  1: run what `make build` built, as Lambda would get it; or its folder (0)
   PAUSE_FREE_RUNS        true: at that ceiling, no runs for signup credits (false)
   LOG                    format of the functions' logs: text or json (text)
@@ -152,6 +153,8 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
     description = read_template(template, parameters(settings))
     if settings.built is not None:
         description = as_on_lambda(description, template.parent)
+    if unknown := settings.warm - {function.short_name for function in description.functions.values()}:
+        raise SettingsError(f"WARM: the template has no function {', '.join(sorted(unknown))}")
     tokens = issuer(template, settings.state_dir)
     secrets = {
         "AuthSecret": json.dumps({"secrets": auth_secrets(settings.state_dir)}),
@@ -189,7 +192,7 @@ def start(settings: Settings, template: Path, signals: Signals, parts: ExitStack
         runtime_port=settings.runtime_port,
         extra_environment=extra,
         concurrency=settings.concurrency,
-        warm=True,
+        warm=settings.warm or True,
         reload=settings.built is None,
         python=sys.executable if settings.built is None else python(),
         show=show,

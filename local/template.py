@@ -277,7 +277,8 @@ _READERS = frozenset(
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+# libyaml reads template.yaml in a tenth of the time; not every platform has it.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML with CloudFormation's short tags (`!Ref x` is `{"Ref": "x"}`); dates stay text."""
 
 

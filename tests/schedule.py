@@ -9,17 +9,19 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# By how long the longest files take; those of a folder one after the other.
+# By the processor time of the longest files, with what they start; those of a folder one after the other.
 FIRST = (
     "tests/browser/",
     "tests/faults/test_exhaustive_faults.py",
-    "tests/e2e/test_stack.py",
-    "tests/integration/test_erasure.py",
-    "tests/local/test_stack.py",
-    "tests/faults/test_crash_matrix.py",
-    "tests/property/test_ledger_machine.py",
-    "tests/integration/test_a_long_life.py",
     "tests/e2e/",
+    "tests/faults/test_crash_matrix.py",
+    "tests/local/test_stack.py",
+    "tests/integration/test_a_long_life.py",
+    "tests/integration/test_erasure.py",
+    "tests/concurrency/test_histories.py",
+    "tests/property/test_time_passes.py",
+    "tests/integration/test_paid_months.py",
+    "tests/property/test_ledger_machine.py",
     "tests/faults/",
     "tests/concurrency/",
     "tests/integration/",
@@ -29,8 +31,8 @@ FIRST = (
     "tests/contract/",
 )
 
-# Their stack is started, and the page built, once.
-TOGETHER = ("tests/browser/",)
+# Their stack is started, and the page built, once: a start takes fifteen seconds of processor time.
+TOGETHER = ("tests/browser/", "tests/e2e/")
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

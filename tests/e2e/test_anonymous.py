@@ -34,7 +34,11 @@ def on() -> Iterator[Stack]:
     if not has_many_addresses():
         pytest.skip("this machine has one loopback address")
     with tempfile.TemporaryDirectory(prefix="playground-e2e-") as folder:
-        variables = {"ANONYMOUS_RUNS": "true", "ANONYMOUS_BUDGET_CENTS": str(BUDGET_CENTS)}
+        variables = {
+            "ANONYMOUS_RUNS": "true",
+            "ANONYMOUS_BUDGET_CENTS": str(BUDGET_CENTS),
+            "WARM": "anonymous,catalog",
+        }
         stack = start_stack(Path(folder), free_ports(5), variables)
         yield stack
         stop_stack(stack)

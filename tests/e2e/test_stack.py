@@ -194,7 +194,8 @@ def test_nothing_that_people_write_is_logged(stack: Stack, user_id: str) -> None
 def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> None:
     """`kill -9` of the stack; the same command starts it again on the same ports with the same data."""
     port = free_ports(5)
-    stack = start_stack(tmp_path, port)
+    few = {"WARM": "run,credits"}
+    stack = start_stack(tmp_path, port, few)
     try:
         client = stack.client(user_id)
         run = client.post("/playground/run", REVIEW, key="before the kill")
@@ -204,7 +205,7 @@ def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> Non
         stack.process.send_signal(signal.SIGKILL)
         stack.process.wait()
         stack.ledger._store.client.close()
-    again = start_stack(tmp_path, port)
+    again = start_stack(tmp_path, port, few)
     try:
         assert [client.get(path).body for path in ("/playground/credits", "/playground/credits/history")] == before
         assert client.post("/playground/run", REVIEW, key="before the kill").body == run.body

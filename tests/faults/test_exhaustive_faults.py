@@ -47,18 +47,22 @@ def _answered(outcome: Outcome) -> object:
     return outcome.code if isinstance(outcome, PlaygroundError) else type(outcome)
 
 
-# Outside of continuous integration each path has its faults once or twice, not both.
+# Outside of continuous integration each path has its faults once or twice, not both, and every other kind of them at a
+# request: kinds and requests take turns, so that neighbouring paths have the other half.
+DEV_STRIDE = 2
 CASES = [(path, times) for number, path in enumerate(PATHS) for times in (1, 2) if WHOLE or number % 2 == times % 2]
 
 
 @pytest.mark.parametrize(("path", "times"), CASES, ids=[f"{path.name}-{times}" for path, times in CASES])
 def test_what_passes_changes_nothing(stage: Stage, path: Path, times: int) -> None:
-    """Every request has every kind of fault once, or twice in a row, and the outcome is the one without any."""
+    """Every request has every kind of fault once, or twice in a row, and the outcome is the one without any. Outside of
+    continuous integration a request has every other kind."""
     rehearsed, undisturbed = outcome_of(stage, path)
     befallen, wrong = set[tuple[str, Fault]](), []
     steps = [step for step in rehearsed.steps if step.operation != STRIPE]
     most = max(sum(fault.concerns(step) for fault in UNNOTICED) for step in steps)
-    for offset in range(most):
+    first, stride = (0, 1) if WHOLE else (PATHS.index(path) // 2 % DEV_STRIDE, DEV_STRIDE)
+    for offset in range(first, most, stride):
         try:
             life, outcome = outcome_of(stage, path, at_each(UNNOTICED, offset, times=times))
             assert outcome == undisturbed
@@ -67,10 +71,11 @@ def test_what_passes_changes_nothing(stage: Stage, path: Path, times: int) -> No
             break
         befallen |= {(str(step), fault) for step, fault in life.befallen}
     assert not wrong, "\n".join(["", *wrong])
-    for step in steps:
+    for step in steps if WHOLE else ():
         assert {fault for fault in UNNOTICED if fault.concerns(step)} == {
             fault for label, fault in befallen if label == str(step)
         }
+    assert befallen or not steps
 
 
 def culprits(stage: Stage, path: Path, rehearsed: Life, undisturbed: object) -> Iterator[str]:

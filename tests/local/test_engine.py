@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from local.engine_server import Checkpoints
 from local.process import ProgramError
 from local.resources import TableChangedError, client, create_resources
 from local.template import Description, read_template
+from tests.kit.extent import HANG_SECONDS
 
 Eventually = Callable[[Callable[[], object]], None]
 needs_limits = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="the limits of another process: Linux only")
@@ -427,3 +429,134 @@ def test_listens_on_loopback_only(memory: Engine, alive: Any) -> None:
         if (fields := line.split())[3] == "0A" and fields[9] in sockets
     ]
     assert listening == [f"0100007F:{memory.port:04X}"]
+
+
+TARGET = "DynamoDB_20120810."
+OWN_TABLE = "bytes"
+
+
+def request_bytes(action: str, body: Any, *headers: str, path: str = "/") -> bytes:
+    content = json.dumps(body).encode()
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/x-amz-json-1.0",
+        f"X-Amz-Target: {TARGET}{action}",
+        *(headers or (f"Content-Length: {len(content)}",)),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+@pytest.fixture(scope="module")
+def table(memory: Engine) -> str:
+    with closing(client("dynamodb", memory.endpoint_url)) as dynamodb:
+        dynamodb.create_table(
+            TableName=OWN_TABLE,
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    return OWN_TABLE
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[tuple[socket.socket, Callable[[], tuple[int, dict[str, str], bytes]]]]:
+    """A connection, and what reads the next answer from it."""
+    with (
+        socket.create_connection(("127.0.0.1", engine.port), timeout=HANG_SECONDS) as connection,
+        connection.makefile("rb") as file,
+    ):
+
+        def read() -> tuple[int, dict[str, str], bytes]:
+            status = int(file.readline().split()[1])
+            headers: dict[str, str] = {}
+            while line := file.readline().strip():
+                name, _, value = line.decode("latin-1").partition(":")
+                assert name.lower() not in headers, line
+                headers[name.lower()] = value.strip()
+            return status, headers, file.read(int(headers["content-length"]))
+
+        yield connection, read
+
+
+def test_requests_are_answered_in_order_however_their_bytes_arrive(table: str, memory: Engine) -> None:
+    put = request_bytes("PutItem", {"TableName": table, "Item": {"pk": {"S": "bytes"}, "value": {"S": "é"}}})
+    get = request_bytes("GetItem", {"TableName": table, "Key": {"pk": {"S": "bytes"}}})
+    with connected(memory) as (connection, read):
+        connection.sendall(put + get + get[:-7])
+        assert read()[0] == 200
+        assert json.loads(read()[2])["Item"]["value"] == {"S": "é"}
+        for byte in get[-7:]:
+            connection.sendall(bytes([byte]))
+        assert json.loads(read()[2])["Item"]["value"] == {"S": "é"}
+        for begin in range(0, len(get), 40):
+            connection.sendall(get[begin : begin + 40])
+        assert json.loads(read()[2])["Item"]["value"] == {"S": "é"}
+
+
+def test_a_connection_serves_any_service_one_after_the_other(table: str, memory: Engine) -> None:
+    get = request_bytes("GetItem", {"TableName": table, "Key": {"pk": {"S": "none"}}})
+    with connected(memory) as (connection, read):
+        connection.sendall(get)
+        assert read()[::2] == (200, b"{}")
+        connection.sendall(b"PUT /a-bucket HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        assert read()[0] == 200
+        body = b"an object"
+        put = f"PUT /a-bucket/one HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(put.encode() + body)
+        assert read()[0] == 200
+        connection.sendall(b"GET /a-bucket/one HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert read()[::2] == (200, body)
+        connection.sendall(get)
+        assert read()[::2] == (200, b"{}")
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    ("action", "body", "expected"),
+    [
+        ("DescribeTable", {"TableName": OWN_TABLE}, 200),
+        ("Scan", {"TableName": OWN_TABLE, "Limit": 1}, 200),
+        ("GetItem", {"TableName": "none", "Key": {"pk": {"S": "a"}}}, 400),
+        ("Unheard", {}, 400),
+        ("PutItem", [], 500),
+    ],
+)
+def test_short_and_long_way_answer_the_same(memory: Engine, action: str, body: Any, expected: int) -> None:
+    """A request with a query goes through all of ministack. HTTP has two ways to send a body."""
+    content = json.dumps(body).encode()
+    plain = request_bytes(action, body)
+    queried = request_bytes(action, body, path="/?a=b")
+    chunked = request_bytes(action, body, "Transfer-Encoding: chunked")
+    chunked = chunked.removesuffix(content) + b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
+    answers = []
+    for sent in (plain, queried, chunked):
+        with connected(memory) as (connection, read):
+            connection.sendall(sent)
+            status, headers, answered = read()
+            changing = ("date", "server", "x-amzn-requestid", "x-amz-request-id", "x-amz-id-2")
+            answers.append((status, {n: v for n, v in headers.items() if n not in changing}, answered))
+            assert "date" in headers
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][0] == expected
+
+
+def test_a_connection_is_closed_when_its_client_says_so_and_at_the_end() -> None:
+    get = request_bytes("ListTables", {})
+    last = get.replace(b"Host:", b"Connection: close\r\nHost:")
+    with Engine() as engine, connected(engine) as (idle, read_idle), connected(engine) as (closing_, read):
+        closing_.sendall(last)
+        assert read()[0] == 200
+        assert closing_.recv(1) == b""
+        idle.sendall(get)
+        assert read_idle()[0] == 200
+        engine.stop()
+        assert idle.recv(1) == b""
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00", b"nonsense\r\n\r\n"])
+def test_what_is_no_request_is_refused(memory: Engine, sent: bytes) -> None:
+    with connected(memory) as (connection, _):
+        connection.sendall(sent)
+        answered = connection.recv(64)
+    assert answered.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431")) or answered == b""

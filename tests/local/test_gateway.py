@@ -608,6 +608,17 @@ def test_nothing_is_left_of_a_stopped_backend(
     assert not alive(pid)
 
 
+def test_functions_that_are_named_start_first_and_the_others_at_their_first_event(
+    description: Description, client_of: Callable[[str], Any]
+) -> None:
+    answers = next(name for name, function in description.functions.items() if function.short_name == "answer")
+    with Backend(description, warm={"answer"}) as backend:
+        assert {name: backend.instance_count(name) for name in description.functions} == {
+            name: int(name == answers) for name in description.functions
+        }
+        assert client_of(backend.url)("GET", "/stage/echo").status == 200
+
+
 # --- pages of the laptop -------------------------------------------------------------------------------------------
 
 

@@ -371,6 +371,11 @@ def test_a_port_must_leave_room_for_four_more(value: str) -> None:
         read_settings({"PORT": value})
 
 
+def test_functions_that_start_first_are_named() -> None:
+    assert read_settings({}).warm == read_settings({"WARM": ""}).warm == frozenset()
+    assert read_settings({"WARM": "run, monthly-reset"}).warm == {"run", "monthly-reset"}
+
+
 def test_anonymous_runs_are_off_until_they_are_switched_on() -> None:
     chosen = {"AnonymousRuns", "AnonymousBudgetCents"}
     assert not chosen & parameters(read_settings({})).keys()

@@ -981,6 +981,7 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
 
 def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, added: int = 1) -> Condition:
     """`Allowance.admits`, of the account as it is when it is written."""
+
     def within(counted: Any, used: Any, levels: Sequence[tuple[int, datetime]]) -> Condition:
         """One of the levels holds: at most so much is counted, and no more is used than by its time."""
         nothing_used: Condition = used.does_not_exist() & (counted <= max(most for most, _ in levels))
