@@ -16,6 +16,7 @@ LAYER = ROOT / "layers" / "shared"
 Place = tuple[str, str]  # a module, and a name in it: "" is what runs when it is imported
 
 
+@cache
 def emitted_by(function: str) -> set[str]:
     """Names of the metrics that the function in this folder can write."""
     found: set[str] = set()
@@ -66,10 +67,12 @@ def _definitions(module: str) -> Mapping[str, ast.stmt]:
     return found
 
 
+@cache
 def _own(module: str) -> Mapping[str, Place]:
     return {name: (module, name) for name in _definitions(module)}
 
 
+@cache
 def _imports(tree: ast.AST) -> dict[str, Place]:
     """What names of the layer mean: (module, name), or (module, "") for a module."""
     found: dict[str, Place] = {}
