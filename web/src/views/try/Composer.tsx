@@ -36,7 +36,10 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
       return setProblem(`Fill in “${missing}” first.`);
     }
     if (excess !== null) return document.getElementById("run-excess")?.focus();
-    if (store.request.peek() === null) return setProblem("The page is still being loaded. Try again in a moment.");
+    if (store.request.peek() === null) {
+      void store.loadModels().catch(() => undefined); // it may have failed before
+      return setProblem("The page is still being loaded. Try again in a moment.");
+    }
     setProblem(null);
     store.start();
   };
