@@ -30,8 +30,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -375,9 +375,10 @@ async def serve(listener: socket.socket, state_dir: Path | None) -> str | None:
     from ministack.core import persistence
 
     class Server(uvicorn.Server):
-        def capture_signals(self) -> AbstractContextManager[None]:
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
             """They are for `stop`."""
-            return nullcontext()
+            yield
 
     failures = _Failures()
     persistence.logger.addHandler(failures)

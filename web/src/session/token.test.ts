@@ -116,8 +116,8 @@ describe("what Stripe's page leads back with", () => {
     return (await import("./returned")).returned.value;
   };
   it("is taken out of the address at once, and nothing else is", async () => {
-    const secret = "payment_intent=pi_1&payment_intent_client_secret=pi_1_secret_2&redirect_status=failed";
-    expect(await back(`/playground/credits?a=1&${secret}`)).toBe("failed");
+    const sent = "payment_intent=pi_1&payment_intent_client_secret=pi_1_secret_2&redirect_status=failed";
+    expect(await back(`/playground/credits?a=1&${sent}`)).toBe("failed");
     expect(location.pathname + location.search).toBe("/playground/credits?a=1");
     expect(await back("/playground/subscription?checkout=success")).toBe("success");
     expect(location.search).toBe("");
