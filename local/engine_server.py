@@ -484,7 +484,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--state-dir", type=Path, help="folder of the data; without it, nothing is saved")
     arguments = parser.parse_args()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    # Of TCP by name: asyncio sends small pieces at once (TCP_NODELAY) on such connections only.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", arguments.port))
         failure = asyncio.run(serve(listener, arguments.state_dir))

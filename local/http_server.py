@@ -88,7 +88,8 @@ class BusyPortError(Exception):
 
 def listen(port: int) -> socket.socket:
     """A listening socket on the loopback interface; port 0 takes a free one. Raises BusyPortError."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Of TCP by name: asyncio sends small pieces at once (TCP_NODELAY) on such connections only.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # Without it the connections of a stack that has just ended would keep its ports busy for a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
