@@ -101,7 +101,7 @@ def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -
     assert anybody.get(link).status == 404
     assert moderate(stack, "remove", share_id).stdout.startswith(f"remove: {share_id} removed,")
     gone = moderate(stack, "show", share_id)
-    assert (gone.returncode, gone.stderr) == (1, f"there is no share {share_id}\n")
+    assert (gone.returncode, gone.stderr) == (4, f"there is no share {share_id}\n")
     again = alice.post(f"/playground/sessions/{session_id}/share", {"acknowledge_findings": True})
     assert (again.status, again.body["error"], again.body["findings"]) == (409, "share_blocked", [])
     assert alice.get(f"/playground/sessions/{session_id}").status == 200
