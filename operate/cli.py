@@ -93,7 +93,7 @@ Exit status:
 )
 def playground() -> None:
     """Operate a playground: the one that `make run` started on this machine (found through STATE_DIR, default .local),
-    or with --stack NAME a deployed one, found through the outputs of its CloudFormation stack.
+    or, with --stack NAME after the command, a deployed one, found through the outputs of its CloudFormation stack.
 
     Every command has --help with examples and the rights that it needs, and --json for scripts.
     """

@@ -48,12 +48,12 @@ class Window:
 
 COUNTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "credits": (
-        ("held", "CreditsHeld"),
-        ("charged", "CreditsCharged"),
-        ("released", "CreditsReleased"),
-        ("expired", "CreditsExpired"),
-        ("bought", "CreditsBought"),
-        ("taken back", "CreditsTakenBack"),
+        ("credits held", "CreditsHeld"),
+        ("credits charged", "CreditsCharged"),
+        ("credits released", "CreditsReleased"),
+        ("credits expired", "CreditsExpired"),
+        ("credits bought", "CreditsBought"),
+        ("  taken back", "CreditsTakenBack"),
     ),
     "refused": (
         ("402 too few credits", "InsufficientCredits"),

@@ -125,8 +125,10 @@ def grant_one(orders: Orders, row: Row) -> dict[str, Any]:
 
 def line(document: dict[str, Any], dry_run: bool) -> str:
     when = "done before: " if document["done"] == "before" else "would be " if dry_run else ""
+    debt = f", debt {document['debt']}" if document["debt"] else ""
     return (
-        f"{document['user']}: {when}entry {document['entry']}, {document['credits']:+d}, balance {document['balance']}"
+        f"{document['user']}: {when}entry {document['entry']}, {document['credits']:+d}, "
+        f"balance {document['balance']}{debt}"
     )
 
 

@@ -58,7 +58,8 @@ def command(who: str, days: int, stack_name: str | None, as_json: bool) -> None:
         else:
             rows, whole, heading = usage.of_user(who, first, last), {}, ""
             if not rows and stack.store.get(account_key(stack.ledger_table, who)) is None:
-                raise no_account(who, stack.described)
+                hint = f"; the package would be @{who}" if is_package_name(f"@{who}") else ""
+                raise NotThereError(f"{no_account(who, stack.described)}{hint}")
     _show(who, (first, last), rows, whole, heading, as_json=as_json)
 
 

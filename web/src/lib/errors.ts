@@ -46,7 +46,7 @@ function problemOfApi(error: ApiError): Problem {
       const available = Number(facts["available_credits"]);
       const reset = typeof facts["reset_at"] === "string" ? ` Your monthly credits come back on ${day(facts["reset_at"])}.` : "";
       const shorter = required > 1 ? " A smaller model, or a lower maximum of tokens, costs less." : "";
-      return problem("Not enough credits", `This needs ${credits(required)}; you have ${count(available)}.${shorter}${reset}`, "buy");
+      return problem("Not enough credits", `This needs at least ${credits(required)}; you have ${count(available)}.${shorter}${reset}`, "buy");
     }
     case "unauthorized":
       return problem("You are signed out", "Sign in again to go on. What you have written is kept.", "sign-in");

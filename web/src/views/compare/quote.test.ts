@@ -24,6 +24,12 @@ describe("the quote of a comparison", () => {
     expect(problem.steps).toEqual(["plan"]);
   });
 
+  it("does not offer what no shorter answer makes payable", () => {
+    expect(quoteText([estimate(1, 2, 1), estimate(1, 2, 1)])).toMatch(/you have 1\. That is too few: .* Buy credits\.$/);
+    expect(quoteText([estimate(1, 2, 2), estimate(1, 2, 2), estimate(1, 2, 2)])).toMatch(/Buy credits, or remove a column\.$/);
+    expect(quoteText([estimate(1, 2, 2), estimate(1, 2, 2)])).toContain("Answers may have to be shorter");
+  });
+
   it("says that answers may be shorter", () => {
     expect(quoteText([estimate(3, 9, 5), estimate(3, 9, 5)])).toContain("Answers may have to be shorter");
   });

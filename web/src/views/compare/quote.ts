@@ -19,7 +19,13 @@ export function quoteText(estimates: readonly Estimate[]): string {
   const most = estimates.reduce((sum, each) => sum + each.max_credits, 0);
   const have = first.available;
   const price = most > expected ? `${credits(expected)}, at most ${count(most)}` : credits(expected);
-  const more = most > have ? " Answers may have to be shorter, so that they can be paid." : "";
+  const least = estimates.length; // no run costs less than a credit
+  const more =
+    have < least
+      ? ` That is too few: each column costs 1 credit at least. Buy credits${have > 1 ? ", or remove a column" : ""}.`
+      : most > have
+        ? " Answers may have to be shorter, so that they can be paid."
+        : "";
   return `All columns together: ${price}; you have ${count(have)}.${more}`;
 }
 
