@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { ApiError } from "../api/client";
 import { problemOf } from "../lib/errors";
 import { duration } from "../lib/format";
 import { links } from "../router";
@@ -14,9 +15,10 @@ interface Props {
 /** What went wrong and what to do about it. A retry waits as long as the API asks for. */
 export function ErrorNotice({ error, onRetry, onShorten, onNew }: Props) {
   const problem = problemOf(error);
+  const isWanted = error instanceof ApiError && error.code === "run_cancelled"; // the reader has stopped it
   const left = useCountdown(problem.waitSeconds ?? 0, error);
   return (
-    <div class="notice notice-bad" role="alert">
+    <div class={isWanted ? "notice" : "notice notice-bad"} role={isWanted ? "status" : "alert"}>
       <p class="notice-title">{problem.title}</p>
       <p>{problem.text}</p>
       <div class="actions">
