@@ -36,14 +36,15 @@ class CompiledMethods:
         with path.open("rb") as file:
             self._content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         codes = SIZE_BYTES + int.from_bytes(self._content[:SIZE_BYTES], "big")
-        self._places: Mapping[bytes, int] = marshal.loads(self._content[SIZE_BYTES:codes])  # noqa: S302 - our own file
+        places = marshal.loads(self._content[SIZE_BYTES:codes])  # noqa: S302 - a file of our own build # nosec B302
+        self._places: Mapping[bytes, int] = places
         self._codes = self._content[codes:]
 
     def get(self, text: str) -> CodeType | None:
         place = self._places.get(key(text))
         if place is None:
             return None
-        code: CodeType = marshal.loads(self._codes[place:])  # noqa: S302
+        code: CodeType = marshal.loads(self._codes[place:])  # noqa: S302 - a file of our own build # nosec B302
         return code
 
 
