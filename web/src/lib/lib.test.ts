@@ -35,7 +35,7 @@ describe("numbers for people", () => {
 describe("what went wrong", () => {
   it("is said with the next step", () => {
     const broke = problemOf(new ApiError(402, "insufficient_credits", "…", { required_credits: 3, available_credits: 1, reset_at: "2026-12-05T00:00:00Z" }));
-    expect(broke.text).toContain("needs 3 credits; you have 1.");
+    expect(broke.text).toContain("needs at least 3 credits; you have 1.");
     expect(broke.text).toContain("5 Dec 2026");
     expect(broke.steps).toEqual(["buy"]);
     expect(problemOf(new ApiError(401, "unauthorized", "…")).steps).toEqual(["sign-in"]);
