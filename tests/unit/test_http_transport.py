@@ -363,7 +363,7 @@ class _Sent:
         self._answer = answer
 
     def makefile(self, *_: object) -> io.BufferedReader:
-        return io.BufferedReader(io.BytesIO(self._answer))  # type: ignore[arg-type]
+        return io.BufferedReader(io.BytesIO(self._answer))
 
 
 PARTS_OF_CHUNKS = st.sampled_from(
