@@ -2,6 +2,7 @@
 the reader keeps up or not."""
 
 import asyncio
+import errno
 import http.client
 import os
 import random
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -315,3 +317,19 @@ def test_nothing_is_written_for_a_reader_that_has_left() -> None:
         return direct.begin()
 
     assert serving(live, client, states.append) == (True, False, b"")
+
+
+def test_what_the_system_refuses_for_a_moment_is_left_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    transport = SimpleNamespace(write=written.append)
+    protocol: Any = SimpleNamespace(lock=threading.Lock(), is_lost=False, transport=transport)
+    direct = DirectSend(protocol)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOBUFS, "no buffers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        assert not direct.write(b"piece")
+    direct.flush()
+    assert written == [b"5\r\npiece\r\n"]

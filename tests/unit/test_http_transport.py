@@ -1,7 +1,9 @@
 """The connections to Claude: which errors they have, when they are used again, and when not."""
 
 import http.client
+import io
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +12,19 @@ from itertools import pairwise
 
 import httpx2
 import pytest
-from hypothesis import given
+import urllib3
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from playground.adapters import http_transport
-from playground.adapters.http_transport import MAX_LINE_BYTES, MAX_TRAILER_LINES, Call, Transport, _Chunks
+from playground.adapters.http_transport import (
+    MAX_LINE_BYTES,
+    MAX_TRAILER_LINES,
+    Call,
+    Transport,
+    _Chunks,
+    _errors_of_httpx,
+)
 from tests.kit.extent import HANG_SECONDS
 from tests.unit.test_claude_model import EVENTS, model, prompt
 from tests.unit.test_claude_streams import WHOLE
@@ -344,3 +354,43 @@ def test_the_proxy_of_the_environment_is_asked(
     with calling(direct.url) as client:
         client.get(direct.url)
     assert (direct.connections, proxy.connections) == (1, 1)
+
+
+class _Sent:
+    """A socket from which an answer is read."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        return io.BufferedReader(io.BytesIO(self._answer))
+
+
+PARTS_OF_CHUNKS = st.sampled_from(
+    [b"0", b"1", b"2", b"a", b"\r\n", b"\n", b"\r", b";x", b" ", b"1\r\na\r\n", b"0\r\n\r\n"]
+)
+
+
+@given(parts=st.lists(PARTS_OF_CHUNKS, max_size=12), pieces=st.integers(1, 7))
+@example(parts=[b"1\r\na\n1\r\nb\n0\r\n\r\n"], pieces=7)
+def test_no_body_is_taken_that_the_standard_library_refuses_or_reads_differently(
+    parts: list[bytes], pieces: int
+) -> None:
+    sent = b"".join(parts)
+    chunks, taken = _Chunks(), b""
+    try:
+        for start in range(0, len(sent), pieces):
+            taken += chunks.take(sent[start : start + pieces])
+    except http.client.HTTPException:
+        return
+    if not chunks.over:
+        return
+    response = http.client.HTTPResponse(_Sent(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + sent))  # type: ignore[arg-type]
+    response.begin()
+    assert response.read() == taken
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError("bad record"), urllib3.exceptions.SSLError("bad record")])
+def test_an_error_of_tls_behind_the_handshake_does_not_say_that_nothing_was_sent(error: Exception) -> None:
+    with pytest.raises(httpx2.RemoteProtocolError), _errors_of_httpx():
+        raise error

@@ -72,10 +72,8 @@ class DirectSend:
                 return False
             try:
                 sent = os.write(self._descriptor, data)
-            except BlockingIOError:
+            except OSError:  # the reader does not keep up; or the event loop gets the same error
                 sent = 0
-            except OSError:  # the event loop gets it, too
-                return False
         self._rest = data[sent:]
         return not self._rest
 

@@ -6,7 +6,6 @@ A call can be given up from another thread, at any moment: its connection is shu
 import http.client
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -110,10 +109,11 @@ class _Chunks:
                 self._line = line
                 break
             place = end
-            self._take_line(line.removesuffix(b"\n").removesuffix(b"\r"))
+            self._take_line(line)
         return b"".join(body)
 
-    def _take_line(self, line: bytes) -> None:
+    def _take_line(self, ended: bytes) -> None:
+        line = ended.removesuffix(b"\n").removesuffix(b"\r")
         if self._trailer_lines:
             self.over = not line
             self._trailer_lines += 1
@@ -126,7 +126,7 @@ class _Chunks:
             self._left = int(size[1], 16)
             self._is_size = False
             self._trailer_lines = 0 if self._left else 1
-        elif line:
+        elif ended != b"\r\n":
             raise http.client.HTTPException("a chunk is longer than its size")
         else:
             self._is_size = True
@@ -293,8 +293,6 @@ def _errors_of_httpx() -> Iterator[None]:
         raise httpx2.ProxyError(str(error)) from error
     except exceptions.TimeoutError as error:
         raise httpx2.ReadTimeout(str(error)) from error
-    except (exceptions.SSLError, ssl.SSLError) as error:
-        raise httpx2.ConnectError(str(error)) from error
     except TimeoutError as error:
         raise httpx2.ReadTimeout(str(error)) from error
     except (exceptions.HTTPError, http.client.HTTPException, OSError) as error:
