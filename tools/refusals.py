@@ -74,6 +74,12 @@ RULES: tuple[Rule, ...] = (
         r"custom_prompt: must be given: this session has none of its own yet",
     ),
     Rule(
+        "the session has no custom prompt to show",
+        ("shareSession",),
+        INVALID,
+        r"include_prompt: must be false: this session has no custom prompt",
+    ),
+    Rule(
         "the limit of answers to custom prompts is in the price table",
         (*RUNS, *COMPARISONS, "runCustomPrompt"),
         INVALID,
