@@ -138,7 +138,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
   const same = repeated(variants, known);
   const lacking = firstMissing(variants, known);
   const isComplete = lacking === null && same.length === 0 && input.trim() !== "" && characters(input) <= MAX_INPUT_LENGTH;
-  const isReady = isSignedIn.value && isComplete && !(needsAny && anyPackageId === "");
+  const isReady = isSignedIn.value && models.length > 0 && isComplete && !(needsAny && anyPackageId === "");
   const bodies = isReady ? variants.map((each) => body(each, known, packageOfAny(variants) || anyPackageId)) : [];
   const quote = useQuote(busy ? [] : bodies, input, balance.value?.available);
 

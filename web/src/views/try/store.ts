@@ -348,7 +348,7 @@ export function resume(): void {
 /** Read on after the connection was lost. */
 export function readOn(): void {
   const run = live.peek();
-  if (run !== null) begin({ key: run.key, body: run.body, runId: run.runId, mayHaveBegun: true, owner: account.peek() });
+  if (run !== null) begin({ key: run.key, body: run.body, runId: run.runId, mayHaveBegun: true, owner: readTab<KeptRun>("run")?.owner ?? account.peek() });
 }
 
 /**
