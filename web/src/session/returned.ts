@@ -10,15 +10,25 @@ const OTHERS = [
   ...["source_type", "source_redirect_slug"],
 ];
 
-function takeFromAddress(): string | null {
+interface Returned {
+  outcome: string | null;
+  /** Stripe's id of the payment. */
+  intent: string | null;
+}
+
+function takeFromAddress(): Returned {
   const query = new URLSearchParams(location.search);
   const names = [...OUTCOMES, ...OTHERS].filter((name) => query.has(name));
-  if (names.length === 0) return null;
+  if (names.length === 0) return { outcome: null, intent: null };
   const outcome = OUTCOMES.map((name) => query.get(name)).find((each) => each !== null) ?? null;
+  const intent = query.get("payment_intent");
   for (const name of names) query.delete(name);
   const rest = query.toString();
   history.replaceState(history.state, "", location.pathname + (rest && `?${rest}`) + location.hash);
-  return outcome;
+  return { outcome, intent };
 }
 
-export const returned = signal(takeFromAddress());
+const taken = takeFromAddress();
+
+export const returned = signal(taken.outcome);
+export const returnedIntent = taken.intent;

@@ -148,6 +148,7 @@ describe("a comparison", () => {
       failing = what;
       await act(() => render(<Compare packageId={null} />, place));
       await settled();
+      if (what === "/models") expect(named("Compare").disabled).toBe(true); // settings would be lost
       failing = null;
       await act(() => named("Try again").click());
       await settled();

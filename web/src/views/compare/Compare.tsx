@@ -12,12 +12,12 @@ import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { SignIn } from "../../components/SignIn";
 import { StopBar } from "../../components/StopBar";
+import { Attempts } from "../../session/attempts";
 import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
 import { isSignedIn } from "../../session/token";
 import { failureOf, isOver, newColumns, next, outcome, type Column } from "./columns";
 import { apiSource, followComparison, isSaid } from "./comparison";
-import { ended, keyFor } from "./attempt";
 import { ColumnForm } from "./ColumnForm";
 import { useQuote } from "./quote";
 import "./compare.css";
@@ -36,6 +36,8 @@ import {
 import type { Known, Model, ModelDetails, Variant, Variable } from "./variants";
 
 const DEFAULT_MODEL: Model = "sonnet";
+/** The comparisons that this tab has begun and has not seen the end of. */
+const attempts = new Attempts("comparisons");
 
 /** What is written here, kept for the way back from another view. */
 interface Kept {
@@ -181,16 +183,17 @@ export function Compare({ packageId }: { packageId: string | null }) {
     frames.show(from ?? newColumns(wanted.variants.length));
     frames.flush();
     try {
+      attempts.noteBegun(wanted.key);
       const source = apiSource(wanted.request, wanted.key, signal);
       const found = await followComparison(wanted.variants.length, source, { signal, show, from });
       if (signal.aborted) return;
       // While a column is lost, the key names the comparison that it belongs to.
-      if (found.every(isOver)) ended();
+      if (found.every(isOver)) attempts.noteOutcome(wanted.key);
       frames.show(found);
       setSaid(outcome(found));
     } catch (error) {
       if (signal.aborted) return;
-      if (isSaid(error)) ended();
+      if (isSaid(error)) attempts.noteOutcome(wanted.key);
       setRefusal(error);
       frames.show([]);
       setSaid("");
@@ -269,7 +272,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
 
   function wanted(): Round {
     const request = { input, variants: bodies as Schemas["Variant"][] };
-    return { variants, request, key: keyFor(request) };
+    return { variants, request, key: attempts.at(request).key };
   }
 
   /** What has failed is run anew. What is lost is asked for again by the key that it was begun with. */

@@ -121,11 +121,6 @@ export function lost(columns: readonly Column[]): Column[] {
   return columns.map((column) => (isOver(column) ? column : { ...column, state: "lost" }));
 }
 
-/** What has not begun has failed, and what has is to be read on. */
-export function ended(columns: readonly Column[], failure: Failure): Column[] {
-  return columns.map((column) => (isOver(column) || column.runId !== null ? column : { ...column, state: "failed", failure }));
-}
-
 export function spent(columns: readonly Column[]): number {
   return columns.reduce((sum, column) => sum + (column.answer?.credits_spent ?? 0), 0);
 }

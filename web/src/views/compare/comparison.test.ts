@@ -91,12 +91,11 @@ describe("a comparison that is followed", () => {
     expect(found.columns[0]?.failure).toMatchObject({ error: "model_overloaded", message: "No." });
   });
 
-  it("that is ended for all fails what has not begun, and reads on what has", async () => {
+  it("that ended with an error of no column is asked for again: credits may be held for all", async () => {
     const found = await followed({
-      compare: [stream(run(0), error(null, "internal_error"))],
-      runs: { run_0: [stream(done(0))] },
+      compare: [stream(run(0), error(null, "internal_error")), stream(run(0), done(0), run(1), done(1))],
     });
-    expect(found.states).toEqual(["done", "failed"]);
+    expect([found.asked, found.states]).toEqual([["compare", "compare"], ["done", "done"]]);
   });
 
   it("that goes on elsewhere is read on, not failed", async () => {

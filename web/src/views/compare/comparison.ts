@@ -4,7 +4,7 @@
  */
 import { ApiError, NetworkError, open, type Schemas } from "../../api/client";
 import { events } from "../../api/sse";
-import { applied, begunAnew, brokenOff, dataOf, ended, failureOf, isOver, lost, newColumns, next, type Column, type ServerEvent } from "./columns";
+import { applied, begunAnew, brokenOff, dataOf, failureOf, isOver, lost, newColumns, next, type Column, type ServerEvent } from "./columns";
 
 /** Both raise ApiError or NetworkError. */
 export interface Source {
@@ -52,12 +52,8 @@ export async function followComparison(count: number, source: Source, options: O
         const answer = await source.compare();
         hasBegun = true;
         change(begunAnew(columns));
-        await read(answer, (event) => {
-          const data = dataOf(event);
-          const isOfAll = event.event === "error" && typeof data["index"] !== "number";
-          if (isOfAll && data["error"] !== "run_in_progress") change(ended(columns, { ...data, error: String(data["error"]), message: String(data["message"]) }));
-          else change(applied(columns, event));
-        });
+        // An error of no column ends the stream and no run: by now credits are held for all of them.
+        await read(answer, (event) => change(applied(columns, event)));
       } catch (error) {
         if (signal.aborted) break;
         if (hasBegun && isSignedOut(error)) break;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { saidOf } from "./Credits";
 import { StripeForm } from "./StripeForm";
 
-const bought = (id: string) => ({ purchase_id: id, credits: 100, price: 500, client_secret: `${id}_secret`, pay_url: null }) as never;
+const bought = (id: string) => ({ purchase_id: id, credits: 100, price: 500, client_secret: `pi_${id}_secret_x`, pay_url: null }) as never;
 let states: Record<string, string> = {};
 
 beforeEach(() => {
@@ -57,8 +57,13 @@ describe("a payment", () => {
     expect(JSON.stringify({ ...sessionStorage })).not.toContain("secret");
     page = await load("/playground/credits?redirect_status=succeeded&payment_intent_client_secret=x");
     expect(page.payments.value).toMatchObject([{ id: "pur_1", isSent: true, form: null }]);
-    page = await load("/playground/credits?redirect_status=failed&payment_intent_client_secret=x");
-    expect(page.payments.value).toMatchObject([{ id: "pur_1", isSent: false }]);
+    page.beginPayment("large", bought("pur_2"));
+    page.changePayment("pur_2", { isSent: true });
+    page = await load("/playground/credits?redirect_status=failed&payment_intent=pi_pur_2&payment_intent_client_secret=x");
+    expect(page.payments.value).toMatchObject([
+      { id: "pur_1", isSent: true },
+      { id: "pur_2", isSent: false },
+    ]);
   });
 });
 

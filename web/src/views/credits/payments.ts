@@ -6,7 +6,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, type Schemas } from "../../api/client";
 import { refreshBalance } from "../../session/balance";
-import { returned } from "../../session/returned";
+import { returned, returnedIntent } from "../../session/returned";
 import { readTab, writeTab } from "../../session/tab";
 
 type State = Schemas["PurchaseSummary"]["state"];
@@ -14,6 +14,8 @@ type Form = Pick<Schemas["PurchaseAnswer"], "client_secret" | "pay_url">;
 
 export interface Payment {
   id: string;
+  /** Stripe's id of it; earlier versions of the page did not keep it. */
+  intent?: string | undefined;
   pack: string;
   credits: number;
   /** Cents. */
@@ -30,8 +32,9 @@ const MAX_PAYMENTS = 10; // as many as are asked for
 
 function restored(): Payment[] {
   const found = (readTab<Payment[]>(PAYMENTS) ?? []).map((each) => ({ ...each, form: null }));
-  // Stripe's page has led back: what was sent has ended there.
-  return returned.peek() === "failed" ? found.map((each) => ({ ...each, isSent: false })) : found;
+  if (returned.peek() !== "failed") return found;
+  // Stripe's page has led back: the payment that was sent has ended there. Others may still be under way.
+  return found.map((each) => (each.intent !== undefined && each.intent === returnedIntent ? { ...each, isSent: false } : each));
 }
 
 export const payments = signal<readonly Payment[]>(restored());
@@ -49,7 +52,8 @@ export const undecided = computed(() => payments.value.filter(isUndecided));
 export function beginPayment(pack: string, purchase: Schemas["PurchaseAnswer"]): void {
   const { purchase_id: id, credits, price, client_secret, pay_url } = purchase;
   const others = payments.peek().filter((each) => each.id !== id && isUndecided(each));
-  const begun = { id, pack, credits, price, state: "open", isSent: false, form: { client_secret, pay_url } } as const;
+  const intent = /^(pi_\w+?)_secret_/.exec(client_secret)?.[1];
+  const begun = { id, intent, pack, credits, price, state: "open", isSent: false, form: { client_secret, pay_url } } as const;
   payments.value = [...others, begun].slice(-MAX_PAYMENTS);
   shownPayment.value = id;
 }

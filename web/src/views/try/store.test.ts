@@ -183,6 +183,17 @@ describe("what follows an answer", () => {
 });
 
 describe("a run whose outcome is not known", () => {
+  it("stays that of who began it when it is read on while signed out", async () => {
+    const page = await load(`/?package=p#token=${token("alice")}`);
+    const { refuse } = await import("../../session/token");
+    await write(page, "first");
+    page.start();
+    await api.runsWhen(1);
+    refuse(page.bearer() as string); // as another request has found
+    page.readOn();
+    expect(JSON.parse(sessionStorage.getItem("playground.run") as string).owner).toBe("alice");
+  });
+
   it("keeps its key while it is refused, while signed out, and over a page that is loaded again", async () => {
     let page = await load(`/?package=p#token=${token("alice")}`);
     await write(page, "first");

@@ -6,6 +6,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { announce } from "../../components/announcer";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { apiSource, follow, saysOutcome, type RunBody } from "../../api/stream";
+import { Attempts } from "../../session/attempts";
 import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
 import { account, isSignedIn } from "../../session/token";
@@ -15,7 +16,6 @@ import { mostTokens as mostOf, promptInfo, promptProblem } from "../../lib/promp
 import { links, navigate, route } from "../../router";
 import { loadMarkdown } from "../../components/Markdown";
 import { change, changeSetupOf, draft, numberIn, setupOf, type Setup } from "./draft";
-import { attemptAt, noteBegun, noteOutcome } from "./attempts";
 import { readOut } from "./readOut";
 
 export const MAX_INPUT_CHARACTERS = 10_000;
@@ -316,6 +316,7 @@ interface KeptRun {
   owner?: string | null;
 }
 
+const attempts = new Attempts("attempts");
 let reading: AbortController | null = null;
 
 /** Begin a run of what is written. If the same was sent before and its outcome is not known, it is the same run. */
@@ -334,7 +335,7 @@ export function retry(): void {
 function run(body: RunBody): void {
   if (live.peek() !== null) return;
   void loadMarkdown().catch(() => undefined);
-  begin({ ...attemptAt(body), body, runId: null, owner: account.peek() });
+  begin({ ...attempts.at(body), body, runId: null, owner: account.peek() });
 }
 
 /** Go on with a run that a page before this one began. */
@@ -365,7 +366,7 @@ function begin(kept: KeptRun): void {
   reading?.abort();
   reading = new AbortController();
   writeTab("run", kept);
-  if (kept.mayHaveBegun) noteBegun(kept.key);
+  if (kept.mayHaveBegun) attempts.noteBegun(kept.key);
   const { key, body, runId } = kept;
   batch(() => {
     forgetError();
@@ -425,7 +426,7 @@ function update(part: Partial<LiveRun>): void {
 async function read(kept: KeptRun, signal: AbortSignal): Promise<void> {
   let { mayHaveBegun } = kept;
   const hasBegun = () => {
-    if (!mayHaveBegun) noteBegun(kept.key);
+    if (!mayHaveBegun) attempts.noteBegun(kept.key);
     mayHaveBegun = true;
   };
   const save = () => writeTab("run", { ...kept, runId: live.peek()?.runId ?? kept.runId, mayHaveBegun });
@@ -484,7 +485,7 @@ const SPENT: readonly string[] = ["session_not_found", "idempotency_conflict"];
 /** What was refused at once, or has failed. A refusal is no outcome of its key: the same request may go on with it. */
 function fail(kept: KeptRun, error: ApiError): void {
   writeTab("run", null);
-  if (error.runId !== null || SPENT.includes(error.code)) noteOutcome(kept.key);
+  if (error.runId !== null || SPENT.includes(error.code)) attempts.noteOutcome(kept.key);
   const { body } = kept;
   const isRead = isShown(body) && route.peek().view === "try";
   batch(() => {
@@ -500,7 +501,7 @@ function fail(kept: KeptRun, error: ApiError): void {
 function finish(kept: KeptRun, answer: Schemas["RunAnswer"]): void {
   const { body, key } = kept;
   writeTab("run", null);
-  noteOutcome(key);
+  attempts.noteOutcome(key);
   const known = balance.peek();
   const wasShown = isShown(body);
   const isRead = wasShown && route.peek().view === "try";
