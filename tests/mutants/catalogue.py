@@ -2884,6 +2884,28 @@ MUTANTS = (
         CONNECTIONS,
     ),
     mutant(
+        "connections: an error behind the handshake says that nothing was sent",
+        TRANSPORT,
+        "    except TimeoutError as error:\n        raise httpx2.ReadTimeout(str(error)) from error\n",
+        "    except TimeoutError as error:\n        raise httpx2.ReadTimeout(str(error)) from error\n"
+        "    except exceptions.SSLError as error:\n        raise httpx2.ConnectError(str(error)) from error\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: a chunk ends wherever a line does",
+        TRANSPORT,
+        '        elif ended != b"\\r\\n":\n',
+        "        elif line:\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections: text that the system refuses for a moment is lost",
+        DIRECT_HTTP,
+        "                sent = 0\n        self._rest",
+        "                return False\n        self._rest",
+        DIRECT,
+    ),
+    mutant(
         "connections: what is behind an answer is left for the next request",
         TRANSPORT,
         '                raise http.client.HTTPException("more than the body was sent")\n',

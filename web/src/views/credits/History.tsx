@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { api, type Schemas } from "../../api/client";
+import { Choice } from "../../components/Choice";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { useAsked } from "../../lib/asked";
 import { count, counted, moment, signed } from "../../lib/format";
@@ -38,17 +39,7 @@ export function History({ changes }: { changes: unknown }) {
     <section aria-labelledby="history-title">
       <div class="credits-heading">
         <h2 id="history-title">History</h2>
-        <label>
-          Show{" "}
-          <select value={type} onChange={(event) => setType(event.currentTarget.value as EntryType | "")}>
-            <option value="">everything</option>
-            {Object.entries(TYPES).map(([value, name]) => (
-              <option key={value} value={value}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        <Choice label="Show" value={type} options={{ "": "everything", ...TYPES }} onChange={setType} />
       </div>
       {error !== null && <ErrorNotice error={error} onRetry={() => void pages.again()} />}
       {entries !== null && unreadable > 0 && (

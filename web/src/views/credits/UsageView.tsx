@@ -1,10 +1,12 @@
 import { useState } from "preact/hooks";
+import { Choice } from "../../components/Choice";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { useAsked } from "../../lib/asked";
 import { count, counted, credits, modelName, utcDay } from "../../lib/format";
 import { bars, readUsage, SPANS, type Counted, type Measure, type Usage } from "./usage";
 
 const MEASURES: Readonly<Record<Measure, string>> = { credits: "credits", runs: "runs", tokens: "tokens" };
+const SPAN_NAMES: Readonly<Record<string, string>> = Object.fromEntries(SPANS.map((each) => [each, `${each} days`]));
 const WIDTH = 600;
 const HEIGHT = 120;
 
@@ -18,26 +20,8 @@ export function UsageView({ changes }: { changes: unknown }) {
       <div class="credits-heading">
         <h2 id="usage-title">Usage</h2>
         <div class="credits-choices">
-          <label>
-            Of the last{" "}
-            <select value={String(days)} onChange={(event) => setDays(Number(event.currentTarget.value))}>
-              {SPANS.map((each) => (
-                <option key={each} value={String(each)}>
-                  {each} days
-                </option>
-              ))}
-            </select>
-          </label>
-          <label>
-            Draw{" "}
-            <select value={measure} onChange={(event) => setMeasure(event.currentTarget.value as Measure)}>
-              {Object.entries(MEASURES).map(([value, name]) => (
-                <option key={value} value={value}>
-                  {name}
-                </option>
-              ))}
-            </select>
-          </label>
+          <Choice label="Of the last" value={String(days)} options={SPAN_NAMES} onChange={(value) => setDays(Number(value))} />
+          <Choice label="Draw" value={measure} options={MEASURES} onChange={setMeasure} />
         </div>
       </div>
       {usage.state === "asking" && <p class="loading">Loading…</p>}
