@@ -168,13 +168,14 @@ def test_a_start_takes_what_is_compiled_and_compiles_the_rest(tmp_path: Path) ->
         start.CompiledMethods.get = lambda self, text: seen.append(find(self, text)) or seen[-1]
         sys.path.insert(0, sys.argv[2])
         from known import Known
+        of_known = len(seen)  # one for each method, or for all of them, by the version of Python
         from dataclasses import dataclass, replace
         @dataclass
         class Unknown:
             a: int
             b: int = 2
         first = Known(1)
-        assert [code is not None for code in seen] == [True, False]
+        assert of_known and None not in seen[:of_known] and None in seen[of_known:]
         assert first == Known(1) != Known(2) and hash(first) == hash(Known(1)) and repr(first) == "Known(a=1)"
         assert replace(first, a=3) == Known(3) and pickle.loads(pickle.dumps(first)) == first
         try:
