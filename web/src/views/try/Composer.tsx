@@ -5,14 +5,26 @@ import { OwnPrompt } from "../../components/OwnPrompt";
 import { SignIn } from "../../components/SignIn";
 import { count } from "../../lib/format";
 import { isExpired, isSignedIn } from "../../session/token";
+import type { Draft } from "./draft";
 import { Options } from "./Options";
 import { Price } from "./Price";
 import * as store from "./store";
 import { asksToSignIn, isTryOutOffered, TriedOut, TryOut } from "./TryOut";
 
+/** What Run was pressed for before the page was loaded. */
+interface Awaited {
+  draft: Draft;
+  packageId: string | null;
+  sessionId: string | null;
+}
+
 /** Where the text is written, with what it is run with and what that costs. */
 export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | null> }) {
   const [problem, setProblem] = useState<string | null>(null);
+  const [awaited, setAwaited] = useState<Awaited | null>(null);
+  const packageId = store.packageId.value;
+  const sessionId = store.sessionId.value;
+  const request = store.request.value;
   const draft = store.draft.value;
   const length = store.inputLength.value;
   const isLong = length > store.MAX_INPUT_CHARACTERS;
@@ -36,13 +48,26 @@ export function Composer({ field }: { field: RefObject<HTMLTextAreaElement | nul
       return setProblem(`Fill in “${missing}” first.`);
     }
     if (excess !== null) return document.getElementById("run-excess")?.focus();
-    if (store.request.peek() === null) {
-      void store.loadModels().catch(() => undefined); // it may have failed before
-      return setProblem("The page is still being loaded. Try again in a moment.");
-    }
+    if (request === null) return waitUntilLoaded();
     setProblem(null);
     store.start();
   };
+  const waitUntilLoaded = () => {
+    setAwaited({ draft, packageId, sessionId });
+    setProblem("It runs as soon as the page is loaded.");
+    store.loadModels().catch(() => {
+      setAwaited(null);
+      setProblem("The models could not be loaded. Check your connection, then press Run again.");
+    });
+  };
+  useEffect(() => {
+    if (awaited === null) return;
+    const isSame = awaited.draft === draft && awaited.packageId === packageId && awaited.sessionId === sessionId;
+    if (isSame && request === null) return;
+    setAwaited(null);
+    setProblem(null);
+    if (isSame) run(); // what was changed meanwhile is not what was asked for
+  });
   const hasText = (): boolean => {
     setProblem(null);
     if (draft.input.trim() === "") complain("Write something first.");
