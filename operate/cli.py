@@ -107,6 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and error.option_name[1:].isdecimal():
+            click.echo("What begins with a minus is an option. Amounts are above 0: `take` takes back.", err=True)
         return CANNOT
     except click.Abort:
         click.echo("nothing was done", err=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from operate.dry_run import DryRunLedger
-from operate.errors import NotThereError, RefusedError
+from operate.errors import CannotDoError, NotThereError
 from operate.options import note
 from operate.stack import Stack
 from playground.adapters.dynamo_keys import account_key
@@ -48,7 +48,7 @@ class Orders:
         try:
             yield
         except InvalidRequestError as error:
-            raise refused(error, values) from None
+            raise wrong_value(error, values) from None
 
     @contextmanager
     def order(self, user_id: str, values: Mapping[str, object]) -> Iterator[None]:
@@ -58,16 +58,16 @@ class Orders:
         try:
             yield
         except InvalidRequestError as error:
-            raise refused(error, values) from None
+            raise wrong_value(error, values) from None
         if not is_there:
             note(f"{user_id} had no account; one {'would be' if self.dry_run else 'was'} opened")
 
 
-def refused(error: InvalidRequestError, values: Mapping[str, object]) -> RefusedError:
+def wrong_value(error: InvalidRequestError, values: Mapping[str, object]) -> CannotDoError:
     """What would be right, and what was given. `values` has the fields by their names in the domain."""
     field, expected = str(error.facts["field"]), error.facts["expected"]
     name = {"reference": "--ref", "reason": "--reason", "operator": "--by", "until": "--until"}.get(
         field, field.upper()
     )
     value = values.get(field)
-    return RefusedError(f"{name}: {expected}; got {iso(value) if isinstance(value, datetime) else repr(value)}")
+    return CannotDoError(f"{name}: {expected}; got {iso(value) if isinstance(value, datetime) else repr(value)}")

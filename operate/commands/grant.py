@@ -16,7 +16,7 @@ from operate.grant_bonus import GrantBonus
 from operate.helptext import more_help
 from operate.operator_request import MAX_CREDITS, OperatorRequest
 from operate.options import USER, by_an_operator, counted, dry_run, note, on_a_stack, show, with_progress, working_on
-from operate.orders import Orders, refused
+from operate.orders import Orders, wrong_value
 from playground.domain.errors import InvalidRequestError, PlaygroundError
 
 COLUMNS = ("user", "credits", "reference")
@@ -107,7 +107,7 @@ def order_of(reference: str | None, reason: str, operator: str) -> OperatorReque
     try:
         return OperatorRequest(reference=used, reason=reason, operator=operator)
     except InvalidRequestError as error:
-        raise refused(error, {"reference": used, "reason": reason, "operator": operator}) from None
+        raise wrong_value(error, {"reference": used, "reason": reason, "operator": operator}) from None
 
 
 def grant_one(orders: Orders, row: Row) -> dict[str, Any]:

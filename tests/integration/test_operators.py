@@ -21,7 +21,7 @@ from local.state_file import write_state
 from operate.cli import COMMANDS, run
 from operate.commands.history import last_lines
 from operate.commands.user import read_page
-from operate.errors import ABSENT
+from operate.errors import ABSENT, CANNOT
 from operate.stack import open_stack
 from playground.adapters import dynamo_items as items
 from playground.adapters.dynamo_catalog import DynamoCatalog
@@ -158,10 +158,10 @@ def test_without_a_reference_there_is_a_new_one_each_time(
         (["5", "--by", "x" * 201], "--by: 1 to 200 characters on one line; got 'xxx"),
     ],
 )
-def test_what_was_refused_opened_no_account(
+def test_a_wrong_value_opens_no_account(
     arguments: list[str], said: str, ledger: DynamoLedger, user_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["grant", user_id, *arguments, "--new"]) == 1
+    assert run(["grant", user_id, *arguments, "--new"]) == CANNOT
     out, error = capsys.readouterr()
     assert out == ""
     assert said in error
@@ -263,7 +263,7 @@ def test_a_plan_begins_and_ends(ledger: DynamoLedger, user_id: str, capsys: pyte
     account = ledger.account(user_id, now())
     assert (account.plan, account.buckets, account.due_at) == (Plan.FREE, Buckets(purchased=5), None)
     check_invariants(account, all_entries(ledger, user_id))
-    assert run(["plan", user_id, "plus", "--until", "2020-01-01", "--ref", "late"]) == 1
+    assert run(["plan", user_id, "plus", "--until", "2020-01-01", "--ref", "late"]) == CANNOT
 
 
 # --- dry runs ---------------------------------------------------------------------------------------------------------
@@ -548,7 +548,7 @@ def test_corrections_are_for_accounts_and_grants_that_exist(
     ledger.account(user_id, now())
     assert run(["undo", user_id, "t"]) == ABSENT
     assert "Nothing was granted to this account under the reference t." in capsys.readouterr().err
-    assert run(["take", user_id, "0"]) == 1
+    assert run(["take", user_id, "0"]) == CANNOT
     assert "CREDITS: 1 to 100000; got 0" in capsys.readouterr().err
 
 

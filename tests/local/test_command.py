@@ -68,6 +68,8 @@ def test_every_command_refuses_a_blank_user(name: str, capsys: pytest.CaptureFix
         (["grant", "a", "5", "--stack", ""], "'--stack': must not be empty"),
         (["grant", "a", ""], "'' is not a valid integer"),
         (["grant", "a", "many"], "Invalid value for '[CREDITS]': 'many' is not a valid integer"),
+        (["grant", "a", "-15"], "Amounts are above 0"),
+        (["take", "a", "-1"], "Amounts are above 0"),
         (["grant", "a"], "give USER and CREDITS, or --from FILE"),
         (["grant", "a", "5", "--from", "x.csv"], "--from takes users and references from the file"),
         (["plan", "a", "gold"], "'gold' is not one of 'free', 'plus'"),
