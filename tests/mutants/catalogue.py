@@ -2892,13 +2892,6 @@ MUTANTS = (
         CONNECTIONS,
     ),
     mutant(
-        "connections: a chunk ends wherever a line does",
-        TRANSPORT,
-        '        elif ended != b"\\r\\n":\n',
-        "        elif line:\n",
-        CONNECTIONS,
-    ),
-    mutant(
         "connections: text that the system refuses for a moment is lost",
         DIRECT_HTTP,
         "                sent = 0\n        self._rest",
@@ -2906,10 +2899,17 @@ MUTANTS = (
         DIRECT,
     ),
     mutant(
+        "connections: lines around chunks have no end",
+        TRANSPORT,
+        "        if self._bytes_since > MAX_FRAMING_BYTES:\n",
+        "        if False:\n",
+        CONNECTIONS,
+    ),
+    mutant(
         "connections: what is behind an answer is left for the next request",
         TRANSPORT,
-        '                raise http.client.HTTPException("more than the body was sent")\n',
-        "                break\n",
+        '            raise http.client.HTTPException("more than the body was sent")\n',
+        "            pass\n",
         CONNECTIONS,
     ),
     mutant(

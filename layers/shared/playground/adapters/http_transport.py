@@ -4,7 +4,6 @@ A call can be given up from another thread, at any moment: its connection is shu
 """
 
 import http.client
-import re
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 from urllib.request import getproxies, proxy_bypass
 
+import httptools
 import httpx2
 import urllib3
 from urllib3 import exceptions
@@ -22,8 +22,7 @@ MAX_IDLE_CONNECTIONS = 10
 MAX_IDLE_SECONDS = 30.0  # of a connection: then another one is made, as something in between may have dropped it
 READ_BYTES = 65_536
 MAX_INTERIM_RESPONSES = 20  # before a final one
-MAX_LINE_BYTES = 4_096  # between two chunks of a body
-MAX_TRAILER_LINES = 100  # behind the last of them
+MAX_FRAMING_BYTES = 65_536  # of the lines around a chunk of a body
 
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))  # as the SDK sets them
 
@@ -73,63 +72,39 @@ class Call:
                 self._connection.hurry(seconds)
 
 
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")
-
-
 class _Chunks:
     """Takes the body out of what is sent in chunks (RFC 9112, 7.1). `over`: it has come to its end."""
 
     def __init__(self) -> None:
         self.over = False
-        self._left = 0  # bytes of the chunk
-        self._line = b""  # which has not come to its end
-        self._is_size = True  # what the next line is; otherwise the empty one behind a chunk
-        self._trailer_lines = 0
+        self._body: list[bytes] = []
+        self._bytes_since = 0  # the last of the body
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
 
     def take(self, data: bytes) -> bytes:
         """The part of the body that is in `data`, which follows what was taken before. Raises HTTPException for what
         is not sent in chunks, and for bytes behind the end."""
-        body: list[bytes] = []
-        data, place = self._line + data, 0
-        self._line = b""
-        while place < len(data):
-            if self.over:
-                raise http.client.HTTPException("more than the body was sent")
-            if self._left:
-                piece = data[place : place + self._left]
-                body.append(piece)
-                place += len(piece)
-                self._left -= len(piece)
-                continue
-            end = data.find(b"\n", place) + 1
-            line = data[place : end or len(data)]
-            if len(line) > MAX_LINE_BYTES:
-                raise http.client.LineTooLong("line of a chunk")
-            if not end:
-                self._line = line
-                break
-            place = end
-            self._take_line(line)
-        return b"".join(body)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise http.client.HTTPException(f"not a body in chunks: {error}") from error
+        self._bytes_since = 0 if self._body else self._bytes_since + len(data)
+        if self._bytes_since > MAX_FRAMING_BYTES:
+            raise http.client.LineTooLong("line of a chunk")
+        body = b"".join(self._body)
+        self._body.clear()
+        return body
 
-    def _take_line(self, ended: bytes) -> None:
-        line = ended.removesuffix(b"\n").removesuffix(b"\r")
-        if self._trailer_lines:
-            self.over = not line
-            self._trailer_lines += 1
-            if self._trailer_lines > MAX_TRAILER_LINES:
-                raise http.client.HTTPException("too many lines behind a body")
-        elif self._is_size:
-            size = _CHUNK_SIZE.fullmatch(line)
-            if size is None:
-                raise http.client.HTTPException("not the size of a chunk")
-            self._left = int(size[1], 16)
-            self._is_size = False
-            self._trailer_lines = 0 if self._left else 1
-        elif ended != b"\r\n":
-            raise http.client.HTTPException("a chunk is longer than its size")
-        else:
-            self._is_size = True
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_begin(self) -> None:
+        if self.over:
+            raise http.client.HTTPException("more than the body was sent")
+
+    def on_message_complete(self) -> None:
+        self.over = True
 
 
 class _FinalResponse(http.client.HTTPResponse):
