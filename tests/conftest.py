@@ -16,13 +16,14 @@ from doubles.claude.server import ClaudeDouble
 from doubles.stripe import StripeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
-from local.template import Description, read_template
+from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.observability import logger
 from tests.handlers import Handlers, loaded
 from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
 from tests.kit.log_leaks import LogWatch
+from tests.kit.template import template_description
 from tests.schedule import Scheduling, longest_first
 from tests.support import new_ledger, new_store
 
@@ -100,9 +101,8 @@ def user_id(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def description(engine: Engine) -> Description:
     """template.yaml, with its tables, bucket and secrets made in the engine."""
-    description = read_template(ROOT / "template.yaml")
-    create_resources(description, engine.endpoint_url)
-    return description
+    create_resources(template_description(), engine.endpoint_url)
+    return template_description()
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.event_sources import sqs_record
 from local.resources import client
-from local.template import Description, read_template
+from local.template import Description
 from playground.domain.calendar import iso
 from playground.http import utc_now
-from tests.handlers import EVENTS, ROOT, Handlers, loaded
+from tests.handlers import EVENTS, Handlers, loaded
 from tests.kit.shop import VISA, Shop
+from tests.kit.template import template_description
 from tests.support import new_ledger, new_store
 
 START = datetime(2027, 1, 31, 10, 0, tzinfo=UTC)  # on a 31st: boundaries on 28 February, 31 March, 30 April, …
@@ -248,7 +249,7 @@ ATTENDANCE = {
 @pytest.fixture(params=ATTENDANCE)
 def life(request: pytest.FixtureRequest, claude: ClaudeDouble, user_id: str) -> Iterator[Life]:
     """In an engine of its own: the schedule goes through all accounts."""
-    description = read_template(ROOT / "template.yaml")
+    description = template_description()
     attendance = ATTENDANCE[request.param]
     with (
         Engine() as engine,
