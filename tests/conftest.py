@@ -1,11 +1,12 @@
 """What tests share: one real engine, with the tables that template.yaml describes; every test has its own users."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 load_profile()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Modules and tests live until the end of the process: the garbage collector need not look at them, again and again
+    while they are collected and once more whenever it runs."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:
