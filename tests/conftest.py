@@ -22,7 +22,7 @@ from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.observability import logger
 from tests.handlers import Handlers, loaded
-from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
+from tests.kit.extent import HANG_SECONDS, load_profile
 from tests.kit.log_leaks import LogWatch
 from tests.kit.template import template_description
 from tests.schedule import Scheduling, longest_first
@@ -49,9 +49,8 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores outside of continuous integration: workers wait for stores and processes half of the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if WHOLE else cores + 1
+    """One more than cores: workers wait for stores, streams and processes a third of the time."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
