@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# By the processor time of the longest files in continuous integration, with what they start; those of a folder one after
-# the other. What is not here, the unit tests, is short: at the end no worker waits long for the others.
+# By the processor time of the longest files in continuous integration, with what they start; those of a folder one
+# after the other. What is not here, the unit tests, is short: at the end no worker waits long for the others.
 FIRST = (
     "tests/browser/",
     "tests/e2e/",
