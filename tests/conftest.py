@@ -1,11 +1,12 @@
 """What tests share: one real engine, with the tables that template.yaml describes; every test has its own users."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from doubles.claude.server import ClaudeDouble
 from doubles.stripe import StripeDouble
 from local.engine import CREDENTIALS, Engine
 from local.resources import create_resources
-from local.template import Description, read_template
+from local.template import Description
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.dynamo_store import Backoff, DynamoStore
 from playground.observability import logger
 from tests.handlers import Handlers, loaded
-from tests.kit.extent import HANG_SECONDS, WHOLE, load_profile
+from tests.kit.extent import HANG_SECONDS, load_profile
 from tests.kit.log_leaks import LogWatch
+from tests.kit.template import template_description
 from tests.schedule import Scheduling, longest_first
 from tests.support import new_ledger, new_store
 
@@ -34,10 +36,21 @@ _numbers = itertools.count(1)
 load_profile()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Modules and tests live until the end of the process: the garbage collector need not look at them, again and again
+    while they are collected and once more whenever it runs."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores outside of continuous integration: workers wait for stores and processes half of the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if WHOLE else cores + 1
+    """One more than cores: workers wait for stores, streams and processes a third of the time."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -100,9 +113,8 @@ def user_id(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def description(engine: Engine) -> Description:
     """template.yaml, with its tables, bucket and secrets made in the engine."""
-    description = read_template(ROOT / "template.yaml")
-    create_resources(description, engine.endpoint_url)
-    return description
+    create_resources(template_description(), engine.endpoint_url)
+    return template_description()
 
 
 @pytest.fixture(scope="session")

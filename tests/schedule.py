@@ -9,19 +9,24 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-# By the processor time of the longest files, with what they start; those of a folder one after the other.
+# By the processor time of the longest files in continuous integration, with what they start; those of a folder one
+# after the other. What is not here, the unit tests, is short: at the end no worker waits long for the others.
 FIRST = (
     "tests/browser/",
-    "tests/faults/test_exhaustive_faults.py",
     "tests/e2e/",
     "tests/faults/test_crash_matrix.py",
-    "tests/local/test_stack.py",
-    "tests/integration/test_a_long_life.py",
+    "tests/faults/test_exhaustive_faults.py",
     "tests/integration/test_erasure.py",
-    "tests/concurrency/test_histories.py",
-    "tests/property/test_time_passes.py",
-    "tests/integration/test_paid_months.py",
+    "tests/infrastructure/test_commands.py",
+    "tests/infrastructure/test_built.py",
     "tests/property/test_ledger_machine.py",
+    "tests/integration/test_a_long_life.py",
+    "tests/integration/test_time_passes.py",
+    "tests/property/test_payment_disorder.py",
+    "tests/concurrency/test_histories.py",
+    "tests/local/test_engine.py",
+    "tests/local/test_stack.py",
+    "tests/infrastructure/test_deployment.py",
     "tests/faults/",
     "tests/concurrency/",
     "tests/integration/",

@@ -105,6 +105,14 @@ class Window:
         return self.page
 
 
+def pay_and_close(tab: Any) -> None:
+    """Press the button of the stand-in's payment page, and close it once it has the answer: a browser may give up what
+    a tab that is closed was about to send."""
+    with tab.expect_response(lambda response: response.request.method == "POST"):
+        tab.get_by_role("button", name="Pay", exact=True).click()
+    tab.close()
+
+
 @pytest.fixture
 def open_window(chromium: Any, stack: Stack) -> Iterator[Callable[..., Window]]:
     """Opens windows; at the end none of them may have complained."""

@@ -7,8 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-expect = playwright.expect
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import pay_and_close
 
 
 @pytest.fixture
@@ -25,9 +28,7 @@ def test_a_pack_is_paid_in_another_tab_and_this_one_notices(
     page.get_by_role("button", name="Buy 100 credits for $5.00").click()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open the payment page").click()
-    pay = opened.value
-    pay.get_by_role("button", name="Pay", exact=True).click()
-    pay.close()
+    pay_and_close(opened.value)
 
     expect(page.get_by_role("status").filter(has_text="100 credits have been added")).to_be_visible()
     expect(balance).to_contain_text("105 credits to spend")

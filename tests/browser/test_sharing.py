@@ -1,5 +1,6 @@
 """Conversations that are shared, read without an account, copied, judged, withdrawn and deleted; text that attacks."""
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import WAIT_SECONDS
 from tests.browser.hostile import END, REMAINS, TEXT
 from tests.e2e.conftest import Stack
 
@@ -27,6 +29,14 @@ def conversation(stack: Stack, user_id: str, text: str = "Review this: return a 
     answer = stack.client(user_id).post("/playground/run", {"package_id": PACKAGE, "input": text})
     assert answer.status == 200, answer
     return str(answer.body["session_id"])
+
+
+def wait_until_gone(stack: Stack, user_id: str, session_id: str) -> None:
+    client = stack.client(user_id)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while client.get(f"/playground/sessions/{session_id}").status != 404:
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.1)
 
 
 def test_a_conversation_is_shared_read_by_a_stranger_copied_and_withdrawn(
@@ -99,10 +109,9 @@ def test_a_conversation_can_be_had_back_for_a_while_after_deleting_it(
     expect(title).to_be_focused()
     assert client.get(f"/playground/sessions/{session_id}").status == 200
 
-    page.get_by_role("button", name="Delete").click()
-    expect(title).to_have_count(0)
-    with page.expect_request_finished(lambda request: request.method == "DELETE"):
-        pass  # sent when the time for undoing is over
+    with page.expect_request_finished(lambda request: request.method == "DELETE"):  # when the time for undoing is over
+        page.get_by_role("button", name="Delete").click()
+        expect(title).to_have_count(0)
     assert client.get(f"/playground/sessions/{session_id}").status == 404
 
 
@@ -114,8 +123,7 @@ def test_leaving_the_page_deletes_what_was_to_be_deleted(
     page = window.open("/conversations", token_of(user_id))
     page.get_by_role("button", name="Delete").click()
     page.goto("about:blank")
-    page.goto(stack.url)
-    expect(page.get_by_role("heading", name="Try a package")).to_be_visible()
+    wait_until_gone(stack, user_id, session_id)  # what is sent on leaving is waited for by nobody
     page.goto(f"{stack.url}/conversations/{session_id}")
     expect(page.get_by_role("alert")).to_contain_text("This conversation is gone")
 
@@ -163,5 +171,6 @@ def test_attacks_would_be_seen(open_window: OpenWindow, stack: Stack) -> None:
         found
     )
     assert {"something ran", "overlay"}.isdisjoint(found)  # inline scripts and styles are refused even so
+    page.goto("about:blank")  # after it, no more complaints of the page come
     assert window.complaints != []  # of the content security policy
     window.complaints.clear()

@@ -12,7 +12,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, WAIT_SECONDS
+from tests.browser.conftest import PHONE, WAIT_SECONDS, pay_and_close
 from tests.e2e.conftest import Stack
 
 OpenWindow = Callable[..., Any]
@@ -49,8 +49,7 @@ def buy_the_small_pack(page: Page) -> None:
     page.get_by_role("button", name="Buy 100 credits for $5.00").click()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open the payment page").click()
-    opened.value.get_by_role("button", name="Pay", exact=True).click()
-    opened.value.close()
+    pay_and_close(opened.value)
     expect(page.get_by_role("status").filter(has_text="100 credits have been added")).to_be_visible()
 
 
@@ -102,7 +101,7 @@ def test_a_link_with_somebody_elses_token_asks_before_it_is_taken(
 def test_a_package_is_picked_priced_run_and_continued(open_window: OpenWindow, token_of: TokenOf, user_id: str) -> None:
     page = open_window().open("/", token_of(user_id))
     choose(page)
-    page.get_by_role("textbox", name="Your text").fill("Review: return a - b [[claude: output_tokens=150 slow=25]]")
+    page.get_by_role("textbox", name="Your text").fill("Review: return a - b [[claude: output_tokens=150 slow=60]]")
     expect(page.get_by_text(re.compile(r"1 credit, at most 2; you have 5"))).to_be_visible()
     page.get_by_role("button", name="Run", exact=True).click()
 

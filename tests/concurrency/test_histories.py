@@ -397,13 +397,17 @@ def test_a_history_that_could_not_be_played_does_not_keep_others_from_it(
     explain(history[user_id])
 
 
+# What is disturbed has all that happens without it, too; undisturbed, an order has to explain every answer.
 HISTORIES = {
     "one account": (1, 1, 0.0),
-    "one account, disturbed": (3, 1, 0.03),
-    "five accounts": (4, 5, 0.0),
     "five accounts, disturbed": (5, 5, 0.03),
-    **({"one account again": (2, 1, 0.0)} if WHOLE else {}),
 }
+if WHOLE:
+    HISTORIES |= {
+        "one account again": (2, 1, 0.0),
+        "one account, disturbed": (3, 1, 0.03),
+        "five accounts": (4, 5, 0.0),
+    }
 
 
 @pytest.mark.parametrize(("seed", "accounts", "disturbed"), HISTORIES.values(), ids=HISTORIES)

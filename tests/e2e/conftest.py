@@ -18,7 +18,7 @@ from local.settings import TEMPLATE
 from local.tokens import issuer
 from playground.adapters.dynamo_ledger import DynamoLedger
 from tests.conftest import ROOT
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, WHOLE
 from tests.kit.log_leaks import leaks_in_stack_log
 from tests.kit.ports import free_ports
 from tests.support import new_ledger, new_store
@@ -58,6 +58,8 @@ def start_stack(folder: Path, port: int, variables: Mapping[str, str] | None = N
     own = ("PATH", "HOME", "ENGINE_PYTHON", "PYTHONPATH", "LANG")
     environment = {name: os.environ[name] for name in own if name in os.environ}
     environment |= {"PORT": str(port), "STATE_DIR": str(folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
+    if not WHOLE:
+        environment["LOCAL_CONCURRENCY"] = "4"  # half as many processes to start when many ask at once
     environment |= variables or {}
     environment["LOG"] = "json"  # all that functions write, as in CloudWatch: a test looks for what must not be there
     log = folder / "stack.log"

@@ -1,15 +1,13 @@
 """Two users and anybody else, over HTTP: continue, share, copy, vote, report, decide, withdraw, delete."""
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from local.demo import Answer, Client
-from tests.conftest import ROOT
+from operate.cli import run as playground
 from tests.e2e.conftest import Stack
-from tests.kit.extent import HANG_SECONDS
 
 REVIEW = {"package_id": "@playground/code-reviewer", "input": "def add(a, b): return a - b"}
 
@@ -76,7 +74,9 @@ def test_simultaneous_continuations_are_one_answer_and_the_others_cost_nothing(s
     assert client.get("/playground/credits").body["balance"] == 3
 
 
-def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -> None:
+def test_an_operator_decides_about_a_reported_link(
+    stack: Stack, user_id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     alice, anybody = stack.client(user_id), Client(stack.url, None)
     session_id = alice.post("/playground/run", REVIEW).body["session_id"]
     token = alice.post(f"/playground/sessions/{session_id}/share", {}).body["share_token"]
@@ -86,35 +86,35 @@ def test_an_operator_decides_about_a_reported_link(stack: Stack, user_id: str) -
         assert reporter.post(f"{link}/report", {"reason": "It shows\x1b[31m an address."}).status == 200
     assert anybody.get(link).status == 404
 
-    listed = moderate(stack, "list")
-    [line] = [line for line in listed.stdout.splitlines() if user_id in line]
+    moderate = Moderator(stack, monkeypatch, capsys)
+    _, listed, _ = moderate("list")
+    [line] = [line for line in listed.splitlines() if user_id in line]
     share_id = line.split()[0]
     assert "hidden, 3 reports" in line
-    shown = moderate(stack, "show", share_id).stdout
+    _, shown, _ = moderate("show", share_id)
     assert f"reported by {user_id}-2" in shown
     assert "def add" in shown
     assert "\x1b" not in shown
-    restored = moderate(stack, "restore", f"{stack.url}{link}")
-    assert (restored.returncode, restored.stdout.split(",")[:2]) == (0, [f"restore: {share_id} shown", " 0 reports"])
+    status, restored, _ = moderate("restore", f"{stack.url}{link}")
+    assert (status, restored.split(",")[:2]) == (0, [f"restore: {share_id} shown", " 0 reports"])
     assert anybody.get(link).status == 200
-    assert moderate(stack, "hide", token).stdout.startswith(f"hide: {share_id} hidden,")
+    assert moderate("hide", token)[1].startswith(f"hide: {share_id} hidden,")
     assert anybody.get(link).status == 404
-    assert moderate(stack, "remove", share_id).stdout.startswith(f"remove: {share_id} removed,")
-    gone = moderate(stack, "show", share_id)
-    assert (gone.returncode, gone.stderr) == (4, f"there is no share {share_id}\n")
+    assert moderate("remove", share_id)[1].startswith(f"remove: {share_id} removed,")
+    assert moderate("show", share_id) == (4, "", f"there is no share {share_id}\n")
     again = alice.post(f"/playground/sessions/{session_id}/share", {"acknowledge_findings": True})
     assert (again.status, again.body["error"], again.body["findings"]) == (409, "share_blocked", [])
     assert alice.get(f"/playground/sessions/{session_id}").status == 200
 
 
-def moderate(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "STATE_DIR": str(stack.folder), "PYTHONPATH": str(ROOT / "layers" / "shared")}
-    return subprocess.run(
-        [sys.executable, "-m", "operate", "moderate", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=HANG_SECONDS,
-        check=False,
-    )
+class Moderator:
+    """`./playground moderate`, in this process: its status, and what it printed."""
+
+    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setenv("STATE_DIR", str(stack.folder))
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self.capsys.readouterr()
+        status = playground(["moderate", *arguments])
+        return (status, *self.capsys.readouterr())

@@ -22,7 +22,7 @@ from playground.domain.entries import EntryType
 from playground.domain.runs import run_id_of
 from tests.conftest import NOW, ROOT
 from tests.e2e.conftest import Stack, start_stack, stop_stack
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, whole_only
 from tests.kit.ports import free_ports
 from tests.support import all_entries, check_invariants, claude_calls
 
@@ -191,6 +191,7 @@ def test_nothing_that_people_write_is_logged(stack: Stack, user_id: str) -> None
         assert text not in stack.log
 
 
+@whole_only
 def test_balance_and_history_survive_a_kill(tmp_path: Path, user_id: str) -> None:
     """`kill -9` of the stack; the same command starts it again on the same ports with the same data."""
     port = free_ports(5)

@@ -24,7 +24,7 @@ from playground.domain.errors import AnonymousRunUsedError, PlaygroundError, Sto
 from playground.domain.pricing import NANO
 from playground.ports import Prompt
 from playground.usecases.run_anonymously import MAX_ANSWER_TOKENS, AnonymousAnswer, RunAnonymously
-from tests.kit.extent import HANG_SECONDS
+from tests.kit.extent import HANG_SECONDS, examples
 from tests.kit.intercept import Request, intercepted
 from tests.kit.packages import a_package
 from tests.kit.prices import EXAMPLE
@@ -40,7 +40,7 @@ TEXT = "Go. [[claude: output_tokens=20]]"
 PACKAGE = a_package(NAME)
 PROMPT = Prompt(model=HAIKU, system=PACKAGE.prompt, messages=(("user", TEXT),), max_tokens=MAX_ANSWER_TOKENS)
 MOST = HAIKU.cost_nano(HAIKU.most_expensive(most_prompt_tokens(PROMPT), MAX_ANSWER_TOKENS))
-RANDOM_DAYS = 60
+RANDOM_DAYS = examples(60, minimum=20)
 MAX_ATTEMPTS = 12
 
 # To come: what has expired by then is removed by the engine at any moment.

@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 
-from local.template import load_yaml, read_template
 from playground.observability import Metric, metrics
-from tests.conftest import ROOT
 from tests.kit.emitted import emitted_by
+from tests.kit.template import TEMPLATE, template_description, template_source
 from tools import dashboard
 
-TEMPLATE = ROOT / "template.yaml"
-RESOURCES: dict[str, Any] = load_yaml(TEMPLATE.read_text(encoding="utf-8"))["Resources"]
+RESOURCES: dict[str, Any] = template_source()["Resources"]
 BODY = json.loads(RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
 GRAPHS = [widget["properties"] for widget in BODY["widgets"] if widget["type"] == "metric"]
-SERVICES = {function.short_name for function in read_template(TEMPLATE).functions.values()}
+SERVICES = {function.short_name for function in template_description().functions.values()}
 
 
 def test_the_template_has_the_dashboard_of_the_list(

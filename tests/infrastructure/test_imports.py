@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from local.template import Description, read_template
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.template import template_description
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers" / "shared"
@@ -110,11 +110,6 @@ SECRETS = {
     "secrets": [SECRET],
     "webhook_secrets": ["whsec_of_the_tests_0123456789"],
 }
-
-
-@cache
-def described() -> Description:
-    return read_template(ROOT / "template.yaml")
 
 
 def imported_by(path: Path) -> tuple[str, ...]:
@@ -216,7 +211,7 @@ def started(app: Path, store: Store) -> Started:
     """The function, started; once for all tests."""
     name = app.parent.name
     if name not in _STARTED:
-        function = described().function(name)
+        function = template_description().function(name)
         assert function is not None
         store.asked.clear()
         keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}

@@ -8,11 +8,11 @@ import pytest
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from jsonschema import Draft202012Validator
 
-from local.template import load_yaml
 from playground.domain import errors
 from playground.http import STATUS, Answers
-from tests.handlers import ROOT, Handlers
+from tests.handlers import Handlers
 from tests.kit.described import check_answer, described, event_schemas, mistakes, resolved
+from tests.kit.template import template_source
 from tools.openapi import EXAMPLES, TARGET, Operation, document, operations_of
 from tools.openapi_errors import CODES, GATEWAY, example_of, status_of
 
@@ -213,8 +213,7 @@ def its_code(schema: Mapping[str, Any]) -> str | None:
 
 
 def test_what_the_gateway_says_is_what_the_template_has() -> None:
-    template = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    responses = template["Resources"]["Api"]["Properties"]["GatewayResponses"]
+    responses = template_source()["Resources"]["Api"]["Properties"]["GatewayResponses"]
     said = {}
     for name, response in responses.items():
         body = json.loads(response["ResponseTemplates"]["application/json"])

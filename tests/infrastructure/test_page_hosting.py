@@ -10,13 +10,13 @@ import pytest
 
 from local.page_files import NOT_FOR_SEARCH_ENGINES, SECURITY_HEADERS, SHARED, content_security_policy, served_path
 from local.settings import PUBLISHABLE_KEY
-from local.template import load_yaml
 from playground.http import MAPPED_PATH
 from playground.usecases.stream_run import KEEP_ALIVE_SECONDS
 from tests.conftest import ROOT
+from tests.kit.template import template_source
 from tools.web import find_node, packaged_node
 
-SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
+SOURCE = template_source()
 RESOURCES: dict[str, dict[str, Any]] = SOURCE["Resources"]
 DISTRIBUTION = RESOURCES["PageDistribution"]["Properties"]["DistributionConfig"]
 BEHAVIORS = {each["PathPattern"]: each for each in DISTRIBUTION["CacheBehaviors"]}

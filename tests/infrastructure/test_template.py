@@ -14,7 +14,7 @@ import pytest
 from local.cron import next_time
 from local.settings import read_settings
 from local.stack import laptop_only
-from local.template import Description, Function, load_yaml, read_template
+from local.template import Function, read_template
 from playground import settings as settings_module
 from playground.adapters.dynamo_keys import guard_key
 from playground.adapters.dynamo_ledger import FILTERS_OF_RUNS, INDEX_OF_RUNS
@@ -25,12 +25,13 @@ from playground.observability import Metric, metrics
 from playground.settings import GuardFunctionSettings, Settings
 from playground.usecases.run_anonymously import STORE_RESERVE_SECONDS
 from playground.usecases.run_prompt import COUNT_TIMEOUT_SECONDS, LEDGER_RESERVE_SECONDS
+from tests.kit.template import template_description, template_source
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "tests" / "unit" / "stored"
-SOURCE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))
+SOURCE = template_source()
 RESOURCES: dict[str, dict[str, Any]] = SOURCE["Resources"]
-DESCRIPTION: Description = read_template(ROOT / "template.yaml")
+DESCRIPTION = template_description()
 FUNCTIONS = sorted(DESCRIPTION.functions.values(), key=lambda function: function.logical_id)
 TABLES = sorted(DESCRIPTION.tables.values(), key=lambda table: table.logical_id)
 MAX_REST_INTEGRATION_SECONDS = 29  # s, for a buffered answer

@@ -44,6 +44,7 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@whole_only
 @pytest.mark.parametrize(
     "environment",
     [
@@ -118,6 +119,7 @@ def test_a_folder_that_does_not_exist_is_named(clone: Path) -> None:
     assert ended.stderr.startswith("openapi: [Errno 2] No such file or directory: ")
 
 
+@whole_only
 def test_routes_that_are_the_same_pass(clone: Path) -> None:
     ended = run(clone, "tools.check_routes")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -2,18 +2,54 @@
 
 import json
 import os
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from doubles.claude.server import ClaudeDouble
+from doubles.stripe import StripeDouble
 from local.engine import Engine
 from local.state_file import write_state
 from operate.cli import run as playground
-from tests.handlers import Context, Handlers
+from playground.adapters.dynamo_ledger import DynamoLedger
+from tests.handlers import Context, Handlers, loaded
 from tests.kit.shop import Shop
+from tests.kit.template import template_description
+from tests.support import new_ledger, new_store
 
 AT = "2027-01-31T04:17:00Z"
+
+
+# An engine and a Stripe of this file's own: what is compared is everything that is there, and other files leave much.
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def stripe_double() -> Iterator[StripeDouble]:
+    with StripeDouble(base=time.time, seed=2) as double:
+        double.control("portal")
+        yield double
+
+
+@pytest.fixture(scope="module")
+def handlers(engine: Engine, claude: ClaudeDouble, stripe_double: StripeDouble) -> Iterator[Handlers]:
+    with loaded(template_description(), engine, claude, stripe_double) as handlers:
+        yield handlers
+
+
+@pytest.fixture(scope="module")
+def ledger(engine: Engine, handlers: Handlers) -> Iterator[DynamoLedger]:
+    store = new_store(engine)
+    yield new_ledger(store)
+    store.client.close()
 
 
 def test_the_scheduled_task_makes_up_for_lost_events(shop: Shop) -> None:
@@ -100,7 +136,7 @@ def test_a_command_without_a_stack_says_so(
 def test_the_books_of_this_month_tie_at_a_running_stack(
     shop: Shop, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever other tests have left in the table: this user is not among what is damaged."""
+    """Whatever the tests before this one have left in the table: this user is not among what is damaged."""
     payment = shop.pay(shop.buy())
     shop.deliver()
     shop.double.control("refund", payment_intent=payment, amount=250)

@@ -24,7 +24,7 @@ from playground.domain.pricing import PlanPrice
 from playground.http import utc_now
 from playground.usecases.buy_credits import BuyCredits
 from playground.usecases.reconcile import Cause, Reconcile
-from tests.kit.billing import FRONTEND, Billing, payment_of, stripe_in_process
+from tests.kit.billing import FRONTEND, Billing, OwnRecords, payment_of, stripe_in_process
 from tests.kit.prices import EXAMPLE
 from tests.kit.shapes import GONE, changed, used
 from tests.kit.shop import Shop
@@ -417,7 +417,7 @@ def test_an_unreadable_event_is_reported_until_it_is_closed(shop: Shop) -> None:
     billing = Billing(shop.ledger, records_of(shop.ledger), shop.double, payments, shop.user_id)
     reconcile = Reconcile(
         payments=payments,
-        records=billing.records,
+        records=OwnRecords(billing.records, shop.user_id, event["id"]),
         apply_payment=billing.apply_payment,
         clock=billing.clock,
         live=False,

@@ -27,13 +27,22 @@ LEASE = timedelta(minutes=22)
 SOON = NOW + LEASE
 
 
-@pytest.fixture
-def own_store(engine: Engine, description: Description) -> Iterator[DynamoStore]:
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[Engine]:
     with Engine() as own:
-        create_resources(description, own.endpoint_url)
-        store = new_store(own)
-        yield store
-        store.client.close()
+        yield own
+
+
+@pytest.fixture
+def own_store(own_engine: Engine, description: Description) -> Iterator[DynamoStore]:
+    """Empty tables."""
+    tables = {name: table for name, table in description.tables.items() if table.name in (LEDGER_TABLE, SESSIONS_TABLE)}
+    create_resources(replace(description, tables=tables, buckets={}, secrets={}, queues={}), own_engine.endpoint_url)
+    store = new_store(own_engine)
+    yield store
+    for table in tables.values():
+        store.client.delete_table(TableName=table.name)
+    store.client.close()
 
 
 class Sweeper:

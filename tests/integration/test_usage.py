@@ -49,7 +49,8 @@ def fresh(handlers: Handlers, store: DynamoStore) -> Iterator[None]:
 
 def clear_packages(store: DynamoStore) -> None:
     client: Any = store.client
-    found = client.scan(TableName=SPEND_TABLE)["Items"]
+    pages = client.get_paginator("scan").paginate(TableName=SPEND_TABLE)  # other files leave more than one page
+    found = [raw for page in pages for raw in page["Items"]]
     packages = [raw for raw in found if "@" in raw["pk"]["S"] + raw["sk"]["S"]]
     for raw in packages:
         client.delete_item(TableName=SPEND_TABLE, Key={name: raw[name] for name in ("pk", "sk")})

@@ -5,7 +5,7 @@ The real `stripe` package speaks to the stand-in through a client that calls it,
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,9 @@ from playground.adapters.stripe_events import read_event
 from playground.adapters.stripe_payments import StripePayments
 from playground.domain.account import Account
 from playground.domain.entries import EntryType
+from playground.domain.paid_months import PaidMonth
 from playground.domain.pricing import PriceTable
+from playground.domain.purchases import PaymentEvent, Purchase
 from playground.ports import Ledger, PurchaseRecords
 from playground.usecases.apply_payment import Applied, ApplyPayment
 from playground.usecases.buy_credits import BuyCredits, ManageSubscription, Offer
@@ -63,6 +65,28 @@ def stripe_in_process(double: StripeDouble, api_key: str = "sk_test_1", wire: Wi
     payments = StripePayments(api_key=api_key)
     payments.client = stripe.StripeClient(api_key, http_client=InProcess(double, wire), max_network_retries=0)
     return payments
+
+
+class OwnRecords:
+    """`PurchaseRecords` of a store that others use, too: of `all` only those of one user, and these events. What others
+    leave there is nothing to the test, and comparing it with its Stripe takes time."""
+
+    def __init__(self, records: PurchaseRecords, user_id: str, *event_ids: str) -> None:
+        self._records = records
+        self._user_id = user_id
+        self._event_ids = event_ids
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+    def all(self, *, after: str | None) -> tuple[Sequence[Purchase | PaidMonth | PaymentEvent], str | None]:
+        found, following = self._records.all(after=after)
+        return [record for record in found if self._is_own(record)], following
+
+    def _is_own(self, record: Purchase | PaidMonth | PaymentEvent) -> bool:
+        if record.user_id is None:
+            return isinstance(record, PaymentEvent) and record.event_id in self._event_ids
+        return record.user_id == self._user_id
 
 
 class Billing:

@@ -136,7 +136,9 @@ class Matrix:
     def __iter__(self) -> Iterator[Cell]:
         """Every request of the path × what may befall it × when the sweeper comes, if there is anything for it."""
         life, self._expected = rehearse(self._stage, self._path)
-        self._undisturbed = rehearse(self._stage, self._path, alone=True)[1]
+        self._undisturbed = self._expected
+        if self._path.has_others:
+            self._undisturbed = rehearse(self._stage, self._path, alone=True)[1]
         self.steps = life.steps
         mishaps = list(self._mishaps())
         first = zlib.crc32(self._path.name.encode()) % min(self._every, len(mishaps))

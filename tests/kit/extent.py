@@ -1,8 +1,8 @@
 """How much of the tests runs: all of it in continuous integration (`CI=true`), a part of the repetitions elsewhere.
 
 No test is left out that shows something of its own. What is made smaller is how often: examples of a property, cells
-of the crash matrix. Tests that are about the repository and not about the product (`whole_only`: benches, pip) wait
-for CI. `CI=true make test` runs everything anywhere.
+of the crash matrix. Tests that are about the repository and not about the product (`whole_only`: benches, pip, a second
+start of the laptop stack) wait for CI. `CI=true make test` runs everything anywhere.
 """
 
 import os

@@ -725,7 +725,9 @@ class Crew:
         self._start()
 
     def _start(self) -> None:
-        context = get_context("spawn")
+        # Forked from a process that has imported this module, and nothing else: each import takes a second.
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         self._together = context.Barrier(self._number)  # kept: it ends with us
         for number in range(self._number):
             ours, theirs = context.Pipe()

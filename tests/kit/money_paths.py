@@ -483,6 +483,11 @@ class Path:
     variants: int = 0
     """Of a comparison: how many runs the key names."""
 
+    @property
+    def has_others(self) -> bool:
+        """Whether anybody else does something during the first time."""
+        return self.meanwhile is not _nobody
+
 
 def _run(request: RunRequest) -> Callable[[Scene, Worker], Outcome]:
     return lambda scene, worker: scene.run(worker, request, KEY)

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 
-from local.template import load_yaml
 from playground.adapters.secrets import SecretError, read_secret
 from playground.domain.errors import StoreUnavailableError
-from tests.conftest import ROOT
 from tests.handlers import Handlers
+from tests.kit.template import template_source
 
 ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:auth"
 CANARY = "canary-in-a-value"
@@ -64,7 +63,7 @@ def test_a_secret_of_another_form_is_named_but_not_shown(text: str, what: str) -
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-TEMPLATE = load_yaml((ROOT / "template.yaml").read_text(encoding="utf-8"))["Resources"]
+TEMPLATE = template_source()["Resources"]
 AS_MADE = {
     name: {
         **json.loads(resource["Properties"]["GenerateSecretString"]["SecretStringTemplate"]),

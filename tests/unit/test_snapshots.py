@@ -14,9 +14,8 @@ import pytest
 
 from bench.cold import secrets_manager
 from local.engine import CREDENTIALS
-from local.template import read_template
-from tests.conftest import ROOT
 from tests.kit.extent import HANG_SECONDS
+from tests.kit.template import template_description
 
 RESTORE = """
 import importlib.util, json, os, random, sys, uuid
@@ -71,7 +70,7 @@ with os.fdopen(reader) as lines:
 @pytest.fixture(scope="module")
 def instances() -> list[dict[str, Any]]:
     """What was before the snapshot, two instances that begin from it, and two that make nothing anew."""
-    function = read_template(ROOT / "template.yaml").functions["EstimateFunction"]
+    function = template_description().functions["EstimateFunction"]
     with secrets_manager() as url:
         ended = subprocess.run(
             [sys.executable, "-c", RESTORE, str(function.code / "app.py")],

@@ -181,10 +181,12 @@ def _read(paths: Iterable[Path], most: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in islice(paths, most))
 
 
+LINES = (prose, git_log, ids, image, numbers, version, lock_file, genome, placeholders)
+
+
 def made(rng: random.Random) -> Mapping[str, str]:
     """What is looked at → text. Nothing in them should be found."""
-    lines = (prose, git_log, ids, image, numbers, version, lock_file, genome, placeholders)
-    return {line.__name__: _of(line, rng) for line in lines}
+    return {line.__name__: _of(line, rng) for line in LINES}
 
 
 def chance(rng: random.Random) -> str:
