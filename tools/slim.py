@@ -70,19 +70,45 @@ UNUSED = (
     "aws_lambda_powertools/utilities/feature_flags",
     "aws_lambda_powertools/utilities/kafka",
     "aws_lambda_powertools/utilities/parser",
+    "requests",  # Stripe's client is over urllib3; detect-secrets would ask services about what it finds
+    "charset_normalizer",  # of requests
 )
 """What no function loads; tests/infrastructure/test_built.py runs them without it."""
 LAZY = (
     "anthropic/**/__init__.py",
-    "anthropic/_base_client.py",
     "anthropic/_client.py",
+    "anthropic/lib/credentials/_auth.py",
     "aws_lambda_powertools/event_handler/__init__.py",
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
     "botocore/docs/__init__.py",
     "botocore/docs/docstring.py",
+    "cryptography/hazmat/primitives/serialization/__init__.py",
     "cryptography/x509/__init__.py",
 )
 """Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
+LAZY_IMPORTS = {
+    **dict.fromkeys(
+        (
+            *(f"anthropic/{name}.py" for name in ("_base_client", "_files", "_resource", "_response", "_tracing")),
+            "anthropic/_utils/*.py",
+            "anthropic/lib/_files.py",
+            "anthropic/lib/_tracing/*.py",
+        ),
+        ("anyio", "asyncio", "opentelemetry"),
+    ),
+    **dict.fromkeys(
+        (
+            "detect_secrets/filters/common.py",
+            *(f"detect_secrets/plugins/{name}.py" for name in ("aws", "base", "mailchimp", "slack", "stripe")),
+            "detect_secrets/plugins/telegram_token.py",
+        ),
+        ("requests",),
+    ),
+    "stripe/_http_client.py": ("asyncio",),
+}
+"""Modules that import other packages for what is not used of them."""
+UNREAD_ANNOTATIONS = frozenset({"anthropic/_client.py", "anthropic/_tracing.py"})
+"""Of those, the ones with annotations of classes that are text, and that nobody evaluates."""
 KEPT_EAGER = ("anthropic/_vendor/",)
 RENAMES = (
     "anthropic/__init__.py",
@@ -166,11 +192,13 @@ def _without_documentation(members: dict[str, Any]) -> dict[str, Any]:
 
 def make_lazy(layer: Path) -> None:
     """Rewrite the modules that import more than they use. Those of an earlier run are compiled already."""
-    for path in sorted({path for pattern in LAZY for path in layer.glob(pattern)}):
+    patterns = {**dict.fromkeys(LAZY, ()), **LAZY_IMPORTS}
+    found = {path: frozenset(others) for pattern, others in patterns.items() for path in layer.glob(pattern)}
+    for path, others in sorted(found.items()):
         name = path.relative_to(layer).as_posix()
         if name.startswith(KEPT_EAGER):
             continue
-        source = lazy(path)
+        source = lazy(path, others, annotations_are_read=name not in UNREAD_ANNOTATIONS)
         if name == RENAMES[0]:
             if source.count(RENAMES[1]) != 1:
                 raise SlimError(f"{name} is not as expected: see RENAMES in tools/slim.py")
