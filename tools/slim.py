@@ -135,6 +135,8 @@ def slim(build: Path) -> None:
     strip(layer)
     shrink_descriptions(layer / "botocore" / "data")
     make_lazy(layer)
+    drop_handlers(layer / "botocore" / "handlers.py")
+    drop_fields(layer / "pydantic_core" / "core_schema.py")
     compile_methods(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
@@ -206,6 +208,41 @@ def make_lazy(layer: Path) -> None:
         path.write_text(source, encoding="utf-8")
 
 
+def drop_handlers(path: Path) -> None:
+    """A session of botocore registers handlers for all services, and of the documentation. Leave those of ours."""
+    if not path.exists():
+        return
+    tree = ast.parse(path.read_bytes())
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="BUILTIN_HANDLERS")], value=ast.List() as handlers):
+                handlers.elts = [each for each in handlers.elts if _is_of_ours(each)]
+                path.write_text(ast.unparse(tree), encoding="utf-8")
+                return
+    raise SlimError(f"{path} is not as expected: see drop_handlers in tools/slim.py")
+
+
+def _is_of_ours(handler: ast.expr) -> bool:
+    """`("event.service.Operation", …)`, or of any service. Of an expression nothing is known: it stays."""
+    match handler:
+        case ast.Tuple(elts=[ast.Constant(value=str(event)), *_]):
+            kind, _, rest = event.partition(".")
+            return kind != "docs" and rest.partition(".")[0] in {*SERVICES, "", "*"}
+    return True
+
+
+def drop_fields(path: Path) -> None:
+    """Of the TypedDicts: types only, each of which Python looks at when it makes the class."""
+    if not path.exists():
+        return
+    tree = ast.parse(path.read_bytes())
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(bases=[ast.Name(id="TypedDict")]):
+                node.body = [ast.Pass()]
+    path.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+
+
 def compile_methods(layer: Path) -> None:
     """Of dataclasses, while there are sources of them: those of libraries are gone after the first run."""
     into = layer / METHODS
@@ -241,9 +278,7 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     source = path.read_bytes()
     tree: ast.Module = ast.parse(source)
     if path.name == "app.py":
-        _import_first(
-            tree, "playground"
-        )  # it makes what follows start faster, libraries included (playground/start.py)
+        _start_fast(tree)
     if not docstrings:
         _Undocumented().visit(tree)
     _Described().visit(tree)
@@ -251,10 +286,12 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     return LEGACY_HEADER + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
-def _import_first(tree: ast.Module, name: str) -> None:
-    """Behind the docstring."""
+def _start_fast(tree: ast.Module) -> None:
+    """Import `playground` behind the docstring: it makes what follows start faster, libraries included. And say when
+    the start is over (playground/start.py)."""
     place = 1 if ast.get_docstring(tree) is not None else 0
-    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias(name)], lineno=1, col_offset=0)))
+    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias("playground")], lineno=1, col_offset=0)))
+    tree.body += ast.parse("playground.start.started()").body
 
 
 class _Undocumented(ast.NodeTransformer):
