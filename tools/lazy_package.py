@@ -5,10 +5,13 @@ entry in a table that the module's `__getattr__` (PEP 562) looks into, so `from 
 what they meant before; functions of the module itself ask it, too. Left as they are: names that are used while the
 module is imported, in classes' annotations included, names that are bound a second time, names that are also those of
 submodules (unless the package imports just these from itself), and whatever is not `from … import` at the top.
+
+The same is done for imports of other packages that are named, `import package` included.
 """
 
 import ast
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 
 TABLE, GETTER = "_lazy_names", "__getattr__"
@@ -22,8 +25,16 @@ def {GETTER}(name):
         raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}") from None
     import importlib
 
-    module = importlib.import_module(module, __spec__.parent)
-    value = globals()[name] = getattr(module, attribute) if attribute else module
+    if attribute is None:
+        value = __import__(module)
+    else:
+        value = importlib.import_module(module, __spec__.parent)
+        if attribute:
+            try:
+                value = getattr(value, attribute)
+            except AttributeError:
+                value = importlib.import_module(f"{{value.__name__}}.{{attribute}}")
+    globals()[name] = value
     return value
 
 
@@ -32,19 +43,28 @@ def __dir__():
 """
 
 
-def lazy(path: Path) -> str:
-    """The source of `path`, rewritten. Raises ValueError if that cannot be done."""
+def lazy(path: Path, others: Set[str] = frozenset(), *, annotations_are_read: bool = True) -> str:
+    """The source of `path`, rewritten, also for the packages `others`. Raises ValueError if that cannot be done.
+
+    `annotations_are_read`: somebody may evaluate those of its classes, as pydantic does.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if any(isinstance(node, ast.FunctionDef) and node.name == GETTER for node in tree.body):
         raise ValueError(f"{path} has a {GETTER} of its own")
     is_package = path.name == "__init__.py"
     own_name = _full_name(path) if is_package else None
     submodules = {each.stem for each in path.parent.iterdir()} if is_package else set()
-    kept = _read_early(tree) | _bound_twice(tree)
-    names: dict[str, tuple[str, str]] = {}
+    kept = _read_early(tree, annotations_are_read) | _bound_twice(tree)
+    names: dict[str, tuple[str, str | None]] = {}
     body: list[ast.stmt] = []
     for node in tree.body:
-        found = _names(node, path) if isinstance(node, ast.ImportFrom) else {}
+        if isinstance(node, ast.Import) and {_top(alias.name) for alias in node.names} <= others:
+            for alias in node.names:
+                if alias.asname is not None or _top(alias.name) in kept:
+                    raise ValueError(f"{path} needs {alias.name} while it is imported, or by another name")
+                names[_top(alias.name)] = (alias.name, None)
+            continue
+        found = _names(node, path, others) if isinstance(node, ast.ImportFrom) else {}
         is_own = isinstance(node, ast.ImportFrom) and node.module == own_name
         now = kept if is_own else kept | submodules
         eager = [] if not found else [alias for alias in _aliases(node, found) if _bound(alias) in now]
@@ -92,14 +112,18 @@ class _Asking(ast.NodeTransformer):
         return node
 
 
-def _names(node: ast.ImportFrom, path: Path) -> dict[str, tuple[str, str]]:
-    """The names that an import binds, with their modules; none if they are not of a submodule."""
-    if node.module is None or (node.level == 0 and node.module.partition(".")[0] != _package(path)):
+def _names(node: ast.ImportFrom, path: Path, others: Set[str]) -> dict[str, tuple[str, str]]:
+    """The names that an import binds, with their modules; none if they are not of a submodule, or of `others`."""
+    if node.module is None or (node.level == 0 and _top(node.module) not in {_package(path), *others}):
         return {}
     module = "." * node.level + node.module
     if [alias.name for alias in node.names] == ["*"]:
         return {name: (module, name) for name in _exported(path, node)}
     return {_bound(alias): (module, alias.name) for alias in node.names}
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _package(path: Path) -> str:
@@ -149,7 +173,7 @@ def _exported(path: Path, node: ast.ImportFrom) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def _read_early(tree: ast.Module) -> set[str]:
+def _read_early(tree: ast.Module, annotations_are_read: bool) -> set[str]:
     """Names that are read while the module is imported, or that somebody may look up in its dictionary."""
     annotations_are_text = any(
         isinstance(node, ast.ImportFrom) and node.module == "__future__" and node.names[0].name == "annotations"
@@ -169,6 +193,10 @@ def _read_early(tree: ast.Module) -> set[str]:
             return
         if isinstance(node, ast.Name):
             found.add(node.id)
+        if isinstance(node, ast.AnnAssign) and annotations_are_text and not annotations_are_read:
+            if node.value is not None:
+                read(node.value)
+            return
         for child in ast.iter_child_nodes(node):
             read(child)
 
@@ -190,6 +218,8 @@ def _bound_twice(tree: ast.Module) -> set[str]:
                 bound[name] += 2
             case ast.Global(names=names) | ast.Nonlocal(names=names):
                 bound.update(dict.fromkeys(names, 2))
-            case ast.ImportFrom(names=aliases) | ast.Import(names=aliases):
-                bound.update(_bound(alias).partition(".")[0] for alias in aliases)
+            case ast.ImportFrom(names=aliases):
+                bound.update(_bound(alias) for alias in aliases)
+            case ast.Import(names=aliases):  # of a package and of its submodules, it binds the same
+                bound.update({_top(_bound(alias)) for alias in aliases} - bound.keys())
     return {name for name, times in bound.items() if times > 1}

@@ -70,19 +70,45 @@ UNUSED = (
     "aws_lambda_powertools/utilities/feature_flags",
     "aws_lambda_powertools/utilities/kafka",
     "aws_lambda_powertools/utilities/parser",
+    "requests",  # Stripe's client is over urllib3; detect-secrets would ask services about what it finds
+    "charset_normalizer",  # of requests
 )
 """What no function loads; tests/infrastructure/test_built.py runs them without it."""
 LAZY = (
     "anthropic/**/__init__.py",
-    "anthropic/_base_client.py",
     "anthropic/_client.py",
+    "anthropic/lib/credentials/_auth.py",
     "aws_lambda_powertools/event_handler/__init__.py",
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
     "botocore/docs/__init__.py",
     "botocore/docs/docstring.py",
+    "cryptography/hazmat/primitives/serialization/__init__.py",
     "cryptography/x509/__init__.py",
 )
 """Modules that import all of their package, whatever is used of it (tools/lazy_package.py)."""
+LAZY_IMPORTS = {
+    **dict.fromkeys(
+        (
+            *(f"anthropic/{name}.py" for name in ("_base_client", "_files", "_resource", "_response", "_tracing")),
+            "anthropic/_utils/*.py",
+            "anthropic/lib/_files.py",
+            "anthropic/lib/_tracing/*.py",
+        ),
+        ("anyio", "asyncio", "opentelemetry"),
+    ),
+    **dict.fromkeys(
+        (
+            "detect_secrets/filters/common.py",
+            *(f"detect_secrets/plugins/{name}.py" for name in ("aws", "base", "mailchimp", "slack", "stripe")),
+            "detect_secrets/plugins/telegram_token.py",
+        ),
+        ("requests",),
+    ),
+    "stripe/_http_client.py": ("asyncio",),
+}
+"""Modules that import other packages for what is not used of them."""
+UNREAD_ANNOTATIONS = frozenset({"anthropic/_client.py", "anthropic/_tracing.py"})
+"""Of those, the ones with annotations of classes that are text, and that nobody evaluates."""
 KEPT_EAGER = ("anthropic/_vendor/",)
 RENAMES = (
     "anthropic/__init__.py",
@@ -109,6 +135,8 @@ def slim(build: Path) -> None:
     strip(layer)
     shrink_descriptions(layer / "botocore" / "data")
     make_lazy(layer)
+    drop_handlers(layer / "botocore" / "handlers.py")
+    drop_fields(layer / "pydantic_core" / "core_schema.py")
     compile_methods(layer)
     compile_libraries(layer)
     for folder in (layer / name for name in sorted(OURS)):
@@ -166,16 +194,53 @@ def _without_documentation(members: dict[str, Any]) -> dict[str, Any]:
 
 def make_lazy(layer: Path) -> None:
     """Rewrite the modules that import more than they use. Those of an earlier run are compiled already."""
-    for path in sorted({path for pattern in LAZY for path in layer.glob(pattern)}):
+    patterns = {**dict.fromkeys(LAZY, ()), **LAZY_IMPORTS}
+    found = {path: frozenset(others) for pattern, others in patterns.items() for path in layer.glob(pattern)}
+    for path, others in sorted(found.items()):
         name = path.relative_to(layer).as_posix()
         if name.startswith(KEPT_EAGER):
             continue
-        source = lazy(path)
+        source = lazy(path, others, annotations_are_read=name not in UNREAD_ANNOTATIONS)
         if name == RENAMES[0]:
             if source.count(RENAMES[1]) != 1:
                 raise SlimError(f"{name} is not as expected: see RENAMES in tools/slim.py")
             source = source.replace(*RENAMES[1:])
         path.write_text(source, encoding="utf-8")
+
+
+def drop_handlers(path: Path) -> None:
+    """A session of botocore registers handlers for all services, and of the documentation. Leave those of ours."""
+    if not path.exists():
+        return
+    tree = ast.parse(path.read_bytes())
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="BUILTIN_HANDLERS")], value=ast.List() as handlers):
+                handlers.elts = [each for each in handlers.elts if _is_of_ours(each)]
+                path.write_text(ast.unparse(tree), encoding="utf-8")
+                return
+    raise SlimError(f"{path} is not as expected: see drop_handlers in tools/slim.py")
+
+
+def _is_of_ours(handler: ast.expr) -> bool:
+    """`("event.service.Operation", …)`, or of any service. Of an expression nothing is known: it stays."""
+    match handler:
+        case ast.Tuple(elts=[ast.Constant(value=str(event)), *_]):
+            kind, _, rest = event.partition(".")
+            return kind != "docs" and rest.partition(".")[0] in {*SERVICES, "", "*"}
+    return True
+
+
+def drop_fields(path: Path) -> None:
+    """Of the TypedDicts: types only, each of which Python looks at when it makes the class."""
+    if not path.exists():
+        return
+    tree = ast.parse(path.read_bytes())
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(bases=[ast.Name(id="TypedDict")]):
+                node.body = [ast.Pass()]
+    path.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
 
 
 def compile_methods(layer: Path) -> None:
@@ -213,9 +278,7 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     source = path.read_bytes()
     tree: ast.Module = ast.parse(source)
     if path.name == "app.py":
-        _import_first(
-            tree, "playground"
-        )  # it makes what follows start faster, libraries included (playground/start.py)
+        _start_fast(tree)
     if not docstrings:
         _Undocumented().visit(tree)
     _Described().visit(tree)
@@ -223,10 +286,12 @@ def _compiled(path: Path, where: str, *, docstrings: bool = True) -> bytes:
     return LEGACY_HEADER + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
-def _import_first(tree: ast.Module, name: str) -> None:
-    """Behind the docstring."""
+def _start_fast(tree: ast.Module) -> None:
+    """Import `playground` behind the docstring: it makes what follows start faster, libraries included. And say when
+    the start is over (playground/start.py)."""
     place = 1 if ast.get_docstring(tree) is not None else 0
-    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias(name)], lineno=1, col_offset=0)))
+    tree.body.insert(place, ast.fix_missing_locations(ast.Import([ast.alias("playground")], lineno=1, col_offset=0)))
+    tree.body += ast.parse("playground.start.started()").body
 
 
 class _Undocumented(ast.NodeTransformer):

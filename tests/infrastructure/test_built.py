@@ -106,6 +106,59 @@ def test_descriptions_of_services_lose_what_no_client_needs(build: Path) -> None
     assert partition == {"partition": "aws", "services": {"s3": {"endpoints": {}}}}
 
 
+HANDLERS = """
+BUILTIN_HANDLERS = [
+    ("before-call", f),
+    ("before-call.s3", f),
+    ("before-call.rds.CreateDBCluster", f),
+    ("before-parse.*.Get", f, REGISTER_FIRST),
+    ("docs.*.s3.CopyObject.complete-section", f),
+    *more,
+]
+"""
+FIELDS = (
+    "class A(TypedDict, total=False):\n    a: int\nclass B(Base):\n    b: int\ndef a_schema(a: int) -> A:\n    pass\n"
+)
+
+
+def test_handlers_and_fields_that_nothing_needs_are_left_out(build: Path) -> None:
+    layer = build / "SharedLayer" / "python"
+    write(layer, {"botocore/handlers.py": HANDLERS, "pydantic_core/core_schema.py": FIELDS})
+
+    slim.drop_handlers(layer / "botocore" / "handlers.py")
+    slim.drop_fields(layer / "pydantic_core" / "core_schema.py")
+
+    left = (layer / "botocore" / "handlers.py").read_text(encoding="utf-8")
+    assert re.findall(r"'([^']+)'", left) == ["before-call", "before-call.s3", "before-parse.*.Get"]
+    assert "*more" in left
+    fields = (layer / "pydantic_core" / "core_schema.py").read_text(encoding="utf-8")
+    assert fields == FIELDS.replace("    a: int\n", "    pass\n").replace("class B", "\nclass B").replace(
+        "def a_", "\ndef a_"
+    ).rstrip("\n")
+
+
+def test_handlers_of_another_form_are_an_error(build: Path) -> None:
+    path = build / "SharedLayer" / "python" / "botocore" / "handlers.py"
+    write(path.parent, {"handlers.py": "HANDLERS = []\n"})
+    with pytest.raises(slim.SlimError, match="drop_handlers"):
+        slim.drop_handlers(path)
+
+
+@on_the_runtimes_python
+def test_a_function_says_when_its_start_is_over(build: Path) -> None:
+    """Last of all, in the compiled file only."""
+    write(build, {"RunFunction/app.py": '"""Runs."""\nimport json\nhandler = print\n'})
+    slim.slim(build)
+
+    folder = build / "RunFunction"
+    stub = "import types, sys; ours = types.ModuleType('playground'); sys.modules['playground'] = ours; "
+    stub += "ours.start = types.SimpleNamespace(started=lambda: print('started', 'app' in sys.modules)); import app"
+    ended = subprocess.run(
+        [sys.executable, "-c", stub], env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("started True\n", "")
+
+
 def test_compiled_files_are_used_without_a_look_at_a_source(build: Path) -> None:
     slim.slim(build)
 

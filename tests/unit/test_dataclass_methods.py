@@ -183,7 +183,10 @@ def test_a_start_takes_what_is_compiled_and_compiles_the_rest(tmp_path: Path) ->
         except AttributeError as error:
             assert type(error).__name__ == "FrozenInstanceError"
         assert Unknown(1) == Unknown(a=1, b=2)
-        assert gc.get_threshold()[0] == start.YOUNG_OBJECTS
+        assert not gc.isenabled()
+        start.started()
+        assert gc.isenabled() and gc.get_threshold()[0] == start.YOUNG_OBJECTS
+        assert gc.get_freeze_count() > len(gc.get_objects())
         """
     )
     ended = subprocess.run(

@@ -96,3 +96,41 @@ def test_a_module_with_a_getattr_of_its_own_is_refused(tmp_path: Path) -> None:
     library = package(tmp_path, {"__init__.py": "def __getattr__(name): ...\n"})
     with pytest.raises(ValueError, match="has a __getattr__ of its own"):
         lazy(library / "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("statement", "use"),
+    [
+        ("import other", "other.NAME"),
+        ("import other\nimport other.part", "other.part.NAME"),
+        ("from other import NAME", "NAME"),
+        ("from other import part", "part.NAME"),
+        ("from other.part import NAME as it", "it"),
+    ],
+)
+def test_other_packages_are_loaded_when_they_are_used(tmp_path: Path, statement: str, use: str) -> None:
+    module = tmp_path / "module.py"
+    package(tmp_path, {"../other/__init__.py": "print('loaded')\nNAME = 'n'\n", "../other/part.py": "NAME = 'n'\n"})
+    module.write_text(f"{statement}\n\ndef f():\n    return {use}\n", encoding="utf-8")
+    module.write_text(lazy(module, {"other"}), encoding="utf-8")
+
+    assert run(tmp_path, "import module; print('imported', module.f())") == "loaded\nimported n"
+    assert run(tmp_path, "import module; print('imported')") == "imported"
+
+
+@pytest.mark.parametrize("text", ["import other\nX = other.NAME\n", "import other as it\n"])
+def test_a_package_that_cannot_wait_is_an_error(tmp_path: Path, text: str) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="needs other while it is imported"):
+        lazy(module, {"other"})
+
+
+@pytest.mark.parametrize(("are_read", "printed"), [(True, "loaded\nimported"), (False, "imported")])
+def test_annotations_that_nobody_evaluates_load_nothing(tmp_path: Path, are_read: bool, printed: str) -> None:
+    text = "from __future__ import annotations\nfrom .x import A\nclass C:\n    a: A = None\n"
+    library = package(tmp_path, {"__init__.py": "", "y.py": text, "x.py": SUBMODULE})
+    source = lazy(library / "y.py", annotations_are_read=are_read)
+    (library / "y.py").write_text(source, encoding="utf-8")
+
+    assert run(tmp_path, "import library.y; print('imported')") == printed

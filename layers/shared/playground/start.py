@@ -5,8 +5,9 @@
 (tools/dataclass_methods.py): the same code, found by the text itself. A text that is not there is compiled as usual, so
 a class that the build did not foresee costs time and nothing else.
 
-What is imported stays: looking through it for garbage again and again takes another tenth of a start, so the collector
-begins later. A request leaves few cycles; after some dozens of requests it runs as before.
+What is imported stays: looking through it for garbage takes another tenth of a start, so the collector begins when the
+start is over, and never looks at what that has made. A request leaves few cycles; after some dozens of requests it runs
+as before.
 """
 
 import builtins
@@ -49,10 +50,11 @@ class CompiledMethods:
 
 
 def start_fast(path: Path = PATH) -> None:
-    """Have `dataclasses` take methods from the file at `path`, and the collector wait, if there is such a file."""
+    """Have `dataclasses` take methods from the file at `path`, and the collector wait for `started`, if there is such a
+    file."""
     if not path.exists():
         return
-    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    gc.disable()
     compiled = CompiledMethods(path)
 
     def run(source: Any, globals_: Any = None, locals_: Any = None, /) -> None:
@@ -60,3 +62,10 @@ def start_fast(path: Path = PATH) -> None:
         builtins.exec(source if code is None else code, globals_, locals_)  # noqa: S102 - as dataclasses does
 
     dataclasses.exec = run  # type: ignore[attr-defined]  # its module finds this before the built-in function
+
+
+def started() -> None:
+    """The last statement of a function's module, in a build: what there is stays, the collector begins."""
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    gc.enable()

@@ -5,6 +5,7 @@ A call can be given up from another thread, at any moment: its connection is shu
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -203,7 +204,7 @@ class Transport(httpx2.BaseTransport):
     def __init__(self, url: str) -> None:
         options: dict[str, Any] = {
             "maxsize": MAX_IDLE_CONNECTIONS,
-            "ssl_context": httpx2.create_ssl_context(),
+            "ssl_context": _tls(),
             "socket_options": [
                 *HTTPConnection.default_socket_options,
                 (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -272,6 +273,16 @@ def _errors_of_httpx() -> Iterator[None]:
         raise httpx2.ReadTimeout(str(error)) from error
     except (exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise httpx2.RemoteProtocolError(str(error)) from error
+
+
+def _tls() -> ssl.SSLContext:
+    """Trusts whom the system trusts, or the environment names (SSL_CERT_FILE, SSL_CERT_DIR)."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
+        return httpx2.create_ssl_context()  # knows more places, and loads another HTTP client for that
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
 
 
 def _proxy_for(url: str) -> str | None:

@@ -15,6 +15,7 @@ import stripe
 from stripe import StripeClient
 
 from playground.adapters.stripe_events import customers_subscription_of, described_of, payment_of, stated_of
+from playground.adapters.stripe_http import Urllib3Client
 from playground.domain.errors import InvalidRequestError, PaymentsRejectedError, PaymentsUnavailableError
 from playground.domain.payment_events import (
     CustomersSubscription,
@@ -29,7 +30,7 @@ from playground.domain.pricing import PlanPrice
 from playground.domain.subscriptions import SubscriptionSnapshot
 from playground.ports import CheckoutPage, CheckoutStarted, CustomerGoneError, PaymentStarted
 
-TIMEOUT = (2.0, 3.0)  # s to connect, and for each piece of an answer; tried twice, within the 10 s of a function
+CONNECT_SECONDS, READ_SECONDS = 2.0, 3.0  # of each piece of an answer; tried twice, within the 10 s of a function
 RETRIES = 1
 PAGE = 100  # objects of a list at a time
 MAX_INVOICES = 600  # of one subscription: fifty years
@@ -80,7 +81,9 @@ class StripePayments:
             api_key,
             base_addresses={"api": base_url} if base_url else None,
             max_network_retries=RETRIES,
-            http_client=stripe.RequestsClient(timeout=TIMEOUT),
+            http_client=Urllib3Client(
+                url=base_url or stripe.DEFAULT_API_BASE, connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS
+            ),
         )
 
     def create_customer(self, *, user_id: str, key: str) -> str:
