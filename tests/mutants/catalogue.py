@@ -1460,8 +1460,8 @@ MUTANTS = (
     mutant(
         "what an account owes is not stored while it owes a credit",
         MAPPING,
-        "elif name in schema and not (schema[name].null and inner == _default(each)):",
-        "elif name in schema and not (schema[name].null and inner in (1, _default(each))):",
+        "elif name in schema and not (schema[name].null and inner == each.default):",
+        "elif name in schema and not (schema[name].null and inner in (1, each.default)):",
         STORED,
     ),
     mutant(
