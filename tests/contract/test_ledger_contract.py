@@ -1643,9 +1643,16 @@ HOURLY = Allowance(failed_runs_per_hour=4, unpaid_nano_per_day=1_000_000_000, na
 
 
 def place_allowed(
-    ledger: Ledger, user_id: str, run: str, *, ceiling: int = 1, now: datetime = NOW, allowance: Allowance = HOURLY
+    ledger: Ledger,
+    user_id: str,
+    run: str,
+    *,
+    ceiling: int = 1,
+    now: datetime = NOW,
+    allowance: Allowance = HOURLY,
+    seen: Account | None = None,
 ) -> HoldOutcome:
-    return ledger.place_hold(user_id, a_hold(run, ceiling, now), limit=LIMIT, now=now, allowance=allowance)
+    return ledger.place_hold(user_id, a_hold(run, ceiling, now), limit=LIMIT, now=now, allowance=allowance, seen=seen)
 
 
 def fail(
@@ -1680,6 +1687,38 @@ def test_open_runs_count_as_if_they_failed(subject: Ledger, user_id: str) -> Non
     assert [type(outcome) for outcome in outcomes] == [Held] * 3 + [AllowanceUsedUp] * 2
     subject.cancel_hold(user_id, a_hold("run_1", 1, NOW), now=NOW)
     assert isinstance(place_allowed(subject, user_id, "run_6"), Held)
+
+
+def test_what_has_failed_since_the_account_was_read_counts(subject: Ledger, user_id: str) -> None:
+    """The condition is made for the account that was read. Since then two runs have failed, and two more may."""
+    give(subject, user_id, 1000)
+    before = subject.account(user_id, NOW)
+    for number in range(2):
+        fail(subject, user_id, f"run_{number}", ceiling=10, cost_nano=200_000_000)
+
+    outcomes = [place_allowed(subject, user_id, f"open_{number}", seen=before) for number in range(3)]
+
+    assert [type(outcome) for outcome in outcomes] == [Held, Held, AllowanceUsedUp]
+    subject.cancel_hold(user_id, *(a_hold(f"open_{number}", 1, NOW) for number in range(2)), now=NOW)
+    many = replace(HOURLY, failed_runs_per_hour=100)
+    assert isinstance(
+        place_allowed(subject, user_id, "dear", ceiling=25, allowance=many, seen=before, now=NOW), AllowanceUsedUp
+    )
+    assert isinstance(place_allowed(subject, user_id, "dear", ceiling=24, allowance=many, seen=before), Held)
+    assert isinstance(place_allowed(subject, user_id, "next", allowance=many, seen=before), AllowanceUsedUp)
+
+
+def test_what_was_given_back_since_the_account_was_read_counts(subject: Ledger, user_id: str) -> None:
+    """The account that was read had used up its allowance; then something was paid for, which begins it anew."""
+    for number in range(4):
+        fail(subject, user_id, f"run_{number}")
+    before = subject.account(user_id, NOW)
+    assert isinstance(place_allowed(subject, user_id, "late", seen=before), AllowanceUsedUp)
+
+    subject.change(user_id, lambda account: (note_payment(account), ()), business_key="paid", now=NOW)
+
+    outcomes = [place_allowed(subject, user_id, f"open_{number}", seen=before) for number in range(5)]
+    assert [type(outcome) for outcome in outcomes] == [Held] * 4 + [AllowanceUsedUp]
 
 
 def test_so_much_may_be_unpaid(subject: Ledger, user_id: str) -> None:

@@ -690,22 +690,36 @@ MUTANTS = (
     mutant(
         "failures: a time that is ahead admits as much as none",
         LEDGER,
-        "(counted <= most) & (used <= millis(latest)) for most, latest in levels",
-        "(counted <= most) & (used <= millis(levels[-1][1])) for most, latest in levels",
+        "(used.does_not_exist() | (used <= millis(latest)))",
+        "(used.does_not_exist() | (used > 0))",
         CONTRACT,
     ),
     mutant(
         "compare: several holds use the allowance of one",
         LEDGER,
-        "admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))",
-        "admitted = _admitted(allowance, ceiling, limit, now)",
+        "admitted = _admitted(allowance, ceiling, limit, now, seen, added=len(holds))",
+        "admitted = _admitted(allowance, ceiling, limit, now, seen)",
         CONTRACT,
     ),
     mutant(
         "allowance: whoever has used nothing may hold whatever there is",
         LEDGER,
-        "nothing_used: Condition = used.does_not_exist() & (counted <= max(most for most, _ in levels))",
-        "nothing_used: Condition = used.does_not_exist()",
+        "(counted <= most) & (used.does_not_exist() | (used <= millis(latest)))",
+        "used.does_not_exist() | ((counted <= most) & (used <= millis(latest)))",
+        CONTRACT,
+    ),
+    mutant(
+        "allowance: a refused hold is tried again with the account as it was read",
+        LEDGER,
+        "seen = items.account_of(user_id, refusal.item) if refusal.item is not None else None",
+        "seen = seen if seen is not None else items.account_of(user_id, refusal.item or {})",
+        CONTRACT,
+    ),
+    mutant(
+        "allowance: the level that admits the most is right whatever is used",
+        ALLOWANCE,
+        "if used is None or used <= level[1]]",
+        "if used is None or used]",
         CONTRACT,
     ),
     mutant(
@@ -1446,8 +1460,8 @@ MUTANTS = (
     mutant(
         "what an account owes is not stored while it owes a credit",
         MAPPING,
-        "elif name in schema and not (schema[name].null and inner == _default(each)):",
-        "elif name in schema and not (schema[name].null and inner in (1, _default(each))):",
+        "elif name in schema and not (schema[name].null and inner == each.default):",
+        "elif name in schema and not (schema[name].null and inner in (1, each.default)):",
         STORED,
     ),
     mutant(

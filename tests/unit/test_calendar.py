@@ -144,3 +144,31 @@ def test_the_time_of_a_schedule_is_read(text: str) -> None:
 def test_a_schedule_without_a_proper_time_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"is needed|Invalid isoformat|naive"):
         scheduled_time(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2027-01-02",
+        "2027-01-02T03:04:05Z",
+        "2027-01-02T03:04:05.000",
+        "2027-01-02T03:04:05.000+00:00",
+        "2027-01-02 03:04:05.000Z",
+        "2027-W01-2T03:04:05.000Z",
+        "2027-01-02T03:04:05.000Z ",
+        "2027-01-02T03:04:05.000Z\n",
+        "٢٠٢٧-01-02T03:04:05.000Z",
+        "2027-02-29T03:04:05.000Z",
+        "2027-13-01T03:04:05.000Z",
+        "2027-01-02T24:00:00.000Z",
+    ],
+)
+def test_a_stored_time_has_one_spelling(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no time|day|month|hour"):
+        from_iso(text)
+
+
+def test_stored_times_keep_four_digits_of_the_year() -> None:
+    assert iso(datetime(99, 1, 1, tzinfo=UTC)) == "0099-01-01T00:00:00.000Z"

@@ -270,3 +270,12 @@ NULL = {"NULL": True}
 IGNORED = frozenset({"listed_at", "recent", "due_shard"})
 """For the store's indexes and conditions only: not read back."""
 MAY_LACK: Mapping[str, frozenset[str]] = {"turn": frozenset({"packed"})}
+
+
+def test_an_item_without_what_must_be_there_is_not_written() -> None:
+    run = EXAMPLES["run"]["bare"]
+
+    with pytest.raises(ValueError, match="RunItem without nonce"):
+        items.run_item(replace(run, nonce=None))
+    with pytest.raises(ValueError, match="RunItem has no colour"):
+        items._RUN.write(run, colour="red")

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
-from operator import and_, or_
+from operator import and_
 from typing import Any
 
 from pynamodb.expressions.condition import Condition, size
@@ -73,7 +73,7 @@ from playground.domain.account import (
     overdue_change,
     with_debt_repaid,
 )
-from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, use_allowance
+from playground.domain.allowance import NOTHING_USED, Allowance, AllowanceUse, best_level, use_allowance
 from playground.domain.calendar import iso
 from playground.domain.entries import Entry, EntryType
 from playground.domain.errors import CorruptLedgerError, SessionConflictError, StoreUnavailableError
@@ -180,15 +180,15 @@ class DynamoLedger:
     ) -> HoldOutcome:
         ceiling, lease = _together(holds)
         ends_first = False
-        runs_at = seen.runs_at if seen is not None else None
         for _ in self._store.backoff:
             write = self._placing(user_id, holds, limit, now, ends_first=ends_first)
             if allowance is not None:
-                admitted = _admitted(allowance, ceiling, limit, now, added=len(holds))
+                admitted = _admitted(allowance, ceiling, limit, now, seen, added=len(holds))
                 write = replace(write, condition=write.condition & admitted)
             if plans is not None:
                 write = replace(write, condition=write.condition & _has_one_of(plans))
             if rate is not None:
+                runs_at = seen.runs_at if seen is not None else None
                 write = counted(write, AccountItem.runs_at, rate, runs_at, now, added=len(holds))
             try:
                 raw = self._store.update(write)
@@ -197,7 +197,7 @@ class DynamoLedger:
                 if outcome is not None:
                     return outcome
                 ends_first = lease < (refusal.item or {}).get("lease_at", {"S": ""})["S"]
-                runs_at = items.account_of(user_id, refusal.item).runs_at if refusal.item is not None else None
+                seen = items.account_of(user_id, refusal.item) if refusal.item is not None else None
             else:
                 return Held(items.account_of(user_id, raw), ended_before=_remembers(raw, holds))
         raise StoreUnavailableError
@@ -979,20 +979,28 @@ def _allowance_actions(before: Account, after: Account) -> list[Action]:
     return actions
 
 
-def _admitted(allowance: Allowance, ceiling: int, limit: int, now: datetime, *, added: int = 1) -> Condition:
-    """`Allowance.admits`, of the account as it is when it is written."""
+def _admitted(
+    allowance: Allowance, ceiling: int, limit: int, now: datetime, seen: Account | None, *, added: int = 1
+) -> Condition:
+    """`Allowance.admits`, of the account as it is when it is written.
 
-    def within(counted: Any, used: Any, levels: Sequence[tuple[int, datetime]]) -> Condition:
-        """One of the levels holds: at most so much is counted, and no more is used than by its time."""
-        nothing_used: Condition = used.does_not_exist() & (counted <= max(most for most, _ in levels))
-        each = [(counted <= most) & (used <= millis(latest)) for most, latest in levels]
-        condition: Condition = reduce(or_, each, nothing_used)
+    Of the levels only the one that decides for `seen`, the account as last read, is in the condition (None: nothing is
+    used). It never admits more than `admits`. If more has been used since, it may refuse what `admits` would not; the
+    refusal brings the account, so that the next try has the right level.
+    """
+
+    def within(counted: Any, used: Any, level: tuple[int, datetime]) -> Condition:
+        most, latest = level
+        condition: Condition = (counted <= most) & (used.does_not_exist() | (used <= millis(latest)))
         return condition
 
+    failures_at, unpaid_at = (seen.failures_at, seen.unpaid_at) if seen is not None else (None, None)
+    by_runs = best_level(allowance.by_open_runs(limit, now, added=added), failures_at)
+    by_credits = best_level(allowance.by_held_credits(ceiling, now), unpaid_at)
     open_runs = size(AccountItem.holds)  # type: ignore[no-untyped-call]
-    by_runs = within(open_runs, AccountItem.failures_at, allowance.by_open_runs(limit, now, added=added))
-    by_credits = within(AccountItem.held, AccountItem.unpaid_at, allowance.by_held_credits(ceiling, now))
-    condition: Condition = by_runs & by_credits
+    condition: Condition = within(open_runs, AccountItem.failures_at, by_runs) & within(
+        AccountItem.held, AccountItem.unpaid_at, by_credits
+    )
     return condition
 
 

@@ -15,10 +15,10 @@ stays as it is.
 
 from collections import abc
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -100,17 +100,28 @@ class ItemMapping(Generic[_T]):
 
     def __post_init__(self) -> None:
         found = set(self.not_fields)
-        for each in fields(self.of):  # type: ignore[arg-type]
+        for each in _fields(cast(Hashable, self.of)):
             if each.name in self.inline:
-                found |= {inner.name for inner in fields(_object_type(_hints(cast(Hashable, self.of))[each.name]))}
+                found |= {inner.name for inner in _fields(_object_type(each.hint))}
             elif each.name not in self.not_stored:
                 found.add(self.names.get(each.name, each.name))
         if odd := found ^ set(self.schema.get_attributes()):
             raise TypeError(f"{self.schema.__name__} and {self.of.__name__} differ in {', '.join(sorted(odd))}")
 
     def write(self, value: _T, **others: Any) -> RawItem:
-        """The item without its key. `others`: attributes that are not fields, or instead of what the fields say."""
-        item: RawItem = self.schema(**{**self._attributes(self.of, value), **others}).serialize()
+        """The item without its key. `others`: attributes that are not fields, or instead of what the fields say. Raises
+        ValueError without an attribute that must be there, or for one that is not of the schema."""
+        values = {**self._attributes(self.of, value), **others}
+        item: dict[str, Any] = {}
+        for name, attribute in self.schema.get_attributes().items():
+            given = values.pop(name, None)
+            stored = attribute.serialize(given) if given is not None else None
+            if stored is not None:
+                item[attribute.attr_name] = {attribute.attr_type: stored}
+            elif not attribute.null:
+                raise ValueError(f"{self.schema.__name__} without {name}")
+        if values:
+            raise ValueError(f"{self.schema.__name__} has no {', '.join(values)}")
         return item
 
     def read(self, raw: RawItem, **others: Any) -> _T:
@@ -130,27 +141,26 @@ class ItemMapping(Generic[_T]):
     def _attributes(self, of: type, value: Any) -> dict[str, Any]:
         attributes: dict[str, Any] = {}
         schema = self.schema.get_attributes()
-        for each in fields(of):
+        for each in _fields(of):
             name, inner = self.names.get(each.name, each.name), getattr(value, each.name)
             if each.name in self.inline:
                 attributes |= self._attributes(type(inner), inner) if inner is not None else {}
-            elif name in schema and not (schema[name].null and inner == _default(each)):
-                number = isinstance(schema[name], NumberAttribute)
-                attributes[name] = millis(inner) if number and isinstance(inner, datetime) else encode(inner)
+            elif name in schema and not (schema[name].null and inner == each.default):
+                number = isinstance(inner, datetime) and isinstance(schema[name], NumberAttribute)
+                attributes[name] = millis(inner) if number else encode(inner)
         return attributes
 
     def _object(self, of: type, found: Mapping[str, Any], others: Mapping[str, Any]) -> Any:
         values = dict(others)
-        hints = _hints(of)
-        for each in fields(of):
+        for each in _fields(of):
             name = self.names.get(each.name, each.name)
             if each.name in others or each.name in self.not_stored:
                 continue
             if each.name in self.inline:
                 if all(found[mark] is not None for mark in self.inline[each.name]):
-                    values[each.name] = self._object(_object_type(hints[each.name]), found, {})
-            elif found[name] is not None or _default(each) is MISSING:
-                values[each.name] = _top_level(hints[each.name], found[name])
+                    values[each.name] = self._object(_object_type(each.hint), found, {})
+            elif found[name] is not None or each.default is MISSING:
+                values[each.name] = _top_level(each, found[name])
         return of(**values)
 
 
@@ -162,28 +172,38 @@ def value_of(attribute: Any, raw: RawItem) -> Any:
 
 def encode(value: Any) -> Any:
     """A value of a field as one that PynamoDB's attributes take."""
-    match value:
-        case str() | int() | bytes() | None if not isinstance(value, Enum):
-            return value
-        case Enum():
-            return value.value
-        case datetime():
-            return iso(value)
-        case timedelta():
-            return value // _MILLISECOND
-        case frozenset():
-            return set(value)
-        case tuple() | list():
-            return [encode(each) for each in value]
-        case Mapping():
-            return {name: encode(each) for name, each in value.items()}
-    of = type(value)
+    encoder: Callable[[Any], Any] = _encoder(cast(Hashable, type(value)))
+    return encoder(value)
+
+
+@cache
+def _encoder(of: Any) -> Callable[[Any], Any]:
+    """What encodes values of a type."""
+    if issubclass(of, Enum):
+        return lambda value: value.value
+    if issubclass(of, str | int | bytes | NoneType):
+        return lambda value: value
+    if issubclass(of, datetime):
+        return iso
+    if issubclass(of, timedelta):
+        return lambda value: value // _MILLISECOND
+    if issubclass(of, frozenset):
+        return set
+    if issubclass(of, tuple | list):
+        return lambda values: [encode(each) for each in values]
+    if issubclass(of, Mapping):
+        return lambda values: {name: encode(each) for name, each in values.items()}
     if of in AS_LIST:
-        return [encode(getattr(value, each.name)) for each in fields(of)]
+        return lambda value: [encode(getattr(value, each.name)) for each in _fields(of)]
+    return lambda value: _to_map(of, value)
+
+
+def _to_map(of: Any, value: Any) -> dict[str, Any]:
+    found = ((each, getattr(value, each.name)) for each in _fields(of))
     return {
-        _name(of, each): encode(getattr(value, each.name))
-        for each in fields(of)
-        if each.name != KEYED.get(of) and (of in WITH_NULLS or getattr(value, each.name) not in (None, _default(each)))
+        each.short: encode(inner)
+        for each, inner in found
+        if each.name != KEYED.get(of) and (of in WITH_NULLS or inner not in (None, each.default))
     }
 
 
@@ -231,41 +251,56 @@ def _checked(types: tuple[type, ...]) -> Callable[[Any], Any]:
     return check
 
 
-def _top_level(of: Any, value: Any) -> Any:
+def _top_level(each: "_Field", value: Any) -> Any:
     """The value of an attribute: one that is a number by its schema is a time in milliseconds."""
-    if type(value) is int and _object_type(of) is datetime:
+    if type(value) is int and each.is_time:
         return _EPOCH + value * _MILLISECOND
-    return _decoder(of)(value)
+    return each.decode(value)
 
 
 def _from_list(of: Any, values: list[Any]) -> Any:
-    pairs = zip(fields(of), values, strict=True)
-    return of(**{each.name: _decoder(_hints(of)[each.name])(value) for each, value in pairs})
+    return of(**{each.name: each.decode(value) for each, value in zip(_fields(of), values, strict=True)})
 
 
 def _from_map(of: Any, stored: Mapping[str, Any], values: dict[str, Any]) -> Any:
-    hints = _hints(of)
-    for each in fields(of):
-        name = _name(of, each)
-        if each.name not in values and (name in stored or _default(each) is MISSING):
-            values[each.name] = _decoder(hints[each.name])(stored.get(name))
+    for each in _fields(of):
+        if each.name not in values and (each.short in stored or each.default is MISSING):
+            values[each.name] = each.decode(stored.get(each.short))
     return of(**values)
 
 
-def _name(of: type, each: Field[Any]) -> str:
-    return NAMES.get(of, {}).get(each.name, each.name)
+@dataclass(frozen=True)
+class _Field:
+    """A field of a dataclass. `short`: its name in a map. `default`: to compare with; MISSING if it must be given."""
+
+    name: str
+    short: str
+    hint: Any
+    default: Any
+
+    @cached_property
+    def decode(self) -> Callable[[Any], Any]:
+        return _decoder(self.hint)
+
+    @cached_property
+    def is_time(self) -> bool:
+        return _object_type(self.hint) is datetime
 
 
-def _default(each: Field[Any]) -> Any:
-    """MISSING if the field must be given."""
-    return each.default if each.default_factory is MISSING else each.default_factory()
+@cache
+def _fields(of: Any) -> tuple[_Field, ...]:
+    hints, names = get_type_hints(of), NAMES.get(of, {})
+    return tuple(
+        _Field(
+            each.name,
+            names.get(each.name, each.name),
+            hints[each.name],
+            each.default if each.default_factory is MISSING else each.default_factory(),
+        )
+        for each in fields(of)
+    )
 
 
 def _object_type(hint: Any) -> Any:
     """X, of X and of X | None."""
     return next((each for each in get_args(hint) if each is not NoneType), hint)
-
-
-@cache
-def _hints(of: Any) -> dict[str, Any]:
-    return get_type_hints(of)

@@ -92,6 +92,13 @@ class Allowance:
         return max(timedelta(), *waits)
 
 
+def best_level(levels: Sequence[tuple[int, datetime]], used: datetime | None) -> tuple[int, datetime]:
+    """Of `levels`, the one that admits the most while so much is used; the one with the latest time if none admits
+    anything."""
+    holding = [level for level in levels if used is None or used <= level[1]]
+    return max(holding) if holding else max(levels, key=lambda level: level[1])
+
+
 def use_allowance(account: Account, use: AllowanceUse, at: datetime) -> Account:
     """The account after a run without an answer that ended at `at`."""
     if use.failures:

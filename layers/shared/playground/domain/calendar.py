@@ -1,5 +1,6 @@
 """Time, as the ledger sees it: aware UTC with milliseconds, and months counted from an anchor."""
 
+import re
 from calendar import monthrange
 from datetime import UTC, datetime
 
@@ -14,13 +15,17 @@ def instant(moment: datetime) -> datetime:
 
 def iso(moment: datetime) -> str:
     """ISO 8601 with milliseconds and `Z`. Strings of this form sort by time."""
-    moment = instant(moment)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return instant(moment).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def from_iso(text: str) -> datetime:
-    """The inverse of `iso`."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    """The inverse of `iso`. Raises ValueError for a time that is spelt in another way."""
+    if not _ISO.fullmatch(text):
+        raise ValueError(f"{text!r} is no time as it is stored")
+    return datetime.fromisoformat(text)
+
+
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 def scheduled_time(text: object) -> datetime:

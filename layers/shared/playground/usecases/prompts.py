@@ -170,11 +170,11 @@ class FitConversation:
         model = self._model(request)
         least = min(request.max_tokens or self.prices.default_max_tokens_of(model), self.prices.least_max_tokens)
         budget = self.prices.context_budget_tokens[account.plan.value]
-        most = min(budget, self.prices.affordable_prompt_tokens(model, least, account.available))
-        prompt = self._prompt(request, package, ())
+        most = budget
         history: Sequence[Turn] = ()
         if session is not None:
-            history = self._newest(session, most - prompt.guessed_tokens)
+            most = min(budget, self.prices.affordable_prompt_tokens(model, least, account.available))
+            history = self._newest(session, most - self._prompt(request, package, ()).guessed_tokens)
         for tries_left in reversed(range(COUNTS)):
             prompt = self._prompt(request, package, history)
             first = tries_left == COUNTS - 1
