@@ -3,6 +3,7 @@ import "./session/returned"; // and what Stripe's page has put there
 import { render } from "preact";
 import { App } from "./App";
 import { keepFocus } from "./lib/focus";
+import { ignoreHeldEnter } from "./lib/held";
 import { followLinks } from "./router";
 import "./styles/base.css";
 
@@ -10,5 +11,6 @@ const root = document.getElementById("app");
 if (root) {
   followLinks(root);
   keepFocus();
+  ignoreHeldEnter();
   render(<App />, root);
 }

@@ -92,15 +92,28 @@ export async function open<P extends keyof paths, M extends Method>(
     throw new NetworkError("The playground could not be reached.");
   }
   if (answer.ok) return answer;
-  const error = await failure(answer);
+  let error: ApiError;
+  try {
+    error = await failure(answer);
+  } catch (problem) {
+    if (options.signal?.aborted) throw problem;
+    throw new NetworkError("The answer of the playground broke off.");
+  }
   if (error.status === 401 && token !== null) refuse(token);
   throw error;
 }
 
 async function failure(answer: Response): Promise<ApiError> {
+  let text = "";
+  try {
+    text = await answer.text();
+  } catch (problem) {
+    // What the API has said of the request is not known. A 401 has nothing more to say.
+    if (answer.status !== 401) throw problem;
+  }
   let body: Record<string, unknown> = {};
   try {
-    body = (await answer.json()) as Record<string, unknown>;
+    body = JSON.parse(text) as Record<string, unknown>;
   } catch {
     /* a gateway on the way answered with something else */
   }

@@ -19,7 +19,10 @@ async function load(address: string) {
   return import("./token");
 }
 
-beforeEach(() => sessionStorage.clear());
+beforeEach(() => {
+  sessionStorage.clear();
+  document.body.hidden = false;
+});
 
 describe("a token in the address", () => {
   it("is taken out of it at once, and nothing else is", async () => {
@@ -90,6 +93,37 @@ describe("a token in the address", () => {
     expect(bearer()).toBeNull();
     expect(isExpired.value).toBe(true);
     expect(sessionStorage.getItem("playground.token")).toBeNull();
+  });
+});
+
+describe("a page that is left", () => {
+  // jsdom goes nowhere: what is looked at is the page while the browser waits for the next one.
+  const shown = () => !document.body.hidden;
+
+  it("shows nothing of whoever has signed out, however long the next one takes", async () => {
+    const { signOut } = await load(`/#token=${token("alice")}`);
+    expect(shown()).toBe(true);
+    signOut();
+    expect(shown()).toBe(false);
+    expect(sessionStorage.length).toBe(0);
+  });
+
+  it("shows nothing of the one before when somebody else signs in", async () => {
+    const { refuse, signIn } = await load(`/#token=${token("alice")}`);
+    refuse(token("alice"));
+    signIn(token("bob"));
+    expect(shown()).toBe(false);
+
+    const page = await load(`/#token=${token("carol")}`);
+    document.body.hidden = false;
+    page.acceptOffer();
+    expect(shown()).toBe(false);
+  });
+
+  it("comes back from the browser's memory without what it showed", async () => {
+    await load(`/#token=${token("alice")}`);
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+    expect(shown()).toBe(false);
   });
 });
 

@@ -98,7 +98,7 @@ export function acceptOffer(): void {
   const token = offered.peek();
   if (token === null) return;
   accept(token);
-  leaveTab();
+  leave();
   location.reload(); // where the link leads to; nothing of somebody else stays in memory
 }
 
@@ -113,7 +113,7 @@ export function bearer(): string | null {
 
 export function signIn(token: string): void {
   if (accept(token).changed) {
-    leaveTab();
+    leave();
     location.assign("/"); // nothing of somebody else stays in memory either
     return;
   }
@@ -124,11 +124,22 @@ export function signIn(token: string): void {
 /** Forgets the token and what was written in this tab. */
 export function signOut(): void {
   forgetTab();
-  leaveTab();
+  leave();
   location.assign("/");
 }
 
+/** The next page may take its time. Until it is there, nothing of whoever was here can be seen or used. */
+function leave(): void {
+  leaveTab();
+  conceal();
+}
+
+function conceal(): void {
+  document.body.hidden = true;
+}
+
 // A page that the browser has kept in memory would come back with the token and the texts of whoever has signed out.
+addEventListener("pagehide", conceal);
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });

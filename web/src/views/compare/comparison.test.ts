@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, NetworkError } from "../../api/client";
 import type { Column } from "./columns";
-import { followComparison, type Source } from "./comparison";
+import { followComparison, isSaid, type Source } from "./comparison";
 
 type Event = [name: string, data: unknown, id?: string];
 
@@ -42,6 +42,15 @@ async function followed(script: Script, count = 2, from: Column[] | null = null)
   });
   return { columns, asked, waits, shown, states: columns.map((each) => each.state), texts: columns.map((each) => each.text) };
 }
+
+describe("an error", () => {
+  it("says what came of it only in the words of the API", () => {
+    const said = (status: number, code: string, facts = {}) => isSaid(new ApiError(status, code, "…", facts));
+    expect([said(402, "insufficient_credits"), said(404, "package_not_found"), said(502, "model_failed", { run_id: "run_0" })]).toEqual([true, true, true]);
+    expect([said(409, "run_in_progress"), said(401, "unauthorized"), said(429, "rate_limited"), said(503, "store_unavailable")]).toEqual([false, false, false, false]);
+    expect([said(403, "unknown"), said(409, "unknown"), isSaid(new NetworkError("…"))]).toEqual([false, false, false]);
+  });
+});
 
 describe("a comparison that is followed", () => {
   it("is one request if nothing breaks", async () => {

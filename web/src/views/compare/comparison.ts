@@ -117,7 +117,7 @@ async function readColumn(column: Column, source: Source, signal: AbortSignal, c
 
 /** The API has said how it ended, or that it never begins. Other errors are of what stands between, or busy, and pass. */
 export function isSaid(error: unknown): boolean {
-  if (!(error instanceof ApiError) || isSignedOut(error) || error.code === "run_in_progress") return false;
+  if (!(error instanceof ApiError) || isSignedOut(error) || error.code === "run_in_progress" || error.code === "unknown") return false;
   return error.runId !== null || (error.status < 500 && error.status !== 429);
 }
 

@@ -135,6 +135,17 @@ async function write(page: Page, text: string): Promise<void> {
 }
 
 describe("what follows an answer", () => {
+  it("is found by a page that was asked for before the answer came, and not said twice", async () => {
+    const page = await load(`/?package=p#token=${token("alice")}`);
+    await write(page, "first");
+    page.start();
+    await api.answer(RUN, new Response(done()));
+    await vi.waitFor(() => expect(page.live.value).toBeNull());
+    expect((await load("/?package=p")).endedElsewhere.value).toMatchObject({ to: "/?session=ses_1", error: null });
+    expect((await load("/?session=ses_1")).endedElsewhere.value).toBeNull();
+    expect((await load("/?package=p")).endedElsewhere.value).toBeNull();
+  });
+
   it("goes on with its conversation before that has been read, and however often reading it fails", async () => {
     const page = await load(`/?package=p#token=${token("alice")}`);
     await write(page, "first");
@@ -325,6 +336,35 @@ describe("what somebody has typed", () => {
     expect(page.draft.value.input).toBe("my text");
     expect(page.runError.value).toMatchObject({ code: "model_failed" });
     expect(page.endedElsewhere.value).toBeNull();
+  });
+
+  it("is there again, too, when the page was loaded again before anybody saw that the run had failed", async () => {
+    const page = await load(`/?package=p#token=${token("alice")}`);
+    await write(page, "my text");
+    page.start();
+    await page.showPackage("q");
+    await api.answer(RUN, new Response(begun() + event("error", { error: "model_failed", message: "…", run_id: "run_1" })));
+    await vi.waitFor(() => expect(page.endedElsewhere.value).not.toBeNull());
+    const elsewhere = await load("/conversations");
+    expect(elsewhere.endedElsewhere.value).toMatchObject({ to: "/?package=p", error: { code: "model_failed" } });
+    const next = await load("/?package=p");
+    await next.showPackage("p");
+    expect(next.draft.value.input).toBe("my text");
+    expect(next.runError.value).toMatchObject({ code: "model_failed", runId: "run_1" });
+    expect((await load("/?package=p")).endedElsewhere.value).toBeNull();
+  });
+
+  it("is shown again by a page that is loaded again, when another one is in the field", async () => {
+    const page = await load(`/?package=p#token=${token("alice")}`);
+    await write(page, "one");
+    page.start();
+    page.change({ input: "two" });
+    await api.answer(RUN, new Response(begun() + event("error", { error: "model_failed", message: "…", run_id: "run_1" })));
+    await vi.waitFor(() => expect(page.runError.value).not.toBeNull());
+    const again = await load("/?package=p");
+    await again.showPackage("p");
+    expect([again.failedRun.value?.input, again.draft.value.input]).toEqual(["one", "two"]);
+    expect(again.runError.value).toMatchObject({ code: "model_failed" });
   });
 
   it("while another run was failing is not run in its place", async () => {

@@ -4,7 +4,7 @@
  */
 import { batch, computed, effect, signal } from "@preact/signals";
 import { announce } from "../../components/announcer";
-import { api, ApiError, type Schemas } from "../../api/client";
+import { api, ApiError, errorOf, type Schemas } from "../../api/client";
 import { apiSource, follow, saysOutcome, type RunBody } from "../../api/stream";
 import { Attempts } from "../../session/attempts";
 import { balance, refreshBalance } from "../../session/balance";
@@ -384,8 +384,38 @@ export function isShown(body: RunBody): boolean {
 }
 
 export const shownRun = computed(() => (live.value !== null && isShown(live.value.body) ? live.value : null));
+const ENDED = "ended";
+const LEAVING_MS = 10_000; // from a reload that is asked for to the next page
+
+interface Ended {
+  to: string;
+  body: RunBody;
+  error: unknown;
+}
+
+function restoredEnd(): Ended | null {
+  const kept = readTab<Ended & { error: Pick<ApiError, "status" | "code" | "message" | "facts"> | null }>(ENDED);
+  if (!kept?.body) return null;
+  const { to, body, error } = kept;
+  if (error !== null) return { to, body, error: errorOf(error.status, { ...error.facts, error: error.code, message: error.message }) };
+  return to === location.pathname + location.search ? null : { to, body, error };
+}
+
 /** How a run has ended while something else was shown. */
-export const endedElsewhere = signal<{ to: string; body: RunBody; error: unknown } | null>(null);
+export const endedElsewhere = signal<Ended | null>(restoredEnd());
+
+/** How a run has ended, until it is seen: a page that is loaded again says it, and has the text of one that failed. */
+function keepEnd(ended: Ended | null): void {
+  if (ended === null || !(ended.error instanceof ApiError)) return writeTab(ENDED, ended && { ...ended, error: null });
+  const { status, code, message, facts } = ended.error;
+  writeTab(ENDED, { ...ended, error: { status, code, message, facts } });
+}
+
+effect(() => {
+  const body = failedRun.value;
+  const isKept = body === null || runError.value === null || body.input === draft.value.input;
+  keepEnd(endedElsewhere.value ?? (isKept ? null : { to: placeOf(body), body, error: runError.value }));
+});
 
 // Whoever comes to where it ended sees it there, and has the text of a run that failed.
 effect(() => {
@@ -519,6 +549,11 @@ function finish(kept: KeptRun, answer: Schemas["RunAnswer"]): void {
     place.value = { packageId: null, sessionId: answer.session_id, isOwn: false };
     if (isRead) navigate(to, { replace: true });
   });
+  if (isRead) {
+    // A page that is being loaded again this moment comes with the address that this one had before.
+    keepEnd({ to, body, error: null });
+    setTimeout(() => keepEnd(endedElsewhere.peek()), LEAVING_MS);
+  }
   announce(`The answer is complete. It cost ${credits(answer.credits_spent)}.`);
   void refreshBalance();
   // What the API says about the conversation now: its title, its link, and turns of another window.
