@@ -65,9 +65,7 @@ export function Picker() {
           maxLength={200}
           onInput={(event) => setText(event.currentTarget.value)}
         />
-        <label for="package-order" class="unseen">
-          Order
-        </label>
+        <label for="package-order">Order</label>
         {q === "" ? (
           <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
             <option value="runs">most used first</option>
