@@ -87,7 +87,7 @@ def test_a_receipt_says_why_a_run_cost_what_it_did(
     table = page.get_by_role("region", name="Lines of the history").get_by_role("table")
     expect(table.get_by_role("row")).to_have_count(3)  # with its head
 
-    page.get_by_role("button", name="Why −1?").click()
+    page.get_by_role("button", name="Why? −1").click()
     expect(table).to_contain_text("A run of that size costs 1 credit.")
     expect(table).to_contain_text("Paid from: 1 of those that never expire.")
 

@@ -102,3 +102,39 @@ def test_axe_finds_nothing_and_everything_fits(
     assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen]["width"]
     found = page.evaluate(RUN_AXE, list(RULES))["violations"]
     assert [(each["id"], [node["target"] for node in each["nodes"]], each["help"]) for each in found] == []
+
+
+def test_nothing_is_cut_off_on_a_very_small_phone(
+    open_window: Callable[..., Any], addresses: Mapping[str, tuple[str, str | None, str]], stack: Stack
+) -> None:
+    """At 320 px, as wide as a page of 1280 px at 400 %: the menus of the page's head, and quotes in quotes in quotes."""
+    window = open_window(viewport={"width": 320, "height": 640})
+    page = window.page
+
+    def fits(what: Any) -> None:
+        expect(what).to_be_visible()
+        box = what.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 320
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+    window.open("/")
+    menu = page.get_by_role("banner").get_by_role("group").first
+    menu.locator("summary").click()
+    fits(page.get_by_role("banner").get_by_text("Open the link that"))
+    fits(page.locator(".badge-parts"))
+    path, token, _ = addresses["credits"]
+    window.open(path, token)
+    assert len({link.bounding_box()["y"] for link in page.get_by_role("navigation").get_by_role("link").all()}) == 1
+    page.get_by_role("banner").locator("summary").click()
+    fits(page.locator(".badge-parts"))
+    fits(page.get_by_role("link", name="Receipts, packs and PRPM+"))
+
+    client = stack.client(f"nester-{uuid.uuid4().hex[:8]}")
+    nested = "> " * 300 + "deep\n\n" + "\n".join("  " * level + "- item" for level in range(60))
+    answer = client.post("/playground/run", {"package_id": "@playground/code-reviewer", "input": nested})
+    session_id = answer.body["session_id"]
+    shared = client.post(f"/playground/sessions/{session_id}/share", {"acknowledge_findings": True}).body
+    window.open(f"/playground/shared/{shared['share_token']}")
+    fits(page.get_by_role("article", name="Turn 1"))
+    assert page.locator("blockquote blockquote blockquote").count() > 0

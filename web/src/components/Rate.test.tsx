@@ -37,6 +37,14 @@ const answer = async (at: number, status = 200) => {
 const press = (name: string) => act(() => Array.from(place.querySelectorAll("button")).find((each) => each.textContent === name)?.click());
 
 describe("a rating", () => {
+  it("is told by the shape of the stars, not by their colour alone", async () => {
+    const shapes = () => Array.from(place.querySelectorAll("[aria-hidden]"), (each) => each.textContent).join("");
+    await show();
+    expect(shapes()).toBe("☆☆☆☆☆");
+    await choose(2);
+    expect(shapes()).toBe("★★☆☆☆");
+  });
+
   it("chosen with arrow keys one after the other saves the last, one request at a time", async () => {
     await show();
     for (const number of [1, 2, 3, 4]) await choose(number);
@@ -54,7 +62,7 @@ describe("a rating", () => {
   it("is one group of radio buttons with names", async () => {
     await show();
     expect(place.querySelector("fieldset legend")?.textContent).toBe("Rate this answer");
-    expect(Array.from(place.querySelectorAll("label"), (each) => each.textContent)).toEqual(["★1 star", "★2 stars", "★3 stars", "★4 stars", "★5 stars"]);
+    expect(Array.from(place.querySelectorAll("label"), (each) => each.textContent)).toEqual(["☆1 star", "☆2 stars", "☆3 stars", "☆4 stars", "☆5 stars"]);
     expect(new Set(Array.from(place.querySelectorAll<HTMLInputElement>("input"), (each) => each.name)).size).toBe(1);
   });
 

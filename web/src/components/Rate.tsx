@@ -66,15 +66,16 @@ export function Rate({ runId, given = null }: { runId: string; given?: Schemas["
     setCommenting(false);
     stars.current?.querySelector<HTMLInputElement>("input:checked")?.focus({ preventScroll: true }); // the field is gone
   };
+  const isOn = (number: number) => chosen !== null && number <= chosen;
   const problem = failure === null ? null : problemOf(failure.error);
   return (
     <div class="rate">
       <fieldset class="stars" ref={stars}>
         <legend>{saved !== null ? "Your rating" : "Rate this answer"}</legend>
         {STARS.map((number) => (
-          <label key={number} class={chosen !== null && number <= chosen ? "star star-on" : "star"}>
+          <label key={number} class={isOn(number) ? "star star-on" : "star"}>
             <input type="radio" class="unseen" name={`rating-${runId}`} checked={chosen === number} onChange={() => choose(number)} />
-            <span aria-hidden="true">★</span>
+            <span aria-hidden="true">{isOn(number) ? "★" : "☆"}</span>
             <span class="unseen">{counted(number, "star")}</span>
           </label>
         ))}

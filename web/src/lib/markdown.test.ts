@@ -146,6 +146,11 @@ describe("Markdown", () => {
     expect(page.body.textContent).toContain("<div>\nraw\n</div>");
   });
 
+  it("definitions of links are seen where there is nothing else", () => {
+    expect(markdown("[x]: http://a.example 'title'")).toBe(`<p class="markdown-plain">[x]: http://a.example 'title'</p>`);
+    expect(blocks(" \n\n")).toEqual([]);
+  });
+
   it("headings are below those of the page", () => {
     expect(markdown("# One\n\n###### Six")).toBe("<h3>One</h3>\n\n<h6>Six</h6>\n");
   });

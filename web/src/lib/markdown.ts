@@ -90,11 +90,16 @@ export interface Block {
  */
 export function blocks(text: string, before: readonly Block[] = []): Block[] {
   try {
-    return rendered(text, before);
+    const found = rendered(text, before);
+    // Definitions of links only: nothing of it would be seen.
+    return found.length > 0 || text.trim() === "" ? found : asItIs(text);
   } catch {
-    // Some thousand levels of quotes or lists are too deep for the parser: the text as it is.
-    return [{ raw: text, html: `<p class="markdown-plain">${text.replace(/&/g, "&amp;").replace(/</g, "&lt;")}</p>` }];
+    return asItIs(text); // some thousand levels of quotes or lists are too deep for the parser
   }
+}
+
+function asItIs(text: string): Block[] {
+  return [{ raw: text, html: `<p class="markdown-plain">${text.replace(/&/g, "&amp;").replace(/</g, "&lt;")}</p>` }];
 }
 
 function rendered(text: string, before: readonly Block[]): Block[] {

@@ -19,7 +19,7 @@ import { isSignedIn } from "../../session/token";
 import { failureOf, isOver, newColumns, next, outcome, type Column } from "./columns";
 import { apiSource, followComparison, isSaid } from "./comparison";
 import { ColumnForm } from "./ColumnForm";
-import { useQuote } from "./quote";
+import { useQuote, type Quote } from "./quote";
 import "./compare.css";
 import {
   MAX_INPUT_LENGTH,
@@ -313,12 +313,13 @@ export function Compare({ packageId }: { packageId: string | null }) {
         <label class="compare-input">
           Your input
           <textarea
+            dir="auto"
             rows={5}
             value={input}
             aria-describedby="compare-count"
             onInput={(event) => setInput(event.currentTarget.value)}
             onKeyDown={(event) => {
-              if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.form?.requestSubmit();
+              if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) event.currentTarget.form?.requestSubmit();
             }}
           />
         </label>
@@ -376,13 +377,19 @@ export function Compare({ packageId }: { packageId: string | null }) {
   );
 }
 
-function Price({ quote, lacking }: { quote: Asked<string>; lacking: string | null }) {
+function Price({ quote, lacking }: { quote: Asked<Quote>; lacking: string | null }) {
   if (lacking !== null) return <p class="compare-quote hint">{lacking}</p>;
   if (quote.state === "asking") return <p class="compare-quote hint">Working out the price…</p>;
   if (quote.state !== "failed") {
     return (
       <p class="compare-quote" aria-live="polite">
-        {quote.value}
+        {quote.value?.text}
+        {quote.value?.isTooDear && (
+          <>
+            {" "}
+            <a href={links.credits()}>Buy credits</a>
+          </>
+        )}
       </p>
     );
   }

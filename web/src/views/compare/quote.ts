@@ -11,22 +11,29 @@ export interface Estimate {
   available: number;
 }
 
+export interface Quote {
+  text: string;
+  /** No shorter answer makes it payable. */
+  isTooDear: boolean;
+}
+
 /** "3 credits, at most 5; you have 12": the price of all columns together. */
-export function quoteText(estimates: readonly Estimate[]): string {
+export function quoteOf(estimates: readonly Estimate[]): Quote {
   const first = estimates[0];
-  if (!first) return "";
+  if (!first) return { text: "", isTooDear: false };
   const expected = estimates.reduce((sum, each) => sum + each.estimated_credits, 0);
   const most = estimates.reduce((sum, each) => sum + each.max_credits, 0);
   const have = first.available;
   const price = most > expected ? `${credits(expected)}, at most ${count(most)}` : credits(expected);
   const least = estimates.length; // no run costs less than a credit
+  const isTooDear = have < least;
   const more =
-    have < least
-      ? ` That is too few: each column costs 1 credit at least. Buy credits${have > 1 ? ", or remove a column" : ""}.`
+    isTooDear
+      ? ` That is too few: each column costs 1 credit at least.${have > 1 ? " Remove a column, or buy more." : ""}`
       : most > have
         ? " Answers may have to be shorter, so that they can be paid."
         : "";
-  return `All columns together: ${price}; you have ${count(have)}.${more}`;
+  return { text: `All columns together: ${price}; you have ${count(have)}.${more}`, isTooDear };
 }
 
 /** The error of an estimate, with the place of its column, as a comparison has it. */
@@ -41,7 +48,7 @@ interface Wanted {
 }
 
 /** The estimates of all columns; as soon as one fails, the others are no longer waited for. */
-async function ask(wanted: string, signal: AbortSignal): Promise<string> {
+async function ask(wanted: string, signal: AbortSignal): Promise<Quote> {
   const { variants, input } = JSON.parse(wanted) as Wanted;
   const others = new AbortController();
   const drop = () => others.abort();
@@ -52,7 +59,7 @@ async function ask(wanted: string, signal: AbortSignal): Promise<string> {
         .post("/playground/estimate", { body: { ...variant, input } as Schemas["RunBody"], signal: others.signal })
         .catch((error: unknown) => Promise.reject(inColumn(error, place))),
     );
-    return quoteText(await Promise.all(asked));
+    return quoteOf(await Promise.all(asked));
   } finally {
     signal.removeEventListener("abort", drop);
     others.abort();
@@ -60,6 +67,6 @@ async function ask(wanted: string, signal: AbortSignal): Promise<string> {
 }
 
 /** The quote of these columns, a moment after the last change. Asked again when what one has changes (`available`). */
-export function useQuote(variants: readonly VariantBody[], input: string, available: number | undefined): Asked<string> {
+export function useQuote(variants: readonly VariantBody[], input: string, available: number | undefined): Asked<Quote> {
   return useAsked(variants.length > 0 ? JSON.stringify({ variants, input, available }) : null, ask, DEBOUNCE_MS);
 }

@@ -58,7 +58,9 @@ export function History({ changes }: { changes: unknown }) {
             <table class="credits-table">
               <thead>
                 <tr>
-                  <th scope="col">When</th>
+                  <th scope="col" class="credits-wide">
+                    When
+                  </th>
                   <th scope="col">What</th>
                   <th scope="col" class="credits-number">
                     Credits
@@ -90,14 +92,14 @@ export function History({ changes }: { changes: unknown }) {
 function Row({ entry }: { entry: Entry }) {
   const [isOpen, setOpen] = useState(false);
   const detail = `receipt-${entry.seq}`;
+  const time = <time dateTime={entry.created_at}>{moment(entry.created_at)}</time>;
   return (
     <>
       <tr>
-        <td>
-          <time dateTime={entry.created_at}>{moment(entry.created_at)}</time>
-        </td>
+        <td class="credits-wide">{time}</td>
         <td>
           {typeName(entry.type)}
+          <span class="credits-about credits-narrow">{time}</span>
           {runOf(entry) !== null ? (
             <span class="credits-about">{runOf(entry)}</span>
           ) : (
@@ -110,7 +112,7 @@ function Row({ entry }: { entry: Entry }) {
               class="link credits-why"
               aria-expanded={isOpen}
               aria-controls={detail}
-              aria-label={`Why ${signed(entry.amount)}? Receipt of ${moment(entry.created_at)}`}
+              aria-label={`Why? ${signed(entry.amount)}, receipt of ${moment(entry.created_at)}`}
               onClick={() => setOpen(!isOpen)}
             >
               Why?

@@ -67,37 +67,47 @@ function Shown({ usage, measure }: { usage: Usage; measure: Measure }) {
   );
 }
 
+/** Folded where there is little room; the picture and the sums are above it. */
 function Table({ caption, of, rows }: { caption: string; of: string; rows: readonly (Counted & { name: string })[] }) {
+  const [isOpen] = useState(() => matchMedia("(min-width: 48rem)").matches);
   return (
-    <div class="credits-scroll credits-usage" role="region" aria-label={`Usage ${caption.toLowerCase()}`} tabIndex={0}>
-      <table class="credits-table">
-        <caption>{caption}</caption>
-        <thead>
-          <tr>
-            <th scope="col">{of}</th>
-            <th scope="col" class="credits-number">
-              Runs
-            </th>
-            <th scope="col" class="credits-number">
-              Credits
-            </th>
-            <th scope="col" class="credits-number">
-              Tokens
-            </th>
+    <details class="credits-fold" open={isOpen}>
+      <summary>{caption}</summary>
+      <div class="credits-scroll credits-usage" role="region" aria-label={`Usage ${caption.toLowerCase()}`} tabIndex={0}>
+        <Lines of={of} rows={rows} />
+      </div>
+    </details>
+  );
+}
+
+function Lines({ of, rows }: { of: string; rows: readonly (Counted & { name: string })[] }) {
+  return (
+    <table class="credits-table">
+      <thead>
+        <tr>
+          <th scope="col">{of}</th>
+          <th scope="col" class="credits-number">
+            Runs
+          </th>
+          <th scope="col" class="credits-number">
+            Credits
+          </th>
+          <th scope="col" class="credits-number">
+            Tokens
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((each) => (
+          <tr key={each.name}>
+            <th scope="row">{each.name}</th>
+            <td class="credits-number">{count(each.runs)}</td>
+            <td class="credits-number">{count(each.credits)}</td>
+            <td class="credits-number">{count(each.tokens)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {rows.map((each) => (
-            <tr key={each.name}>
-              <th scope="row">{each.name}</th>
-              <td class="credits-number">{count(each.runs)}</td>
-              <td class="credits-number">{count(each.credits)}</td>
-              <td class="credits-number">{count(each.tokens)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </table>
   );
 }
 

@@ -85,6 +85,16 @@ describe("the chart", () => {
     expect(stepPath(points, 100, 50)).toBe("M0 50H0V0H50V20H100V20");
   });
 
+  it("never goes back in time, whatever the clocks of several servers say", () => {
+    const at = (ms: number) => new Date(ms).toISOString();
+    const entries = [
+      { seq: 3, amount: -1, balance_after: 3, created_at: at(40) },
+      { seq: 2, amount: -1, balance_after: 4, created_at: at(50) },
+      { seq: 1, amount: 5, balance_after: 5, created_at: at(10) },
+    ];
+    expect(balanceOverTime(entries, 100).map((point) => [point.at, point.balance])).toEqual([[10, 0], [10, 5], [50, 4], [50, 3], [100, 3]]);
+  });
+
   it("draws nothing of nothing", () => {
     expect(balanceOverTime([], 0)).toEqual([]);
     expect(stepPath([], 100, 50)).toBe("");

@@ -58,8 +58,10 @@ export function balanceOverTime(entries: readonly Balanced[], now: number): Poin
   const oldest = entries[entries.length - 1];
   if (!oldest) return [];
   const points = [{ at: Date.parse(oldest.created_at), balance: oldest.balance_after - oldest.amount }];
+  let at = Number.NEGATIVE_INFINITY;
   for (const entry of [...entries].reverse()) {
-    points.push({ at: Date.parse(entry.created_at), balance: entry.balance_after });
+    at = Math.max(at, Date.parse(entry.created_at)); // clocks of several servers differ; the order of entries is certain
+    points.push({ at, balance: entry.balance_after });
   }
   const last = points[points.length - 1] as Point;
   points.push({ at: Math.max(now, last.at), balance: last.balance });

@@ -65,19 +65,19 @@ export function Picker() {
           maxLength={200}
           onInput={(event) => setText(event.currentTarget.value)}
         />
-        <label for="package-order" class="unseen">
+        <label class="picker-order">
           Order
+          {q === "" ? (
+            <select value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
+              <option value="runs">most used first</option>
+              <option value="name">by name</option>
+            </select>
+          ) : (
+            <select disabled>
+              <option>best match first</option>
+            </select>
+          )}
         </label>
-        {q === "" ? (
-          <select id="package-order" value={sort} onChange={(event) => setSort(event.currentTarget.value as Sort)}>
-            <option value="runs">most used first</option>
-            <option value="name">by name</option>
-          </select>
-        ) : (
-          <select id="package-order" disabled>
-            <option>best match first</option>
-          </select>
-        )}
       </search>
       {arePromptsOffered() && (
         <p>
