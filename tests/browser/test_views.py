@@ -107,7 +107,7 @@ def test_axe_finds_nothing_and_everything_fits(
 def test_nothing_is_cut_off_on_a_very_small_phone(
     open_window: Callable[..., Any], addresses: Mapping[str, tuple[str, str | None, str]], stack: Stack
 ) -> None:
-    """At 320 px, as wide as a page of 1280 px at 400 %: the menus of the page's head, and quotes in quotes in quotes."""
+    """At 320 px, as wide as a page of 1280 px at 400 %: the menus of the head, and quotes in quotes in quotes."""
     window = open_window(viewport={"width": 320, "height": 640})
     page = window.page
 
