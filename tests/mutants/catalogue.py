@@ -1458,6 +1458,20 @@ MUTANTS = (
         STORED,
     ),
     mutant(
+        "an item is written without what must be there",
+        MAPPING,
+        "            elif not attribute.null:\n",
+        "            elif attribute is None:\n",
+        STORED,
+    ),
+    mutant(
+        "a stored time is read however it is spelt",
+        CALENDAR,
+        "if not _ISO.fullmatch(text):",
+        "if not text:",
+        MONTHS,
+    ),
+    mutant(
         "what an account owes is not stored while it owes a credit",
         MAPPING,
         "elif name in schema and not (schema[name].null and inner == each.default):",
@@ -3231,6 +3245,13 @@ MUTANTS = (
         PROMPTS,
         "tokens = min(tokens, model.context_tokens - least)",
         "tokens = min(tokens, budget)",
+        CONTEXTS,
+    ),
+    mutant(
+        "the history is as long as the plan allows, whatever the caller can afford",
+        PROMPTS,
+        "most = min(budget, self.prices.affordable_prompt_tokens(model, least, account.available))",
+        "most = budget",
         CONTEXTS,
     ),
     mutant(
