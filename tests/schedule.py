@@ -1,9 +1,10 @@
 """What several workers do first: the files that take long, so that no worker ends long after the others.
 
-A file is the work of one worker (`--dist loadfile`), which makes what its tests share once. A worker has an engine,
+A file is the work of one worker (`--dist loadfile`), which makes once what its tests share. A worker has an engine,
 stand-ins and ports of its own.
 """
 
+import zlib
 from collections.abc import Sequence
 
 import pytest
@@ -39,12 +40,19 @@ FIRST = (
 # Their stack is started, and the page built, once: a start takes fifteen seconds of processor time.
 TOGETHER = ("tests/browser/", "tests/e2e/")
 
+# So long, in continuous integration, that one worker would end after the others. Their tests share nothing that takes
+# time to make.
+IN_PARTS = {"tests/faults/test_crash_matrix.py": 3, "tests/faults/test_exhaustive_faults.py": 2}
+
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """`--dist loadfile`, but all files of TOGETHER are the work of one worker."""
+    """`--dist loadfile`, but all files of TOGETHER are the work of one worker, and those of IN_PARTS of several."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
+        file = str(super()._split_scope(nodeid))
+        if file in IN_PARTS:
+            return f"{file} {zlib.crc32(nodeid.encode()) % IN_PARTS[file]}"
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from doubles.stripe import StripeDouble
+from local.engine import Engine
+from local.resources import create_resources
 from operate.change_plan import ChangePlan
 from operate.operator_request import OperatorRequest
 from playground.adapters.dynamo_ledger import DynamoLedger
@@ -29,11 +31,27 @@ from playground.usecases.reconcile import Cause, Reconcile, Reconciled
 from tests.fakes import InMemoryLedger, a_hold, charging, conversation, receipt
 from tests.kit.billing import Billing, OwnRecords, payment_of, stripe_in_process
 from tests.kit.payment_lives import spend
-from tests.support import LEDGER_TABLE, all_entries
+from tests.kit.template import template_description
+from tests.support import LEDGER_TABLE, all_entries, new_ledger, new_store
 
 START = 1_801_353_600  # 31 January 2027, 00:00 UTC
 MONTH = 31  # days: from any day beyond the next boundary
 HOURS = 3 * 3600  # s: a renewal is charged an hour after the boundary
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[DynamoStore]:
+    """In an engine of this file's own: a comparison with Stripe reads all that is there."""
+    with Engine() as engine:
+        create_resources(template_description(), engine.endpoint_url)
+        store = new_store(engine)
+        yield store
+        store.client.close()
+
+
+@pytest.fixture(scope="module")
+def ledger(store: DynamoStore) -> DynamoLedger:
+    return new_ledger(store)
 
 
 def in_memory(name: str) -> Billing:

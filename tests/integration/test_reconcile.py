@@ -15,10 +15,13 @@ from local.engine import Engine
 from local.state_file import write_state
 from operate.cli import run as playground
 from playground.adapters.dynamo_ledger import DynamoLedger
+from playground.adapters.stripe_payments import StripePayments
+from playground.usecases.reconcile import Cause, Reconcile
 from tests.handlers import Context, Handlers, loaded
+from tests.kit.billing import Billing
 from tests.kit.shop import Shop
 from tests.kit.template import template_description
-from tests.support import new_ledger, new_store
+from tests.support import new_ledger, new_store, records_of
 
 AT = "2027-01-31T04:17:00Z"
 
@@ -154,3 +157,25 @@ def test_the_books_of_this_month_tie_at_a_running_stack(
     assert status == (1 if document["damaged"] else 0), err
     bought = next(row for row in document["rows"] if row["line"] == "granted: bought")
     assert bought["credits"] >= 100
+
+
+def test_an_unreadable_event_is_reported_until_it_is_closed(shop: Shop) -> None:
+    shop.pay(shop.buy())
+    [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
+    del event["data"]["object"]["amount_received"]
+    assert shop.send(event).status == 200
+
+    payments = StripePayments(api_key="sk_test_1", base_url=shop.double.url)
+    billing = Billing(shop.ledger, records_of(shop.ledger), shop.double, payments, shop.user_id)
+    reconcile = Reconcile(
+        payments=payments,
+        records=billing.records,
+        apply_payment=billing.apply_payment,
+        clock=billing.clock,
+        live=False,
+    )
+    told = [each for each in reconcile(everything=True).differences if each.subject == event["id"]]
+    assert [(each.cause, each.detail) for each in told] == [(Cause.QUARANTINED, "unreadable")]
+    assert reconcile.close(event["id"])
+    assert not [each for each in reconcile(everything=True).differences if each.subject == event["id"]]
+    assert shop.history()[-1] == ("purchase", 100)  # the comparison made up for it

@@ -12,7 +12,7 @@ import stripe
 from doubles.stripe import StripeDouble
 from playground.adapters.dynamo_ledger import DynamoLedger
 from playground.adapters.stripe_events import READERS
-from playground.adapters.stripe_payments import StripePayments, _call
+from playground.adapters.stripe_payments import _call
 from playground.domain.errors import (
     AlreadySubscribedError,
     PaymentsRejectedError,
@@ -23,8 +23,7 @@ from playground.domain.errors import (
 from playground.domain.pricing import PlanPrice
 from playground.http import utc_now
 from playground.usecases.buy_credits import BuyCredits
-from playground.usecases.reconcile import Cause, Reconcile
-from tests.kit.billing import FRONTEND, Billing, OwnRecords, payment_of, stripe_in_process
+from tests.kit.billing import FRONTEND, Billing, payment_of, stripe_in_process
 from tests.kit.prices import EXAMPLE
 from tests.kit.shapes import GONE, changed, used
 from tests.kit.shop import Shop
@@ -405,28 +404,6 @@ def test_an_address_that_stripe_would_refuse_is_refused_by_us(shop: Shop, url: s
 
 
 # --- what Stripe tells, in another shape ------------------------------------------------------------------------------
-
-
-def test_an_unreadable_event_is_reported_until_it_is_closed(shop: Shop) -> None:
-    shop.pay(shop.buy())
-    [event] = [event for event in shop.new_events() if event["type"] == "payment_intent.succeeded"]
-    del event["data"]["object"]["amount_received"]
-    assert shop.send(event).status == 200
-
-    payments = StripePayments(api_key="sk_test_1", base_url=shop.double.url)
-    billing = Billing(shop.ledger, records_of(shop.ledger), shop.double, payments, shop.user_id)
-    reconcile = Reconcile(
-        payments=payments,
-        records=OwnRecords(billing.records, shop.user_id, event["id"]),
-        apply_payment=billing.apply_payment,
-        clock=billing.clock,
-        live=False,
-    )
-    told = [each for each in reconcile(everything=True).differences if each.subject == event["id"]]
-    assert [(each.cause, each.detail) for each in told] == [(Cause.QUARANTINED, "unreadable")]
-    assert reconcile.close(event["id"])
-    assert not [each for each in reconcile(everything=True).differences if each.subject == event["id"]]
-    assert shop.history()[-1] == ("purchase", 100)  # the comparison made up for it
 
 
 def test_an_event_that_cannot_be_read_is_an_alarm(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,7 @@ class World:
     backend: Backend
     description: Description
     lines: list[str]
+    sqs: Any
 
     def reset(self, event: dict[str, Any]) -> Any:
         outcome = self.backend.invoke("ResetFunction", json.dumps(event).encode())
@@ -57,10 +58,8 @@ class World:
         return json.loads(outcome.payload)
 
     def messages(self, queue: str) -> int:
-        sqs = client("sqs", self.engine.endpoint_url)
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = sqs.get_queue_attributes(QueueUrl=self.description.queues[queue].url, AttributeNames=names)
-        sqs.close()
+        found = self.sqs.get_queue_attributes(QueueUrl=self.description.queues[queue].url, AttributeNames=names)
         return sum(int(number) for number in found["Attributes"].values())
 
     def is_done(self) -> bool:
@@ -69,14 +68,12 @@ class World:
 
     def bodies(self, queue: str) -> list[Any]:
         """What is in a queue, taken out of it."""
-        sqs = client("sqs", self.engine.endpoint_url)
         found = []
         url = self.description.queues[queue].url
-        while page := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        while page := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
             for message in page:
                 found.append(json.loads(message["Body"]))
-                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        sqs.close()
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return found
 
     def subscribed(self, user_id: str, anchor: datetime = ANCHOR) -> str:
@@ -118,8 +115,10 @@ def a_world(description: Description, *, sources: bool = True, **variables: str)
             running = EventSources(small, engine.endpoint_url, backend.invoke, schedules=False, retry_seconds=0)
             if sources:
                 running.start()
-            yield World(engine, store, new_ledger(store), backend, small, lines)
+            sqs = client("sqs", engine.endpoint_url)
+            yield World(engine, store, new_ledger(store), backend, small, lines, sqs)
             running.stop()
+            sqs.close()
         store.client.close()
 
 
@@ -180,15 +179,12 @@ def test_a_damaged_account_does_not_block_others_and_ends_in_the_dead_letter_que
 
 
 def test_what_is_no_work_ends_in_the_dead_letter_queue_too(world: World) -> None:
-    sqs = client("sqs", world.engine.endpoint_url)
     dance = '{"task": "dance", "at": "2027-01-01T00:00:00Z", "shard": 1}'
     for queue in ("AccountWork", "ShardWork"):
         for body in ("not json", "[]", '{"task": "advance"}', dance):
-            sqs.send_message(QueueUrl=world.description.queues[queue].url, MessageBody=body)
+            world.sqs.send_message(QueueUrl=world.description.queues[queue].url, MessageBody=body)
     eventually(lambda: world.messages("AccountWorkFailures") == 8)
-    client_url = world.description.queues["AccountWorkFailures"].url
-    sqs.purge_queue(QueueUrl=client_url)
-    sqs.close()
+    world.sqs.purge_queue(QueueUrl=world.description.queues["AccountWorkFailures"].url)
 
 
 @pytest.fixture(scope="module")
