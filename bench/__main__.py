@@ -35,7 +35,8 @@ run. Ratios and counts are comparable between machines; times depend on this mac
                 requests and the items before and after them
   parallel      concurrent runs of one user with injected latency and conflicts: false refusals, leaked holds, and the
                 time that contention adds to the ledger's steps, compared with the same runs in sequence. The runs share
-                one interpreter, which functions do not
+                one interpreter, and all of them one store: no time can be shorter than what their CPU takes, which is
+                printed. Functions have a process each; `make bench-settle` measures the design without either
   two ways      a hold as a conditional update (the implementation) against a hold as a transaction; a warm function
                 under Lambda's runtime loop against a direct call of its handler
 """
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         secrets = {"AuthSecret": json.dumps({"secrets": ["-" * 32]}), "AnthropicSecret": json.dumps({"api_key": "-"})}
         create_resources(description, engine.endpoint_url, secrets)
         seed_packages({**CREDENTIALS, **description.functions["CatalogFunction"].environment}, engine.endpoint_url)
-        with world(engine.endpoint_url, description, claude.url) as measured:
+        with world(engine.endpoint_url, description, claude.url, engine.pid) as measured:
             print_round_trips(measured)
             print_write_units(measured, options.seed)
             print_crowds(measured, options.runs, options.seed)
@@ -174,6 +175,8 @@ def print_crowd(
     print(f"    false 402: {seen.refused} · lost holds: {seen.lost_holds} · findings of the audit: {seen.findings}")
     print(f"    other failures: {failed}")
     print(f"    {seen.writes} writes, {seen.disturbed} of them disturbed, {seen.outrun} outrun by others")
+    store = "" if seen.store_cpu_seconds is None else f", of the store's {seen.store_cpu_seconds:.1f} s"
+    print(f"    CPU of this process {seen.cpu_seconds:.1f} s{store}")
     if alone is None:
         return
     added = added_by(seen, alone)

@@ -23,9 +23,12 @@ CONFLICTS = 0.1  # of all writes
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """The outcome of several runs. `ledger_seconds`: for each, its duration without the model."""
+    """The outcome of several runs. `ledger_seconds`: for each, its duration without the model. `cpu_seconds`: of this
+    process, whose threads the runs are; `store_cpu_seconds`: of the store's; None if that cannot be seen."""
 
     ledger_seconds: Sequence[float]
+    cpu_seconds: float
+    store_cpu_seconds: float | None
     refused: int
     failed: Counter[str]
     lost_holds: int
@@ -93,13 +96,17 @@ def crowd(world: World, user_id: str, plans: Sequence[Plan], *, at_once: bool, s
         outcome.seconds = time.perf_counter() - started - watched.seconds
         return outcome
 
+    cpu, store_cpu = time.process_time(), world.store_cpu_seconds()
     with transport.at(world.store.client), ThreadPoolExecutor(len(plans) if at_once else 1) as pool:
         outcomes = list(pool.map(one, range(len(plans))))
+    cpu, store_cpu_after = time.process_time() - cpu, world.store_cpu_seconds()
     accounts = [world.ledger.account(user, utc_now()) for user in dict.fromkeys(users)]
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     writes = [call for call in transport.calls if call.operation in WRITES]
     return Crowd(
         ledger_seconds=[outcome.seconds for outcome in outcomes],
+        cpu_seconds=cpu,
+        store_cpu_seconds=None if store_cpu is None or store_cpu_after is None else store_cpu_after - store_cpu,
         refused=sum(isinstance(error, InsufficientCreditsError) for error in errors),
         failed=Counter(error.code for error in errors if not isinstance(error, InsufficientCreditsError)),
         lost_holds=sum(len(account.holds) for account in accounts),

@@ -30,6 +30,7 @@ from playground.ports import Conclude, Conversation, Held
 LATENCY = 0.006  # s that a read or a write takes, in the median
 TRANSACTION_LATENCY = 0.018  # s that a transaction takes, in the median
 ITEM_LATENCY = 0.0003  # s more for each of its items
+REQUEST_SECONDS, SECONDS_FOR_ITEM = 0.016, 0.004  # of a slow store, which does one request after the other
 MAX_ADDED = 0.5  # s
 LIMIT = 64  # open holds in this measurement
 ANSWER = 2048  # bytes
@@ -45,6 +46,9 @@ Time is virtual: reads and single writes take {LATENCY * 1000:.0f} ms, transacti
 and {ITEM_LATENCY * 1000:.1f} ms per item, in the median, pauses what they say, and everything else nothing. So the
 numbers do not depend on this machine. A write of an item that a transaction is at work on is refused as a conflict, as
 DynamoDB does.
+
+At the end the store is slow and does one request after the other ({REQUEST_SECONDS * 1000:.0f} ms, and
+{SECONDS_FOR_ITEM * 1000:.0f} ms for each item of a transaction), as that of a busy laptop: none may fail.
 """
 
 
@@ -85,8 +89,24 @@ class Settled:
     findings: int
 
 
-def settlements(world: World, ledger: Makes, users: Sequence[str], seed: int, *, at_once: bool = True) -> Settled:
-    """Settle one run for each of `users`, who may be the same: at the same moment, or one after the other."""
+class OneAtATime:
+    """A slow store that does one request after the other."""
+
+    def __init__(self, clock: VirtualTime) -> None:
+        self._clock = clock
+        self._free_at = 0.0
+
+    def latency_of(self, call: Call) -> float:
+        seconds = REQUEST_SECONDS + len(call.params.get("TransactItems", ())) * SECONDS_FOR_ITEM
+        self._free_at = max(self._free_at, self._clock.now) + seconds
+        return self._free_at - self._clock.now
+
+
+def settlements(
+    world: World, ledger: Makes, users: Sequence[str], seed: int, *, at_once: bool = True, slow: bool = False
+) -> Settled:
+    """Settle one run for each of `users`, who may be the same: at the same moment, or one after the other. `slow`: on a
+    store that does one request after the other."""
     for user in dict.fromkeys(users):
         world.give(user, CEILING * len(users))
     rng = random.Random(seed)  # noqa: S311 - must be repeatable # nosec B311
@@ -94,7 +114,8 @@ def settlements(world: World, ledger: Makes, users: Sequence[str], seed: int, *,
     backoff = Backoff(sleep=clock.sleep, random=rng.random, monotonic=lambda: clock.now)
     store = (Insisting if ledger is OneByOne else DynamoStore)(world.store.client, backoff)
     subject = ledger(store, ledger_table=world.tables["LedgerTable"], sessions_table=world.tables["SessionsTable"])
-    transport = Transport(exclusive=True, latency_of=lambda call: latency_of(call, rng), pause=clock.sleep, rng=rng)
+    taking = OneAtATime(clock).latency_of if slow else lambda call: latency_of(call, rng)
+    transport = Transport(exclusive=True, latency_of=taking, pause=clock.sleep, rng=rng)
     marks = [f"{zlib.crc32(f'{user} {number}'.encode()):010d}" for number, user in enumerate(users)]
     holds = [
         replace(a_hold(number), ceiling=CEILING, session_id=f"ses_{mark}{number:016d}")
@@ -241,6 +262,9 @@ def measure(world: World, rounds: int, seed: int) -> None:
             )
         ratio = percentile(added["together"], 99) / percentile(added["one by one"], 99)
         print(f"  {many} at once, p99 together ÷ one by one: {ratio:.2f}")
+    seen_slow = settlements(world, DynamoLedger, ["slow"] * MAX_OPEN, seed, slow=True)
+    p99 = percentile(seen_slow.seconds, 99)
+    print(f"  {MAX_OPEN} at once, on a slow store: p99 {p99 * 1000:.0f} ms\n    {counted(seen_slow)}")
 
 
 def counted(seen: Settled) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from bench.transport import Call, Transport
@@ -122,6 +123,16 @@ class World:
     audit: AuditAccount
     tables: Mapping[str, str] = field(repr=False)
     indexes: Mapping[str, tuple[Index, ...]] = field(repr=False)
+    store_pid: int | None = None
+
+    def store_cpu_seconds(self) -> float | None:
+        """What the store's process has taken; None on a system that does not say."""
+        try:
+            line = Path(f"/proc/{self.store_pid}/stat").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        user, system = line.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def run_prompt(
         self,
@@ -237,7 +248,9 @@ def a_request(text: str = "def add(a, b): return a - b", *, session_id: str | No
 
 
 @contextmanager
-def world(endpoint_url: str, description: Description, claude_url: str) -> Iterator[World]:
+def world(
+    endpoint_url: str, description: Description, claude_url: str, store_pid: int | None = None
+) -> Iterator[World]:
     """The parts on an engine that has the template's tables and the sample packages."""
     tables = {name: description.tables[name].name for name in TABLES}
     ledger_table, sessions_table, catalog_table = (tables[name] for name in TABLES)
@@ -267,6 +280,7 @@ def world(endpoint_url: str, description: Description, claude_url: str) -> Itera
                 ),
                 tables=tables,
                 indexes={table.name: indexes_of(table.properties) for table in description.tables.values()},
+                store_pid=store_pid,
             )
     finally:
         claude.close()
@@ -294,5 +308,5 @@ def started_world() -> Iterator[World]:
         secrets = {"AuthSecret": json.dumps({"secrets": ["-" * 32]}), "AnthropicSecret": json.dumps({"api_key": "-"})}
         create_resources(description, engine.endpoint_url, secrets)
         seed_packages({**CREDENTIALS, **description.functions["CatalogFunction"].environment}, engine.endpoint_url)
-        with world(engine.endpoint_url, description, claude.url) as started:
+        with world(engine.endpoint_url, description, claude.url, engine.pid) as started:
             yield started

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from bench.settle import OneAtATime
+from bench.transport import Transport
+from bench.virtual_time import VirtualTime
 from local.engine import Engine
 from local.template import Description
 from playground.adapters import dynamo_items as items
@@ -269,6 +273,28 @@ def test_twenty_settlements_of_one_account_all_go_through(
         assert ledger.run(user_id, end.run.run_id) == end.run
         assert (end.run.entry_seq, end.run.entry_hash, end.run.charged) == (entry.seq, entry.hash, -entry.amount)
         assert len(DynamoSessions(store, SESSIONS_TABLE).turns(end.run.session_id)) == 1
+
+
+def test_settlements_go_through_on_a_slow_store_that_does_one_request_at_a_time(
+    engine: Engine, ledger: DynamoLedger, user_id: str
+) -> None:
+    """In virtual time. Those who wait ask it less often than a fast one, and give nobody up who is only slow."""
+    giving(user_id, 55, "plenty")(ledger)
+    holds = [a_hold(f"run_{number}", 3, NOW) for number in range(20)]
+    accounts = [held(ledger, user_id, hold) for hold in holds]
+    clock, rng = VirtualTime(), random.Random(1)
+    store = new_store(engine, Backoff(sleep=clock.sleep, random=rng.random, monotonic=lambda: clock.now))
+    subject = new_ledger(store)
+    transport = Transport(exclusive=True, latency_of=OneAtATime(clock).latency_of, pause=clock.sleep, rng=rng)
+
+    with transport.at(store.client):
+        settle = [settling(accounts[-1], hold, 1) for hold in holds]
+        ended = clock.run([partial(each, subject) for each in settle])
+    store.client.close()
+
+    assert all(end.by_us and end.run.status is RunStatus.SETTLED for end in ended)
+    assert checked(ledger, user_id).balance == 60 - 20
+    assert clock.now < Backoff().most_seconds
 
 
 def pausing(user_id: str) -> Callable[[DynamoLedger], Account]:

@@ -1493,6 +1493,13 @@ MUTANTS = (
         RACES,
     ),
     mutant(
+        "those in line ask a slow store as often as a fast one",
+        LEDGER,
+        "read_seconds = backoff.monotonic() - asked",
+        "read_seconds = 0.0",
+        RACES,
+    ),
+    mutant(
         "nobody waits in line",
         LEDGER,
         "before = sum(other < ticket for other in _tickets(account))",

@@ -723,3 +723,11 @@ def test_tokens_are_guessed_when_the_provider_refuses_to_count() -> None:
     for status in ("401 X", "429 X", "500 X", "529 X"):
         with speaking(says(b"{}", status=status)) as url:
             assert model(url).count_tokens(prompt(), timeout=5) == TokenCount(prompt().guessed_tokens, guessed=True)
+
+
+def test_no_spans_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says: they cost time, and would go nowhere."""
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY", "true")
+    model = ClaudeModel(api_key="k", base_url="http://127.0.0.1:1")
+    assert not model._client.open_telemetry["traces"]["enabled"]
+    model.close()

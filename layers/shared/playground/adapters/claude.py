@@ -79,7 +79,13 @@ class ClaudeModel:
         http = anthropic.DefaultHttpxClient(
             transport=self._transport, follow_redirects=False, event_hooks={"response": [_bound]}
         )
-        self._client = anthropic.Anthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
+        self._client = anthropic.Anthropic(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            http_client=http,
+            open_telemetry={"traces": False},  # nobody collects spans here, and making them loads OpenTelemetry
+        )
 
     def close(self) -> None:
         """Give the connections back."""

@@ -103,6 +103,8 @@ MAX_TOGETHER = 24  # runs that are settled in one transaction
 SETTLEMENT_SECONDS = 0.04  # s that a settlement of many takes, roughly
 TICKET_SECONDS = 0.002  # s between those who wait: so they neither read nor go on all at once
 MAX_WAIT_SECONDS = 3.0  # s in the queue, of the time that a settlement has
+READS_OF_A_PAUSE, READS_OF_A_STANDSTILL = 3, 12  # at least, in the time of a read: a store may be slow
+MAX_PAUSE_SECONDS = 1.0  # s, after a read that took unusually long, too
 MAX_STANDSTILL_SECONDS = 0.25  # s in the queue without progress: the first in it is dead, or gave up
 MAX_PAGES = 20  # reads per page of a filtered list; a shorter page with a cursor is fine
 INDEX_OF_RUNS = "by_end"
@@ -455,15 +457,19 @@ class DynamoLedger:
             self._publish(account, line)
             account = self._take_ticket(account.user_id, hold)
         backoff = self._store.backoff
-        moved = backoff.monotonic()
+        moved, read_seconds = backoff.monotonic(), 0.0
         while _holds(account, hold):
             ticket = account.holds[hold.run_id].ticket or 0
             before = sum(other < ticket for other in _tickets(account))
-            standstill = MAX_STANDSTILL_SECONDS + before * SETTLEMENT_SECONDS / 2  # not all pass a dead one at once
+            standstill = max(MAX_STANDSTILL_SECONDS, read_seconds * READS_OF_A_STANDSTILL)
+            standstill += before * SETTLEMENT_SECONDS / 2  # not all pass a dead one at once
             if not before or backoff.monotonic() >= min(line.deadline, moved + standstill):
                 break
-            backoff.sleep(min(self._pause(before), MAX_STANDSTILL_SECONDS))
+            pause = max(min(self._pause(before), MAX_STANDSTILL_SECONDS), read_seconds * READS_OF_A_PAUSE)
+            backoff.sleep(min(pause, MAX_PAUSE_SECONDS))
+            asked = backoff.monotonic()
             seen, account = account, self._reread(account.user_id)
+            read_seconds = backoff.monotonic() - asked
             if account.version != seen.version:
                 moved = backoff.monotonic()
         return account
