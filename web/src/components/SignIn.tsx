@@ -1,6 +1,6 @@
 import { useId, useState } from "preact/hooks";
 import { site } from "../config";
-import { signIn } from "../session/token";
+import { signIn, subject } from "../session/token";
 
 /** A token comes with the link that the registry, or `make run` on a laptop, gives; whoever has only the token can put it in here. */
 export function SignIn() {
@@ -15,6 +15,10 @@ export function SignIn() {
         const token = text.trim().replace(/^.*#token=/, "");
         if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) {
           setProblem("This is not a token: it has three parts with dots between them.");
+          return;
+        }
+        if (subject(token) === null) {
+          setProblem("This is not a token of the playground: it does not say whose it is.");
           return;
         }
         setText("");

@@ -77,7 +77,9 @@ function problemOfApi(error: ApiError): Problem {
     case "run_in_progress":
       return problem("Your run is still being made", `It goes on, and is charged once. ${whenAgain(waitSeconds)}`, "retry");
     case "session_conflict":
-      return problem("This conversation has changed", `${message} It was used in another window, or deleted.`, "reload", "new");
+      return error.runId === null
+        ? problem("This conversation has changed", `${message} It was used in another window, or deleted.`, "reload", "new")
+        : problem("This conversation has changed", `It was used in another window, or deleted, while this was being answered. ${NOT_CHARGED}`, "reload", "new");
     case "session_not_found":
       return problem("This conversation is gone", "It was deleted, or it is somebody else's.", "new");
     case "package_not_found":

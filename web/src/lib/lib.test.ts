@@ -44,6 +44,8 @@ describe("what went wrong", () => {
       text: "You can start 5 a minute. Try again in 42 s.", steps: ["retry"], waitSeconds: 42,
     });
     expect(problemOf(new ApiError(502, "model_failed", "…", { reason: "no_text" })).text).toContain("You were not charged.");
+    const conflict = problemOf(new ApiError(409, "session_conflict", "A new attempt takes a new Idempotency-Key.", { run_id: "run_1" })).text;
+    expect(conflict).toBe("It was used in another window, or deleted, while this was being answered. You were not charged.");
     expect(problemOf(new NetworkError("…")).steps).toEqual(["retry"]);
     expect(problemOf(new TypeError("x is undefined"))).toMatchObject({ steps: ["reload"] });
   });

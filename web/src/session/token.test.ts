@@ -20,6 +20,7 @@ async function load(address: string) {
 }
 
 beforeEach(() => {
+  vi.resetModules();
   sessionStorage.clear();
   document.body.hidden = false;
 });
@@ -124,6 +125,15 @@ describe("a page that is left", () => {
     await load(`/#token=${token("alice")}`);
     dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
     expect(shown()).toBe(false);
+  });
+
+  it("leaves to the next one what it was about to do: that its requests have broken off is no outcome", async () => {
+    await load(`/#token=${token("alice")}`);
+    const { writeTab } = await import("./tab");
+    writeTab("run", { key: "1" });
+    dispatchEvent(new PageTransitionEvent("pagehide"));
+    writeTab("run", null);
+    expect(sessionStorage.getItem("playground.run")).toBe('{"key":"1"}');
   });
 });
 

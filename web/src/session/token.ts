@@ -139,7 +139,7 @@ function conceal(): void {
 }
 
 // A page that the browser has kept in memory would come back with the token and the texts of whoever has signed out.
-addEventListener("pagehide", conceal);
+addEventListener("pagehide", leave); // its requests break off, too, and say nothing of what they have asked for
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });

@@ -39,6 +39,7 @@ beforeEach(() => {
   vi.stubGlobal("fetch", (url: string, options: RequestInit = {}) => {
     const json = (body: unknown) => Promise.resolve(new Response(JSON.stringify(body)));
     const body = JSON.parse(String(options.body ?? "null")) as Record<string, unknown>;
+    if (failing !== null && url.includes(failing)) return Promise.reject(new TypeError("no connection"));
     if (url.endsWith("/compare/stream") || url.endsWith("/run/stream")) {
       const made = stream(options);
       if (url.endsWith("/compare/stream")) streams.push(made.stream);
@@ -55,7 +56,6 @@ beforeEach(() => {
         cancels.push({ path: url.replace(/.*\/runs\//, ""), answer: (status) => resolve(new Response(JSON.stringify({ error: status === 409 ? "run_ended" : "unknown" }), { status })) }),
       );
     }
-    if (failing !== null && url.includes(failing)) return Promise.reject(new TypeError("no connection"));
     if (url.endsWith("/models")) return json({ models: ["sonnet", "haiku"].map(model) });
     if (url.includes("/packages/")) return json({ id: "p", name: "@a/tidy", variables: [] });
     return json({});
@@ -91,6 +91,12 @@ async function begun() {
   return streams[0] as Stream;
 }
 
+async function shownAgain() {
+  await act(() => render(null, place));
+  await act(() => render(<Compare packageId={null} />, place));
+  await settled();
+}
+
 describe("a comparison", () => {
   it("draws once in a frame, however many pieces come", async () => {
     const { send } = await begun();
@@ -124,6 +130,50 @@ describe("a comparison", () => {
     await settled();
     expect(articles()[0]).toContain("answer 0");
     expect(streams).toHaveLength(1);
+  });
+
+  it("goes on when its view, or its page, is there again: by its key, without being asked for", async () => {
+    const { send, key } = await begun();
+    send(run(0) + run(1) + done(0));
+    await settled();
+    for (const again of [1, 2]) {
+      await shownAgain();
+      await vi.waitFor(() => expect(streams).toHaveLength(1 + again));
+      expect(streams[again]?.key).toBe(key);
+    }
+    streams[2]?.send(run(0) + run(1) + done(0) + done(1));
+    streams[2]?.end();
+    await settled();
+    expect(articles().map((each) => /answer \d/.exec(each)?.[0])).toEqual(["answer 0", "answer 1"]);
+    // The page that takes the place of this one may have been asked for before the last answer came.
+    await shownAgain();
+    await vi.waitFor(() => expect(streams).toHaveLength(4));
+    expect(streams[3]?.key).toBe(key);
+  });
+
+  it("of which a column was made anew does not come back", async () => {
+    const { send, end } = await begun();
+    send(run(0) + run(1) + done(0) + event("error", { index: 1, error: "model_failed", message: "…", reason: "empty" }));
+    end();
+    await settled();
+    await act(() => named("Try again", place.querySelectorAll("article")[1] as Element).click());
+    await vi.waitFor(() => expect(runs).toHaveLength(1));
+    await shownAgain();
+    await settled(20);
+    expect([streams.length, runs.length]).toEqual([1, 1]);
+  });
+
+  it("that was refused does not begin by itself later", async () => {
+    failing = "/compare/stream";
+    await act(() => render(<Compare packageId={null} />, place));
+    await settled();
+    await act(() => named("Compare").click());
+    await settled();
+    expect(place.querySelector("[role=alert]")?.textContent).toContain("cannot be reached");
+    failing = null;
+    await shownAgain();
+    await settled(20);
+    expect(streams).toEqual([]);
   });
 
   it("stops also the runs that begin after Stop was pressed, and can be pressed again if that fails", async () => {

@@ -39,6 +39,10 @@ const DEFAULT_MODEL: Model = "sonnet";
 /** The comparisons that this tab has begun and has not seen the end of. */
 const attempts = new Attempts("comparisons");
 
+/** The comparison that this tab has asked for last, until its end has been seen: kept for the way back, and for a reload. */
+const ROUND = "comparison";
+const LEAVING_MS = 10_000; // from a reload that is asked for to the next page
+
 /** What is written here, kept for the way back from another view. */
 interface Kept {
   variants: Variant[];
@@ -171,6 +175,13 @@ export function Compare({ packageId }: { packageId: string | null }) {
     if (stopping.current !== null) for (const column of now) stopRun(column);
   }
 
+  // A comparison goes on while another view, or a page that is loaded again, takes the place of this one.
+  const signedIn = isSignedIn.value;
+  useEffect(() => {
+    const begun = readTab<Round>(ROUND);
+    if (signedIn && begun !== null) void compare(begun);
+  }, [signedIn]);
+
   /** `from`: columns that were lost, of the same round. */
   async function compare(wanted: Round, from: readonly Column[] | null = null) {
     if (running.current !== null) return;
@@ -179,6 +190,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
     const { signal } = control;
     begin("The answers are being written.");
     setRound(wanted);
+    writeTab(ROUND, wanted);
     if (from === null) ownKeys.current.clear();
     frames.show(from ?? newColumns(wanted.variants.length));
     frames.flush();
@@ -188,11 +200,15 @@ export function Compare({ packageId }: { packageId: string | null }) {
       const found = await followComparison(wanted.variants.length, source, { signal, show, from });
       if (signal.aborted) return;
       // While a column is lost, the key names the comparison that it belongs to.
-      if (found.every(isOver)) attempts.noteOutcome(wanted.key);
+      if (found.every(isOver)) {
+        attempts.noteOutcome(wanted.key);
+        setTimeout(() => readTab<Round>(ROUND)?.key === wanted.key && writeTab(ROUND, null), LEAVING_MS);
+      }
       frames.show(found);
       setSaid(outcome(found));
     } catch (error) {
       if (signal.aborted) return;
+      writeTab(ROUND, null); // it has not begun, as far as is known: it is asked for again when the reader says so
       if (isSaid(error)) attempts.noteOutcome(wanted.key);
       setRefusal(error);
       frames.show([]);
@@ -209,6 +225,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
     ownKeys.current.set(place, key);
     const control = new AbortController();
     running.current = control;
+    writeTab(ROUND, null); // it does not have this run
     const { signal } = control;
     let current = newColumns(1)[0] as Column;
     const put = (now: Column) => {

@@ -1,9 +1,10 @@
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { api, ApiError, type Schemas } from "../../api/client";
 import { later } from "../../components/undo";
 import { promptName, titleOf } from "../../lib/conversation";
 import { cut } from "../../lib/format";
 import { Pages } from "../../lib/pages";
+import { isSignedIn } from "../../session/token";
 
 export type Listed = Schemas["SessionListed"];
 
@@ -48,10 +49,12 @@ export function remove(about: { session_id: string; title: string; package: stri
     list.change((now) => now.filter((each) => each.session_id !== about.session_id));
   };
   const failed = (problem: unknown) => {
+    const others = deleteError.peek();
     deleteError.value = {
       error: problem,
       retry: () => {
         deleteError.value = null;
+        others?.retry();
         act(false).catch(failed);
       },
     };
@@ -65,3 +68,9 @@ export function remove(about: { session_id: string; title: string; package: stri
     failed,
   });
 }
+
+// Whoever was signed out before it was deleted, and is signed in again, has asked for it already.
+effect(() => {
+  const failed = deleteError.value;
+  if (isSignedIn.value && failed?.error instanceof ApiError && failed.error.status === 401) failed.retry();
+});

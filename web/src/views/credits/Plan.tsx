@@ -25,34 +25,49 @@ export function Plan({
   const [isAsking, setAsking] = useState(false);
   const status = useRef<HTMLParagraphElement>(null);
 
+  const isKnown = useRef(false);
+  const acts = useRef(0); // what was read before one of them is older than its answer
+  const [looks, setLooks] = useState(0);
+
+  // Another window may have changed it meanwhile, or its period has ended.
+  useEffect(() => {
+    const look = () => document.visibilityState === "visible" && setLooks((before) => before + 1);
+    addEventListener("visibilitychange", look);
+    return () => removeEventListener("visibilitychange", look);
+  }, []);
+
   useEffect(() => {
     let current = true;
+    const begun = acts.current;
     Promise.all([
       api.get("/playground/pricing"),
       api.get("/playground/subscription"),
     ])
       .then(([price, subscription]) => {
-        if (!current) return;
+        if (!current || acts.current !== begun) return;
+        isKnown.current = true;
         setPricing(price);
         setState(subscription);
         onState(subscription.is_active);
       })
-      .catch((error: unknown) => current && onError(error));
+      .catch((error: unknown) => current && !isKnown.current && onError(error)); // what is shown stays
     return () => {
       current = false;
     };
-  }, [onError, onState, changes]);
+  }, [onError, onState, changes, looks]);
 
   const isBusy = useRef(false);
   const doing = useCallback(
     (work: () => Promise<void>) => {
       if (isBusy.current) return;
       isBusy.current = true;
+      acts.current += 1;
       setBusy(true);
       work()
         .catch(onError)
         .finally(() => {
           isBusy.current = false;
+          acts.current += 1;
           setBusy(false);
         });
     },

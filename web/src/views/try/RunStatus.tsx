@@ -1,5 +1,6 @@
 import { problemOf } from "../../lib/errors";
 import { route } from "../../router";
+import { isSignedIn } from "../../session/token";
 import * as store from "./store";
 
 /** A run goes on while something else is shown: where it is, and that it has ended. */
@@ -10,6 +11,13 @@ export function RunStatus() {
     return (
       <p class="notice run-status">
         {run.state === "lost" ? "The connection to your last run was lost." : "Claude is answering your last run."} <a href={store.placeOf(run.body)}>Show it</a>
+      </p>
+    );
+  }
+  if (store.isUnread.value && !isSignedIn.value) {
+    return (
+      <p class="notice run-status" role="status">
+        Your last run may go on without you, and is charged once. Sign in again to read its answer.
       </p>
     );
   }

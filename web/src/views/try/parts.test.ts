@@ -53,6 +53,13 @@ describe("a run that is shown elsewhere", () => {
     store.live.value = null;
   });
 
+  it("says that it can be read after signing in again", async () => {
+    store.isUnread.value = true;
+    render(h(RunStatus, {}), place);
+    await shown("Your last run may go on without you, and is charged once. Sign in again to read its answer.");
+    store.isUnread.value = false;
+  });
+
   it("gives its text back when its failure is dismissed", async () => {
     store.endedElsewhere.value = { to: "/?package=q", body: { input: "typed", package_id: "q" }, error: new Error("x") };
     render(h(RunStatus, {}), place);

@@ -213,9 +213,13 @@ describe("a run whose outcome is not known", () => {
     await api.answer(RUN, refused(401, "unauthorized"));
     await vi.waitFor(() => expect(page.live.value).toBeNull());
     expect(page.bearer()).toBeNull();
+    expect(page.isUnread.value).toBe(true);
+    page = await load("/?package=p");
+    expect(page.isUnread.value).toBe(true); // still signed out
 
     page.signIn(token("alice"));
     page.resume();
+    expect(page.isUnread.value).toBe(false);
     await api.runsWhen(3);
     page = await load("/?package=p");
     await page.showPackage("p");

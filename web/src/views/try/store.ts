@@ -317,6 +317,8 @@ interface KeptRun {
 }
 
 const attempts = new Attempts("attempts");
+/** A run has begun, and its answer can be read by whoever began it when they are signed in again. */
+export const isUnread = signal(!isSignedIn.peek() && readTab<KeptRun>("run") !== null);
 let reading: AbortController | null = null;
 
 /** Begin a run of what is written. If the same was sent before and its outcome is not known, it is the same run. */
@@ -366,6 +368,7 @@ function begin(kept: KeptRun): void {
   reading?.abort();
   reading = new AbortController();
   writeTab("run", kept);
+  isUnread.value = false;
   if (kept.mayHaveBegun) attempts.noteBegun(kept.key);
   const { key, body, runId } = kept;
   batch(() => {
@@ -495,6 +498,7 @@ async function read(kept: KeptRun, signal: AbortSignal): Promise<void> {
       // It goes on, and is read on by the same person signed in again.
       save();
       live.value = null;
+      isUnread.value = true;
       return;
     }
     if (!saysOutcome(error, mayHaveBegun)) {
