@@ -6,6 +6,7 @@ import { counted, credits } from "../lib/format";
 import { Copy } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
 import { loadMarkdown, Markdown } from "./Markdown";
+import { Question } from "./Question";
 import { Rate } from "./Rate";
 
 /** The turns of a conversation. Where the secret scan has found something, the text is shown as it is, with marks. */
@@ -26,10 +27,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
   const answered = found.filter((each) => each.role === "assistant");
   return (
     <article class="turn" id={`turn-${number}`} aria-label={`Turn ${number}`} tabIndex={-1}>
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{asked.length > 0 ? <Marked text={turn.question} found={asked} /> : turn.question}</p>
-      </div>
+      <Question text={turn.question}>{asked.length > 0 && <Marked text={turn.question} found={asked} />}</Question>
       <div class="answer">
         <h2 class="unseen">Claude answered</h2>
         {turn.unreadable ? (

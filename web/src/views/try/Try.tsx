@@ -1,5 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
+import { Question } from "../../components/Question";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { loadPromptInfo } from "../../lib/prompts";
@@ -111,10 +112,7 @@ function FailedText() {
   if (text === null || text === store.draft.value.input) return null;
   return (
     <article class="turn" aria-label="What was not answered">
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{text}</p>
-      </div>
+      <Question text={text} />
     </article>
   );
 }
