@@ -66,6 +66,16 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
     // What was chosen in a list: the list is gone, so the focus goes to what took its place.
     if (hasNavigated && document.activeElement === document.body) head.current?.focus({ preventScroll: true });
   }, [wanted]);
+  const isLoading = store.loadingSession.value !== null;
+  const wasLoading = useRef(false);
+  useEffect(() => {
+    const isLoaded = wasLoading.current && !isLoading;
+    wasLoading.current = isLoading;
+    if (!isLoaded || !hasNavigated || store.live.peek() !== null) return;
+    // Who goes on with a conversation writes at its end.
+    input.current?.focus({ preventScroll: true });
+    input.current?.scrollIntoView({ block: "center" });
+  }, [isLoading]);
   if (error !== null) {
     return (
       <>
@@ -74,7 +84,7 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
       </>
     );
   }
-  if (store.loadingSession.value !== null) {
+  if (isLoading) {
     return (
       <>
         <h1 ref={head} tabIndex={-1}>
