@@ -72,6 +72,8 @@ def test_a_conversation_is_shared_read_by_a_stranger_copied_and_withdrawn(
     shared.get_by_role("button", name="Not helpful", exact=True).click()
     expect(shared.get_by_text("Your vote is counted.").first).to_be_visible()
     shared.go_forward()
+    expect(box).to_be_focused()
+    expect(box).to_be_in_viewport()
     box.fill("And sub?")
     shared.get_by_role("button", name="Run", exact=True).click()
     expect(shared.get_by_role("article", name="Turn 2")).to_contain_text("tokens")

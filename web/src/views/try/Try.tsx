@@ -67,15 +67,14 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
     if (hasNavigated && document.activeElement === document.body) head.current?.focus({ preventScroll: true });
   }, [wanted]);
   const isLoading = store.loadingSession.value !== null;
-  const wasLoading = useRef(false);
   useEffect(() => {
-    const isLoaded = wasLoading.current && !isLoading;
-    wasLoading.current = isLoading;
-    if (!isLoaded || !hasNavigated || store.live.peek() !== null) return;
-    // Who goes on with a conversation writes at its end.
-    input.current?.focus({ preventScroll: true });
-    input.current?.scrollIntoView({ block: "center" });
-  }, [isLoading]);
+    // Who goes on with a conversation writes at its end. A run that has begun one is still being read.
+    if (isLoading || !hasNavigated || store.session.peek()?.session_id !== wanted || store.live.peek() !== null) return;
+    requestAnimationFrame(() => {
+      input.current?.focus({ preventScroll: true }); // after another view has given it to `main`
+      input.current?.scrollIntoView({ block: "center" });
+    });
+  }, [isLoading]); // not by `wanted`: the address of a package becomes that of its conversation
   if (error !== null) {
     return (
       <>
