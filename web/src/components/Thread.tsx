@@ -1,11 +1,11 @@
 import type { Schemas } from "../api/client";
 import { config } from "../config";
-import { curl, plainText } from "../lib/copies";
+import { curl } from "../lib/copies";
 import type { Turn } from "../lib/conversation";
 import { counted, credits } from "../lib/format";
-import { Copy } from "./Copy";
+import { Copy, CopyAnswer } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
-import { loadMarkdown, Markdown } from "./Markdown";
+import { Markdown } from "./Markdown";
 import { Question } from "./Question";
 import { Rate } from "./Rate";
 
@@ -42,8 +42,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
         {turn.run ? <Outcome answer={turn.run.answer} /> : turn.earlier && <EarlierOutcome run={turn.earlier} />}
         {!turn.unreadable && (
           <div class="actions">
-            <Copy name="Copy text" text={async () => plainText((await loadMarkdown()).markdown(turn.answer))} />
-            <Copy name="Copy Markdown" text={() => turn.answer} />
+            <CopyAnswer text={turn.answer} />
             {turn.run && (
               <Copy
                 name="Copy as curl"
