@@ -45,7 +45,7 @@ def test_with_and_without_a_package_is_what_it_begins_with(
         expect(column.get_by_role("link", name="Continue this one")).to_be_visible()
 
     page.get_by_role("link", name="Conversations").click()
-    together = page.get_by_role("region", name="Comparison: Review: return a - b")
+    together = page.get_by_role("group", name="Comparison: Review: return a - b")
     expect(together.get_by_role("heading", level=3)).to_have_text([WITH, WITHOUT])
     together.get_by_role("link", name=WITHOUT, exact=True).click()
     expect(page.get_by_text("From a comparison")).to_be_visible()

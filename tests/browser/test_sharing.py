@@ -66,11 +66,14 @@ def test_a_conversation_is_shared_read_by_a_stranger_copied_and_withdrawn(
     shared.get_by_label("Token").fill(token_of(f"{user_id}-friend"))
     shared.get_by_role("main").get_by_role("button", name="Sign in").click()
     box = shared.get_by_role("textbox", name="Continue", exact=True)
-    expect(box).to_be_visible()  # the button was pressed already
+    expect(box).to_be_focused()  # the button was pressed already, and one goes on at the end
+    expect(box).to_be_in_viewport()
     shared.go_back()
     shared.get_by_role("button", name="Not helpful", exact=True).click()
     expect(shared.get_by_text("Your vote is counted.").first).to_be_visible()
     shared.go_forward()
+    expect(box).to_be_focused()
+    expect(box).to_be_in_viewport()
     box.fill("And sub?")
     shared.get_by_role("button", name="Run", exact=True).click()
     expect(shared.get_by_role("article", name="Turn 2")).to_contain_text("tokens")

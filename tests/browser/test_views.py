@@ -107,7 +107,8 @@ def test_axe_finds_nothing_and_everything_fits(
 def test_nothing_is_cut_off_on_a_very_small_phone(
     open_window: Callable[..., Any], addresses: Mapping[str, tuple[str, str | None, str]], stack: Stack
 ) -> None:
-    """At 320 px, as wide as a page of 1280 px at 400 %: the menus of the head, and quotes in quotes in quotes."""
+    """At 320 px, as wide as a page of 1280 px at 400 %: the menus of the page's head, long names, and quotes in
+    quotes in quotes."""
     window = open_window(viewport={"width": 320, "height": 640})
     page = window.page
 
@@ -129,6 +130,12 @@ def test_nothing_is_cut_off_on_a_very_small_phone(
     page.get_by_role("banner").locator("summary").click()
     fits(page.locator(".badge-parts"))
     fits(page.get_by_role("link", name="Receipts, packs and PRPM+"))
+
+    window.open("/?package=%40playground%2Fplain-english", token)
+    fits(page.get_by_role("textbox").first)
+    names = page.locator(".facts span, .chip, .variables .field > span")
+    names.evaluate_all("(all) => all.forEach((each) => { each.textContent = 'W'.repeat(100); })")
+    fits(names.first)
 
     client = stack.client(f"nester-{uuid.uuid4().hex[:8]}")
     nested = "> " * 300 + "deep\n\n" + "\n".join("  " * level + "- item" for level in range(60))

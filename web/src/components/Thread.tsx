@@ -1,11 +1,12 @@
 import type { Schemas } from "../api/client";
 import { config } from "../config";
-import { curl, plainText } from "../lib/copies";
+import { curl } from "../lib/copies";
 import type { Turn } from "../lib/conversation";
 import { counted, credits } from "../lib/format";
-import { Copy } from "./Copy";
+import { Copy, CopyAnswer } from "./Copy";
 import { findings, Marked, type Finding } from "./findings";
-import { loadMarkdown, Markdown } from "./Markdown";
+import { Markdown } from "./Markdown";
+import { Question } from "./Question";
 import { Rate } from "./Rate";
 
 /** The turns of a conversation. Where the secret scan has found something, the text is shown as it is, with marks. */
@@ -26,10 +27,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
   const answered = found.filter((each) => each.role === "assistant");
   return (
     <article class="turn" id={`turn-${number}`} aria-label={`Turn ${number}`} tabIndex={-1}>
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{asked.length > 0 ? <Marked text={turn.question} found={asked} /> : turn.question}</p>
-      </div>
+      <Question text={turn.question}>{asked.length > 0 && <Marked text={turn.question} found={asked} />}</Question>
       <div class="answer">
         <h2 class="unseen">Claude answered</h2>
         {turn.unreadable ? (
@@ -44,8 +42,7 @@ function TurnView({ turn, number, found }: { turn: Turn; number: number; found: 
         {turn.run ? <Outcome answer={turn.run.answer} /> : turn.earlier && <EarlierOutcome run={turn.earlier} />}
         {!turn.unreadable && (
           <div class="actions">
-            <Copy name="Copy text" text={async () => plainText((await loadMarkdown()).markdown(turn.answer))} />
-            <Copy name="Copy Markdown" text={() => turn.answer} />
+            <CopyAnswer text={turn.answer} />
             {turn.run && (
               <Copy
                 name="Copy as curl"

@@ -79,7 +79,13 @@ export function promptName(about: Prompted): string {
   return about.comparison ? "Without a package" : `${about.package}, without its prompt`;
 }
 
-/** A title may be of one's own words, with lines in it; without words it is named after its package. */
+/** Characters that turn the direction of what follows them. */
+const TURNS = /[\u202A-\u202E\u2066-\u2069]/g;
+
+/**
+ * A title may be of one's own words, with lines in it; without words it is named after its package. It stands among other
+ * words, which it must not turn around.
+ */
 export function titleOf(about: { title: string; package: string | null }): string {
-  return about.title.replace(/\s+/g, " ").trim() || packageName(about);
+  return about.title.replace(TURNS, "").replace(/\s+/g, " ").trim() || packageName(about);
 }

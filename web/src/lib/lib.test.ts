@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, NetworkError } from "../api/client";
 import { parse } from "../router";
-import { turnsOf } from "./conversation";
+import { titleOf, turnsOf } from "./conversation";
 import { curl, plainText, quoted } from "./copies";
 import { problemOf } from "./errors";
 import { characters, counted, credits, cut, duration, signed } from "./format";
@@ -69,6 +69,13 @@ describe("copies of an answer", () => {
     expect(text).not.toContain("effort");
     expect(text).toContain(`it'\\''s $HOME \`id\``);
     expect(quoted("'")).toBe("''\\'''");
+  });
+});
+
+describe("a title", () => {
+  it("is one line that does not turn what stands beside it", () => {
+    expect(titleOf({ title: "Pay \u202Egnp.exe\u202C\n\u2067now\u2069", package: null })).toBe("Pay gnp.exe now");
+    expect(titleOf({ title: " \u202E\n", package: "@a/tidy" })).toBe("@a/tidy");
   });
 });
 

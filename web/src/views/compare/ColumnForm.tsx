@@ -3,6 +3,7 @@ import { count, effortName, modelName } from "../../lib/format";
 import { arePromptsOffered, mostTokens } from "../../lib/prompts";
 import { PackageChoice } from "./PackageChoice";
 import type { Known, Model, Variant } from "./variants";
+import { filledIn } from "../../lib/variables";
 
 const PROMPTS = { package: "A package", own: "Your own prompt", none: "None" } as const;
 
@@ -50,7 +51,7 @@ export function ColumnForm({ place, variant, known, isRepeated, onChange, onChoo
             autocomplete="off"
             required={each.default === null}
             placeholder={each.default ?? ""}
-            value={variant.values[each.name] ?? ""}
+            value={filledIn(variant.values, each.name)}
             onInput={(event) => onChange({ values: { ...variant.values, [each.name]: event.currentTarget.value } })}
           />
         </label>

@@ -176,6 +176,20 @@ describe("a comparison", () => {
     expect(streams).toEqual([]);
   });
 
+  it("an answer is gone on with where one writes, and is copied", async () => {
+    const { send, end } = await begun();
+    send(run(0) + run(1) + done(0) + done(1));
+    end();
+    await settled();
+    const second = place.querySelectorAll("article")[1] as Element;
+    expect(second.querySelector(".actions a")?.getAttribute("href")).toBe("/?session=ses_1");
+    const copied: string[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: (text: string) => Promise.resolve(copied.push(text)) } });
+    await act(() => named("Copy Markdown", second).click());
+    await settled();
+    expect(copied).toEqual(["answer 1"]);
+  });
+
   it("stops also the runs that begin after Stop was pressed, and can be pressed again if that fails", async () => {
     const { send } = await begun();
     send(run(0));

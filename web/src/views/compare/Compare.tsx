@@ -8,6 +8,7 @@ import { characters, count, counted, credits } from "../../lib/format";
 import { perFrame } from "../../lib/frames";
 import { loadPromptInfo, promptInfo } from "../../lib/prompts";
 import { links } from "../../router";
+import { CopyAnswer } from "../../components/Copy";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
 import { SignIn } from "../../components/SignIn";
@@ -457,9 +458,12 @@ function ColumnView({ place, columns, name, onAgain }: ColumnProps) {
         </p>
       )}
       {answer && (
-        <p>
-          <a href={links.conversations(answer.session_id)}>Continue this one</a>
-        </p>
+        <div class="actions">
+          <a class="button button-quiet" href={links.try({ sessionId: answer.session_id })}>
+            Continue this one
+          </a>
+          <CopyAnswer text={column.text} />
+        </div>
       )}
     </article>
   );

@@ -18,6 +18,7 @@ export function PackageChoice({
 }) {
   const [text, setText] = useState(value);
   const [found, setFound] = useState<Found[]>([]);
+  const [foundFor, setFoundFor] = useState<string | null>(null);
   const [isOpen, setOpen] = useState(false);
   const [active, setActive] = useState(-1);
   const id = `choice-${label.replace(/\W+/g, "-")}`;
@@ -33,6 +34,7 @@ export function PackageChoice({
         .then((page) => {
           if (!isCurrent) return;
           setFound(page.packages);
+          setFoundFor(text);
           setActive(-1);
         })
         .catch(() => isCurrent && setFound([]));
@@ -57,7 +59,8 @@ export function PackageChoice({
       if (found.length > 0) setActive((active + step + found.length) % found.length);
     } else if (event.key === "Enter" && isOpen) {
       event.preventDefault();
-      const item = found[Math.max(active, 0)];
+      // The first one only if it was found for this text, and not for what was written before.
+      const item = active >= 0 ? found[active] : foundFor === text ? found[0] : undefined;
       if (item) choose(item);
     } else if (event.key === "Escape") {
       setOpen(false);
@@ -87,6 +90,7 @@ export function PackageChoice({
         }}
         onInput={(event) => {
           setText(event.currentTarget.value);
+          setActive(-1);
           setOpen(true);
         }}
         onKeyDown={onKeyDown}

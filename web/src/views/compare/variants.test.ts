@@ -49,6 +49,8 @@ describe("the columns of a comparison", () => {
     const filled = { ...first, values: { for_whom: "tenants", tone: "", unknown: "x" } };
     expect(missing(filled, known)).toBeNull();
     expect(body(filled, known).variables).toEqual({ for_whom: "tenants" });
+    const inherited = { ...known, variables: { "id-2": [{ name: "constructor", default: null }] } };
+    expect(missing(first, inherited)).toBe("Fill in “constructor”.");
     expect(missing({ ...first, packageId: "id-3" }, known)).toBe("The package is being loaded.");
     expect(firstMissing([filled, { ...first, packageId: "" }], known)).toBe("Column 2: Choose a package.");
   });

@@ -3,6 +3,7 @@
 import type { Schemas } from "../../api/client";
 import { modelName } from "../../lib/format";
 import { mostTokens, promptProblem, type PromptInfo } from "../../lib/prompts";
+import { filledIn } from "../../lib/variables";
 
 export type Model = Schemas["RunBody"]["model"];
 export type ModelDetails = Pick<Schemas["ModelAnswer"], "name" | "efforts" | "max_tokens">;
@@ -71,7 +72,7 @@ export function missing(variant: Variant, known: Known): string | null {
       if (variant.packageId === "") return "Choose a package.";
       const needed = known.variables[variant.packageId];
       if (needed === undefined) return "The package is being loaded.";
-      const first = needed.find((each) => each.default === null && !variant.values[each.name]);
+      const first = needed.find((each) => each.default === null && filledIn(variant.values, each.name) === "");
       return first === undefined ? null : `Fill in “${first.name.replaceAll("_", " ")}”.`;
     }
   }

@@ -100,7 +100,8 @@ function Comparison({ columns }: { columns: store.Listed[] }) {
   const first = columns[0] as store.Listed;
   const title = titleOf(first);
   return (
-    <section class="comparison" aria-label={`Comparison: ${title}`}>
+    // A group and no landmark: the same may be compared twice, and landmarks have names of their own.
+    <div class="comparison" role="group" aria-label={`Comparison: ${title}`}>
       <h2 dir="auto">{title}</h2>
       <p class="facts">
         <span class="state">Comparison</span>
@@ -125,7 +126,7 @@ function Comparison({ columns }: { columns: store.Listed[] }) {
           );
         })}
       </ul>
-    </section>
+    </div>
   );
 }
 

@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
+import { Question } from "../../components/Question";
 import { StopBar } from "../../components/StopBar";
 import { useFollowedEnd } from "../../lib/follow";
 import { credits } from "../../lib/format";
@@ -25,10 +26,7 @@ export function Answer({ run }: { run: store.LiveRun }) {
   }, []);
   return (
     <article class="turn" ref={article} aria-busy={run.state !== "lost"}>
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{run.body.input}</p>
-      </div>
+      <Question text={run.body.input} />
       <div class="answer">
         <h2 class="unseen">Claude is answering</h2>
         {text !== "" && <Markdown text={text} />}

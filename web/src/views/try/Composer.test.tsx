@@ -54,6 +54,11 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+const setVariables = (...names: string[]) => {
+  const variables = names.map((name) => ({ name, default: null }));
+  store.details.value = { ...store.details.value, variables } as unknown as typeof store.details.value;
+};
+
 const pressRun = async () => {
   await settled();
   [...root.querySelectorAll("button")].find((each) => each.textContent?.trim() === "Run")?.click();
@@ -62,6 +67,15 @@ const pressRun = async () => {
 const problem = () => root.querySelector("#input-problem")?.textContent;
 
 describe("Run, pressed before the models are loaded", () => {
+  it("a variable with a name that every object inherits is empty until it is filled in", async () => {
+    setVariables("constructor", "__proto__");
+    await settled();
+    expect([...root.querySelectorAll<HTMLInputElement>(".variables input")].map((each) => each.value)).toEqual(["", ""]);
+    expect(store.missingVariables.value).toEqual(["constructor", "__proto__"]);
+    store.changeSetup({ variables: { constructor: "make", ["__proto__"]: "p" } });
+    expect(store.missingVariables.value).toEqual([]);
+  });
+
   it("runs what was written, once, when they are there", async () => {
     await pressRun();
     await pressRun();

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { OwnPrompt } from "../../components/OwnPrompt";
 import { SignIn } from "../../components/SignIn";
 import { count } from "../../lib/format";
+import { filledIn } from "../../lib/variables";
 import { isExpired, isSignedIn } from "../../session/token";
 import type { Draft } from "./draft";
 import { Options } from "./Options";
@@ -183,7 +184,7 @@ function Variables() {
             autocomplete="off"
             required={each.default === null}
             placeholder={each.default ?? ""}
-            value={given[each.name] ?? ""}
+            value={filledIn(given, each.name)}
             onInput={(event) =>
               store.changeSetup({ variables: { ...store.setup.peek().variables, [each.name]: event.currentTarget.value } })
             }

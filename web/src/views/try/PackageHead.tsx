@@ -61,7 +61,11 @@ export function PackageHead({ heading }: { heading: RefObject<HTMLHeadingElement
             {current.use_no_prompt && ", without the package's prompt"}
           </p>
           <p class="actions">
-            <a class="button" href={links.try(isOwn ? { isOwn } : { packageId: chosen?.name ?? current.package })}>
+            <a
+              class="button"
+              href={links.try(isOwn ? { isOwn } : { packageId: chosen?.name ?? current.package })}
+              onClick={() => document.getElementById("input")?.focus({ preventScroll: true })} // the link goes away
+            >
               New conversation
             </a>
           </p>

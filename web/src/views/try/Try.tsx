@@ -1,5 +1,6 @@
 import { useEffect, useRef } from "preact/hooks";
 import { ErrorNotice } from "../../components/ErrorNotice";
+import { Question } from "../../components/Question";
 import { SignIn } from "../../components/SignIn";
 import { Thread } from "../../components/Thread";
 import { loadPromptInfo } from "../../lib/prompts";
@@ -65,6 +66,15 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
     // What was chosen in a list: the list is gone, so the focus goes to what took its place.
     if (hasNavigated && document.activeElement === document.body) head.current?.focus({ preventScroll: true });
   }, [wanted]);
+  const isLoading = store.loadingSession.value !== null;
+  useEffect(() => {
+    // Who goes on with a conversation writes at its end. A run that has begun one is still being read.
+    if (isLoading || !hasNavigated || store.session.peek()?.session_id !== wanted || store.live.peek() !== null) return;
+    requestAnimationFrame(() => {
+      input.current?.focus({ preventScroll: true }); // after another view has given it to `main`
+      input.current?.scrollIntoView({ block: "center" });
+    });
+  }, [isLoading]); // not by `wanted`: the address of a package becomes that of its conversation
   if (error !== null) {
     return (
       <>
@@ -73,7 +83,7 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
       </>
     );
   }
-  if (store.loadingSession.value !== null) {
+  if (isLoading) {
     return (
       <>
         <h1 ref={head} tabIndex={-1}>
@@ -111,10 +121,7 @@ function FailedText() {
   if (text === null || text === store.draft.value.input) return null;
   return (
     <article class="turn" aria-label="What was not answered">
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{text}</p>
-      </div>
+      <Question text={text} />
     </article>
   );
 }

@@ -3,6 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { announce } from "../../components/announcer";
 import { ErrorNotice } from "../../components/ErrorNotice";
 import { Markdown } from "../../components/Markdown";
+import { Question } from "../../components/Question";
 import { api, errorOf, NetworkError, type Schemas } from "../../api/client";
 import { site } from "../../config";
 import { problemOf } from "../../lib/errors";
@@ -86,10 +87,7 @@ export function TriedOut({ check }: { check: () => boolean }) {
   if (now.error !== null) return <ErrorNotice error={now.error} onRetry={() => check() && void tryOut()} />;
   return (
     <article class="turn" ref={article} tabIndex={-1} aria-busy={!isDone} aria-label="A try without an account">
-      <div class="question">
-        <h2 class="unseen">You wrote</h2>
-        <p dir="auto">{now.question}</p>
-      </div>
+      <Question text={now.question} />
       <div class="answer">
         <h2 class="unseen">{isDone ? "Claude answered" : "Claude is answering"}</h2>
         {now.answer ? (

@@ -6,6 +6,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { announce } from "../../components/announcer";
 import { api, ApiError, errorOf, type Schemas } from "../../api/client";
 import { apiSource, follow, saysOutcome, type RunBody } from "../../api/stream";
+import { filledIn } from "../../lib/variables";
 import { Attempts } from "../../session/attempts";
 import { balance, refreshBalance } from "../../session/balance";
 import { readTab, writeTab } from "../../session/tab";
@@ -87,7 +88,7 @@ export const takesVariables = computed(() => {
 export const missingVariables = computed<readonly string[]>(() => {
   if (!takesVariables.value) return [];
   const given = setup.value.variables;
-  return (details.value?.variables ?? []).filter((each) => each.default === null && !given[each.name]).map((each) => each.name);
+  return (details.value?.variables ?? []).filter((each) => each.default === null && filledIn(given, each.name) === "").map((each) => each.name);
 });
 
 /** What is shown runs a prompt of its own in place of a package. */
