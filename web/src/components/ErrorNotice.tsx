@@ -7,14 +7,15 @@ import { SignIn } from "./SignIn";
 
 interface Props {
   error: unknown;
+  ofRun?: boolean;
   onRetry?: (() => void) | undefined;
   onShorten?: (() => void) | undefined;
   onNew?: (() => void) | undefined;
 }
 
 /** What went wrong and what to do about it. A retry waits as long as the API asks for. */
-export function ErrorNotice({ error, onRetry, onShorten, onNew }: Props) {
-  const problem = problemOf(error);
+export function ErrorNotice({ error, ofRun, onRetry, onShorten, onNew }: Props) {
+  const problem = problemOf(error, ofRun);
   const isWanted = error instanceof ApiError && error.code === "run_cancelled"; // the reader has stopped it
   const left = useCountdown(problem.waitSeconds ?? 0, error);
   return (

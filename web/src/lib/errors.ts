@@ -23,12 +23,13 @@ const REASONS: Readonly<Record<string, string>> = {
   invalid_usage: "Claude's answer came with numbers that cannot be right.",
 };
 
-export function problemOf(error: unknown): Problem {
+/** `ofRun`: what failed may have begun a run. */
+export function problemOf(error: unknown, ofRun = false): Problem {
   if (error instanceof ApiError) return problemOfApi(error);
   if (error instanceof NetworkError) {
     return {
       title: "The playground cannot be reached",
-      text: "Check your connection, then try again. A run that has begun goes on without you, and is charged once.",
+      text: `Check your connection, then try again.${ofRun ? " A run that has begun goes on without you, and is charged once." : ""}`,
       steps: ["retry"],
       waitSeconds: null,
     };

@@ -46,7 +46,8 @@ describe("what went wrong", () => {
     expect(problemOf(new ApiError(502, "model_failed", "…", { reason: "no_text" })).text).toContain("You were not charged.");
     const conflict = problemOf(new ApiError(409, "session_conflict", "A new attempt takes a new Idempotency-Key.", { run_id: "run_1" })).text;
     expect(conflict).toBe("It was used in another window, or deleted, while this was being answered. You were not charged.");
-    expect(problemOf(new NetworkError("…")).steps).toEqual(["retry"]);
+    expect(problemOf(new NetworkError("…"))).toMatchObject({ text: "Check your connection, then try again.", steps: ["retry"] });
+    expect(problemOf(new NetworkError("…"), true).text).toContain("A run that has begun goes on without you, and is charged once.");
     expect(problemOf(new TypeError("x is undefined"))).toMatchObject({ steps: ["reload"] });
   });
 

@@ -366,7 +366,7 @@ export function Compare({ packageId }: { packageId: string | null }) {
           }}
         />
       )}
-      {refusal !== null && <ErrorNotice error={refusal} onRetry={isReady ? () => void compare(wanted()) : undefined} />}
+      {refusal !== null && <ErrorNotice ofRun error={refusal} onRetry={isReady ? () => void compare(wanted()) : undefined} />}
       {busy && (
         <StopBar
           isOff={isStopping || !canStop.value}
@@ -444,7 +444,7 @@ function ColumnView({ place, columns, name, onAgain }: ColumnProps) {
       {column.text && <Markdown text={column.text} />}
       {state === "waiting" && <p>Waiting for the first words…</p>}
       {state === "cut" && <p>The connection broke off. Reading on…</p>}
-      {state === "lost" && <ErrorNotice error={LOST} onRetry={onAgain} />}
+      {state === "lost" && <ErrorNotice ofRun error={LOST} onRetry={onAgain} />}
       {state === "failed" && failure !== null && (
         <ErrorNotice error={errorOf(0, failure, secondsOf(failure))} onRetry={onAgain} />
       )}

@@ -36,7 +36,7 @@ export function Answer({ run }: { run: store.LiveRun }) {
         </p>
         {run.state === "lost" ? (
           <>
-            <ErrorNotice error={run.error} onRetry={store.readOn} />
+            <ErrorNotice ofRun error={run.error} onRetry={store.readOn} />
             <p class="hint">
               <button type="button" class="link" onClick={store.drop}>
                 Leave it

@@ -106,7 +106,7 @@ function Workbench({ wanted, reload }: { wanted: string; reload: () => void }) {
         {store.runError.value !== null && (
           <>
             <FailedText />
-            <ErrorNotice error={store.runError.value} onRetry={store.retry} onShorten={shorten} onNew={anew} />
+            <ErrorNotice ofRun error={store.runError.value} onRetry={store.retry} onShorten={shorten} onNew={anew} />
           </>
         )}
         <Composer field={input} />

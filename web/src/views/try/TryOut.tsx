@@ -84,7 +84,7 @@ export function TriedOut({ check }: { check: () => boolean }) {
     article.current?.scrollIntoView({ block: "nearest" });
   }, [isDone]);
   if (now === null || now.packageId !== store.details.value?.id) return null;
-  if (now.error !== null) return <ErrorNotice error={now.error} onRetry={() => check() && void tryOut()} />;
+  if (now.error !== null) return <ErrorNotice ofRun error={now.error} onRetry={() => check() && void tryOut()} />;
   return (
     <article class="turn" ref={article} tabIndex={-1} aria-busy={!isDone} aria-label="A try without an account">
       <Question text={now.question} />
