@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
-from urllib.request import getproxies, proxy_bypass
 
 import httptools
 import httpx2
 import urllib3
 from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from playground.adapters.proxies import proxy_for
 
 MAX_IDLE_CONNECTIONS = 10
 MAX_IDLE_SECONDS = 30.0  # of a connection: then another one is made, as something in between may have dropped it
@@ -211,7 +212,7 @@ class Transport(httpx2.BaseTransport):
                 *((socket.IPPROTO_TCP, getattr(socket, name), n) for name, n in _KEEP_ALIVE if hasattr(socket, name)),
             ],
         }
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         self._manager = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
         self._manager.pool_classes_by_scheme = self._pools
 
@@ -283,10 +284,3 @@ def _tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_default_certs()
     return context
-
-
-def _proxy_for(url: str) -> str | None:
-    parts = httpx2.URL(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return None if proxy is None or proxy_bypass(parts.host) else proxy

@@ -6,11 +6,12 @@ without keeping connections. Retries, back-off and idempotency keys are the SDK'
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.request import getproxies, proxy_bypass
 
 import stripe
 import urllib3
 from urllib3 import exceptions
+
+from playground.adapters.proxies import proxy_for
 
 MAX_IDLE_CONNECTIONS = 10
 REPEATED = (exceptions.TimeoutError, exceptions.NewConnectionError, exceptions.ProtocolError, exceptions.ProxyError)
@@ -33,7 +34,7 @@ class Urllib3Client(stripe.HTTPClient):
             "cert_reqs": "CERT_REQUIRED",
             "ca_certs": stripe.ca_bundle_path,
         }
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         self._manager = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
 
     def request(  # type: ignore[override]  # bytes, as those of the SDK's clients
@@ -69,11 +70,3 @@ class Urllib3Client(stripe.HTTPClient):
 def _is_about_certificates(error: exceptions.HTTPError) -> bool:
     """Also at a proxy."""
     return isinstance(getattr(error, "original_error", None), exceptions.SSLError)
-
-
-def _proxy_for(url: str) -> str | None:
-    """Of the environment."""
-    parts = urllib3.util.parse_url(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme or "https") or proxies.get("all")
-    return None if proxy is None or proxy_bypass(parts.host or "") else proxy
